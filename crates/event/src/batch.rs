@@ -1,0 +1,672 @@
+//! After parsing: a batch of rows in one arena, written by one worker, then frozen.
+//!
+//! ```text
+//! bytes  |raw row 0|values that are not part of it|raw row 1|...      one arena
+//! cells  [field, kind, start, len] [..] [..]                          16 bytes each, row after row
+//! rows   [EventId, times, weight, marks, envelope, raw span, cells a..b]
+//! hot    rows x hot fields: index of the row's first such cell        O(1) look-up for rule fields
+//! ```
+//! A value that is a piece of the raw record is not copied: its cell points into the raw bytes.
+//! Arrays are several cells of the same field, in order. Nested objects are dotted names.
+
+use crate::{Dictionary, Envelope, EventId, FieldId, time};
+use hashbrown::HashMap;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Most rows in one batch.
+pub const ROWS_MAX: usize = 4_096;
+/// Most cells in one row: a larger event keeps its raw bytes whole and is tagged.
+pub const CELLS_PER_ROW_MAX: usize = 2_048;
+/// Most field names of its own a batch may have; further ones share one overflow name.
+pub const LOCAL_NAMES_MAX: usize = 65_536;
+/// Name that holds the values of fields beyond [`LOCAL_NAMES_MAX`].
+pub const OVERFLOW_NAME: &str = "alcedo.overflow";
+
+/// What a value was in the source. The bytes are always its text as sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// JSON null (the field is present, its value is nothing).
+    Null,
+    /// `true` or `false`.
+    Bool,
+    /// Integer, decimal digits with optional sign.
+    Int,
+    /// Number with a fraction or exponent.
+    Float,
+    /// Text, or bytes that are not UTF-8.
+    Str,
+}
+
+/// One value: its kind and its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value<'a> {
+    /// What it was in the source.
+    pub kind: Kind,
+    /// Its text; empty for null.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> Value<'a> {
+    /// The text if it is UTF-8, else with replacement characters.
+    pub fn text(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.bytes)
+    }
+}
+
+/// Marks on a row. Marked rows are still matched and correlated; store and forward skip
+/// deduplicated and dropped ones unless a live rule matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub struct Marks(pub u16);
+
+impl Marks {
+    /// A repeat within the source's window; counted on the first one.
+    pub const DEDUPED: Marks = Marks(1);
+    /// A drop filter applied.
+    pub const DROPPED: Marks = Marks(1 << 1);
+    /// A parser or mapping step failed; the raw bytes are whole.
+    pub const PARSE_FAILED: Marks = Marks(1 << 2);
+    /// The event's own time was not plausible and was replaced by the time of receipt.
+    pub const TIME_SUSPECT: Marks = Marks(1 << 3);
+    /// At least one live rule matched.
+    pub const MATCHED: Marks = Marks(1 << 4);
+    /// Old events read in bulk: alerts are queued, nobody is paged.
+    pub const BACKFILL: Marks = Marks(1 << 5);
+    /// Kept raw, not parsed: over a limit, or it crashed a parser twice.
+    pub const QUARANTINED: Marks = Marks(1 << 6);
+    /// One of several events split from one record (not its first).
+    pub const EXPANDED: Marks = Marks(1 << 7);
+
+    /// Whether all of `other` are set.
+    pub fn has(self, other: Marks) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Sets `other`.
+    pub fn set(&mut self, other: Marks) {
+        self.0 |= other.0;
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    field: FieldId,
+    kind: Kind,
+    start: u32,
+    len: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    id: EventId,
+    event_ns: i64,
+    received_ns: i64,
+    stream_ns: i64,
+    weight: u32,
+    marks: Marks,
+    envelope: u32,
+    raw_start: u32,
+    raw_len: u32,
+    cells_start: u32,
+    cells_end: u32,
+}
+
+/// What is known of a row before it is parsed.
+#[derive(Clone, Debug)]
+pub struct RowHead {
+    /// Identity.
+    pub id: EventId,
+    /// Wall clock at receipt, ns since 1970-01-01 UTC.
+    pub received_ns: i64,
+    /// The journal's stream time at receipt, ns.
+    pub stream_ns: i64,
+    /// Who sent it.
+    pub envelope: Arc<Envelope>,
+}
+
+/// Rows, their values and the bytes behind both.
+pub struct EventBatch {
+    dict: Arc<Dictionary>,
+    bytes: Vec<u8>,
+    cells: Vec<Cell>,
+    rows: Vec<Row>,
+    hot: Vec<u32>,
+    envelopes: Vec<Arc<Envelope>>,
+    local_names: Vec<Box<str>>,
+    local_ids: HashMap<Box<str>, FieldId>,
+}
+
+const NO_CELL: u32 = u32::MAX;
+
+impl EventBatch {
+    /// An empty batch whose known names are those of `dict`.
+    pub fn new(dict: Arc<Dictionary>) -> Self {
+        Self {
+            dict,
+            bytes: Vec::new(),
+            cells: Vec::new(),
+            rows: Vec::new(),
+            hot: Vec::new(),
+            envelopes: Vec::new(),
+            local_names: Vec::new(),
+            local_ids: HashMap::new(),
+        }
+    }
+
+    /// The names of this batch's generation.
+    pub fn dict(&self) -> &Arc<Dictionary> {
+        &self.dict
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Bytes of memory held, roughly: for budgets.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len() + self.cells.len() * 16 + self.rows.len() * 96 + self.hot.len() * 4
+    }
+
+    /// Row `index`, `0..len`.
+    pub fn row(&self, index: usize) -> EventView<'_> {
+        EventView { batch: self, row: &self.rows[index], index }
+    }
+
+    /// All rows in order.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = EventView<'_>> {
+        self.rows.iter().enumerate().map(|(index, row)| EventView { batch: self, row, index })
+    }
+
+    /// The id of a name in this batch: known to the generation, or carried by the batch.
+    pub fn id(&self, name: &str) -> Option<FieldId> {
+        self.dict.id(name).or_else(|| self.local_ids.get(name).copied())
+    }
+
+    /// Name of a field of this batch.
+    pub fn name(&self, id: FieldId) -> &str {
+        match id.is_local() {
+            true => &self.local_names[(id.0 & !FieldId::LOCAL) as usize],
+            false => self.dict.name(id),
+        }
+    }
+
+    /// The fields of this batch that answer to `name`; see [`Dictionary::answers`].
+    pub fn answers(&self, name: &str) -> Vec<FieldId> {
+        let mut out = self.dict.answers(name);
+        if let Some(local) = self.local_ids.get(name) {
+            out.insert(0, *local);
+        }
+        out
+    }
+
+    /// Starts a row holding `raw`. Finish it with [`RowWriter::finish`]; a writer that is dropped
+    /// unfinished leaves the batch as it was.
+    pub fn begin<'a>(&'a mut self, head: RowHead, raw: &'a [u8]) -> RowWriter<'a> {
+        let envelope = match self.envelopes.last() {
+            Some(last) if Arc::ptr_eq(last, &head.envelope) => self.envelopes.len() - 1,
+            _ => {
+                self.envelopes.push(head.envelope);
+                self.envelopes.len() - 1
+            }
+        };
+        let (bytes_before, cells_before) = (self.bytes.len(), self.cells.len());
+        self.bytes.extend_from_slice(raw);
+        let row = Row {
+            id: head.id,
+            event_ns: head.received_ns,
+            received_ns: head.received_ns,
+            stream_ns: head.stream_ns,
+            weight: 1,
+            marks: Marks::default(),
+            envelope: envelope as u32,
+            raw_start: bytes_before as u32,
+            raw_len: raw.len() as u32,
+            cells_start: cells_before as u32,
+            cells_end: cells_before as u32,
+        };
+        RowWriter { batch: self, raw, row, bytes_before, cells_before, finished: false }
+    }
+
+    /// Sets marks of a row (sequencer only: after this the batch is frozen).
+    pub fn mark(&mut self, index: usize, marks: Marks) {
+        self.rows[index].marks.set(marks);
+    }
+
+    /// Replaces how many occurrences a row stands for.
+    pub fn set_weight(&mut self, index: usize, weight: u32) {
+        self.rows[index].weight = weight;
+    }
+
+    fn hot_cell(&self, index: usize, slot: u16) -> Option<u32> {
+        let width = self.dict.hot_count() as usize;
+        let cell = *self.hot.get(index * width + slot as usize)?;
+        (cell != NO_CELL).then_some(cell)
+    }
+}
+
+/// Writes one row: parsers and mapping push values here.
+pub struct RowWriter<'a> {
+    batch: &'a mut EventBatch,
+    raw: &'a [u8],
+    row: Row,
+    bytes_before: usize,
+    cells_before: usize,
+    finished: bool,
+}
+
+impl<'a> RowWriter<'a> {
+    /// The record's bytes. Values that are pieces of this slice are stored without a copy.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
+    /// Who sent the record.
+    pub fn envelope(&self) -> &Arc<Envelope> {
+        &self.batch.envelopes[self.row.envelope as usize]
+    }
+
+    /// The names of the batch's generation.
+    pub fn dict(&self) -> &Arc<Dictionary> {
+        &self.batch.dict
+    }
+
+    /// The id of `name`, made for this batch if the generation does not know it.
+    /// Writing an intrinsic name is redirected to `alcedo.claimed.NAME`: an event cannot forge them.
+    pub fn field(&mut self, name: &str) -> FieldId {
+        if let Some(id) = self.batch.dict.id(name) {
+            if !id.is_intrinsic() {
+                return id;
+            }
+            return self.local(&format!("alcedo.claimed.{name}"));
+        }
+        self.local(name)
+    }
+
+    fn local(&mut self, name: &str) -> FieldId {
+        if let Some(id) = self.batch.local_ids.get(name) {
+            return *id;
+        }
+        if self.batch.local_names.len() >= LOCAL_NAMES_MAX && name != OVERFLOW_NAME {
+            return self.local(OVERFLOW_NAME);
+        }
+        let id = FieldId(self.batch.local_names.len() as u32 | FieldId::LOCAL);
+        self.batch.local_names.push(name.into());
+        self.batch.local_ids.insert(name.into(), id);
+        id
+    }
+
+    /// Name of a field of this batch.
+    pub fn name(&self, id: FieldId) -> &str {
+        self.batch.name(id)
+    }
+
+    /// Appends a value. Returns false, storing nothing, when the row is full.
+    pub fn push(&mut self, field: FieldId, kind: Kind, bytes: &[u8]) -> bool {
+        if self.cell_count() >= CELLS_PER_ROW_MAX || field.is_intrinsic() {
+            return false;
+        }
+        let (start, len) = self.place(bytes);
+        self.batch.cells.push(Cell { field, kind, start, len });
+        true
+    }
+
+    /// Appends a text value under a name.
+    pub fn push_str(&mut self, name: &str, text: &str) -> bool {
+        let id = self.field(name);
+        self.push(id, Kind::Str, text.as_bytes())
+    }
+
+    /// Appends an integer under a name.
+    pub fn push_int(&mut self, name: &str, number: i64) -> bool {
+        let id = self.field(name);
+        self.push(id, Kind::Int, number.to_string().as_bytes())
+    }
+
+    /// Lets `to` hold the same value as cell `index` (see [`RowWriter::cells`]), without a copy.
+    pub fn copy_cell(&mut self, index: usize, to: FieldId) -> bool {
+        if self.cell_count() >= CELLS_PER_ROW_MAX || to.is_intrinsic() {
+            return false;
+        }
+        let cell = self.batch.cells[self.cells_before + index];
+        self.batch.cells.push(Cell { field: to, ..cell });
+        true
+    }
+
+    /// Replaces the value of cell `index`.
+    pub fn replace(&mut self, index: usize, kind: Kind, bytes: &[u8]) {
+        let (start, len) = self.place(bytes);
+        let cell = &mut self.batch.cells[self.cells_before + index];
+        (cell.kind, cell.start, cell.len) = (kind, start, len);
+    }
+
+    /// Gives cell `index` another name.
+    pub fn rename(&mut self, index: usize, to: FieldId) {
+        if !to.is_intrinsic() {
+            self.batch.cells[self.cells_before + index].field = to;
+        }
+    }
+
+    /// Removes all cells from `index` on (a parser that gave up takes back what it wrote).
+    pub fn truncate(&mut self, index: usize) {
+        self.batch.cells.truncate(self.cells_before + index);
+    }
+
+    /// Number of cells so far.
+    pub fn cell_count(&self) -> usize {
+        self.batch.cells.len() - self.cells_before
+    }
+
+    /// The cells so far: field and value, in order.
+    pub fn cells(&self) -> impl ExactSizeIterator<Item = (FieldId, Value<'_>)> {
+        let batch = &*self.batch;
+        batch.cells[self.cells_before..].iter().map(move |c| (c.field, value_of(batch, c)))
+    }
+
+    /// Field and value of cell `index`.
+    pub fn cell(&self, index: usize) -> (FieldId, Value<'_>) {
+        let cell = &self.batch.cells[self.cells_before + index];
+        (cell.field, value_of(self.batch, cell))
+    }
+
+    /// Index of the first cell of `field`.
+    pub fn find(&self, field: FieldId) -> Option<usize> {
+        self.batch.cells[self.cells_before..].iter().position(|c| c.field == field)
+    }
+
+    /// First value of `field`.
+    pub fn get(&self, field: FieldId) -> Option<Value<'_>> {
+        self.find(field).map(|index| self.cell(index).1)
+    }
+
+    /// Sets when the event happened, ns since 1970-01-01 UTC. Until then it is the time of receipt.
+    pub fn set_event_ns(&mut self, ns: i64) {
+        self.row.event_ns = ns;
+    }
+
+    /// When the event happened as known so far.
+    pub fn event_ns(&self) -> i64 {
+        self.row.event_ns
+    }
+
+    /// When the record was received.
+    pub fn received_ns(&self) -> i64 {
+        self.row.received_ns
+    }
+
+    /// Sets how many occurrences the row stands for ("message repeated 5 times" = 5).
+    pub fn set_weight(&mut self, weight: u32) {
+        self.row.weight = weight;
+    }
+
+    /// Sets marks.
+    pub fn mark(&mut self, marks: Marks) {
+        self.row.marks.set(marks);
+    }
+
+    /// Marks so far.
+    pub fn marks(&self) -> Marks {
+        self.row.marks
+    }
+
+    /// Keeps the row. Returns its index in the batch.
+    pub fn finish(mut self) -> usize {
+        self.finished = true;
+        self.row.cells_end = self.batch.cells.len() as u32;
+        let batch = &mut *self.batch;
+        let width = batch.dict.hot_count() as usize;
+        let base = batch.hot.len();
+        batch.hot.resize(base + width, NO_CELL);
+        for (at, cell) in batch.cells[self.cells_before..].iter().enumerate() {
+            if let Some(slot) = batch.dict.hot_slot(cell.field) {
+                let place = &mut batch.hot[base + slot as usize];
+                if *place == NO_CELL {
+                    *place = (self.cells_before + at) as u32;
+                }
+            }
+        }
+        batch.rows.push(self.row);
+        batch.rows.len() - 1
+    }
+
+    /// Where `bytes` stand in the arena: inside the raw record if they are a piece of it, else
+    /// appended. The address comparison only ever finds a piece of the very slice `raw` borrows.
+    fn place(&mut self, bytes: &[u8]) -> (u32, u32) {
+        let (base, at) = (self.raw.as_ptr() as usize, bytes.as_ptr() as usize);
+        if at >= base && at + bytes.len() <= base + self.raw.len() {
+            return (self.row.raw_start + (at - base) as u32, bytes.len() as u32);
+        }
+        let start = self.batch.bytes.len() as u32;
+        self.batch.bytes.extend_from_slice(bytes);
+        (start, bytes.len() as u32)
+    }
+}
+
+impl Drop for RowWriter<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.batch.bytes.truncate(self.bytes_before);
+            self.batch.cells.truncate(self.cells_before);
+        }
+    }
+}
+
+fn value_of<'a>(batch: &'a EventBatch, cell: &Cell) -> Value<'a> {
+    let bytes = &batch.bytes[cell.start as usize..(cell.start + cell.len) as usize];
+    Value { kind: cell.kind, bytes }
+}
+
+/// One row, read only.
+#[derive(Clone, Copy)]
+pub struct EventView<'a> {
+    batch: &'a EventBatch,
+    row: &'a Row,
+    index: usize,
+}
+
+impl<'a> EventView<'a> {
+    /// Identity.
+    pub fn id(&self) -> EventId {
+        self.row.id
+    }
+    /// Index of the row in its batch.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+    /// The batch.
+    pub fn batch(&self) -> &'a EventBatch {
+        self.batch
+    }
+    /// When it happened, ns since 1970-01-01 UTC.
+    pub fn event_ns(&self) -> i64 {
+        self.row.event_ns
+    }
+    /// When we received it, ns since 1970-01-01 UTC.
+    pub fn received_ns(&self) -> i64 {
+        self.row.received_ns
+    }
+    /// The journal's stream time at receipt, ns.
+    pub fn stream_ns(&self) -> i64 {
+        self.row.stream_ns
+    }
+    /// How many occurrences the row stands for.
+    pub fn weight(&self) -> u32 {
+        self.row.weight
+    }
+    /// Marks.
+    pub fn marks(&self) -> Marks {
+        self.row.marks
+    }
+    /// Who sent it.
+    pub fn envelope(&self) -> &'a Arc<Envelope> {
+        &self.batch.envelopes[self.row.envelope as usize]
+    }
+    /// The record's bytes as received.
+    pub fn raw(&self) -> &'a [u8] {
+        let start = self.row.raw_start as usize;
+        &self.batch.bytes[start..start + self.row.raw_len as usize]
+    }
+
+    /// Whether the store and forwarders keep the row (see [`Marks`]).
+    pub fn is_kept(&self) -> bool {
+        let marks = self.row.marks;
+        marks.has(Marks::MATCHED) || !(marks.has(Marks::DEDUPED) || marks.has(Marks::DROPPED))
+    }
+
+    /// All cells: field and value, in order. Intrinsic fields are not among them.
+    pub fn cells(&self) -> impl ExactSizeIterator<Item = (FieldId, Value<'a>)> {
+        let batch = self.batch;
+        self.own_cells().iter().map(move |c| (c.field, value_of(batch, c)))
+    }
+
+    /// First value of a cell field, or of an intrinsic field that is stored as bytes. For the
+    /// computed ones (`@timestamp`, `event.ingested`, `event.id`, `event.count`) use
+    /// [`EventView::intrinsic_text`].
+    pub fn get(&self, field: FieldId) -> Option<Value<'a>> {
+        if field.is_intrinsic() {
+            return self.stored_intrinsic(field);
+        }
+        if let Some(slot) = self.batch.dict.hot_slot(field) {
+            let cell = self.batch.hot_cell(self.index, slot)?;
+            return Some(value_of(self.batch, &self.batch.cells[cell as usize]));
+        }
+        let cell = self.own_cells().iter().find(|c| c.field == field)?;
+        Some(value_of(self.batch, cell))
+    }
+
+    /// All values of a field, in order (arrays are several values).
+    pub fn all(&self, field: FieldId) -> impl Iterator<Item = Value<'a>> {
+        let batch = self.batch;
+        let own = self.own_cells();
+        let from = match (field.is_intrinsic(), batch.dict.hot_slot(field)) {
+            (true, _) => own.len(),
+            (false, Some(slot)) => batch
+                .hot_cell(self.index, slot)
+                .map_or(own.len(), |cell| (cell - self.row.cells_start) as usize),
+            (false, None) => 0,
+        };
+        let cells = own[from..].iter().filter(move |c| c.field == field);
+        self.stored_intrinsic(field).into_iter().chain(cells.map(move |c| value_of(batch, c)))
+    }
+
+    /// Text of an intrinsic field, computed where it has to be. `None` for other fields, and for
+    /// empty envelope parts.
+    pub fn intrinsic_text(&self, field: FieldId) -> Option<Cow<'a, str>> {
+        Some(match field {
+            FieldId::TIMESTAMP => time::rfc3339(self.row.event_ns).into(),
+            FieldId::INGESTED => time::rfc3339(self.row.received_ns).into(),
+            FieldId::ID => self.row.id.to_string().into(),
+            FieldId::COUNT => self.row.weight.to_string().into(),
+            other => return self.stored_intrinsic(other).map(|v| v.text()),
+        })
+    }
+
+    /// First value under a name, answered as rules and search would; text form.
+    pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.batch.answers(name).into_iter().find_map(|id| match id.is_intrinsic() {
+            true => self.intrinsic_text(id),
+            false => self.get(id).map(|v| v.text()),
+        })
+    }
+
+    fn own_cells(&self) -> &'a [Cell] {
+        &self.batch.cells[self.row.cells_start as usize..self.row.cells_end as usize]
+    }
+
+    fn stored_intrinsic(&self, field: FieldId) -> Option<Value<'a>> {
+        let envelope = self.envelope();
+        let bytes = match field {
+            FieldId::ORIGINAL => self.raw(),
+            FieldId::SOURCE => envelope.source.as_bytes(),
+            FieldId::IDENTITY => envelope.identity.as_bytes(),
+            FieldId::PEER if !envelope.peer.is_empty() => envelope.peer.as_bytes(),
+            _ => return None,
+        };
+        Some(Value { kind: Kind::Str, bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DictionaryBuilder, Protocol};
+
+    fn head(offset: u64) -> RowHead {
+        RowHead {
+            id: EventId::at(offset),
+            received_ns: 5,
+            stream_ns: 6,
+            envelope: Arc::new(Envelope::of("web", Protocol::Http)),
+        }
+    }
+
+    #[test]
+    fn pieces_of_the_record_are_not_copied_and_read_back() {
+        let mut b = DictionaryBuilder::new();
+        let hot = b.field("user.name");
+        b.hot(hot);
+        let mut batch = EventBatch::new(b.build());
+        let raw = b"user=root from=10.0.0.1";
+        let mut row = batch.begin(head(1), raw);
+        let user = row.field("user.name");
+        assert!(row.push(user, Kind::Str, &raw[5..9]));
+        assert!(row.push(user, Kind::Str, b"second"));
+        row.push_str("x.unknown", "v");
+        row.finish();
+        assert_eq!(batch.bytes.len(), raw.len() + "second".len() + 1);
+        let view = batch.row(0);
+        assert_eq!(view.get(user).map(|v| v.bytes), Some(&b"root"[..]));
+        assert_eq!(
+            view.all(user).map(|v| v.text().into_owned()).collect::<Vec<_>>(),
+            ["root", "second"]
+        );
+        assert_eq!(view.text("x.unknown").as_deref(), Some("v"));
+        assert_eq!(view.text("event.id").as_deref(), Some("0-1-0"));
+        assert_eq!(view.text("alcedo.source").as_deref(), Some("web"));
+        assert_eq!(view.get(FieldId::ORIGINAL).map(|v| v.bytes), Some(&raw[..]));
+        assert_eq!(view.all(FieldId::ORIGINAL).count(), 1);
+    }
+
+    #[test]
+    fn an_unfinished_row_leaves_no_trace_and_intrinsics_cannot_be_forged() {
+        let mut batch = EventBatch::new(Dictionary::ecs());
+        drop(batch.begin(head(1), b"gone"));
+        let mut row = batch.begin(head(2), b"kept");
+        row.push_str("event.original", "forged");
+        row.finish();
+        assert_eq!(batch.len(), 1);
+        let view = batch.row(0);
+        assert_eq!(view.raw(), b"kept");
+        assert_eq!(view.text("event.original").as_deref(), Some("kept"));
+        assert_eq!(view.text("alcedo.claimed.event.original").as_deref(), Some("forged"));
+    }
+
+    #[test]
+    fn rows_and_names_stay_within_their_limits() {
+        let mut batch = EventBatch::new(Dictionary::ecs());
+        let mut row = batch.begin(head(1), b"");
+        for i in 0..CELLS_PER_ROW_MAX {
+            assert!(row.push_int("n", i as i64));
+        }
+        assert!(!row.push_int("n", 0));
+        row.finish();
+        assert_eq!(batch.row(0).cells().count(), CELLS_PER_ROW_MAX);
+    }
+
+    #[test]
+    fn marked_rows_are_skipped_unless_a_rule_matched() {
+        let mut batch = EventBatch::new(Dictionary::ecs());
+        batch.begin(head(1), b"x").finish();
+        assert!(batch.row(0).is_kept());
+        batch.mark(0, Marks::DROPPED);
+        assert!(!batch.row(0).is_kept());
+        batch.mark(0, Marks::MATCHED);
+        assert!(batch.row(0).is_kept());
+    }
+}

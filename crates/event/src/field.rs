@@ -1,0 +1,294 @@
+//! Field names as numbers. One [`Dictionary`] per generation of rules, packs and settings.
+//!
+//! Ids are dense from 0: first the intrinsic fields every event has, then ECS, then what packs and
+//! rules mention. Every other name lives in the batch that carries it ([`FieldId::LOCAL`] bit) and
+//! dies with it, so that hostile field names cannot fill a process-wide table. Ids are never stored.
+
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// A field name of one generation, or of one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FieldId(pub u32);
+
+impl FieldId {
+    /// Set in ids that belong to one batch only.
+    pub const LOCAL: u32 = 1 << 31;
+    /// When the event happened: RFC 3339 text, from the row.
+    pub const TIMESTAMP: FieldId = FieldId(0);
+    /// The record's bytes as received.
+    pub const ORIGINAL: FieldId = FieldId(1);
+    /// When we received it: RFC 3339 text, from the row.
+    pub const INGESTED: FieldId = FieldId(2);
+    /// The [`crate::EventId`] as text, from the row.
+    pub const ID: FieldId = FieldId(3);
+    /// Name of the configured source, from the envelope.
+    pub const SOURCE: FieldId = FieldId(4);
+    /// Verified identity of the sender, from the envelope.
+    pub const IDENTITY: FieldId = FieldId(5);
+    /// Address of the peer, from the envelope.
+    pub const PEER: FieldId = FieldId(6);
+    /// How many occurrences the row stands for, from the row.
+    pub const COUNT: FieldId = FieldId(7);
+    /// Number of intrinsic fields; cells never carry these ids.
+    pub const INTRINSIC: u32 = 8;
+
+    /// Whether the name belongs to one batch only.
+    pub fn is_local(self) -> bool {
+        self.0 & Self::LOCAL != 0
+    }
+
+    /// Whether the value comes from the row or its envelope instead of a cell.
+    pub fn is_intrinsic(self) -> bool {
+        self.0 < Self::INTRINSIC
+    }
+}
+
+/// Names of the intrinsic fields in the order of their ids.
+pub const INTRINSIC_NAMES: [&str; FieldId::INTRINSIC as usize] = [
+    "@timestamp",
+    "event.original",
+    "event.ingested",
+    "event.id",
+    "alcedo.source",
+    "alcedo.identity",
+    "log.source.address",
+    "event.count",
+];
+
+/// What a field holds by ECS. Decides stored columns and how search compares; a value that does not
+/// fit its type is kept all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FieldType {
+    /// Exact text.
+    Keyword,
+    /// Free text.
+    Text,
+    /// IPv4 or IPv6 address.
+    Ip,
+    /// Integer.
+    Long,
+    /// Number.
+    Double,
+    /// true or false.
+    Boolean,
+    /// Point in time.
+    Date,
+}
+
+/// ECS field names and types (ECS 9.x), one `name TAB type` a line.
+const ECS: &str = include_str!("../data/ecs.tsv");
+
+/// The ECS fields Alcedo knows, as (name, type).
+pub fn ecs_fields() -> impl Iterator<Item = (&'static str, FieldType)> {
+    ECS.lines().filter_map(|line| {
+        let (name, kind) = line.split_once('\t')?;
+        Some((name, field_type(kind)?))
+    })
+}
+
+fn field_type(name: &str) -> Option<FieldType> {
+    Some(match name {
+        "keyword" => FieldType::Keyword,
+        "text" => FieldType::Text,
+        "ip" => FieldType::Ip,
+        "long" => FieldType::Long,
+        "double" => FieldType::Double,
+        "boolean" => FieldType::Boolean,
+        "date" => FieldType::Date,
+        _ => return None,
+    })
+}
+
+struct Entry {
+    name: Box<str>,
+    kind: FieldType,
+    hot: u16,
+}
+
+/// The names of one generation, and which fields answer to which other names.
+pub struct Dictionary {
+    entries: Vec<Entry>,
+    by_name: HashMap<Box<str>, FieldId>,
+    aliases: HashMap<Box<str>, Vec<FieldId>>,
+    hot_count: u16,
+}
+
+/// Largest number of hot slots a row has: 2 x 256 cache lines of u32 per 8 rows stay in L2.
+pub const HOT_MAX: u16 = 256;
+const NOT_HOT: u16 = u16::MAX;
+
+impl Dictionary {
+    /// The intrinsic and ECS fields alone.
+    pub fn ecs() -> Arc<Self> {
+        DictionaryBuilder::new().build()
+    }
+
+    /// Id of a name that this generation knows.
+    pub fn id(&self, name: &str) -> Option<FieldId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Name of a known id. Panics on a batch-local id: ask the batch.
+    pub fn name(&self, id: FieldId) -> &str {
+        &self.entries[id.0 as usize].name
+    }
+
+    /// Declared type of a known id; `Keyword` where nobody declared one.
+    pub fn kind(&self, id: FieldId) -> FieldType {
+        self.entries.get(id.0 as usize).map_or(FieldType::Keyword, |e| e.kind)
+    }
+
+    /// Number of known fields; ids are `0..len`.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no fields: never, the intrinsic ones always exist.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The fields that answer to `name`, first present one wins: the name itself, then its aliases
+    /// in the order they were declared. This is how Sigma's vocabulary (`Image`, `c-uri`) and ECS
+    /// names find the same cells, live, in rules and over history.
+    pub fn answers(&self, name: &str) -> Vec<FieldId> {
+        let own = self.id(name).into_iter();
+        let others = self.aliases.get(name).into_iter().flatten().copied();
+        let mut out: Vec<FieldId> = Vec::new();
+        for id in own.chain(others) {
+            if !out.contains(&id) {
+                out.push(id);
+            }
+        }
+        out
+    }
+
+    /// Names that have aliases, for listings and completion.
+    pub fn alias_names(&self) -> impl Iterator<Item = &str> {
+        self.aliases.keys().map(|k| &**k)
+    }
+
+    /// The dense slot of a hot field.
+    pub fn hot_slot(&self, id: FieldId) -> Option<u16> {
+        let slot = self.entries.get(id.0 as usize)?.hot;
+        (slot != NOT_HOT).then_some(slot)
+    }
+
+    /// Number of hot slots per row.
+    pub fn hot_count(&self) -> u16 {
+        self.hot_count
+    }
+}
+
+/// Collects names for a new [`Dictionary`].
+pub struct DictionaryBuilder {
+    inner: Dictionary,
+}
+
+impl Default for DictionaryBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl DictionaryBuilder {
+    /// Starts with the intrinsic and the ECS fields.
+    pub fn new() -> Self {
+        let mut builder = Self {
+            inner: Dictionary {
+                entries: Vec::with_capacity(2048),
+                by_name: HashMap::with_capacity(2048),
+                aliases: HashMap::new(),
+                hot_count: 0,
+            },
+        };
+        for (index, name) in INTRINSIC_NAMES.iter().enumerate() {
+            let kind = match FieldId(index as u32) {
+                FieldId::TIMESTAMP | FieldId::INGESTED => FieldType::Date,
+                FieldId::COUNT => FieldType::Long,
+                FieldId::ORIGINAL => FieldType::Text,
+                _ => FieldType::Keyword,
+            };
+            builder.field_of(name, kind);
+        }
+        for (name, kind) in ecs_fields() {
+            builder.field_of(name, kind);
+        }
+        builder
+    }
+
+    /// The id of `name`, added as a keyword if it is new.
+    pub fn field(&mut self, name: &str) -> FieldId {
+        self.field_of(name, FieldType::Keyword)
+    }
+
+    /// The id of `name`, added with `kind` if it is new.
+    pub fn field_of(&mut self, name: &str, kind: FieldType) -> FieldId {
+        if let Some(id) = self.inner.by_name.get(name) {
+            return *id;
+        }
+        let id = FieldId(self.inner.entries.len() as u32);
+        self.inner.entries.push(Entry { name: name.into(), kind, hot: NOT_HOT });
+        self.inner.by_name.insert(name.into(), id);
+        id
+    }
+
+    /// Lets `name` be answered by `field` when no earlier answer is present.
+    pub fn alias(&mut self, name: &str, field: &str) {
+        let id = self.field(field);
+        let list = self.inner.aliases.entry_ref(name).or_default();
+        if !list.contains(&id) {
+            list.push(id);
+        }
+    }
+
+    /// Gives the field a dense slot in every row, if there is one left: for fields that live rules
+    /// read.
+    pub fn hot(&mut self, id: FieldId) {
+        let entry = &mut self.inner.entries[id.0 as usize];
+        if entry.hot == NOT_HOT && self.inner.hot_count < HOT_MAX && !id.is_intrinsic() {
+            entry.hot = self.inner.hot_count;
+            self.inner.hot_count += 1;
+        }
+    }
+
+    /// The fields that answer to `name` so far; see [`Dictionary::answers`].
+    pub fn answers(&self, name: &str) -> Vec<FieldId> {
+        self.inner.answers(name)
+    }
+
+    /// Done.
+    pub fn build(self) -> Arc<Dictionary> {
+        Arc::new(self.inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intrinsic_ids_are_fixed_and_ecs_is_typed() {
+        let d = Dictionary::ecs();
+        for (i, name) in INTRINSIC_NAMES.iter().enumerate() {
+            assert_eq!(d.id(name), Some(FieldId(i as u32)));
+        }
+        assert_eq!(d.kind(d.id("source.ip").unwrap()), FieldType::Ip);
+        assert_eq!(d.kind(d.id("source.port").unwrap()), FieldType::Long);
+        assert!(ecs_fields().count() > 800);
+    }
+
+    #[test]
+    fn a_name_is_answered_by_itself_first_then_by_its_aliases_in_order() {
+        let mut b = DictionaryBuilder::new();
+        b.alias("Image", "winlog.event_data.Image");
+        b.alias("Image", "process.executable");
+        let image = b.field("Image");
+        let d = b.build();
+        let names: Vec<_> = d.answers("Image").into_iter().map(|i| d.name(i).to_owned()).collect();
+        assert_eq!(names, ["Image", "winlog.event_data.Image", "process.executable"]);
+        assert_eq!(d.answers("Image")[0], image);
+        assert!(d.answers("nothing").is_empty());
+    }
+}

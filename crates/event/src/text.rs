@@ -1,0 +1,110 @@
+//! Text that an attacker wrote: how it is compared and how it is shown.
+
+/// Folds `bytes` for case-insensitive comparison and appends the result to `out`.
+///
+/// ASCII letters become lower case; other characters take Unicode's lower case where that is one
+/// character (a fold that changes the number of characters would break suffix tests). Bytes that
+/// are not UTF-8 are kept as they are.
+pub fn fold_into(bytes: &[u8], out: &mut Vec<u8>) {
+    if bytes.is_ascii() {
+        let from = out.len();
+        out.extend_from_slice(bytes);
+        out[from..].make_ascii_lowercase();
+        return;
+    }
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let folded = fold_char(c);
+            out.extend_from_slice(folded.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        out.extend_from_slice(chunk.invalid());
+    }
+}
+
+/// The folded form of `text`, see [`fold_into`].
+pub fn fold(text: &str) -> String {
+    text.chars().map(fold_char).collect()
+}
+
+/// One character folded; see [`fold_into`].
+pub fn fold_char(c: char) -> char {
+    if c.is_ascii() {
+        return c.to_ascii_lowercase();
+    }
+    let mut lower = c.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some(one), None) => one,
+        _ => c,
+    }
+}
+
+/// Whether two byte strings are equal after folding.
+pub fn eq_folded(a: &[u8], b: &[u8]) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        return a.eq_ignore_ascii_case(b);
+    }
+    let (mut x, mut y) = (Vec::with_capacity(a.len()), Vec::with_capacity(b.len()));
+    fold_into(a, &mut x);
+    fold_into(b, &mut y);
+    x == y
+}
+
+/// Bytes as text that is safe to show on a terminal, in a page or in a message.
+///
+/// C0 and C1 control characters, bidirectional overrides, zero-width characters and bytes that are
+/// not UTF-8 become visible escapes (`\x1b`, `\u{202e}`, `\xff`). Newline and tab become `\n` and
+/// `\t`. Everything else is unchanged; the stored bytes are never altered.
+pub fn render(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => out.push_str("\\n"),
+                '\t' => out.push_str("\\t"),
+                '\r' => out.push_str("\\r"),
+                c if c.is_ascii_control() => {
+                    let _ = write!(out, "\\x{:02x}", c as u32);
+                }
+                c if is_deceptive(c) => {
+                    let _ = write!(out, "\\u{{{:x}}}", c as u32);
+                }
+                c => out.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
+    }
+    out
+}
+
+/// Characters that change how their neighbours are shown, or are not shown at all.
+fn is_deceptive(c: char) -> bool {
+    matches!(c, '\u{80}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{2028}' | '\u{2029}'
+        | '\u{61c}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folding_keeps_the_number_of_characters() {
+        assert_eq!(fold("ÄÖ\u{212a}İ"), "äökİ");
+        let mut out = Vec::new();
+        fold_into(b"A\xffB", &mut out);
+        assert_eq!(out, b"a\xffb");
+        assert!(eq_folded("ÄB".as_bytes(), "äb".as_bytes()));
+        assert!(!eq_folded(b"a", b"ab"));
+    }
+
+    #[test]
+    fn rendering_leaves_nothing_that_acts() {
+        let hostile = b"a\x1b[2J\x07\x9b\xe2\x80\xae\n\0\xc2\x9bz";
+        let shown = render(hostile);
+        assert_eq!(shown, "a\\x1b[2J\\x07\\x9b\\u{202e}\\n\\x00\\u{9b}z");
+        assert!(shown.chars().all(|c| !c.is_control()));
+    }
+}

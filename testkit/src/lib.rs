@@ -1,0 +1,27 @@
+//! What tests of several crates share. A dev-dependency only.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+/// Path of a folder or file of the shared corpora, or `None` when they are not on this machine; then
+/// `skipped: no corpus` is printed and the test should return.
+///
+/// Looked for at `$ALCEDO_CORPUS`, else at `../shared/data` beside the workspace.
+pub fn corpus(relative: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("ALCEDO_CORPUS").map_or_else(
+        || workspace_root().parent().unwrap_or(Path::new("/")).join("shared/data"),
+        PathBuf::from,
+    );
+    let path = root.join(relative);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: no corpus ({relative})");
+    None
+}
+
+/// The folder that holds the workspace's Cargo.toml.
+pub fn workspace_root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own).to_path_buf()
+}
