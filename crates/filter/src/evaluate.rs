@@ -1,0 +1,167 @@
+//! The single-event evaluator: one plan, one row, a verdict.
+
+use crate::plan::{Binding, LeafFields, Node, Plan, Target};
+use crate::test::{Test, text_relation};
+use event::{EventView, FieldId, Kind, Value};
+
+impl Plan {
+    /// Whether the plan holds for the row. `binding` must come from this plan and the row's
+    /// dictionary or batch.
+    pub fn matches(&self, binding: &Binding, row: &EventView<'_>) -> bool {
+        self.node(&self.root, binding, row)
+    }
+
+    /// Whether leaf `index` alone holds.
+    pub fn leaf_matches(&self, index: u32, binding: &Binding, row: &EventView<'_>) -> bool {
+        let leaf = &self.leaves[index as usize];
+        match leaf.target {
+            Target::Keyword => keyword_value(&leaf.test, row).is_some(),
+            Target::Field(_) => field_leaf(&leaf.test, &binding.leaves[index as usize], row),
+        }
+    }
+
+    /// Evaluates the tree with leaf verdicts that the caller already knows.
+    pub fn holds_with(&self, verdict: &impl Fn(u32) -> bool) -> bool {
+        tree(&self.root, verdict)
+    }
+
+    fn node(&self, node: &Node, binding: &Binding, row: &EventView<'_>) -> bool {
+        tree(node, &|index| self.leaf_matches(index, binding, row))
+    }
+}
+
+fn tree(node: &Node, verdict: &impl Fn(u32) -> bool) -> bool {
+    match node {
+        Node::Const(value) => *value,
+        Node::Leaf(index) => verdict(*index),
+        Node::And(parts) => parts.iter().all(|p| tree(p, verdict)),
+        Node::Or(parts) => parts.iter().any(|p| tree(p, verdict)),
+        Node::Not(part) => !tree(part, verdict),
+        Node::AtLeast(n, parts) => {
+            let mut missing = *n;
+            parts.iter().any(|p| {
+                missing -= u32::from(missing > 0 && tree(p, verdict));
+                missing == 0
+            }) || missing == 0
+        }
+        Node::Named(_, part) => tree(part, verdict),
+    }
+}
+
+fn field_leaf(test: &Test, fields: &LeafFields, row: &EventView<'_>) -> bool {
+    if let Test::Field { op, cased, .. } = test {
+        return any_value(row, &fields.target, |a| {
+            any_value(row, &fields.other, |b| {
+                let null = a.kind == Kind::Null || b.kind == Kind::Null;
+                !null && text_relation(*op, a.bytes, b.bytes, *cased)
+            })
+            .unwrap_or(false)
+        })
+        .unwrap_or(false);
+    }
+    any_value(row, &fields.target, |value| test.holds(value)).unwrap_or(test.on_absent())
+}
+
+/// Whether any value of the first present field among `fields` holds; `None` if none is present.
+pub(crate) fn any_value(
+    row: &EventView<'_>,
+    fields: &[FieldId],
+    mut holds: impl FnMut(Value<'_>) -> bool,
+) -> Option<bool> {
+    for field in fields {
+        if field.is_intrinsic() {
+            if let Some(text) = row.intrinsic_text(*field) {
+                return Some(holds(Value { kind: Kind::Str, bytes: text.as_bytes() }));
+            }
+            // Large raw bytes are not copied: see `EventView::get`.
+            continue;
+        }
+        let mut values = row.all(*field).peekable();
+        if values.peek().is_some() {
+            return Some(values.any(&mut holds));
+        }
+    }
+    None
+}
+
+/// The value in which a keyword test holds: the raw record first, then each cell.
+pub(crate) fn keyword_value<'a>(
+    test: &Test,
+    row: &EventView<'a>,
+) -> Option<(Option<FieldId>, Value<'a>)> {
+    let raw = Value { kind: Kind::Str, bytes: row.raw() };
+    if test.holds(raw) {
+        return Some((None, raw));
+    }
+    row.cells().find(|(_, value)| test.holds(*value)).map(|(field, value)| (Some(field), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test::TextOp;
+    use event::{Dictionary, Envelope, EventBatch, EventId, Protocol, RowHead};
+    use std::sync::Arc;
+
+    fn batch(cells: &[(&str, Kind, &str)], raw: &str) -> EventBatch {
+        let mut batch = EventBatch::new(Dictionary::ecs());
+        let envelope = Arc::new(Envelope::of("t", Protocol::File));
+        let head = RowHead { id: EventId::at(1), received_ns: 0, stream_ns: 0, envelope };
+        let mut row = batch.begin(head, raw.as_bytes());
+        for (name, kind, text) in cells {
+            let id = row.field(name);
+            row.push(id, *kind, text.as_bytes());
+        }
+        row.finish();
+        batch
+    }
+
+    fn field(name: &str, test: Test) -> Plan {
+        Plan::leaf(Target::Field(name.into()), test)
+    }
+
+    fn verdict(plan: &Plan, batch: &EventBatch) -> bool {
+        plan.matches(&plan.bind(batch), &batch.row(0))
+    }
+
+    #[test]
+    fn absent_null_and_several_values() {
+        let b =
+            batch(&[("a", Kind::Str, "x"), ("a", Kind::Str, "y"), ("n", Kind::Null, "")], "raw");
+        let eq = |f: &str, v: &str| field(f, Test::text(TextOp::Equals, v, false));
+        assert!(verdict(&eq("a", "Y"), &b));
+        assert!(!verdict(&eq("z", "Y"), &b));
+        assert!(verdict(&eq("z", "Y").not(), &b));
+        assert!(!verdict(&eq("n", ""), &b));
+        assert!(verdict(&field("n", Test::Null), &b) && verdict(&field("z", Test::Null), &b));
+        assert!(verdict(&field("n", Test::Exists), &b) && !verdict(&field("z", Test::Exists), &b));
+    }
+
+    #[test]
+    fn keywords_look_everywhere_and_several_may_hold_in_different_places() {
+        let b = batch(&[("a", Kind::Str, "foo"), ("b", Kind::Int, "4711")], "raw bytes bar");
+        let kw = |v: &str| Plan::leaf(Target::Keyword, Test::text(TextOp::Contains, v, false));
+        assert!(verdict(&Plan::and([kw("foo"), kw("BAR"), kw("471")]), &b));
+        assert!(!verdict(&kw("baz"), &b));
+    }
+
+    #[test]
+    fn groups_and_fields_compare() {
+        let b = batch(&[("a", Kind::Str, "Foo"), ("b", Kind::Str, "foobar")], "");
+        let rel = |op| {
+            let test = Test::Field { op, other: "a".into(), cased: false };
+            field("b", test)
+        };
+        assert!(verdict(&rel(TextOp::Prefix), &b) && !verdict(&rel(TextOp::Equals), &b));
+        let two = |n| {
+            let parts =
+                [field("a", Test::Exists), field("b", Test::Exists), field("c", Test::Exists)];
+            let mut plan = Plan::and(parts);
+            if let Node::And(parts) = plan.root {
+                plan.root = Node::AtLeast(n, parts);
+            }
+            plan
+        };
+        assert!(verdict(&two(2), &b) && !verdict(&two(3), &b) && verdict(&two(0), &b));
+    }
+}
