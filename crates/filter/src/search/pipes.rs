@@ -1,0 +1,223 @@
+//! The pipe half of the grammar. One line in [`ALL`] and one function per pipe.
+
+use super::cursor::Cursor;
+use super::filters::filter;
+use super::{Aggregate, AggregateFunction, Pipe, SearchError, SortKey, duration_ns};
+
+type Parse = fn(&mut Cursor<'_>) -> Result<Pipe, SearchError>;
+
+/// Rows kept by `top` and `rare` when no number is given.
+const TOP_DEFAULT: u64 = 10;
+/// Most columns in one list.
+const LIST_MAX: usize = 256;
+
+/// Every pipe: its name, its form, its parser.
+pub(super) const ALL: &[(&str, &str, Parse)] = &[
+    ("where", "where FILTER", where_pipe),
+    ("stats", "stats count() as n, dc(FIELD) by FIELD, FIELD", stats),
+    ("count", "count by FIELD, FIELD", count),
+    ("timechart", "timechart 5m count() by FIELD", timechart),
+    ("top", "top 10 FIELD, FIELD", top),
+    ("rare", "rare 10 FIELD", rare),
+    ("sort", "sort -COLUMN, COLUMN", sort),
+    ("head", "head 10", head),
+    ("fields", "fields FIELD, FIELD", fields),
+    ("dedup", "dedup FIELD, FIELD", dedup),
+];
+
+pub(super) fn pipe(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    cursor.skip_spaces();
+    let place = cursor.place();
+    let name = cursor.take_while(|c| c.is_ascii_alphabetic());
+    match ALL.iter().find(|(n, ..)| n.eq_ignore_ascii_case(name)) {
+        Some((_, _, parse)) => parse(cursor),
+        None => {
+            let names: Vec<&str> = ALL.iter().map(|(n, ..)| *n).collect();
+            let hint = format!("pipes are {}", names.join(", "));
+            Err(cursor.error_at(place, format!("no pipe is called `{name}`"), Some(&hint)))
+        }
+    }
+}
+
+fn where_pipe(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    filter(cursor).map(Pipe::Where)
+}
+
+fn stats(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    let aggregates = aggregates(cursor)?;
+    Ok(Pipe::Stats { aggregates, by: by(cursor)? })
+}
+
+fn count(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    Ok(Pipe::Stats { aggregates: vec![plain_count()], by: by(cursor)? })
+}
+
+fn timechart(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    cursor.skip_spaces();
+    let place = cursor.place();
+    let text = cursor.take_while(|c| c.is_ascii_alphanumeric() || c == '=');
+    let span = duration_ns(text.trim_start_matches("span=")).filter(|ns| *ns > 0);
+    let Some(span_ns) = span else {
+        let message = format!("`{text}` is not a bucket width");
+        return Err(cursor.error_at(place, message, Some("write timechart 5m count()")));
+    };
+    let aggregates = aggregates(cursor)?;
+    Ok(Pipe::Timechart { span_ns, aggregates, by: by(cursor)? })
+}
+
+fn top(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    ranked(cursor, false)
+}
+
+fn rare(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    ranked(cursor, true)
+}
+
+fn ranked(cursor: &mut Cursor<'_>, rare: bool) -> Result<Pipe, SearchError> {
+    let limit = match cursor.peek() {
+        Some(c) if c.is_ascii_digit() => number(cursor)?,
+        _ => TOP_DEFAULT,
+    };
+    Ok(Pipe::Top { limit, by: names(cursor)?, rare })
+}
+
+fn sort(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    let mut keys = Vec::new();
+    loop {
+        let minus = cursor.eat('-');
+        if !minus {
+            cursor.eat('+');
+        }
+        let column = column(cursor)?;
+        let named = cursor.eat_word("desc");
+        if !named {
+            cursor.eat_word("asc");
+        }
+        let descending = minus || named;
+        keys.push(SortKey { column, descending });
+        if !cursor.eat(',') || keys.len() >= LIST_MAX {
+            return Ok(Pipe::Sort(keys));
+        }
+    }
+}
+
+fn head(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    number(cursor).map(Pipe::Head)
+}
+
+fn fields(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    names(cursor).map(Pipe::Fields)
+}
+
+fn dedup(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    names(cursor).map(Pipe::Dedup)
+}
+
+fn plain_count() -> Aggregate {
+    Aggregate { function: AggregateFunction::Count, field: None, name: "count".into() }
+}
+
+/// Zero or more `f(field) as name`; none means `count()`.
+fn aggregates(cursor: &mut Cursor<'_>) -> Result<Vec<Aggregate>, SearchError> {
+    let mut out = Vec::new();
+    while !matches!(cursor.peek(), None | Some('|')) && !at_by(cursor) {
+        out.push(aggregate(cursor)?);
+        if !cursor.eat(',') || out.len() >= LIST_MAX {
+            break;
+        }
+    }
+    if out.is_empty() {
+        out.push(plain_count());
+    }
+    Ok(out)
+}
+
+fn at_by(cursor: &mut Cursor<'_>) -> bool {
+    let place = cursor.place();
+    let found = cursor.eat_word("by");
+    cursor.advance_to(place);
+    found
+}
+
+fn aggregate(cursor: &mut Cursor<'_>) -> Result<Aggregate, SearchError> {
+    cursor.skip_spaces();
+    let place = cursor.place();
+    let name = cursor.take_while(|c| c.is_ascii_alphabetic()).to_ascii_lowercase();
+    let function = match name.as_str() {
+        "count" => AggregateFunction::Count,
+        "dc" => AggregateFunction::Dc,
+        "sum" => AggregateFunction::Sum,
+        "avg" => AggregateFunction::Avg,
+        "min" => AggregateFunction::Min,
+        "max" => AggregateFunction::Max,
+        _ => {
+            let hint = Some("functions are count, dc, sum, avg, min, max");
+            return Err(cursor.error_at(place, format!("no function is called `{name}`"), hint));
+        }
+    };
+    let mut field = None;
+    if cursor.eat('(') {
+        if cursor.peek() != Some(')') {
+            field = Some(column(cursor)?);
+        }
+        if !cursor.eat(')') {
+            return Err(cursor.error("`)` is missing", Some("write count() or dc(FIELD)")));
+        }
+    }
+    if field.is_none() && function != AggregateFunction::Count {
+        return Err(cursor.error(format!("`{name}` needs a field"), Some("write dc(FIELD)")));
+    }
+    let default = field.as_ref().map_or(name.clone(), |f| format!("{name}({f})"));
+    let name = if cursor.eat_word("as") { column(cursor)? } else { default };
+    Ok(Aggregate { function, field, name })
+}
+
+fn by(cursor: &mut Cursor<'_>) -> Result<Vec<String>, SearchError> {
+    if cursor.eat_word("by") { names(cursor) } else { Ok(Vec::new()) }
+}
+
+fn names(cursor: &mut Cursor<'_>) -> Result<Vec<String>, SearchError> {
+    let mut out = vec![column(cursor)?];
+    while cursor.eat(',') && out.len() < LIST_MAX {
+        out.push(column(cursor)?);
+    }
+    Ok(out)
+}
+
+/// A column: a field name, or a result name such as `dc(user.name)`, or one in quotes.
+fn column(cursor: &mut Cursor<'_>) -> Result<String, SearchError> {
+    cursor.skip_spaces();
+    if let Some(quoted) = cursor.rest().strip_prefix(['"', '\'']) {
+        let quote = cursor.rest().chars().next().unwrap_or('"');
+        let end =
+            quoted.find(quote).ok_or_else(|| cursor.error("the quote is not closed", None))?;
+        cursor.advance(end + 2);
+        return Ok(quoted[..end].to_owned());
+    }
+    let named = |c: char| c.is_alphanumeric() || matches!(c, '_' | '@' | '.' | '-' | '#' | '$');
+    let name = cursor.take_while(named);
+    if name.is_empty() {
+        return Err(cursor.error("a field name is missing", None));
+    }
+    let is_function = ["count", "dc", "sum", "avg", "min", "max"].contains(&name);
+    if is_function && cursor.rest().starts_with('(') {
+        let rest = cursor.rest();
+        let end = rest.find(')').ok_or_else(|| cursor.error("`)` is missing", None))?;
+        cursor.advance(end + 1);
+        let argument = rest[1..end].trim();
+        return Ok(match argument {
+            "" => name.to_owned(),
+            field => format!("{name}({field})"),
+        });
+    }
+    Ok(name.to_owned())
+}
+
+fn number(cursor: &mut Cursor<'_>) -> Result<u64, SearchError> {
+    cursor.skip_spaces();
+    let place = cursor.place();
+    let text = cursor.take_while(|c| c.is_alphanumeric());
+    text.parse().map_err(|_| {
+        cursor.error_at(place, format!("`{text}` is not a number of rows"), Some("write head 10"))
+    })
+}
