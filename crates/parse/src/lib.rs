@@ -1,1 +1,32 @@
-//! placeholder
+//! Bytes to fields: the formats that logs come in, each as pure functions over a slice.
+//!
+//! ```text
+//! body --records--> one record --syslog--> header + message --json|kv|cef|leef|...--> cells of a row
+//! ```
+//!
+//! Invariants: every function is total (any bytes in, no panic, linear time, bounded memory); what
+//! cannot be read is a [`ParseError`] with its byte offset and the raw bytes stay whole; results
+//! are pieces of the input wherever the input has them as such.
+//! Not here: clocks, files, network, ECS names (crate `shape` maps), what an event means.
+//!
+//! Reading order: [`error`], [`records`] (a body to records),
+//! [`timestamp`], [`syslog`], [`json`], [`kv`], [`cef`], [`leef`], [`access_log`], [`auth`],
+//! [`netfilter`], [`auditd`], [`windows`].
+#![forbid(unsafe_code)]
+
+pub mod access_log;
+pub mod auditd;
+pub mod auth;
+pub mod cef;
+pub mod error;
+pub mod json;
+pub mod kv;
+pub mod leef;
+pub mod netfilter;
+pub mod records;
+pub mod syslog;
+pub mod timestamp;
+pub mod windows;
+
+pub use error::ParseError;
+pub use json::{Flattener, JsonShape, Limits, flatten};

@@ -1,0 +1,567 @@
+//! JSON text -> dotted cells, in one pass over the bytes.
+//!
+//! ```text
+//! {"a":{"b":1},"c":["x","y"],"d":[{"e":2},{"e":3}]}
+//!    -> a.b=1 (Int)  c="x"  c="y"  d.e=2  d.e=3          cells in document order
+//! ```
+//!
+//! Invariants: one pass, linear; an explicit stack, so nesting cannot overflow ours; a string
+//! without escapes and every number is a piece of the input (stored without a copy when the input
+//! is the row's raw record); numbers keep their digits as sent.
+//! More tolerant than RFC 8259 in two places, because events matter more than grammar: strings may
+//! hold bytes that are not UTF-8 and raw control characters. Everything else is refused with the
+//! offset. Not here: a value tree, the meaning of any field.
+
+use crate::ParseError;
+use event::{Kind, RowWriter, batch};
+use memchr::memchr2;
+use std::collections::HashSet;
+
+const FORMAT: &str = "JSON";
+/// Deepest nesting that is taken apart. Real events stay below 20; deeper ones keep the subtree as
+/// its own text in one cell.
+pub const DEPTH_MAX: usize = 64;
+/// Longest dotted name. Longer ones would make every listing and the batch's name table grow with
+/// hostile input; the longest in ECS has 62 bytes, in CloudTrail samples 150.
+pub const PATH_LEN_MAX: usize = 512;
+/// From this many keys in one object on, repeats are looked up in a set instead of a list.
+const LISTED_KEYS_MAX: usize = 64;
+
+/// How far [`flatten`] goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Levels of nesting that are taken apart, `1..=DEPTH_MAX`.
+    pub depth: usize,
+    /// Longest dotted name in bytes.
+    pub path_len: usize,
+    /// Keep the cells written before an error (a line cut in transit still has its first fields).
+    /// Otherwise an error leaves the row's cells as they were.
+    pub keep_partial: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { depth: DEPTH_MAX, path_len: PATH_LEN_MAX, keep_partial: false }
+    }
+}
+
+/// What [`flatten`] met besides plain values. The caller turns these into tags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JsonShape {
+    /// Cells written.
+    pub cells: usize,
+    /// Keys that their object already had (told by a 64-bit hash); all their values are kept.
+    pub duplicate_keys: usize,
+    /// Subtrees kept as text because they were nested deeper than the limit.
+    pub too_deep: usize,
+    /// Values kept as text under their parent because their name was over the limit.
+    pub long_names: usize,
+    /// Values not stored because the row had no room for more cells.
+    pub not_stored: usize,
+}
+
+/// Flattens one JSON object; see [`Flattener::flatten`]. Allocates its buffers anew: a worker keeps
+/// a [`Flattener`] instead.
+pub fn flatten(
+    text: &[u8],
+    prefix: &str,
+    row: &mut RowWriter<'_>,
+    limits: &Limits,
+) -> Result<JsonShape, ParseError> {
+    Flattener::new().flatten(text, prefix, row, limits)
+}
+
+/// The reusable buffers of [`flatten`]. One per worker.
+#[derive(Default)]
+pub struct Flattener {
+    path: String,
+    unescaped: Vec<u8>,
+    frames: Vec<Frame>,
+    key_hashes: Vec<u64>,
+    wide: Vec<HashSet<u64>>,
+}
+
+/// An object or array that is open.
+#[derive(Clone, Copy)]
+struct Frame {
+    is_object: bool,
+    /// Length of the path of this value.
+    path_len: usize,
+    /// Where this object's keys start in `key_hashes`.
+    keys_from: usize,
+    /// Filter over the key hashes: a clear bit means the key is new.
+    seen: u64,
+    /// Whether this object has outgrown the list and uses the last set of `wide`.
+    is_wide: bool,
+}
+
+impl Flattener {
+    /// Empty buffers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Flattens one JSON value into cells of `row`.
+    ///
+    /// In: `text`, the value with optional white space around it. Names start with `prefix` and a
+    /// dot, or have no prefix when it is empty; then the value has to be an object.
+    /// Out: one cell per scalar in document order; arrays repeat their field, empty arrays and
+    /// objects give none. Kinds as in JSON; strings unescaped, lone surrogates become U+FFFD.
+    /// Errors: `Expected { at }` for invalid JSON and for anything behind the value; the row's
+    /// cells are then as before unless [`Limits::keep_partial`] is set.
+    /// Cost: one pass; no allocation per field. Source: RFC 8259.
+    pub fn flatten(
+        &mut self,
+        text: &[u8],
+        prefix: &str,
+        row: &mut RowWriter<'_>,
+        limits: &Limits,
+    ) -> Result<JsonShape, ParseError> {
+        self.path.clear();
+        self.path.push_str(prefix);
+        self.frames.clear();
+        self.key_hashes.clear();
+        self.wide.clear();
+        let before = row.cell_count();
+        let mut pass = Pass { buffers: self, text, row, limits, shape: JsonShape::default() };
+        let done = pass.run(prefix.is_empty());
+        let mut shape = pass.shape;
+        if done.is_err() && !limits.keep_partial {
+            row.truncate(before);
+        }
+        shape.cells = row.cell_count() - before;
+        done.map(|()| shape)
+    }
+}
+
+struct Pass<'p, 'r, 't> {
+    buffers: &'p mut Flattener,
+    text: &'t [u8],
+    row: &'p mut RowWriter<'r>,
+    limits: &'p Limits,
+    shape: JsonShape,
+}
+
+impl Pass<'_, '_, '_> {
+    fn run(&mut self, needs_object: bool) -> Result<(), ParseError> {
+        let start = skip_space(self.text, 0);
+        if needs_object && self.text.get(start) != Some(&b'{') {
+            return Err(expected(start, "an object"));
+        }
+        let mut at = self.value(start)?;
+        while let Some(frame) = self.buffers.frames.last().copied() {
+            at = skip_space(self.text, at);
+            at = match frame.is_object {
+                true => self.member(at, frame)?,
+                false => self.element(at)?,
+            };
+        }
+        match skip_space(self.text, at) {
+            end if end == self.text.len() => Ok(()),
+            rest => Err(expected(rest, "the end of the text")),
+        }
+    }
+
+    /// Inside an object, behind `{` or a member: takes `}` or the next `,"key":value`.
+    fn member(&mut self, mut at: usize, frame: Frame) -> Result<usize, ParseError> {
+        let text = self.text;
+        let is_first = self.is_first();
+        match text.get(at) {
+            Some(b'}') => return Ok(self.close(at + 1)),
+            Some(b',') if !is_first => at = skip_space(text, at + 1),
+            _ if is_first => {}
+            _ => return Err(expected(at, "',' or '}'")),
+        }
+        if text.get(at) != Some(&b'"') {
+            return Err(expected(at, "a key in quotes"));
+        }
+        let (key_end, escaped) = string_end(text, at + 1)?;
+        let key_start = at + 1;
+        at = skip_space(text, key_end + 1);
+        if text.get(at) != Some(&b':') {
+            return Err(expected(at, "':'"));
+        }
+        at = skip_space(text, at + 1);
+        self.set_path(&text[key_start..key_end], escaped, frame.path_len);
+        if self.buffers.path.len() > self.limits.path_len {
+            return self.long_name(at, frame.path_len);
+        }
+        self.value(at)
+    }
+
+    /// Inside an array, behind `[` or an element: takes `]` or the next `,value`.
+    fn element(&mut self, at: usize) -> Result<usize, ParseError> {
+        let frame = self.buffers.frames.len() - 1;
+        let first = self.buffers.frames[frame].seen == 0;
+        self.buffers.frames[frame].seen = 1;
+        self.buffers.path.truncate(self.buffers.frames[frame].path_len);
+        match self.text.get(at) {
+            Some(b']') => Ok(self.close(at + 1)),
+            Some(b',') if !first => self.value(skip_space(self.text, at + 1)),
+            _ if first => self.value(at),
+            _ => Err(expected(at, "',' or ']'")),
+        }
+    }
+
+    fn is_first(&mut self) -> bool {
+        let frame = self.buffers.frames.last();
+        frame.is_some_and(|f| f.seen == 0 && !f.is_wide)
+    }
+
+    /// Reads the value at `at`: pushes a scalar, or opens an object or array.
+    fn value(&mut self, at: usize) -> Result<usize, ParseError> {
+        let text = self.text;
+        match text.get(at) {
+            Some(b'"') => {
+                let (end, escaped) = string_end(text, at + 1)?;
+                let body = &text[at + 1..end];
+                if escaped {
+                    unescape(body, at + 1, &mut self.buffers.unescaped)?;
+                    let Flattener { path, unescaped, .. } = &mut *self.buffers;
+                    push(self.row, &mut self.shape, path, Kind::Str, unescaped);
+                } else {
+                    push(self.row, &mut self.shape, &self.buffers.path, Kind::Str, body);
+                }
+                Ok(end + 1)
+            }
+            Some(open @ (b'{' | b'[')) => self.open(at, *open == b'{'),
+            Some(b't') => self.literal(at, b"true", Kind::Bool),
+            Some(b'f') => self.literal(at, b"false", Kind::Bool),
+            Some(b'n') => self.literal(at, b"null", Kind::Null),
+            Some(b'-' | b'0'..=b'9') => {
+                let (end, kind) = number_end(text, at)?;
+                push(self.row, &mut self.shape, &self.buffers.path, kind, &text[at..end]);
+                Ok(end)
+            }
+            _ => Err(expected(at, "a value")),
+        }
+    }
+
+    fn literal(&mut self, at: usize, word: &[u8], kind: Kind) -> Result<usize, ParseError> {
+        let end = at + word.len();
+        if self.text.get(at..end) != Some(word) {
+            return Err(expected(at, "a value"));
+        }
+        let bytes = if kind == Kind::Null { &[][..] } else { &self.text[at..end] };
+        push(self.row, &mut self.shape, &self.buffers.path, kind, bytes);
+        Ok(end)
+    }
+
+    fn open(&mut self, at: usize, is_object: bool) -> Result<usize, ParseError> {
+        if self.buffers.frames.len() >= self.limits.depth.clamp(1, DEPTH_MAX) {
+            self.shape.too_deep += 1;
+            return self.as_text(at);
+        }
+        self.buffers.frames.push(Frame {
+            is_object,
+            path_len: self.buffers.path.len(),
+            keys_from: self.buffers.key_hashes.len(),
+            seen: 0,
+            is_wide: false,
+        });
+        Ok(at + 1)
+    }
+
+    fn close(&mut self, at: usize) -> usize {
+        if let Some(frame) = self.buffers.frames.pop() {
+            self.buffers.key_hashes.truncate(frame.keys_from);
+            if frame.is_wide {
+                self.buffers.wide.pop();
+            }
+        }
+        at
+    }
+
+    /// Keeps a value's own text in one cell under the current path.
+    fn as_text(&mut self, at: usize) -> Result<usize, ParseError> {
+        let end = value_end(self.text, at)?;
+        let text = &self.text[at..end];
+        push(self.row, &mut self.shape, &self.buffers.path, Kind::Str, text);
+        Ok(end)
+    }
+
+    /// A name over the limit: the value's text goes under the parent's name.
+    fn long_name(&mut self, at: usize, parent_len: usize) -> Result<usize, ParseError> {
+        self.shape.long_names += 1;
+        self.buffers.path.truncate(parent_len);
+        if parent_len == 0 {
+            self.buffers.path.push_str(batch::OVERFLOW_NAME);
+        }
+        self.as_text(at)
+    }
+
+    /// Makes the path that of the member `key` of the object whose path has `parent_len` bytes.
+    fn set_path(&mut self, key: &[u8], escaped: bool, parent_len: usize) {
+        let Flattener { path, unescaped, .. } = &mut *self.buffers;
+        path.truncate(parent_len);
+        if parent_len > 0 {
+            path.push('.');
+        }
+        let mut name = key;
+        if escaped && unescape(key, 0, unescaped).is_ok() {
+            name = unescaped;
+        }
+        match std::str::from_utf8(name) {
+            Ok(name) => path.push_str(name),
+            Err(_) => path.push_str(&String::from_utf8_lossy(name)),
+        }
+        let hash = hash_of(name);
+        self.note_key(hash);
+    }
+
+    /// Counts a key that its object already has.
+    fn note_key(&mut self, hash: u64) {
+        let Flattener { frames, key_hashes, wide, .. } = &mut *self.buffers;
+        let Some(frame) = frames.last_mut() else { return };
+        if frame.is_wide {
+            if let Some(set) = wide.last_mut() {
+                self.shape.duplicate_keys += usize::from(!set.insert(hash));
+            }
+            return;
+        }
+        let bit = 1 << (hash >> 58);
+        let own = &key_hashes[frame.keys_from..];
+        if frame.seen & bit != 0 && own.contains(&hash) {
+            self.shape.duplicate_keys += 1;
+            return;
+        }
+        frame.seen |= bit;
+        if own.len() == LISTED_KEYS_MAX {
+            wide.push(own.iter().copied().chain([hash]).collect());
+            frame.is_wide = true;
+            return;
+        }
+        key_hashes.push(hash);
+    }
+}
+
+fn push(row: &mut RowWriter<'_>, shape: &mut JsonShape, path: &str, kind: Kind, bytes: &[u8]) {
+    if row.cell_count() >= batch::CELLS_PER_ROW_MAX {
+        // The name is not even looked up: a full row must not add names to the batch.
+        shape.not_stored += 1;
+        return;
+    }
+    let field = row.field(path);
+    if !row.push(field, kind, bytes) {
+        shape.not_stored += 1;
+    }
+}
+
+fn expected(at: usize, expected: &'static str) -> ParseError {
+    ParseError::Expected { format: FORMAT, at, expected }
+}
+
+/// A 64-bit hash that tells the keys of one object apart. Not keyed: a collision costs a wrong
+/// count of repeated keys and nothing else.
+fn hash_of(key: &[u8]) -> u64 {
+    const K: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = key.len() as u64;
+    let mut words = key.chunks_exact(8);
+    for word in &mut words {
+        let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
+        hash = (hash.rotate_left(23) ^ word).wrapping_mul(K);
+    }
+    let tail = words.remainder().iter().fold(0u64, |t, b| t << 8 | u64::from(*b));
+    hash = (hash.rotate_left(23) ^ tail).wrapping_mul(K);
+    hash ^ hash >> 29
+}
+
+/// First index at or behind `at` that is no JSON white space.
+#[inline]
+pub fn skip_space(text: &[u8], mut at: usize) -> usize {
+    while matches!(text.get(at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+        at += 1;
+    }
+    at
+}
+
+/// Index of the closing quote of a string whose content starts at `at`, and whether a backslash
+/// stands before it.
+#[inline]
+fn string_end(text: &[u8], at: usize) -> Result<(usize, bool), ParseError> {
+    match quote_or_backslash(text, at) {
+        Some(i) if text[i] == b'"' => Ok((i, false)),
+        Some(i) => escaped_string_end(text, i).map(|end| (end, true)),
+        None => Err(expected(text.len(), "'\"' that closes a string")),
+    }
+}
+
+/// The rest of [`string_end`] from the first backslash on.
+fn escaped_string_end(text: &[u8], mut at: usize) -> Result<usize, ParseError> {
+    loop {
+        // `at` is a backslash: it and the byte behind it are one.
+        match quote_or_backslash(text, at + 2) {
+            Some(i) if text[i] == b'"' => return Ok(i),
+            Some(i) => at = i,
+            None => return Err(expected(text.len(), "'\"' that closes a string")),
+        }
+    }
+}
+
+/// Next `"` or `\` at or behind `at`. The first bytes are looked at eight at a time, because most
+/// strings are short and a call of memchr costs as much as all of them.
+#[inline]
+fn quote_or_backslash(text: &[u8], mut at: usize) -> Option<usize> {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    for _ in 0..3 {
+        let Some(chunk) = text.get(at..at + 8) else { break };
+        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+        let (quote, back) = (word ^ (LOW * b'"' as u64), word ^ (LOW * b'\\' as u64));
+        // The classic zero-byte test; the lowest hit is exact, which is the one used.
+        let hit = (quote.wrapping_sub(LOW) & !quote | back.wrapping_sub(LOW) & !back) & HIGH;
+        if hit != 0 {
+            return Some(at + (hit.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    memchr2(b'"', b'\\', text.get(at..)?).map(|i| at + i)
+}
+
+/// End of the number at `at` and what kind it is.
+fn number_end(text: &[u8], at: usize) -> Result<(usize, Kind), ParseError> {
+    let digits = |from: usize| text[from..].iter().take_while(|c| c.is_ascii_digit()).count();
+    let mut end = at + usize::from(text[at] == b'-');
+    let whole = digits(end);
+    if whole == 0 {
+        return Err(expected(end, "a digit"));
+    }
+    if whole > 1 && text[end] == b'0' {
+        return Err(expected(end + 1, "no digit behind a leading zero"));
+    }
+    end += whole;
+    let mut kind = Kind::Int;
+    if text.get(end) == Some(&b'.') {
+        kind = Kind::Float;
+        let part = digits(end + 1);
+        if part == 0 {
+            return Err(expected(end + 1, "a digit"));
+        }
+        end += 1 + part;
+    }
+    if matches!(text.get(end), Some(b'e' | b'E')) {
+        kind = Kind::Float;
+        end += 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
+        let power = text.get(end..).map_or(0, |_| digits(end));
+        if power == 0 {
+            return Err(expected(end, "a digit"));
+        }
+        end += power;
+    }
+    Ok((end, kind))
+}
+
+/// Replaces the escapes of a string's content. `base` is its offset, for errors only. Clears `out`
+/// first. Escapes that JSON does not have (`\x`) are errors; lone surrogates become U+FFFD.
+pub fn unescape(body: &[u8], base: usize, out: &mut Vec<u8>) -> Result<(), ParseError> {
+    out.clear();
+    let mut at = 0;
+    while let Some(i) = memchr::memchr(b'\\', &body[at..]).map(|i| at + i) {
+        out.extend_from_slice(&body[at..i]);
+        at = i + 2;
+        let plain = match body.get(i + 1) {
+            Some(c @ (b'"' | b'\\' | b'/')) => *c,
+            Some(b'n') => b'\n',
+            Some(b't') => b'\t',
+            Some(b'r') => b'\r',
+            Some(b'b') => 8,
+            Some(b'f') => 12,
+            Some(b'u') => {
+                let (c, used) = unicode_escape(&body[i..])
+                    .ok_or_else(|| expected(base + i, "four hex digits behind \\u"))?;
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                at = i + used;
+                continue;
+            }
+            _ => return Err(expected(base + i, "an escape that JSON has")),
+        };
+        out.push(plain);
+    }
+    out.extend_from_slice(&body[at..]);
+    Ok(())
+}
+
+/// The character of `\uXXXX` or of a surrogate pair at the start of `text`, and the bytes it took.
+fn unicode_escape(text: &[u8]) -> Option<(char, usize)> {
+    let high = hex4(text.get(2..6)?)?;
+    if let 0xd800..0xdc00 = high
+        && text.get(6..8) == Some(b"\\u")
+        && let Some(low @ 0xdc00..0xe000) = text.get(8..12).and_then(hex4)
+    {
+        let c = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+        return Some((char::from_u32(c)?, 12));
+    }
+    Some((char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), 6))
+}
+
+fn hex4(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |n, c| Some(n << 4 | (*c as char).to_digit(16)?))
+}
+
+/// Index just behind the JSON value that starts at `at`.
+///
+/// Strings are honoured and brackets have to match; what stands between them is not checked. A
+/// scalar ends before the next white space, comma or closing bracket.
+/// Errors: no value at `at`, a closing bracket of the wrong kind, or the text ends first.
+pub fn value_end(text: &[u8], at: usize) -> Result<usize, ParseError> {
+    match text.get(at) {
+        None | Some(b',' | b':' | b']' | b'}') => return Err(expected(at, "a value")),
+        Some(b'"') => return string_end(text, at + 1).map(|(end, _)| end + 1),
+        Some(b'{' | b'[') => {}
+        Some(_) => {
+            let is_end = |c: &u8| matches!(c, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r');
+            return Ok(text[at..].iter().position(is_end).map_or(text.len(), |n| at + n));
+        }
+    }
+    let mut open = BracketStack::default();
+    let mut at = at;
+    while let Some(i) = next_structural(text, at) {
+        at = i + 1;
+        match text[i] {
+            b'"' => at = string_end(text, at)?.0 + 1,
+            c @ (b'{' | b'[') => open.push(c == b'{'),
+            c => match open.pop() {
+                Some(is_object) if is_object == (c == b'}') => {
+                    if open.is_empty() {
+                        return Ok(at);
+                    }
+                }
+                Some(true) => return Err(expected(i, "'}'")),
+                _ => return Err(expected(i, "']'")),
+            },
+        }
+    }
+    Err(expected(text.len(), "a closing bracket"))
+}
+
+fn next_structural(text: &[u8], at: usize) -> Option<usize> {
+    let is_structural = |c: &u8| matches!(c, b'"' | b'{' | b'[' | b'}' | b']');
+    text.get(at..)?.iter().position(is_structural).map(|n| at + n)
+}
+
+/// Open brackets, one bit each: a megabyte of `[` costs 128 KiB.
+#[derive(Default)]
+struct BracketStack {
+    bits: Vec<u64>,
+    len: usize,
+}
+
+impl BracketStack {
+    fn push(&mut self, is_object: bool) {
+        let (word, bit) = (self.len / 64, self.len % 64);
+        if word == self.bits.len() {
+            self.bits.push(0);
+        }
+        self.bits[word] = self.bits[word] & !(1 << bit) | u64::from(is_object) << bit;
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<bool> {
+        self.len = self.len.checked_sub(1)?;
+        Some(self.bits[self.len / 64] >> (self.len % 64) & 1 == 1)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}

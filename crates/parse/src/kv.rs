@@ -1,0 +1,121 @@
+//! `key=value` text: firewalls, logfmt, and whatever resembles them.
+
+use std::borrow::Cow;
+
+/// How pairs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvOptions {
+    /// Stands between pairs; a blank also stands for tabs and runs of blanks.
+    pub pair_separator: u8,
+    /// Stands between key and value.
+    pub value_separator: u8,
+}
+
+impl Default for KvOptions {
+    fn default() -> Self {
+        Self { pair_separator: b' ', value_separator: b'=' }
+    }
+}
+
+/// The pairs of `text` in order.
+///
+/// Out: key and value; quotes around a value are removed, a backslash in front of a quote or a
+/// backslash inside quotes too (only then the value is a copy). Words without separator are passed
+/// over. A quote that never closes reaches to the end of the text.
+pub fn pairs<'a>(text: &'a [u8], options: &KvOptions) -> Pairs<'a> {
+    Pairs { text, at: 0, options: *options }
+}
+
+/// Iterator of [`pairs`].
+#[derive(Clone, Debug)]
+pub struct Pairs<'a> {
+    text: &'a [u8],
+    at: usize,
+    options: KvOptions,
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], Cow<'a, [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.at < self.text.len() {
+            if self.is_separator(self.text[self.at]) {
+                self.at += 1;
+                continue;
+            }
+            let from = self.at;
+            let Some(key) = self.key() else { continue };
+            debug_assert!(self.at > from);
+            return Some((key, self.value()));
+        }
+        None
+    }
+}
+
+impl<'a> Pairs<'a> {
+    fn is_separator(&self, c: u8) -> bool {
+        c == self.options.pair_separator
+            || (self.options.pair_separator == b' ' && matches!(c, b'\t' | b'\r' | b'\n'))
+    }
+
+    /// The word up to the value separator; `None` when a pair separator comes first (moves past it).
+    fn key(&mut self) -> Option<&'a [u8]> {
+        let rest = &self.text[self.at..];
+        let stop = |c: &u8| *c == self.options.value_separator || self.is_separator(*c);
+        let len = rest.iter().position(stop).unwrap_or(rest.len());
+        let found = rest.get(len) == Some(&self.options.value_separator);
+        self.at += len + 1;
+        let key = unquote(rest[..len].trim_ascii());
+        (found && !key.is_empty()).then_some(key)
+    }
+
+    fn value(&mut self) -> Cow<'a, [u8]> {
+        let rest = self.text.get(self.at..).unwrap_or(&[]);
+        if let Some(quote @ (b'"' | b'\'')) = rest.first().copied()
+            && let Some((value, used)) = quoted(rest, quote)
+        {
+            self.at += used;
+            return value;
+        }
+        let len = rest.iter().position(|c| self.is_separator(*c)).unwrap_or(rest.len());
+        self.at += len + 1;
+        Cow::Borrowed(rest[..len].trim_ascii())
+    }
+}
+
+fn unquote(key: &[u8]) -> &[u8] {
+    match key {
+        [b'"', inner @ .., b'"'] => inner,
+        key => key,
+    }
+}
+
+/// A quoted value at the start of `text`: its content and the bytes it takes with its quotes.
+fn quoted(text: &[u8], quote: u8) -> Option<(Cow<'_, [u8]>, usize)> {
+    let mut at = 1;
+    let mut escaped = false;
+    loop {
+        match text.get(at)? {
+            b'\\' if matches!(text.get(at + 1), Some(b'"' | b'\'' | b'\\')) => {
+                escaped = true;
+                at += 2;
+            }
+            c if *c == quote => break,
+            _ => at += 1,
+        }
+    }
+    let body = &text[1..at];
+    if !escaped {
+        return Some((Cow::Borrowed(body), at + 1));
+    }
+    let mut out = Vec::with_capacity(body.len());
+    let mut i = 0;
+    while i < body.len() {
+        if body[i] == b'\\' && matches!(body.get(i + 1), Some(b'"' | b'\'' | b'\\')) {
+            i += 1;
+        }
+        out.push(body[i]);
+        i += 1;
+    }
+    Some((Cow::Owned(out), at + 1))
+}

@@ -1,0 +1,82 @@
+//! IBM QRadar Log Event Extended Format, versions 1 and 2.
+
+use crate::ParseError;
+
+/// A LEEF message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leef<'a> {
+    /// What stands before `LEEF:`, usually empty.
+    pub prefix: &'a [u8],
+    /// LEEF version (`1.0`, `2.0`).
+    pub version: &'a [u8],
+    /// Vendor.
+    pub vendor: &'a [u8],
+    /// Product.
+    pub product: &'a [u8],
+    /// Product version.
+    pub product_version: &'a [u8],
+    /// Event id.
+    pub event_id: &'a [u8],
+    /// Stands between attributes.
+    pub delimiter: u8,
+    /// Everything behind the header; see [`Leef::pairs`].
+    pub attributes: &'a [u8],
+}
+
+impl<'a> Leef<'a> {
+    /// The attributes in order: key and value, both pieces of the input.
+    pub fn pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let delimiter = self.delimiter;
+        self.attributes.split(move |c| *c == delimiter).filter_map(|pair| {
+            let equals = memchr::memchr(b'=', pair)?;
+            let key = pair[..equals].trim_ascii();
+            (!key.is_empty()).then(|| (key, pair[equals + 1..].trim_ascii()))
+        })
+    }
+}
+
+/// Reads a LEEF message. Errors: `Expected` when `LEEF:` or one of the header's parts is missing.
+pub fn parse(text: &[u8]) -> Result<Leef<'_>, ParseError> {
+    let missing = |at, expected| ParseError::Expected { format: "LEEF", at, expected };
+    let start = memchr::memmem::find(text, b"LEEF:").ok_or(missing(0, "LEEF: and a version"))?;
+    let mut at = start + 5;
+    let mut parts: [&[u8]; 5] = [&[]; 5];
+    for part in &mut parts {
+        let len = memchr::memchr(b'|', &text[at..]).ok_or(missing(text.len(), "'|'"))?;
+        *part = text[at..at + len].trim_ascii();
+        at += len + 1;
+    }
+    let [version, vendor, product, product_version, event_id] = parts;
+    let mut attributes = &text[at..];
+    let mut delimiter = b'\t';
+    if version.starts_with(b"2")
+        && let Some(bar) = attributes.iter().take(6).position(|c| *c == b'|')
+        && let Some(declared) = declared_delimiter(&attributes[..bar])
+    {
+        delimiter = declared;
+        attributes = &attributes[bar + 1..];
+    }
+    Ok(Leef {
+        prefix: &text[..start],
+        version,
+        vendor,
+        product,
+        product_version,
+        event_id,
+        delimiter,
+        attributes,
+    })
+}
+
+/// One character, or `x5E` / `0x5E`; nothing stands for tab.
+fn declared_delimiter(text: &[u8]) -> Option<u8> {
+    match text {
+        [] => Some(b'\t'),
+        [one] => Some(*one),
+        _ => {
+            let hex = text.strip_prefix(b"0").unwrap_or(text);
+            let hex = hex.strip_prefix(b"x").or_else(|| hex.strip_prefix(b"X"))?;
+            u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
+        }
+    }
+}

@@ -1,0 +1,742 @@
+//! Syslog headers: RFC 5424 to the letter, and the many things that call themselves RFC 3164.
+//!
+//! ```text
+//! <165>1 2003-10-11T22:14:15Z host app 12 ID47 [x@1 k="v"] text     RFC 5424, validated
+//! <34>Oct 11 22:14:15 host su[12]: text                             RFC 3164
+//! <189>45: *Mar  5 14:07:09.123 CET: %SYS-5-CONFIG_I: text          Cisco: number, unset clock
+//!   |    |   |                  |     |
+//!  pri  sequence  timestamp    zone  msgid                -> Header, message = the rest
+//! ```
+//!
+//! Invariants: every slice of a [`Header`] is a piece of the line; what breaks the standard is told
+//! in [`Header::problem`] and what stands before it is kept; one pass.
+//! Not here: transport framing, the meaning of the message.
+
+use crate::{ParseError, timestamp, timestamp::Stamp};
+use std::borrow::Cow;
+
+const FORMAT: &str = "syslog";
+/// Name used in the errors of the strict reader.
+const STRICT: &str = "RFC 5424 syslog";
+/// RFC 5424 section 6: lengths of the header's parts.
+const HOST_LEN_MAX: usize = 255;
+const APP_LEN_MAX: usize = 48;
+const PROCID_LEN_MAX: usize = 128;
+const MSGID_LEN_MAX: usize = 32;
+const SD_NAME_LEN_MAX: usize = 32;
+/// Longest word that is taken for a program in front of a colon. RFC 3164 says 32; container and
+/// Java programs send up to 120.
+const TAG_LEN_MAX: usize = 128;
+/// UTF-8 byte order mark, legal at the start of an RFC 5424 message.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Which grammar the header follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// RFC 5424 (also when its version number is missing).
+    Rfc5424,
+    /// RFC 3164 and its relatives.
+    Rfc3164,
+}
+
+/// A syslog header taken apart. Absent and `-` are both `None`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Header<'a> {
+    /// Which grammar was met.
+    pub dialect: Dialect,
+    /// Facility times 8 plus severity, `0..=191`.
+    pub pri: Option<u8>,
+    /// RFC 5424 version.
+    pub version: Option<u16>,
+    /// Cisco's message counter in front of the time.
+    pub sequence: Option<&'a [u8]>,
+    /// The sender marked its clock as not synchronised (`*` or `.` in front of the time).
+    pub clock_unset: bool,
+    /// The time as written.
+    pub timestamp: Option<&'a [u8]>,
+    /// The time as understood.
+    pub stamp: Option<Stamp>,
+    /// Host name or address.
+    pub host: Option<&'a [u8]>,
+    /// Program (RFC 5424 APP-NAME, RFC 3164 tag).
+    pub app: Option<&'a [u8]>,
+    /// Process id, usually digits.
+    pub procid: Option<&'a [u8]>,
+    /// Kind of message (RFC 5424 MSGID; Cisco's `ASA-6-302015`, then also in the message).
+    pub msgid: Option<&'a [u8]>,
+    /// RFC 5424 structured data.
+    pub structured_data: StructuredData<'a>,
+    /// Everything behind the header, without byte order mark.
+    pub message: &'a [u8],
+    /// What is wrong with the header; everything above is then what could be read before it.
+    pub problem: Option<ParseError>,
+}
+
+impl<'a> Header<'a> {
+    fn empty(line: &'a [u8], dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            pri: None,
+            version: None,
+            sequence: None,
+            clock_unset: false,
+            timestamp: None,
+            stamp: None,
+            host: None,
+            app: None,
+            procid: None,
+            msgid: None,
+            structured_data: StructuredData(&[]),
+            message: line,
+            problem: None,
+        }
+    }
+
+    /// Facility number, `0..=23`.
+    pub fn facility(&self) -> Option<u8> {
+        self.pri.map(|p| p / 8)
+    }
+
+    /// Severity number, `0..=7`, 0 is the worst.
+    pub fn severity(&self) -> Option<u8> {
+        self.pri.map(|p| p % 8)
+    }
+
+    /// Facility's keyword (`auth`, `local0`).
+    pub fn facility_name(&self) -> Option<&'static str> {
+        self.facility().and_then(|f| FACILITIES.get(usize::from(f)).copied())
+    }
+
+    /// Severity's keyword (`err`, `info`).
+    pub fn severity_name(&self) -> Option<&'static str> {
+        self.severity().and_then(|s| SEVERITIES.get(usize::from(s)).copied())
+    }
+}
+
+/// Keywords of the facilities 0..=23, as in syslog.conf.
+pub const FACILITIES: [&str; 24] = [
+    "kern",
+    "user",
+    "mail",
+    "daemon",
+    "auth",
+    "syslog",
+    "lpr",
+    "news",
+    "uucp",
+    "cron",
+    "authpriv",
+    "ftp",
+    "ntp",
+    "security",
+    "console",
+    "solaris-cron",
+    "local0",
+    "local1",
+    "local2",
+    "local3",
+    "local4",
+    "local5",
+    "local6",
+    "local7",
+];
+
+/// Keywords of the severities 0..=7.
+pub const SEVERITIES: [&str; 8] =
+    ["emergency", "alert", "critical", "error", "warning", "notice", "informational", "debug"];
+
+/// The `[id name="value" ...]` elements of an RFC 5424 header, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StructuredData<'a>(pub &'a [u8]);
+
+impl<'a> StructuredData<'a> {
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The parameters in order: element id, name, value with its escapes resolved. An element
+    /// without parameters gives one item with empty name and value.
+    pub fn iter(&self) -> Params<'a> {
+        Params { text: self.0, at: 0, id: &[], fresh: false }
+    }
+}
+
+impl<'a> IntoIterator for StructuredData<'a> {
+    type Item = (&'a [u8], &'a [u8], Cow<'a, [u8]>);
+    type IntoIter = Params<'a>;
+
+    fn into_iter(self) -> Params<'a> {
+        self.iter()
+    }
+}
+
+/// Iterator over structured data; see [`StructuredData::iter`].
+#[derive(Clone, Debug)]
+pub struct Params<'a> {
+    text: &'a [u8],
+    at: usize,
+    id: &'a [u8],
+    /// The element was opened and gave no parameter yet.
+    fresh: bool,
+}
+
+impl<'a> Iterator for Params<'a> {
+    type Item = (&'a [u8], &'a [u8], Cow<'a, [u8]>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match *self.text.get(self.at)? {
+                b'[' => {
+                    let from = self.at + 1;
+                    let len = self.text[from..].iter().take_while(|c| is_sd_name(**c)).count();
+                    self.id = &self.text[from..from + len];
+                    self.at = from + len;
+                    self.fresh = true;
+                }
+                b']' => {
+                    self.at += 1;
+                    if std::mem::take(&mut self.fresh) {
+                        return Some((self.id, &[], Cow::Borrowed(&[])));
+                    }
+                }
+                b' ' => self.at += 1,
+                _ => {
+                    let rest = &self.text[self.at..];
+                    let name = rest.iter().take_while(|c| is_sd_name(**c)).count();
+                    let value = rest.get(name..)?.strip_prefix(b"=\"")?;
+                    let len = sd_value_len(value);
+                    self.at += name + 2 + len + 1;
+                    self.fresh = false;
+                    return Some((self.id, &rest[..name], sd_unescape(&value[..len])));
+                }
+            }
+        }
+    }
+}
+
+fn is_sd_name(c: u8) -> bool {
+    c.is_ascii_graphic() && !matches!(c, b'=' | b']' | b'"')
+}
+
+/// Bytes up to the quote that ends a parameter's value, or to the end of the text.
+fn sd_value_len(value: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(i) = value.get(at..).and_then(|v| memchr::memchr2(b'"', b'\\', v)) {
+        match value[at + i] {
+            b'"' => return at + i,
+            _ => at += i + 2,
+        }
+    }
+    value.len()
+}
+
+fn sd_unescape(value: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'\\', value).is_none() {
+        return Cow::Borrowed(value);
+    }
+    let mut out = Vec::with_capacity(value.len());
+    let mut at = 0;
+    while at < value.len() {
+        if value[at] == b'\\' && matches!(value.get(at + 1), Some(b'"' | b'\\' | b']')) {
+            at += 1;
+        }
+        out.push(value[at]);
+        at += 1;
+    }
+    Cow::Owned(out)
+}
+
+/// Reads the header of one syslog message of whatever dialect.
+///
+/// In: one message without transport framing, any bytes. Out: what could be told apart; a message
+/// that breaks RFC 5424 half way has [`Header::problem`] set and the rest in `message`.
+/// Errors: `Empty`; `Expected` when there is neither a priority nor a time, so that nothing shows
+/// that this is syslog at all. Source: RFC 5424 section 6, RFC 3164 section 4, Cisco IOS and ASA.
+pub fn header(line: &[u8]) -> Result<Header<'_>, ParseError> {
+    let line = trim_end(line);
+    if line.is_empty() {
+        return Err(ParseError::Empty { format: FORMAT });
+    }
+    let (pri, after) = match priority(line) {
+        Some((pri, len)) => (Some(pri), len),
+        None => (None, 0),
+    };
+    let blanks = line[after..].iter().take_while(|c| **c == b' ').count();
+    let body = after + blanks;
+    if let Some(version) = version_ahead(line, body, pri.is_some()) {
+        let mut header = Header::empty(line, Dialect::Rfc5424);
+        header.pri = pri;
+        header.version = Some(version.number);
+        header.message = &line[version.end..];
+        strict_tail(line, version.end, &mut header);
+        if header.problem.is_none() && (pri.is_none() || blanks > 0) {
+            let missing = if pri.is_none() { "a priority in angle brackets" } else { "a version" };
+            header.problem = Some(strict(after, missing));
+        }
+        // A wrong time behind something like "1 " means that it was no version: read it anew.
+        if header.timestamp.is_some() || header.problem.is_none() || is_nil_next(line, version.end)
+        {
+            return Ok(header);
+        }
+    }
+    if let Some(header) = unversioned(line, body, pri) {
+        return Ok(header);
+    }
+    let header = legacy(line, body, pri);
+    if pri.is_none() && header.stamp.is_none() {
+        let expected = "a priority in angle brackets or a time";
+        return Err(ParseError::Expected { format: FORMAT, at: 0, expected });
+    }
+    Ok(header)
+}
+
+fn is_nil_next(line: &[u8], at: usize) -> bool {
+    line.get(at..at + 3).is_some_and(|t| t == b" - ")
+}
+
+fn trim_end(line: &[u8]) -> &[u8] {
+    let junk = line.iter().rev().take_while(|c| matches!(c, b'\n' | b'\r' | 0)).count();
+    &line[..line.len() - junk]
+}
+
+fn strict(at: usize, expected: &'static str) -> ParseError {
+    ParseError::Expected { format: STRICT, at, expected }
+}
+
+/// `<0>` to `<191>` without leading zeros: the number and the bytes it takes.
+fn priority(line: &[u8]) -> Option<(u8, usize)> {
+    let digits = line.strip_prefix(b"<")?.iter().take(4).take_while(|c| c.is_ascii_digit()).count();
+    if digits == 0 || digits > 3 || line.get(1 + digits) != Some(&b'>') {
+        return None;
+    }
+    let number = line[1..=digits].iter().fold(0u16, |n, c| n * 10 + u16::from(c - b'0'));
+    let pri = u8::try_from(number).ok().filter(|n| *n <= 191)?;
+    Some((pri, digits + 2))
+}
+
+struct Version {
+    number: u16,
+    end: usize,
+}
+
+/// A version number and a blank at `at`. Without a priority in front only `1 ` and a date count.
+fn version_ahead(line: &[u8], at: usize, has_pri: bool) -> Option<Version> {
+    let rest = &line[at..];
+    let digits = rest.iter().take(4).take_while(|c| c.is_ascii_digit()).count();
+    if digits == 0 || digits > 3 || rest[0] == b'0' || rest.get(digits) != Some(&b' ') {
+        return None;
+    }
+    if !has_pri {
+        let looks_like_date = rest.get(6) == Some(&b'-') && rest.get(2)?.is_ascii_digit();
+        if !looks_like_date || !rest.starts_with(b"1 ") {
+            return None;
+        }
+    }
+    let number = rest[..digits].iter().fold(0, |n, c| n * 10 + u16::from(c - b'0'));
+    Some(Version { number, end: at + digits })
+}
+
+/// Reads a message that has to be RFC 5424, and says where it is not.
+///
+/// Out: always a header; [`Header::problem`] holds the first violation, everything before it is
+/// kept and the message starts at it. Source: RFC 5424 section 6.
+pub fn rfc5424(line: &[u8]) -> Header<'_> {
+    let mut header = Header::empty(line, Dialect::Rfc5424);
+    if line.is_empty() {
+        header.problem = Some(ParseError::Empty { format: STRICT });
+        return header;
+    }
+    let leading_zero = line.starts_with(b"<0") && line.get(2) != Some(&b'>');
+    let Some((pri, after)) = priority(line).filter(|_| !leading_zero) else {
+        let at = usize::from(line[0] == b'<');
+        header.problem = Some(strict(at, "a priority from <0> to <191>"));
+        return header;
+    };
+    header.pri = Some(pri);
+    header.message = &line[after..];
+    let digits = line[after..].iter().take(4).take_while(|c| c.is_ascii_digit()).count();
+    if digits == 0 || digits > 3 || line[after] == b'0' {
+        header.problem = Some(strict(after, "a version from 1 to 999"));
+        return header;
+    }
+    let number = line[after..after + digits].iter();
+    header.version = Some(number.fold(0, |n, c| n * 10 + u16::from(c - b'0')));
+    header.message = &line[after + digits..];
+    strict_tail(line, after + digits, &mut header);
+    header
+}
+
+/// Everything behind the version, which ends at `at`.
+fn strict_tail<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
+    header.problem = strict_fields(line, at, header).err();
+}
+
+fn strict_fields<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> Result<(), ParseError> {
+    let at = blank(line, at, header)?;
+    let at = strict_time(line, at, header)?;
+    let at = blank(line, at, header)?;
+    let (host, at) = name(line, at, HOST_LEN_MAX, "a host name", header)?;
+    header.host = host;
+    let at = blank(line, at, header)?;
+    let (app, at) = name(line, at, APP_LEN_MAX, "an application name", header)?;
+    header.app = app;
+    let at = blank(line, at, header)?;
+    let (procid, at) = name(line, at, PROCID_LEN_MAX, "a process id", header)?;
+    header.procid = procid;
+    let at = blank(line, at, header)?;
+    let (msgid, at) = name(line, at, MSGID_LEN_MAX, "a message id", header)?;
+    header.msgid = msgid;
+    let at = blank(line, at, header)?;
+    let at = structured(line, at, header)?;
+    header.message = &line[at..];
+    if at == line.len() {
+        return Ok(());
+    }
+    let at = blank(line, at, header)?;
+    let text = &line[at..];
+    header.message = text;
+    if let Some(text) = text.strip_prefix(BOM) {
+        header.message = text;
+        if let Err(e) = std::str::from_utf8(text) {
+            let at = at + BOM.len() + e.valid_up_to();
+            return Err(ParseError::NotUtf8 { format: STRICT, at });
+        }
+    }
+    Ok(())
+}
+
+fn blank<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> Result<usize, ParseError> {
+    header.message = &line[at..];
+    match line.get(at) {
+        Some(b' ') => {
+            header.message = &line[at + 1..];
+            Ok(at + 1)
+        }
+        _ => Err(strict(at, "a blank")),
+    }
+}
+
+/// `-` or 1..=`limit` printable ASCII characters.
+fn name<'a>(
+    line: &'a [u8],
+    at: usize,
+    limit: usize,
+    what: &'static str,
+    header: &mut Header<'a>,
+) -> Result<(Option<&'a [u8]>, usize), ParseError> {
+    header.message = &line[at..];
+    let len = line[at..].iter().take_while(|c| c.is_ascii_graphic()).count();
+    match len {
+        0 => Err(strict(at, what)),
+        1 if line[at] == b'-' => Ok((None, at + 1)),
+        n if n > limit => Err(ParseError::TooLong { format: STRICT, at: at + limit, what, limit }),
+        n => Ok((Some(&line[at..at + n]), at + n)),
+    }
+}
+
+/// RFC 5424 section 6.2.3: `-`, or RFC 3339 with `T` and `Z` in capitals, 1 to 6 fraction digits, no
+/// leap second.
+fn strict_time<'a>(
+    line: &'a [u8],
+    at: usize,
+    header: &mut Header<'a>,
+) -> Result<usize, ParseError> {
+    header.message = &line[at..];
+    if line.get(at) == Some(&b'-') {
+        return Ok(at + 1);
+    }
+    let text = &line[at..];
+    // Y M D T h m s as a picture: 9 is a digit.
+    const PICTURE: &[u8] = b"9999-99-99T99:99:99";
+    let fits = |(i, want): (usize, &u8)| match (want, text.get(i)) {
+        (b'9', Some(c)) => c.is_ascii_digit(),
+        (want, got) => got == Some(want),
+    };
+    if let Some(wrong) = (0..PICTURE.len()).find(|i| !fits((*i, &PICTURE[*i]))) {
+        return Err(strict(at + wrong, "a time like 2003-10-11T22:14:15.003Z"));
+    }
+    let mut end = PICTURE.len();
+    if text.get(end) == Some(&b'.') {
+        let digits = text[end + 1..].iter().take_while(|c| c.is_ascii_digit()).count();
+        if digits == 0 || digits > 6 {
+            return Err(strict(at + end + 1 + digits.min(6), "1 to 6 digits of a second"));
+        }
+        end += 1 + digits;
+    }
+    let zone = text[end..].iter().take_while(|c| c.is_ascii_graphic()).count();
+    let zone_text = &text[end..end + zone];
+    let zone_ok = match zone_text {
+        b"Z" => true,
+        [b'+' | b'-', h1 @ b'0'..=b'2', h2, b':', m1 @ b'0'..=b'5', m2] => {
+            h2.is_ascii_digit()
+                && m2.is_ascii_digit()
+                && m1.is_ascii_digit()
+                && (*h1 < b'2' || *h2 <= b'3')
+        }
+        _ => false,
+    };
+    if !zone_ok {
+        return Err(strict(at + end, "Z or an offset like +01:00"));
+    }
+    let (hour, second) = (&text[11..13], &text[17..19]);
+    let stamp = std::str::from_utf8(&text[..end + zone]).ok().and_then(strict_ns);
+    let stamp = stamp.filter(|_| hour <= b"23".as_slice() && second <= b"59".as_slice());
+    let Some(ns) = stamp else {
+        return Err(strict(at, "a date that exists"));
+    };
+    header.timestamp = Some(&text[..end + zone]);
+    header.stamp = Some(Stamp::Utc(ns));
+    Ok(at + end + zone)
+}
+
+fn strict_ns(text: &str) -> Option<i64> {
+    match timestamp::parse(text.as_bytes()) {
+        Ok(Stamp::Utc(ns)) => Some(ns),
+        _ => None,
+    }
+}
+
+/// `-` or one or more elements: the index behind them. What was read before an error is kept.
+fn structured<'a>(
+    line: &'a [u8],
+    from: usize,
+    header: &mut Header<'a>,
+) -> Result<usize, ParseError> {
+    header.message = &line[from..];
+    match line.get(from) {
+        Some(b'-') => return Ok(from + 1),
+        Some(b'[') => {}
+        _ => return Err(strict(from, "structured data or '-'")),
+    }
+    let mut at = from;
+    while line.get(at) == Some(&b'[') {
+        at = element(line, at)?;
+        header.structured_data = StructuredData(&line[from..at]);
+        header.message = &line[at..];
+    }
+    Ok(at)
+}
+
+fn element(line: &[u8], open: usize) -> Result<usize, ParseError> {
+    let mut at = sd_name(line, open + 1, "an element id")?;
+    loop {
+        match line.get(at) {
+            Some(b']') => return Ok(at + 1),
+            Some(b' ') => at += 1,
+            _ => return Err(strict(at, "']' or a parameter")),
+        }
+        at = sd_name(line, at, "a parameter name")?;
+        if line.get(at..at + 2) != Some(b"=\"") {
+            return Err(strict(at, "'=\"' and a value"));
+        }
+        at = param_value_end(line, at + 2)? + 1;
+    }
+}
+
+fn sd_name(line: &[u8], at: usize, what: &'static str) -> Result<usize, ParseError> {
+    let len = line[at..].iter().take_while(|c| is_sd_name(**c)).count();
+    match len {
+        0 => Err(strict(at, what)),
+        n if n > SD_NAME_LEN_MAX => Err(ParseError::TooLong {
+            format: STRICT,
+            at: at + SD_NAME_LEN_MAX,
+            what,
+            limit: SD_NAME_LEN_MAX,
+        }),
+        n => Ok(at + n),
+    }
+}
+
+/// Index of the quote that closes a parameter value that starts at `from`.
+fn param_value_end(line: &[u8], from: usize) -> Result<usize, ParseError> {
+    let mut at = from;
+    loop {
+        match line.get(at) {
+            Some(b'"') => break,
+            Some(b'\\') if matches!(line.get(at + 1), Some(b'"' | b'\\' | b']')) => at += 2,
+            Some(b']') => return Err(strict(at, "']' behind a backslash inside a value")),
+            Some(_) => at += 1,
+            None => return Err(strict(at, "'\"' that closes a value")),
+        }
+    }
+    match std::str::from_utf8(&line[from..at]) {
+        Ok(_) => Ok(at),
+        Err(e) => Err(ParseError::NotUtf8 { format: STRICT, at: from + e.valid_up_to() }),
+    }
+}
+
+/// RFC 5424 without its version number: ISO time, then host, program, process, message id and
+/// structured data in their places.
+fn unversioned(line: &[u8], body: usize, pri: Option<u8>) -> Option<Header<'_>> {
+    let looks_like_date =
+        line.get(body)?.is_ascii_digit() && matches!(line.get(body + 10), Some(b'T' | b' '));
+    if !looks_like_date {
+        return None;
+    }
+    let (stamp, len) = timestamp::leading(&line[body..])?;
+    let mut header = Header::empty(line, Dialect::Rfc5424);
+    header.pri = pri;
+    header.stamp = Some(stamp);
+    header.timestamp = Some(&line[body..body + len]);
+    let mut at = body + len;
+    let parts: [(usize, &'static str); 4] = [
+        (HOST_LEN_MAX, "a host name"),
+        (APP_LEN_MAX, "an application name"),
+        (PROCID_LEN_MAX, "a process id"),
+        (MSGID_LEN_MAX, "a message id"),
+    ];
+    let mut values = [None; 4];
+    for (slot, (limit, what)) in values.iter_mut().zip(parts) {
+        at = blank(line, at, &mut header).ok()?;
+        (*slot, at) = name(line, at, limit, what, &mut header).ok()?;
+    }
+    at = blank(line, at, &mut header).ok()?;
+    if !matches!(line.get(at..), Some([b'-'] | [b'-', b' ', ..] | [b'[', ..])) {
+        return None;
+    }
+    at = structured(line, at, &mut header).ok()?;
+    [header.host, header.app, header.procid, header.msgid] = values;
+    let text = line[at..].strip_prefix(b" ").unwrap_or(&line[at..]);
+    header.message = text.strip_prefix(BOM).unwrap_or(text);
+    header.problem = Some(strict(body, "a version from 1 to 999"));
+    Some(header)
+}
+
+/// RFC 3164 and everything that resembles it; `at` is behind the priority and its blanks.
+fn legacy(line: &[u8], at: usize, pri: Option<u8>) -> Header<'_> {
+    let mut header = Header::empty(line, Dialect::Rfc3164);
+    header.pri = pri;
+    let mut at = at;
+    if line.get(at) == Some(&b':') {
+        at = skip_blanks(line, at + 1);
+    }
+    at = sequence_numbers(line, at, &mut header);
+    if matches!(line.get(at), Some(b'*' | b'.'))
+        && line.get(at + 1).is_some_and(u8::is_ascii_alphanumeric)
+        && timestamp::leading(&line[at + 1..]).is_some()
+    {
+        header.clock_unset = true;
+        at += 1;
+    }
+    if let Some((stamp, len)) = timestamp::leading(&line[at..]) {
+        header.stamp = Some(stamp);
+        header.timestamp = Some(&line[at..at + len]);
+        at += len;
+        if line.get(at) == Some(&b':') {
+            // Cisco ends its time with a colon; no host follows.
+            at = skip_blanks(line, at + 1);
+        } else {
+            at = skip_blanks(line, at);
+            at = legacy_host(line, at, &mut header);
+        }
+    }
+    legacy_tag(line, at, &mut header);
+    header
+}
+
+fn skip_blanks(line: &[u8], at: usize) -> usize {
+    at + line[at..].iter().take_while(|c| **c == b' ').count()
+}
+
+/// Cisco's counters: `45: `, `000046: `, also several of them.
+fn sequence_numbers<'a>(line: &'a [u8], mut at: usize, header: &mut Header<'a>) -> usize {
+    // Two is what relays add up to (their own and the device's).
+    for _ in 0..2 {
+        let digits = line[at..].iter().take(12).take_while(|c| c.is_ascii_digit()).count();
+        if digits == 0 || line.get(at + digits..at + digits + 2) != Some(b": ") {
+            break;
+        }
+        header.sequence = Some(&line[at..at + digits]);
+        at = skip_blanks(line, at + digits + 1);
+    }
+    at
+}
+
+/// The word behind the time if it is a host and not already the program: the index behind it.
+fn legacy_host<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> usize {
+    let rest = &line[at..];
+    let len = rest.iter().position(|c| *c == b' ').unwrap_or(rest.len());
+    let word = &rest[..len];
+    if word.is_empty() || len > HOST_LEN_MAX || !is_host_word(word) {
+        return at;
+    }
+    let (host, colon) = match word.strip_suffix(b":") {
+        Some(host) if is_address(host) && !is_address(word) => (host, true),
+        Some(_) if is_address(word) => (word, false),
+        Some(_) => return at,
+        None => (word, false),
+    };
+    header.host = Some(host).filter(|h| *h != b"-");
+    let mut next = skip_blanks(line, at + len);
+    if !colon && line.get(next..next + 2) == Some(b": ") {
+        // ASA with "logging device-id": "host : %ASA-6-...".
+        next = skip_blanks(line, next + 1);
+    }
+    next
+}
+
+fn is_host_word(word: &[u8]) -> bool {
+    !matches!(word[0], b'%' | b'{' | b'[' | b'"' | b'@' | b'<')
+        && !word.iter().any(|c| matches!(c, b'=' | b'|' | b'"' | b'[' | b'(' | b'{' | b','))
+        && !word.starts_with(b"CEF:")
+        && !word.starts_with(b"LEEF:")
+}
+
+/// IPv4, or IPv6 in any form, also cut short (`2001:db8::`).
+fn is_address(word: &[u8]) -> bool {
+    let dots = word.iter().filter(|c| **c == b'.').count();
+    let colons = word.iter().filter(|c| **c == b':').count();
+    let all = |f: fn(&u8) -> bool| word.iter().all(f);
+    (dots == 3 && all(|c| c.is_ascii_digit() || *c == b'.'))
+        || (colons >= 2 && all(|c| c.is_ascii_hexdigit() || matches!(c, b':' | b'.')))
+}
+
+/// Program, process id or Cisco mnemonic in front of the text; sets the message.
+fn legacy_tag<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
+    let rest = &line[at..];
+    header.message = rest.strip_prefix(BOM).unwrap_or(rest);
+    if rest.first() == Some(&b'%') {
+        header.msgid = cisco_mnemonic(rest);
+        return;
+    }
+    let len = rest.iter().take(TAG_LEN_MAX + 1).take_while(|c| is_tag_byte(**c)).count();
+    if len == 0 || len > TAG_LEN_MAX || rest[..len].iter().all(u8::is_ascii_digit) {
+        return;
+    }
+    let (app, behind) = rest.split_at(len);
+    let text = match behind {
+        [b'[', inner @ ..] => {
+            let Some(end) = inner.iter().take(PROCID_LEN_MAX).position(|c| *c == b']') else {
+                return;
+            };
+            let behind = &inner[end + 1..];
+            let text = behind
+                .strip_prefix(b":")
+                .or_else(|| behind.first().filter(|c| **c == b' ').map(|_| behind));
+            let Some(text) = text.or_else(|| behind.is_empty().then_some(behind)) else { return };
+            header.procid = Some(&inner[..end]).filter(|p| !p.is_empty());
+            text
+        }
+        [b':', text @ ..] if matches!(text.first(), None | Some(b' ' | b'\t')) => text,
+        _ => return,
+    };
+    header.app = Some(app);
+    let text = text.strip_prefix(b" ").unwrap_or(text);
+    header.message = text.strip_prefix(BOM).unwrap_or(text);
+}
+
+fn is_tag_byte(c: u8) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b'/' | b'(' | b')' | b'+' | b'@')
+}
+
+/// `%ASA-6-302015: ...` -> `ASA-6-302015`.
+fn cisco_mnemonic(text: &[u8]) -> Option<&[u8]> {
+    let len = text[1..]
+        .iter()
+        .take(64)
+        .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
+        .count();
+    let word = &text[1..=len];
+    (word.contains(&b'-') && text.get(1 + len) == Some(&b':')).then_some(word)
+}

@@ -1,0 +1,754 @@
+//! Points in time as logs write them, and what is missing from them.
+//!
+//! ```text
+//! bytes --parse/leading--> Stamp { Utc | Local (no zone) | Yearless } --resolve(received, zone)--> ns
+//! ```
+//!
+//! A log line often leaves out its zone and even its year. [`Stamp`] keeps what was written;
+//! [`Stamp::resolve`] fills the rest from the time of receipt, which the caller knows.
+//! Not here: a clock, a zone database (zones are fixed offsets; the source's setting is an argument).
+
+use crate::ParseError;
+use event::time::{SECOND_NS, civil_from_days, days_from_civil, days_in_month};
+
+const FORMAT: &str = "timestamp";
+/// Nanoseconds in a day.
+pub const DAY_NS: i64 = 86_400 * SECOND_NS;
+/// How far ahead of its receipt an event may claim to be before its time is not believed: the
+/// clock difference that ordinary hosts have; more is a wrong zone or a wrong clock.
+pub const AHEAD_MAX_NS: i64 = 300 * SECOND_NS;
+/// Times before 1990-01-01 come from clocks that were never set; no log is older.
+pub const OLDEST_NS: i64 = 631_152_000 * SECOND_NS;
+/// No stamp in any format here is longer; bounds the work on hostile text.
+const STAMP_LEN_MAX: usize = 64;
+
+/// A point in time as it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// Complete: ns since 1970-01-01 UTC.
+    Utc(i64),
+    /// Date and time of an unknown zone, counted as if that zone were UTC, in ns.
+    Local(i64),
+    /// Date without a year (RFC 3164), with time of day.
+    Yearless {
+        /// 1..=12.
+        month: u8,
+        /// 1..=31.
+        day: u8,
+        /// ns since midnight.
+        in_day_ns: i64,
+        /// Seconds east of UTC if the zone was written.
+        zone: Option<i32>,
+    },
+}
+
+/// Whether a resolved time can be true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plausibility {
+    /// Nothing speaks against it.
+    Plausible,
+    /// More than [`AHEAD_MAX_NS`] after its receipt.
+    Ahead,
+    /// Before [`OLDEST_NS`].
+    Ancient,
+}
+
+/// A time with everything filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// ns since 1970-01-01 UTC.
+    pub ns: i64,
+    /// Whether to believe it.
+    pub plausibility: Plausibility,
+}
+
+impl Stamp {
+    /// Fills in what is missing.
+    ///
+    /// In: `received_ns` (UTC), `zone_offset_s` = seconds east of UTC of a sender that writes no
+    /// zone. A missing year becomes the one that puts the stamp closest to its receipt, but not
+    /// more than a day after it. Out: ns since 1970-01-01 UTC and whether that is plausible.
+    pub fn resolve(self, received_ns: i64, zone_offset_s: i32) -> Resolved {
+        let shift = |zone: i32| i64::from(zone) * SECOND_NS;
+        let ns = match self {
+            Stamp::Utc(ns) => ns,
+            Stamp::Local(ns) => ns.saturating_sub(shift(zone_offset_s)),
+            Stamp::Yearless { month, day, in_day_ns, zone } => {
+                let zone = shift(zone.unwrap_or(zone_offset_s));
+                nearest_year(received_ns, i64::from(month), i64::from(day), in_day_ns - zone)
+            }
+        };
+        let plausibility = if ns > received_ns.saturating_add(AHEAD_MAX_NS) {
+            Plausibility::Ahead
+        } else if ns < OLDEST_NS {
+            Plausibility::Ancient
+        } else {
+            Plausibility::Plausible
+        };
+        Resolved { ns, plausibility }
+    }
+
+    /// The same civil time in a zone that was named elsewhere. Nothing changes if it has one.
+    pub fn with_zone(self, seconds_east: i32) -> Self {
+        match self {
+            Stamp::Local(ns) => Stamp::Utc(ns - i64::from(seconds_east) * SECOND_NS),
+            Stamp::Yearless { month, day, in_day_ns, zone: None } => {
+                Stamp::Yearless { month, day, in_day_ns, zone: Some(seconds_east) }
+            }
+            known => known,
+        }
+    }
+}
+
+/// The year around `received_ns` that puts month/day + `offset_ns` closest to it, at most a day
+/// ahead. 29 February takes the last leap year, up to eight years back (1900 and 2100 are none).
+fn nearest_year(received_ns: i64, month: i64, day: i64, offset_ns: i64) -> i64 {
+    let (year, ..) = civil_from_days(received_ns.div_euclid(DAY_NS));
+    let candidate = |year: i64| {
+        (day <= days_in_month(year, month))
+            .then(|| days_from_civil(year, month, day) * DAY_NS + offset_ns)
+            .filter(|ns| *ns <= received_ns.saturating_add(DAY_NS))
+    };
+    (0..=9).find_map(|back| candidate(year + 1 - back)).unwrap_or(received_ns)
+}
+
+/// Reads text that is a point in time from its first to its last byte (spaces around it are fine).
+///
+/// Takes RFC 3339 / ISO 8601 (`T`, space or underscore, fraction after `.` or `,`, `Z`, offset, named
+/// zone, offset followed by `Z`), RFC 3164 (`Mar  5 14:07:09.123 2024 CET`), year first (`2023 Jan 11
+/// 19:00:56 CET`), Apache (`05/Mar/2024:14:07:09 +0000`), `Tue Mar  5 14:07:09 UTC 2024`,
+/// month/day/year (`3/5/2024 2:07:09 PM`; day first where the first number is above 12), epoch in
+/// s, ms, us or ns (by magnitude, fraction allowed) and `/Date(1709647629123)/`.
+/// Errors: `Expected { at }` where the text stops being a time.
+pub fn parse(text: &[u8]) -> Result<Stamp, ParseError> {
+    let lead = text.iter().take_while(|c| c.is_ascii_whitespace()).count();
+    let body = text[lead..].trim_ascii_end();
+    if body.is_empty() {
+        return Err(ParseError::Empty { format: FORMAT });
+    }
+    if body.len() > STAMP_LEN_MAX {
+        let limit = STAMP_LEN_MAX;
+        return Err(ParseError::TooLong { format: FORMAT, at: lead + limit, what: "text", limit });
+    }
+    let body =
+        strip_pair(body, b'[', b']').or_else(|| strip_pair(body, b'"', b'"')).unwrap_or(body);
+    if let Some(stamp) = epoch(body).or_else(|| windows_date(body)) {
+        return Ok(stamp);
+    }
+    let expected = "a date and time";
+    match leading(body) {
+        Some((stamp, len)) if len == body.len() => Ok(stamp),
+        Some((_, len)) => Err(ParseError::Expected {
+            format: FORMAT,
+            at: lead + len,
+            expected: "the end of the time",
+        }),
+        None => Err(ParseError::Expected { format: FORMAT, at: lead, expected }),
+    }
+}
+
+fn strip_pair(text: &[u8], open: u8, close: u8) -> Option<&[u8]> {
+    text.strip_prefix(&[open])?.strip_suffix(&[close])
+}
+
+/// Reads a time at the start of `text`. Out: the stamp and how many bytes it takes, zone and year
+/// behind it included. Epoch numbers are not looked for: a leading number is too often something else.
+pub fn leading(text: &[u8]) -> Option<(Stamp, usize)> {
+    let text = &text[..text.len().min(STAMP_LEN_MAX)];
+    match *text.first()? {
+        b'0'..=b'9' => iso(text)
+            .or_else(|| year_first(text))
+            .or_else(|| apache(text))
+            .or_else(|| numeric_date(text))
+            .or_else(|| day_first(text)),
+        b'A'..=b'Z' | b'a'..=b'z' => rfc3164(text).or_else(|| weekday_first(text)),
+        _ => None,
+    }
+}
+
+/// A cursor over the bytes of a stamp; every method moves on only when it succeeds.
+#[derive(Clone)]
+struct Scan<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scan<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        &self.text[self.at..]
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn eat(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    fn eat_any(&mut self, bytes: &[u8]) -> Option<u8> {
+        let byte = self.peek().filter(|b| bytes.contains(b))?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn spaces(&mut self) -> Option<()> {
+        let n = self.rest().iter().take_while(|c| **c == b' ').count();
+        self.at += n;
+        (n > 0).then_some(())
+    }
+
+    /// A number of `min..=max` digits that is not followed by another digit.
+    fn number(&mut self, min: usize, max: usize) -> Option<i64> {
+        let n = self.rest().iter().take(max + 1).take_while(|c| c.is_ascii_digit()).count();
+        if n < min || n > max {
+            return None;
+        }
+        let value = self.rest()[..n].iter().fold(0i64, |v, c| v * 10 + i64::from(c - b'0'));
+        self.at += n;
+        Some(value)
+    }
+
+    /// English month name, three letters or in full, any case.
+    fn month(&mut self) -> Option<i64> {
+        const NAMES: [&[u8]; 12] = [
+            b"january",
+            b"february",
+            b"march",
+            b"april",
+            b"may",
+            b"june",
+            b"july",
+            b"august",
+            b"september",
+            b"october",
+            b"november",
+            b"december",
+        ];
+        let word = self.word();
+        if word.len() < 3 {
+            return None;
+        }
+        let index = NAMES.iter().position(|name| {
+            word.len() <= name.len()
+                && (word.len() == 3
+                    || word.len() == name.len()
+                    || word.len() == 4 && word[3] == b't')
+                && name[..word.len()].eq_ignore_ascii_case(word)
+        })?;
+        self.at += word.len();
+        Some(index as i64 + 1)
+    }
+
+    fn word(&self) -> &'a [u8] {
+        let n = self.rest().iter().take_while(|c| c.is_ascii_alphabetic()).count();
+        &self.rest()[..n]
+    }
+
+    /// `hh:mm:ss` with optional fraction after `.` or `,`, optional ` AM`/` PM`: ns since midnight.
+    fn time_of_day(&mut self) -> Option<i64> {
+        let h = self.number(1, 2)?;
+        self.eat(b':')?;
+        let m = self.number(2, 2)?;
+        self.eat(b':')?;
+        let s = self.number(2, 2)?;
+        if h > 23 || m > 59 || s > 60 {
+            return None;
+        }
+        let fraction = self.fraction();
+        let h = self.half_of_day(h);
+        Some((h * 3600 + m * 60 + s) * SECOND_NS + fraction)
+    }
+
+    /// A fraction of a second, in ns; digits beyond the ninth are passed over.
+    fn fraction(&mut self) -> i64 {
+        let digits = match self.peek() {
+            Some(b'.' | b',') => self.rest()[1..].iter().take_while(|c| c.is_ascii_digit()).count(),
+            _ => 0,
+        };
+        if digits == 0 {
+            return 0;
+        }
+        let text = &self.rest()[1..=digits];
+        self.at += 1 + digits;
+        let shown = text.iter().take(9).fold(0i64, |v, c| v * 10 + i64::from(c - b'0'));
+        shown * 10i64.pow(9 - digits.min(9) as u32)
+    }
+
+    fn half_of_day(&mut self, h: i64) -> i64 {
+        let mut ahead = self.clone();
+        let _ = ahead.spaces();
+        let word = ahead.word();
+        let pm = word.eq_ignore_ascii_case(b"PM");
+        if !(pm || word.eq_ignore_ascii_case(b"AM")) || h == 0 || h > 12 {
+            return h;
+        }
+        self.at = ahead.at + 2;
+        h % 12 + if pm { 12 } else { 0 }
+    }
+
+    /// A zone with or without a space before it: seconds east of UTC.
+    fn zone(&mut self) -> Option<i32> {
+        let mut ahead = self.clone();
+        let spaced = ahead.spaces().is_some();
+        let seconds = match ahead.peek()? {
+            b'+' | b'-' => ahead.offset()?,
+            b'Z' | b'z' if ahead.word().len() == 1 => {
+                ahead.at += 1;
+                0
+            }
+            c if c.is_ascii_alphabetic() && (spaced || self.at > 0) => {
+                let word = ahead.word();
+                let seconds = named_zone(word)?;
+                ahead.at += word.len();
+                // "GMT+0200", "UTC-05:00"
+                match ahead.peek() {
+                    Some(b'+' | b'-') if seconds == 0 => ahead.offset().unwrap_or(0),
+                    _ => seconds,
+                }
+            }
+            _ => return None,
+        };
+        self.at = ahead.at;
+        Some(seconds)
+    }
+
+    /// `+hh:mm`, `+hhmm` or `+hh`; an extra `Z` behind it is passed over.
+    fn offset(&mut self) -> Option<i32> {
+        let mut ahead = self.clone();
+        let sign = if ahead.eat_any(b"+-")? == b'-' { -1 } else { 1 };
+        let digits = ahead.rest().iter().take(5).take_while(|c| c.is_ascii_digit()).count();
+        let (h, m) = match digits {
+            4 => {
+                let both = ahead.number(4, 4)?;
+                (both / 100, both % 100)
+            }
+            1 | 2 => {
+                let h = ahead.number(1, 2)?;
+                let colon = ahead.clone();
+                let m = ahead.eat(b':').and_then(|()| ahead.number(2, 2));
+                if m.is_none() {
+                    ahead = colon;
+                }
+                (h, m.unwrap_or(0))
+            }
+            _ => return None,
+        };
+        if h > 15 || m > 59 {
+            return None;
+        }
+        if ahead.peek() == Some(b'Z') {
+            ahead.at += 1;
+        }
+        self.at = ahead.at;
+        Some(sign * (h * 3600 + m * 60) as i32)
+    }
+}
+
+/// Civil date and time as ns, counted as if in UTC. `None` for dates that do not exist.
+fn civil(year: i64, month: i64, day: i64, in_day_ns: i64) -> Option<i64> {
+    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
+        return None;
+    }
+    days_from_civil(year, month, day).checked_mul(DAY_NS)?.checked_add(in_day_ns)
+}
+
+fn zoned(civil_ns: i64, zone: Option<i32>) -> Stamp {
+    match zone {
+        Some(_) => Stamp::Local(civil_ns).with_zone(zone.unwrap_or(0)),
+        None => Stamp::Local(civil_ns),
+    }
+}
+
+/// `2024-03-05T14:07:09.123+01:00` and its relatives (`/` between the parts of the date, a blank or
+/// `_` before the time, `20240305T140709Z`).
+fn iso(text: &[u8]) -> Option<(Stamp, usize)> {
+    let mut s = Scan::new(text);
+    if let Some(compact) = s.number(8, 8) {
+        return compact_iso(s, compact);
+    }
+    let year = s.number(4, 4)?;
+    let separator = s.eat_any(b"-/")?;
+    let month = s.number(1, 2)?;
+    s.eat(separator)?;
+    let day = s.number(1, 2)?;
+    let date_end = s.at;
+    let time = s.eat_any(b"Tt _:").and_then(|_| {
+        let _ = s.spaces();
+        s.time_of_day()
+    });
+    let Some(in_day) = time else {
+        return Some((Stamp::Local(civil(year, month, day, 0)?), date_end));
+    };
+    let ns = civil(year, month, day, in_day)?;
+    let zone = s.zone();
+    Some((zoned(ns, zone), s.at))
+}
+
+fn compact_iso(mut s: Scan<'_>, date: i64) -> Option<(Stamp, usize)> {
+    s.eat_any(b"Tt")?;
+    let time = s.number(6, 6)?;
+    let (h, m, sec) = (time / 10_000, time / 100 % 100, time % 100);
+    if h > 23 || m > 59 || sec > 60 {
+        return None;
+    }
+    let in_day = (h * 3600 + m * 60 + sec) * SECOND_NS + s.fraction();
+    let ns = civil(date / 10_000, date / 100 % 100, date % 100, in_day)?;
+    let zone = s.zone();
+    Some((zoned(ns, zone), s.at))
+}
+
+/// `Mar  5 14:07:09`, `Mar 05 2024 14:07:09`, `Mar  5 2024, 14:07:09`, and what may follow: fraction,
+/// year, zone, in either order.
+fn rfc3164(text: &[u8]) -> Option<(Stamp, usize)> {
+    let mut s = Scan::new(text);
+    let month = s.month()?;
+    s.spaces()?;
+    let day = s.number(1, 2)?;
+    if day < 1 || day > days_in_month(2000, month) {
+        return None;
+    }
+    let _ = s.eat(b',');
+    s.spaces()?;
+    let mut year = None;
+    let before = s.clone();
+    match s.number(4, 4) {
+        Some(y) if plausible_year(y) => {
+            year = Some(y);
+            let _ = s.eat(b',');
+            s.spaces()?;
+        }
+        _ => s = before,
+    }
+    let in_day_ns = s.time_of_day()?;
+    let mut zone = s.zone();
+    if year.is_none() {
+        year = trailing_year(&mut s);
+    }
+    if zone.is_none() {
+        zone = s.zone();
+    }
+    let stamp = match year {
+        Some(year) => zoned(civil(year, month, day, in_day_ns)?, zone),
+        None => Stamp::Yearless { month: month as u8, day: day as u8, in_day_ns, zone },
+    };
+    Some((stamp, s.at))
+}
+
+/// A year behind the time of day: ` 2024` and then a blank, a colon or the end.
+fn trailing_year(s: &mut Scan<'_>) -> Option<i64> {
+    let mut ahead = s.clone();
+    ahead.spaces()?;
+    let year = ahead.number(4, 4).filter(|y| plausible_year(*y))?;
+    if !matches!(ahead.peek(), None | Some(b' ' | b':' | b']')) {
+        return None;
+    }
+    s.at = ahead.at;
+    Some(year)
+}
+
+/// Four digits that stand where a year may stand are one only in the age of logging.
+fn plausible_year(year: i64) -> bool {
+    (1970..=2199).contains(&year)
+}
+
+/// `2023 Jan 11 19:00:56 CET`, `2024-Mar-05 14:07:09`.
+fn year_first(text: &[u8]) -> Option<(Stamp, usize)> {
+    let mut s = Scan::new(text);
+    let year = s.number(4, 4)?;
+    s.eat_any(b" -/")?;
+    let month = s.month()?;
+    s.eat_any(b" -/")?;
+    let _ = s.spaces();
+    let day = s.number(1, 2)?;
+    s.eat_any(b" T:")?;
+    let ns = civil(year, month, day, s.time_of_day()?)?;
+    let zone = s.zone();
+    Some((zoned(ns, zone), s.at))
+}
+
+/// `05/Mar/2024:14:07:09 +0000`, `05-Mar-2024 14:07:09.123`.
+fn apache(text: &[u8]) -> Option<(Stamp, usize)> {
+    let mut s = Scan::new(text);
+    let day = s.number(1, 2)?;
+    let separator = s.eat_any(b"/-")?;
+    let month = s.month()?;
+    s.eat(separator)?;
+    let year = s.number(4, 4)?;
+    s.eat_any(b": ")?;
+    let ns = civil(year, month, day, s.time_of_day()?)?;
+    let zone = s.zone();
+    Some((zoned(ns, zone), s.at))
+}
+
+/// `5 Mar 2024 14:07:09 UTC`, `05 Mar 14:07:09`.
+fn day_first(text: &[u8]) -> Option<(Stamp, usize)> {
+    let mut s = Scan::new(text);
+    let day = s.number(1, 2)?;
+    s.spaces()?;
+    let month = s.month()?;
+    if day < 1 || day > days_in_month(2000, month) {
+        return None;
+    }
+    let _ = s.eat(b',');
+    s.spaces()?;
+    let mut with_year = s.clone();
+    let year = with_year.number(4, 4).filter(|y| plausible_year(*y));
+    if year.is_some() {
+        let _ = with_year.eat(b',');
+        with_year.spaces()?;
+        s = with_year;
+    }
+    let in_day_ns = s.time_of_day()?;
+    let zone = s.zone();
+    let stamp = match year {
+        Some(year) => zoned(civil(year, month, day, in_day_ns)?, zone),
+        None => Stamp::Yearless { month: month as u8, day: day as u8, in_day_ns, zone },
+    };
+    Some((stamp, s.at))
+}
+
+/// `3/5/2024 14:07:09`, `03/05/2024, 2:07:09 PM`, `21.12.2012 10:00:00`. Dots mean day first;
+/// elsewhere the month is first unless the first number cannot be one.
+fn numeric_date(text: &[u8]) -> Option<(Stamp, usize)> {
+    let mut s = Scan::new(text);
+    let first = s.number(1, 2)?;
+    let separator = s.eat_any(b"/.-")?;
+    let second = s.number(1, 2)?;
+    s.eat(separator)?;
+    let year = s.number(4, 4).filter(|y| plausible_year(*y))?;
+    let (month, day) = match separator {
+        b'.' => (second, first),
+        _ if first > 12 => (second, first),
+        _ => (first, second),
+    };
+    let date_end = s.at;
+    let _ = s.eat(b',');
+    let time = s.eat_any(b" T").and_then(|_| {
+        let _ = s.spaces();
+        s.time_of_day()
+    });
+    let Some(in_day) = time else {
+        return Some((Stamp::Local(civil(year, month, day, 0)?), date_end));
+    };
+    let ns = civil(year, month, day, in_day)?;
+    let zone = s.zone();
+    Some((zoned(ns, zone), s.at))
+}
+
+/// `Tue Mar  5 14:07:09 UTC 2024`, `Tue, 05 Mar 2024 14:07:09 GMT`, `Tuesday ...`.
+fn weekday_first(text: &[u8]) -> Option<(Stamp, usize)> {
+    const DAYS: [&[u8]; 7] =
+        [b"monday", b"tuesday", b"wednesday", b"thursday", b"friday", b"saturday", b"sunday"];
+    let mut s = Scan::new(text);
+    let word = s.word();
+    let known = word.len() >= 3
+        && DAYS.iter().any(|d| word.len() <= d.len() && d[..word.len()].eq_ignore_ascii_case(word));
+    if !known {
+        return None;
+    }
+    s.at += word.len();
+    let _ = s.eat(b',');
+    s.spaces()?;
+    let (stamp, len) = match s.peek()? {
+        b'0'..=b'9' => day_first(s.rest()).or_else(|| iso(s.rest())),
+        _ => rfc3164(s.rest()),
+    }?;
+    Some((stamp, s.at + len))
+}
+
+/// Seconds, milli-, micro- or nanoseconds since 1970 by magnitude; a fraction only behind the first
+/// two. Smaller than a hundred million (1973) is not taken for a time.
+fn epoch(text: &[u8]) -> Option<Stamp> {
+    let (whole, fraction) = match text.iter().position(|c| *c == b'.') {
+        Some(dot) => (&text[..dot], &text[dot + 1..]),
+        None => (text, &[][..]),
+    };
+    if whole.len() < 9 || whole.len() > 19 || text.last() == Some(&b'.') {
+        return None;
+    }
+    if !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number =
+        whole.iter().try_fold(0i64, |v, c| v.checked_mul(10)?.checked_add(i64::from(c - b'0')))?;
+    let unit_ns = match number {
+        100_000_000..100_000_000_000 => SECOND_NS,
+        100_000_000_000..100_000_000_000_000 => 1_000_000,
+        100_000_000_000_000..100_000_000_000_000_000 => 1_000,
+        100_000_000_000_000_000.. => 1,
+        _ => return None,
+    };
+    let mut part_ns = 0;
+    let mut scale = unit_ns;
+    for digit in fraction {
+        scale /= 10;
+        part_ns += i64::from(digit - b'0') * scale;
+    }
+    Some(Stamp::Utc(number.checked_mul(unit_ns)?.checked_add(part_ns)?))
+}
+
+/// `/Date(1709647629123)/` and `/Date(1709647629123+0100)/`, milliseconds in UTC.
+fn windows_date(text: &[u8]) -> Option<Stamp> {
+    let inner = text.strip_prefix(b"/Date(")?.strip_suffix(b")/")?;
+    let (sign, digits) = match inner.strip_prefix(b"-") {
+        Some(rest) => (-1, rest),
+        None => (1, inner),
+    };
+    let n = digits.iter().take_while(|c| c.is_ascii_digit()).count();
+    if n == 0 || n > 15 || !matches!(digits.get(n), None | Some(b'+' | b'-')) {
+        return None;
+    }
+    let ms = digits[..n].iter().fold(0i64, |v, c| v * 10 + i64::from(c - b'0'));
+    (sign * ms).checked_mul(1_000_000).map(Stamp::Utc)
+}
+
+/// Seconds east of UTC of the zone abbreviations that logs carry. Where one abbreviation is used on
+/// two continents (CST, IST) the more common log source wins: US Central, India.
+pub fn named_zone(word: &[u8]) -> Option<i32> {
+    const ZONES: &[(&str, i32)] = &[
+        ("UTC", 0),
+        ("GMT", 0),
+        ("Z", 0),
+        ("UT", 0),
+        ("WET", 0),
+        ("WEST", 3600),
+        ("BST", 3600),
+        ("CET", 3600),
+        ("MET", 3600),
+        ("CEST", 7200),
+        ("MEST", 7200),
+        ("MESZ", 7200),
+        ("MEZ", 3600),
+        ("EET", 7200),
+        ("EEST", 10_800),
+        ("SAST", 7200),
+        ("MSK", 10_800),
+        ("TRT", 10_800),
+        ("IST", 19_800),
+        ("PKT", 18_000),
+        ("SGT", 28_800),
+        ("HKT", 28_800),
+        ("AWST", 28_800),
+        ("JST", 32_400),
+        ("KST", 32_400),
+        ("ACST", 34_200),
+        ("ACDT", 37_800),
+        ("AEST", 36_000),
+        ("AEDT", 39_600),
+        ("NZST", 43_200),
+        ("NZDT", 46_800),
+        ("BRT", -10_800),
+        ("ART", -10_800),
+        ("NST", -12_600),
+        ("NDT", -9_000),
+        ("AST", -14_400),
+        ("ADT", -10_800),
+        ("EST", -18_000),
+        ("EDT", -14_400),
+        ("CST", -21_600),
+        ("CDT", -18_000),
+        ("MST", -25_200),
+        ("MDT", -21_600),
+        ("PST", -28_800),
+        ("PDT", -25_200),
+        ("AKST", -32_400),
+        ("AKDT", -28_800),
+        ("HST", -36_000),
+    ];
+    if word.len() > 4 {
+        return None;
+    }
+    ZONES.iter().find(|(name, _)| name.as_bytes() == word).map(|(_, seconds)| *seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::time::{parse_rfc3339, rfc3339};
+
+    fn ns(text: &str) -> i64 {
+        parse_rfc3339(text).unwrap()
+    }
+
+    #[test]
+    fn every_spelling_gives_its_time() {
+        let noon = ns("2024-03-05T14:07:09Z");
+        let milli = ns("2024-03-05T14:07:09.123Z");
+        for (text, want) in [
+            ("2024-03-05T14:07:09Z", Stamp::Utc(noon)),
+            ("2024-03-05T15:07:09+01:00", Stamp::Utc(noon)),
+            ("2024-03-05 15:07:09,123 +0100", Stamp::Utc(milli)),
+            ("2024-03-05T14:07:09.123+00:00Z", Stamp::Utc(milli)),
+            ("2024-03-05 15:07:09 CET", Stamp::Utc(noon)),
+            ("2024-03-05 14:07:09", Stamp::Local(noon)),
+            ("2024/03/05 14:07:09", Stamp::Local(noon)),
+            ("20240305T140709Z", Stamp::Utc(noon)),
+            ("Mar  5 2024 14:07:09", Stamp::Local(noon)),
+            ("Mar 05 2024 14:07:09 UTC", Stamp::Utc(noon)),
+            ("Mar  5 14:07:09 2024", Stamp::Local(noon)),
+            ("Mar  5 14:07:09.123 UTC 2024", Stamp::Utc(milli)),
+            ("Mar  5 2024, 14:07:09", Stamp::Local(noon)),
+            ("2024 Mar 05 15:07:09 CET", Stamp::Utc(noon)),
+            ("05/Mar/2024:14:07:09 +0000", Stamp::Utc(noon)),
+            ("[05/Mar/2024:09:07:09 -0500]", Stamp::Utc(noon)),
+            ("Tue Mar  5 14:07:09 UTC 2024", Stamp::Utc(noon)),
+            ("Tue, 05 Mar 2024 14:07:09 GMT", Stamp::Utc(noon)),
+            ("3/5/2024 2:07:09 PM", Stamp::Local(noon)),
+            ("05.03.2024 14:07:09", Stamp::Local(noon)),
+            ("21/12/2012 00:00:00", Stamp::Local(ns("2012-12-21"))),
+            ("1709647629", Stamp::Utc(noon)),
+            ("1709647629123", Stamp::Utc(milli)),
+            ("1709647629.123", Stamp::Utc(milli)),
+            ("1709647629123000", Stamp::Utc(milli)),
+            ("1709647629123000000", Stamp::Utc(milli)),
+            ("/Date(1709647629123)/", Stamp::Utc(milli)),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_time_says_where_it_stops() {
+        for (text, at) in [
+            ("2024-03-05T14:07:09Z or so", 20),
+            ("2024-02-30T14:07:09Z", 0),
+            ("  soon", 2),
+            ("Mar 32 14:07:09", 0),
+            ("12345", 0),
+        ] {
+            assert_eq!(parse(text.as_bytes()).map_err(|e| e.at()), Err(at), "{text}");
+        }
+        assert!(matches!(parse(b"  "), Err(ParseError::Empty { .. })));
+        assert!(matches!(parse(&[b'1'; 100]), Err(ParseError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_missing_year_comes_from_the_receipt() {
+        let resolve = |text: &str, received: &str| {
+            let stamp = parse(text.as_bytes()).unwrap();
+            rfc3339(stamp.resolve(ns(received), 0).ns)
+        };
+        assert_eq!(resolve("Mar  5 14:07:09", "2024-03-05T14:07:10Z"), "2024-03-05T14:07:09Z");
+        assert_eq!(resolve("Dec 31 23:59:59", "2025-01-01T00:00:01Z"), "2024-12-31T23:59:59Z");
+        assert_eq!(resolve("Jan  1 00:30:00", "2024-12-31T23:59:00Z"), "2025-01-01T00:30:00Z");
+        assert_eq!(resolve("Jan  3 00:30:00", "2024-12-31T23:59:00Z"), "2024-01-03T00:30:00Z");
+        assert_eq!(resolve("Feb 29 12:00:00", "2027-01-01T00:00:00Z"), "2024-02-29T12:00:00Z");
+        assert_eq!(resolve("Mar  5 14:07:09 CET", "2024-03-05T14:00:00Z"), "2024-03-05T13:07:09Z");
+    }
+
+    #[test]
+    fn a_missing_zone_comes_from_the_setting_and_wrong_clocks_are_told() {
+        let received = ns("2024-03-05T14:07:10Z");
+        let local = parse(b"2024-03-05 15:07:09").unwrap();
+        assert_eq!(rfc3339(local.resolve(received, 3600).ns), "2024-03-05T14:07:09Z");
+        assert_eq!(local.resolve(received, 0).plausibility, Plausibility::Ahead);
+        assert_eq!(local.resolve(received, 3600).plausibility, Plausibility::Plausible);
+        let unset = parse(b"1970-01-01T00:00:00Z").unwrap();
+        assert_eq!(unset.resolve(received, 0).plausibility, Plausibility::Ancient);
+    }
+}
