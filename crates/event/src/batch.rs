@@ -12,6 +12,7 @@
 use crate::{Dictionary, Envelope, EventId, FieldId, time};
 use hashbrown::HashMap;
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Most rows in one batch.
@@ -284,7 +285,7 @@ impl<'a> RowWriter<'a> {
             if !id.is_intrinsic() {
                 return id;
             }
-            return self.local(&format!("alcedo.claimed.{name}"));
+            return id.claimed();
         }
         self.local(name)
     }
@@ -336,6 +337,19 @@ impl<'a> RowWriter<'a> {
         }
         let cell = self.batch.cells[self.cells_before + index];
         self.batch.cells.push(Cell { field: to, ..cell });
+        true
+    }
+
+    /// Lets `to` hold a piece of the text of cell `index`, without a copy. `part` is cut to the text.
+    pub fn copy_part(&mut self, index: usize, part: Range<usize>, kind: Kind, to: FieldId) -> bool {
+        if self.cell_count() >= CELLS_PER_ROW_MAX || to.is_intrinsic() {
+            return false;
+        }
+        let cell = self.batch.cells[self.cells_before + index];
+        let end = part.end.min(cell.len as usize);
+        let from = part.start.min(end);
+        let (start, len) = (cell.start + from as u32, (end - from) as u32);
+        self.batch.cells.push(Cell { field: to, kind, start, len });
         true
     }
 

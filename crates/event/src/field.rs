@@ -38,6 +38,12 @@ impl FieldId {
         self.0 & Self::LOCAL != 0
     }
 
+    /// The field that takes what an event itself says under an intrinsic field's name:
+    /// `alcedo.claimed.NAME`. Only for intrinsic ids.
+    pub fn claimed(self) -> FieldId {
+        FieldId(self.0 + Self::INTRINSIC)
+    }
+
     /// Whether the value comes from the row or its envelope instead of a cell.
     pub fn is_intrinsic(self) -> bool {
         self.0 < Self::INTRINSIC
@@ -211,6 +217,9 @@ impl DictionaryBuilder {
                 _ => FieldType::Keyword,
             };
             builder.field_of(name, kind);
+        }
+        for name in INTRINSIC_NAMES {
+            builder.field(&format!("alcedo.claimed.{name}"));
         }
         for (name, kind) in ecs_fields() {
             builder.field_of(name, kind);
