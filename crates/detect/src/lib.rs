@@ -1,1 +1,6 @@
-//! placeholder
+//! From Sigma text to verdicts over event batches.
+#![forbid(unsafe_code)]
+
+pub mod sigma;
+
+pub use sigma::{Correlation, LogSource, Rule, RuleKind, RuleSource};
