@@ -1,1 +1,134 @@
-fn main() {}
+//! The only task runner: `cargo xtask VERB`.
+//!
+//! | verb | what it does |
+//! |---|---|
+//! | `test` | installs what the tests need (where it may), then runs every test |
+//! | `check` | rustfmt, clippy, cargo-deny where installed |
+//! | `slow NAME` | long proofs, with their full counts |
+//! | `bench NAME` | figures, one JSON object per line |
+//! | `fuzz TARGET [SECONDS]` | one fuzz target for a while |
+//! | `shape` | sizes of files and functions: a mirror, not a gate |
+#![forbid(unsafe_code)]
+
+mod install;
+mod shape;
+mod tidy;
+
+use std::process::{Command, ExitCode};
+
+/// Every verb: name, what it does, how.
+const VERBS: &[(&str, &str, fn(&[String]) -> ExitCode)] = &[
+    ("test", "install what the tests need and pass them", test),
+    ("check", "rustfmt, clippy and, where installed, cargo-deny", check),
+    ("slow", "long proofs by name; without a name: the list", slow),
+    ("bench", "figures by name, one JSON object per line", bench),
+    ("fuzz", "run one fuzz target: fuzz TARGET [SECONDS]", fuzz),
+    ("shape", "sizes of files and functions", |_| shape::print()),
+];
+
+/// Long proofs: name, test filter in the `server` integration tests, settings for the full count.
+const SLOW: &[(&str, &str, &[(&str, &str)])] = &[("kill9", "kill9", &[("ALCEDO_KILLS", "1000")])];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let verb = args.first().map(String::as_str);
+    match VERBS.iter().find(|(name, ..)| Some(*name) == verb) {
+        Some((_, _, run)) => run(&args[1..]),
+        None => {
+            say("cargo xtask VERB");
+            for (name, what, _) in VERBS {
+                say(&format!("  {name:<8} {what}"));
+            }
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn test(args: &[String]) -> ExitCode {
+    install::what_tests_need();
+    // Line tables and incremental state are of no use to a run from cold; both cost time.
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--workspace", "--tests", "--no-fail-fast"]).args(args);
+    if std::env::var_os("CI").is_some() {
+        cargo.env("CARGO_INCREMENTAL", "0");
+    }
+    run(&mut cargo)
+}
+
+fn check(_: &[String]) -> ExitCode {
+    let steps: [&[&str]; 2] = [
+        &["fmt", "--all", "--check"],
+        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+    ];
+    for step in steps {
+        if run(Command::new("cargo").args(step)) != ExitCode::SUCCESS {
+            return ExitCode::FAILURE;
+        }
+    }
+    if Command::new("cargo-deny").arg("--version").output().is_err() {
+        say("skipped: cargo-deny is not installed (cargo install cargo-deny)");
+        return ExitCode::SUCCESS;
+    }
+    run(Command::new("cargo").args(["deny", "check", "bans", "licenses", "sources"]))
+}
+
+fn slow(args: &[String]) -> ExitCode {
+    let name = args.first().map(String::as_str);
+    let Some((_, filter, settings)) = SLOW.iter().find(|(n, ..)| Some(*n) == name) else {
+        for (name, filter, settings) in SLOW {
+            say(&format!("  {name:<12} {filter} {settings:?}"));
+        }
+        return ExitCode::from(2);
+    };
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--package", "server", "--test", "it", "--", filter, "--nocapture"]);
+    run(cargo.envs(settings.iter().copied()))
+}
+
+fn bench(args: &[String]) -> ExitCode {
+    if args.first().is_none_or(|name| name != "list") {
+        let build = ["build", "--release", "--package", "server", "--package", "bench"];
+        if run(Command::new("cargo").args(build)) != ExitCode::SUCCESS {
+            return ExitCode::FAILURE;
+        }
+    }
+    run(Command::new("cargo")
+        .args(["run", "--release", "--quiet", "--package", "bench", "--"])
+        .args(args))
+}
+
+fn fuzz(args: &[String]) -> ExitCode {
+    let Some(target) = args.first() else {
+        return run(Command::new("cargo").args(["fuzz", "list"]));
+    };
+    let seconds = args.get(1).map_or("60", String::as_str);
+    let limit = format!("-max_total_time={seconds}");
+    let seeds = format!("fuzz/seeds/{target}");
+    run(Command::new("cargo").env("RUSTC_BOOTSTRAP", "1").args([
+        "fuzz",
+        "run",
+        target,
+        &seeds,
+        "--",
+        &limit,
+        "-rss_limit_mb=2048",
+    ]))
+}
+
+/// Runs a command in the workspace's folder; its exit is ours.
+fn run(command: &mut Command) -> ExitCode {
+    match command.current_dir(tidy::workspace_root()).status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            say(&format!("{command:?} cannot be started: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line: the runner's own output goes to the terminal.
+#[expect(clippy::print_stdout, reason = "a task runner talks to the terminal")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,1 +1,30 @@
-//! placeholder
+//! The order in which the rooms are called: from durable records to events, matches and alerts.
+//!
+//! ```text
+//!            +--------+ Job n  +---------------+ Done n +-----------------------+--> events  (store, tail)
+//! journal -->| feeder |------->| workers (pure)|------->| sequencer: restores   |--> alerts  (ledger)
+//!            |        |        | shape, match  |        | order, remembers:     |--> progress
+//!            |        |        +---------------+        | dedupe, watch,        |--> snapshots
+//!            +--------+ Control n (ticks, generations)->| correlate, alert desk |
+//!                                                       +-----------------------+
+//! ```
+//! Invariants: nothing here reads a clock; remembering happens in the sequencer only, in journal
+//! order, so the same journal gives the same alerts whatever the number of workers; a row that
+//! crashes a parser becomes an event with its raw bytes; a restart is a snapshot plus a replay.
+//!
+//! Not here: formats, protocols, SQL, and what becomes of events and alerts: that is [`Outlets`].
+//!
+//! Reading order: [`generation`] (what workers work with), [`feeder`], [`worker`], [`sequencer`]
+//! (the core), [`snapshot`], [`run`] (threads).
+#![forbid(unsafe_code)]
+
+pub mod feeder;
+pub mod generation;
+pub mod run;
+pub mod sequencer;
+pub mod snapshot;
+pub mod worker;
+
+pub use generation::{Generation, Generations};
+pub use run::{Pipeline, Settings};
+pub use sequencer::{AlertChange, Core, Outlets, Progress};

@@ -1,0 +1,199 @@
+//! Reads the journal in order, rejoins split records, cuts jobs, and sees control records first.
+
+use crate::generation::{Generation, Generations};
+use event::{Envelope, RecordKind};
+use journal::{Block, JournalError, Reader};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Most records of one job: about 2 ms of work at 8 us a record, so that an alert does not wait for
+/// a large batch, and a batch is still large enough to share its costs.
+pub const JOB_RECORDS_MAX: usize = 256;
+
+/// A piece of work for one worker.
+pub struct Job {
+    /// What to work with.
+    pub generation: Arc<Generation>,
+    /// The records.
+    pub records: Records,
+}
+
+/// Records of a job: a piece of a block, or one that had to be rejoined.
+pub enum Records {
+    /// Records `from..to` of the block.
+    Block {
+        /// The block.
+        block: Block,
+        /// First record.
+        from: usize,
+        /// After the last record.
+        to: usize,
+    },
+    /// A record that was split over several parts.
+    Joined(Joined),
+}
+
+/// A rejoined record; it has the offset and times of its last part.
+pub struct Joined {
+    /// Offset of the last part.
+    pub offset: u64,
+    /// Wall clock at receipt.
+    pub wall_ns: i64,
+    /// Stream time.
+    pub stream_ns: i64,
+    /// Sender.
+    pub envelope: Arc<Envelope>,
+    /// All bytes.
+    pub bytes: Vec<u8>,
+    /// It was larger than [`journal::RECORD_BYTES_MAX`]; the bytes are what fits.
+    pub over_limit: bool,
+}
+
+/// A control record, in its place between the jobs.
+pub enum Control {
+    /// A second passed.
+    Tick {
+        /// Its offset.
+        offset: u64,
+        /// Stream time.
+        stream_ns: i64,
+        /// Wall clock.
+        wall_ns: i64,
+    },
+    /// Rules, packs or tables changed.
+    Switched {
+        /// Its offset.
+        offset: u64,
+        /// In force from here on.
+        generation: Arc<Generation>,
+        /// Stream time.
+        stream_ns: i64,
+    },
+    /// Loss, known or possible.
+    Gap {
+        /// Its offset.
+        offset: u64,
+        /// Who lost it.
+        envelope: Arc<Envelope>,
+        /// What is known of it (JSON).
+        bytes: Vec<u8>,
+        /// Stream time.
+        stream_ns: i64,
+        /// Wall clock.
+        wall_ns: i64,
+    },
+}
+
+/// What the feeder hands on.
+pub enum Step {
+    /// Work.
+    Job(Job),
+    /// A control record.
+    Control(Control),
+}
+
+/// The feeder's state between blocks.
+pub struct Feeder {
+    reader: Reader,
+    generations: Arc<dyn Generations>,
+    generation: Arc<Generation>,
+    joining: Option<Joined>,
+}
+
+impl Feeder {
+    /// Starts at the reader's place with the generation in force there.
+    pub fn new(reader: Reader, generations: Arc<dyn Generations>, from: u64) -> Self {
+        let generation = generations.at(from);
+        Self { reader, generations, generation, joining: None }
+    }
+
+    /// The generation in force at the current place.
+    pub fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    /// Waits up to `timeout` for durable records and gives their steps to `out`, in order.
+    /// Returns false when nothing came.
+    pub fn next(
+        &mut self,
+        timeout: Duration,
+        out: &mut dyn FnMut(Step),
+    ) -> Result<bool, JournalError> {
+        let Some(block) = self.reader.next(timeout)? else { return Ok(false) };
+        let mut from = 0;
+        for (index, record) in block.records().enumerate() {
+            let whole = record.kind == RecordKind::Data && !record.continued && !record.continuation;
+            if whole && index - from + 1 < JOB_RECORDS_MAX {
+                continue;
+            }
+            let to = index + usize::from(whole);
+            self.job(&block, from, to, out);
+            from = index + 1;
+            if !whole {
+                self.part_or_control(&record, out);
+            }
+        }
+        self.job(&block, from, block.len(), out);
+        Ok(true)
+    }
+
+    fn job(&self, block: &Block, from: usize, to: usize, out: &mut dyn FnMut(Step)) {
+        if from < to {
+            let records = Records::Block { block: block.clone(), from, to };
+            out(Step::Job(Job { generation: self.generation.clone(), records }));
+        }
+    }
+
+    fn part_or_control(&mut self, record: &journal::RecordView<'_>, out: &mut dyn FnMut(Step)) {
+        let (offset, stream_ns, wall_ns) = (record.offset, record.stream_ns, record.wall_ns);
+        match record.kind {
+            RecordKind::Data => self.part(record, out),
+            RecordKind::Tick => out(Step::Control(Control::Tick { offset, stream_ns, wall_ns })),
+            RecordKind::Generation => {
+                if let Some(generation) = self.generations.load(offset, record.bytes) {
+                    self.generation = generation.clone();
+                    out(Step::Control(Control::Switched { offset, generation, stream_ns }));
+                }
+            }
+            RecordKind::Gap => out(Step::Control(Control::Gap {
+                offset,
+                envelope: record.envelope.clone(),
+                bytes: record.bytes.to_vec(),
+                stream_ns,
+                wall_ns,
+            })),
+            // The ledger stream's own records are never in the data stream.
+            RecordKind::Ledger | RecordKind::Audit => {}
+        }
+    }
+
+    /// One part of a split record; the last one completes it.
+    fn part(&mut self, record: &journal::RecordView<'_>, out: &mut dyn FnMut(Step)) {
+        let mut joined = match self.joining.take() {
+            Some(joined) if record.continuation => joined,
+            _ => Joined {
+                offset: record.offset,
+                wall_ns: record.wall_ns,
+                stream_ns: record.stream_ns,
+                envelope: record.envelope.clone(),
+                bytes: Vec::new(),
+                over_limit: false,
+            },
+        };
+        let room = journal::RECORD_BYTES_MAX.saturating_sub(joined.bytes.len());
+        joined.over_limit |= record.bytes.len() > room;
+        joined.bytes.extend_from_slice(&record.bytes[..record.bytes.len().min(room)]);
+        (joined.offset, joined.stream_ns) = (record.offset, record.stream_ns);
+        if record.continued {
+            self.joining = Some(joined);
+            return;
+        }
+        let records = Records::Joined(joined);
+        out(Step::Job(Job { generation: self.generation.clone(), records }));
+    }
+
+    /// Offset from which a replay has to start so that a record now being joined is whole again.
+    pub fn joining_from(&self) -> bool {
+        self.joining.is_some()
+    }
+}

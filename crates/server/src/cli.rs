@@ -1,0 +1,328 @@
+//! The command line: every verb, its options and its help.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Real-time security log streaming: durable intake, one shape, every Sigma rule, search.
+#[derive(Parser, Debug)]
+#[command(name = "alcedo", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Options that every verb has.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options that every verb has.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Global {
+    /// Configuration file (YAML)
+    #[arg(short = 'c', long, global = true, value_name = "FILE", env = "ALCEDO_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Folder of all state (overrides the configuration)
+    #[arg(long, global = true, value_name = "DIR", env = "ALCEDO_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of a running server, for verbs that ask one
+    #[arg(long, global = true, value_name = "URL", env = "ALCEDO_SERVER")]
+    pub server: Option<String>,
+    /// Token for a running server
+    #[arg(long, global = true, value_name = "TOKEN", env = "ALCEDO_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Authority of a server's certificate (PEM)
+    #[arg(long, global = true, value_name = "FILE", env = "ALCEDO_CA")]
+    pub ca: Option<PathBuf>,
+    /// Output form; default: table on a terminal, ndjson otherwise
+    #[arg(short = 'o', long, global = true, value_enum)]
+    pub output: Option<Output>,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// Output forms.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// One JSON object per line.
+    Ndjson,
+    /// One JSON document.
+    Json,
+    /// Columns for people.
+    Table,
+}
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Play an attack live on this machine and show the alerts
+    Demo(Demo),
+    /// Run the server
+    Run(Run),
+    /// Ship files of this host to a server
+    Agent(Box<agent::Args>),
+    /// Check configuration and rules; all problems at once
+    Check(Check),
+    /// Print the event each record becomes
+    Parse(ParseFiles),
+    /// Run Sigma rules over log files, without a server
+    Hunt(Hunt),
+    /// Search stored and live events
+    Search(Search),
+    /// Follow events as they arrive
+    Tail(Tail),
+    /// Show the events around an event or an alert
+    Around(Around),
+    /// List and work alerts
+    #[command(subcommand)]
+    Alerts(Alerts),
+    /// Rules: list, check, test, reload
+    #[command(subcommand)]
+    Rules(Rules),
+    /// Sources and their health
+    Sources,
+    /// Create, list and revoke tokens
+    #[command(subcommand)]
+    Tokens(Tokens),
+    /// Check the store and the sealed journal offline
+    Verify,
+    /// Look into the journal offline
+    #[command(subcommand)]
+    Journal(Journal),
+    /// Make certificates
+    #[command(subcommand)]
+    Certs(Certs),
+}
+
+/// `alcedo demo`
+#[derive(Args, Debug, Clone)]
+pub struct Demo {
+    /// Keep the data in this folder instead of a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Benign events per second around the attack
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    pub rate: u32,
+    /// Stop by itself after so many seconds (0 = play on until Ctrl-C)
+    #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+    pub stop_after: u64,
+    /// HTTP port on 127.0.0.1 (0 = any free one)
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    pub port: u16,
+}
+
+/// `alcedo run`
+#[derive(Args, Debug, Clone, Default)]
+pub struct Run {
+    /// Further folders or files of Sigma rules
+    #[arg(long, value_name = "PATH")]
+    pub rules: Vec<PathBuf>,
+}
+
+/// `alcedo check`
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Rule folders or files to check beside those of the configuration
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// How files are cut into records.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Each line is a record.
+    Lines,
+    /// Each file is one record.
+    Whole,
+    /// NDJSON whose `message` string is the record.
+    JsonMessage,
+}
+
+/// `alcedo parse`
+#[derive(Args, Debug)]
+pub struct ParseFiles {
+    /// Files, `-` for standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How files are cut into records
+    #[arg(long, value_enum, default_value_t = Framing::Lines)]
+    pub framing: Framing,
+    /// Use this pack instead of telling the product from each record
+    #[arg(long, value_name = "NAME")]
+    pub pack: Option<String>,
+}
+
+/// `alcedo hunt`
+#[derive(Args, Debug)]
+pub struct Hunt {
+    /// A rule file or a folder of rules; may be given several times
+    #[arg(long, required = true, value_name = "PATH")]
+    pub rules: Vec<PathBuf>,
+    /// Log files: NDJSON, JSON, EVTX, text; gzip and zstd are understood
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `alcedo search`
+#[derive(Args, Debug)]
+pub struct Search {
+    /// Filter and pipes, for example: source.ip:10.0.0.0/8 | stats count() by user.name
+    #[arg(default_value = "*")]
+    pub query: String,
+    /// Only events of this time back to now, such as 24h, or since a time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only events before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Most rows (0 = all)
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    pub limit: u64,
+}
+
+/// `alcedo tail`
+#[derive(Args, Debug)]
+pub struct Tail {
+    /// Filter
+    #[arg(default_value = "*")]
+    pub query: String,
+}
+
+/// `alcedo around`
+#[derive(Args, Debug)]
+pub struct Around {
+    /// Id of an event (`0-123-0`) or of an alert
+    pub id: String,
+    /// Minutes before and after
+    #[arg(long, default_value_t = 15, value_name = "N")]
+    pub minutes: u32,
+}
+
+/// `alcedo alerts ...`
+#[derive(Subcommand, Debug)]
+pub enum Alerts {
+    /// The queue, newest first
+    List {
+        /// open, new, acknowledged, closed or all
+        #[arg(long, default_value = "open")]
+        state: String,
+        /// Lowest level
+        #[arg(long)]
+        level: Option<String>,
+        /// Most rows
+        #[arg(long, default_value_t = 100)]
+        limit: u64,
+    },
+    /// One alert with its events and history
+    Show {
+        /// Alert id
+        id: String,
+    },
+    /// Why an alert fired
+    Why {
+        /// Alert id
+        id: String,
+    },
+    /// Take an alert into work
+    Ack {
+        /// Alert id
+        id: String,
+    },
+    /// Close an alert
+    Close {
+        /// Alert id
+        id: String,
+        /// true_positive, benign_true_positive or false_positive
+        #[arg(long)]
+        disposition: String,
+        /// Reason
+        #[arg(long)]
+        why: Option<String>,
+    },
+    /// Open a closed alert again
+    Reopen {
+        /// Alert id
+        id: String,
+    },
+}
+
+/// `alcedo rules ...`
+#[derive(Subcommand, Debug)]
+pub enum Rules {
+    /// Rules of the running server and their state
+    List,
+    /// Check rule files without a server
+    Check {
+        /// Rule folders or files
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Run the tests that stand beside rules
+    Test {
+        /// Rule folders or files
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Let the running server read its rules again
+    Reload,
+}
+
+/// `alcedo tokens ...`
+#[derive(Subcommand, Debug)]
+pub enum Tokens {
+    /// Make a token; it is shown once
+    Create {
+        /// A name to know it by
+        #[arg(long)]
+        name: String,
+        /// admin, analyst or ingest
+        #[arg(long)]
+        role: String,
+        /// Sources it may write to (ingest only); default: http
+        #[arg(long)]
+        source: Vec<String>,
+        /// Valid so long, such as 90d; default: no end
+        #[arg(long)]
+        expires_in: Option<String>,
+    },
+    /// All tokens, without their secrets
+    List,
+    /// End a token's life
+    Revoke {
+        /// Token id
+        id: String,
+    },
+}
+
+/// `alcedo journal ...`
+#[derive(Subcommand, Debug)]
+pub enum Journal {
+    /// Check every segment of both streams
+    Fsck,
+    /// Print records as NDJSON
+    Dump {
+        /// First offset
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Last offset
+        #[arg(long)]
+        to: Option<u64>,
+        /// data or ledger
+        #[arg(long, default_value = "data")]
+        stream: String,
+    },
+}
+
+/// `alcedo certs ...`
+#[derive(Subcommand, Debug)]
+pub enum Certs {
+    /// Make an authority and a server certificate
+    Init {
+        /// Folder to write ca.pem, cert.pem and key.pem to
+        #[arg(long, default_value = "tls")]
+        out: PathBuf,
+        /// Host names and addresses of the server
+        #[arg(long, value_name = "NAME", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
+        host: Vec<String>,
+    },
+}

@@ -1,0 +1,524 @@
+//! Configuration: one YAML file, checked whole, then used.
+//!
+//! [`Config`] is what was written, with defaults filled in. Reading never stops at the first
+//! mistake: [`load`] gives all [`Problem`]s of a file with their lines.
+
+pub mod read;
+pub mod tree;
+
+pub use read::Problem;
+use read::{Problems, Section};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tree::Node;
+
+/// Everything an operator can set.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder of all state.
+    pub data_dir: PathBuf,
+    /// Address of the HTTP listener (ingest, API, page).
+    pub http: SocketAddr,
+    /// Certificate and key for all TLS listeners.
+    pub tls: Option<TlsFiles>,
+    /// Plain-text listeners beyond loopback were asked for in so many words.
+    pub insecure_listen: bool,
+    /// Where events come from.
+    pub sources: Vec<Source>,
+    /// Folders and files of Sigma rules.
+    pub rules: Vec<PathBuf>,
+    /// Folder of packs beside the built-in ones.
+    pub packs: Option<PathBuf>,
+    /// Enrichment tables.
+    pub enrich: Enrich,
+    /// Drop filters: marked rows are matched but not stored.
+    pub drop: Vec<DropFilter>,
+    /// Where alerts go.
+    pub notify: Vec<Notify>,
+    /// How long events are kept.
+    pub retention: Retention,
+    /// When a source counts as silent or as a flood.
+    pub watch: Watch,
+    /// How long repeats of an alert for the same entity are folded, ns.
+    pub suppress_ns: i64,
+}
+
+/// PEM files of a TLS listener.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+    /// Authority whose client certificates are required, if any.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// One configured source.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its name, `alcedo.source` of its events.
+    pub name: String,
+    /// How it listens.
+    pub kind: SourceKind,
+    /// Fixed pack, or automatic.
+    pub pack: Option<String>,
+    /// Zone of times without one, seconds east of UTC.
+    pub zone_offset_s: i32,
+    /// Repeats within this time are marked, ns; 0 = off.
+    pub dedupe_ns: i64,
+    /// Silence beyond this is an alert, ns; `None` = learned.
+    pub silent_after_ns: Option<i64>,
+}
+
+/// How a source listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Syslog on these addresses.
+    Syslog(Vec<SyslogListen>),
+    /// `POST /api/v1/ingest` on the HTTP listener.
+    Http,
+    /// Our own agents on this address.
+    Agent(SocketAddr),
+}
+
+/// One syslog listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyslogListen {
+    /// Transport.
+    pub transport: Transport,
+    /// Address.
+    pub address: SocketAddr,
+}
+
+/// Transport of a syslog listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// RFC 5426.
+    Udp,
+    /// RFC 6587.
+    Tcp,
+    /// RFC 5425.
+    Tls,
+}
+
+/// Enrichment tables; all optional, all reloadable while running.
+#[derive(Clone, Debug, Default)]
+pub struct Enrich {
+    /// MaxMind databases (city, country, ASN), told apart by their metadata.
+    pub mmdb: Vec<PathBuf>,
+    /// Asset table, CSV with a header.
+    pub assets: Option<PathBuf>,
+    /// Indicator lists, one indicator per line or CSV.
+    pub indicators: Vec<PathBuf>,
+}
+
+/// A named drop filter.
+#[derive(Clone, Debug)]
+pub struct DropFilter {
+    /// Its name, for the ledger of what was dropped.
+    pub name: String,
+    /// The filter text.
+    pub when: String,
+}
+
+/// One destination of alerts.
+#[derive(Clone, Debug)]
+pub struct Notify {
+    /// Its name; also the name of its durable cursor.
+    pub name: String,
+    /// What it is.
+    pub to: NotifyTo,
+    /// Alerts below this level stay in the queue only.
+    pub min_level: event::Level,
+}
+
+/// Kinds of destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotifyTo {
+    /// Lines on standard output.
+    Terminal,
+    /// NDJSON appended to a file.
+    File(PathBuf),
+    /// HTTP POST of JSON.
+    Webhook(String),
+}
+
+/// How long events are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Received longer ago than this goes, ns.
+    pub age_ns: Option<i64>,
+    /// Stored bytes above this go, oldest first.
+    pub size_bytes: Option<u64>,
+}
+
+/// Stream health settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// Silence of any host of a source without its own setting, ns; `None` = learned.
+    pub silent_after_ns: Option<i64>,
+    /// Width of a volume bucket, ns.
+    pub volume_bucket_ns: i64,
+}
+
+/// PCI DSS 4.0 10.5.1 wants twelve months; 400 days leave room for the audit itself.
+const RETENTION_AGE_DEFAULT_NS: i64 = 400 * 86_400 * 1_000_000_000;
+/// One page per five minutes and entity is what an on-call person can bear.
+const SUPPRESS_DEFAULT_NS: i64 = 300 * 1_000_000_000;
+/// Five-minute buckets: long enough for a median over quiet sources.
+const VOLUME_BUCKET_DEFAULT_NS: i64 = 300 * 1_000_000_000;
+
+impl Default for Config {
+    fn default() -> Self {
+        let syslog = |transport| SyslogListen {
+            transport,
+            address: SocketAddr::from(([127, 0, 0, 1], 5514)),
+        };
+        let listens = vec![syslog(Transport::Udp), syslog(Transport::Tcp)];
+        Self {
+            data_dir: PathBuf::from("alcedo-data"),
+            http: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls: None,
+            insecure_listen: false,
+            sources: vec![
+                Source::of("syslog", SourceKind::Syslog(listens)),
+                Source::of("http", SourceKind::Http),
+            ],
+            rules: Vec::new(),
+            packs: None,
+            enrich: Enrich::default(),
+            drop: Vec::new(),
+            notify: vec![Notify {
+                name: "terminal".into(),
+                to: NotifyTo::Terminal,
+                min_level: event::Level::Low,
+            }],
+            retention: Retention { age_ns: Some(RETENTION_AGE_DEFAULT_NS), size_bytes: None },
+            watch: Watch { silent_after_ns: None, volume_bucket_ns: VOLUME_BUCKET_DEFAULT_NS },
+            suppress_ns: SUPPRESS_DEFAULT_NS,
+        }
+    }
+}
+
+impl Source {
+    /// A source with default settings.
+    pub fn of(name: &str, kind: SourceKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            pack: None,
+            zone_offset_s: 0,
+            dedupe_ns: 0,
+            silent_after_ns: None,
+        }
+    }
+}
+
+/// Reads a file. Relative paths in it are relative to its folder.
+pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+    let shown = path.display().to_string();
+    let whole = |message: String, hint: &str| {
+        vec![Problem { file: shown.clone(), line: 0, column: 0, message, hint: hint.into() }]
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| whole(format!("cannot be read: {e}"), "check the path given with -c"))?;
+    parse(&text, &shown, path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Reads configuration text; `base` is what relative paths are relative to.
+pub fn parse(text: &str, file: &str, base: &Path) -> Result<Config, Vec<Problem>> {
+    let problems = Problems::of(file);
+    let root = match tree::parse(text) {
+        Ok(root) => root,
+        Err(error) => {
+            let place = error.location();
+            let node = Node {
+                line: place.map_or(0, |l| l.line() as usize),
+                column: place.map_or(0, |l| l.column() as usize),
+                yaml: tree::Yaml::Null,
+            };
+            let first = error.to_string().lines().next().unwrap_or_default().to_owned();
+            problems.at(&node, format!("not valid YAML: {first}"), "mind the indentation");
+            return Err(problems.into_list());
+        }
+    };
+    let section = Section::of(&root, "the file", &problems);
+    let config = read_root(&section, base);
+    section.done();
+    check_listeners(&config, &root, &problems);
+    let list = problems.into_list();
+    if list.is_empty() { Ok(config) } else { Err(list) }
+}
+
+fn read_root(root: &Section<'_>, base: &Path) -> Config {
+    let mut config = Config::default();
+    if let Some(dir) = root.text("data_dir") {
+        config.data_dir = base.join(dir);
+    }
+    root.section("listen", |s| {
+        if let Some(address) = address(&s, "http") {
+            config.http = address;
+        }
+        config.insecure_listen = s.flag("insecure").unwrap_or(false);
+        s.done();
+    });
+    config.tls = root.section("tls", |s| tls(s, base)).flatten();
+    if let Some(node) = root.get("sources") {
+        config.sources = sources(&Section::of(node, "sources", root.problems()));
+    }
+    config.rules = root.texts("rules").into_iter().map(|(t, _)| base.join(t)).collect();
+    config.packs = root.text("packs").map(|t| base.join(t));
+    root.section("enrich", |s| {
+        let paths = |key| s.texts(key).into_iter().map(|(t, _)| base.join(t)).collect();
+        config.enrich = Enrich {
+            mmdb: paths("mmdb"),
+            assets: s.text("assets").map(|t| base.join(t)),
+            indicators: paths("indicators"),
+        };
+        s.done();
+    });
+    config.drop = root.items("drop").iter().filter_map(|n| drop_filter(n, root)).collect();
+    if root.get("notify").is_some() {
+        let items = root.items("notify");
+        config.notify = items.iter().filter_map(|n| notify(n, root, base)).collect();
+    }
+    root.section("retention", |s| {
+        config.retention.age_ns = s.duration_ns("age").or(config.retention.age_ns);
+        config.retention.size_bytes = s.size_bytes("size");
+        s.done();
+    });
+    root.section("watch", |s| {
+        config.watch.silent_after_ns = s.duration_ns("silent_after");
+        if let Some(width) = s.duration_ns("volume_bucket").filter(|w| *w > 0) {
+            config.watch.volume_bucket_ns = width;
+        }
+        s.done();
+    });
+    root.section("alerts", |s| {
+        config.suppress_ns = s.duration_ns("suppress").unwrap_or(config.suppress_ns);
+        s.done();
+    });
+    config
+}
+
+fn address(section: &Section<'_>, key: &'static str) -> Option<SocketAddr> {
+    section.value(key, "write an address and a port, such as 127.0.0.1:8080", |t| t.parse().ok())
+}
+
+fn tls(section: Section<'_>, base: &Path) -> Option<TlsFiles> {
+    let path = |key| section.text(key).map(|t| base.join(t));
+    let (cert, key, client_ca) = (path("cert"), path("key"), path("client_ca"));
+    let files = match (cert, key) {
+        (Some(cert), Some(key)) => Some(TlsFiles { cert, key, client_ca }),
+        _ => {
+            let node = Node { line: 0, column: 0, yaml: tree::Yaml::Null };
+            let hint = "`alcedo certs init` makes both";
+            section.problems().at(&node, "`tls` needs `cert` and `key`", hint);
+            None
+        }
+    };
+    section.done();
+    files
+}
+
+fn sources(section: &Section<'_>) -> Vec<Source> {
+    let mut out: Vec<Source> = Vec::new();
+    for (name, node) in section.named() {
+        let problems = section.problems();
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
+            problems.at(node, format!("`{name}` is no source name"), "use letters, digits, - _ .");
+            continue;
+        }
+        if let Some(source) = source(name, node, problems) {
+            out.push(source);
+        }
+    }
+    out
+}
+
+fn source(name: &str, node: &Node, problems: &Problems) -> Option<Source> {
+    let section = Section::of(node, name, problems);
+    let kind = match section.text("type").as_deref() {
+        Some("syslog") => {
+            let listens = section.texts("listen");
+            if listens.is_empty() {
+                problems.at(node, "a syslog source needs `listen`", "listen: udp://127.0.0.1:5514");
+            }
+            let listens = listens.iter().filter_map(|(t, n)| syslog_listen(t, n, problems));
+            SourceKind::Syslog(listens.collect())
+        }
+        Some("http") => SourceKind::Http,
+        Some("agent") => {
+            let fallback = SocketAddr::from(([127, 0, 0, 1], 6515));
+            SourceKind::Agent(address(&section, "listen").unwrap_or(fallback))
+        }
+        other => {
+            let message = match other {
+                Some(other) => format!("`{other}` is no type of source"),
+                None => "a source needs a `type`".to_owned(),
+            };
+            problems.at(section.get("type").unwrap_or(node), message, "types: syslog, http, agent");
+            section.get("listen");
+            SourceKind::Http
+        }
+    };
+    let mut source = Source::of(name, kind);
+    source.pack = section.text("pack");
+    source.dedupe_ns = section.duration_ns("dedupe").unwrap_or(0);
+    source.silent_after_ns = section.duration_ns("silent_after");
+    let hint = "write the offset as +02:00";
+    source.zone_offset_s = section.value("zone", hint, zone_offset_s).unwrap_or(0);
+    section.done();
+    Some(source)
+}
+
+/// `+02:00`, `-0530`, `UTC` in seconds east.
+fn zone_offset_s(text: &str) -> Option<i32> {
+    if matches!(text, "UTC" | "utc" | "Z") {
+        return Some(0);
+    }
+    let probe = event::time::parse_rfc3339(&format!("1970-01-01T00:00:00{text}"))?;
+    text.starts_with(['+', '-']).then_some((-probe / event::time::SECOND_NS) as i32)
+}
+
+fn syslog_listen(text: &str, node: &Node, problems: &Problems) -> Option<SyslogListen> {
+    let transports = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
+    let parsed = text.split_once("://").and_then(|(scheme, address)| {
+        let (_, transport) = transports.iter().find(|(name, _)| *name == scheme)?;
+        Some(SyslogListen { transport: *transport, address: address.parse().ok()? })
+    });
+    if parsed.is_none() {
+        let hint = "write udp://, tcp:// or tls:// and an address: udp://127.0.0.1:5514";
+        problems.at(node, format!("`{text}` is no syslog listener"), hint);
+    }
+    parsed
+}
+
+fn drop_filter(node: &Node, root: &Section<'_>) -> Option<DropFilter> {
+    let section = Section::of(node, "drop", root.problems());
+    let (name, when) = (section.text("name"), section.text("when"));
+    if let Some(text) = &when {
+        if let Err(error) = filter::search::parse_filter(text, 0) {
+            let place = section.get("when").unwrap_or(node);
+            root.problems().at(place, error.to_string(), "`when` is a search filter");
+        }
+    }
+    section.done();
+    match (name, when) {
+        (Some(name), Some(when)) => Some(DropFilter { name, when }),
+        _ => {
+            root.problems().at(node, "a drop filter needs `name` and `when`", "");
+            None
+        }
+    }
+}
+
+fn notify(node: &Node, root: &Section<'_>, base: &Path) -> Option<Notify> {
+    let section = Section::of(node, "notify", root.problems());
+    let hint = "levels: informational, low, medium, high, critical";
+    let min_level = section.value("min_level", hint, event::Level::from_name);
+    let name = section.text("name");
+    let (url, path) = (section.text("url"), section.text("path"));
+    let to = match section.text("to").as_deref() {
+        Some("terminal") => Some(NotifyTo::Terminal),
+        Some("file") => path.map(|p| NotifyTo::File(base.join(p))),
+        Some("webhook") => url
+            .filter(|u| u.starts_with("http://") || u.starts_with("https://"))
+            .map(NotifyTo::Webhook),
+        _ => None,
+    };
+    section.done();
+    let Some(to) = to else {
+        let hint = "to: terminal | file with `path` | webhook with an http(s) `url`";
+        root.problems().at(node, "`notify` needs a destination", hint);
+        return None;
+    };
+    let kind = match &to {
+        NotifyTo::Terminal => "terminal",
+        NotifyTo::File(_) => "file",
+        NotifyTo::Webhook(_) => "webhook",
+    };
+    let name = name.unwrap_or_else(|| kind.to_owned());
+    Some(Notify { name, to, min_level: min_level.unwrap_or(event::Level::Low) })
+}
+
+/// Beyond loopback every listener that could carry secrets needs TLS, unless told otherwise.
+fn check_listeners(config: &Config, root: &Node, problems: &Problems) {
+    let hint = "set `tls:`, listen on 127.0.0.1, or say `listen: {insecure: true}`";
+    let mut refuse = |what: &str, address: SocketAddr| {
+        problems.at(root, format!("{what} on {address} without TLS is reachable by others"), hint);
+    };
+    let plain = config.tls.is_none() && !config.insecure_listen;
+    if plain && !config.http.ip().is_loopback() {
+        refuse("HTTP", config.http);
+    }
+    for source in &config.sources {
+        match &source.kind {
+            SourceKind::Syslog(listens) => {
+                for listen in listens {
+                    let open = listen.transport != Transport::Tls && !config.insecure_listen;
+                    if open && !listen.address.ip().is_loopback() {
+                        refuse("syslog", listen.address);
+                    }
+                    if listen.transport == Transport::Tls && config.tls.is_none() {
+                        let hint = "`alcedo certs init` makes a certificate and a key";
+                        problems.at(root, "a tls:// listener needs `tls: {cert, key}`", hint);
+                    }
+                }
+            }
+            SourceKind::Agent(address) if plain && !address.ip().is_loopback() => {
+                refuse("agents", *address);
+            }
+            SourceKind::Agent(_) | SourceKind::Http => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        match parse(text, "alcedo.yaml", Path::new("/x")) {
+            Ok(_) => Vec::new(),
+            Err(list) => list.iter().map(|p| format!("{}: {}", p.line, p.message)).collect(),
+        }
+    }
+
+    #[test]
+    fn all_problems_are_shown_at_once_with_their_lines() {
+        let text = "data_dir: d\nlisen: {}\nsources:\n  fw:\n    type: syslog\n    listen: udp:5514\n    \
+                    dedup: 5s\nretention:\n  age: forever\ndrop:\n  - name: x\n    when: 'a:('\n";
+        let found = problems(text);
+        assert_eq!(found.len(), 5, "{found:#?}");
+        assert!(found[0].starts_with("2: `lisen`"));
+        assert!(found[1].starts_with("6: `udp:5514`"));
+        assert!(found[2].starts_with("7: `dedup`"));
+        assert!(found[3].starts_with("9: `forever`"));
+        assert!(found[4].starts_with("12: "));
+    }
+
+    #[test]
+    fn beyond_loopback_tls_is_required() {
+        assert_eq!(problems("listen: {http: '0.0.0.0:8080'}\n").len(), 1);
+        assert!(problems("listen: {http: '0.0.0.0:8080', insecure: true}\n").is_empty());
+        assert!(problems("listen: {http: '0.0.0.0:8080'}\ntls: {cert: c, key: k}\n").is_empty());
+        assert_eq!(problems("sources:\n  a: {type: syslog, listen: 'tls://127.0.0.1:6514'}\n").len(), 1);
+    }
+
+    #[test]
+    fn a_small_site_reads_as_meant() {
+        let text = "data_dir: /var/lib/alcedo\nsources:\n  fw: {type: syslog, listen: ['udp://127.0.0.1:1', \
+                    'tcp://127.0.0.1:2'], zone: '+02:00', silent_after: 2m, dedupe: 10s}\n  api: {type: http}\n\
+                    rules: [rules, more]\nnotify:\n  - {to: webhook, url: 'http://127.0.0.1:1/x', min_level: high}\n\
+                    retention: {age: 30d, size: 10GiB}\n";
+        let config = parse(text, "f", Path::new("/etc/alcedo")).unwrap();
+        assert_eq!(config.rules, [PathBuf::from("/etc/alcedo/rules"), "/etc/alcedo/more".into()]);
+        assert_eq!(config.sources[0].zone_offset_s, 7200);
+        assert_eq!(config.sources[0].silent_after_ns, Some(120_000_000_000));
+        assert_eq!(config.notify[0].min_level, event::Level::High);
+        assert_eq!(config.retention.size_bytes, Some(10 << 30));
+    }
+}

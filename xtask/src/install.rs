@@ -1,0 +1,56 @@
+//! What the tests need beyond Rust: installed where that is possible, else named as skipped.
+
+use crate::say;
+use std::process::{Command, Stdio};
+
+/// Program, Debian package, what is not tested without it.
+const NEEDED: &[(&str, &str, &str)] = &[
+    ("zstd", "zstd", "corpora (they are packed)"),
+    ("python3", "python3", "the Sigma semantics cases"),
+    ("rsyslogd", "rsyslog", "rsyslog as a sender"),
+    ("logger", "bsdutils", "logger as a sender"),
+    ("chromium", "chromium", "the page in a browser"),
+    ("chromedriver", "chromium-driver", "the page in a browser"),
+];
+
+/// Installs what is missing, if this is Debian and we are root; says what is skipped otherwise.
+pub(crate) fn what_tests_need() {
+    let missing: Vec<_> = NEEDED.iter().filter(|(program, ..)| !exists(program)).collect();
+    if missing.is_empty() {
+        return;
+    }
+    if exists("apt-get") && is_root() {
+        let packages: Vec<&str> = missing.iter().map(|(_, package, _)| *package).collect();
+        say(&format!("installing {}", packages.join(" ")));
+        let quiet = |args: &[&str]| {
+            Command::new("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(args)
+                .stdout(Stdio::null())
+                .status()
+                .is_ok_and(|s| s.success())
+        };
+        let _ = quiet(&["update", "-qq"]);
+        for package in packages {
+            let _ = quiet(&["install", "-y", "-qq", "--no-install-recommends", package]);
+        }
+    }
+    for (program, package, what) in NEEDED {
+        if !exists(program) {
+            say(&format!("skipped: {what} ({program} is missing; install {package})"));
+        }
+    }
+}
+
+fn exists(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Daemons live in sbin, which is not on every user's path.
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|dir| dir.join(program).is_file())
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|out| out.stdout.trim_ascii() == b"0")
+}
