@@ -1,0 +1,448 @@
+//! What the threads share: options, segments, cursors, gauges, and the operations on them.
+
+use crate::block::Block;
+use crate::clock::Clock;
+use crate::error::JournalError;
+use crate::fs::{Access, File, Fs};
+use crate::manifest::{Manifest, Slots};
+use crate::producers::Producers;
+use crate::scan::{Bounds, scan};
+use crate::segment::{IndexEntry, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN, SegmentHead, segment_name};
+use parking_lot::{Condvar, Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// Computes the root over a segment that gets no more records. Runs in the keeper thread.
+pub type Sealer = Arc<dyn Fn(&SealedBlocks<'_>) -> [u8; 32] + Send + Sync>;
+
+/// How a journal behaves. `Options::default()` is right for the `data` stream.
+#[derive(Clone)]
+pub struct Options {
+    /// Size of new segments, bytes (256 KiB..=1 GiB). Two to four of them exist on an idle system.
+    pub segment_size_bytes: u64,
+    /// Appends are refused while more bytes than this wait for the disk.
+    pub queue_bytes_max: u64,
+    /// One write takes what waits, up to about this many bytes.
+    pub group_bytes_max: usize,
+    /// No segment is added unless this much space stays free, bytes.
+    pub disk_reserve_bytes: u64,
+    /// No segment is added when all of them would be larger than this, bytes.
+    pub disk_bytes_max: Option<u64>,
+    /// Segments that `retire` keeps in any case, counted from the newest.
+    pub keep_segments_min: usize,
+    /// Append a control record of kind `Tick` every second.
+    pub tick: bool,
+    /// Partition to put into `Durable`.
+    pub partition: u32,
+    /// Computes a segment's root when it is sealed.
+    pub sealer: Option<Sealer>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_size_bytes: 64 << 20,
+            queue_bytes_max: 64 << 20,
+            group_bytes_max: 1 << 20,
+            disk_reserve_bytes: 1 << 30,
+            disk_bytes_max: None,
+            keep_segments_min: 0,
+            tick: false,
+            partition: 0,
+            sealer: None,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<(), JournalError> {
+        if !(SEGMENT_SIZE_MIN..=SEGMENT_SIZE_MAX).contains(&self.segment_size_bytes) {
+            let why = format!("{} is not within 256 KiB..=1 GiB", self.segment_size_bytes);
+            return Err(JournalError::Option { option: "segment_size_bytes", why });
+        }
+        Ok(())
+    }
+
+    /// Longest part of a record: 1 MiB less what a block adds, a quarter of a small segment.
+    pub(crate) fn piece_bytes_max(&self) -> usize {
+        (SegmentHead::data_len(self.segment_size_bytes) / 4).min((1 << 20) - 1024) as usize
+    }
+}
+
+/// Whether appends are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Yes.
+    Ok = 0,
+    /// No: no space above the reserve. Returns to `Ok` by itself.
+    DiskFull = 1,
+    /// No: writing failed twice. Needs a restart.
+    Faulted = 2,
+    /// No: closed.
+    Closed = 3,
+}
+
+/// Gauges and counters since open.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Whether appends are taken.
+    pub state: State,
+    /// Bytes that wait for the disk.
+    pub queue_bytes: u64,
+    /// Last durable offset.
+    pub durable: Option<u64>,
+    /// Oldest offset kept.
+    pub first_offset: u64,
+    /// Bytes of all segments and spares on disk.
+    pub disk_bytes: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Groups written.
+    pub groups: u64,
+    /// Bytes of groups written, headers included.
+    pub group_bytes: u64,
+    /// Records written (parts counted one by one).
+    pub records: u64,
+    /// Calls of fdatasync on segments.
+    pub syncs: u64,
+    /// Time in them, ns.
+    pub sync_ns_sum: u64,
+    /// The longest, ns.
+    pub sync_ns_max: u64,
+    /// Writes or syncs of segments that failed.
+    pub write_errors: u64,
+    /// Failures of sealing, spares and the manifest; they are tried again.
+    pub keeper_errors: u64,
+    /// Bytes of torn tails removed, since the journal was created.
+    pub torn_bytes: u64,
+    /// Records dropped as repeats.
+    pub repeats: u64,
+    /// Senders remembered.
+    pub producers: u64,
+    /// Bytes available on the file system, as of at most a second ago.
+    pub free_bytes: u64,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) groups: AtomicU64,
+    pub(crate) group_bytes: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) sync_ns_sum: AtomicU64,
+    pub(crate) sync_ns_max: AtomicU64,
+    pub(crate) write_errors: AtomicU64,
+    pub(crate) keeper_errors: AtomicU64,
+    pub(crate) torn_bytes: AtomicU64,
+    pub(crate) repeats: AtomicU64,
+    pub(crate) free_bytes: AtomicU64,
+}
+
+/// A segment in the folder.
+#[derive(Clone)]
+pub(crate) struct SegmentEntry {
+    pub(crate) head: SegmentHead,
+    pub(crate) sealed: bool,
+    /// Sparse index while it is being written; sealed segments have theirs in the footer.
+    pub(crate) index: Arc<Mutex<Vec<IndexEntry>>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Cursors {
+    pub(crate) map: BTreeMap<String, u64>,
+    pub(crate) dirty: bool,
+}
+
+/// A zeroed or outlived file that can become a segment without asking the disk for space.
+pub(crate) struct Spare {
+    pub(crate) name: String,
+    pub(crate) recycled: bool,
+}
+
+/// Outlived segments kept for reuse; more would only hold space back.
+const SPARES_MAX: usize = 2;
+const ZEROS: usize = 1 << 20;
+
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Options,
+    pub(crate) state: AtomicU8,
+    /// All offsets below are durable. Written with `durable_lock` held.
+    pub(crate) durable_next: AtomicU64,
+    pub(crate) durable_lock: Mutex<()>,
+    pub(crate) durable_signal: Condvar,
+    pub(crate) queue_bytes: AtomicU64,
+    pub(crate) last_stream_ns: AtomicI64,
+    pub(crate) segments: RwLock<BTreeMap<u64, SegmentEntry>>,
+    pub(crate) producers: Mutex<Producers>,
+    pub(crate) cursors: Mutex<Cursors>,
+    pub(crate) slots: Mutex<Slots>,
+    pub(crate) spares: Mutex<Vec<Spare>>,
+    pub(crate) retiring: Mutex<()>,
+    pub(crate) counters: Counters,
+}
+
+impl Shared {
+    pub(crate) fn state(&self) -> State {
+        match self.state.load(SeqCst) {
+            0 => State::Ok,
+            1 => State::DiskFull,
+            2 => State::Faulted,
+            _ => State::Closed,
+        }
+    }
+
+    /// Moves to `state` unless closed or faulted, which last.
+    pub(crate) fn set_state(&self, state: State) {
+        let change =
+            |now: u8| (now < State::Faulted as u8 || state == State::Closed).then_some(state as u8);
+        let _ = self.state.fetch_update(SeqCst, SeqCst, change);
+    }
+
+    pub(crate) fn publish(&self, durable_next: u64) {
+        let guard = self.durable_lock.lock();
+        self.durable_next.store(durable_next, SeqCst);
+        drop(guard);
+        self.durable_signal.notify_all();
+    }
+
+    /// Waits until `offset` is durable, the journal closes, or time is up.
+    pub(crate) fn wait_durable(&self, offset: u64, timeout: Duration) -> bool {
+        let until = Instant::now() + timeout;
+        let mut guard = self.durable_lock.lock();
+        while self.durable_next.load(SeqCst) <= offset {
+            if self.state() == State::Closed
+                || self.durable_signal.wait_until(&mut guard, until).timed_out()
+            {
+                return self.durable_next.load(SeqCst) > offset;
+            }
+        }
+        true
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Takes a spare, making one if there is none.
+    pub(crate) fn take_spare(&self) -> io::Result<Spare> {
+        let mut spares = self.spares.lock();
+        if spares.is_empty() {
+            let made = self.make_spare()?;
+            spares.push(made);
+        }
+        spares.pop().ok_or_else(|| io::Error::other("no spare segment"))
+    }
+
+    /// Has one spare ready, so that the writer need not wait for zeros.
+    pub(crate) fn prepare_spare(&self) -> io::Result<()> {
+        let mut spares = self.spares.lock();
+        if spares.is_empty() {
+            let made = self.make_spare()?;
+            spares.push(made);
+        }
+        Ok(())
+    }
+
+    fn make_spare(&self) -> io::Result<Spare> {
+        let size = self.options.segment_size_bytes;
+        let free = self.fs.available_bytes(&self.dir)?;
+        self.counters.free_bytes.store(free, SeqCst);
+        let all: u64 = self.segments.read().values().map(|s| s.head.size).sum();
+        let over = self.options.disk_bytes_max.is_some_and(|max| all + size > max);
+        if over || free < size.saturating_add(self.options.disk_reserve_bytes) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+        let stem = format!("{:016x}", u64::from_le_bytes(random));
+        let tmp = self.path(&format!("{stem}.tmp"));
+        let made = write_zeros(&*self.fs, &tmp, size);
+        let name = format!("{stem}.spare");
+        match made.and_then(|()| self.fs.rename(&tmp, &self.path(&name))) {
+            Ok(()) => Ok(Spare { name, recycled: false }),
+            Err(e) => {
+                // Give back what a full disk let us take.
+                let _ = self.fs.unlink(&tmp);
+                Err(e)
+            }
+        }
+    }
+
+    /// Creates the segment that starts with `first_offset` and makes it known.
+    pub(crate) fn create_segment(
+        &self,
+        first_offset: u64,
+    ) -> io::Result<(SegmentEntry, Arc<dyn File>)> {
+        let spare = self.take_spare()?;
+        let size = self.options.segment_size_bytes;
+        let wall_ns = self.clock.wall_ns();
+        let head = SegmentHead::fresh(first_offset, wall_ns, size, spare.recycled)?;
+        let path = self.path(&spare.name);
+        let file = self.fs.open(&path, Access::ReadWrite)?;
+        file.write_at(&head.encode(), 0)?;
+        file.sync_data()?;
+        self.fs.rename(&path, &self.path(&segment_name(first_offset)))?;
+        self.fs.sync_dir(&self.dir)?;
+        let entry = SegmentEntry { head, sealed: false, index: Arc::default() };
+        self.segments.write().insert(first_offset, entry.clone());
+        Ok((entry, file))
+    }
+
+    /// Makes cursors and pointers durable. `change` may alter the manifest before it is written.
+    pub(crate) fn save_manifest(&self, change: impl FnOnce(&mut Manifest)) -> io::Result<()> {
+        let mut slots = self.slots.lock();
+        let mut next = slots.current.clone();
+        let mut cursors = self.cursors.lock();
+        next.cursors.clone_from(&cursors.map);
+        cursors.dirty = false;
+        drop(cursors);
+        next.durable_next = self.durable_next.load(SeqCst);
+        next.last_stream_ns = self.last_stream_ns.load(SeqCst);
+        change(&mut next);
+        slots.write(next).inspect_err(|_| self.cursors.lock().dirty = true)
+    }
+
+    /// Writes the producer table if it changed a segment's worth since the last time.
+    pub(crate) fn save_producers(&self) -> io::Result<u64> {
+        let copy = self.producers.lock().clone();
+        copy.write(&*self.fs, &self.dir)?;
+        Ok(copy.covers)
+    }
+
+    /// Removes segments that nobody needs any more.
+    pub(crate) fn retire(&self, hold_from: Option<u64>) -> Result<Retired, JournalError> {
+        let _one_at_a_time = self.retiring.lock();
+        let mut needed = match self.cursors.lock().map.values().min() {
+            Some(min) => *min,
+            None => return Ok(Retired::default()),
+        };
+        needed = needed.min(hold_from.unwrap_or(u64::MAX)).min(self.durable_next.load(SeqCst));
+        let segments = self.segments.read();
+        let starts: Vec<u64> = segments.keys().copied().collect();
+        let most = starts.len().saturating_sub(self.options.keep_segments_min.max(1));
+        let gone: Vec<(u64, SegmentHead)> = starts
+            .windows(2)
+            .take(most)
+            .take_while(|pair| pair[1] <= needed && segments[&pair[0]].sealed)
+            .map(|pair| (pair[0], segments[&pair[0]].head.clone()))
+            .collect();
+        drop(segments);
+        let Some((last, _)) = gone.last() else { return Ok(Retired::default()) };
+        let below = starts.iter().copied().find(|s| s > last).unwrap_or(0);
+        self.save_producers().map_err(JournalError::io("write", &self.path("producers.snap")))?;
+        self.save_manifest(|m| m.retired_below = below)
+            .map_err(JournalError::io("write", &self.path("MANIFEST")))?;
+        let mut retired = Retired { first_offset: below, ..Retired::default() };
+        for (first, head) in gone {
+            self.segments.write().remove(&first);
+            self.remove_segment(first, &head)?;
+            retired.segments += 1;
+            retired.bytes += head.size;
+        }
+        self.fs.sync_dir(&self.dir).map_err(JournalError::io("sync", &self.dir))?;
+        Ok(retired)
+    }
+
+    fn remove_segment(&self, first: u64, head: &SegmentHead) -> Result<(), JournalError> {
+        let path = self.path(&segment_name(first));
+        let mut spares = self.spares.lock();
+        if head.size == self.options.segment_size_bytes && spares.len() < SPARES_MAX {
+            let name = format!("{:032x}.spare", head.id);
+            self.fs.rename(&path, &self.path(&name)).map_err(JournalError::io("rename", &path))?;
+            spares.push(Spare { name, recycled: true });
+            return Ok(());
+        }
+        self.fs.unlink(&path).map_err(JournalError::io("remove", &path))
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let c = &self.counters;
+        let get = |n: &AtomicU64| n.load(SeqCst);
+        let segments = self.segments.read();
+        let spares = self.spares.lock().len() as u64 * self.options.segment_size_bytes;
+        Stats {
+            state: self.state(),
+            queue_bytes: get(&self.queue_bytes),
+            durable: get(&self.durable_next).checked_sub(1),
+            first_offset: segments.keys().next().copied().unwrap_or(0),
+            disk_bytes: segments.values().map(|s| s.head.size).sum::<u64>() + spares,
+            segments: segments.len() as u64,
+            groups: get(&c.groups),
+            group_bytes: get(&c.group_bytes),
+            records: get(&c.records),
+            syncs: get(&c.syncs),
+            sync_ns_sum: get(&c.sync_ns_sum),
+            sync_ns_max: get(&c.sync_ns_max),
+            write_errors: get(&c.write_errors),
+            keeper_errors: get(&c.keeper_errors),
+            torn_bytes: get(&c.torn_bytes),
+            repeats: get(&c.repeats),
+            producers: self.producers.lock().len() as u64,
+            free_bytes: get(&c.free_bytes),
+        }
+    }
+}
+
+/// Written blocks are overwritten without the file system's own journal having to commit; that is
+/// what makes a later fdatasync cheap.
+fn write_zeros(fs: &dyn Fs, path: &Path, size: u64) -> io::Result<()> {
+    let file = fs.open(path, Access::CreateNew)?;
+    file.allocate(size)?;
+    let zeros = vec![0; ZEROS];
+    let mut at = 0;
+    while at < size {
+        let len = (size - at).min(ZEROS as u64);
+        file.write_at(&zeros[..len as usize], at)?;
+        at += len;
+    }
+    file.sync_data()
+}
+
+/// What `retire` removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// Segments removed.
+    pub segments: u64,
+    /// Their size on disk, bytes.
+    pub bytes: u64,
+    /// Oldest offset kept now (0 when nothing was removed).
+    pub first_offset: u64,
+}
+
+/// A full segment, as the sealer sees it.
+pub struct SealedBlocks<'a> {
+    pub(crate) file: &'a Arc<dyn File>,
+    pub(crate) head: &'a SegmentHead,
+    pub(crate) next_offset: u64,
+}
+
+impl SealedBlocks<'_> {
+    /// First offset in the segment.
+    pub fn first_offset(&self) -> u64 {
+        self.head.first_offset
+    }
+
+    /// First offset after it.
+    pub fn next_offset(&self) -> u64 {
+        self.next_offset
+    }
+
+    /// Calls `each` with every readable block in order.
+    pub fn for_each(&self, mut each: impl FnMut(&Block)) -> Result<(), JournalError> {
+        let bounds = Bounds { end_offset: self.next_offset, proven_next: self.next_offset };
+        let name = segment_name(self.head.first_offset);
+        scan(self.file, self.head, &name, &bounds, &mut |block| {
+            each(&block.clone().between(0, self.next_offset));
+        })
+        .map_err(JournalError::io("read", Path::new(&name)))?;
+        Ok(())
+    }
+}
