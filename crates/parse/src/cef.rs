@@ -1,4 +1,13 @@
 //! ArcSight Common Event Format.
+//!
+//! ```text
+//! CEF:0|vendor|product|version|class id|name|severity|key=value with blanks key2=value
+//!        `|` and `\` escaped by `\` in the header, `=` and `\` in the values, `\n` is a line end
+//! ```
+//!
+//! Products do not escape as they should: a value ends where a blank, a word and `=` follow, so an
+//! unescaped `=` inside a URL or a distinguished name stays in its value.
+//! Source: ArcSight CEF implementation standard, rev. 26.
 
 use crate::ParseError;
 use std::borrow::Cow;
@@ -66,8 +75,8 @@ fn next_key(text: &[u8], at: usize) -> Option<(&[u8], usize)> {
         let equals = from + memchr::memchr(b'=', text.get(from..)?)?;
         let word = text[at..equals].iter().rev().take_while(|c| is_key_byte(**c)).count();
         let start = equals - word;
-        let before_ok = start == at || text[start - 1].is_ascii_whitespace();
-        if word > 0 && before_ok && text.get(equals.wrapping_sub(1)) != Some(&b'\\') {
+        let before_ok = start == 0 || text[start - 1].is_ascii_whitespace();
+        if word > 0 && before_ok {
             return Some((&text[start..equals], equals + 1));
         }
         from = equals + 1;
@@ -147,4 +156,51 @@ pub fn label_of<'p>(pairs: &'p [(&[u8], Cow<'_, [u8]>)], key: &[u8]) -> Option<&
         name.strip_prefix(key).is_some_and(|tail| tail == b"Label") && name.len() == key.len() + 5
     });
     found.map(|(_, value)| &**value).filter(|label| !label.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(cef: &Cef<'_>) -> Vec<String> {
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        cef.pairs().map(|(k, v)| format!("{}={}", text(k), text(&v))).collect()
+    }
+
+    #[test]
+    fn header_and_values_with_their_escapes() {
+        let line = br"CEF: 0|Sec\|urity|threat\\manager|1.0|100|worm stopped|10|src=10.0.0.1 msg=a \= b\nc cs1Label=Rule name cs1=x y=z request=https://h/?a=b&c=d dn=CN=bob,OU=x spt=1232 ";
+        let cef = parse(line).unwrap();
+        assert_eq!(
+            (cef.version, &*cef.vendor, &*cef.product),
+            (&b"0"[..], &b"Sec|urity"[..], &br"threat\manager"[..])
+        );
+        assert_eq!(
+            (&*cef.name, &*cef.severity, cef.problem),
+            (&b"worm stopped"[..], &b"10"[..], None)
+        );
+        let want = [
+            "src=10.0.0.1",
+            "msg=a = b\nc",
+            "cs1Label=Rule name",
+            "cs1=x",
+            "y=z",
+            "request=https://h/?a=b&c=d",
+            "dn=CN=bob,OU=x",
+            "spt=1232",
+        ];
+        assert_eq!(shown(&cef), want);
+        let pairs: Vec<_> = cef.pairs().collect();
+        assert_eq!(label_of(&pairs, b"cs1"), Some(&b"Rule name"[..]));
+        assert_eq!(label_of(&pairs, b"cs"), None);
+    }
+
+    #[test]
+    fn doubled_prefix_short_header_and_none_at_all() {
+        let f5 = parse(b"x CEF:CEF:0|F5|ASM|1|2|3|4|a=b").unwrap();
+        assert_eq!((f5.prefix, f5.version, &*f5.vendor), (&b"x "[..], &b"0"[..], &b"F5"[..]));
+        let short = parse(b"CEF:0|V|P|1").unwrap();
+        assert_eq!((&*short.product, short.problem.is_some()), (&b"P"[..], true));
+        assert!(parse(b"CEF is nice").is_err());
+    }
 }

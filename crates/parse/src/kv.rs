@@ -1,4 +1,9 @@
 //! `key=value` text: firewalls, logfmt, and whatever resembles them.
+//!
+//! ```text
+//! date=2024-03-05 devname="FG 100" msg="said \"no\"" word dup=1 dup=2
+//!   -> (date, 2024-03-05) (devname, FG 100) (msg, said "no") (dup, 1) (dup, 2)
+//! ```
 
 use std::borrow::Cow;
 
@@ -21,7 +26,7 @@ impl Default for KvOptions {
 ///
 /// Out: key and value; quotes around a value are removed, a backslash in front of a quote or a
 /// backslash inside quotes too (only then the value is a copy). Words without separator are passed
-/// over. A quote that never closes reaches to the end of the text.
+/// over. A quote that never closes is dropped and its value is bare.
 pub fn pairs<'a>(text: &'a [u8], options: &KvOptions) -> Pairs<'a> {
     Pairs { text, at: 0, options: *options }
 }
@@ -70,6 +75,11 @@ impl<'a> Pairs<'a> {
     }
 
     fn value(&mut self) -> Cow<'a, [u8]> {
+        if self.options.pair_separator != b' ' {
+            // "key: value, key: value": the blank belongs to neither.
+            let rest = self.text.get(self.at..).unwrap_or(&[]);
+            self.at += rest.iter().take_while(|c| **c == b' ').count();
+        }
         let rest = self.text.get(self.at..).unwrap_or(&[]);
         if let Some(quote @ (b'"' | b'\'')) = rest.first().copied()
             && let Some((value, used)) = quoted(rest, quote)
@@ -79,7 +89,9 @@ impl<'a> Pairs<'a> {
         }
         let len = rest.iter().position(|c| self.is_separator(*c)).unwrap_or(rest.len());
         self.at += len + 1;
-        Cow::Borrowed(rest[..len].trim_ascii())
+        let value = rest[..len].trim_ascii();
+        // A quote that nothing closes is noise in front of a bare value.
+        Cow::Borrowed(value.strip_prefix(b"\"").unwrap_or(value))
     }
 }
 
@@ -118,4 +130,44 @@ fn quoted(text: &[u8], quote: u8) -> Option<(Cow<'_, [u8]>, usize)> {
         i += 1;
     }
     Some((Cow::Owned(out), at + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str, pair_separator: u8, value_separator: u8) -> Vec<String> {
+        let options = KvOptions { pair_separator, value_separator };
+        let text_of = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        pairs(text.as_bytes(), &options)
+            .map(|(k, v)| format!("{}={}", text_of(k), text_of(&v)))
+            .collect()
+    }
+
+    #[test]
+    fn spellings() {
+        for (text, pair, value, want) in [
+            ("a=1  b=\"x y\" c='z' d=", b' ', b'=', &["a=1", "b=x y", "c=z", "d="][..]),
+            ("m=\"said \\\"no\\\"\" n=C:\\dir", b' ', b'=', &["m=said \"no\"", "n=C:\\dir"]),
+            ("word a=1 word b=\"x\"tail c=3", b' ', b'=', &["a=1", "b=x", "c=3"]),
+            ("a=\"open b=2", b' ', b'=', &["a=open", "b=2"]),
+            ("url=/x?y=z dup=1 dup=2", b' ', b'=', &["url=/x?y=z", "dup=1", "dup=2"]),
+            (
+                "Device IP Address=10.0.0.1, Step=1, Step=2",
+                b',',
+                b'=',
+                &["Device IP Address=10.0.0.1", "Step=1", "Step=2"],
+            ),
+            ("a: 1; b: \"x; y\"", b';', b':', &["a=1", "b=x; y"]),
+            ("\"k\"=v =x", b' ', b'=', &["k=v"]),
+        ] {
+            assert_eq!(shown(text, pair, value), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn plain_values_are_pieces_of_the_text() {
+        let all: Vec<_> = pairs(b"a=1 b=\"x y\"", &KvOptions::default()).collect();
+        assert!(all.iter().all(|(_, v)| matches!(v, Cow::Borrowed(_))));
+    }
 }

@@ -1,4 +1,12 @@
 //! IBM QRadar Log Event Extended Format, versions 1 and 2.
+//!
+//! ```text
+//! LEEF:1.0|vendor|product|version|event id|key=value TAB key=value
+//! LEEF:2.0|vendor|product|version|event id|^|key=value^key=value
+//! ```
+//!
+//! A LEEF 1 sender that uses `|` between attributes is told by the absence of tabs.
+//! Source: IBM QRadar LEEF 2.0 reference.
 
 use crate::ParseError;
 
@@ -56,6 +64,9 @@ pub fn parse(text: &[u8]) -> Result<Leef<'_>, ParseError> {
         delimiter = declared;
         attributes = &attributes[bar + 1..];
     }
+    if delimiter == b'\t' && !attributes.contains(&b'\t') {
+        delimiter = fallback_delimiter(attributes);
+    }
     Ok(Leef {
         prefix: &text[..start],
         version,
@@ -68,6 +79,18 @@ pub fn parse(text: &[u8]) -> Result<Leef<'_>, ParseError> {
     })
 }
 
+/// What stands between attributes of a sender that uses no tabs: the first of `|` and `^` that has a
+/// `key=` behind it, else tab.
+fn fallback_delimiter(attributes: &[u8]) -> u8 {
+    let is_between = |delimiter: &u8| {
+        attributes.split(|c| c == delimiter).skip(1).any(|part| {
+            let key = part.iter().take_while(|c| c.is_ascii_alphanumeric()).count();
+            key > 0 && part.get(key) == Some(&b'=')
+        })
+    };
+    [b'|', b'^'].into_iter().find(is_between).unwrap_or(b'\t')
+}
+
 /// One character, or `x5E` / `0x5E`; nothing stands for tab.
 fn declared_delimiter(text: &[u8]) -> Option<u8> {
     match text {
@@ -78,5 +101,34 @@ fn declared_delimiter(text: &[u8]) -> Option<u8> {
             let hex = hex.strip_prefix(b"x").or_else(|| hex.strip_prefix(b"X"))?;
             u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(line: &str) -> Vec<String> {
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        parse(line.as_bytes())
+            .unwrap()
+            .pairs()
+            .map(|(k, v)| format!("{}={}", text(k), text(v)))
+            .collect()
+    }
+
+    #[test]
+    fn every_delimiter() {
+        for line in [
+            "LEEF:1.0|V|P|1|login|src=10.0.0.1\turl=/a?b=c",
+            "LEEF:2.0|V|P|1|login|^|src=10.0.0.1^url=/a?b=c",
+            "LEEF:2.0|V|P|1|login|x5E|src=10.0.0.1^url=/a?b=c",
+            "LEEF:2.0|V|P|1|login|0x09|src=10.0.0.1\turl=/a?b=c",
+            "<13>Jan 1 00:00:00 h LEEF:2.0|V|P|1|login||src=10.0.0.1\turl=/a?b=c",
+            "LEEF:1.0|V|P|1|login|src=10.0.0.1|url=/a?b=c",
+        ] {
+            assert_eq!(shown(line), ["src=10.0.0.1", "url=/a?b=c"], "{line}");
+        }
+        assert!(parse(b"LEEF:1.0|V|P").is_err());
     }
 }

@@ -1,4 +1,11 @@
 //! Kernel packet log lines of iptables, nftables and UFW.
+//!
+//! ```text
+//! [12345.678] [UFW BLOCK] IN=eth0 OUT= MAC=.. SRC=192.0.2.7 DST=.. PROTO=TCP SPT=1 DPT=22 SYN URGP=0
+//!  uptime      prefix     fields: KEY=VALUE and flags
+//! ```
+//!
+//! Source: Linux `nf_log_syslog.c`.
 
 /// One logged packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +35,48 @@ impl<'a> Packet<'a> {
 
 /// Reads the message of a kernel line. `None` when it is no packet log.
 pub fn parse(message: &[u8]) -> Option<Packet<'_>> {
-    let at = memchr::memmem::find(message, b"IN=")?;
-    memchr::memmem::find(&message[at..], b"OUT=")?;
-    Some(Packet { prefix: message[..at].trim_ascii(), fields: &message[at..] })
+    let at = field_start(message, b"IN=")?;
+    field_start(&message[at..], b"OUT=")?;
+    let prefix = without_uptime(message[..at].trim_ascii());
+    Some(Packet { prefix, fields: message[at..].trim_ascii_end() })
+}
+
+/// Where `name` stands as a word of its own.
+fn field_start(text: &[u8], name: &[u8]) -> Option<usize> {
+    // A prefix may end in the letters of the name; sixteen of them are beyond chance.
+    memchr::memmem::find_iter(text, name)
+        .take(16)
+        .find(|i| *i == 0 || !text[i - 1].is_ascii_alphanumeric())
+}
+
+/// Drops `[12345.678901] ` in front of the rule's own text.
+fn without_uptime(prefix: &[u8]) -> &[u8] {
+    let Some(inner) = prefix.strip_prefix(b"[") else { return prefix };
+    match inner.iter().position(|c| *c == b']') {
+        Some(end)
+            if inner[..end].iter().all(|c| c.is_ascii_digit() || matches!(c, b'.' | b' ')) =>
+        {
+            inner[end + 1..].trim_ascii()
+        }
+        _ => prefix,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_and_other_kernel_lines() {
+        let line = b"[ 1234.567890] [UFW BLOCK] IN=eth0 OUT= MAC=00:11 SRC=192.0.2.7 DST=198.51.100.1 LEN=60 DF PROTO=TCP SPT=40000 DPT=22 SYN URGP=0";
+        let packet = parse(line).unwrap();
+        assert_eq!(packet.prefix, b"[UFW BLOCK]");
+        assert_eq!(packet.get(b"SRC"), Some(&b"192.0.2.7"[..]));
+        assert_eq!(packet.get(b"OUT"), None);
+        let flags: Vec<_> = packet.words().filter(|(_, v)| v.is_none()).map(|(k, _)| k).collect();
+        assert_eq!(flags, [&b"DF"[..], b"SYN"]);
+        let glued = parse(b"DROPIN=x IN= OUT=eth1 SRC=::1").unwrap();
+        assert_eq!((glued.prefix, glued.get(b"OUT")), (&b"DROPIN=x"[..], Some(&b"eth1"[..])));
+        assert_eq!(parse(b"usb 1-1: new device"), None);
+    }
 }

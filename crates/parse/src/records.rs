@@ -53,18 +53,99 @@ pub fn looks_like(body: &[u8]) -> Content {
         _ if body.starts_with(b"ElfFile\0") => return Content::Evtx,
         _ => {}
     }
-    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let text = &body[bom_len(body)..];
     match text.get(json::skip_space(text, 0)) {
         None => Content::Empty,
         Some(b'{') => Content::Json,
-        Some(b'[') => Content::JsonArray,
+        // Text often starts with a time or a level in brackets: only values make it an array.
+        Some(b'[') if starts_array(text) => Content::JsonArray,
         Some(_) => Content::Lines,
     }
 }
 
-/// Splits a body of JSON values.
-pub fn split_json(body: &[u8]) -> impl Iterator<Item = Result<Record<'_>, SplitError<'_>>> {
-    split_lines(body, false).map(Ok)
+fn starts_array(text: &[u8]) -> bool {
+    let open = json::skip_space(text, 0);
+    matches!(text.get(json::skip_space(text, open + 1)), Some(b'{' | b'[' | b'"' | b']'))
+}
+
+/// Splits a body of JSON values: NDJSON, pretty-printed or concatenated ones, and the elements of
+/// arrays at the top. Byte order mark, blank lines and CRLF are passed over.
+///
+/// A piece that is no value comes as an error that holds its bytes; reading goes on at the next line
+/// that starts with a bracket. Only brackets and strings are checked here: the parser of the record
+/// says more.
+pub fn split_json(body: &[u8]) -> JsonRecords<'_> {
+    JsonRecords { body, at: bom_len(body), in_array: false }
+}
+
+/// Iterator of [`split_json`].
+#[derive(Clone, Debug)]
+pub struct JsonRecords<'a> {
+    body: &'a [u8],
+    at: usize,
+    in_array: bool,
+}
+
+impl<'a> Iterator for JsonRecords<'a> {
+    type Item = Result<Record<'a>, SplitError<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            self.at = json::skip_space(self.body, self.at);
+            match *self.body.get(self.at)? {
+                b'[' if !self.in_array => {
+                    self.in_array = true;
+                    self.at += 1;
+                }
+                b']' if self.in_array => {
+                    self.in_array = false;
+                    self.at += 1;
+                }
+                // Between elements, and between objects of senders that join them with commas.
+                b',' => self.at += 1,
+                b'{' => return Some(self.value()),
+                _ if self.in_array => return Some(self.value()),
+                _ => return Some(Err(self.broken(self.at, "an object"))),
+            }
+        }
+    }
+}
+
+impl<'a> JsonRecords<'a> {
+    fn value(&mut self) -> Result<Record<'a>, SplitError<'a>> {
+        let from = self.at;
+        match json::value_end(self.body, from) {
+            Ok(end) => {
+                self.at = end;
+                Ok(Record { at: from, bytes: &self.body[from..end] })
+            }
+            Err(reason) => Err(self.skip(from, reason)),
+        }
+    }
+
+    fn broken(&mut self, at: usize, expected: &'static str) -> SplitError<'a> {
+        self.skip(at, ParseError::Expected { format: "JSON", at, expected })
+    }
+
+    /// The broken piece from `from` up to the next line that starts with a bracket.
+    fn skip(&mut self, from: usize, reason: ParseError) -> SplitError<'a> {
+        let mut end = self.body.len();
+        for newline in memchr::memchr_iter(b'\n', &self.body[from..]).map(|i| from + i) {
+            let line = &self.body[newline + 1..];
+            if matches!(line.first(), Some(b'{' | b'[')) {
+                end = newline + 1;
+                break;
+            }
+        }
+        self.at = end;
+        self.in_array = false;
+        let bytes = self.body[from..end].trim_ascii_end();
+        SplitError { piece: Record { at: from, bytes }, reason }
+    }
+}
+
+fn bom_len(body: &[u8]) -> usize {
+    if body.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }
 }
 
 /// Splits a body at line ends (LF or CRLF; the last line may have none). With `keep_empty` empty
@@ -84,4 +165,74 @@ pub fn split_lines(body: &[u8], keep_empty: bool) -> impl Iterator<Item = Record
         }
         None
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(body: &str) -> Vec<String> {
+        let show = |piece: Result<Record<'_>, SplitError<'_>>| match piece {
+            Ok(record) => String::from_utf8_lossy(record.bytes).into_owned(),
+            Err(e) => format!("!{}", String::from_utf8_lossy(e.piece.bytes)),
+        };
+        split_json(body.as_bytes()).map(show).collect()
+    }
+
+    #[test]
+    fn every_packing_gives_the_same_records() {
+        for body in [
+            "{\"a\":1}\n{\"a\":[2,{}]}\n",
+            "\u{feff}{\"a\":1}\r\n\r\n{\"a\":[2,{}]}",
+            "{\"a\":1}{\"a\":[2,{}]}",
+            "[{\"a\":1},\n {\"a\":[2,{}]}]",
+            "{\"a\":1},{\"a\":[2,{}]}",
+            "[{\"a\":1}]\n[{\"a\":[2,{}]}]",
+        ] {
+            assert_eq!(pieces(body), ["{\"a\":1}", "{\"a\":[2,{}]}"], "{body}");
+        }
+        assert_eq!(pieces("{\n \"a\": \"}\"\n}\n{\n}\n"), ["{\n \"a\": \"}\"\n}", "{\n}"]);
+        assert_eq!(pieces(" \n"), [""; 0]);
+    }
+
+    #[test]
+    fn a_broken_record_loses_only_itself() {
+        assert_eq!(
+            pieces("{\"a\":1}\n{\"b\":\n{\"c\":1}\n"),
+            ["{\"a\":1}", "!{\"b\":", "{\"c\":1}"]
+        );
+        assert_eq!(pieces("oops {\n{\"c\":1}\n"), ["!oops {", "{\"c\":1}"]);
+        assert_eq!(pieces("{\"a\":1}]\n{\"b\":2}"), ["{\"a\":1}", "!]", "{\"b\":2}"]);
+        let cut = split_json(b"{\"a\":1}\n{\"a\":\"x").last().unwrap().unwrap_err();
+        assert_eq!((cut.piece.at, cut.reason.at()), (8, 15));
+    }
+
+    #[test]
+    fn lines_with_any_ending() {
+        let lines = |text: &'static str, keep| -> Vec<&str> {
+            split_lines(text.as_bytes(), keep)
+                .map(|r| std::str::from_utf8(r.bytes).unwrap())
+                .collect()
+        };
+        assert_eq!(lines("a\r\n\nb\nc", false), ["a", "b", "c"]);
+        assert_eq!(lines("a\r\n\nb\n", true), ["a", "", "b"]);
+        assert_eq!(lines("", true), [""; 0]);
+    }
+
+    #[test]
+    fn contents_are_told_apart() {
+        for (body, want) in [
+            (&b"\x1f\x8b\x08"[..], Content::Gzip),
+            (b"\x28\xb5\x2f\xfd", Content::Zstd),
+            (b"\xff\xfea\0", Content::Utf16),
+            (b"ElfFile\0abc", Content::Evtx),
+            (b"\xef\xbb\xbf \n{", Content::Json),
+            (b"[{", Content::JsonArray),
+            (b"[2024-03-05] text", Content::Lines),
+            (b"<34>Oct", Content::Lines),
+            (b" \r\n", Content::Empty),
+        ] {
+            assert_eq!(looks_like(body), want, "{body:?}");
+        }
+    }
 }

@@ -14,6 +14,7 @@
 
 use crate::{ParseError, timestamp, timestamp::Stamp};
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 const FORMAT: &str = "syslog";
 /// Name used in the errors of the strict reader.
@@ -369,7 +370,9 @@ pub fn rfc5424(line: &[u8]) -> Header<'_> {
 
 /// Everything behind the version, which ends at `at`.
 fn strict_tail<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
-    header.problem = strict_fields(line, at, header).err();
+    // A remark that did not stop the reader stands before whatever stopped it.
+    let stop = strict_fields(line, at, header).err();
+    header.problem = header.problem.or(stop);
 }
 
 fn strict_fields<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> Result<(), ParseError> {
@@ -510,16 +513,35 @@ fn structured<'a>(
         _ => return Err(strict(from, "structured data or '-'")),
     }
     let mut at = from;
+    let mut first_id: &[u8] = &[];
+    let mut ids = HashSet::new();
     while line.get(at) == Some(&b'[') {
-        at = element(line, at)?;
+        let id_end = sd_name(line, at + 1, "an element id")?;
+        let id = &line[at + 1..id_end];
+        // One element is the rule: the set is only made for the second.
+        let repeated = match first_id {
+            [] => false,
+            first => id == first || !ids.insert(id),
+        };
+        if first_id.is_empty() {
+            first_id = id;
+        }
+        if repeated {
+            header.problem.get_or_insert(strict(at + 1, "an element id that was not used yet"));
+        }
+        at = element(line, id_end, &mut header.problem)?;
         header.structured_data = StructuredData(&line[from..at]);
         header.message = &line[at..];
     }
     Ok(at)
 }
 
-fn element(line: &[u8], open: usize) -> Result<usize, ParseError> {
-    let mut at = sd_name(line, open + 1, "an element id")?;
+/// The parameters of an element whose id ends at `at`: the index behind its `]`.
+fn element(
+    line: &[u8],
+    mut at: usize,
+    remark: &mut Option<ParseError>,
+) -> Result<usize, ParseError> {
     loop {
         match line.get(at) {
             Some(b']') => return Ok(at + 1),
@@ -530,7 +552,7 @@ fn element(line: &[u8], open: usize) -> Result<usize, ParseError> {
         if line.get(at..at + 2) != Some(b"=\"") {
             return Err(strict(at, "'=\"' and a value"));
         }
-        at = param_value_end(line, at + 2)? + 1;
+        at = param_value_end(line, at + 2, remark)? + 1;
     }
 }
 
@@ -549,12 +571,24 @@ fn sd_name(line: &[u8], at: usize, what: &'static str) -> Result<usize, ParseErr
 }
 
 /// Index of the quote that closes a parameter value that starts at `from`.
-fn param_value_end(line: &[u8], from: usize) -> Result<usize, ParseError> {
+///
+/// A backslash in front of any other character is against the grammar but harmless: it stands for
+/// itself, is remarked on, and the message is read on.
+fn param_value_end(
+    line: &[u8],
+    from: usize,
+    remark: &mut Option<ParseError>,
+) -> Result<usize, ParseError> {
     let mut at = from;
     loop {
         match line.get(at) {
             Some(b'"') => break,
             Some(b'\\') if matches!(line.get(at + 1), Some(b'"' | b'\\' | b']')) => at += 2,
+            Some(b'\\') => {
+                remark
+                    .get_or_insert(strict(at + 1, "one of '\"', '\\' and ']' behind a backslash"));
+                at += 1;
+            }
             Some(b']') => return Err(strict(at, "']' behind a backslash inside a value")),
             Some(_) => at += 1,
             None => return Err(strict(at, "'\"' that closes a value")),

@@ -338,7 +338,7 @@ impl<'a> Scan<'a> {
             }
             _ => return None,
         };
-        if h > 15 || m > 59 {
+        if h > 23 || m > 59 {
             return None;
         }
         if ahead.peek() == Some(b'Z') {

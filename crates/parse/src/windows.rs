@@ -1,7 +1,21 @@
 //! The shapes in which Windows events travel, told apart by field names, and the XML form.
+//!
+//! ```text
+//! <Event><System><EventID>1</EventID>..</System><EventData><Data Name="Image">x</Data></EventData>
+//!    -> Event.System.EventID=1   Event.EventData.Image=x       the names that evtx_dump's JSON gives
+//! ```
+//!
+//! Not here: what the fields mean and which ECS fields they are.
+//! Source: the Windows event schema (winmeta.xml, "Event Schema" in the Windows SDK).
 
 use crate::ParseError;
-use event::RowWriter;
+use event::{Kind, RowWriter};
+
+const FORMAT: &str = "Windows event XML";
+/// Deepest nesting of elements; events have at most eight.
+pub const XML_DEPTH_MAX: usize = 32;
+/// Longest dotted name made from element names.
+const PATH_LEN_MAX: usize = 512;
 
 /// How an event log record was turned into names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,22 +24,420 @@ pub enum WindowsShape {
     EvtxDump,
     /// `winlog.event_id`, `winlog.event_data.*` (winlogbeat 7 and later, Elastic Agent).
     Winlogbeat,
-    /// `event_id`, `event_data.*` at the top (winlogbeat 6).
+    /// `event_id`, `log_name`, `event_data.*` at the top (winlogbeat 6).
     Winlogbeat6,
-    /// `EventID`, `Channel`, `SourceName`, `EventTime` beside the data's own names (NXLog).
+    /// `EventID`, `Channel`, `SourceName`, `EventReceivedTime` beside the data's own names (NXLog).
     Nxlog,
     /// `EventID` and the data's own names, nothing of a shipper (Sysmon exports, Sigma samples).
     Flat,
 }
 
-/// Tells the shape from field names, in any order.
+/// Tells the shape from the names of an event's fields, in any order. `None`: not a Windows event.
 pub fn shape_of<'n>(names: impl Iterator<Item = &'n str>) -> Option<WindowsShape> {
-    let _ = names;
-    None
+    let (mut event_id, mut flat_companion, mut nxlog) = (false, false, false);
+    let (mut beat_id, mut beat_companion) = (false, false);
+    for name in names {
+        match name.as_bytes().first() {
+            Some(b'E') if name.starts_with("Event.System.") => return Some(WindowsShape::EvtxDump),
+            Some(b'w') if name.starts_with("winlog.") => return Some(WindowsShape::Winlogbeat),
+            _ => {}
+        }
+        match name {
+            "EventID" | "EventId" => event_id = true,
+            "EventReceivedTime" | "SourceModuleName" | "SourceModuleType" => nxlog = true,
+            "Channel" | "Hostname" | "Computer" | "ComputerName" | "SourceName"
+            | "ProviderGuid" | "Provider_Name" | "ProviderName" | "Provider" | "Image"
+            | "UtcTime" | "LogName" | "Keywords" | "SubjectUserSid" | "TargetUserName"
+            | "ScriptBlockText" => {
+                flat_companion = true;
+            }
+            "event_id" => beat_id = true,
+            "log_name" | "source_name" | "provider_guid" => beat_companion = true,
+            _ => beat_companion |= name.starts_with("event_data."),
+        }
+    }
+    match (event_id, beat_id) {
+        (true, _) if nxlog => Some(WindowsShape::Nxlog),
+        (true, _) if flat_companion => Some(WindowsShape::Flat),
+        (_, true) if beat_companion => Some(WindowsShape::Winlogbeat6),
+        _ => None,
+    }
 }
 
-/// Reads `<Event xmlns=...>` XML into the names of [`WindowsShape::EvtxDump`].
+/// Reads one `<Event xmlns=...>` element into the names of [`WindowsShape::EvtxDump`].
+///
+/// Out: number of cells. `<Data Name="X">` becomes `Event.EventData.X` (also when empty), data without
+/// a name `Event.EventData.Data`; attributes become `...#attributes.NAME`, the text of an element
+/// that has some `...#text`. Entities and CDATA are resolved; no others are defined, none are
+/// fetched. Text in front of `<Event` (a declaration) is passed over.
+/// Errors: `Expected` for XML that is not well-formed, `TooLong` for nesting beyond
+/// [`XML_DEPTH_MAX`]; the row's cells are then as before.
 pub fn xml(text: &[u8], row: &mut RowWriter<'_>) -> Result<usize, ParseError> {
-    let _ = (text, row);
-    Err(ParseError::Expected { format: "Windows event XML", at: 0, expected: "<Event>" })
+    let start = memchr::memmem::find(text, b"<Event").ok_or(expected(0, "<Event>"))?;
+    let before = row.cell_count();
+    let mut reader =
+        Reader { text, at: start, row, path: String::new(), open: Vec::new(), value: Vec::new() };
+    match reader.run() {
+        Ok(()) => Ok(row.cell_count() - before),
+        Err(e) => {
+            row.truncate(before);
+            Err(e)
+        }
+    }
+}
+
+fn expected(at: usize, expected: &'static str) -> ParseError {
+    ParseError::Expected { format: FORMAT, at, expected }
+}
+
+struct Element<'t> {
+    tag: &'t [u8],
+    /// Length of the path of the element around it.
+    parent_len: usize,
+    has_attributes: bool,
+    has_children: bool,
+    /// `<Data Name="X">`: its value is kept even if empty.
+    is_named_data: bool,
+    /// Its text while that is one plain piece; see `Reader::value`.
+    text: &'t [u8],
+}
+
+struct Reader<'t, 'p, 'r> {
+    text: &'t [u8],
+    at: usize,
+    row: &'p mut RowWriter<'r>,
+    path: String,
+    open: Vec<Element<'t>>,
+    /// Text of the innermost element once it is more than one plain piece.
+    value: Vec<u8>,
+}
+
+impl Reader<'_, '_, '_> {
+    fn run(&mut self) -> Result<(), ParseError> {
+        loop {
+            let rest = &self.text[self.at..];
+            let next =
+                memchr::memchr(b'<', rest).ok_or(expected(self.text.len(), "a closing tag"))?;
+            self.add_text(self.at, self.at + next, true);
+            self.at += next;
+            let rest = &rest[next..];
+            if rest.starts_with(b"<![CDATA[") {
+                let end = find(rest, b"]]>").ok_or(expected(self.at, "CDATA with an end"))?;
+                self.add_text(self.at + 9, self.at + end, false);
+                self.at += end + 3;
+            } else if rest.starts_with(b"<!--") {
+                let end = find(rest, b"-->").ok_or(expected(self.at, "a comment with an end"))?;
+                self.at += end + 3;
+            } else if rest.starts_with(b"</") {
+                self.close_tag()?;
+            } else {
+                // "<!" and "<?" end up here and are refused: a document type could define entities.
+                self.open_tag()?;
+            }
+            if self.open.is_empty() {
+                return self.only_blanks_follow();
+            }
+        }
+    }
+
+    fn only_blanks_follow(&self) -> Result<(), ParseError> {
+        match self.text[self.at..].iter().position(|c| !c.is_ascii_whitespace() && *c != 0) {
+            Some(i) => Err(expected(self.at + i, "the end of the event")),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds `text[from..to]` to the innermost element's text.
+    fn add_text(&mut self, from: usize, to: usize, has_entities: bool) {
+        let Some(element) = self.open.last_mut() else { return };
+        let piece = &self.text[from..to];
+        if piece.is_empty() || (element.has_children && piece.trim_ascii().is_empty()) {
+            return;
+        }
+        let is_plain = !has_entities || memchr::memchr(b'&', piece).is_none();
+        if is_plain && element.text.is_empty() && self.value.is_empty() {
+            element.text = piece;
+            return;
+        }
+        if !element.text.is_empty() {
+            self.value.extend_from_slice(std::mem::take(&mut element.text));
+        }
+        match is_plain {
+            true => self.value.extend_from_slice(piece),
+            false => resolve_entities(piece, &mut self.value),
+        }
+    }
+
+    /// `<Tag name="value" ...>` or `<Tag ... />`.
+    fn open_tag(&mut self) -> Result<(), ParseError> {
+        let from = self.at + 1;
+        let tag_len = self.text[from..].iter().take_while(|c| is_name_byte(**c)).count();
+        if tag_len == 0 {
+            return Err(expected(from, "the name of an element"));
+        }
+        if self.open.len() >= XML_DEPTH_MAX {
+            let (format, what, limit) = (FORMAT, "nesting", XML_DEPTH_MAX);
+            return Err(ParseError::TooLong { format, at: self.at, what, limit });
+        }
+        if let Some(parent) = self.open.last_mut() {
+            parent.has_children = true;
+        }
+        self.flush_text();
+        let tag = &self.text[from..from + tag_len];
+        self.open.push(Element {
+            tag,
+            parent_len: self.path.len(),
+            has_attributes: false,
+            has_children: false,
+            is_named_data: false,
+            text: &[],
+        });
+        self.append(tag);
+        self.at = from + tag_len;
+        self.attributes()
+    }
+
+    /// Everything up to `>` or `/>`.
+    fn attributes(&mut self) -> Result<(), ParseError> {
+        loop {
+            let rest = &self.text[self.at..];
+            self.at += rest.iter().take_while(|c| c.is_ascii_whitespace()).count();
+            let rest = &self.text[self.at..];
+            if rest.starts_with(b">") {
+                self.at += 1;
+                return Ok(());
+            }
+            if rest.starts_with(b"/>") {
+                self.at += 2;
+                self.finish_element();
+                return Ok(());
+            }
+            let name_len = rest.iter().take_while(|c| is_name_byte(**c)).count();
+            let name = &rest[..name_len];
+            let quote = match rest.get(name_len..name_len + 2) {
+                Some([b'=', q @ (b'"' | b'\'')]) if name_len > 0 => *q,
+                _ => return Err(expected(self.at, "an attribute with a value in quotes")),
+            };
+            let from = self.at + name_len + 2;
+            let len = memchr::memchr(quote, &self.text[from..])
+                .ok_or(expected(self.text.len(), "a quote that ends an attribute"))?;
+            self.at = from + len + 1;
+            self.attribute(name, &self.text[from..from + len]);
+        }
+    }
+
+    fn attribute(&mut self, name: &[u8], value: &[u8]) {
+        let Some(element) = self.open.last_mut() else { return };
+        if name == b"xmlns" || name.starts_with(b"xmlns:") {
+            return;
+        }
+        if element.tag == b"Data" && name == b"Name" {
+            // The data's own name takes the place of the tag's.
+            element.is_named_data = true;
+            self.path.truncate(element.parent_len);
+            let mut plain = Vec::new();
+            resolve_entities(value, &mut plain);
+            self.append(&plain);
+            return;
+        }
+        element.has_attributes = true;
+        let len = self.path.len();
+        self.append(b"#attributes");
+        self.append(name);
+        if memchr::memchr(b'&', value).is_some() {
+            let mut plain = Vec::new();
+            resolve_entities(value, &mut plain);
+            self.push(&plain);
+        } else {
+            self.push(value);
+        }
+        self.path.truncate(len);
+    }
+
+    fn close_tag(&mut self) -> Result<(), ParseError> {
+        let rest = &self.text[self.at + 2..];
+        let tag = self.open.last().map_or(&b""[..], |e| e.tag);
+        let behind =
+            rest.strip_prefix(tag).ok_or(expected(self.at, "the innermost closing tag"))?;
+        let blanks = behind.iter().take_while(|c| c.is_ascii_whitespace()).count();
+        if behind.get(blanks) != Some(&b'>') {
+            return Err(expected(self.at, "the innermost closing tag"));
+        }
+        self.at += 2 + tag.len() + blanks + 1;
+        self.finish_element();
+        Ok(())
+    }
+
+    fn finish_element(&mut self) {
+        self.flush_text();
+        if let Some(element) = self.open.pop() {
+            self.path.truncate(element.parent_len);
+        }
+    }
+
+    /// Writes the innermost element's text, if it has any or is named data.
+    fn flush_text(&mut self) {
+        let value = std::mem::take(&mut self.value);
+        let Some(element) = self.open.last_mut() else { return };
+        let text = std::mem::take(&mut element.text);
+        let (has_attributes, has_children) = (element.has_attributes, element.has_children);
+        let keep_empty = element.is_named_data && !has_children;
+        let text = if value.is_empty() { text } else { &value };
+        if !text.is_empty() && !(has_children && text.trim_ascii().is_empty()) || keep_empty {
+            let len = self.path.len();
+            if has_attributes || has_children {
+                self.append(b"#text");
+            }
+            self.push(text);
+            self.path.truncate(len);
+        }
+        self.value = value;
+        self.value.clear();
+    }
+
+    fn append(&mut self, name: &[u8]) {
+        if self.path.len() + name.len() >= PATH_LEN_MAX {
+            return;
+        }
+        if !self.path.is_empty() {
+            self.path.push('.');
+        }
+        self.path.push_str(&String::from_utf8_lossy(name));
+    }
+
+    fn push(&mut self, value: &[u8]) {
+        if self.row.cell_count() >= event::batch::CELLS_PER_ROW_MAX {
+            return;
+        }
+        let is_number = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+        let is_system = self.path.starts_with("Event.System.");
+        let kind = if is_number && is_system { Kind::Int } else { Kind::Str };
+        let field = self.row.field(&self.path);
+        self.row.push(field, kind, value);
+    }
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    memchr::memmem::find(text, what)
+}
+
+fn is_name_byte(c: u8) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.' | b':') || c >= 0x80
+}
+
+/// Appends `text` with the five entities of XML and character references resolved; others stay.
+fn resolve_entities(text: &[u8], out: &mut Vec<u8>) {
+    // The longest reference is "&#x10FFFF;".
+    const REFERENCE_LEN_MAX: usize = 10;
+    let mut at = 0;
+    while let Some(i) = memchr::memchr(b'&', &text[at..]).map(|i| at + i) {
+        out.extend_from_slice(&text[at..i]);
+        let body = &text[i + 1..];
+        let end = body.iter().take(REFERENCE_LEN_MAX).position(|c| *c == b';');
+        match end.and_then(|end| entity(&body[..end]).map(|c| (c, end))) {
+            Some((c, end)) => {
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                at = i + 1 + end + 1;
+            }
+            None => {
+                out.push(b'&');
+                at = i + 1;
+            }
+        }
+    }
+    out.extend_from_slice(&text[at..]);
+}
+
+fn entity(name: &[u8]) -> Option<char> {
+    Some(match name {
+        b"lt" => '<',
+        b"gt" => '>',
+        b"amp" => '&',
+        b"quot" => '"',
+        b"apos" => '\'',
+        [b'#', b'x' | b'X', hex @ ..] => {
+            char::from_u32(u32::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?)?
+        }
+        [b'#', digits @ ..] => char::from_u32(std::str::from_utf8(digits).ok()?.parse().ok()?)?,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::{Dictionary, Envelope, EventBatch, EventId, RowHead};
+    use std::sync::Arc;
+
+    fn cells(text: &str) -> Result<Vec<String>, ParseError> {
+        let mut batch = EventBatch::new(Dictionary::ecs());
+        let head = RowHead {
+            id: EventId::default(),
+            received_ns: 0,
+            stream_ns: 0,
+            envelope: Arc::new(Envelope::internal()),
+        };
+        let mut row = batch.begin(head, text.as_bytes());
+        let raw = row.raw();
+        let count = xml(raw, &mut row)?;
+        let shown: Vec<String> =
+            row.cells().map(|(f, v)| format!("{}={}", row.name(f), v.text())).collect();
+        assert_eq!(shown.len(), count);
+        Ok(shown)
+    }
+
+    #[test]
+    fn an_event_gives_the_names_of_the_dump() {
+        let text = r#"<?xml version="1.0"?><Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'>
+  <System><Provider Name='Microsoft-Windows-Sysmon' Guid='{5770385f}'/><EventID Qualifiers='0'>1</EventID>
+  <Level>4</Level><Correlation/><TimeCreated SystemTime='2024-03-05T14:07:09.123Z'/></System>
+  <EventData><Data Name='CommandLine'>cmd /c "a &amp; b" &lt;x&gt; &#65;&bogus;</Data><Data Name='Empty'></Data><Data Name='None'/>
+  <Data>one</Data><Data><![CDATA[<two>]]></Data></EventData></Event>
+"#;
+        let want = [
+            "Event.System.Provider.#attributes.Name=Microsoft-Windows-Sysmon",
+            "Event.System.Provider.#attributes.Guid={5770385f}",
+            "Event.System.EventID.#attributes.Qualifiers=0",
+            "Event.System.EventID.#text=1",
+            "Event.System.Level=4",
+            "Event.System.TimeCreated.#attributes.SystemTime=2024-03-05T14:07:09.123Z",
+            "Event.EventData.CommandLine=cmd /c \"a & b\" <x> A&bogus;",
+            "Event.EventData.Empty=",
+            "Event.EventData.None=",
+            "Event.EventData.Data=one",
+            "Event.EventData.Data=<two>",
+        ];
+        assert_eq!(cells(text).unwrap(), want);
+    }
+
+    #[test]
+    fn xml_that_is_not_an_event_is_refused() {
+        for wrong in [
+            "<Event",
+            "<Event>",
+            "<Event></System>",
+            "<Event><!DOCTYPE x></Event>",
+            "<Event><a b=c></a></Event>",
+            "<Event></Event>x",
+            "nothing",
+            &"<Event>".repeat(100),
+        ] {
+            assert!(cells(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn shapes_by_names() {
+        for (names, want) in [
+            (&["Event.System.EventID", "x"][..], Some(WindowsShape::EvtxDump)),
+            (&["host", "winlog.event_id"], Some(WindowsShape::Winlogbeat)),
+            (&["event_id", "event_data.Image"], Some(WindowsShape::Winlogbeat6)),
+            (&["EventID", "Channel", "EventReceivedTime"], Some(WindowsShape::Nxlog)),
+            (&["EventID", "Channel", "Image"], Some(WindowsShape::Flat)),
+            (&["EventID", "other"], None),
+            (&["eventName"], None),
+        ] {
+            assert_eq!(shape_of(names.iter().copied()), want, "{names:?}");
+        }
+    }
 }
