@@ -220,6 +220,19 @@ pub enum RuleExpr {
 }
 
 impl RuleExpr {
+    /// Calls `f` with every reference.
+    pub fn visit(&self, f: &mut impl FnMut(&str)) {
+        match self {
+            RuleExpr::Rule(name) => f(name),
+            RuleExpr::And(parts) | RuleExpr::Or(parts) => {
+                for part in parts {
+                    part.visit(f);
+                }
+            }
+            RuleExpr::Not(part) => part.visit(f),
+        }
+    }
+
     /// Evaluates with `occurred` saying which rules occurred.
     pub fn holds(&self, occurred: &impl Fn(&str) -> bool) -> bool {
         match self {

@@ -1,0 +1,121 @@
+//! Literals that must occur wherever a regular expression matches.
+
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+/// Shorter literals hit too often to be worth an automaton entry.
+pub(crate) const LITERAL_BYTES_MIN: usize = 3;
+/// Most alternatives before an expression is simply tried whenever its field is present.
+const ALTERNATIVES_MAX: usize = 256;
+
+/// Folded literals of which one occurs in the folded form of every **ASCII** value that `source`
+/// matches; `None` if there is no useful set. (Classes such as `(?i)k` also take in characters
+/// outside ASCII whose folding differs, so the promise ends there.)
+pub(crate) fn required(source: &str) -> Option<Vec<Vec<u8>>> {
+    let hir = ParserBuilder::new().utf8(false).build().parse(source).ok()?;
+    let set = any_of(&hir)?;
+    set.iter().all(|l| l.len() >= LITERAL_BYTES_MIN).then_some(set)
+}
+
+fn any_of(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    match hir.kind() {
+        HirKind::Literal(_) | HirKind::Class(_) => fixed(hir).map(|l| vec![l]),
+        HirKind::Capture(capture) => any_of(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min >= 1 => any_of(&repetition.sub),
+        HirKind::Concat(parts) => best_of_concat(parts),
+        HirKind::Alternation(parts) => {
+            let mut out = Vec::new();
+            for part in parts {
+                out.extend(any_of(part)?);
+                if out.len() > ALTERNATIVES_MAX {
+                    return None;
+                }
+            }
+            Some(out)
+        }
+        _ => None,
+    }
+}
+
+/// The best set among runs of fixed text and the parts between them.
+fn best_of_concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
+    let mut best: Option<Vec<Vec<u8>>> = None;
+    let mut run = Vec::new();
+    let rank = |set: &[Vec<u8>]| set.iter().map(Vec::len).min().unwrap_or(0);
+    let mut offer = |set: Vec<Vec<u8>>| {
+        if best.as_ref().is_none_or(|b| rank(&set) > rank(b)) {
+            best = Some(set);
+        }
+    };
+    for part in parts {
+        if matches!(part.kind(), HirKind::Look(_) | HirKind::Empty) {
+            continue;
+        }
+        match fixed(part) {
+            Some(text) => run.extend(text),
+            None => {
+                if !run.is_empty() {
+                    offer(vec![std::mem::take(&mut run)]);
+                }
+                if let Some(set) = any_of(part) {
+                    offer(set);
+                }
+            }
+        }
+    }
+    if !run.is_empty() {
+        offer(vec![run]);
+    }
+    best
+}
+
+/// The folded text if the expression matches only one text up to ASCII case.
+fn fixed(hir: &Hir) -> Option<Vec<u8>> {
+    match hir.kind() {
+        HirKind::Literal(literal) if literal.0.is_ascii() => Some(literal.0.to_ascii_lowercase()),
+        HirKind::Class(class) => {
+            let mut only = None;
+            let mut add = |from: u32, to: u32| {
+                for c in from..=to.min(0x7f) {
+                    let folded = (c as u8).to_ascii_lowercase();
+                    if *only.get_or_insert(folded) != folded {
+                        return false;
+                    }
+                }
+                true
+            };
+            let single = match class {
+                Class::Unicode(class) => {
+                    class.iter().all(|r| add(u32::from(r.start()), u32::from(r.end())))
+                }
+                Class::Bytes(class) => {
+                    class.iter().all(|r| add(u32::from(r.start()), u32::from(r.end())))
+                }
+            };
+            only.filter(|_| single).map(|b| vec![b])
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(source: &str) -> Option<Vec<String>> {
+        let set = required(source)?;
+        Some(set.into_iter().map(|l| String::from_utf8(l).unwrap()).collect())
+    }
+
+    #[test]
+    fn the_longest_fixed_run_is_found() {
+        assert_eq!(of(r"(?i)a+FooBar.*x"), Some(vec!["foobar".into()]));
+        assert_eq!(of(r"(?i)kiss"), Some(vec!["kiss".into()]));
+        assert_eq!(of(r"^(?:abc|defg)\d+$"), Some(vec!["abc".into(), "defg".into()]));
+        assert_eq!(of(r"(abc)+"), Some(vec!["abc".into()]));
+        assert_eq!(of(r"\bcmd\.exe\b"), Some(vec!["cmd.exe".into()]));
+        for none in [r"a?b?", r"\d+", r"ab|x", r"(abc)*", r".*"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Witnesses: leaves of a rule of which at least one holds whenever the rule does.
+
+use filter::{Leaf, Node, Plan, Target, Test, TextOp};
+
+/// A necessary set and what it is expected to cost.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Witness {
+    /// Leaves of the plan, by index.
+    pub(crate) leaves: Vec<u32>,
+    /// Expected share of events that hit one of them, in arbitrary units.
+    pub(crate) cost: f64,
+}
+
+/// The cheapest witness of a plan, or `None` if the plan may hold where no leaf does. An empty set
+/// means that the plan never holds.
+pub(crate) fn of(plan: &Plan, cost: &impl Fn(u32) -> Option<f64>) -> Option<Witness> {
+    node(&plan.root, cost)
+}
+
+fn node(tree: &Node, cost: &impl Fn(u32) -> Option<f64>) -> Option<Witness> {
+    match tree {
+        Node::Const(true) | Node::Not(_) => None,
+        Node::Const(false) => Some(Witness { leaves: Vec::new(), cost: 0.0 }),
+        Node::Leaf(leaf) => cost(*leaf).map(|cost| Witness { leaves: vec![*leaf], cost }),
+        Node::And(parts) => {
+            let known = parts.iter().filter_map(|p| node(p, cost));
+            known.min_by(|a, b| a.cost.total_cmp(&b.cost))
+        }
+        Node::Or(parts) => union(parts.iter().map(|p| node(p, cost))),
+        Node::AtLeast(0, _) => None,
+        // If n of m hold, then one of any m - n + 1 does: take the cheapest.
+        Node::AtLeast(n, parts) => {
+            let Some(enough) = (parts.len() + 1).checked_sub(*n as usize) else {
+                return Some(Witness { leaves: Vec::new(), cost: 0.0 });
+            };
+            let mut known: Vec<_> = parts.iter().filter_map(|p| node(p, cost)).collect();
+            known.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+            if known.len() < enough {
+                return None;
+            }
+            union(known.into_iter().take(enough).map(Some))
+        }
+        Node::Named(_, part) => node(part, cost),
+    }
+}
+
+fn union(parts: impl Iterator<Item = Option<Witness>>) -> Option<Witness> {
+    let mut out = Witness { leaves: Vec::new(), cost: 0.0 };
+    for part in parts {
+        let part = part?;
+        out.leaves.extend(part.leaves);
+        out.cost += part.cost;
+    }
+    Some(out)
+}
+
+/// Fields that most events of a product carry with one of few values.
+const COMMON_FIELDS: &[&str] = &[
+    "EventID",
+    "Channel",
+    "Provider_Name",
+    "event.code",
+    "event.action",
+    "eventSource",
+    "type",
+    "action",
+    "IntegrityLevel",
+    "Initiated",
+    "User",
+    "LogonType",
+    "sc-status",
+    "cs-method",
+];
+
+/// How often a leaf is expected to hold, in arbitrary units; `None` if it may hold without any
+/// value. `uses` is the number of rules that share it: what many rules ask for is common.
+pub(crate) fn expected_cost(leaf: &Leaf, uses: u32) -> Option<f64> {
+    let length = |text: &[u8]| text.len() as f64;
+    let base = match &leaf.test {
+        Test::Null => return None,
+        Test::Text { folded, .. } if folded.is_empty() => 400.0,
+        Test::Text { op: TextOp::Equals, folded, .. } => 1.0 + 100.0 / length(folded).powi(2),
+        Test::Text { op: TextOp::Contains, folded, .. } => 2.0 + 600.0 / length(folded).powi(2),
+        Test::Text { folded, .. } => 2.0 + 300.0 / length(folded).powi(2),
+        Test::Regex { .. } => 20.0,
+        Test::Cidr(_) => 30.0,
+        Test::Compare { .. } | Test::Exists | Test::Field { .. } => 400.0,
+    };
+    let common = match &leaf.target {
+        Target::Field(name) if COMMON_FIELDS.contains(&&**name) => 60.0,
+        Target::Field(_) => 0.0,
+        Target::Keyword => 10.0,
+    };
+    Some((base + common) * (1.0 + f64::from(uses) / 8.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaf(index: u32) -> Node {
+        Node::Leaf(index)
+    }
+
+    fn witness(root: Node) -> Option<Vec<u32>> {
+        let plan = Plan { leaves: Vec::new(), root };
+        // Leaf 9 may hold without a value; the others cost their number.
+        let cost = |l: u32| (l != 9).then_some(f64::from(l));
+        of(&plan, &cost).map(|w| w.leaves)
+    }
+
+    #[test]
+    fn the_cheapest_necessary_set_is_chosen() {
+        use Node::{And, AtLeast, Not, Or};
+        assert_eq!(witness(And(vec![leaf(3), leaf(1), leaf(9)])), Some(vec![1]));
+        assert_eq!(witness(Or(vec![leaf(3), leaf(1)])), Some(vec![3, 1]));
+        assert_eq!(witness(Or(vec![leaf(3), leaf(9)])), None);
+        assert_eq!(witness(Not(Box::new(leaf(1)))), None);
+        assert_eq!(witness(And(vec![Not(Box::new(leaf(1))), leaf(5)])), Some(vec![5]));
+        let three = || vec![leaf(3), leaf(1), leaf(2)];
+        assert_eq!(witness(AtLeast(2, three())), Some(vec![1, 2]));
+        assert_eq!(witness(AtLeast(3, three())), Some(vec![1]));
+        assert_eq!(witness(AtLeast(4, three())), Some(vec![]));
+        assert_eq!(witness(AtLeast(2, vec![leaf(9), leaf(9), leaf(1)])), None);
+        assert_eq!(witness(Node::Const(false)), Some(vec![]));
+    }
+}

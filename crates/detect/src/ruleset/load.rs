@@ -1,0 +1,219 @@
+//! Files and folders become rules; filters are applied; doubles and dangling references are found.
+
+use crate::sigma::document::file_problem;
+use crate::sigma::{ParsedFile, ProblemKind, Rule, RuleKind, RuleProblem, parse_file};
+use filter::{Node, Plan};
+use hashbrown::{HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Largest rule file in bytes.
+pub const FILE_BYTES_MAX: u64 = 16 << 20;
+/// Most files one load reads.
+pub const FILES_MAX: usize = 200_000;
+/// Deepest folder that is searched; bounds loops of links.
+pub const FOLDER_DEPTH_MAX: usize = 32;
+
+/// Reads rules from files and, recursively, from folders (`.yml`, `.yaml`).
+///
+/// Documents that are not Sigma are passed over. Every other document gives a rule or a problem.
+/// Filters are applied to their targets and do not appear among the rules.
+pub fn load_paths(paths: &[PathBuf]) -> (Vec<Rule>, Vec<RuleProblem>) {
+    let mut files = Vec::new();
+    let mut all = ParsedFile::default();
+    for path in paths {
+        collect(path, 0, &mut files, &mut all.problems);
+    }
+    for path in files {
+        let file = Arc::new(path);
+        match read(&file) {
+            Ok(text) => {
+                let parsed = parse_file(&file, &text);
+                all.rules.extend(parsed.rules);
+                all.problems.extend(parsed.problems);
+            }
+            Err(reason) => all.problems.push(file_problem(&file, reason, "check the file")),
+        }
+    }
+    resolve(all)
+}
+
+/// Reads rules from text, as one file.
+pub fn load_text(text: &str) -> (Vec<Rule>, Vec<RuleProblem>) {
+    resolve(parse_file(&Arc::new(PathBuf::new()), text))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let size = fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(format!("larger than {FILE_BYTES_MAX} bytes"));
+    }
+    fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))
+}
+
+/// Files in the order of their names, so that rule numbers do not depend on the file system.
+fn collect(path: &Path, depth: usize, out: &mut Vec<PathBuf>, problems: &mut Vec<RuleProblem>) {
+    if !path.is_dir() {
+        out.push(path.to_path_buf());
+        return;
+    }
+    let listing = fs::read_dir(path).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let mut entries = match listing {
+        Ok(entries) if depth < FOLDER_DEPTH_MAX => entries,
+        Ok(_) => return,
+        Err(error) => {
+            let file = Arc::new(path.to_path_buf());
+            let reason = format!("cannot be listed: {error}");
+            problems.push(file_problem(&file, reason, "check the folder"));
+            return;
+        }
+    };
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let is_rule = path.extension().is_some_and(|e| e == "yml" || e == "yaml");
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if !hidden && out.len() < FILES_MAX && (is_rule || path.is_dir()) {
+            collect(&path, depth + 1, out, problems);
+        }
+    }
+}
+
+fn resolve(parsed: ParsedFile) -> (Vec<Rule>, Vec<RuleProblem>) {
+    let ParsedFile { mut rules, mut problems } = parsed;
+    drop_doubles(&mut rules, &mut problems);
+    apply_filters(&mut rules, &mut problems);
+    check_references(&mut rules, &mut problems);
+    silence_related(&mut rules);
+    (rules, problems)
+}
+
+fn about(rule: &Rule, kind: ProblemKind, reason: String, hint: &str) -> RuleProblem {
+    RuleProblem {
+        line: rule.source.line,
+        rule: rule.id.as_ref().into(),
+        kind,
+        ..file_problem(&rule.source.file, reason, hint)
+    }
+}
+
+fn drop_doubles(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
+    let mut seen: HashMap<Arc<str>, String> = HashMap::new();
+    rules.retain(|rule| {
+        let place = format!("{}:{}", rule.source.file.display(), rule.source.line);
+        for key in [Some(&rule.id), rule.name.as_ref()].into_iter().flatten() {
+            if let Some(first) = seen.get(key) {
+                let reason = format!("`{key}` is already the id or name of the rule at {first}");
+                let hint = "give one of them another";
+                problems.push(about(rule, ProblemKind::Invalid, reason, hint));
+                return false;
+            }
+        }
+        for key in [Some(&rule.id), rule.name.as_ref()].into_iter().flatten() {
+            seen.insert(key.clone(), place.clone());
+        }
+        true
+    });
+}
+
+/// `(rule) and (filter)` for every rule that the filter names (or all) and its logsource covers.
+fn apply_filters(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
+    let is_filter = |rule: &Rule| matches!(rule.kind, RuleKind::Filter(_));
+    let filters: Vec<Rule> = rules.extract_if(.., |r| is_filter(r)).collect();
+    for filter in filters {
+        let RuleKind::Filter(document) = &filter.kind else { continue };
+        let mut applied = 0;
+        for rule in rules.iter_mut() {
+            let named =
+                document.rules.is_empty() || document.rules.iter().any(|r| rule.answers_to(r));
+            let RuleKind::Detection { plan } = &mut rule.kind else { continue };
+            if !named || !filter.logsource.covers(&rule.logsource) {
+                continue;
+            }
+            let name = format!("filter {}", filter.title).into_boxed_str();
+            let condition = Plan {
+                leaves: document.plan.leaves.clone(),
+                root: Node::Named(name, Box::new(document.plan.root.clone())),
+            };
+            *plan = Plan::and([std::mem::replace(plan, Plan::everything()), condition]);
+            let both = format!("{}{}", rule.hash, filter.hash);
+            rule.hash = format!("{:032x}", xxh3_128(both.as_bytes())).into();
+            applied += 1;
+        }
+        if applied == 0 {
+            let reason = "the filter applies to no loaded rule".to_owned();
+            let hint = "check its rules and its logsource";
+            problems.push(about(&filter, ProblemKind::NotCovered, reason, hint));
+        }
+    }
+}
+
+/// Correlations over rules that are not there are not covered, and so on up the chain.
+fn check_references(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
+    loop {
+        let mut known: HashSet<Arc<str>> = HashSet::new();
+        for rule in rules.iter() {
+            known.insert(rule.id.clone());
+            known.extend(rule.name.clone());
+        }
+        let mut dropped = false;
+        rules.retain(|rule| {
+            let Some(correlation) = rule.correlation() else { return true };
+            let missing = correlation.rules.iter().find(|r| !known.contains(&***r));
+            let Some(missing) = missing else { return true };
+            let reason = format!("refers to the rule `{missing}`, which is not loaded");
+            let hint = "load that rule too, or correct the reference";
+            problems.push(about(rule, ProblemKind::NotCovered, reason, hint));
+            dropped = true;
+            false
+        });
+        if !dropped {
+            break;
+        }
+    }
+    drop_cycles(rules, problems);
+}
+
+/// Correlations that lead back to themselves: those left when all others are taken away in order.
+fn drop_cycles(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
+    let mut settled: HashSet<Arc<str>> = HashSet::new();
+    loop {
+        let before = settled.len();
+        for rule in rules.iter() {
+            let ready =
+                rule.correlation().is_none_or(|c| c.rules.iter().all(|r| settled.contains(&**r)));
+            if ready {
+                settled.insert(rule.id.clone());
+                settled.extend(rule.name.clone());
+            }
+        }
+        if settled.len() == before {
+            break;
+        }
+    }
+    rules.retain(|rule| {
+        let fine = settled.contains(&rule.id);
+        if !fine {
+            let reason = "the correlation depends on itself".to_owned();
+            problems.push(about(rule, ProblemKind::Invalid, reason, "break the circle"));
+        }
+        fine
+    });
+}
+
+/// Rules that a correlation relates do not alert by themselves, unless it says `generate: true`.
+fn silence_related(rules: &mut [Rule]) {
+    let mut silent: HashSet<Box<str>> = HashSet::new();
+    for correlation in rules.iter().filter_map(Rule::correlation) {
+        if !correlation.generate {
+            silent.extend(correlation.rules.iter().cloned());
+        }
+    }
+    for rule in rules {
+        if silent.iter().any(|r| rule.answers_to(r)) {
+            rule.generate = false;
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The condition language: identifiers, `not` before `and` before `or`, parentheses, and
+//! `1|any|all|N of them|pattern*`.
+
+use crate::sigma::problem::Refusal;
+use filter::{Node, Plan};
+
+/// Deepest nesting of parentheses and `not`.
+pub const DEPTH_MAX: usize = 48;
+/// Most words of one condition.
+pub const TOKENS_MAX: usize = 4_096;
+/// Most leaves of a lowered condition, selections counted each time they are named.
+const LEAVES_MAX: usize = filter::plan::LEAVES_MAX;
+
+/// A parsed condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expr {
+    /// A selection, by name.
+    Name(String),
+    /// All parts hold.
+    And(Vec<Expr>),
+    /// One part holds.
+    Or(Vec<Expr>),
+    /// The part does not hold.
+    Not(Box<Expr>),
+    /// So many of the selections that the pattern names.
+    Of(Quantity, String),
+}
+
+/// How many of the named selections must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// At least so many.
+    AtLeast(u32),
+    /// Every one.
+    All,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Token {
+    Open,
+    Close,
+    Word(String),
+}
+
+/// Parses a condition.
+///
+/// # Errors
+/// Text outside the grammar, the obsolete `|` aggregations, or over a limit.
+pub fn parse(text: &str) -> Result<Expr, Refusal> {
+    if text.contains('|') {
+        let hint = "write a correlation document instead";
+        return Err(Refusal::not_covered("aggregation after `|` is obsolete", hint));
+    }
+    let tokens = tokens(text)?;
+    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
+    let expr = parser.or()?;
+    match parser.peek() {
+        None => Ok(expr),
+        Some(token) => Err(unexpected(Some(token), "`and` or `or`")),
+    }
+}
+
+fn tokens(text: &str) -> Result<Vec<Token>, Refusal> {
+    let mut out = Vec::new();
+    let mut word = String::new();
+    for c in text.chars().chain([' ']) {
+        if c.is_alphanumeric() || matches!(c, '_' | '-' | '*' | '.') {
+            word.push(c);
+            continue;
+        }
+        if !word.is_empty() {
+            out.push(Token::Word(std::mem::take(&mut word)));
+        }
+        match c {
+            '(' => out.push(Token::Open),
+            ')' => out.push(Token::Close),
+            c if c.is_whitespace() => {}
+            c => {
+                let reason = format!("`{c}` does not belong in a condition");
+                return Err(Refusal::invalid(reason, "use and, or, not, of and parentheses"));
+            }
+        }
+    }
+    match out.len() {
+        0 => Err(Refusal::invalid("the condition is empty", "name a selection")),
+        n if n > TOKENS_MAX => {
+            Err(Refusal::invalid("the condition is too long", "use `1 of name*`"))
+        }
+        _ => Ok(out),
+    }
+}
+
+fn unexpected(token: Option<&Token>, wanted: &str) -> Refusal {
+    let found = match token {
+        None => "the end".to_owned(),
+        Some(Token::Open) => "`(`".to_owned(),
+        Some(Token::Close) => "`)`".to_owned(),
+        Some(Token::Word(word)) => format!("`{word}`"),
+    };
+    let reason = format!("condition: found {found} where {wanted} should stand");
+    Refusal::invalid(reason, "check the words and parentheses")
+}
+
+struct Parser<'a> {
+    tokens: &'a [Token],
+    at: usize,
+    depth: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn peek(&self) -> Option<&'a Token> {
+        self.tokens.get(self.at)
+    }
+
+    fn word_is(&self, ahead: usize, wanted: &str) -> bool {
+        matches!(self.tokens.get(self.at + ahead),
+            Some(Token::Word(word)) if word.eq_ignore_ascii_case(wanted))
+    }
+
+    fn or(&mut self) -> Result<Expr, Refusal> {
+        self.chain("or", Self::and, Expr::Or)
+    }
+
+    fn and(&mut self) -> Result<Expr, Refusal> {
+        self.chain("and", Self::not, Expr::And)
+    }
+
+    fn chain(
+        &mut self,
+        word: &str,
+        part: fn(&mut Self) -> Result<Expr, Refusal>,
+        node: fn(Vec<Expr>) -> Expr,
+    ) -> Result<Expr, Refusal> {
+        let first = part(self)?;
+        if !self.word_is(0, word) {
+            return Ok(first);
+        }
+        let mut parts = vec![first];
+        while self.word_is(0, word) {
+            self.at += 1;
+            parts.push(part(self)?);
+        }
+        Ok(node(parts))
+    }
+
+    fn not(&mut self) -> Result<Expr, Refusal> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(Refusal::invalid("the condition is nested too deeply", "split the rule"));
+        }
+        let expr = if self.word_is(0, "not") {
+            self.at += 1;
+            Expr::Not(Box::new(self.not()?))
+        } else {
+            self.primary()?
+        };
+        self.depth -= 1;
+        Ok(expr)
+    }
+
+    fn primary(&mut self) -> Result<Expr, Refusal> {
+        if self.peek() == Some(&Token::Open) {
+            self.at += 1;
+            let inner = self.or()?;
+            if self.peek() != Some(&Token::Close) {
+                return Err(unexpected(self.peek(), "`)`"));
+            }
+            self.at += 1;
+            return Ok(inner);
+        }
+        let Some(Token::Word(word)) = self.peek() else {
+            return Err(unexpected(self.peek(), "a selection"));
+        };
+        if self.word_is(1, "of") {
+            return self.of(word);
+        }
+        if ["and", "or", "of"].iter().any(|w| word.eq_ignore_ascii_case(w)) {
+            return Err(unexpected(self.peek(), "a selection"));
+        }
+        self.at += 1;
+        Ok(Expr::Name(word.clone()))
+    }
+
+    fn of(&mut self, count: &str) -> Result<Expr, Refusal> {
+        let quantity = match count.to_ascii_lowercase().as_str() {
+            "all" => Quantity::All,
+            "any" => Quantity::AtLeast(1),
+            number => match number.parse() {
+                Ok(n) if n > 0 => Quantity::AtLeast(n),
+                _ => return Err(unexpected(self.peek(), "`all`, `any` or a number")),
+            },
+        };
+        self.at += 2;
+        let Some(Token::Word(pattern)) = self.peek() else {
+            return Err(unexpected(self.peek(), "`them` or a pattern"));
+        };
+        self.at += 1;
+        Ok(Expr::Of(quantity, pattern.clone()))
+    }
+}
+
+/// Lowers a condition over named selections.
+///
+/// # Errors
+/// Names and patterns that no selection answers to.
+pub fn lower(expr: &Expr, selections: &[(String, Plan)]) -> Result<Plan, Refusal> {
+    let mut budget = LEAVES_MAX;
+    lower_within(expr, selections, &mut budget)
+}
+
+fn lower_within(
+    expr: &Expr,
+    selections: &[(String, Plan)],
+    budget: &mut usize,
+) -> Result<Plan, Refusal> {
+    let mut named = |name: &str, plan: &Plan| {
+        *budget = budget.checked_sub(plan.leaves.len()).ok_or_else(|| {
+            let reason = format!("more than {LEAVES_MAX} values in one condition");
+            Refusal::not_covered(reason, "split the rule")
+        })?;
+        let root = Node::Named(name.into(), Box::new(plan.root.clone()));
+        Ok(Plan { leaves: plan.leaves.clone(), root })
+    };
+    match expr {
+        Expr::Name(name) => match selections.iter().find(|(n, _)| n == name) {
+            Some((name, plan)) => named(name, plan),
+            None => {
+                let known: Vec<_> = selections.iter().map(|(n, _)| n.as_str()).take(8).collect();
+                let hint = format!("selections are: {}", known.join(", "));
+                Err(Refusal::invalid(format!("there is no selection `{name}`"), hint))
+            }
+        },
+        Expr::Not(part) => Ok(lower_within(part, selections, budget)?.not()),
+        Expr::And(parts) | Expr::Or(parts) => {
+            let plans = parts.iter().map(|p| lower_within(p, selections, budget));
+            let plans = plans.collect::<Result<Vec<_>, _>>()?;
+            Ok(if matches!(expr, Expr::And(_)) { Plan::and(plans) } else { Plan::or(plans) })
+        }
+        Expr::Of(quantity, pattern) => {
+            let chosen: Vec<_> = selections.iter().filter(|(n, _)| is_named(n, pattern)).collect();
+            if chosen.is_empty() {
+                let reason = format!("no selection is named like `{pattern}`");
+                return Err(Refusal::invalid(reason, "check the pattern"));
+            }
+            let plans = chosen.iter().map(|(n, plan)| named(n, plan));
+            let plans = plans.collect::<Result<Vec<_>, _>>()?;
+            let count = plans.len();
+            Ok(match quantity {
+                Quantity::All => Plan::and(plans),
+                Quantity::AtLeast(1) => Plan::or(plans),
+                Quantity::AtLeast(n) if *n as usize > count => {
+                    let reason = format!("`{n} of {pattern}` but only {count} selections");
+                    return Err(Refusal::invalid(reason, "it can never hold"));
+                }
+                Quantity::AtLeast(n) => at_least(*n, plans),
+            })
+        }
+    }
+}
+
+fn at_least(n: u32, plans: Vec<Plan>) -> Plan {
+    let mut plan = Plan::and(plans);
+    if let Node::And(parts) = plan.root {
+        plan.root = Node::AtLeast(n, parts);
+    }
+    plan
+}
+
+/// Whether `pattern` (with `*`, or `them`) takes in the selection. Names that start with an
+/// underscore are left out unless the pattern starts with one too.
+fn is_named(name: &str, pattern: &str) -> bool {
+    if name.starts_with('_') && !pattern.starts_with('_') {
+        return false;
+    }
+    pattern.eq_ignore_ascii_case("them") || glob(pattern, name)
+}
+
+/// Greedy matching of `*`: the first piece at the start, the last at the end, the others in order.
+fn glob(pattern: &str, name: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut left) = name.strip_prefix(first) else { return false };
+    let mut pieces: Vec<&str> = rest.split('*').collect();
+    let last = pieces.pop().unwrap_or_default();
+    for piece in pieces {
+        match left.find(piece) {
+            Some(at) => left = &left[at + piece.len()..],
+            None => return false,
+        }
+    }
+    left.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn n(name: &str) -> Expr {
+        Expr::Name(name.into())
+    }
+
+    #[test]
+    fn not_binds_before_and_before_or() {
+        let expr = parse("a or b and NOT c").unwrap();
+        let and = Expr::And(vec![n("b"), Expr::Not(Box::new(n("c")))]);
+        assert_eq!(expr, Expr::Or(vec![n("a"), and]));
+        let of = Expr::Of(Quantity::AtLeast(1), "sel_*".into());
+        assert_eq!(parse("(a or 1 of sel_*)").unwrap(), Expr::Or(vec![n("a"), of]));
+        assert_eq!(parse("not not a").unwrap(), Expr::Not(Box::new(Expr::Not(Box::new(n("a"))))));
+    }
+
+    #[test]
+    fn what_is_not_a_condition_is_refused() {
+        let deep = format!("{}a{}", "(".repeat(1000), ")".repeat(1000));
+        for wrong in [
+            "",
+            "a b",
+            "(a",
+            "a)",
+            "and",
+            "a and",
+            "1 of",
+            "x of them",
+            "0 of them",
+            "a & b",
+            &deep,
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+        assert!(parse("a | count() > 5").unwrap_err().reason.contains("obsolete"));
+    }
+
+    #[test]
+    fn patterns_choose_selections() {
+        assert!(glob("sel_*_x", "sel_a_x") && glob("*", "") && glob("a*b*c", "aXbYc"));
+        assert!(!glob("sel_*_x", "sel_x") && !glob("a*b", "ab_") && !glob("a*a", "a"));
+        assert!(is_named("a", "them") && !is_named("_a", "them") && is_named("_a", "_*"));
+    }
+}

@@ -1,0 +1,63 @@
+//! `contains`, `startswith`, `endswith`: where in the value the text stands.
+
+use super::Modifier;
+use crate::sigma::item::{Item, Val};
+use crate::sigma::problem::Refusal;
+use filter::{Part, TextOp};
+
+/// A position modifier.
+pub(super) struct Position(&'static str, TextOp);
+
+pub(super) const CONTAINS: Position = Position("contains", TextOp::Contains);
+pub(super) const STARTSWITH: Position = Position("startswith", TextOp::Prefix);
+pub(super) const ENDSWITH: Position = Position("endswith", TextOp::Suffix);
+
+impl Modifier for Position {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn apply(&self, item: &mut Item) -> Result<(), Refusal> {
+        let Position(name, op) = *self;
+        item.anchored |= op != TextOp::Contains;
+        item.map(|value| match value.into_text() {
+            Val::Text { raw, parts } => Ok(Val::Text { raw, parts: widened(op, parts) }),
+            Val::DashClasses { parts } => Ok(Val::DashClasses { parts: widened(op, parts) }),
+            // A search is unanchored already; the others bind it to one end of the value.
+            Val::Regex { source, flags } => Ok(Val::Regex {
+                source: match op {
+                    TextOp::Prefix => format!("\\A(?:{source})"),
+                    TextOp::Suffix => format!("(?:{source})\\z"),
+                    _ => source,
+                },
+                flags,
+            }),
+            Val::FieldRef { name, .. } => Ok(Val::FieldRef { name, op }),
+            other => {
+                let reason = format!("`{name}` needs text, not {}", kind(&other));
+                Err(Refusal::invalid(reason, "remove the modifier or give text"))
+            }
+        })
+    }
+}
+
+/// Adds the wildcards that the modifier stands for.
+fn widened(op: TextOp, mut parts: Vec<Part>) -> Vec<Part> {
+    if matches!(op, TextOp::Contains | TextOp::Suffix) {
+        parts.insert(0, Part::Any);
+    }
+    if matches!(op, TextOp::Contains | TextOp::Prefix) {
+        parts.push(Part::Any);
+    }
+    parts
+}
+
+fn kind(value: &Val) -> &'static str {
+    match value {
+        Val::Null => "null",
+        Val::Cidr(_) => "a network",
+        Val::Exists(_) => "presence",
+        Val::Bytes(_) => "UTF-16 bytes (encode them with base64 first)",
+        _ => "this value",
+    }
+}

@@ -1,0 +1,30 @@
+//! `minute`, `hour`, `day`, `week`, `month`, `year`: a part of a date, from its digits as written.
+
+use super::Modifier;
+use crate::sigma::item::Item;
+use crate::sigma::problem::Refusal;
+use filter::TimePart;
+
+pub(super) struct Part(&'static str, TimePart);
+
+pub(super) const MINUTE: Part = Part("minute", TimePart::Minute);
+pub(super) const HOUR: Part = Part("hour", TimePart::Hour);
+pub(super) const DAY: Part = Part("day", TimePart::Day);
+pub(super) const WEEK: Part = Part("week", TimePart::Week);
+pub(super) const MONTH: Part = Part("month", TimePart::Month);
+pub(super) const YEAR: Part = Part("year", TimePart::Year);
+
+impl Modifier for Part {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn apply(&self, item: &mut Item) -> Result<(), Refusal> {
+        if item.time_part.is_some() || item.field.is_none() {
+            let reason = format!("`{}` needs a field and no other part of a date", self.0);
+            return Err(Refusal::invalid(reason, "write each part on a line of its own"));
+        }
+        item.time_part = Some(self.1);
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! What is wrong with a rule, where, and what to do about it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why a document gives no live rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProblemKind {
+    /// The text is not a valid rule: its author has to change it.
+    Invalid,
+    /// The rule is valid (or was once) but cannot be honoured exactly, so it is not run at all.
+    NotCovered,
+}
+
+/// One problem of one document. Other documents of the same file are unaffected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleProblem {
+    /// File; empty for rules built from text alone.
+    pub file: Arc<PathBuf>,
+    /// Line within the file, from 1.
+    pub line: u32,
+    /// Column, from 1.
+    pub column: u32,
+    /// The rule's id, or its title, or empty.
+    pub rule: Box<str>,
+    /// Broken, or not covered.
+    pub kind: ProblemKind,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl fmt::Display for RuleProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (file, line, column) = (self.file.display(), self.line, self.column);
+        write!(f, "{file}:{line}:{column}: {}", self.reason)?;
+        if !self.hint.is_empty() {
+            write!(f, " ({})", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+/// A place within a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1.
+    pub column: u32,
+}
+
+/// A problem that does not yet know its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Where, if known better than by the value that was being read.
+    pub at: Option<Position>,
+    /// Broken, or not covered.
+    pub kind: ProblemKind,
+    /// What is wrong.
+    pub reason: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Refusal {
+    /// The text is wrong.
+    pub fn invalid(reason: impl Into<String>, hint: impl Into<String>) -> Self {
+        let (reason, hint) = (reason.into(), hint.into());
+        Self { at: None, kind: ProblemKind::Invalid, reason, hint }
+    }
+
+    /// The rule cannot be honoured exactly.
+    pub fn not_covered(reason: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { kind: ProblemKind::NotCovered, ..Self::invalid(reason, hint) }
+    }
+
+    /// Adds the place, unless an inner one is already known.
+    pub fn at(mut self, position: Position) -> Self {
+        self.at = self.at.or(Some(position));
+        self
+    }
+}

@@ -1,0 +1,306 @@
+//! YAML with positions: the untyped tree that rules are read from.
+//!
+//! Files hold several documents. They are cut apart before parsing, so that a document that is not
+//! YAML hides none of the others.
+
+use crate::sigma::problem::{Position, Refusal};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+use std::fmt;
+
+/// Largest document in bytes: SigmaHQ's largest rule has 150 KB.
+pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+/// Most nodes of one document after aliases are expanded; bounds "billion laughs" texts.
+pub const NODES_MAX: usize = 200_000;
+/// Deepest nesting of maps and lists.
+pub const DEPTH_MAX: usize = 32;
+/// Most documents in one file.
+pub const DOCUMENTS_MAX: usize = 4_096;
+
+/// A value with its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// The value.
+    pub value: Yaml,
+    /// Where it starts in the file.
+    pub at: Position,
+}
+
+/// A YAML value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Yaml {
+    /// `null`, `~` or nothing.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// An integer.
+    Int(i128),
+    /// Another number.
+    Float(f64),
+    /// Text, quoted or not.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A map in the order written.
+    Map(Vec<(String, Node)>),
+}
+
+impl Node {
+    /// The value of `key` if this is a map that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Yaml::Map(entries) => entries.iter().find(|(k, _)| k == key).map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
+    /// The text of a scalar; `None` for null, lists and maps.
+    pub fn text(&self) -> Option<String> {
+        match &self.value {
+            Yaml::Text(text) => Some(text.clone()),
+            Yaml::Int(n) => Some(n.to_string()),
+            Yaml::Float(n) => Some(n.to_string()),
+            Yaml::Bool(b) => Some(b.to_string()),
+            _ => None,
+        }
+    }
+
+    /// What it is, in words.
+    pub fn kind(&self) -> &'static str {
+        match &self.value {
+            Yaml::Null => "null",
+            Yaml::Bool(_) => "a boolean",
+            Yaml::Int(_) | Yaml::Float(_) => "a number",
+            Yaml::Text(_) => "text",
+            Yaml::List(_) => "a list",
+            Yaml::Map(_) => "a map",
+        }
+    }
+
+    /// As JSON (for test events). Keys and values keep their text.
+    pub fn json(&self) -> serde_json::Value {
+        use serde_json::Value as J;
+        match &self.value {
+            Yaml::Null => J::Null,
+            Yaml::Bool(b) => J::Bool(*b),
+            Yaml::Int(n) => i64::try_from(*n)
+                .map(J::from)
+                .or_else(|_| u64::try_from(*n).map(J::from))
+                .unwrap_or_else(|_| J::String(n.to_string())),
+            Yaml::Float(n) => J::from(*n),
+            Yaml::Text(text) => J::String(text.clone()),
+            Yaml::List(items) => J::Array(items.iter().map(Node::json).collect()),
+            Yaml::Map(entries) => {
+                J::Object(entries.iter().map(|(k, v)| (k.clone(), v.json())).collect())
+            }
+        }
+    }
+}
+
+/// One document of a file.
+#[derive(Clone, Debug)]
+pub struct Document<'a> {
+    /// Its text, without the `---` line.
+    pub text: &'a str,
+    /// Line of the file on which the text starts, from 1.
+    pub first_line: u32,
+}
+
+/// Cuts a file into its documents at lines that start with `---`.
+pub fn documents(text: &str) -> Vec<Document<'_>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut out = Vec::new();
+    let (mut start, mut first_line, mut line, mut at) = (0, 1, 1, 0);
+    for piece in text.split_inclusive('\n') {
+        let marker = piece.trim_end() == "---" || piece.starts_with("--- ");
+        if marker && out.len() < DOCUMENTS_MAX {
+            out.push(Document { text: &text[start..at], first_line });
+            (start, first_line) = (at + piece.len(), line + 1);
+        }
+        at += piece.len();
+        line += 1;
+    }
+    out.push(Document { text: &text[start..], first_line });
+    out.retain(|d| {
+        d.text.lines().any(|l| {
+            let l = l.trim();
+            !l.is_empty() && !l.starts_with('#') && l != "..."
+        })
+    });
+    out
+}
+
+/// Parses one document.
+///
+/// # Errors
+/// Text that is not YAML, or over one of the limits of this module.
+pub fn parse(document: &Document<'_>) -> Result<Node, Refusal> {
+    let start = Position { line: document.first_line, column: 1 };
+    if document.text.len() > DOCUMENT_BYTES_MAX {
+        let reason = format!("the document has more than {DOCUMENT_BYTES_MAX} bytes");
+        return Err(Refusal::invalid(reason, "split the rule").at(start));
+    }
+    let budget = serde_saphyr::budget! {
+        max_nodes: NODES_MAX,
+        max_depth: DEPTH_MAX,
+        max_documents: 1,
+        max_total_scalar_bytes: 2 * DOCUMENT_BYTES_MAX,
+    };
+    let options = serde_saphyr::options! {
+        budget: budget,
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options::<Located>(document.text, options)
+        .map(|located| located.node(document.first_line))
+        .map_err(|error| {
+            let at = error.location().map_or(start, |l| place(&l, document.first_line));
+            let reason = format!("not valid YAML: {error}");
+            Refusal::invalid(reason, "check quotes and indentation").at(at)
+        })
+}
+
+fn place(location: &serde_saphyr::Location, first_line: u32) -> Position {
+    let line = u32::try_from(location.line()).unwrap_or(u32::MAX).max(1);
+    let column = u32::try_from(location.column()).unwrap_or(u32::MAX).max(1);
+    Position { line: line.saturating_add(first_line - 1), column }
+}
+
+struct Located(Spanned<Raw>);
+
+enum Raw {
+    Scalar(Yaml),
+    List(Vec<Located>),
+    Map(Vec<(String, Located)>),
+}
+
+impl Located {
+    /// Nesting is bounded by [`DEPTH_MAX`].
+    fn node(self, first_line: u32) -> Node {
+        let at = place(&self.0.referenced, first_line);
+        let value = match self.0.value {
+            Raw::Scalar(value) => value,
+            Raw::List(items) => Yaml::List(items.into_iter().map(|i| i.node(first_line)).collect()),
+            Raw::Map(entries) => {
+                Yaml::Map(entries.into_iter().map(|(k, v)| (k, v.node(first_line))).collect())
+            }
+        };
+        Node { value, at }
+    }
+}
+
+impl<'de> Deserialize<'de> for Located {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Spanned::deserialize(deserializer).map(Located)
+    }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Yaml::Null))
+    }
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Yaml::Null))
+    }
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Yaml::Bool(value)))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Yaml::Int(value.into())))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Yaml::Int(value.into())))
+    }
+    fn visit_i128<E>(self, value: i128) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Yaml::Int(value)))
+    }
+    fn visit_u128<E>(self, value: u128) -> Result<Raw, E> {
+        Ok(Raw::Scalar(match i128::try_from(value) {
+            Ok(n) => Yaml::Int(n),
+            Err(_) => Yaml::Text(value.to_string()),
+        }))
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Yaml::Float(value)))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Scalar(Yaml::Text(value.to_owned())))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = access.next_entry::<String, Located>()? {
+            entries.push(entry);
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_keep_their_type_and_place() {
+        let text = "a: 0755\nb: [yes, true, 1_000, 4624, 1.5, ~]\nc:\n  d: '7'\n";
+        let docs = documents(text);
+        let node = parse(&docs[0]).unwrap();
+        assert_eq!(node.get("a").unwrap().value, Yaml::Text("0755".into()));
+        let Yaml::List(items) = &node.get("b").unwrap().value else { panic!() };
+        let values: Vec<_> = items.iter().map(|i| i.value.clone()).collect();
+        let text = |t: &str| Yaml::Text(t.into());
+        let expected =
+            [text("yes"), Yaml::Bool(true), text("1_000"), Yaml::Int(4624), Yaml::Float(1.5)];
+        assert_eq!(values[..5], expected);
+        assert_eq!(values[5], Yaml::Null);
+        assert_eq!(items[0].at, Position { line: 2, column: 5 });
+        let d = node.get("c").unwrap().get("d").unwrap();
+        assert_eq!((&d.value, d.at), (&text("7"), Position { line: 4, column: 6 }));
+    }
+
+    #[test]
+    fn a_broken_document_does_not_hide_its_neighbours() {
+        let docs = documents("# head\n---\na: 1\n---\nb: [\n--- # x\nc: 3\n");
+        assert_eq!(docs.len(), 3);
+        assert!(parse(&docs[0]).is_ok() && parse(&docs[2]).is_ok());
+        assert_eq!(docs[2].first_line, 7);
+        let refusal = parse(&docs[1]).unwrap_err();
+        assert!(refusal.at.unwrap().line >= 5, "{refusal:?}");
+    }
+
+    #[test]
+    fn expanding_texts_and_deep_nesting_are_refused() {
+        let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+        for i in 1..9 {
+            let refs = vec![format!("*a{}", i - 1); 9].join(", ");
+            laughs.push_str(&format!("a{i}: &a{i} [{refs}]\n"));
+        }
+        assert!(parse(&documents(&laughs)[0]).is_err());
+        let deep = format!("a: {}1{}", "[".repeat(2000), "]".repeat(2000));
+        assert!(parse(&documents(&deep)[0]).is_err());
+    }
+}
