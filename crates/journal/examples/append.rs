@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let _ = back.send(());
         })?;
         batches += 1;
-        if batches % 4096 == 0 {
+        if batches.is_multiple_of(4096) {
             journal.set_cursor("none", journal.durable().unwrap_or(0))?;
             journal.retire()?;
         }

@@ -144,6 +144,9 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<Option<Box<dyn Send + Sync>>, Journal
     }
 }
 
+/// File, header, and whether one copy of the header is damaged.
+type Opened = (Arc<dyn File>, SegmentHead, bool);
+
 struct Walked {
     report: SegmentReport,
     scan: Option<Scan>,
@@ -161,7 +164,7 @@ fn walk(
     let mut starts: Vec<u64> = names.iter().filter_map(|n| parse_segment_name(n)).collect();
     starts.retain(|first| *first >= retired_below);
     starts.sort_unstable();
-    let mut files: Vec<(String, Option<(Arc<dyn File>, SegmentHead, bool)>)> = Vec::new();
+    let mut files: Vec<(String, Option<Opened>)> = Vec::new();
     for first in starts {
         let name = segment_name(first);
         let path = dir.join(&name);

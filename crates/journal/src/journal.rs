@@ -250,6 +250,7 @@ fn assemble(
         slots: Mutex::new(slots),
         spares: Mutex::new(found.spares),
         retiring: Mutex::new(()),
+        snapshotting: Mutex::new(()),
         counters: crate::shared::Counters::default(),
     });
     shared.counters.torn_bytes.store(torn, SeqCst);

@@ -144,7 +144,7 @@ impl Slots {
     pub(crate) fn write(&mut self, mut next: Manifest) -> io::Result<()> {
         // Odd generations live in a, even ones in b: the slot written is never the newest one.
         next.generation = self.current.generation + 1;
-        let file = &self.files[(next.generation % 2 == 0) as usize];
+        let file = &self.files[usize::from(next.generation.is_multiple_of(2))];
         file.write_at(&next.encode(), 0)?;
         file.sync_data()?;
         self.current = next;

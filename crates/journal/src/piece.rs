@@ -177,7 +177,7 @@ mod tests {
     fn pieces_keep_their_size_and_a_prefix_can_be_dropped() {
         let mut batch = RawBatch::of(Arc::new(Envelope::of("a", event::Protocol::Http)));
         for i in 0..100 {
-            batch.push(1_000 + i, &vec![i as u8; 50]);
+            batch.push(1_000 + i, &[i as u8; 50]);
         }
         batch.push(5, &[1; 2_500]);
         let mut pieces = encode(&batch, 1_000).unwrap();

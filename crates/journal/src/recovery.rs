@@ -216,6 +216,7 @@ impl Walk<'_> {
     ) -> Result<(), JournalError> {
         let name = segment_name(first);
         let io = |what| JournalError::io(what, Path::new(&name));
+        restore_length(&**file, head).map_err(io("restore the length of"))?;
         let footer = Footer::read(&**file, head).map_err(io("read the footer of"))?;
         let logged = self.recovery.sealed.iter().any(|s| s.segment_id == head.id);
         if logged && footer.is_none() {
@@ -242,34 +243,37 @@ impl Walk<'_> {
         self.next_offset = found.next_offset.min(end_offset);
         self.recovery.holes.extend(found.holes.iter().cloned());
         if next_first.is_none() && !sealed && found.holes.is_empty() {
-            self.repair_tail(file, head, &found).map_err(io("repair the tail of"))?;
+            self.repair_tail(&**file, &found).map_err(io("repair the tail of"))?;
             self.live = Some((first, file.clone(), found));
         }
         Ok(())
     }
 
     /// Zeroes what a crash left behind the last good block, so that no later scan can take it for
-    /// damage, and gives a shortened file its length back.
-    fn repair_tail(
-        &mut self,
-        file: &Arc<dyn File>,
-        head: &SegmentHead,
-        found: &Scan,
-    ) -> std::io::Result<()> {
-        let short = file.len()? < head.size;
+    /// damage.
+    fn repair_tail(&mut self, file: &dyn File, found: &Scan) -> std::io::Result<()> {
         if found.torn_bytes() > 0 {
-            tracing::info!(dir = %self.dir.display(), bytes = found.torn_bytes(), "torn tail removed");
+            tracing::info!(
+                dir = %self.dir.display(),
+                bytes = found.torn_bytes(),
+                "torn tail removed"
+            );
             let zeros = vec![0; found.torn_bytes() as usize];
             file.write_at(&zeros, found.end_pos)?;
-            self.recovery.torn_bytes += found.torn_bytes();
-        }
-        if short {
-            file.allocate(head.size)?;
-            file.set_len(head.size)?;
-        }
-        if short || found.torn_bytes() > 0 {
             file.sync_data()?;
+            self.recovery.torn_bytes += found.torn_bytes();
         }
         Ok(())
     }
+}
+
+/// Gives a shortened file its length back, before it is judged: zeros that were cut off are no
+/// loss, and a later footer must not change what a scan finds.
+fn restore_length(file: &dyn File, head: &SegmentHead) -> std::io::Result<()> {
+    if file.len()? < head.size {
+        file.allocate(head.size)?;
+        file.set_len(head.size)?;
+        file.sync_data()?;
+    }
+    Ok(())
 }

@@ -186,6 +186,7 @@ pub(crate) struct Shared {
     pub(crate) slots: Mutex<Slots>,
     pub(crate) spares: Mutex<Vec<Spare>>,
     pub(crate) retiring: Mutex<()>,
+    pub(crate) snapshotting: Mutex<()>,
     pub(crate) counters: Counters,
 }
 
@@ -310,11 +311,11 @@ impl Shared {
         slots.write(next).inspect_err(|_| self.cursors.lock().dirty = true)
     }
 
-    /// Writes the producer table if it changed a segment's worth since the last time.
-    pub(crate) fn save_producers(&self) -> io::Result<u64> {
+    /// Writes the producer table. One at a time: an older copy must never replace a newer one.
+    pub(crate) fn save_producers(&self) -> io::Result<()> {
+        let _one_at_a_time = self.snapshotting.lock();
         let copy = self.producers.lock().clone();
-        copy.write(&*self.fs, &self.dir)?;
-        Ok(copy.covers)
+        copy.write(&*self.fs, &self.dir)
     }
 
     /// Removes segments that nobody needs any more.
