@@ -1,1 +1,42 @@
-//! placeholder
+//! One raw record becomes one or more events with one meaning, whatever product sent it.
+//!
+//! ```text
+//! raw --expand--> element --transport--> body --product?--> pack: parse, move, map, route
+//!                 ([..],     (syslog                |          |
+//!                 Records)    header)               |          +-> normalised ECS cells
+//!                                                   |          +-> product's own cells, as sent
+//!        tables (geo, assets, indicators) ----------+--------> enrich, tags, time --> row(s)
+//! ```
+//!
+//! Invariants: shaping never fails and never loses bytes; it is a pure function of (record,
+//! generation); ECS fields hold normalised values while the product's own names keep the value as
+//! sent, and Sigma's names answer to the latter; what the event says about intrinsic fields goes to
+//! `alcedo.claimed.*`. The steps that remember ([`Dedupe`], [`Drops`]) are plain state machines that
+//! the sequencer drives in order; they mark rows and never remove them.
+//!
+//! Not here: threads, sockets, clocks, files other than packs and tables given by path.
+//!
+//! Reading order: [`shaper`] (the steps of one record), [`packs`] (the table of products), `spec`
+//! (pack.yaml), `program` (a pack compiled to ids), `product` (which pack), `transport` (syslog),
+//! `native` (hot parsers), `routes` (Windows channels), `value` (normalising), [`tables`]
+//! (enrichment), [`remember`] (dedupe, drops), [`render`] (JSON).
+#![forbid(unsafe_code)]
+
+mod native;
+pub mod packs;
+mod product;
+mod program;
+pub mod remember;
+pub mod render;
+mod routes;
+pub mod shaper;
+mod spec;
+pub mod tables;
+mod transport;
+mod value;
+
+pub use packs::{PackError, PackFiles, PackInfo, PackSet};
+pub use remember::{Dedupe, Drops};
+pub use render::to_json;
+pub use shaper::{Detected, Scratch, Settings, Shaped, Shaper};
+pub use tables::{TableConfig, TableError, Tables};

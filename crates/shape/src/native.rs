@@ -1,0 +1,401 @@
+//! Hand-written parsers of the hot formats, under the names that packs use.
+
+use crate::program::{Findings, Work, push_named};
+use event::{Dictionary, FieldId, Kind, RowWriter};
+use parse::auth::{Action, AuthEvent, Outcome};
+use parse::timestamp::Stamp;
+use parse::{Limits, access_log, auditd, auth, cef, kv, leef, netfilter};
+
+/// A parser that a pack can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parser {
+    Json,
+    WindowsXml,
+    Text,
+    Auth,
+    AccessLog,
+    Netfilter,
+    Auditd,
+    Cef,
+    Leef,
+    Kv,
+}
+
+/// Every parser by its name in pack.yaml.
+pub(crate) const ALL: &[(&str, Parser)] = &[
+    ("json", Parser::Json),
+    ("windows-xml", Parser::WindowsXml),
+    ("text", Parser::Text),
+    ("auth", Parser::Auth),
+    ("access-log", Parser::AccessLog),
+    ("netfilter", Parser::Netfilter),
+    ("auditd", Parser::Auditd),
+    ("cef", Parser::Cef),
+    ("leef", Parser::Leef),
+    ("kv", Parser::Kv),
+];
+
+/// Fewest pairs that make text recognisable as key=value.
+const KV_PAIRS_MIN: usize = 3;
+/// Most bytes of a message that recognition looks at.
+const PROBE_BYTES_MAX: usize = 4_096;
+
+/// Ids of the ECS fields that native parsers write.
+macro_rules! ids {
+    ($($field:ident = $name:literal),* $(,)?) => {
+        pub(crate) struct Ids { $(pub(crate) $field: FieldId),* }
+        impl Ids {
+            pub(crate) fn of(dict: &Dictionary) -> Self {
+                // Names that a foreign dictionary lacks become an id no row has.
+                let id = |name| dict.id(name).unwrap_or(FieldId(FieldId::LOCAL - 1));
+                Self { $($field: id($name)),* }
+            }
+        }
+        /// The names above, for registration.
+        pub(crate) const ID_NAMES: &[&str] = &[$($name),*];
+    };
+}
+
+ids! {
+    message = "message", tags = "tags", error = "error.message", pack = "alcedo.pack",
+    kind = "event.kind", category = "event.category", kind_of = "event.type", action = "event.action",
+    outcome = "event.outcome", reason = "event.reason",
+    source_address = "source.address", source_ip = "source.ip", source_port = "source.port",
+    source_domain = "source.domain", destination_ip = "destination.ip",
+    destination_domain = "destination.domain",
+    user_name = "user.name", user_id = "user.id", user_effective = "user.effective.name",
+    user_target = "user.target.name", group_name = "group.name",
+    process_name = "process.name", process_pid = "process.pid",
+    process_command = "process.command_line", process_cwd = "process.working_directory",
+    host_name = "host.name", host_hostname = "host.hostname", host_ip = "host.ip",
+    method = "http.request.method", referrer = "http.request.referrer",
+    status = "http.response.status_code", body_bytes = "http.response.body.bytes",
+    version = "http.version", url = "url.original", path = "url.path", query = "url.query",
+    url_domain = "url.domain", agent = "user_agent.original", dns_name = "dns.question.name",
+    auth_method = "linux.auth.method", auth_tty = "linux.auth.tty",
+    auth_fingerprint = "linux.auth.fingerprint", auth_service = "linux.auth.service",
+    auth_session = "linux.auth.session", auth_invalid = "linux.auth.invalid_user",
+    log_pri = "log.syslog.priority", log_facility = "log.syslog.facility.code",
+    log_facility_name = "log.syslog.facility.name", log_severity = "log.syslog.severity.code",
+    log_severity_name = "log.syslog.severity.name", log_host = "log.syslog.hostname",
+    log_app = "log.syslog.appname", log_procid = "log.syslog.procid",
+    log_msgid = "log.syslog.msgid", log_version = "log.syslog.version",
+    netfilter_prefix = "iptables.prefix", audit_type = "auditd.type", audit_serial = "auditd.serial",
+    indicator = "threat.indicator.name", indicator_type = "threat.indicator.type",
+    indicator_provider = "threat.indicator.provider", matched_field = "alcedo.indicator.field",
+    hash_md5 = "process.hash.md5", hash_sha1 = "process.hash.sha1",
+    hash_sha256 = "process.hash.sha256", file_md5 = "file.hash.md5", file_sha1 = "file.hash.sha1",
+    file_sha256 = "file.hash.sha256",
+}
+
+/// A message and what its transport said of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Body<'a> {
+    /// The message without its header.
+    pub(crate) text: &'a [u8],
+    /// Syslog program, without path.
+    pub(crate) program: &'a [u8],
+    /// Whether a syslog header stood in front.
+    pub(crate) has_header: bool,
+}
+
+impl Parser {
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        ALL.iter().find(|p| p.0 == name).map(|p| p.1)
+    }
+
+    /// Whether the text looks like this parser's format.
+    pub(crate) fn probe(self, body: &Body<'_>) -> bool {
+        let text = &body.text[..body.text.len().min(PROBE_BYTES_MAX)];
+        match self {
+            Parser::AccessLog => {
+                memchr::memmem::find(text, b"] \"").is_some()
+                    && access_log::parse(body.text).is_ok()
+            }
+            Parser::Netfilter => netfilter::parse(text).is_some(),
+            Parser::Auditd => {
+                memchr::memmem::find(text, b"msg=audit(").is_some()
+                    && auditd::parse(body.text).is_ok()
+            }
+            Parser::Cef => {
+                memchr::memmem::find(text, b"CEF:").is_some() && cef::parse(text).is_ok()
+            }
+            Parser::Leef => {
+                memchr::memmem::find(text, b"LEEF:").is_some() && leef::parse(text).is_ok()
+            }
+            Parser::Kv => {
+                let pairs = kv::pairs(text, &kv::KvOptions::default());
+                pairs.filter(|(key, _)| is_key(key)).take(KV_PAIRS_MIN).count() == KV_PAIRS_MIN
+            }
+            Parser::Auth => auth::parse(body.program, body.text).is_some(),
+            Parser::Json | Parser::WindowsXml | Parser::Text => false,
+        }
+    }
+
+    /// Writes the body's fields. `prefix` is the pack's.
+    pub(crate) fn run(
+        self,
+        body: &Body<'_>,
+        prefix: &str,
+        ids: &Ids,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+    ) {
+        let done = match self {
+            Parser::Json => work
+                .flattener
+                .flatten(body.text, "", row, &Limits { keep_partial: true, ..Limits::default() })
+                .map(|_| ()),
+            Parser::WindowsXml => parse::windows::xml(body.text, row).map(|_| ()),
+            Parser::Text => Ok(()),
+            Parser::Auth => {
+                if let Some(event) = auth::parse(body.program, body.text) {
+                    write_auth(&event, body.program, ids, row);
+                }
+                Ok(())
+            }
+            Parser::AccessLog => access_log::parse(body.text).map(|a| {
+                found.stamp = a.stamp;
+                write_access(&a, ids, row);
+            }),
+            Parser::Netfilter => {
+                if let Some(packet) = netfilter::parse(body.text) {
+                    write_packet(&packet, prefix, ids, row, &mut work.name);
+                }
+                Ok(())
+            }
+            Parser::Auditd => auditd::parse(body.text).map(|record| {
+                found.stamp = Some(Stamp::Utc(record.event_ns));
+                row.push(ids.audit_type, Kind::Str, record.kind);
+                row.push(ids.audit_serial, Kind::Str, record.serial);
+                if let Some(node) = record.node {
+                    row.push(ids.host_hostname, Kind::Str, node);
+                }
+                write_pairs(record.pairs(), prefix, row, &mut work.name);
+            }),
+            Parser::Cef => cef::parse(body.text).map(|cef| {
+                let mut put = |name: &str, value: &[u8]| {
+                    if !value.is_empty() {
+                        push_named(row, prefix, name.as_bytes(), value, &mut work.name);
+                    }
+                };
+                put("version", cef.version);
+                put("device_vendor", &cef.vendor);
+                put("device_product", &cef.product);
+                put("device_version", &cef.device_version);
+                put("class_id", &cef.class_id);
+                put("name", &cef.name);
+                put("severity", &cef.severity);
+                let below = format!("{prefix}.extensions");
+                write_pairs(cef.pairs(), &below, row, &mut work.name);
+                if let Some(problem) = cef.problem {
+                    found.failed.get_or_insert_with(|| problem.to_string());
+                }
+            }),
+            Parser::Leef => leef::parse(body.text).map(|leef| {
+                let parts = [
+                    ("version", leef.version),
+                    ("vendor", leef.vendor),
+                    ("product", leef.product),
+                    ("product_version", leef.product_version),
+                    ("event_id", leef.event_id),
+                ];
+                for (name, value) in parts {
+                    push_named(row, prefix, name.as_bytes(), value, &mut work.name);
+                }
+                let below = format!("{prefix}.attributes");
+                let pairs = leef.pairs().map(|(k, v)| (k, v.into()));
+                write_pairs(pairs, &below, row, &mut work.name);
+            }),
+            Parser::Kv => {
+                let pairs = kv::pairs(body.text, &kv::KvOptions::default());
+                write_pairs(pairs, prefix, row, &mut work.name);
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            found.failed.get_or_insert_with(|| error.to_string());
+        }
+    }
+}
+
+/// Whether a key=value key is a plain word, so that prose with a stray `=` is not taken for pairs.
+fn is_key(key: &[u8]) -> bool {
+    key.first().is_some_and(|c| c.is_ascii_alphabetic() || *c == b'_')
+        && key.iter().all(|c| c.is_ascii_alphanumeric() || b"_-.".contains(c))
+}
+
+fn write_pairs<'v>(
+    pairs: impl Iterator<Item = (&'v [u8], std::borrow::Cow<'v, [u8]>)>,
+    prefix: &str,
+    row: &mut RowWriter<'_>,
+    name: &mut String,
+) {
+    for (key, value) in pairs {
+        push_named(row, prefix, key, &value, name);
+    }
+}
+
+/// event.action, categories and types of what Unix programs report.
+fn meaning(
+    action: Action,
+    is_sshd: bool,
+) -> (&'static str, &'static [&'static str], &'static [&'static str]) {
+    match action {
+        Action::Login if is_sshd => ("ssh_login", &["authentication"], &["start"]),
+        Action::Login => ("login", &["authentication"], &["start"]),
+        Action::SessionOpened => ("session_opened", &["session"], &["start"]),
+        Action::SessionClosed => ("session_closed", &["session"], &["end"]),
+        Action::Connection => ("connection", &["network"], &["connection"]),
+        Action::Disconnect => ("disconnect", &["network"], &["connection", "end"]),
+        Action::Command => ("command", &["process"], &["start"]),
+        Action::SwitchUser => ("switch_user", &["authentication"], &["start"]),
+        Action::Job => ("job", &["process"], &["start"]),
+        Action::UserAdded => ("user_added", &["iam"], &["user", "creation"]),
+        Action::UserDeleted => ("user_deleted", &["iam"], &["user", "deletion"]),
+        Action::UserChanged => ("user_changed", &["iam"], &["user", "change"]),
+        Action::PasswordChanged => ("password_changed", &["iam"], &["user", "change"]),
+        Action::GroupAdded => ("group_added", &["iam"], &["group", "creation"]),
+        Action::GroupDeleted => ("group_deleted", &["iam"], &["group", "deletion"]),
+        Action::GroupMemberAdded => ("group_member_added", &["iam"], &["group", "change"]),
+        Action::GroupMemberRemoved => ("group_member_removed", &["iam"], &["group", "change"]),
+        Action::Service => ("service", &["process"], &["info"]),
+    }
+}
+
+fn write_auth(event: &AuthEvent<'_>, program: &[u8], ids: &Ids, row: &mut RowWriter<'_>) {
+    let (action, categories, types) = meaning(event.action, program == b"sshd");
+    row.push(ids.kind, Kind::Str, b"event");
+    row.push(ids.action, Kind::Str, action.as_bytes());
+    for category in categories {
+        row.push(ids.category, Kind::Str, category.as_bytes());
+    }
+    for kind in types {
+        row.push(ids.kind_of, Kind::Str, kind.as_bytes());
+    }
+    match event.outcome {
+        Outcome::Success => row.push(ids.outcome, Kind::Str, b"success"),
+        Outcome::Failure => row.push(ids.outcome, Kind::Str, b"failure"),
+        Outcome::Unknown => false,
+    };
+    row.set_weight(event.weight.max(1));
+    if let Some(source) = event.source {
+        put_address(row, source, ids.source_address, ids.source_ip, ids.source_domain);
+    }
+    let target = match event.action {
+        Action::Command | Action::SwitchUser | Action::SessionOpened => ids.user_effective,
+        _ => ids.user_target,
+    };
+    let texts = [
+        (event.user, ids.user_name),
+        (event.target_user, target),
+        (event.group, ids.group_name),
+        (event.uid, ids.user_id),
+        (event.method, ids.auth_method),
+        (event.fingerprint, ids.auth_fingerprint),
+        (event.tty, ids.auth_tty),
+        (event.session, ids.auth_session),
+        (event.service, ids.auth_service),
+        (event.command, ids.process_command),
+        (event.cwd, ids.process_cwd),
+        (event.reason, ids.reason),
+    ];
+    for (value, field) in texts {
+        if let Some(value) = value.filter(|v| !v.is_empty()) {
+            row.push(field, Kind::Str, value);
+        }
+    }
+    if let Some(port) = event.source_port.filter(|p| p.iter().all(u8::is_ascii_digit)) {
+        row.push(ids.source_port, Kind::Int, port);
+    }
+    if event.invalid_user {
+        row.push(ids.auth_invalid, Kind::Bool, b"true");
+    }
+}
+
+/// An address or a name of a peer: `address` takes it as sent, `ip` or `domain` what it is.
+pub(crate) fn put_address(
+    row: &mut RowWriter<'_>,
+    value: &[u8],
+    address: FieldId,
+    ip: FieldId,
+    domain: FieldId,
+) {
+    row.push(address, Kind::Str, value);
+    match crate::value::ip_part(value) {
+        Some(part) => row.push(ip, Kind::Str, &value[part]),
+        None => row.push(domain, Kind::Str, value),
+    };
+}
+
+fn write_access(a: &access_log::Access<'_>, ids: &Ids, row: &mut RowWriter<'_>) {
+    put_address(row, a.client, ids.source_address, ids.source_ip, ids.source_domain);
+    let texts = [
+        (a.user, ids.user_name),
+        (a.method, ids.method),
+        (a.target, ids.url),
+        (a.referrer, ids.referrer),
+        (a.user_agent, ids.agent),
+        (a.vhost, ids.url_domain),
+        (a.protocol.and_then(|p| p.strip_prefix(b"HTTP/")), ids.version),
+    ];
+    for (value, field) in texts {
+        if let Some(value) = value.filter(|v| !v.is_empty()) {
+            row.push(field, Kind::Str, value);
+        }
+    }
+    if let Some(target) = a.target {
+        let cut = memchr::memchr(b'?', target).unwrap_or(target.len());
+        row.push(ids.path, Kind::Str, &target[..cut]);
+        if cut + 1 < target.len() {
+            row.push(ids.query, Kind::Str, &target[cut + 1..]);
+        }
+    } else if !a.request.is_empty() {
+        row.push(ids.url, Kind::Str, a.request);
+    }
+    for (value, field) in [(a.status, ids.status), (a.size_bytes, ids.body_bytes)] {
+        if let Some(value) = value.filter(|v| !v.is_empty() && v.iter().all(u8::is_ascii_digit)) {
+            row.push(field, Kind::Int, value);
+        }
+    }
+    if let Some(first) = a.status.and_then(|s| s.first()) {
+        let outcome: &[u8] = if *first < b'4' { b"success" } else { b"failure" };
+        row.push(ids.outcome, Kind::Str, outcome);
+    }
+}
+
+/// Words in a rule's prefix and what they say was done with the packet.
+const VERDICTS: &[(&[u8], &str)] = &[
+    (b"BLOCK", "denied"),
+    (b"DROP", "denied"),
+    (b"DENY", "denied"),
+    (b"DENIED", "denied"),
+    (b"REJECT", "denied"),
+    (b"ALLOW", "allowed"),
+    (b"ACCEPT", "allowed"),
+];
+
+fn write_packet(
+    packet: &netfilter::Packet<'_>,
+    prefix: &str,
+    ids: &Ids,
+    row: &mut RowWriter<'_>,
+    name: &mut String,
+) {
+    let upper = packet.prefix.to_ascii_uppercase();
+    let verdict = VERDICTS.iter().find(|v| memchr::memmem::find(&upper, v.0).is_some());
+    if let Some((_, action)) = verdict {
+        row.push(ids.action, Kind::Str, action.as_bytes());
+        row.push(ids.kind_of, Kind::Str, action.as_bytes());
+    }
+    if !packet.prefix.is_empty() {
+        row.push(ids.netfilter_prefix, Kind::Str, packet.prefix);
+    }
+    for (key, value) in packet.words() {
+        match value {
+            Some(value) => push_named(row, prefix, key, value, name),
+            None => push_named(row, prefix, b"flags", key, name),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The table of products. Adding one = a folder under `packs/` and a line in [`ALL`].
+
+use crate::{routes::Routes, spec, spec::Spec};
+use event::DictionaryBuilder;
+use std::path::Path;
+
+/// Largest pack.yaml or routes.tsv that is read: ours have under 40 KB.
+const PACK_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Most packs in one set, a guard against pointing the setting at a wrong folder.
+const PACKS_MAX: usize = 1_024;
+
+/// The text of one pack, embedded.
+pub struct PackFiles {
+    /// Folder name.
+    pub name: &'static str,
+    /// pack.yaml.
+    pub spec: &'static str,
+    /// routes.tsv, or empty.
+    pub routes: &'static str,
+}
+
+macro_rules! pack {
+    ($name:literal) => {
+        pack!($name, "")
+    };
+    ($name:literal, routes) => {
+        pack!($name, include_str!(concat!("../../../packs/", $name, "/routes.tsv")))
+    };
+    ($name:literal, $routes:expr) => {
+        PackFiles {
+            name: $name,
+            spec: include_str!(concat!("../../../packs/", $name, "/pack.yaml")),
+            routes: $routes,
+        }
+    };
+}
+
+/// Every built-in pack, in the order in which products are looked for.
+pub const ALL: &[PackFiles] = &[
+    pack!("windows", routes),
+    pack!("aws-cloudtrail"),
+    pack!("linux-auth"),
+    pack!("cron"),
+    pack!("iptables"),
+    pack!("auditd"),
+    pack!("cef"),
+    pack!("leef"),
+    pack!("web-access"),
+    pack!("json"),
+    pack!("kv"),
+    pack!("syslog"),
+    pack!("text"),
+];
+
+/// What is wrong with a pack.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{file}:{line}: {message} ({hint})")]
+pub struct PackError {
+    /// File.
+    pub file: String,
+    /// Line from 1; 0 when it is not known.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// What there is to say about a pack in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackInfo {
+    /// Name.
+    pub name: String,
+    /// Title for people.
+    pub title: String,
+    /// Where the format is specified.
+    pub format: Vec<String>,
+    /// Logsources that its events may have.
+    pub logsources: Vec<String>,
+    /// Number of Sigma names it answers.
+    pub sigma_names: usize,
+}
+
+pub(crate) struct Pack {
+    pub(crate) spec: Spec,
+    pub(crate) routes: Routes,
+}
+
+/// The packs of one generation.
+pub struct PackSet {
+    pub(crate) packs: Vec<Pack>,
+}
+
+impl PackSet {
+    /// The packs that come with Alcedo. Errors: a built-in pack is wrong (a test keeps that from
+    /// being released).
+    pub fn builtin() -> Result<Self, PackError> {
+        let packs = ALL.iter().map(|files| pack(files.name, files.spec, files.routes));
+        Ok(Self { packs: packs.collect::<Result<_, _>>()? })
+    }
+
+    /// The built-in packs and those of `dir` (one folder each), which are looked at first; one with
+    /// a built-in name replaces it.
+    pub fn load(dir: &Path) -> Result<Self, PackError> {
+        let mut set = Self::builtin()?;
+        let unreadable = |path: &Path, error: &dyn std::fmt::Display| PackError {
+            file: path.display().to_string(),
+            line: 0,
+            message: format!("cannot be read: {error}"),
+            hint: "check the path and its permissions".into(),
+        };
+        let entries = std::fs::read_dir(dir).map_err(|e| unreadable(dir, &e))?;
+        let mut folders: Vec<_> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
+        folders.retain(|p| p.join("pack.yaml").is_file());
+        folders.sort();
+        folders.truncate(PACKS_MAX);
+        let mut own = Vec::new();
+        for folder in folders {
+            let read = |name: &str| -> Result<String, PackError> {
+                let path = folder.join(name);
+                let size = std::fs::metadata(&path).map_err(|e| unreadable(&path, &e))?.len();
+                if size > PACK_FILE_BYTES_MAX {
+                    let error = format!("larger than {PACK_FILE_BYTES_MAX} bytes");
+                    return Err(unreadable(&path, &error));
+                }
+                std::fs::read_to_string(&path).map_err(|e| unreadable(&path, &e))
+            };
+            let routes = folder.join("routes.tsv").is_file();
+            let routes = if routes { read("routes.tsv")? } else { String::new() };
+            let path = folder.display().to_string();
+            let loaded = pack(&path, &read("pack.yaml")?, &routes)?;
+            set.packs.retain(|p| p.spec.pack != loaded.spec.pack);
+            own.push(loaded);
+        }
+        own.append(&mut set.packs);
+        Ok(Self { packs: own })
+    }
+
+    /// Adds to `names` what the packs write: their own fields with types, the ECS fields they map
+    /// to, and the Sigma names with the fields that answer to them.
+    pub fn register(&self, names: &mut DictionaryBuilder) {
+        crate::shaper::register(names);
+        crate::tables::register(names);
+        for Pack { spec, routes } in &self.packs {
+            for (name, kind) in &spec.fields {
+                if let Some(kind) = spec::field_type(kind) {
+                    names.field_of(&spec.full(name), kind);
+                }
+            }
+            for name in &spec.known {
+                if !spec.prefix.is_empty() {
+                    names.field(&format!("{}.{name}", spec.prefix));
+                }
+                for form in &spec.shapes {
+                    if !form.rest.is_empty() {
+                        names.field(name);
+                    }
+                    let below = format!("{}.", spec.prefix);
+                    let moves = form.moves.iter().filter(|m| m.1 == below && !m.0.contains('*'));
+                    for (from, _) in moves {
+                        names.field(&format!("{from}{name}"));
+                    }
+                }
+            }
+            for form in &spec.shapes {
+                let exact = form.names.iter().flat_map(|(a, b)| [a, b]);
+                for name in exact.chain(&form.all).chain(&form.any) {
+                    names.field(&spec.full(name));
+                }
+            }
+            for step in &spec.steps {
+                step.names().for_each(|name| {
+                    names.field(&spec.full(name));
+                });
+            }
+            routes.register(names);
+            for (name, fields) in &spec.sigma {
+                for field in fields.texts() {
+                    names.alias(name, &spec.full(&field));
+                }
+            }
+        }
+    }
+
+    /// Adds the answers to a name that a rule mentions: below the prefixes of every product, for
+    /// names that no pack lists. Call it for each field of each live rule after
+    /// [`PackSet::register`]; unknown names stay answered by themselves.
+    pub fn register_rule_field(&self, names: &mut DictionaryBuilder, name: &str) {
+        for Pack { spec, .. } in &self.packs {
+            for prefix in &spec.sigma_prefixes {
+                names.alias(name, &format!("{prefix}{name}"));
+            }
+        }
+    }
+
+    /// What the packs are, in the order in which they are looked at.
+    pub fn list(&self) -> Vec<PackInfo> {
+        let info = |Pack { spec, routes }: &Pack| {
+            let steps = spec.steps.iter().flat_map(|s| s.logsource.clone());
+            let mut logsources: Vec<_> =
+                spec.logsource.iter().cloned().chain(steps).chain(routes.logsources()).collect();
+            logsources.sort();
+            logsources.dedup();
+            PackInfo {
+                name: spec.pack.clone(),
+                title: spec.title.clone(),
+                format: spec.format.clone(),
+                logsources,
+                sigma_names: spec.sigma.len(),
+            }
+        };
+        self.packs.iter().map(info).collect()
+    }
+}
+
+fn pack(file: &str, spec: &str, routes: &str) -> Result<Pack, PackError> {
+    let spec = Spec::parse(&format!("{file}/pack.yaml"), spec)?;
+    if spec.routes == routes.is_empty() {
+        return Err(PackError {
+            file: format!("{file}/pack.yaml"),
+            line: 0,
+            message: "`routes` and routes.tsv do not agree".into(),
+            hint: "`routes: true` goes with a routes.tsv beside pack.yaml".into(),
+        });
+    }
+    let routes = Routes::parse(&format!("{file}/routes.tsv"), routes)?;
+    Ok(Pack { spec, routes })
+}

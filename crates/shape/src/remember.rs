@@ -1,0 +1,178 @@
+//! The steps that remember: dedupe and drop filters. The sequencer drives them in journal order;
+//! they mark rows and never remove one.
+
+use event::{EventBatch, EventId, Marks};
+use filter::Plan;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+/// Most records remembered at once, over all sources: 72 bytes each, so 150 MB. When there are more,
+/// the oldest are forgotten and their repeats kept.
+pub const DEDUPE_ENTRIES_MAX: usize = 1 << 21;
+
+/// How often one record came within its window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DedupeSummary {
+    /// The first one, which was kept.
+    pub first: EventId,
+    /// How many occurrences in all, the first included.
+    pub count: u64,
+}
+
+struct Entry {
+    first: EventId,
+    count: u64,
+}
+
+/// Marks repeats of a record from the same source within the source's window of stream time.
+///
+/// Only sources with a window are looked at. The window starts at the first occurrence. Rows keep
+/// their own weight: repeats are still matched, so the first must not count them again.
+pub struct Dedupe {
+    windows_ns: HashMap<String, i64>,
+    seed: u64,
+    entries_max: usize,
+    entries: HashMap<u128, Entry>,
+    queue: VecDeque<(i64, u128)>,
+    marked: u64,
+    forgotten: u64,
+}
+
+impl Dedupe {
+    /// `windows_ns`: window by source name, ns of stream time. `seed`: a secret of the
+    /// installation, so that nobody can prepare records that collide.
+    pub fn new(windows_ns: HashMap<String, i64>, seed: u64) -> Self {
+        Self::with_limit(windows_ns, seed, DEDUPE_ENTRIES_MAX)
+    }
+
+    /// As [`Dedupe::new`] with another bound on the number of remembered records.
+    pub fn with_limit(windows_ns: HashMap<String, i64>, seed: u64, entries_max: usize) -> Self {
+        Self {
+            windows_ns,
+            seed,
+            entries_max: entries_max.max(1),
+            entries: HashMap::new(),
+            queue: VecDeque::new(),
+            marked: 0,
+            forgotten: 0,
+        }
+    }
+
+    /// Marks the repeats of a batch. Out: summaries of windows that closed and had repeats.
+    pub fn apply(&mut self, batch: &mut EventBatch) -> Vec<DedupeSummary> {
+        let mut closed = Vec::new();
+        if self.windows_ns.is_empty() {
+            return closed;
+        }
+        for index in 0..batch.len() {
+            let row = batch.row(index);
+            let Some(window_ns) = self.windows_ns.get(&*row.envelope().source).copied() else {
+                continue;
+            };
+            let now = row.stream_ns();
+            let source = row.envelope().source.as_bytes();
+            let key = xxh3_128_with_seed(row.raw(), self.seed)
+                ^ xxh3_128_with_seed(source, self.seed.rotate_left(32)).rotate_left(64);
+            let id = row.id();
+            self.close(now, &mut closed);
+            match self.entries.get_mut(&key) {
+                Some(entry) => {
+                    entry.count += 1;
+                    self.marked += 1;
+                    batch.mark(index, Marks::DEDUPED);
+                }
+                None => {
+                    if self.entries.len() >= self.entries_max {
+                        self.forget_oldest(&mut closed);
+                    }
+                    self.entries.insert(key, Entry { first: id, count: 1 });
+                    self.insert_in_order(now.saturating_add(window_ns), key);
+                }
+            }
+        }
+        closed
+    }
+
+    /// How many rows were marked so far.
+    pub fn marked(&self) -> u64 {
+        self.marked
+    }
+
+    /// How many records were forgotten before their window closed, for lack of room.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Closes the windows that ended at or before `now_ns` of stream time.
+    pub fn close(&mut self, now_ns: i64, closed: &mut Vec<DedupeSummary>) {
+        while let Some((end, key)) = self.queue.front().copied() {
+            if end > now_ns {
+                break;
+            }
+            self.queue.pop_front();
+            self.take(key, closed);
+        }
+    }
+
+    fn take(&mut self, key: u128, closed: &mut Vec<DedupeSummary>) {
+        if let Some(entry) = self.entries.remove(&key)
+            && entry.count > 1
+        {
+            closed.push(DedupeSummary { first: entry.first, count: entry.count });
+        }
+    }
+
+    fn forget_oldest(&mut self, closed: &mut Vec<DedupeSummary>) {
+        if let Some((_, key)) = self.queue.pop_front() {
+            self.forgotten += 1;
+            self.take(key, closed);
+        }
+    }
+
+    /// Windows of different lengths end in another order than they began; few lengths, few steps.
+    fn insert_in_order(&mut self, end: i64, key: u128) {
+        let at = match self.queue.back() {
+            Some((last, _)) if *last > end => self.queue.partition_point(|(e, _)| *e <= end),
+            _ => self.queue.len(),
+        };
+        self.queue.insert(at, (end, key));
+    }
+}
+
+/// Marks rows that a drop filter takes out of store and forwarding.
+pub struct Drops {
+    filters: Vec<(String, Plan, u64)>,
+}
+
+impl Drops {
+    /// Filters by name, in order; the first that matches a row counts it.
+    pub fn new(filters: Vec<(String, Plan)>) -> Self {
+        Self { filters: filters.into_iter().map(|(name, plan)| (name, plan, 0)).collect() }
+    }
+
+    /// Marks the rows of a batch. Rows that are already marked as repeats are left to dedupe.
+    pub fn apply(&mut self, batch: &mut EventBatch) {
+        if self.filters.is_empty() {
+            return;
+        }
+        let bindings: Vec<_> = self.filters.iter().map(|(_, plan, _)| plan.bind(batch)).collect();
+        for index in 0..batch.len() {
+            let row = batch.row(index);
+            if row.marks().has(Marks::DEDUPED) {
+                continue;
+            }
+            let hit =
+                self.filters.iter().zip(&bindings).position(|((_, p, _), b)| p.matches(b, &row));
+            if let Some(at) = hit {
+                self.filters[at].2 += 1;
+                batch.mark(index, Marks::DROPPED);
+            }
+        }
+    }
+
+    /// Number of rows marked so far, by filter.
+    pub fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.filters.iter().map(|(name, _, count)| (name.as_str(), *count))
+    }
+}

@@ -1,0 +1,346 @@
+//! The steps of one record, in order: expand, transport, product, parse, map, time, enrich.
+
+use crate::native::{Body, ID_NAMES, Ids, Parser};
+use crate::packs::PackSet;
+use crate::product::{Products, Why};
+use crate::program::{Findings, Program, Work};
+use crate::tables::{Memo, Tables};
+use crate::transport;
+use event::{
+    Dictionary, DictionaryBuilder, EventBatch, EventId, FieldType, Kind, Marks, RowHead, RowWriter,
+};
+use hashbrown::HashMap;
+use parse::json;
+use parse::timestamp::{Plausibility, Stamp};
+use std::sync::Arc;
+
+/// Most events that one record expands to. CloudTrail delivers at most some thousand in a file; the
+/// rest of a longer one stays raw in the last event.
+pub const EXPANDED_MAX: usize = 10_000;
+/// Tag of an event whose parser or step failed.
+pub const TAG_PARSE_FAILED: &str = "parse_failed";
+/// Tag of an event whose own time was not believed.
+pub const TAG_TIME_SUSPECT: &str = "time_suspect";
+
+/// What is set per installation and source; one value per generation.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Pack by source name; [`event::Envelope::pack`] wins over it.
+    pub packs: HashMap<String, String>,
+    /// Seconds east of UTC by source name, for senders that write no zone. Default 0.
+    pub zones_s: HashMap<String, i32>,
+    /// Drop filters: name and predicate, for [`crate::Drops`].
+    pub drops: Vec<(String, filter::Plan)>,
+    /// Dedupe windows in ns of stream time by source name, for [`crate::Dedupe`].
+    pub dedupe_ns: HashMap<String, i64>,
+}
+
+/// What became of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shaped {
+    /// Index of its first row in the batch.
+    pub first_row: usize,
+    /// Number of rows, at least 1.
+    pub rows: usize,
+    /// How many of them are marked [`Marks::PARSE_FAILED`].
+    pub failed: usize,
+}
+
+/// Which pack takes a record, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detected {
+    /// Pack.
+    pub pack: String,
+    /// The reason, for people.
+    pub why: String,
+    /// Whether a syslog header was taken off first.
+    pub has_syslog_header: bool,
+    /// Number of events the record expands to.
+    pub events: usize,
+}
+
+/// A worker's buffers. Keep one per thread; it holds nothing that changes results.
+#[derive(Default)]
+pub struct Scratch {
+    work: Work,
+    memo: Memo,
+    pieces: Vec<(usize, usize)>,
+}
+
+/// Turns records into events. Immutable, shared by all workers of a generation.
+pub struct Shaper {
+    products: Products,
+    ids: Ids,
+    tables: Arc<Tables>,
+    settings: Arc<Settings>,
+}
+
+impl Shaper {
+    /// Compiles `packs` against the names of a generation; `dict` must come from a builder that
+    /// went through [`PackSet::register`].
+    pub fn new(
+        packs: Arc<PackSet>,
+        dict: Arc<Dictionary>,
+        tables: Arc<Tables>,
+        settings: Arc<Settings>,
+    ) -> Self {
+        let programs = packs.packs.iter().map(|p| Program::compile(p, &dict)).collect();
+        Self { products: Products::new(programs), ids: Ids::of(&dict), tables, settings }
+    }
+
+    /// Appends the event or events of one record to `batch`, whose dictionary must be the shaper's.
+    ///
+    /// Never fails: what cannot be parsed is an event with its raw bytes, `error.message`, the tag
+    /// `parse_failed` and [`Marks::PARSE_FAILED`]. Events expanded from a JSON array or a
+    /// `{"Records":[...]}` envelope get `sub` 0, 1, 2... and, from the second on,
+    /// [`Marks::EXPANDED`]; their raw bytes are the element's.
+    pub fn shape(
+        &self,
+        head: RowHead,
+        raw: &[u8],
+        batch: &mut EventBatch,
+        scratch: &mut Scratch,
+    ) -> Shaped {
+        let first_row = batch.len();
+        let mut pieces = std::mem::take(&mut scratch.pieces);
+        pieces.clear();
+        let rest = expand(raw, &mut pieces);
+        let mut failed = 0;
+        if pieces.is_empty() {
+            failed += usize::from(self.shape_one(head, raw, None, batch, scratch));
+        } else {
+            let envelope = head.envelope.clone();
+            let rest = rest.map(|(from, why)| (from, raw.len(), Some(why)));
+            let all = pieces.iter().map(|(from, to)| (*from, *to, None)).chain(rest);
+            for (sub, (from, to, problem)) in all.enumerate() {
+                let id = EventId { sub: sub as u32, ..head.id };
+                let head = RowHead { id, envelope: envelope.clone(), ..head };
+                let row = self.shape_one(head, &raw[from..to], problem, batch, scratch);
+                failed += usize::from(row);
+            }
+        }
+        scratch.pieces = pieces;
+        Shaped { first_row, rows: batch.len() - first_row, failed }
+    }
+
+    /// Tells which pack takes a record and why; for `parse --explain`.
+    pub fn detect(&self, head: RowHead, raw: &[u8], dict: &Arc<Dictionary>) -> Detected {
+        let mut pieces = Vec::new();
+        expand(raw, &mut pieces);
+        let piece = pieces.first().map_or(raw, |(from, to)| &raw[*from..*to]);
+        let mut batch = EventBatch::new(dict.clone());
+        let mut row = batch.begin(head, piece);
+        let mut work = Work::default();
+        work.index.start(dict);
+        let mut found = Findings::default();
+        let (body, _) = transport::strip(without_bom(piece), &self.ids, &mut row, &mut work.name);
+        let (at, why) = self.parse(&body, &mut row, &mut work, &mut found);
+        Detected {
+            pack: self.products.all[at].name.clone(),
+            why: why.text(),
+            has_syslog_header: body.has_header,
+            events: pieces.len().max(1),
+        }
+    }
+
+    /// One event. Out: whether it failed.
+    fn shape_one(
+        &self,
+        head: RowHead,
+        raw: &[u8],
+        problem: Option<&'static str>,
+        batch: &mut EventBatch,
+        scratch: &mut Scratch,
+    ) -> bool {
+        let is_later = head.id.sub > 0;
+        let mut row = batch.begin(head, raw);
+        let raw = row.raw();
+        let work = &mut scratch.work;
+        work.index.start(row.dict());
+        let mut found = Findings::default();
+        if is_later {
+            row.mark(Marks::EXPANDED);
+        }
+        let mut header_stamp = None;
+        if let Some(problem) = problem {
+            found.failed = Some(problem.into());
+            row.mark(Marks::QUARANTINED);
+        } else {
+            let body;
+            (body, header_stamp) =
+                transport::strip(without_bom(raw), &self.ids, &mut row, &mut work.name);
+            let (at, _) = self.parse(&body, &mut row, work, &mut found);
+            let program = &self.products.all[at];
+            row.push(self.ids.pack, Kind::Str, program.name.as_bytes());
+            program.run(&mut row, work, &mut found);
+        }
+        self.set_time(&mut row, found.stamp.or(header_stamp));
+        work.index.update(&row);
+        self.tables.enrich(&mut row, &work.index, &self.ids, &mut scratch.memo);
+        let failed = found.failed.is_some();
+        if let Some(message) = found.failed {
+            row.push(self.ids.error, Kind::Str, message.as_bytes());
+            row.push(self.ids.tags, Kind::Str, TAG_PARSE_FAILED.as_bytes());
+            row.mark(Marks::PARSE_FAILED);
+        }
+        row.finish();
+        failed
+    }
+
+    /// Finds the product, writes the body's fields under its names. Out: the program's place.
+    fn parse(
+        &self,
+        body: &Body<'_>,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+    ) -> (usize, Why) {
+        let configured = self.configured(row);
+        let text = body.text.trim_ascii_start();
+        let json_at = match text.strip_prefix(b"@cee:") {
+            Some(rest) => rest.trim_ascii_start(),
+            None => text,
+        };
+        if json_at.first() == Some(&b'{') {
+            let from = row.cell_count();
+            let body = Body { text: json_at, ..*body };
+            Parser::Json.run(&body, "", &self.ids, row, work, found);
+            work.index.update(row);
+            let (at, form, why) = self.products.of_json(&work.index, configured);
+            self.take_form(at, form, from, row, work);
+            return (at, why);
+        }
+        if text.starts_with(b"<Event") {
+            let from = row.cell_count();
+            let body = Body { text, ..*body };
+            Parser::WindowsXml.run(&body, "", &self.ids, row, work, found);
+            work.index.update(row);
+            let at = self.products.windows();
+            let (at, form, _) = self.products.of_json(&work.index, Some(at));
+            self.take_form(at, form, from, row, work);
+            return (at, Why::Xml);
+        }
+        let (at, why) = match configured {
+            Some(at) => (at, Why::Configured),
+            None => self.products.of_text(body, &mut work.buffer),
+        };
+        if !body.text.is_empty() {
+            row.push(self.ids.message, Kind::Str, body.text);
+        }
+        let parser = self.products.text_parser(at);
+        parser.run(body, &self.products.all[at].prefix, &self.ids, row, work, found);
+        (at, why)
+    }
+
+    fn configured(&self, row: &RowWriter<'_>) -> Option<usize> {
+        let envelope = row.envelope();
+        if !envelope.pack.is_empty() {
+            return self.products.configured(&envelope.pack);
+        }
+        if self.settings.packs.is_empty() {
+            return None;
+        }
+        self.products.configured(self.settings.packs.get(&*envelope.source)?)
+    }
+
+    fn take_form(
+        &self,
+        at: usize,
+        form: Option<usize>,
+        from: usize,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+    ) {
+        if let Some(form) = form {
+            self.products.all[at].forms[form].rename(row, from, &mut work.name);
+            work.index.restart(row);
+        }
+    }
+
+    fn set_time(&self, row: &mut RowWriter<'_>, stamp: Option<Stamp>) {
+        let Some(stamp) = stamp else { return };
+        let zones = &self.settings.zones_s;
+        let zone = match zones.is_empty() {
+            true => 0,
+            false => zones.get(&*row.envelope().source).copied().unwrap_or(0),
+        };
+        let resolved = stamp.resolve(row.received_ns(), zone);
+        match resolved.plausibility {
+            Plausibility::Plausible => row.set_event_ns(resolved.ns),
+            _ => {
+                row.mark(Marks::TIME_SUSPECT);
+                row.push(self.ids.tags, Kind::Str, TAG_TIME_SUSPECT.as_bytes());
+            }
+        }
+    }
+}
+
+/// Names that the shaper itself writes, with their types.
+pub(crate) fn register(names: &mut DictionaryBuilder) {
+    for name in ID_NAMES {
+        let kind = match *name {
+            "linux.auth.invalid_user" => FieldType::Boolean,
+            _ => FieldType::Keyword,
+        };
+        names.field_of(name, kind);
+    }
+}
+
+fn without_bom(raw: &[u8]) -> &[u8] {
+    raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw)
+}
+
+/// Finds the elements of a JSON array or of `{"Records":[...]}`. Out: where the part that is no
+/// element starts, and why, if there is one. No pieces = the record is one event.
+fn expand(raw: &[u8], pieces: &mut Vec<(usize, usize)>) -> Option<(usize, &'static str)> {
+    let start = raw.len() - without_bom(raw).len();
+    let at = json::skip_space(raw, start);
+    let list = match raw.get(at)? {
+        b'[' => at,
+        b'{' => records_list(raw, at)?,
+        _ => return None,
+    };
+    let mut at = json::skip_space(raw, list + 1);
+    if raw.get(at) != Some(&b'{') {
+        return None;
+    }
+    loop {
+        if pieces.len() == EXPANDED_MAX {
+            return Some((at, "more events in one record than are taken apart"));
+        }
+        let Ok(end) = json::value_end(raw, at) else {
+            return rest_of(pieces, at, "the list of events is cut or not valid JSON");
+        };
+        pieces.push((at, end));
+        at = json::skip_space(raw, end);
+        match raw.get(at) {
+            Some(b',') => at = json::skip_space(raw, at + 1),
+            Some(b']') => return None,
+            _ => return rest_of(pieces, at, "the list of events is cut or not valid JSON"),
+        }
+    }
+}
+
+/// The malformed rest, or nothing when there is no element before it: then the record stays whole.
+fn rest_of(
+    pieces: &mut [(usize, usize)],
+    at: usize,
+    why: &'static str,
+) -> Option<(usize, &'static str)> {
+    (!pieces.is_empty()).then_some((at, why))
+}
+
+/// Where the list of `{"Records":[` starts, when nothing else stands in the object.
+fn records_list(raw: &[u8], at: usize) -> Option<usize> {
+    const KEY: &[u8] = b"\"Records\"";
+    let key = json::skip_space(raw, at + 1);
+    if raw.get(key..key + KEY.len())? != KEY {
+        return None;
+    }
+    let colon = json::skip_space(raw, key + KEY.len());
+    if raw.get(colon)? != &b':' {
+        return None;
+    }
+    let list = json::skip_space(raw, colon + 1);
+    (raw.get(list)? == &b'[').then_some(list)
+}

@@ -1,0 +1,277 @@
+//! pack.yaml as its author writes it, and the checks that need no generation.
+
+use crate::packs::PackError;
+use event::{DictionaryBuilder, FieldType};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A scalar in a pack: products disagree on whether an id is a number or text, so both are text.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Scalar {
+    Int(i64),
+    Bool(bool),
+    Text(String),
+}
+
+impl Scalar {
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Scalar::Int(n) => n.to_string(),
+            Scalar::Bool(b) => b.to_string(),
+            Scalar::Text(t) => t.clone(),
+        }
+    }
+}
+
+/// One value or a list of them.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum OneOrMany {
+    One(Scalar),
+    Many(Vec<Scalar>),
+}
+
+impl OneOrMany {
+    pub(crate) fn texts(&self) -> Vec<String> {
+        match self {
+            OneOrMany::One(one) => vec![one.text()],
+            OneOrMany::Many(many) => many.iter().map(Scalar::text).collect(),
+        }
+    }
+}
+
+/// A whole pack.yaml.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Spec {
+    pub(crate) pack: String,
+    pub(crate) title: String,
+    /// Where the format is specified.
+    pub(crate) format: Vec<String>,
+    /// `event.module` and `event.dataset`; empty = not set.
+    #[serde(default)]
+    pub(crate) module: String,
+    #[serde(default)]
+    pub(crate) dataset: String,
+    /// Name of a native parser, or `json`, `text`.
+    pub(crate) parser: String,
+    /// Prefix of the product's own fields; a source name with a leading dot stands below it.
+    #[serde(default)]
+    pub(crate) prefix: String,
+    #[serde(default)]
+    pub(crate) recognise: Recognise,
+    /// JSON shapes of this product.
+    #[serde(default)]
+    pub(crate) shapes: Vec<JsonForm>,
+    /// The product's own names that get ids of their own (faster, and known to completion).
+    #[serde(default)]
+    pub(crate) known: Vec<String>,
+    /// Types of the product's own fields, where they are not keywords.
+    #[serde(default)]
+    pub(crate) fields: BTreeMap<String, String>,
+    /// Fields that may hold the event's time, best first: `name`, `name utc`.
+    #[serde(default)]
+    pub(crate) time: Vec<String>,
+    #[serde(default)]
+    pub(crate) steps: Vec<StepSpec>,
+    #[serde(default)]
+    pub(crate) logsource: Vec<String>,
+    /// Whether routes.tsv stands beside pack.yaml and decides logsources and categories.
+    #[serde(default)]
+    pub(crate) routes: bool,
+    /// Sigma name -> fields that answer to it, in order.
+    #[serde(default)]
+    pub(crate) sigma: BTreeMap<String, OneOrMany>,
+    /// Prefixes below which any other name of a rule is looked for.
+    #[serde(default)]
+    pub(crate) sigma_prefixes: Vec<String>,
+    /// Longest silence of such a source that is normal, for `watch` (text such as `1h`).
+    #[serde(default)]
+    #[expect(
+        dead_code,
+        reason = "checked to be present in pack listings by the room that watches"
+    )]
+    pub(crate) silence: Option<String>,
+}
+
+/// How text that is no JSON shows that it is this product's. Any one kind suffices.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Recognise {
+    /// Syslog programs (any case).
+    pub(crate) program: Vec<String>,
+    /// Starts of the message.
+    pub(crate) starts: Vec<String>,
+    /// Pieces that all stand in the message.
+    pub(crate) contains: Vec<String>,
+    /// The native parser itself is asked.
+    pub(crate) probe: bool,
+}
+
+/// One JSON form: recognised by names, then moved under the product's names.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct JsonForm {
+    pub(crate) name: String,
+    /// Names that must all be present.
+    pub(crate) all: Vec<String>,
+    /// Names one of which must be present (ignored when empty).
+    pub(crate) any: Vec<String>,
+    /// Exact renames.
+    pub(crate) names: BTreeMap<String, String>,
+    /// Prefix renames, first that fits; `a.*.` drops one level.
+    pub(crate) moves: Vec<(String, String)>,
+    /// Where everything else goes; empty = stays.
+    pub(crate) rest: String,
+    /// Names and prefixes (with a dot at the end) that stay although `rest` is given.
+    pub(crate) keep: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WhenSpec {
+    pub(crate) field: String,
+    #[serde(default, rename = "in")]
+    pub(crate) is_in: Option<OneOrMany>,
+    #[serde(default)]
+    pub(crate) starts: Option<String>,
+    #[serde(default)]
+    pub(crate) exists: Option<bool>,
+    #[serde(default)]
+    pub(crate) not: bool,
+}
+
+/// One step: an optional condition and one or more operations, done in the order of these fields.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct StepSpec {
+    pub(crate) when: Option<WhenSpec>,
+    /// Target -> first present of the sources, normalised by the target's type. A source may be
+    /// `basename NAME`.
+    pub(crate) map: BTreeMap<String, OneOrMany>,
+    /// Renames without normalising.
+    pub(crate) rename: BTreeMap<String, String>,
+    /// Copies without normalising.
+    pub(crate) copy: BTreeMap<String, String>,
+    /// Replaces a value by its form of another type: `long`, `double`, `boolean`, `ip`, `keyword`.
+    pub(crate) convert: BTreeMap<String, String>,
+    /// Fields whose values become lower case.
+    pub(crate) lower: Vec<String>,
+    /// `MD5=..,SHA256=..` lists: source -> ECS hash object.
+    pub(crate) hashes: BTreeMap<String, String>,
+    /// `DOMAIN\user`: source -> ECS user object.
+    pub(crate) split_user: BTreeMap<String, String>,
+    /// Named groups become fields: source field -> pattern.
+    pub(crate) regex: BTreeMap<String, String>,
+    /// key=value text: source -> prefix of the fields it gives.
+    pub(crate) kv: BTreeMap<String, String>,
+    /// JSON text: source -> prefix.
+    pub(crate) json: BTreeMap<String, String>,
+    /// Fields that hold the event's time.
+    pub(crate) date: Vec<String>,
+    /// Constants.
+    pub(crate) set: BTreeMap<String, OneOrMany>,
+    pub(crate) logsource: Vec<String>,
+    pub(crate) tag: Vec<String>,
+}
+
+impl Spec {
+    /// Reads and checks one pack.yaml. `file` is its name for messages.
+    pub(crate) fn parse(file: &str, text: &str) -> Result<Spec, PackError> {
+        let spec: Spec = serde_saphyr::from_str(text).map_err(|error| PackError {
+            file: file.into(),
+            line: error.location().map_or(0, |l| l.line() as usize),
+            message: error.to_string().lines().next().unwrap_or_default().to_owned(),
+            hint: "compare with a built-in pack; keys are listed in docs of crate shape".into(),
+        })?;
+        spec.check(file, text)?;
+        Ok(spec)
+    }
+
+    /// A source name in full: a leading dot stands for the pack's prefix.
+    pub(crate) fn full(&self, name: &str) -> String {
+        match name.strip_prefix('.') {
+            Some(rest) => format!("{}.{rest}", self.prefix),
+            None => name.to_owned(),
+        }
+    }
+
+    fn check(&self, file: &str, text: &str) -> Result<(), PackError> {
+        let wrong = |needle: &str, message: String, hint: &str| PackError {
+            file: file.into(),
+            line: line_of(text, needle),
+            message,
+            hint: hint.into(),
+        };
+        if self.format.is_empty() {
+            let hint = "name the document that specifies the format";
+            return Err(wrong("format", "`format` is empty".into(), hint));
+        }
+        if crate::native::Parser::by_name(&self.parser).is_none() {
+            let names: Vec<_> = crate::native::ALL.iter().map(|p| p.0).collect();
+            let hint = format!("parsers: {}", names.join(", "));
+            return Err(wrong(&self.parser, format!("no parser `{}`", self.parser), &hint));
+        }
+        let ecs = DictionaryBuilder::new().build();
+        for step in &self.steps {
+            let targets = step.map.keys().chain(step.set.keys());
+            for name in targets.filter(|n| !n.starts_with('.')) {
+                let own = !self.prefix.is_empty() && name.starts_with(&self.prefix);
+                if ecs.id(name).is_none() && !own && !self.fields.contains_key(name) {
+                    let hint = "use an ECS name, a name under the pack's prefix, or declare it \
+                                in `fields`";
+                    return Err(wrong(name, format!("`{name}` is no ECS field"), hint));
+                }
+            }
+            for (name, value) in &step.set {
+                let kind = ecs.id(name).map_or(FieldType::Keyword, |id| ecs.kind(id));
+                for value in value.texts() {
+                    if !crate::value::fits(kind, value.as_bytes()) {
+                        let message = format!("`{name}` is {kind:?}, `{value}` does not fit");
+                        return Err(wrong(name, message, "change the value"));
+                    }
+                }
+            }
+            for pattern in step.regex.values() {
+                if let Err(error) = regex::bytes::Regex::new(pattern) {
+                    let line = pattern.lines().next().unwrap_or_default();
+                    let hint = "linear-time syntax only: no look-around, no back-references";
+                    return Err(wrong(line, format!("bad regular expression: {error}"), hint));
+                }
+            }
+        }
+        for kind in self.fields.values() {
+            if field_type(kind).is_none() {
+                let hint = "keyword, text, ip, long, double, boolean or date";
+                return Err(wrong(kind, format!("no field type `{kind}`"), hint));
+            }
+        }
+        let steps = self.steps.iter().flat_map(|s| &s.logsource);
+        for source in self.logsource.iter().chain(steps) {
+            if source.split('/').count() != 3 {
+                let hint = "write product/category/service, empty = none, * = unknown";
+                return Err(wrong(source, format!("`{source}` is no logsource"), hint));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Line (from 1) of the first place where `needle` stands, 0 if nowhere.
+fn line_of(text: &str, needle: &str) -> usize {
+    text.find(needle).map_or(0, |at| text[..at].matches('\n').count() + 1)
+}
+
+pub(crate) fn field_type(name: &str) -> Option<FieldType> {
+    Some(match name {
+        "keyword" => FieldType::Keyword,
+        "text" => FieldType::Text,
+        "ip" => FieldType::Ip,
+        "long" => FieldType::Long,
+        "double" => FieldType::Double,
+        "boolean" => FieldType::Boolean,
+        "date" => FieldType::Date,
+        _ => return None,
+    })
+}

@@ -1,0 +1,128 @@
+//! The syslog header in front of a message: what it says goes to `log.syslog.*`, host and process.
+
+use crate::native::{Body, Ids};
+use crate::program::push_named;
+use event::{Kind, RowWriter};
+use parse::syslog::{self, Header};
+use parse::timestamp::Stamp;
+
+/// Where the parameters of RFC 5424 structured data go.
+const STRUCTURED_DATA: &str = "log.syslog.structured_data";
+
+/// Takes the header off. Out: the body, and the header's time.
+pub(crate) fn strip<'a>(
+    raw: &'a [u8],
+    ids: &Ids,
+    row: &mut RowWriter<'_>,
+    name: &mut String,
+) -> (Body<'a>, Option<Stamp>) {
+    let bare = Body { text: raw, program: b"", has_header: false };
+    if !may_be_syslog(raw) {
+        return (bare, None);
+    }
+    let Ok(header) = syslog::header(raw) else { return (bare, None) };
+    // A time alone in front of a line is no syslog header.
+    if header.pri.is_none() && header.host.is_none() && header.app.is_none() {
+        return (bare, None);
+    }
+    let program = header.app.map_or(&b""[..], base_name);
+    write(&header, program, ids, row, name);
+    (Body { text: header.message, program, has_header: true }, header.stamp)
+}
+
+/// A first look that spares other formats the attempt.
+fn may_be_syslog(raw: &[u8]) -> bool {
+    match raw.first() {
+        Some(b'<') => raw.get(1).is_some_and(u8::is_ascii_digit),
+        Some(b'*' | b'.' | b':') => true,
+        Some(c) if c.is_ascii_alphanumeric() => {
+            parse::timestamp::leading(raw).is_some() || raw.starts_with(b"1 ")
+        }
+        _ => false,
+    }
+}
+
+fn base_name(path: &[u8]) -> &[u8] {
+    let name = &path[path.iter().rposition(|c| *c == b'/').map_or(0, |at| at + 1)..];
+    if name.is_empty() { path } else { name }
+}
+
+fn write(
+    header: &Header<'_>,
+    program: &[u8],
+    ids: &Ids,
+    row: &mut RowWriter<'_>,
+    name: &mut String,
+) {
+    if let Some(pri) = header.pri {
+        let codes = [(ids.log_pri, pri), (ids.log_facility, pri / 8), (ids.log_severity, pri % 8)];
+        for (field, code) in codes {
+            row.push(field, Kind::Int, DIGITS[usize::from(code)].as_bytes());
+        }
+        let names = [
+            (ids.log_facility_name, header.facility_name()),
+            (ids.log_severity_name, header.severity_name()),
+        ];
+        for (field, word) in names {
+            if let Some(word) = word {
+                row.push(field, Kind::Str, word.as_bytes());
+            }
+        }
+    }
+    if let Some(host) = header.host {
+        row.push(ids.log_host, Kind::Str, host);
+        row.push(ids.host_hostname, Kind::Str, host);
+        match host.iter().any(u8::is_ascii_uppercase) {
+            true => row.push(ids.host_name, Kind::Str, &host.to_ascii_lowercase()),
+            false => row.push(ids.host_name, Kind::Str, host),
+        };
+    }
+    let texts =
+        [(ids.log_app, header.app), (ids.log_msgid, header.msgid), (ids.log_procid, header.procid)];
+    for (field, value) in texts {
+        if let Some(value) = value {
+            row.push(field, Kind::Str, value);
+        }
+    }
+    if !program.is_empty() {
+        row.push(ids.process_name, Kind::Str, program);
+    }
+    if let Some(pid) = header.procid.filter(|p| p.len() <= 10 && p.iter().all(u8::is_ascii_digit)) {
+        row.push(ids.process_pid, Kind::Int, pid);
+    }
+    if let Some(version) = header.version {
+        row.push(ids.log_version, Kind::Str, version.to_string().as_bytes());
+    }
+    for (element, key, value) in header.structured_data.iter() {
+        let prefix = format!("{STRUCTURED_DATA}.{}", String::from_utf8_lossy(element));
+        push_named(row, &prefix, key, &value, name);
+    }
+    if let Some(problem) = header.problem {
+        row.push(ids.error, Kind::Str, problem.to_string().as_bytes());
+    }
+}
+
+/// `0` to `191` as text: priorities are written for every message.
+static DIGITS: [&str; 192] = digits();
+
+const fn digits() -> [&'static str; 192] {
+    const TEXT: &str = include_str!("digits.txt");
+    let mut out = [""; 192];
+    let mut at = 0;
+    let mut n = 0;
+    while n < 192 {
+        let len = if n < 10 {
+            1
+        } else if n < 100 {
+            2
+        } else {
+            3
+        };
+        let (_, rest) = TEXT.split_at(at);
+        let (word, _) = rest.split_at(len);
+        out[n] = word;
+        at += len + 1;
+        n += 1;
+    }
+    out
+}

@@ -1,0 +1,187 @@
+//! Normalising: what an ECS field holds for a value as sent.
+
+use event::{FieldId, FieldType, Kind, RowWriter};
+use std::net::IpAddr;
+
+/// What has to be done to a value on its way into an ECS field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// As it is.
+    Keyword,
+    /// An address: `::ffff:` stripped, brackets and zone ids too; anything else is not stored.
+    Ip,
+    /// A whole number, decimal or `0x` hexadecimal.
+    Long,
+    /// A number.
+    Double,
+    /// `true` or `false`.
+    Boolean,
+    /// Lower case (hashes, host names).
+    Lower,
+    /// `DOMAIN\user`: the part behind the backslash, the part before it goes to the sibling.
+    User { domain: FieldId },
+    /// The last part of a path.
+    Basename,
+}
+
+/// Whether the value stands for "no value" in products' logs.
+pub(crate) fn is_absent(kind: Kind, bytes: &[u8]) -> bool {
+    kind == Kind::Null
+        || match bytes.len() {
+            0 => true,
+            1 => bytes == b"-",
+            3 => bytes == b"N/A" || bytes == b"n/a",
+            4 => bytes == b"null",
+            6 => bytes == b"(null)",
+            _ => false,
+        }
+}
+
+/// Whether a constant fits a declared type.
+pub(crate) fn fits(kind: FieldType, bytes: &[u8]) -> bool {
+    let text = std::str::from_utf8(bytes);
+    match kind {
+        FieldType::Keyword | FieldType::Text | FieldType::Date => true,
+        FieldType::Ip => text.is_ok_and(|t| t.parse::<IpAddr>().is_ok()),
+        FieldType::Long => text.is_ok_and(|t| t.parse::<i64>().is_ok()),
+        FieldType::Double => text.is_ok_and(|t| t.parse::<f64>().is_ok()),
+        FieldType::Boolean => matches!(bytes, b"true" | b"false"),
+    }
+}
+
+/// Writes the normalised form of cell `index` to `to`. Out: whether anything was stored.
+/// Nothing is copied unless letters change case or a number changes its base.
+pub(crate) fn store(
+    row: &mut RowWriter<'_>,
+    index: usize,
+    to: FieldId,
+    class: Class,
+    buffer: &mut Vec<u8>,
+) -> bool {
+    let value = row.cell(index).1;
+    if is_absent(value.kind, value.bytes) {
+        return false;
+    }
+    let (bytes, len) = (value.bytes, value.bytes.len());
+    match class {
+        Class::Keyword => row.copy_cell(index, to),
+        Class::Ip => match ip_part(bytes) {
+            Some(part) => row.copy_part(index, part, Kind::Str, to),
+            None => false,
+        },
+        Class::Long => match long(bytes) {
+            Some(Number::AsWritten) => row.copy_part(index, 0..len, Kind::Int, to),
+            Some(Number::Hex(n)) => row.push(to, Kind::Int, n.to_string().as_bytes()),
+            None => false,
+        },
+        Class::Double => {
+            let text = std::str::from_utf8(bytes).ok();
+            let fits = text.is_some_and(|t| t.parse::<f64>().is_ok_and(f64::is_finite));
+            let kind = if value.kind == Kind::Int { Kind::Int } else { Kind::Float };
+            fits && row.copy_part(index, 0..len, kind, to)
+        }
+        Class::Boolean => {
+            let truth = match bytes {
+                b"true" | b"True" | b"TRUE" | b"1" | b"yes" | b"Yes" => b"true".as_slice(),
+                b"false" | b"False" | b"FALSE" | b"0" | b"no" | b"No" => b"false",
+                _ => return false,
+            };
+            row.push(to, Kind::Bool, truth)
+        }
+        Class::Lower => {
+            if !bytes.iter().any(u8::is_ascii_uppercase) {
+                return row.copy_cell(index, to);
+            }
+            buffer.clear();
+            buffer.extend(bytes.iter().map(u8::to_ascii_lowercase));
+            row.push(to, Kind::Str, buffer)
+        }
+        Class::User { domain } => match memchr::memchr(b'\\', bytes) {
+            Some(at) if at > 0 && at + 1 < len => {
+                row.copy_part(index, 0..at, Kind::Str, domain)
+                    & row.copy_part(index, at + 1..len, Kind::Str, to)
+            }
+            _ => row.copy_cell(index, to),
+        },
+        Class::Basename => {
+            let from = bytes.iter().rposition(|c| matches!(c, b'/' | b'\\')).map_or(0, |at| at + 1);
+            from < len && row.copy_part(index, from..len, Kind::Str, to)
+        }
+    }
+}
+
+/// The part of `bytes` that is the address itself, if it is one.
+pub(crate) fn ip_part(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
+    let mut part = 0..bytes.len();
+    if bytes.first() == Some(&b'[') && bytes.last() == Some(&b']') {
+        part = 1..bytes.len() - 1;
+    }
+    let inner = &bytes[part.clone()];
+    if let Some(at) = memchr::memchr(b'%', inner) {
+        part.end = part.start + at;
+    }
+    let inner = &bytes[part.clone()];
+    if inner.len() > 7 && inner[..7].eq_ignore_ascii_case(b"::ffff:") && inner.contains(&b'.') {
+        part.start += 7;
+    }
+    parse_ip(&bytes[part.clone()]).map(|_| part)
+}
+
+/// An address in its usual text form.
+pub(crate) fn parse_ip(bytes: &[u8]) -> Option<IpAddr> {
+    if bytes.len() > 45 || bytes.len() < 2 {
+        return None;
+    }
+    if !bytes[0].is_ascii_hexdigit() && bytes[0] != b':' {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+enum Number {
+    AsWritten,
+    Hex(i64),
+}
+
+fn long(bytes: &[u8]) -> Option<Number> {
+    let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    if let Some(hex) = bytes.strip_prefix(b"0x").or_else(|| bytes.strip_prefix(b"0X")) {
+        let n = i64::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?;
+        return Some(Number::Hex(n));
+    }
+    if digits.is_empty()
+        || digits.len() > 18 && std::str::from_utf8(bytes).ok()?.parse::<i64>().is_err()
+    {
+        return None;
+    }
+    digits.iter().all(u8::is_ascii_digit).then_some(Number::AsWritten)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_lose_their_wrapping() {
+        let part = |t: &str| ip_part(t.as_bytes()).map(|r| t[r].to_owned());
+        assert_eq!(part("::ffff:55.99.99.7").as_deref(), Some("55.99.99.7"));
+        assert_eq!(part("[2001:db8::1]").as_deref(), Some("2001:db8::1"));
+        assert_eq!(part("fe80::1%eth0").as_deref(), Some("fe80::1"));
+        assert_eq!(part("::1").as_deref(), Some("::1"));
+        for wrong in ["", "host", "1.2.3", "1.2.3.4.5", "LOCAL", "10.0.0.1:80"] {
+            assert_eq!(part(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_absence() {
+        assert!(matches!(long(b"0x1f4"), Some(Number::Hex(500))));
+        assert!(matches!(long(b"-5"), Some(Number::AsWritten)));
+        assert!(long(b"").is_none() && long(b"12a").is_none() && long(b"-").is_none());
+        assert!(long(b"99999999999999999999").is_none());
+        for absent in ["", "-", "N/A", "(null)", "null"] {
+            assert!(is_absent(Kind::Str, absent.as_bytes()), "{absent}");
+        }
+        assert!(!is_absent(Kind::Str, b"--"));
+    }
+}

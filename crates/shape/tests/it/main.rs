@@ -1,0 +1,78 @@
+//! Shaping as a whole: packs and their samples, real corpora, tables, the steps that remember.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod corpora;
+mod expand;
+mod packs;
+mod remember;
+mod tables;
+
+use event::{Dictionary, DictionaryBuilder, Envelope, EventBatch, EventId, Protocol, RowHead};
+use shape::{PackSet, Scratch, Settings, Shaped, Shaper, Tables};
+use std::sync::Arc;
+
+/// 2026-11-24T00:00:00Z, when every test record was received.
+pub const RECEIVED_NS: i64 = 1_795_478_400_000_000_000;
+
+/// A shaper with its dictionary, and a batch to fill.
+pub struct Bench {
+    pub dict: Arc<Dictionary>,
+    pub shaper: Shaper,
+    pub batch: EventBatch,
+    pub scratch: Scratch,
+    pub envelope: Arc<Envelope>,
+    offset: u64,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(Tables::default(), Settings::default())
+    }
+
+    pub fn with(tables: Tables, settings: Settings) -> Self {
+        let packs = Arc::new(PackSet::builtin().unwrap());
+        let mut names = DictionaryBuilder::new();
+        packs.register(&mut names);
+        let dict = names.build();
+        let (tables, settings) = (Arc::new(tables), Arc::new(settings));
+        Self {
+            shaper: Shaper::new(packs, dict.clone(), tables, settings),
+            batch: EventBatch::new(dict.clone()),
+            dict,
+            scratch: Scratch::default(),
+            envelope: Arc::new(Envelope::of("test", Protocol::File)),
+            offset: 0,
+        }
+    }
+
+    pub fn head(&self) -> RowHead {
+        RowHead {
+            id: EventId::at(self.offset),
+            received_ns: RECEIVED_NS,
+            stream_ns: self.offset as i64 * event::time::SECOND_NS,
+            envelope: self.envelope.clone(),
+        }
+    }
+
+    pub fn shape(&mut self, raw: &[u8]) -> Shaped {
+        let head = self.head();
+        self.offset += 1;
+        self.shaper.shape(head, raw, &mut self.batch, &mut self.scratch)
+    }
+
+    /// Starts over with an empty batch.
+    pub fn clear(&mut self) {
+        self.batch = EventBatch::new(self.dict.clone());
+    }
+
+    /// First value of a name in a row, as rules see it.
+    pub fn text(&self, row: usize, name: &str) -> Option<String> {
+        self.batch.row(row).text(name).map(|t| t.into_owned())
+    }
+
+    /// All values of a field of a row.
+    pub fn all(&self, row: usize, name: &str) -> Vec<String> {
+        let Some(id) = self.batch.id(name) else { return Vec::new() };
+        self.batch.row(row).all(id).map(|v| v.text().into_owned()).collect()
+    }
+}

@@ -1,0 +1,163 @@
+//! Walks the table of packs: samples, golden events, documentation, aliases.
+
+use super::Bench;
+use event::DictionaryBuilder;
+use shape::{PackSet, packs, to_json};
+use std::fs;
+use std::path::Path;
+
+fn folder(name: &str) -> std::path::PathBuf {
+    testkit::workspace_root().join("packs").join(name)
+}
+
+/// Every pack's samples give exactly the golden events. `UPDATE=1` rewrites them.
+#[test]
+fn samples_give_their_expected_events() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut wrong = Vec::new();
+    for pack in packs::ALL {
+        let dir = folder(pack.name);
+        let samples: Vec<_> = fs::read_dir(dir.join("samples"))
+            .unwrap_or_else(|_| panic!("{}: no samples", pack.name))
+            .map(|e| e.unwrap().path())
+            .collect();
+        assert!(!samples.is_empty(), "{}: no samples", pack.name);
+        for sample in samples {
+            let golden =
+                dir.join("expected").join(sample.with_extension("json").file_name().unwrap());
+            let got = golden_of(&fs::read(&sample).unwrap(), pack.name);
+            if update {
+                fs::create_dir_all(golden.parent().unwrap()).unwrap();
+                fs::write(&golden, &got).unwrap();
+            } else if fs::read_to_string(&golden).unwrap_or_default() != got {
+                wrong.push(golden.display().to_string());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "differs, run with UPDATE=1 and read the diff: {wrong:?}");
+}
+
+/// One record a line; every event as one line of JSON. The pack must recognise its own samples.
+fn golden_of(sample: &[u8], pack: &str) -> String {
+    let mut bench = Bench::new();
+    let mut out = String::new();
+    for line in sample.split(|c| *c == b'\n').filter(|l| !l.is_empty()) {
+        let shaped = bench.shape(line);
+        for at in shaped.first_row..shaped.first_row + shaped.rows {
+            let name = bench.text(at, "alcedo.pack");
+            assert_eq!(name.as_deref(), Some(pack), "{}", String::from_utf8_lossy(line));
+            let from = out.len();
+            to_json(&bench.batch.row(at), &mut out);
+            let value: serde_json::Value = serde_json::from_str(&out[from..]).unwrap();
+            assert!(value.get("event.original").is_some() && value.get("@timestamp").is_some());
+            out.push('\n');
+        }
+    }
+    out
+}
+
+#[test]
+fn folders_and_table_agree() {
+    for entry in fs::read_dir(folder("")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            assert!(packs::ALL.iter().any(|p| p.name == name), "{name} is not in packs::ALL");
+        }
+    }
+    let set = PackSet::builtin().unwrap();
+    for (info, files) in set.list().iter().zip(packs::ALL) {
+        assert_eq!(info.name, files.name);
+        assert!(info.format.iter().all(|f| f.starts_with("https://")), "{}", info.name);
+        assert!(info.title.len() > 5);
+    }
+}
+
+#[test]
+fn aliases_resolve_to_what_packs_write() {
+    let set = PackSet::builtin().unwrap();
+    let mut names = DictionaryBuilder::new();
+    set.register(&mut names);
+    set.register_rule_field(&mut names, "requestParameters.enable");
+    set.register_rule_field(&mut names, "RareEventDataField");
+    let dict = names.build();
+    let answers = |name: &str| -> Vec<String> {
+        dict.answers(name).into_iter().map(|id| dict.name(id).to_owned()).collect()
+    };
+    let image = answers("Image");
+    let place = |n: &str| image.iter().position(|i| i == n);
+    assert!(place("winlog.event_data.Image") < place("winlog.event_data.NewProcessName"));
+    assert!(place("winlog.event_data.NewProcessName") < place("process.executable"));
+    assert!(answers("EventID").contains(&"winlog.event_id".into()));
+    assert!(answers("eventName").contains(&"aws.cloudtrail.eventName".into()));
+    assert!(answers("sc-status").contains(&"http.response.status_code".into()));
+    assert!(
+        answers("requestParameters.enable")
+            .contains(&"aws.cloudtrail.requestParameters.enable".into())
+    );
+    assert!(answers("RareEventDataField").contains(&"winlog.event_data.RareEventDataField".into()));
+    assert!(dict.alias_names().count() > 80);
+}
+
+fn user_pack(text: &str) -> Result<PackSet, shape::PackError> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("mine")).unwrap();
+    fs::write(dir.path().join("mine/pack.yaml"), text).unwrap();
+    PackSet::load(dir.path())
+}
+
+const OWN: &str = "pack: mine
+title: A pack of a user
+format: [https://example.com/format]
+parser: text
+prefix: mine
+recognise: { starts: ['MINE '] }
+fields: { .n: long }
+steps:
+  - regex: { message: 'MINE (?P<source.ip>[0-9a-f.:]+) n=(?P<mine.n>\\d+) (?P<mine.rest>.*)' }
+  - when: { field: mine.n, in: [7] }
+    set: { event.action: seven }
+    tag: [lucky]
+  - kv: { mine.rest: mine.kv }
+  - map: { user.name: .kv.user }
+logsource: [mine//]
+";
+
+#[test]
+fn a_users_pack_works_beside_ours() {
+    let set = user_pack(OWN).unwrap();
+    assert_eq!(set.list().len(), packs::ALL.len() + 1);
+    let mut names = DictionaryBuilder::new();
+    set.register(&mut names);
+    let dict = names.build();
+    let mut bench = Bench::new();
+    bench.shaper =
+        shape::Shaper::new(set.into(), dict.clone(), Default::default(), Default::default());
+    bench.dict = dict;
+    bench.clear();
+    bench.shape(b"MINE ::ffff:10.0.0.9 n=7 user=CORP\\bob b=2 c=3");
+    assert_eq!(bench.text(0, "source.ip").as_deref(), Some("10.0.0.9"));
+    assert_eq!(bench.text(0, "event.action").as_deref(), Some("seven"));
+    assert_eq!(bench.text(0, "user.name").as_deref(), Some("bob"));
+    assert_eq!(bench.text(0, "user.domain").as_deref(), Some("CORP"));
+    assert_eq!(bench.all(0, "tags"), ["lucky"]);
+    assert_eq!(bench.all(0, "alcedo.logsource"), ["mine//"]);
+}
+
+#[test]
+fn wrong_packs_say_where_and_what_to_do() {
+    for (from, to, line, part) in [
+        ("event.action: seven", "event.acton: seven", 11, "`event.acton` is no ECS field"),
+        ("event.action: seven", "source.port: seven", 11, "does not fit"),
+        ("parser: text", "parser: txt", 4, "no parser `txt`"),
+        ("[mine//]", "[mine]", 15, "is no logsource"),
+        ("(?P<source.ip>", "(?<=x)(?P<source.ip>", 9, "bad regular expression"),
+        ("prefix: mine", "prefx: mine", 5, "prefx"),
+        ("n: long", "n: lnog", 7, "no field type"),
+    ] {
+        let error = user_pack(&OWN.replace(from, to)).err().expect(part);
+        assert!(error.message.contains(part), "{error}");
+        assert_eq!(error.line, line, "{error}");
+        assert!(!error.hint.is_empty());
+    }
+}

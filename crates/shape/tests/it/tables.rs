@@ -1,0 +1,106 @@
+//! Enrichment tables: what they add, and that wrong ones are refused whole.
+
+use super::Bench;
+use shape::{Settings, TableConfig, Tables};
+use std::fs;
+
+#[test]
+fn assets_and_indicators_are_found_by_every_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let assets = dir.path().join("assets.csv");
+    fs::write(
+        &assets,
+        "host,ip,owner,criticality,host.type\nWEB-1,10.0.0.5,\"Ops, EU\",high,server\n",
+    )
+    .unwrap();
+    let bad = dir.path().join("bad.txt");
+    let hash = "a".repeat(64);
+    fs::write(
+        &bad,
+        format!("# list\n203.0.113.7,x\n198.51.100.0/24\nevil.example\n{hash}\n2001:db8::/32\n"),
+    )
+    .unwrap();
+    let config = TableConfig { assets: vec![assets], indicators: vec![bad], ..Default::default() };
+    let tables = Tables::load(&config).unwrap();
+    assert_eq!((tables.asset_count(), tables.indicator_count()), (2, 5));
+    let mut bench = Bench::with(tables, Settings::default());
+    for (line, indicator) in [
+        ("{\"source.ip\":\"203.0.113.7\"}".to_string(), Some("203.0.113.7")),
+        ("{\"destination.ip\":\"198.51.100.77\"}".into(), Some("198.51.100.0/24")),
+        ("{\"dns.question.name\":\"a.b.EVIL.example.\"}".into(), Some("evil.example")),
+        ("{\"dns.question.name\":\"notevil.example\"}".into(), None),
+        (format!("{{\"file.hash.sha256\":\"{hash}\"}}"), Some(&*hash)),
+        ("{\"source.ip\":\"2001:db8::9\"}".into(), Some("2001:db8::/32")),
+        ("{\"source.ip\":\"203.0.113.8\"}".into(), None),
+    ] {
+        let at = bench.shape(line.as_bytes()).first_row;
+        assert_eq!(bench.text(at, "threat.indicator.name").as_deref(), indicator, "{line}");
+        assert_eq!(bench.all(at, "tags").contains(&"indicator_match".into()), indicator.is_some());
+    }
+    let at = bench.shape(b"<34>Nov 23 22:14:15 web-1 x: y").first_row;
+    assert_eq!(bench.text(at, "alcedo.asset.owner").as_deref(), Some("Ops, EU"));
+    assert_eq!(bench.text(at, "host.type").as_deref(), Some("server"));
+    assert_eq!(bench.text(at, "alcedo.asset.criticality").as_deref(), Some("high"));
+}
+
+#[test]
+fn wrong_lists_name_file_and_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("list.txt");
+    fs::write(&list, "10.0.0.1\n!!!\n").unwrap();
+    let csv = dir.path().join("a.csv");
+    fs::write(&csv, "owner\nme\n").unwrap();
+    let missing = dir.path().join("none.mmdb");
+    let config = TableConfig { mmdb: vec![missing], assets: vec![csv], indicators: vec![list] };
+    let errors = Tables::load(&config).err().unwrap();
+    assert_eq!(errors.len(), 3);
+    assert!(errors.iter().any(|e| e.line == Some(2) && e.message.contains("!!!")));
+    assert!(errors[0].to_string().contains("previous table stays"));
+}
+
+#[test]
+fn geo_databases_answer_for_public_addresses() {
+    let Some(data) = testkit::corpus("geoip/test-data") else { return };
+    let config = TableConfig {
+        mmdb: vec![data.join("GeoIP2-City-Test.mmdb"), data.join("GeoLite2-ASN-Test.mmdb")],
+        ..Default::default()
+    };
+    let mut bench = Bench::with(Tables::load(&config).unwrap(), Settings::default());
+    bench.shape(b"{\"source.ip\":\"81.2.69.142\",\"destination.ip\":\"10.0.0.1\"}");
+    assert_eq!(bench.text(0, "source.geo.country_iso_code").as_deref(), Some("GB"));
+    assert_eq!(bench.text(0, "source.geo.city_name").as_deref(), Some("London"));
+    assert_eq!(bench.text(0, "destination.geo.country_iso_code"), None);
+    bench.shape(b"{\"source.ip\":\"1.128.0.0\"}");
+    assert_eq!(bench.text(1, "source.as.number").as_deref(), Some("1221"));
+}
+
+/// Every damaged database is an error, never a panic or a hang.
+#[test]
+fn damaged_databases_are_refused() {
+    let Some(data) = testkit::corpus("geoip") else { return };
+    let mut stack = vec![data.join("bad-data")];
+    let (mut files, mut refused) = (0, 0);
+    while let Some(dir) = stack.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                stack.push(path);
+            } else if path.extension().is_some_and(|e| e == "mmdb") {
+                files += 1;
+                let config = TableConfig { mmdb: vec![path.clone()], ..Default::default() };
+                match Tables::load(&config) {
+                    Err(_) => refused += 1,
+                    Ok(tables) => {
+                        println!("accepted: {}", path.display());
+                        let mut bench = Bench::with(tables, Settings::default());
+                        for ip in ["1.1.1.1", "81.2.69.142", "2001:220::1"] {
+                            bench.shape(format!("{{\"source.ip\":\"{ip}\"}}").as_bytes());
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("{refused} of {files} damaged databases refused");
+    assert!(files > 5 && refused * 10 >= files * 8, "{refused} of {files}");
+}
