@@ -1,1 +1,40 @@
-//! placeholder
+//! Where bytes come in and go out: the only room with sockets, TLS and HTTP clients.
+//!
+//! ```text
+//!  syslog udp ---+
+//!  syslog tcp/tls+-- framing --> RawBatch --> Intake (journal)
+//!  http body ----+   (pure)        ^             |
+//!  agent --------+           Budget (bytes       +-- Durable --> ack
+//!    ^                        in flight)
+//!    +== agent_protocol == tail <-- files        (on the far host)
+//! ```
+//!
+//! Invariants:
+//! - A sender that can be told "yes" is told so only after the [`Intake`] says durable.
+//! - Bytes between a socket and the journal are counted against a [`Budget`]; when it is spent the
+//!   source stops reading, so memory is bounded and TCP pushes back to the sender.
+//! - Nothing is lost silently: what cannot be kept is counted in [`SourceStats`] and, where the
+//!   amount is known, journaled as a gap record ([`gap::Gap`]).
+//! - Identity comes from configuration and the authenticated channel, never from a record's bytes.
+//!
+//! Not here: rules, the store, Arrow, what a record means, HTTP routes (crate `server` calls
+//! [`body`]).
+#![forbid(unsafe_code)]
+
+pub mod agent_protocol;
+pub mod backoff;
+pub mod body;
+pub mod framing;
+pub mod gap;
+pub mod intake;
+pub mod running;
+pub mod sources;
+pub mod stats;
+pub mod tail;
+pub mod tls;
+
+pub use body::{BodyError, Limits};
+pub use intake::{Budget, Context, Intake, IntakeError, Refused, RefusedCause};
+pub use running::{Drained, Running};
+pub use sources::{Ack, SOURCES, SourceKind};
+pub use stats::{SourceStats, StatsSnapshot};

@@ -1,0 +1,233 @@
+//! The door to the journal, and the byte budget in front of it.
+//!
+//! A source builds a [`RawBatch`] and calls [`Context::submit`], which waits for room in the
+//! source's [`Budget`], offers the batch to the [`Intake`] until it is taken, and calls back once
+//! the batch is durable (or has failed). While it waits the source does not read.
+
+use crate::stats::SourceStats;
+use event::{Durable, Envelope, RawBatch};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+/// What is called when the fate of a batch is known. May run on the journal's writer thread: it
+/// must not block.
+pub type Done = Box<dyn FnOnce(Result<Durable, IntakeError>) + Send>;
+
+/// Whatever makes batches durable: the journal, or a recorder in tests.
+pub trait Intake: Send + Sync + 'static {
+    /// Takes over `batch` and calls `done` exactly once when it is durable or has failed; or gives
+    /// the batch back at once, without calling `done`. Never blocks.
+    fn submit(&self, batch: RawBatch, done: Done) -> Result<(), Refused>;
+}
+
+/// A taken batch did not become durable; the sender must not be told yes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the batch was not made durable: {reason}; the sender has to send it again")]
+pub struct IntakeError {
+    /// What the journal said.
+    pub reason: String,
+}
+
+/// A batch that was not taken, with the reason.
+#[derive(Debug)]
+pub struct Refused {
+    /// The batch, untouched.
+    pub batch: Box<RawBatch>,
+    /// Why.
+    pub cause: RefusedCause,
+}
+
+/// Why a batch was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedCause {
+    /// Too much is waiting already; passes by itself.
+    #[error("the journal has too much waiting; try again shortly")]
+    Overloaded,
+    /// The disk budget is spent; passes when space is freed.
+    #[error("the journal's disk budget is spent; free space or raise the budget")]
+    DiskFull,
+    /// Writing failed; passes when the journal has recovered.
+    #[error("the journal cannot write; see its fault state")]
+    Faulted,
+    /// The journal is shutting down; does not pass.
+    #[error("the journal is closed")]
+    Closed,
+    /// The batch itself cannot be taken (too large, malformed); does not pass.
+    #[error("the batch breaks a limit of the journal")]
+    Invalid,
+}
+
+impl RefusedCause {
+    /// Whether offering the same batch again can succeed.
+    pub fn passes(self) -> bool {
+        !matches!(self, Self::Closed | Self::Invalid)
+    }
+}
+
+impl Intake for journal::Appender {
+    fn submit(&self, batch: RawBatch, done: Done) -> Result<(), Refused> {
+        use journal::AppendError;
+        let answer = |outcome: Result<Durable, AppendError>| {
+            done(outcome.map_err(|e| IntakeError { reason: e.to_string() }));
+        };
+        self.append(batch, answer).map_err(|rejected| {
+            let cause = match rejected.why {
+                AppendError::Overloaded { .. } => RefusedCause::Overloaded,
+                AppendError::DiskFull => RefusedCause::DiskFull,
+                AppendError::Faulted => RefusedCause::Faulted,
+                AppendError::Closed => RefusedCause::Closed,
+                AppendError::Invalid { .. } => RefusedCause::Invalid,
+            };
+            Refused { batch: rejected.batch, cause }
+        })
+    }
+}
+
+/// Bytes a source may have between its sockets and durability, unless configured otherwise: at
+/// 100 MB/s it covers a third of a second of journal stall.
+pub const IN_FLIGHT_BYTES_DEFAULT: usize = 32 << 20;
+
+/// Smallest amount one record is charged, for what it costs besides its bytes.
+const RECORD_OVERHEAD_BYTES: usize = 32;
+
+/// A source's allowance of bytes that are read but not durable yet.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    room: Arc<Semaphore>,
+    size_bytes: usize,
+}
+
+impl Budget {
+    /// A budget of `size_bytes` (at least one).
+    pub fn new(size_bytes: usize) -> Self {
+        let size_bytes = size_bytes.clamp(1, u32::MAX as usize).min(Semaphore::MAX_PERMITS);
+        Self { room: Arc::new(Semaphore::new(size_bytes)), size_bytes }
+    }
+
+    /// Bytes taken and not given back yet.
+    pub fn in_flight_bytes(&self) -> usize {
+        self.size_bytes.saturating_sub(self.room.available_permits())
+    }
+
+    /// Waits for room; dropping the result gives it back. More than the whole budget counts as the
+    /// whole budget, so one huge batch still passes, alone.
+    pub async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let permits = u32::try_from(bytes.clamp(1, self.size_bytes)).unwrap_or(u32::MAX);
+        let taken = Arc::clone(&self.room).acquire_many_owned(permits).await;
+        taken.expect("the semaphore is never closed")
+    }
+
+    /// Waits until nothing is in flight.
+    pub async fn drained(&self) {
+        drop(self.take(self.size_bytes).await);
+    }
+}
+
+/// What every source is given: its name, the door, its counters and its budget.
+#[derive(Clone)]
+pub struct Context {
+    /// Name of the configured source.
+    pub name: Arc<str>,
+    /// Pack the source is configured to, or empty for automatic detection.
+    pub pack: Arc<str>,
+    /// The door to the journal.
+    pub intake: Arc<dyn Intake>,
+    /// The source's counters.
+    pub stats: Arc<SourceStats>,
+    /// The source's byte budget.
+    pub budget: Budget,
+}
+
+/// First and longest pause between two offers of a refused batch.
+const OFFER_PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(250));
+
+impl Context {
+    /// A context with fresh counters and the default budget.
+    pub fn new(name: &str, intake: Arc<dyn Intake>) -> Self {
+        Self {
+            name: name.into(),
+            pack: "".into(),
+            intake,
+            stats: Arc::default(),
+            budget: Budget::new(IN_FLIGHT_BYTES_DEFAULT),
+        }
+    }
+
+    /// The envelope of records that came over `protocol` to this source.
+    pub fn envelope(&self, protocol: event::Protocol) -> Envelope {
+        Envelope { pack: Arc::clone(&self.pack), ..Envelope::of(&self.name, protocol) }
+    }
+
+    /// Hands `batch` to the journal, waiting as long as the budget or the journal says "not now".
+    /// `done` gets the outcome; it runs on the journal's thread.
+    ///
+    /// # Errors
+    /// The cause when the batch can never be taken, or when `stop` fired while the journal kept
+    /// refusing. Then `done` is not called and the records are counted as refused.
+    pub async fn submit(
+        &self,
+        batch: RawBatch,
+        stop: &CancellationToken,
+        done: impl FnOnce(Result<Durable, IntakeError>) + Send + 'static,
+    ) -> Result<(), RefusedCause> {
+        let records = batch.records.len();
+        SourceStats::add(&self.stats.received_records, records as u64);
+        SourceStats::add(&self.stats.received_bytes, batch.bytes.len() as u64);
+        let room = self.budget.take(batch.bytes.len() + records * RECORD_OVERHEAD_BYTES).await;
+        let done = Counted { stats: Arc::clone(&self.stats), records: records as u64, done };
+        let done = Arc::new(parking_lot::Mutex::new(Some((done, room))));
+        let mut batch = batch;
+        let mut pause = OFFER_PAUSE.0;
+        loop {
+            let call = Arc::clone(&done);
+            let callback: Done = Box::new(move |outcome| {
+                // The refused offers' boxes are dropped uncalled, so this runs once.
+                let taken = call.lock().take();
+                if let Some((counted, room)) = taken {
+                    drop(room);
+                    counted.finish(outcome);
+                }
+            });
+            let refused = match self.intake.submit(batch, callback) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            if !refused.cause.passes() || stop.is_cancelled() {
+                SourceStats::add(&self.stats.refused_records, records as u64);
+                return Err(refused.cause);
+            }
+            SourceStats::add(&self.stats.waits, 1);
+            batch = *refused.batch;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+            pause = (pause * 2).min(OFFER_PAUSE.1);
+        }
+    }
+}
+
+/// A callback that counts the outcome before it passes it on.
+struct Counted<F> {
+    stats: Arc<SourceStats>,
+    records: u64,
+    done: F,
+}
+
+impl<F: FnOnce(Result<Durable, IntakeError>)> Counted<F> {
+    fn finish(self, outcome: Result<Durable, IntakeError>) {
+        match &outcome {
+            Ok(_) => SourceStats::add(&self.stats.durable_records, self.records),
+            Err(_) => SourceStats::add(&self.stats.refused_records, self.records),
+        }
+        (self.done)(outcome);
+    }
+}
+
+/// The wall clock, ns since 1970-01-01 UTC: the stamp of receipt. The only clock in the intake.
+pub fn wall_ns() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+}

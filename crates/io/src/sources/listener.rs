@@ -1,0 +1,108 @@
+//! Accepting TCP connections under caps: in all and per peer address.
+
+use crate::stats::SourceStats;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Numbers connections within this process run; 0 means none.
+static CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// Caps of one listener.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// Open connections in all.
+    pub total: usize,
+    /// Open connections of one peer address.
+    pub per_peer: usize,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        // Thousands of devices, and room for a relay that opens one connection per worker.
+        Self { total: 4096, per_peer: 256 }
+    }
+}
+
+/// Open connections, shared by the accept loop and the connections' own tasks.
+#[derive(Default)]
+pub(super) struct Open {
+    by_peer: parking_lot::Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// An open connection's place under the caps; dropping it frees the place.
+pub(super) struct Place {
+    open: Arc<Open>,
+    stats: Arc<SourceStats>,
+    peer: IpAddr,
+    pub(super) number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_peer = self.open.by_peer.lock();
+        if let Some(n) = by_peer.get_mut(&self.peer) {
+            *n -= 1;
+            if *n == 0 {
+                by_peer.remove(&self.peer);
+            }
+        }
+        self.stats.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Open {
+    fn place(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        caps: Caps,
+        stats: &Arc<SourceStats>,
+    ) -> Option<Place> {
+        let mut by_peer = self.by_peer.lock();
+        let total: usize = usize::try_from(stats.connections.load(Relaxed)).unwrap_or(usize::MAX);
+        let own = by_peer.get(&peer).copied().unwrap_or(0);
+        if total >= caps.total || own >= caps.per_peer {
+            SourceStats::add(&stats.connections_refused, 1);
+            return None;
+        }
+        by_peer.insert(peer, own + 1);
+        SourceStats::add(&stats.connections, 1);
+        SourceStats::add(&stats.connections_total, 1);
+        let (open, stats) = (Arc::clone(self), Arc::clone(stats));
+        Some(Place { open, stats, peer, number: CONNECTION.fetch_add(1, Relaxed) })
+    }
+}
+
+/// Accepts until `stop`, giving each connection that fits under the caps to `serve`.
+pub(super) async fn accept(
+    listener: TcpListener,
+    caps: Caps,
+    stats: Arc<SourceStats>,
+    stop: CancellationToken,
+    mut serve: impl FnMut(TcpStream, SocketAddr, Place),
+) {
+    let open = Arc::new(Open::default());
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                if let Some(place) = open.place(peer.ip().to_canonical(), caps, &stats) {
+                    let _ = stream.set_nodelay(true);
+                    serve(stream, peer, place);
+                }
+            }
+            Err(error) => {
+                // Out of descriptors, mostly: waiting lets connections close.
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Syslog over TCP and TLS (RFC 6587, RFC 5425). The protocol has no answer; a journal that says
+//! "not now" stops the reading, which closes the TCP window.
+
+use super::listener::{self, Caps, Place};
+use crate::framing::{self, Frame, Framer};
+use crate::gap::{Cause, Certainty, Gap};
+use crate::intake::{Context, wall_ns};
+use crate::running::Running;
+use crate::stats::SourceStats;
+use event::{Envelope, Protocol, RawBatch};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Settings of a listener.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// TLS settings; plain TCP without.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Framing and the longest message.
+    pub framing: framing::Limits,
+    /// Connection caps.
+    pub caps: Caps,
+    /// A connection that sends nothing for this long is closed.
+    pub idle: Duration,
+}
+
+impl Config {
+    /// Plain TCP on `listen` with defaults: an hour of silence is normal for a quiet device.
+    pub fn plain(listen: SocketAddr) -> Self {
+        let idle = Duration::from_secs(3600);
+        Self { listen, tls: None, framing: framing::Limits::default(), caps: Caps::default(), idle }
+    }
+}
+
+/// Bytes per read: larger gives nothing, since a read returns what the kernel has.
+const READ_BYTES: usize = 64 << 10;
+
+/// A TLS handshake takes a few round trips; whoever needs longer holds a place for nothing.
+pub(super) const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// Binds and starts serving.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn start(context: Context, config: Config) -> std::io::Result<Running> {
+    let listener = TcpListener::bind(config.listen).await?;
+    let kind = if config.tls.is_some() { "syslog_tls" } else { "syslog_tcp" };
+    let running = Running::new(kind, listener.local_addr()?, context.budget.clone());
+    let (tasks, stop) = (running.tasks.clone(), running.stop.clone());
+    let stats = Arc::clone(&context.stats);
+    let caps = config.caps;
+    let config = Arc::new(config);
+    let serve = move |stream, peer: SocketAddr, place| {
+        let (context, config, stop) = (context.clone(), Arc::clone(&config), stop.clone());
+        tasks.spawn(async move { connection(context, &config, stream, peer, place, stop).await });
+    };
+    running.tasks.spawn(listener::accept(listener, caps, stats, running.stop.clone(), serve));
+    Ok(running)
+}
+
+async fn connection(
+    context: Context,
+    config: &Config,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+    stop: CancellationToken,
+) {
+    let protocol = if config.tls.is_some() { Protocol::SyslogTls } else { Protocol::SyslogTcp };
+    let mut envelope = context.envelope(protocol);
+    envelope.peer = peer.ip().to_canonical().to_string().into();
+    envelope.connection = place.number;
+    let Some(tls) = &config.tls else {
+        return serve(context, config, stream, envelope, stop).await;
+    };
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(tls));
+    match tokio::time::timeout(HANDSHAKE_WAIT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let chain = stream.get_ref().1.peer_certificates();
+            if let Some(identity) = chain.and_then(crate::tls::identity) {
+                envelope.identity = identity.into();
+            }
+            serve(context, config, stream, envelope, stop).await;
+        }
+        Ok(Err(_)) | Err(_) => SourceStats::add(&context.stats.auth_failures, 1),
+    }
+}
+
+/// Reads until the end, idleness or `stop`; every read is framed and handed over at once.
+async fn serve(
+    context: Context,
+    config: &Config,
+    mut stream: impl AsyncRead + Unpin,
+    envelope: Envelope,
+    stop: CancellationToken,
+) {
+    let envelope = Arc::new(envelope);
+    let mut framer = Framer::new(config.framing);
+    let mut buffer = vec![0u8; READ_BYTES];
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            read = tokio::time::timeout(config.idle, stream.read(&mut buffer)) => read,
+        };
+        let n = match read {
+            Err(_) => {
+                SourceStats::add(&context.stats.connections_idle, 1);
+                break;
+            }
+            Ok(Ok(0) | Err(_)) => break,
+            Ok(Ok(n)) => n,
+        };
+        let mut batch = RawBatch::of(Arc::clone(&envelope));
+        let now = wall_ns();
+        framer.feed(&buffer[..n], |frame| keep(&context, &mut batch, now, frame));
+        if !hand_over(&context, batch, &stop).await {
+            return;
+        }
+    }
+    let mut batch = RawBatch::of(Arc::clone(&envelope));
+    let now = wall_ns();
+    framer.finish(|frame| keep(&context, &mut batch, now, frame));
+    hand_over(&context, batch, &stop).await;
+}
+
+/// Puts a frame into the batch; loss becomes a gap record beside its neighbours.
+fn keep(context: &Context, batch: &mut RawBatch, now: i64, frame: Frame<'_>) {
+    let gap = |cause, bytes, count| Gap {
+        cause,
+        certainty: Certainty::Known,
+        source: context.name.to_string(),
+        count,
+        bytes,
+        from_ns: now,
+        to_ns: now,
+    };
+    match frame {
+        Frame::Message(message) => batch.push(now, message),
+        Frame::CutOff(start) => {
+            batch.push(now, start);
+            gap(Cause::CutOff, 0, 1).push_to(batch, 0);
+        }
+        Frame::Oversize { bytes } => {
+            SourceStats::add(&context.stats.oversize_records, 1);
+            SourceStats::add(&context.stats.oversize_bytes, bytes);
+            gap(Cause::Oversize, bytes, 1).push_to(batch, 0);
+        }
+    }
+}
+
+/// Whether reading may go on.
+async fn hand_over(context: &Context, batch: RawBatch, stop: &CancellationToken) -> bool {
+    batch.is_empty() || context.submit(batch, stop, |_| ()).await.is_ok()
+}

@@ -1,0 +1,602 @@
+//! Following files: lines in, numbered batches out, checkpoints moved only by acks.
+//!
+//! ```text
+//! patterns --poll--> files --lines--> agent_protocol::Batch {producer, epoch, base_seq}
+//!                      ^                                          |
+//!                      +---- checkpoints.json <---- acked(...) <--+
+//! ```
+//!
+//! A file is known by (device, inode, hash of its first bytes), not by its name. Its producer and
+//! epoch are written to the checkpoint file before the first batch leaves, so a restart re-sends
+//! the same numbers for the same lines and the receiver can drop repeats. Plain and synchronous:
+//! the caller polls; nothing here sleeps.
+
+use crate::agent_protocol::{Batch, RECORDS_MAX};
+use crate::backoff::random_u64;
+use crate::gap::{Cause, Certainty, Gap};
+use event::RecordKind;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes at a file's start that tell it from a new file on the same inode.
+const FINGERPRINT_BYTES: usize = 256;
+/// Bytes read at a time and the usual size of a batch.
+const READ_BYTES: usize = 256 << 10;
+/// Polls without news after which a rotated file is taken as finished (5 s at 250 ms).
+const QUIET_POLLS: u32 = 20;
+/// Most files followed: each holds a descriptor.
+pub const FILES_MAX: usize = 4096;
+/// Name of the checkpoint file in the state folder.
+pub const CHECKPOINTS: &str = "checkpoints.json";
+
+/// Settings of a [`Tailer`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Files to follow; `*` in the last part of a path stands for any text.
+    pub paths: Vec<PathBuf>,
+    /// Folder of the checkpoint file; made if missing.
+    pub state: PathBuf,
+    /// Name of this agent; part of every producer id.
+    pub agent: String,
+    /// Longest line in one piece; a longer one is sent as several records.
+    pub line_bytes_max: usize,
+}
+
+impl Config {
+    /// Defaults for these paths.
+    pub fn new(agent: &str, state: &Path, paths: Vec<PathBuf>) -> Self {
+        Self { paths, state: state.into(), agent: agent.into(), line_bytes_max: 1 << 20 }
+    }
+}
+
+/// Following files failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TailError {
+    /// The checkpoint file cannot be read or written.
+    #[error("checkpoints {}: {source}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What is remembered of one file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Checkpoint {
+    path: PathBuf,
+    dev: u64,
+    ino: u64,
+    fingerprint: String,
+    fingerprint_bytes: usize,
+    /// 32 hex digits.
+    producer: String,
+    epoch: u64,
+    /// Where the first line without an ack starts, and its number.
+    offset: u64,
+    next_seq: u64,
+    /// The first record of this epoch is a gap: the file had been truncated.
+    after_truncation: bool,
+}
+
+/// One followed file.
+struct Tracked {
+    file: File,
+    acked: Checkpoint,
+    producer: u128,
+    offset: u64,
+    next_seq: u64,
+    /// Last number and end offset of each batch without an ack.
+    waiting: VecDeque<(u64, u64)>,
+    /// Its name now belongs to another file, or to none.
+    rotated: bool,
+    quiet_polls: u32,
+}
+
+/// Follows files. See the module's text.
+pub struct Tailer {
+    config: Config,
+    files: Vec<Tracked>,
+    /// Checkpoints of files that are not open.
+    resting: Vec<Checkpoint>,
+    dirty: bool,
+}
+
+impl Tailer {
+    /// Reads the checkpoints.
+    ///
+    /// # Errors
+    /// When the state folder cannot be made or its checkpoint file is unreadable.
+    pub fn open(config: Config) -> Result<Self, TailError> {
+        let path = config.state.join(CHECKPOINTS);
+        let error = |source| TailError::State { path: path.clone(), source };
+        std::fs::create_dir_all(&config.state).map_err(error)?;
+        let resting = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| error(e.into()))?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(error(e)),
+        };
+        Ok(Self { config, files: Vec::new(), resting, dirty: false })
+    }
+
+    /// Looks for new, rotated and truncated files and reads what is new, at most one batch per
+    /// file. `now_ns` (ns since 1970) is stamped on the records.
+    ///
+    /// # Errors
+    /// When checkpoints cannot be written; nothing was read then. Unreadable files are skipped.
+    pub fn poll(&mut self, now_ns: i64) -> Result<Vec<Batch>, TailError> {
+        self.discover();
+        let mut truncated = false;
+        for file in &mut self.files {
+            if file.was_replaced_in_place() {
+                truncated |= file.start_over(&self.config.agent);
+            }
+        }
+        self.dirty |= truncated;
+        if self.dirty {
+            // Before a new producer or epoch is used for the first time.
+            self.save()?;
+        }
+        let mut batches = Vec::new();
+        for file in &mut self.files {
+            match file.read(&self.config, now_ns) {
+                Ok(Some(batch)) => batches.push(batch),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(path = %file.acked.path.display(), %error, "cannot read");
+                }
+            }
+        }
+        let before = self.files.len();
+        self.files.retain(|f| !f.finished());
+        self.dirty |= before != self.files.len();
+        Ok(batches)
+    }
+
+    /// Everything of this producer and epoch up to `up_to_seq` is durable.
+    pub fn acked(&mut self, producer: u128, epoch: u64, up_to_seq: u64) {
+        for file in &mut self.files {
+            if file.producer != producer || file.acked.epoch != epoch {
+                continue;
+            }
+            while let Some(&(last_seq, end)) = file.waiting.front() {
+                if last_seq > up_to_seq {
+                    break;
+                }
+                file.waiting.pop_front();
+                (file.acked.next_seq, file.acked.offset) = (last_seq + 1, end);
+                self.dirty = true;
+            }
+        }
+    }
+
+    /// Whether batches are without an ack.
+    pub fn is_waiting(&self) -> bool {
+        self.files.iter().any(|f| !f.waiting.is_empty())
+    }
+
+    /// Writes the checkpoints: temporary file, fsync, rename, fsync of the folder.
+    ///
+    /// # Errors
+    /// [`TailError::State`].
+    pub fn save(&mut self) -> Result<(), TailError> {
+        let all: Vec<&Checkpoint> =
+            self.files.iter().map(|f| &f.acked).chain(&self.resting).collect();
+        let path = self.config.state.join(CHECKPOINTS);
+        let temporary = self.config.state.join("checkpoints.tmp");
+        let write = || -> io::Result<()> {
+            std::fs::write(&temporary, serde_json::to_vec_pretty(&all)?)?;
+            File::open(&temporary)?.sync_all()?;
+            std::fs::rename(&temporary, &path)?;
+            File::open(&self.config.state)?.sync_all()
+        };
+        write().map_err(|source| TailError::State { path: path.clone(), source })?;
+        self.dirty = false;
+        Ok(())
+    }
+
+    fn discover(&mut self) {
+        let mut present = Vec::new();
+        for pattern in &self.config.paths {
+            expand(pattern, &mut present);
+        }
+        let mut named = Vec::new();
+        for path in present {
+            let Ok(meta) = std::fs::metadata(&path) else { continue };
+            if meta.is_file() {
+                named.push((meta.dev(), meta.ino()));
+                self.adopt(&path, meta.dev(), meta.ino(), false);
+            }
+        }
+        for file in &mut self.files {
+            file.rotated = !named.contains(&(file.acked.dev, file.acked.ino));
+        }
+        self.find_rotated_while_away();
+    }
+
+    /// Starts following the file unless it is followed, or empty.
+    fn adopt(&mut self, path: &Path, dev: u64, ino: u64, only_known: bool) {
+        let same = |c: &Checkpoint| (c.dev, c.ino) == (dev, ino);
+        if self.files.iter().any(|f| same(&f.acked)) || self.files.len() >= FILES_MAX {
+            return;
+        }
+        let Ok(file) = File::open(path) else { return };
+        // The name may have moved on between looking and opening.
+        if !file.metadata().is_ok_and(|m| (m.dev(), m.ino()) == (dev, ino)) {
+            return;
+        }
+        let known = self.resting.iter().position(same);
+        let known = known.map(|i| self.resting.swap_remove(i)).filter(|c| c.fits(&file));
+        let checkpoint = match known {
+            Some(checkpoint) => checkpoint,
+            None if only_known => return,
+            None => {
+                let fresh = Checkpoint::fresh(path, &file, &self.config.agent, false);
+                let Some(fresh) = fresh else { return };
+                self.dirty = true;
+                fresh
+            }
+        };
+        self.files.push(Tracked::new(file, checkpoint));
+    }
+
+    /// A file renamed while we were not running is found beside its old name, by inode.
+    fn find_rotated_while_away(&mut self) {
+        let mut kept = Vec::new();
+        for checkpoint in std::mem::take(&mut self.resting) {
+            let folder = checkpoint.path.parent().map(Path::to_path_buf).unwrap_or_default();
+            let entries = match std::fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                // Unreadable for now: what is known of the file must not be forgotten.
+                Err(_) => {
+                    kept.push(checkpoint);
+                    continue;
+                }
+            };
+            let found = entries.flatten().find(|entry| {
+                entry
+                    .metadata()
+                    .is_ok_and(|m| (m.dev(), m.ino()) == (checkpoint.dev, checkpoint.ino))
+            });
+            self.dirty = true;
+            if let Some(entry) = found {
+                let (dev, ino) = (checkpoint.dev, checkpoint.ino);
+                self.resting.push(checkpoint);
+                self.adopt(&entry.path(), dev, ino, true);
+                self.resting.clear();
+            }
+        }
+        self.resting = kept;
+    }
+}
+
+impl Checkpoint {
+    /// `None` while the file is empty: it has no identity yet.
+    fn fresh(path: &Path, file: &File, agent: &str, after_truncation: bool) -> Option<Self> {
+        let meta = file.metadata().ok()?;
+        let head = head(file, FINGERPRINT_BYTES)?;
+        if head.is_empty() {
+            return None;
+        }
+        let fingerprint = hex(&Sha256::digest(&head));
+        let identity = format!("{agent}\0{}\0{}\0{fingerprint}", meta.dev(), meta.ino());
+        let producer = hex(&Sha256::digest(identity.as_bytes())[..16]);
+        Some(Self {
+            path: path.into(),
+            dev: meta.dev(),
+            ino: meta.ino(),
+            fingerprint,
+            fingerprint_bytes: head.len(),
+            producer,
+            epoch: random_u64(),
+            offset: 0,
+            next_seq: 0,
+            after_truncation,
+        })
+    }
+
+    /// Whether the file still starts as it did.
+    fn fits(&self, file: &File) -> bool {
+        head(file, self.fingerprint_bytes).is_some_and(|h| {
+            h.len() == self.fingerprint_bytes && hex(&Sha256::digest(h)) == self.fingerprint
+        }) && file.metadata().is_ok_and(|m| m.len() >= self.offset)
+    }
+}
+
+impl Tracked {
+    fn new(file: File, acked: Checkpoint) -> Self {
+        let producer = u128::from_str_radix(&acked.producer, 16).unwrap_or(0);
+        let (offset, next_seq) = (acked.offset, acked.next_seq);
+        let waiting = VecDeque::new();
+        Self { file, acked, producer, offset, next_seq, waiting, rotated: false, quiet_polls: 0 }
+    }
+
+    /// Truncated, or truncated and written again past where we were (copytruncate).
+    fn was_replaced_in_place(&self) -> bool {
+        let Ok(meta) = self.file.metadata() else { return false };
+        meta.len() < self.offset || (meta.len() != self.offset && !self.acked.fits(&self.file))
+    }
+
+    /// The same inode with other content is another file, with another producer and epoch.
+    fn start_over(&mut self, agent: &str) -> bool {
+        let Some(fresh) = Checkpoint::fresh(&self.acked.path, &self.file, agent, true) else {
+            return false;
+        };
+        let Ok(file) = self.file.try_clone() else { return false };
+        *self = Self::new(file, fresh);
+        true
+    }
+
+    /// Rotated away, read to its end, and acked.
+    fn finished(&self) -> bool {
+        self.rotated && self.quiet_polls > QUIET_POLLS && self.waiting.is_empty()
+    }
+
+    fn read(&mut self, config: &Config, now_ns: i64) -> io::Result<Option<Batch>> {
+        let size = self.file.metadata()?.len();
+        if size < self.offset {
+            return Ok(None);
+        }
+        let mut batch = Batch {
+            producer: self.producer,
+            epoch: self.acked.epoch,
+            base_seq: self.next_seq,
+            path: self.acked.path.to_string_lossy().into_owned(),
+            ..Batch::default()
+        };
+        if self.next_seq == 0 && self.acked.after_truncation {
+            let gap = Gap {
+                cause: Cause::RotationRace,
+                certainty: Certainty::Possible,
+                source: batch.path.clone(),
+                count: 0,
+                bytes: 0,
+                from_ns: now_ns,
+                to_ns: now_ns,
+            };
+            batch.push(RecordKind::Gap, now_ns, &gap.to_json());
+        }
+        let used = self.read_lines(config, size, now_ns, &mut batch)?;
+        self.quiet_polls = if used == 0 { self.quiet_polls.saturating_add(1) } else { 0 };
+        self.offset += used as u64;
+        if batch.records.is_empty() {
+            return Ok(None);
+        }
+        self.next_seq += batch.records.len() as u64;
+        self.waiting.push_back((self.next_seq - 1, self.offset));
+        Ok(Some(batch))
+    }
+
+    /// Reads whole lines from `offset` into `batch`; returns the bytes they take.
+    fn read_lines(
+        &self,
+        config: &Config,
+        size: u64,
+        now_ns: i64,
+        batch: &mut Batch,
+    ) -> io::Result<usize> {
+        let line_max = config.line_bytes_max.max(1);
+        let left = usize::try_from(size - self.offset).unwrap_or(usize::MAX);
+        let mut buffer = read_at(&self.file, self.offset, left.min(READ_BYTES))?;
+        if left > buffer.len() && memchr::memchr(b'\n', &buffer).is_none() {
+            buffer = read_at(&self.file, self.offset, left.min(line_max + 1))?;
+        }
+        let mut at = 0;
+        while at < buffer.len() && batch.records.len() < RECORDS_MAX {
+            let rest = &buffer[at..];
+            let (line, used) = match memchr::memchr(b'\n', &rest[..rest.len().min(line_max + 1)]) {
+                Some(end) => (rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]), end + 1),
+                // Deterministic pieces, so that a re-read numbers them alike.
+                None if rest.len() > line_max => (&rest[..line_max], line_max),
+                // The last line of a file that nobody writes to any more has no LF.
+                None if self.rotated && self.quiet_polls >= QUIET_POLLS && left == buffer.len() => {
+                    (rest, rest.len())
+                }
+                None => break,
+            };
+            if !line.is_empty() {
+                batch.push(RecordKind::Data, now_ns, line);
+            }
+            at += used;
+        }
+        Ok(at)
+    }
+}
+
+/// Reads up to `len` bytes at `offset`.
+fn read_at(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; len];
+    let mut filled = 0;
+    while filled < len {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}
+
+fn head(file: &File, len: usize) -> Option<Vec<u8>> {
+    read_at(file, 0, len).ok()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The files a path stands for: itself, or the matches of `*` in its last part.
+fn expand(pattern: &Path, out: &mut Vec<PathBuf>) {
+    let name = pattern.file_name().and_then(|n| n.to_str()).unwrap_or("");
+    if !name.contains('*') {
+        out.push(pattern.into());
+        return;
+    }
+    let folder = pattern.parent().filter(|p| !p.as_os_str().is_empty());
+    let Ok(entries) = std::fs::read_dir(folder.unwrap_or(Path::new("."))) else { return };
+    let fits = |p: &PathBuf| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| star(name, n));
+    let mut found: Vec<_> = entries.flatten().map(|e| e.path()).filter(fits).collect();
+    found.sort();
+    out.append(&mut found);
+}
+
+/// Whether `name` matches `pattern`, where `*` is any text.
+fn star(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or("");
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.len() >= last.len() && rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    struct World {
+        dir: tempfile::TempDir,
+        got: std::collections::BTreeMap<(u128, u64, u64), Vec<u8>>,
+        gaps: usize,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { dir: tempfile::tempdir().unwrap(), got: Default::default(), gaps: 0 }
+        }
+        fn log(&self) -> PathBuf {
+            self.dir.path().join("app.log")
+        }
+        fn tailer(&self) -> Tailer {
+            let state = self.dir.path().join("state");
+            let mut config = Config::new("a1", &state, vec![self.log()]);
+            config.line_bytes_max = 10;
+            Tailer::open(config).unwrap()
+        }
+        fn write(&self, text: &str) {
+            let open = std::fs::OpenOptions::new().append(true).create(true).open(self.log());
+            open.unwrap().write_all(text.as_bytes()).unwrap();
+        }
+        /// The receiver: drops repeats by number and insists that repeats are equal.
+        fn take(&mut self, tailer: &mut Tailer, ack: bool) {
+            for batch in tailer.poll(7).unwrap() {
+                for (seq, (kind, _, bytes)) in (batch.base_seq..).zip(batch.each()) {
+                    let key = (batch.producer, batch.epoch, seq);
+                    let old = self.got.insert(key, bytes.to_vec());
+                    assert!(old.is_none_or(|o| o == bytes), "number {seq} was given twice");
+                    self.gaps += usize::from(kind == RecordKind::Gap);
+                }
+                if ack {
+                    tailer.acked(batch.producer, batch.epoch, batch.last_seq());
+                }
+            }
+        }
+        fn lines(&self) -> Vec<String> {
+            let mut lines: Vec<_> =
+                self.got.values().map(|b| String::from_utf8(b.clone()).unwrap()).collect();
+            lines.retain(|l| !l.starts_with('{'));
+            lines.sort();
+            lines
+        }
+    }
+
+    #[test]
+    fn restarts_without_acks_send_the_same_numbers() {
+        let mut w = World::new();
+        w.write("a\nb\npart");
+        let mut t = w.tailer();
+        w.take(&mut t, true);
+        w.take(&mut t, true);
+        t.save().unwrap();
+        w.write("ial\nc\n");
+        w.take(&mut t, false);
+        drop(t);
+        let mut t = w.tailer();
+        w.take(&mut t, true);
+        w.write("d\n");
+        w.take(&mut t, true);
+        assert_eq!(w.lines(), ["a", "b", "c", "d", "partial"]);
+        let keys: std::collections::BTreeSet<_> = w.got.keys().map(|k| (k.0, k.1)).collect();
+        assert_eq!(keys.len(), 1);
+    }
+
+    #[test]
+    fn rotation_finishes_the_old_file_also_over_a_restart() {
+        let mut w = World::new();
+        w.write("a\n");
+        let mut t = w.tailer();
+        w.take(&mut t, true);
+        t.save().unwrap();
+        w.write("b\n");
+        std::fs::rename(w.log(), w.dir.path().join("app.log.1")).unwrap();
+        w.write("c\n");
+        w.take(&mut t, true);
+        assert_eq!(w.lines(), ["a", "b", "c"]);
+        t.save().unwrap();
+        drop(t);
+        w.write("d\n");
+        std::fs::rename(w.log(), w.dir.path().join("app.log.2")).unwrap();
+        w.write("e\n");
+        let mut t = w.tailer();
+        w.take(&mut t, true);
+        assert_eq!(w.lines(), ["a", "b", "c", "d", "e"]);
+        assert_eq!(w.gaps, 0);
+    }
+
+    #[test]
+    fn a_rotated_file_gives_up_its_last_line() {
+        let mut w = World::new();
+        w.write("a\nlast");
+        let mut t = w.tailer();
+        w.take(&mut t, true);
+        std::fs::rename(w.log(), w.dir.path().join("app.log.1")).unwrap();
+        for _ in 0..QUIET_POLLS * 3 {
+            w.take(&mut t, true);
+        }
+        assert_eq!(w.lines(), ["a", "last"]);
+        assert!(t.files.is_empty());
+    }
+
+    #[test]
+    fn truncation_starts_a_new_epoch_with_a_gap() {
+        let mut w = World::new();
+        w.write("first\nsecond\n");
+        let mut t = w.tailer();
+        w.take(&mut t, true);
+        std::fs::write(w.log(), "other\n").unwrap();
+        w.take(&mut t, true);
+        std::fs::write(w.log(), "longer!\nthan\nbefore\n").unwrap();
+        w.take(&mut t, true);
+        assert_eq!(w.gaps, 2);
+        assert_eq!(w.lines(), ["before", "first", "longer!", "other", "second", "than"]);
+    }
+
+    #[test]
+    fn long_lines_come_in_pieces_and_lose_nothing() {
+        let mut w = World::new();
+        w.write("0123456789abcdefghijXYZ\r\nshort\n");
+        let mut t = w.tailer();
+        w.take(&mut t, true);
+        assert_eq!(w.lines(), ["0123456789", "XYZ", "abcdefghij", "short"]);
+    }
+
+    #[test]
+    fn stars_match() {
+        assert!(star("*.log", "a.log") && star("a*c*", "abcd") && star("*", ""));
+        assert!(!star("*.log", "a.log.1") && !star("a*a", "a"));
+    }
+}

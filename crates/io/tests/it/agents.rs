@@ -1,0 +1,112 @@
+use crate::recorder::{Recorder, until};
+use event::RecordKind;
+use io::agent_protocol::{Batch, Frame, VERSION, decode, encode};
+use io::sources::agent::{self, AgentGrant, Authenticator, Config, Denied};
+use io::{Context, Drained};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+struct OneToken;
+
+impl Authenticator for OneToken {
+    fn agent(&self, token: &str, _: IpAddr) -> Result<AgentGrant, Denied> {
+        if token == "secret" {
+            Ok(AgentGrant { source: "hosts".into(), identity: "token:web".into() })
+        } else {
+            Err(Denied { reason: "unknown token".into() })
+        }
+    }
+}
+
+struct Client(TcpStream, Vec<u8>);
+
+impl Client {
+    async fn hello(address: std::net::SocketAddr, token: &str) -> Self {
+        let mut client = Self(TcpStream::connect(address).await.unwrap(), Vec::new());
+        let hello = Frame::Hello { version: VERSION, agent: "a1".into(), token: token.into() };
+        client.send(&hello).await;
+        client
+    }
+    async fn send(&mut self, frame: &Frame) {
+        let mut bytes = Vec::new();
+        encode(frame, &mut bytes);
+        self.0.write_all(&bytes).await.unwrap();
+    }
+    async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some((frame, used)) = decode(&self.1).unwrap() {
+                self.1.drain(..used);
+                return Some(frame);
+            }
+            if self.0.read_buf(&mut self.1).await.ok()? == 0 {
+                return None;
+            }
+        }
+    }
+}
+
+fn batch(base_seq: u64, lines: &[&str]) -> Frame {
+    let mut batch =
+        Batch { producer: 5, epoch: 6, base_seq, path: "/l".into(), ..Batch::default() };
+    for line in lines {
+        batch.push(RecordKind::Data, 1, line.as_bytes());
+    }
+    Frame::Batch(batch)
+}
+
+async fn start(recorder: &Arc<Recorder>) -> (Context, io::Running) {
+    let context = Context::new("agents", Arc::clone(recorder) as Arc<dyn io::Intake>);
+    let config = Config::new("127.0.0.1:0".parse().unwrap(), None, Arc::new(OneToken));
+    (context.clone(), agent::start(context, config).await.unwrap())
+}
+
+#[tokio::test]
+async fn acks_come_after_durability_and_failures_are_never_acked() {
+    let recorder = Arc::new(Recorder::default());
+    let (_, running) = start(&recorder).await;
+    let mut client = Client::hello(running.address, "secret").await;
+    assert_eq!(client.next().await, Some(Frame::HelloOk));
+    assert!(matches!(client.next().await, Some(Frame::Credit { .. })));
+    recorder.hold(true);
+    client.send(&batch(0, &["a", "b"])).await;
+    until("the batch", || recorder.held_bytes() == 2).await;
+    let early = tokio::time::timeout(std::time::Duration::from_millis(100), client.next()).await;
+    assert!(early.is_err(), "acked before it was durable");
+    recorder.hold(false);
+    let ack = Frame::Ack { producer: 5, epoch: 6, up_to_seq: 1 };
+    assert_eq!(client.next().await, Some(ack));
+    let envelope = Arc::clone(&recorder.kept()[0].0);
+    assert_eq!(
+        (&*envelope.source, &*envelope.identity, &*envelope.path),
+        ("hosts", "token:web", "/l")
+    );
+    recorder.fail(true);
+    client.send(&batch(2, &["c"])).await;
+    assert_eq!(client.next().await, None);
+    assert_eq!(running.stop().await, Drained::Clean);
+}
+
+#[tokio::test]
+async fn wrong_tokens_and_control_records_are_refused() {
+    let recorder = Arc::new(Recorder::default());
+    let (context, running) = start(&recorder).await;
+    let mut client = Client::hello(running.address, "guess").await;
+    assert_eq!(client.next().await, Some(Frame::HelloErr { reason: "unknown token".into() }));
+    until("the count", || context.stats.snapshot().auth_failures == 1).await;
+    let mut client = Client::hello(running.address, "secret").await;
+    let mut forged = Batch::default();
+    forged.push(RecordKind::Generation, 1, b"{}");
+    client.send(&Frame::Batch(forged)).await;
+    until("the refusal", || context.stats.snapshot().decode_errors == 1).await;
+    assert!(recorder.kept().is_empty());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn tokens_are_not_sent_in_the_clear() {
+    let context = Context::new("agents", Arc::new(Recorder::default()));
+    let config = Config::new("0.0.0.0:0".parse().unwrap(), None, Arc::new(OneToken));
+    assert!(agent::start(context, config).await.is_err());
+}

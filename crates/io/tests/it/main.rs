@@ -1,0 +1,6 @@
+//! Real sockets on loopback against an intake that records, and against the journal itself.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod agents;
+mod recorder;
+mod syslog;

@@ -1,0 +1,226 @@
+use crate::recorder::{Recorder, until};
+use event::RecordKind;
+use io::sources::{syslog_tcp, syslog_udp};
+use io::tls::{self, Authority, ClientFiles, Purpose, ServerFiles};
+use io::{Budget, Context, Drained};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+
+fn local() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+fn context() -> (Arc<Recorder>, Context) {
+    let recorder = Arc::new(Recorder::default());
+    (Arc::clone(&recorder), Context::new("edge", recorder))
+}
+
+#[tokio::test]
+async fn datagrams_become_records_with_their_peer() {
+    let (recorder, context) = context();
+    let running = syslog_udp::start(context, syslog_udp::Config::on(local())).await.unwrap();
+    let sender = UdpSocket::bind(local()).await.unwrap();
+    sender.send_to(b"<34>1 one\n\0", running.address).await.unwrap();
+    sender.send_to(b"<34>two", running.address).await.unwrap();
+    until("both records", || recorder.texts() == ["<34>1 one", "<34>two"]).await;
+    assert_eq!(&*recorder.kept()[0].0.peer, "127.0.0.1");
+    assert_eq!(running.stop().await, Drained::Clean);
+}
+
+#[tokio::test]
+async fn kernel_drops_are_counted_and_journaled() {
+    let (recorder, context) = context();
+    let context = Context { budget: Budget::new(1), ..context };
+    let stats = Arc::clone(&context.stats);
+    recorder.hold(true);
+    let config =
+        syslog_udp::Config { receive_buffer_bytes: 4096, ..syslog_udp::Config::on(local()) };
+    let running = syslog_udp::start(context, config).await.unwrap();
+    let sender = UdpSocket::bind(local()).await.unwrap();
+    // The first batch takes the whole budget; nobody reads what follows.
+    for n in 0..2000u32 {
+        sender
+            .send_to(format!("<34>{n} {}", "x".repeat(500)).as_bytes(), running.address)
+            .await
+            .unwrap();
+        if n == 0 {
+            until("the first batch", || recorder.held_bytes() > 0).await;
+        }
+    }
+    recorder.hold(false);
+    until("the drops", || stats.snapshot().kernel_drops > 0).await;
+    until("everything", || {
+        let drops = stats.snapshot().kernel_drops;
+        recorder.texts().len() as u64 + drops == 2000
+    })
+    .await;
+    until("the gap", || recorder.kept().iter().any(|r| r.1 == RecordKind::Gap)).await;
+    let gaps: u64 = recorder
+        .kept()
+        .iter()
+        .filter(|r| r.1 == RecordKind::Gap)
+        .map(|r| serde_json::from_slice::<io::gap::Gap>(&r.2).unwrap().count)
+        .sum();
+    assert_eq!(gaps, stats.snapshot().kernel_drops);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn both_framings_over_one_connection_and_the_end_is_drained() {
+    let (recorder, context) = context();
+    let stats = Arc::clone(&context.stats);
+    let mut config = syslog_tcp::Config::plain(local());
+    config.framing.frame_bytes_max = 32;
+    let running = syslog_tcp::start(context, config).await.unwrap();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let long = format!("<1>{}\n", "y".repeat(60));
+    stream.write_all(format!("7 <1>a\nb!{long}<2>last").as_bytes()).await.unwrap();
+    drop(stream);
+    until("the last line", || recorder.texts() == ["<1>a\nb!", "<2>last"]).await;
+    assert_eq!(stats.snapshot().oversize_records, 1);
+    assert_eq!(recorder.kept().iter().filter(|r| r.1 == RecordKind::Gap).count(), 1);
+    assert_eq!(running.stop().await, Drained::Clean);
+}
+
+#[tokio::test]
+async fn a_slow_journal_stops_the_reading() {
+    let (recorder, context) = context();
+    let context = Context { budget: Budget::new(100_000), ..context };
+    let (stats, budget) = (Arc::clone(&context.stats), context.budget.clone());
+    recorder.hold(true);
+    let config = syslog_tcp::Config::plain(local());
+    let running = syslog_tcp::start(context, config).await.unwrap();
+    let address = running.address;
+    let line = format!("<1>{}\n", "z".repeat(996));
+    let sender = tokio::spawn(async move {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for _ in 0..40_000 {
+            stream.write_all(line.as_bytes()).await.unwrap();
+        }
+    });
+    until("a full budget", || budget.in_flight_bytes() > 40_000).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!sender.is_finished(), "40 MB went nowhere");
+    assert!(recorder.held_bytes() <= 100_000);
+    recorder.hold(false);
+    sender.await.unwrap();
+    until("all lines", || stats.snapshot().durable_records == 40_000).await;
+    assert_eq!(running.stop().await, Drained::Clean);
+}
+
+#[tokio::test]
+async fn caps_and_idle_connections_are_closed() {
+    let (_recorder, context) = context();
+    let stats = Arc::clone(&context.stats);
+    let mut config = syslog_tcp::Config::plain(local());
+    config.caps.per_peer = 1;
+    config.idle = Duration::from_millis(200);
+    let running = syslog_tcp::start(context, config).await.unwrap();
+    let mut first = TcpStream::connect(running.address).await.unwrap();
+    let mut second = TcpStream::connect(running.address).await.unwrap();
+    assert_eq!(second.read(&mut [0]).await.unwrap_or(0), 0);
+    assert_eq!(first.read(&mut [0]).await.unwrap_or(0), 0);
+    until("the count", || stats.snapshot().connections_idle == 1).await;
+    assert_eq!(stats.snapshot().connections_refused, 1);
+    running.stop().await;
+    assert_eq!(stats.snapshot().connections, 0);
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_the_identity() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = io::intake::wall_ns();
+    let ca = Authority::new("test", now).unwrap();
+    let server = ca.issue(&["localhost".into()], Purpose::Server, now).unwrap();
+    let client = ca.issue(&["host-7.example".into()], Purpose::Client, now).unwrap();
+    let file = |name: &str, pem: &str| {
+        let path = dir.path().join(name);
+        tls::write_private(&path, pem).unwrap();
+        path
+    };
+    let ca_file = file("ca.pem", &ca.cert_pem);
+    let files = ServerFiles {
+        cert: file("s.pem", &server.cert_pem),
+        key: file("s.key", &server.key_pem),
+        client_ca: Some(ca_file.clone()),
+    };
+    let own =
+        ClientFiles { cert: file("c.pem", &client.cert_pem), key: file("c.key", &client.key_pem) };
+    let (recorder, context) = context();
+    let stats = Arc::clone(&context.stats);
+    let tls_config = Some(tls::server_config(&files).unwrap());
+    let config = syslog_tcp::Config { tls: tls_config, ..syslog_tcp::Config::plain(local()) };
+    let running = syslog_tcp::start(context, config).await.unwrap();
+
+    let connector =
+        tokio_rustls::TlsConnector::from(tls::client_config(Some(&ca_file), Some(&own)).unwrap());
+    let tcp = TcpStream::connect(running.address).await.unwrap();
+    let name = tls::server_name("localhost").unwrap();
+    let mut stream = connector.connect(name.clone(), tcp).await.unwrap();
+    stream.write_all(b"6 <1>tls").await.unwrap();
+    stream.shutdown().await.unwrap();
+    until("the record", || recorder.texts() == ["<1>tls"]).await;
+    assert_eq!(&*recorder.kept()[0].0.identity, "cert:host-7.example");
+
+    let stranger =
+        tokio_rustls::TlsConnector::from(tls::client_config(Some(&ca_file), None).unwrap());
+    let tcp = TcpStream::connect(running.address).await.unwrap();
+    if let Ok(mut stream) = stranger.connect(name, tcp).await {
+        let _ = stream.write_all(b"6 <1>bad").await;
+        let _ = stream.read(&mut [0]).await;
+    }
+    until("the refusal", || stats.snapshot().auth_failures == 1).await;
+    assert_eq!(recorder.texts().len(), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_logger_of_the_system_is_understood() {
+    let (recorder, context) = context();
+    let config = syslog_tcp::Config::plain(local());
+    let tcp = syslog_tcp::start(context.clone(), config).await.unwrap();
+    let udp = syslog_udp::start(context, syslog_udp::Config::on(local())).await.unwrap();
+    let (t, u) = (tcp.address.port().to_string(), udp.address.port().to_string());
+    let calls: [&[&str]; 3] = [
+        &["-n", "127.0.0.1", "-P", &u, "-d", "over-udp"],
+        &["-n", "127.0.0.1", "-P", &t, "-T", "--rfc3164", "over-tcp"],
+        &["-n", "127.0.0.1", "-P", &t, "-T", "--octet-count", "over-counted"],
+    ];
+    for (index, call) in calls.iter().enumerate() {
+        let Ok(status) = tokio::process::Command::new("logger").args(*call).status().await else {
+            println!("skipped: no logger");
+            return;
+        };
+        assert!(status.success());
+        let word = call.last().unwrap();
+        until(word, || recorder.texts().len() == index + 1).await;
+        let text = recorder.texts().pop().unwrap();
+        assert!(text.starts_with('<') && text.ends_with(word), "{text:?}");
+    }
+    tcp.stop().await;
+    udp.stop().await;
+}
+
+#[tokio::test]
+async fn the_journal_is_an_intake() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = journal::Journal::open(
+        dir.path(),
+        journal::Options::default(),
+        Arc::new(journal::OsFs),
+        Arc::new(journal::OsClock),
+    )
+    .unwrap();
+    let context = Context::new("edge", Arc::new(journal.appender()));
+    let stats = Arc::clone(&context.stats);
+    let config = syslog_tcp::Config::plain(local());
+    let running = syslog_tcp::start(context, config).await.unwrap();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"<1>a\n<1>b\n").await.unwrap();
+    until("durable", || stats.snapshot().durable_records == 2).await;
+    assert!(journal.durable().is_some());
+    assert_eq!(running.stop().await, Drained::Clean);
+}
