@@ -1,1 +1,29 @@
-//! placeholder
+//! What people and detection decided: the `ledger` stream and its SQLite index.
+//!
+//! ```text
+//! alert, triage, note, audit, token --submit--> journal 'ledger' (durable: the truth)
+//!                                                  |  catch up: one transaction per block,
+//!                                                  v  with the offset applied so far in it
+//!                                               index (SQLite) <--queries-- page, CLI, tokens
+//! ```
+//!
+//! Invariants
+//! - A change is a durable record first; the record is also its audit record.
+//! - There is one way into the index: reading the journal. After a crash at any point, reading on
+//!   from the applied offset gives what an undisturbed run would have given.
+//! - The index can be deleted at any time; it is made again from the journal.
+//! - A replayed alert whose id is known is compared, not appended; disagreements are counted.
+//!
+//! All calls block. Not here: sockets, rules, deciding who may do what (`trust`), delivery.
+//!
+//! Reading order: [`record`], [`ledger`], [`index`] (applying), [`query`].
+#![forbid(unsafe_code)]
+
+pub mod index;
+pub mod ledger;
+pub mod query;
+pub mod record;
+
+pub use ledger::{Ledger, LedgerCounters, LedgerError, Submitted, TriageRequest, journal_options};
+pub use query::{AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, History, Page};
+pub use record::{Actor, Audit, DeliveryStatus, LedgerRecord};

@@ -1,0 +1,250 @@
+//! The SQLite index: its schema, and how one record changes it.
+//!
+//! WAL mode, so that readers never wait for the writer. `synchronous=NORMAL`: a power cut may take
+//! the last transactions but never damages the file, and what it takes is read again from the
+//! journal, because the applied offset goes with it. `FULL` would sync everything twice for nothing;
+//! `OFF` could leave a damaged file.
+
+use crate::record::{LedgerRecord, word};
+use alert::{Folded, RuleMeta, State};
+use event::Alert;
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use std::path::Path;
+use std::time::Duration;
+
+/// Version of the schema. Another one in the file: the index is made again from the journal.
+pub const SCHEMA_VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE alerts(
+  id TEXT PRIMARY KEY, stream_ns INTEGER NOT NULL, event_ns INTEGER NOT NULL,
+  rule_id TEXT NOT NULL, level INTEGER NOT NULL, state INTEGER NOT NULL, disposition TEXT,
+  assignee TEXT, count INTEGER NOT NULL, last_event_ns INTEGER NOT NULL,
+  last_stream_ns INTEGER NOT NULL, evidence_total INTEGER NOT NULL, backfill INTEGER NOT NULL,
+  entity TEXT NOT NULL, haystack TEXT NOT NULL, title TEXT NOT NULL, reason TEXT NOT NULL,
+  alert TEXT NOT NULL, rule TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX alerts_time ON alerts(stream_ns, id);
+CREATE INDEX alerts_state ON alerts(state, stream_ns, id);
+CREATE INDEX alerts_rule ON alerts(rule_id, stream_ns, id);
+CREATE TABLE evidence(alert TEXT NOT NULL, offset INTEGER NOT NULL, list TEXT NOT NULL,
+  PRIMARY KEY(alert, offset)) WITHOUT ROWID;
+CREATE TABLE history(alert TEXT NOT NULL, offset INTEGER NOT NULL, record TEXT NOT NULL,
+  PRIMARY KEY(alert, offset)) WITHOUT ROWID;
+CREATE TABLE audit(offset INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, who TEXT NOT NULL,
+  action TEXT NOT NULL, target TEXT NOT NULL, detail TEXT NOT NULL, client TEXT NOT NULL);
+CREATE TABLE tokens(id TEXT PRIMARY KEY, token TEXT NOT NULL) WITHOUT ROWID;
+";
+const TABLES: &[&str] = &["meta", "alerts", "evidence", "history", "audit", "tokens"];
+
+/// What applying a record came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The index changed.
+    Changed,
+    /// It was there already and says the same.
+    Known,
+    /// An alert of this id is there and says something else; the first one stays.
+    Disagrees,
+    /// It is about an alert or token that is not there.
+    Orphan,
+}
+
+/// Opens the file, makes the schema in an empty one and empties one with another version.
+pub fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let mut db = Connection::open(path)?;
+    settle(&db)?;
+    db.pragma_update(None, "journal_mode", "wal")?;
+    db.pragma_update(None, "synchronous", "normal")?;
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version != SCHEMA_VERSION {
+        clear(&mut db)?;
+    }
+    Ok(db)
+}
+
+/// Opens the file for queries only.
+pub fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open(path)?;
+    settle(&db)?;
+    db.pragma_update(None, "query_only", true)?;
+    Ok(db)
+}
+
+fn settle(db: &Connection) -> rusqlite::Result<()> {
+    // A reader may hold the file for a checkpoint's time; five seconds is far beyond that.
+    db.busy_timeout(Duration::from_secs(5))?;
+    db.pragma_update(None, "trusted_schema", false)
+}
+
+/// Empties the index: the next catch-up starts from the journal's beginning.
+pub fn clear(db: &mut Connection) -> rusqlite::Result<()> {
+    let tx = db.transaction()?;
+    for table in TABLES {
+        tx.execute_batch(&format!("DROP TABLE IF EXISTS {table}"))?;
+    }
+    tx.execute_batch(SCHEMA)?;
+    tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    tx.commit()
+}
+
+/// Offset of the next record to apply.
+pub fn next_offset(db: &Connection) -> rusqlite::Result<u64> {
+    let found: Option<i64> = db
+        .query_row("SELECT value FROM meta WHERE key = 'next_offset'", [], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or(0) as u64)
+}
+
+/// Stores the offset of the next record to apply. In the transaction that applied those before it.
+pub fn set_next_offset(tx: &Transaction<'_>, offset: u64) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT OR REPLACE INTO meta VALUES('next_offset', ?1)")?
+        .execute([offset as i64])?;
+    Ok(())
+}
+
+/// Applies the record that stands at `offset`; `text` is its JSON.
+pub fn apply(
+    tx: &Transaction<'_>,
+    offset: u64,
+    record: &LedgerRecord,
+    text: &str,
+) -> rusqlite::Result<Applied> {
+    let done = match record {
+        LedgerRecord::AlertFired { alert, rule } => return fire(tx, alert, rule),
+        LedgerRecord::AlertFolded { folded } => return fold(tx, offset, folded),
+        LedgerRecord::Triage { alert, to, disposition, .. } => {
+            let disposition = disposition.filter(|_| *to == State::Closed).map(word);
+            tx.prepare_cached("UPDATE alerts SET state = ?2, disposition = ?3 WHERE id = ?1")?
+                .execute(params![alert, *to as i64, disposition])?
+        }
+        LedgerRecord::Assign { alert, assignee, .. } => tx
+            .prepare_cached("UPDATE alerts SET assignee = ?2 WHERE id = ?1")?
+            .execute(params![alert, assignee])?,
+        LedgerRecord::Note { alert, .. } | LedgerRecord::Delivery { alert, .. } => {
+            usize::from(stored_alert(tx, alert)?.is_some())
+        }
+        LedgerRecord::Audit { .. } => 1,
+        LedgerRecord::TokenCreated { token, .. } => tx
+            .prepare_cached("INSERT OR IGNORE INTO tokens VALUES(?1, ?2)")?
+            .execute(params![token.id, json(token)?])?,
+        LedgerRecord::TokenRevoked { id, actor } => tx
+            .prepare_cached(
+                "UPDATE tokens SET token = json_set(token, '$.revoked_ns', ?2) WHERE id = ?1",
+            )?
+            .execute(params![id, actor.at_ns])?,
+    };
+    if let LedgerRecord::Triage { alert, .. }
+    | LedgerRecord::Assign { alert, .. }
+    | LedgerRecord::Note { alert, .. }
+    | LedgerRecord::Delivery { alert, .. } = record
+    {
+        tx.prepare_cached("INSERT OR IGNORE INTO history VALUES(?1, ?2, ?3)")?.execute(params![
+            alert,
+            offset as i64,
+            text
+        ])?;
+    }
+    if let (Some(actor), Some((action, target, detail))) = (record.actor(), record.audit()) {
+        tx.prepare_cached("INSERT OR IGNORE INTO audit VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+            .execute(params![
+                offset as i64,
+                actor.at_ns,
+                actor.who,
+                action,
+                target,
+                detail,
+                actor.client
+            ])?;
+    }
+    Ok(if done == 0 { Applied::Orphan } else { Applied::Changed })
+}
+
+/// The JSON of a stored alert as it fired.
+pub fn stored_alert(db: &Connection, id: &str) -> rusqlite::Result<Option<String>> {
+    db.prepare_cached("SELECT alert FROM alerts WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()
+}
+
+/// Whether the index knows an alert like this one, and whether it says the same.
+pub fn compare(db: &Connection, alert: &Alert) -> rusqlite::Result<Option<Applied>> {
+    Ok(match stored_alert(db, &alert.id)? {
+        None => None,
+        Some(stored) if stored == json(alert)? => Some(Applied::Known),
+        Some(_) => Some(Applied::Disagrees),
+    })
+}
+
+/// Whether the totals of `folded` are told already.
+pub fn knows_fold(db: &Connection, folded: &Folded) -> rusqlite::Result<bool> {
+    let stored: Option<(i64, i64)> = db
+        .prepare_cached("SELECT count, evidence_total FROM alerts WHERE id = ?1")?
+        .query_row([&folded.id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(stored.is_some_and(|(count, evidence)| {
+        folded.count as i64 <= count && folded.evidence_total as i64 <= evidence
+    }))
+}
+
+fn fire(tx: &Transaction<'_>, alert: &Alert, rule: &RuleMeta) -> rusqlite::Result<Applied> {
+    if let Some(known) = compare(tx, alert)? {
+        return Ok(known);
+    }
+    let entity: Vec<String> = alert.entity.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    // What a text filter looks in, folded once here as the rest of the product folds.
+    let haystack = [entity.join("\n"), alert.title.clone(), alert.reason.clone()].join("\n");
+    tx.prepare_cached(
+        "INSERT INTO alerts VALUES(?1, ?2, ?3, ?4, ?5, 0, NULL, NULL, ?6, ?3, ?2, ?7, ?8, ?9, ?10,
+         ?11, ?12, ?13, ?14)",
+    )?
+    .execute(params![
+        alert.id,
+        alert.stream_ns,
+        alert.event_ns,
+        alert.rule_id,
+        alert.level as i64,
+        alert.count as i64,
+        alert.evidence.len() as i64,
+        alert.backfill,
+        json(&alert.entity)?,
+        event::text::fold(&haystack),
+        alert.title,
+        alert.reason,
+        json(alert)?,
+        json(rule)?,
+    ])?;
+    Ok(Applied::Changed)
+}
+
+fn fold(tx: &Transaction<'_>, offset: u64, folded: &Folded) -> rusqlite::Result<Applied> {
+    if knows_fold(tx, folded)? {
+        return Ok(Applied::Known);
+    }
+    let changed = tx
+        .prepare_cached(
+            "UPDATE alerts SET count = max(count, ?2), last_event_ns = max(last_event_ns, ?3),
+             last_stream_ns = max(last_stream_ns, ?4), evidence_total = max(evidence_total, ?5)
+             WHERE id = ?1",
+        )?
+        .execute(params![
+            folded.id,
+            folded.count as i64,
+            folded.last_event_ns,
+            folded.last_stream_ns,
+            folded.evidence_total as i64
+        ])?;
+    if changed == 0 {
+        return Ok(Applied::Orphan);
+    }
+    if !folded.evidence.is_empty() {
+        tx.prepare_cached("INSERT OR IGNORE INTO evidence VALUES(?1, ?2, ?3)")?
+            .execute(params![folded.id, offset as i64, json(&folded.evidence)?])?;
+    }
+    Ok(Applied::Changed)
+}
+
+/// JSON text for a column.
+pub(crate) fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}

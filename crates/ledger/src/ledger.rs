@@ -1,0 +1,501 @@
+//! The ledger: one writer, in front of it the journal, behind it the index.
+
+use crate::index::{self, Applied};
+use crate::query::{self, AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, Page};
+use crate::record::{Actor, LedgerRecord};
+use alert::{State, TriageError, transition};
+use event::{Disposition, Envelope, RawBatch, RecordKind};
+use journal::{AppendError, Block, Joined, Journal, JournalError, Options, Reader, Rejoin};
+use parking_lot::{Mutex, RwLock};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+use trust::TokenRecord;
+
+/// File name of the index.
+pub const INDEX_FILE: &str = "ledger.sqlite";
+/// Most records of one submission: bounds the transaction and what a caller waits for.
+pub const SUBMIT_MAX: usize = 4_096;
+/// Alerts changed per journal batch by a bulk change.
+const BULK_BATCH: usize = 500;
+/// Longest note, bytes.
+pub const NOTE_MAX_BYTES: usize = alert::triage::REASON_MAX_BYTES;
+
+/// Options for the `ledger` stream's journal: small segments, and a disk reserve far below that of
+/// the `data` stream, so that alerts and audit can still be written when events no longer can.
+pub fn journal_options() -> Options {
+    Options { segment_size_bytes: 4 << 20, disk_reserve_bytes: 64 << 20, ..Options::default() }
+}
+
+/// Why the ledger said no.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The stream could not be read or opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The change was not made durable; nothing changed.
+    #[error("the change was not stored: {0}")]
+    Append(#[from] AppendError),
+    /// The index failed. What was submitted is durable and applied at the next call or start.
+    #[error("the ledger's index failed: {0}; restart, or delete ledger.sqlite, it is made again")]
+    Index(#[from] rusqlite::Error),
+    /// A file could not be moved or removed.
+    #[error("cannot replace {path}: {source}; check the folder's permissions")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A record could not be written as JSON.
+    #[error("the record cannot be encoded: {0}")]
+    Encode(#[from] serde_json::Error),
+    /// There is no such alert.
+    #[error("there is no alert {id}")]
+    NoAlert {
+        /// The id asked for.
+        id: String,
+    },
+    /// There is no such token, or it is revoked already.
+    #[error("there is no valid token {id}")]
+    NoToken {
+        /// The id asked for.
+        id: String,
+    },
+    /// The move is not allowed.
+    #[error(transparent)]
+    Triage(#[from] TriageError),
+    /// A cursor that no page gave out.
+    #[error("the cursor is not one that a page gave; start again without it")]
+    BadCursor,
+    /// Too much of something.
+    #[error("{what} is longer than {max}; shorten or split it")]
+    TooLong {
+        /// What.
+        what: &'static str,
+        /// How much is taken.
+        max: usize,
+    },
+}
+
+/// What became of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Submitted {
+    /// Records that are durable and applied now.
+    pub appended: usize,
+    /// Alerts and updates that the ledger knew already.
+    pub known: usize,
+    /// Last offset of the ledger stream that is applied.
+    pub last: Option<u64>,
+}
+
+/// What a person wants to do with alerts.
+#[derive(Clone, Debug)]
+pub struct TriageRequest {
+    /// Where they should go.
+    pub to: State,
+    /// As what they are closed.
+    pub disposition: Option<Disposition>,
+    /// Why.
+    pub why: String,
+    /// By whom.
+    pub actor: Actor,
+}
+
+/// What the ledger has met since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LedgerCounters {
+    /// Records applied to the index.
+    pub applied: u64,
+    /// Replayed alerts that were known and the same.
+    pub known: u64,
+    /// Replayed alerts that were known and different: replay is not deterministic somewhere.
+    pub disagreements: u64,
+    /// Records about something that is not in the ledger.
+    pub orphans: u64,
+    /// Records that do not read back (written by a newer version, or damaged).
+    pub unreadable: u64,
+    /// Ranges of the stream that are missing.
+    pub holes: u64,
+}
+
+#[derive(Default)]
+struct Meters {
+    applied: AtomicU64,
+    known: AtomicU64,
+    disagreements: AtomicU64,
+    orphans: AtomicU64,
+    unreadable: AtomicU64,
+    holes: AtomicU64,
+}
+
+struct Writer {
+    db: Connection,
+    reader: Reader,
+    rejoin: Rejoin,
+}
+
+/// The open ledger. Share it behind an `Arc`; every call blocks.
+pub struct Ledger {
+    journal: Arc<Journal>,
+    writer: Mutex<Writer>,
+    queries: Mutex<Connection>,
+    tokens: RwLock<BTreeMap<String, TokenRecord>>,
+    meters: Meters,
+}
+
+impl Ledger {
+    /// Opens the index in `dir` over the ledger stream `journal` and applies what it lacks. A file
+    /// that is damaged, or ahead of the journal, is replaced.
+    pub fn open(dir: &Path, journal: Arc<Journal>) -> Result<Self, LedgerError> {
+        let path = dir.join(INDEX_FILE);
+        let mut db = match index::open(&path).and_then(|db| index::next_offset(&db).map(|_| db)) {
+            Ok(db) => db,
+            Err(error) if is_damage(&error) => {
+                tracing::warn!(%error, "the ledger's index is damaged; making it again");
+                remove_index(&path)?;
+                index::open(&path)?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let mut next = index::next_offset(&db)?;
+        if next > journal.durable().map_or(0, |last| last + 1) {
+            tracing::warn!(next, "the ledger's index is ahead of its stream; making it again");
+            index::clear(&mut db)?;
+            next = 0;
+        }
+        let queries = index::open_reader(&path)?;
+        let writer = Writer { db, reader: journal.reader(next), rejoin: Rejoin::default() };
+        let ledger = Self {
+            journal,
+            writer: Mutex::new(writer),
+            queries: Mutex::new(queries),
+            tokens: RwLock::default(),
+            meters: Meters::default(),
+        };
+        ledger.catch_up(&mut ledger.writer.lock())?;
+        ledger.load_tokens()?;
+        Ok(ledger)
+    }
+
+    /// Makes records durable and applies them. Alerts and updates that are known already are
+    /// compared and left out. `at_ns` is the wall time for the stream.
+    pub fn submit(&self, records: Vec<LedgerRecord>, at_ns: i64) -> Result<Submitted, LedgerError> {
+        let mut writer = self.writer.lock();
+        self.submit_with(&mut writer, records, at_ns)
+    }
+
+    /// Moves one alert. Checked against where it stands now, in the same breath.
+    pub fn triage(&self, id: &str, request: &TriageRequest) -> Result<(), LedgerError> {
+        let mut writer = self.writer.lock();
+        self.catch_up(&mut writer)?;
+        let from = query::state_of(&writer.db, id)?
+            .ok_or_else(|| LedgerError::NoAlert { id: id.chars().take(64).collect() })?;
+        transition(from, request.to, request.disposition, &request.why)?;
+        let record = triage_record(id, from, request);
+        self.submit_with(&mut writer, vec![record], request.actor.at_ns).map(|_| ())
+    }
+
+    /// Moves every alert that matches, not just a page of them. Returns (moved, left alone because
+    /// the move is not legal from where they stand). Each alert gets its own record.
+    pub fn bulk_triage(
+        &self,
+        filter: &AlertFilter,
+        request: &TriageRequest,
+    ) -> Result<(u64, u64), LedgerError> {
+        let (mut after, mut moved, mut left) = (String::new(), 0, 0);
+        loop {
+            // The lock is given back between batches: alerts go on being recorded meanwhile.
+            let mut writer = self.writer.lock();
+            self.catch_up(&mut writer)?;
+            let found = query::ids(&writer.db, filter, &after, BULK_BATCH)?;
+            let Some((last, _)) = found.last() else { return Ok((moved, left)) };
+            after.clone_from(last);
+            let mut records = Vec::with_capacity(found.len());
+            for (id, from) in &found {
+                match transition(*from, request.to, request.disposition, &request.why) {
+                    Ok(()) => records.push(triage_record(id, *from, request)),
+                    Err(TriageError::NotAllowed { .. }) => left += 1,
+                    // A missing reason is the caller's mistake, not the alert's.
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            moved += records.len() as u64;
+            self.submit_with(&mut writer, records, request.actor.at_ns)?;
+        }
+    }
+
+    /// Adds a note to an alert.
+    pub fn note(&self, id: &str, text: &str, actor: Actor) -> Result<(), LedgerError> {
+        if text.len() > NOTE_MAX_BYTES {
+            return Err(LedgerError::TooLong { what: "the note", max: NOTE_MAX_BYTES });
+        }
+        let (alert, text, at_ns) = (id.to_owned(), text.to_owned(), actor.at_ns);
+        self.about_alert(id, LedgerRecord::Note { alert, text, actor }, at_ns)
+    }
+
+    /// Gives an alert to somebody, or to nobody.
+    pub fn assign(
+        &self,
+        id: &str,
+        assignee: Option<String>,
+        actor: Actor,
+    ) -> Result<(), LedgerError> {
+        let (alert, at_ns) = (id.to_owned(), actor.at_ns);
+        self.about_alert(id, LedgerRecord::Assign { alert, assignee, actor }, at_ns)
+    }
+
+    /// Stores a new token: hash and scope only.
+    pub fn create_token(&self, token: TokenRecord, actor: Actor) -> Result<(), LedgerError> {
+        let at_ns = actor.at_ns;
+        self.submit(vec![LedgerRecord::TokenCreated { token, actor }], at_ns).map(|_| ())
+    }
+
+    /// Revokes a token: refused from the moment this returns.
+    pub fn revoke_token(&self, id: &str, actor: Actor) -> Result<(), LedgerError> {
+        if self.token(id).is_none_or(|token| token.revoked_ns.is_some()) {
+            return Err(LedgerError::NoToken { id: id.chars().take(64).collect() });
+        }
+        let (id, at_ns) = (id.to_owned(), actor.at_ns);
+        self.submit(vec![LedgerRecord::TokenRevoked { id, actor }], at_ns).map(|_| ())
+    }
+
+    /// A token by id, from memory: what [`trust::verify`] looks up on every request.
+    pub fn token(&self, id: &str) -> Option<TokenRecord> {
+        self.tokens.read().get(id).cloned()
+    }
+
+    /// All tokens by id, revoked ones included.
+    pub fn tokens(&self) -> Vec<TokenRecord> {
+        self.tokens.read().values().cloned().collect()
+    }
+
+    /// Alerts that match, newest first by (stream time, id); at most [`query::PAGE_MAX`].
+    pub fn alerts(
+        &self,
+        filter: &AlertFilter,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Page<AlertRow>, LedgerError> {
+        query::alerts(&self.queries.lock(), filter, limit, cursor)
+    }
+
+    /// How many alerts match, by state and by level.
+    pub fn counts(&self, filter: &AlertFilter) -> Result<Counts, LedgerError> {
+        query::counts(&self.queries.lock(), filter)
+    }
+
+    /// One alert with its evidence and history.
+    pub fn alert(&self, id: &str) -> Result<Option<AlertDetail>, LedgerError> {
+        query::alert(&self.queries.lock(), id)
+    }
+
+    /// Audit records, newest first. Triage, notes, assignments and tokens are among them.
+    pub fn audit(
+        &self,
+        filter: &AuditFilter,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Page<AuditRow>, LedgerError> {
+        query::audit(&self.queries.lock(), filter, limit, cursor)
+    }
+
+    /// Empties the index and makes it again from the stream. Queries see it grow meanwhile.
+    pub fn rebuild(&self) -> Result<(), LedgerError> {
+        let mut writer = self.writer.lock();
+        index::clear(&mut writer.db)?;
+        (writer.reader, writer.rejoin) = (self.journal.reader(0), Rejoin::default());
+        self.catch_up(&mut writer)?;
+        self.load_tokens()
+    }
+
+    /// What was met since the ledger was opened.
+    pub fn counters(&self) -> LedgerCounters {
+        let m = &self.meters;
+        LedgerCounters {
+            applied: m.applied.load(Relaxed),
+            known: m.known.load(Relaxed),
+            disagreements: m.disagreements.load(Relaxed),
+            orphans: m.orphans.load(Relaxed),
+            unreadable: m.unreadable.load(Relaxed),
+            holes: m.holes.load(Relaxed),
+        }
+    }
+
+    fn about_alert(&self, id: &str, record: LedgerRecord, at_ns: i64) -> Result<(), LedgerError> {
+        let mut writer = self.writer.lock();
+        self.catch_up(&mut writer)?;
+        if query::state_of(&writer.db, id)?.is_none() {
+            return Err(LedgerError::NoAlert { id: id.chars().take(64).collect() });
+        }
+        self.submit_with(&mut writer, vec![record], at_ns).map(|_| ())
+    }
+
+    fn submit_with(
+        &self,
+        writer: &mut Writer,
+        records: Vec<LedgerRecord>,
+        at_ns: i64,
+    ) -> Result<Submitted, LedgerError> {
+        if records.len() > SUBMIT_MAX {
+            return Err(LedgerError::TooLong { what: "the list of records", max: SUBMIT_MAX });
+        }
+        // Comparing asks the index, so it has to be complete first.
+        self.catch_up(writer)?;
+        let mut out = Submitted::default();
+        let mut batch = RawBatch::of(Arc::new(Envelope::internal()));
+        let mut tokens = false;
+        for record in &records {
+            if self.is_known(&writer.db, record)? {
+                out.known += 1;
+                continue;
+            }
+            let bytes = serde_json::to_vec(record)?;
+            if bytes.len() > journal::RECORD_BYTES_MAX {
+                let max = journal::RECORD_BYTES_MAX;
+                return Err(LedgerError::TooLong { what: "a record", max });
+            }
+            batch.push_as(record.kind(), 0, at_ns, &bytes);
+            out.appended += 1;
+            tokens |= matches!(
+                record,
+                LedgerRecord::TokenCreated { .. } | LedgerRecord::TokenRevoked { .. }
+            );
+        }
+        if !batch.is_empty() {
+            out.last = Some(self.journal.appender().append_wait(batch)?.last);
+            let applied = self.catch_up(writer);
+            if tokens && applied.is_ok() {
+                self.set_tokens(query::tokens(&writer.db)?);
+            }
+            applied?;
+        }
+        Ok(out)
+    }
+
+    /// Whether an alert or an update of one is in the ledger already; compares and counts.
+    fn is_known(&self, db: &Connection, record: &LedgerRecord) -> Result<bool, LedgerError> {
+        match record {
+            LedgerRecord::AlertFired { alert, .. } => {
+                let found = index::compare(db, alert)?;
+                found.inspect(|applied| self.count(*applied));
+                Ok(found.is_some())
+            }
+            LedgerRecord::AlertFolded { folded } => Ok(index::knows_fold(db, folded)?),
+            _ => Ok(false),
+        }
+    }
+
+    /// Applies everything durable that the index lacks, one transaction per block.
+    fn catch_up(&self, writer: &mut Writer) -> Result<(), LedgerError> {
+        while self.journal.durable().is_some_and(|last| last >= writer.reader.next_offset()) {
+            match writer.reader.next(Duration::ZERO) {
+                Ok(Some(block)) => {
+                    if let Err(error) = self.apply_block(writer, &block) {
+                        // The transaction is undone; the same block is read again next time.
+                        let next = index::next_offset(&writer.db)?;
+                        writer.reader = self.journal.reader(next);
+                        writer.rejoin = Rejoin::default();
+                        return Err(error);
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(error @ (JournalError::Corrupt { .. } | JournalError::Retired { .. })) => {
+                    // The reader stands behind the gap. Going on keeps what can still be read.
+                    self.meters.holes.fetch_add(1, Relaxed);
+                    tracing::error!(%error, "records of the ledger are missing");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_block(&self, writer: &mut Writer, block: &Block) -> Result<(), LedgerError> {
+        let tx = writer.db.transaction()?;
+        let from = index::next_offset(&tx)?;
+        for view in block.records().filter(|view| view.offset >= from) {
+            if !matches!(view.kind, RecordKind::Ledger | RecordKind::Audit) {
+                index::set_next_offset(&tx, view.offset + 1)?;
+                continue;
+            }
+            let joined;
+            let bytes = match writer.rejoin.push(&view) {
+                Joined::Pending => continue,
+                Joined::Whole => Some(view.bytes),
+                Joined::Parts(parts) => {
+                    joined = parts;
+                    Some(&joined[..])
+                }
+                Joined::TooLong => None,
+            };
+            let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
+            let record = text.and_then(|t| Some((t, serde_json::from_str(t).ok()?)));
+            match record {
+                Some((text, record)) => {
+                    self.count(index::apply(&tx, view.offset, &record, text)?);
+                }
+                None => {
+                    self.meters.unreadable.fetch_add(1, Relaxed);
+                    tracing::error!(offset = view.offset, "a ledger record does not read back");
+                }
+            }
+            index::set_next_offset(&tx, view.offset + 1)?;
+        }
+        Ok(tx.commit()?)
+    }
+
+    fn count(&self, applied: Applied) {
+        let m = &self.meters;
+        let meter = match applied {
+            Applied::Changed => &m.applied,
+            Applied::Known => &m.known,
+            Applied::Disagrees => &m.disagreements,
+            Applied::Orphan => &m.orphans,
+        };
+        meter.fetch_add(1, Relaxed);
+    }
+
+    fn load_tokens(&self) -> Result<(), LedgerError> {
+        self.set_tokens(query::tokens(&self.queries.lock())?);
+        Ok(())
+    }
+
+    fn set_tokens(&self, tokens: Vec<TokenRecord>) {
+        *self.tokens.write() = tokens.into_iter().map(|t| (t.id.clone(), t)).collect();
+    }
+}
+
+fn triage_record(id: &str, from: State, request: &TriageRequest) -> LedgerRecord {
+    LedgerRecord::Triage {
+        alert: id.to_owned(),
+        from,
+        to: request.to,
+        disposition: request.disposition,
+        why: request.why.clone(),
+        actor: request.actor.clone(),
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let missing_table = matches!(error, rusqlite::Error::SqliteFailure(_, Some(text))
+        if text.starts_with("no such table"));
+    missing_table || matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
+fn remove_index(path: &Path) -> Result<(), LedgerError> {
+    for end in ["", "-wal", "-shm"] {
+        let file = PathBuf::from(format!("{}{end}", path.display()));
+        match std::fs::remove_file(&file) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(LedgerError::File { path: file, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

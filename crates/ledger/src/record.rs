@@ -1,0 +1,226 @@
+//! The records of the ledger stream: JSON, one tagged object each. Fields are only ever added.
+
+use alert::{Folded, RuleMeta, State};
+use event::{Alert, Disposition, RecordKind};
+use serde::{Deserialize, Serialize};
+use trust::TokenRecord;
+
+/// Who did something, and when: part of every record that a person or a token causes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Verified identity (`user:kim`, `token:0123456789abcdef`, `alcedo`).
+    pub who: String,
+    /// Wall time, ns since 1970-01-01 UTC.
+    pub at_ns: i64,
+    /// Address or program it came from; empty when unknown.
+    #[serde(default)]
+    pub client: String,
+}
+
+/// Something done that changes nothing in the ledger itself, for the audit list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// What was done, dotted (`login.ok`, `config.reload`, `search.export`).
+    pub action: String,
+    /// To what.
+    #[serde(default)]
+    pub target: String,
+    /// Anything more, for people.
+    #[serde(default)]
+    pub detail: String,
+}
+
+/// What became of a message about an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryStatus {
+    /// The receiver said yes.
+    Delivered,
+    /// It failed and will be tried again.
+    Retrying,
+    /// It failed for good.
+    Failed,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LedgerRecord {
+    /// An alert went out.
+    AlertFired {
+        /// The alert.
+        alert: Box<Alert>,
+        /// Its rule's licence, references and advice.
+        rule: RuleMeta,
+    },
+    /// More of it happened.
+    AlertFolded {
+        /// Totals and new evidence.
+        folded: Folded,
+    },
+    /// Somebody moved an alert to another state.
+    Triage {
+        /// Alert id.
+        alert: String,
+        /// Where it stood.
+        from: State,
+        /// Where it stands now.
+        to: State,
+        /// As what it was closed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disposition: Option<Disposition>,
+        /// Why.
+        why: String,
+        /// By whom.
+        #[serde(flatten)]
+        actor: Actor,
+    },
+    /// Somebody wrote a note.
+    Note {
+        /// Alert id.
+        alert: String,
+        /// The note.
+        text: String,
+        /// By whom.
+        #[serde(flatten)]
+        actor: Actor,
+    },
+    /// Somebody gave an alert to somebody, or to nobody.
+    Assign {
+        /// Alert id.
+        alert: String,
+        /// To whom.
+        assignee: Option<String>,
+        /// By whom.
+        #[serde(flatten)]
+        actor: Actor,
+    },
+    /// Something else was done.
+    Audit {
+        /// What.
+        audit: Audit,
+        /// By whom.
+        #[serde(flatten)]
+        actor: Actor,
+    },
+    /// A token was made. The record has its secret's hash only.
+    TokenCreated {
+        /// The token.
+        token: TokenRecord,
+        /// By whom.
+        #[serde(flatten)]
+        actor: Actor,
+    },
+    /// A token was revoked.
+    TokenRevoked {
+        /// Its id.
+        id: String,
+        /// By whom.
+        #[serde(flatten)]
+        actor: Actor,
+    },
+    /// A message about an alert was sent, or was not.
+    Delivery {
+        /// Alert id.
+        alert: String,
+        /// Name of the sink.
+        sink: String,
+        /// What became of it.
+        status: DeliveryStatus,
+        /// The receiver's answer, for people.
+        #[serde(default)]
+        detail: String,
+        /// When and by which part.
+        #[serde(flatten)]
+        actor: Actor,
+    },
+}
+
+impl LedgerRecord {
+    /// The kind it has in the journal: what only people read is `Audit`.
+    pub fn kind(&self) -> RecordKind {
+        match self {
+            Self::Audit { .. } => RecordKind::Audit,
+            _ => RecordKind::Ledger,
+        }
+    }
+
+    /// Who caused it, where somebody did.
+    pub fn actor(&self) -> Option<&Actor> {
+        match self {
+            Self::AlertFired { .. } | Self::AlertFolded { .. } => None,
+            Self::Triage { actor, .. }
+            | Self::Note { actor, .. }
+            | Self::Assign { actor, .. }
+            | Self::Audit { actor, .. }
+            | Self::TokenCreated { actor, .. }
+            | Self::TokenRevoked { actor, .. }
+            | Self::Delivery { actor, .. } => Some(actor),
+        }
+    }
+
+    /// Its line in the audit list: action, target, detail. Alerts and deliveries have none.
+    pub fn audit(&self) -> Option<(&str, &str, String)> {
+        Some(match self {
+            Self::AlertFired { .. } | Self::AlertFolded { .. } | Self::Delivery { .. } => {
+                return None;
+            }
+            Self::Triage { alert, from, to, disposition, why, .. } => {
+                let what = disposition.map_or(String::new(), |d| format!(" as {}", word(d)));
+                ("alert.triage", alert, format!("{} -> {}{what}: {why}", from.name(), to.name()))
+            }
+            Self::Note { alert, .. } => ("alert.note", alert, String::new()),
+            Self::Assign { alert, assignee, .. } => {
+                ("alert.assign", alert, assignee.clone().unwrap_or_default())
+            }
+            Self::Audit { audit, .. } => (&audit.action, &audit.target, audit.detail.clone()),
+            Self::TokenCreated { token, .. } => {
+                let roles: Vec<&str> = token.scope.roles.iter().map(|r| r.name()).collect();
+                ("token.create", &token.id, format!("{} ({})", token.name, roles.join(", ")))
+            }
+            Self::TokenRevoked { id, .. } => ("token.revoke", id, String::new()),
+        })
+    }
+}
+
+/// A disposition's name in the API.
+pub(crate) fn word(disposition: Disposition) -> &'static str {
+    match disposition {
+        Disposition::TruePositive => "true_positive",
+        Disposition::BenignTruePositive => "benign_true_positive",
+        Disposition::FalsePositive => "false_positive",
+    }
+}
+
+/// The disposition of that name.
+pub(crate) fn disposition(name: &str) -> Option<Disposition> {
+    use Disposition::*;
+    [TruePositive, BenignTruePositive, FalsePositive].into_iter().find(|d| word(*d) == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_and_one_written_earlier_still_does() {
+        let record = LedgerRecord::Triage {
+            alert: "a1".into(),
+            from: State::New,
+            to: State::Closed,
+            disposition: Some(Disposition::FalsePositive),
+            why: "backup job".into(),
+            actor: Actor { who: "user:kim".into(), at_ns: 7, client: "10.0.0.1".into() },
+        };
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<LedgerRecord>(&text).unwrap(), record);
+        let stored = r#"{"type":"triage","alert":"a1","from":"new","to":"closed",
+            "disposition":"false_positive","why":"backup job","who":"user:kim","at_ns":7,
+            "client":"10.0.0.1","added_later":true}"#;
+        assert_eq!(serde_json::from_str::<LedgerRecord>(stored).unwrap(), record);
+        assert_eq!(record.audit().unwrap().2, "new -> closed as false_positive: backup job");
+        for d in ["true_positive", "benign_true_positive", "false_positive"] {
+            assert_eq!(word(disposition(d).unwrap()), d);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Queries, triage, notes, audit and tokens.
+
+use crate::*;
+use ledger::{AlertFilter, AuditFilter, DeliveryStatus, LedgerError};
+use proptest::prelude::*;
+use trust::{AuthError, NewToken, Role, Scope, TokenKind, verify};
+
+fn filled(dir: &Path, count: u64) -> Ledger {
+    let ledger = open(dir);
+    let levels = [Level::Low, Level::High];
+    let alerts: Vec<LedgerRecord> = (0..count)
+        .map(|n| fired(&make_alert(n, levels[n as usize % 2], &format!("WS-{}", n % 5))))
+        .collect();
+    assert_eq!(ledger.submit(alerts, 1).unwrap().appended, count as usize);
+    ledger
+}
+
+fn all_ids(ledger: &Ledger, filter: &AlertFilter, limit: usize) -> Vec<String> {
+    let (mut out, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = ledger.alerts(filter, limit, cursor.as_deref()).unwrap();
+        assert!(page.rows.len() <= limit);
+        out.extend(page.rows.into_iter().map(|row| row.id));
+        cursor = page.next;
+        if cursor.is_none() {
+            return out;
+        }
+    }
+}
+
+#[test]
+fn filters_counts_and_pages_agree_and_pages_are_stable() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path(), 50);
+    let all = AlertFilter::default();
+    let ids = all_ids(&ledger, &all, 7);
+    let expected: Vec<String> = (0..50u64).rev().map(|n| format!("{n:032x}")).collect();
+    assert_eq!(ids, expected, "newest first, each once");
+    let first = ledger.alerts(&all, 10, None).unwrap();
+    ledger.submit(vec![fired(&make_alert(99, Level::Low, "new"))], 1).unwrap();
+    let second = ledger.alerts(&all, 10, first.next.as_deref()).unwrap();
+    assert_eq!(second.rows[0].id, expected[10], "a new alert does not shift the next page");
+
+    for (filter, count) in [
+        (AlertFilter { min_level: Some(Level::Medium), ..all.clone() }, 25),
+        (AlertFilter { text: Some("ws-3".into()), ..all.clone() }, 10),
+        (AlertFilter { text: Some("%".into()), ..all.clone() }, 0),
+        (AlertFilter { rule_id: Some("rule-0".into()), ..all.clone() }, 18),
+        (AlertFilter { since_ns: Some(10), until_ns: Some(12), ..all.clone() }, 4),
+        (AlertFilter { states: vec![State::Closed], ..all.clone() }, 0),
+        (AlertFilter { backfill: Some(true), ..all.clone() }, 0),
+    ] {
+        assert_eq!(all_ids(&ledger, &filter, 3).len(), count, "{filter:?}");
+        assert_eq!(ledger.counts(&filter).unwrap().total, count as u64, "{filter:?}");
+    }
+    let counts = ledger.counts(&all).unwrap();
+    assert_eq!((counts.by_state["new"], counts.by_level["low"]), (51, 26));
+    for cursor in ["", "x", "1", "9.'; DROP TABLE alerts; --"] {
+        let got = ledger.alerts(&all, 1, Some(cursor));
+        assert!(got.is_ok_and(|page| page.rows.len() == 1) || !cursor.contains('.'), "{cursor}");
+    }
+}
+
+#[test]
+fn triage_follows_the_table_and_leaves_history_and_audit() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path(), 1);
+    let id = format!("{:032x}", 0);
+    ledger.triage(&id, &acknowledge()).unwrap();
+    assert!(matches!(ledger.triage(&id, &acknowledge()), Err(LedgerError::Triage(_))));
+    assert!(matches!(ledger.triage("none", &acknowledge()), Err(LedgerError::NoAlert { .. })));
+    ledger.note(&id, "looked at it", actor("user:lee")).unwrap();
+    ledger.assign(&id, Some("lee".into()), actor("user:kim")).unwrap();
+    ledger.triage(&id, &close("backup job")).unwrap();
+    ledger
+        .submit(
+            vec![LedgerRecord::Delivery {
+                alert: id.clone(),
+                sink: "chat".into(),
+                status: DeliveryStatus::Delivered,
+                detail: "200".into(),
+                actor: actor("alcedo"),
+            }],
+            1,
+        )
+        .unwrap();
+    let detail = ledger.alert(&id).unwrap().unwrap();
+    assert_eq!(
+        (detail.state, detail.disposition),
+        (State::Closed, Some(Disposition::FalsePositive))
+    );
+    assert_eq!(detail.assignee.as_deref(), Some("lee"));
+    assert_eq!((detail.history.len(), detail.rule.license.as_str()), (5, "DRL-1.1"));
+    assert_eq!(detail.deliveries["chat"], DeliveryStatus::Delivered);
+    let audit = ledger.audit(&AuditFilter::default(), 10, None).unwrap();
+    let lines: Vec<(&str, &str)> =
+        audit.rows.iter().map(|r| (r.who.as_str(), r.action.as_str())).collect();
+    assert_eq!(
+        lines,
+        [
+            ("user:kim", "alert.triage"),
+            ("user:kim", "alert.assign"),
+            ("user:lee", "alert.note"),
+            ("user:kim", "alert.triage"),
+        ]
+    );
+    assert_eq!(audit.rows[0].detail, "acknowledged -> closed as false_positive: backup job");
+    let page = ledger.audit(&AuditFilter::default(), 3, None).unwrap();
+    let rest = ledger.audit(&AuditFilter::default(), 3, page.next.as_deref()).unwrap();
+    assert_eq!((page.rows.len(), rest.rows.len(), rest.next), (3, 1, None));
+    let lee = AuditFilter { who: Some("user:lee".into()), ..AuditFilter::default() };
+    assert_eq!(ledger.audit(&lee, 10, None).unwrap().rows.len(), 1);
+    let above = AuditFilter { action: Some("alert".into()), ..AuditFilter::default() };
+    assert_eq!(ledger.audit(&above, 10, None).unwrap().rows.len(), 4);
+    // Reopening takes the disposition away.
+    let reopen = TriageRequest { to: State::New, disposition: None, ..close("wrong") };
+    ledger.triage(&id, &reopen).unwrap();
+    assert_eq!(ledger.alert(&id).unwrap().unwrap().disposition, None);
+}
+
+#[test]
+fn bulk_triage_moves_all_that_match_and_leaves_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path(), 1_203);
+    let high = AlertFilter { min_level: Some(Level::High), ..AlertFilter::default() };
+    assert_eq!(ledger.bulk_triage(&high, &acknowledge()).unwrap(), (601, 0));
+    assert_eq!(ledger.bulk_triage(&AlertFilter::default(), &acknowledge()).unwrap(), (602, 601));
+    assert!(ledger.bulk_triage(&high, &close("")).is_err(), "no reason, no change");
+    assert_eq!(ledger.bulk_triage(&high, &close("tuned")).unwrap(), (601, 0));
+    let counts = ledger.counts(&AlertFilter::default()).unwrap();
+    assert_eq!((counts.by_state["closed"], counts.by_state["acknowledged"]), (601, 602));
+}
+
+#[test]
+fn a_known_alert_is_compared_not_appended() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path(), 3);
+    let first = make_alert(0, Level::Low, "WS-0");
+    let update = folded(&first, 9);
+    assert_eq!(ledger.submit(vec![update.clone()], 1).unwrap().appended, 1);
+    let again = ledger.submit(vec![fired(&first), update, folded(&first, 5)], 1).unwrap();
+    assert_eq!((again.appended, again.known), (0, 3));
+    let other = Alert { reason: "something else".into(), ..first.clone() };
+    assert_eq!(ledger.submit(vec![fired(&other)], 1).unwrap().known, 1);
+    let counters = ledger.counters();
+    assert_eq!((counters.known, counters.disagreements), (1, 1));
+    let detail = ledger.alert(&first.id).unwrap().unwrap();
+    assert_eq!((detail.alert.count, detail.evidence_total), (9, 9));
+    assert_eq!(detail.alert.evidence, [evidence(0), evidence(909)]);
+    assert_eq!(detail.alert.reason, first.reason);
+}
+
+#[test]
+fn tokens_are_looked_up_from_memory_and_revocation_acts_at_once_and_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let scope = Scope {
+        roles: vec![Role::Ingest],
+        sources: vec!["web".into()],
+        networks: vec!["10.0.0.0/8".parse().unwrap()],
+        expires_ns: None,
+    };
+    let new = NewToken::generate(TokenKind::Ingest, "web", scope, "user:kim", 1).unwrap();
+    let id = new.record.id.clone();
+    ledger.create_token(new.record.clone(), actor("user:kim")).unwrap();
+    let peer = Some("10.0.0.1".parse().unwrap());
+    let check = |ledger: &Ledger| verify(&new.text, peer, 9, |id| ledger.token(id));
+    assert!(check(&ledger).unwrap().may_write("web"));
+    drop(ledger);
+    let ledger = open(dir.path());
+    assert!(check(&ledger).is_ok(), "tokens survive a restart");
+    ledger.revoke_token(&id, actor("user:kim")).unwrap();
+    assert_eq!(check(&ledger), Err(AuthError::Revoked { id: id.clone() }));
+    assert!(ledger.revoke_token(&id, actor("user:kim")).is_err());
+    drop(ledger);
+    let ledger = open(dir.path());
+    assert_eq!(check(&ledger), Err(AuthError::Revoked { id }));
+    let audit = ledger.audit(&AuditFilter::default(), 10, None).unwrap();
+    let actions: Vec<&str> = audit.rows.iter().map(|r| r.action.as_str()).collect();
+    assert_eq!(actions, ["token.revoke", "token.create"]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+    #[test]
+    fn pages_of_any_size_cover_every_alert_once(
+        times in prop::collection::vec(0i64..6, 1..40), limit in 1usize..12,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        let mut alerts: Vec<Alert> = times
+            .iter()
+            .enumerate()
+            .map(|(n, ns)| Alert { stream_ns: *ns, ..make_alert(n as u64, Level::Low, "h") })
+            .collect();
+        ledger.submit(alerts.iter().map(fired).collect(), 1).unwrap();
+        alerts.sort_by(|a, b| (b.stream_ns, &b.id).cmp(&(a.stream_ns, &a.id)));
+        let expected: Vec<String> = alerts.into_iter().map(|a| a.id).collect();
+        prop_assert_eq!(all_ids(&ledger, &AlertFilter::default(), limit), expected);
+    }
+}
