@@ -80,6 +80,7 @@ fn rule(file: &Arc<PathBuf>, document: &Document<'_>, node: &Node) -> Result<Rul
         }
     };
     let hash: Arc<str> = format!("{:032x}", xxh3_128(document.text.as_bytes())).into();
+    refuse_action(node)?;
     if text("title").is_empty() {
         return Err(Refusal::invalid("the rule has no title", "add `title:`"));
     }
@@ -155,11 +156,6 @@ fn kind(node: &Node) -> Result<RuleKind, Refusal> {
         let correlation = correlation_doc::read(section, node.get("generate"))?;
         return Ok(RuleKind::Correlation(correlation));
     }
-    let legacy = node.get("action").and_then(Node::text).is_some_and(|a| a != "correlation");
-    if legacy {
-        let hint = "repeat the shared parts in every document";
-        return Err(Refusal::not_covered("`action` documents are obsolete", hint));
-    }
     if let Some(section) = node.get("filter") {
         let rules = match section.get("rules") {
             None => Vec::new(),
@@ -176,6 +172,17 @@ fn kind(node: &Node) -> Result<RuleKind, Refusal> {
     match node.get("detection") {
         Some(section) => Ok(RuleKind::Detection { plan: detection::lower(section)? }),
         None => Err(Refusal::invalid("there is no detection", "add `detection:`")),
+    }
+}
+
+/// `action: global` and its kin spread one rule over several documents; long obsolete.
+fn refuse_action(node: &Node) -> Result<(), Refusal> {
+    match node.get("action") {
+        Some(action) if node.get("correlation").is_none() => {
+            let hint = "repeat the shared parts in every document";
+            Err(Refusal::not_covered("`action` documents are obsolete", hint).at(action.at))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,0 +1,185 @@
+//! The batch matcher and the single-event evaluator give the same verdicts.
+
+use crate::corpus;
+use detect::ruletest::push_event;
+use detect::{RuleSet, Scratch, load_paths, load_text, read_regression};
+use event::{DictionaryBuilder, EventBatch, Match};
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+fn one_by_one(set: &RuleSet, batch: &EventBatch) -> Vec<Match> {
+    let mut out = Vec::new();
+    for row in batch.rows() {
+        for (number, rule) in set.rules().iter().enumerate() {
+            let Some(plan) = rule.plan() else { continue };
+            if plan.matches(&plan.bind(&**set.dict()), &row) {
+                out.push(Match { rule: number as u32, row: row.index() as u32 });
+            }
+        }
+    }
+    out
+}
+
+fn batched(set: &RuleSet, batch: &EventBatch) -> Vec<Match> {
+    let mut out = Vec::new();
+    let mut scratch = Scratch::new();
+    set.match_batch(batch, &mut scratch, &mut out);
+    let mut again = Vec::new();
+    set.match_batch(batch, &mut scratch, &mut again);
+    assert_eq!(out, again, "the memo changes verdicts");
+    out
+}
+
+#[test]
+fn on_sigmahq_rules_and_samples() {
+    let (Some(folder), Some(samples)) =
+        (corpus::sigmahq(), testkit::corpus("sigma/regression_data"))
+    else {
+        return;
+    };
+    let set = RuleSet::standalone(load_paths(&corpus::rule_folders(folder.path())).0);
+    let mut batch = EventBatch::new(set.dict().clone());
+    for case in read_regression(&samples).into_iter().step_by(4) {
+        for event in &case.events {
+            let mut flat = event["Event"]["EventData"].clone();
+            flat["EventID"] = event["Event"]["System"]["EventID"].clone();
+            push_event(&mut batch, &flat, event.to_string().as_bytes());
+        }
+    }
+    let found = batched(&set, &batch);
+    assert!(found.len() > 20, "{}", found.len());
+    assert_eq!(found, one_by_one(&set, &batch));
+}
+
+#[test]
+fn a_name_is_answered_by_the_first_field_that_is_present() {
+    let text = "title: a\nid: a\ndetection: {s: {Image|endswith: x.exe}, condition: s}\n---\n\
+                title: b\nid: b\ndetection: {s: {Image: null}, condition: s}\n---\n\
+                title: c\nid: c\ndetection: {s: {event.count|gte: 1}, condition: s}\n";
+    let (rules, problems) = load_text(text);
+    assert_eq!(problems, []);
+    let mut builder = DictionaryBuilder::new();
+    builder.alias("Image", "process.executable");
+    builder.alias("Image", "file.path");
+    RuleSet::register(&rules, &mut builder);
+    let set = RuleSet::build(rules, &builder.build());
+    let mut batch = EventBatch::new(set.dict().clone());
+    for event in [
+        json!({"process.executable": "x.exe"}),
+        json!({"process.executable": "y.exe", "file.path": "x.exe"}),
+        json!({"file.path": "/x.exe"}),
+        json!({"Image": "y", "process.executable": "x.exe"}),
+        json!({}),
+    ] {
+        push_event(&mut batch, &event, b"");
+    }
+    let found = batched(&set, &batch);
+    assert_eq!(found, one_by_one(&set, &batch));
+    let rows = |id: &str| {
+        let rule = set.find(id).unwrap();
+        found.iter().filter(|m| m.rule == rule).map(|m| m.row).collect::<Vec<_>>()
+    };
+    assert_eq!((rows("a"), rows("b"), rows("c")), (vec![0, 2], vec![4], vec![0, 1, 2, 3, 4]));
+}
+
+#[test]
+fn events_go_only_to_rules_of_their_logsource() {
+    let rule = |id: &str, logsource: &str| {
+        format!(
+            "title: {id}\nid: {id}\nlogsource: {logsource}\n\
+                 detection: {{s: {{F: x}}, condition: s}}\n---\n"
+        )
+    };
+    let text = rule("w", "{product: windows, category: process_creation}")
+        + &rule("l", "{product: linux}")
+        + &rule("a", "{category: process_creation}");
+    let set = RuleSet::standalone(load_text(&text).0);
+    let mut batch = EventBatch::new(set.dict().clone());
+    for logsource in [
+        json!(["windows/process_creation/sysmon", "windows//sysmon"]),
+        json!("linux//sshd"),
+        json!("linux/*/"),
+        json!([]),
+    ] {
+        push_event(&mut batch, &json!({"F": "X", "alcedo.logsource": logsource}), b"");
+    }
+    let pairs: Vec<_> =
+        batched(&set, &batch).iter().map(|m| (m.row, set.rule(m.rule).id.to_string())).collect();
+    let expected = [(0, "w"), (0, "a"), (1, "l"), (2, "l"), (2, "a"), (3, "w"), (3, "l"), (3, "a")];
+    assert_eq!(pairs, expected.map(|(row, id)| (row, id.to_owned())));
+}
+
+const TEXTS: &[&str] =
+    &["", "a", "b", "ab", "AB", "aab", "xaby", "a*b", "\u{e4}b", "\u{212a}", "k", "10.1.2.3", "5"];
+const MODIFIERS: &[&str] = &[
+    "",
+    "|contains",
+    "|startswith",
+    "|endswith",
+    "|cased",
+    "|contains|cased",
+    "|neq",
+    "|re",
+    "|re|i",
+    "|fieldref",
+    "|contains|windash",
+    "|base64|contains",
+];
+const CONDITIONS: &[&str] = &[
+    "s",
+    "not s",
+    "s and not t",
+    "s or t",
+    "1 of *",
+    "2 of *",
+    "3 of *",
+    "not (s and t)",
+    "u or t",
+];
+
+fn line() -> impl Strategy<Value = String> {
+    let field = prop::sample::select(vec!["F", "G", "H", ""]);
+    let modifier = prop::sample::select(MODIFIERS.to_vec());
+    let texts = prop::collection::vec(prop::sample::select(TEXTS.to_vec()), 1..3);
+    (field, modifier, texts).prop_map(|(field, modifier, texts)| {
+        format!("{{'{field}{modifier}': {}}}", serde_json::to_string(&texts).unwrap())
+    })
+}
+
+fn rule() -> impl Strategy<Value = String> {
+    let extra = prop::sample::select(vec!["{F: null}", "{G|exists: true}", "{H|cidr: 10.0.0.0/8}"]);
+    let condition = prop::sample::select(CONDITIONS.to_vec());
+    (line(), line(), extra, condition).prop_map(|(s, t, u, condition)| {
+        format!("detection: {{s: {s}, t: {t}, u: {u}, condition: '{condition}'}}\n")
+    })
+}
+
+fn event() -> impl Strategy<Value = Json> {
+    let text = prop::sample::select(TEXTS.to_vec()).prop_map(|t| json!(t));
+    let value = prop_oneof![
+        text.clone(),
+        prop::collection::vec(text, 0..3).prop_map(Json::from),
+        Just(Json::Null),
+        Just(json!(5)),
+    ];
+    let field = prop::sample::select(vec!["F", "G", "H", "I"]);
+    prop::collection::btree_map(field, value, 0..4).prop_map(|map| json!(map))
+}
+
+proptest! {
+    #[test]
+    fn on_any_rules_and_events(
+        texts in prop::collection::vec(rule(), 1..12),
+        events in prop::collection::vec((event(), prop::sample::select(TEXTS.to_vec())), 1..8),
+    ) {
+        let documents: Vec<_> =
+            texts.iter().enumerate().map(|(i, t)| format!("title: t\nid: r{i}\n{t}")).collect();
+        let (rules, _) = load_text(&documents.join("---\n"));
+        let set = RuleSet::standalone(rules);
+        let mut batch = EventBatch::new(set.dict().clone());
+        for (event, raw) in &events {
+            push_event(&mut batch, event, raw.as_bytes());
+        }
+        prop_assert_eq!(batched(&set, &batch), one_by_one(&set, &batch));
+    }
+}

@@ -1,0 +1,143 @@
+//! Documents that give no rule say why and where, and hide nothing else.
+
+use detect::sigma::modifiers::MODIFIERS;
+use detect::{
+    BoundOp, CorrelationCondition, CorrelationType, ProblemKind, RuleSet, load_paths, load_text,
+};
+use filter::Number;
+use std::fs;
+
+const GOOD: &str = "title: good\nid: good\ndetection: {s: {F: x}, condition: s}\n";
+
+#[test]
+fn a_problem_names_its_place_and_leaves_the_neighbours_alone() {
+    let text = format!(
+        "{GOOD}---\ntitle: bad\nid: bad\ndetection:\n  s:\n    F|sounds: x\n  condition: s\n---\n\
+         detection: [\n---\ntitle: good\nid: two\ndetection: {{s: {{F: y}}, condition: s}}\n"
+    );
+    let (rules, problems) = load_text(&text);
+    let ids: Vec<_> = rules.iter().map(|r| &*r.id).collect();
+    assert_eq!(ids, ["good", "two"]);
+    assert_eq!(rules[1].source.line, 14);
+    let bad = &problems[0];
+    assert_eq!((bad.line, bad.column, &*bad.rule), (9, 15, "bad"));
+    assert_eq!(bad.kind, ProblemKind::NotCovered);
+    assert!(bad.reason.contains("sounds") && !bad.hint.is_empty(), "{bad}");
+    assert_eq!(problems[1].kind, ProblemKind::Invalid);
+}
+
+#[test]
+fn doubles_dangling_references_and_circles_are_found() {
+    let correlation = |id: &str, rule: &str| {
+        format!(
+            "title: {id}\nid: {id}\ncorrelation: {{type: event_count, rules: [{rule}], \
+                 timespan: 5m, condition: {{gte: 3}}}}\n---\n"
+        )
+    };
+    let text = format!(
+        "{GOOD}---\n{GOOD}---\n{}{}{}{}{}",
+        correlation("fine", "good"),
+        correlation("lost", "nowhere"),
+        correlation("above", "lost"),
+        correlation("ping", "pong"),
+        correlation("pong", "ping"),
+    );
+    let (rules, problems) = load_text(&text);
+    let ids: Vec<_> = rules.iter().map(|r| &*r.id).collect();
+    assert_eq!(ids, ["good", "fine"]);
+    assert!(!rules[0].generate && rules[1].generate);
+    let about: Vec<_> = problems.iter().map(|p| &*p.rule).collect();
+    assert_eq!(about, ["good", "lost", "above", "ping", "pong"]);
+}
+
+#[test]
+fn correlations_are_read_whole() {
+    let text = format!(
+        "{GOOD}---\ntitle: c\nid: c\ncorrelation:\n  type: value_percentile\n  rules: [good]\n  \
+         group-by: [user.name, addr]\n  aliases: {{addr: {{good: source.ip}}}}\n  timespan: 2M\n  \
+         generate: true\n  condition: {{gt: 1.5, lte: 200, field: bytes, percentile: 95}}\n---\n\
+         title: t\nid: t\ncorrelation: {{type: temporal, rules: [good, c], timespan: 1w, \
+         condition: good and not c}}\n---\n\
+         title: f\nid: f\ncorrelation: {{type: first_seen, rules: [good], group-by: [user.name], \
+         timespan: 30d, learn-for: 7d, condition: {{field: source.ip}}}}\n"
+    );
+    let (rules, problems) = load_text(&text);
+    assert_eq!(problems, []);
+    let c = rules[1].correlation().unwrap();
+    assert_eq!(c.kind, CorrelationType::ValuePercentile);
+    assert_eq!(c.timespan.to_string(), "2M");
+    assert!(c.generate);
+    assert_eq!(&*c.aliases[0].fields[0].1, "source.ip");
+    let CorrelationCondition::Bounds { bounds, fields, percentile } = &c.condition else {
+        panic!()
+    };
+    let expected = [(BoundOp::Gt, Number::Float(1.5)), (BoundOp::Lte, Number::Int(200))];
+    assert_eq!(bounds[..], expected);
+    assert_eq!((&*fields[0], *percentile), ("bytes", Some(95.0)));
+    let CorrelationCondition::Expression(expr) = &rules[2].correlation().unwrap().condition else {
+        panic!()
+    };
+    assert!(expr.holds(&|r| r == "good") && !expr.holds(&|_| true));
+    assert_eq!(rules[3].correlation().unwrap().learn_for.unwrap().to_string(), "7d");
+    for wrong in [
+        "type: nothing, rules: [good], timespan: 5m, condition: {gte: 1}",
+        "type: event_count, rules: [good], timespan: 5x, condition: {gte: 1}",
+        "type: event_count, rules: [good], timespan: 5m",
+        "type: event_count, rules: [good], timespan: 5m, condition: {near: 1}",
+        "type: value_count, rules: [good], timespan: 5m, condition: {gte: 1}",
+        "type: temporal, rules: [good], timespan: 5m, condition: good and other",
+        "type: event_count, rules: [], timespan: 5m, condition: {gte: 1}",
+        "type: event_count, rules: [good], timespan: 5m, condition: {gte: 1}, other: 1",
+    ] {
+        let text = format!("{GOOD}---\ntitle: c\ncorrelation: {{{wrong}}}\n");
+        assert_eq!(load_text(&text).1.len(), 1, "{wrong}");
+    }
+}
+
+#[test]
+fn filters_narrow_the_rules_they_name_and_change_their_hash() {
+    let filter = "---\ntitle: no service accounts\nid: f\nlogsource: {product: windows}\n\
+                  filter: {rules: [good], s: {User|startswith: svc_}, condition: not s}\n";
+    let good = "title: good\nid: good\nlogsource: {product: windows}\n\
+                detection: {s: {F: x}, condition: s}\n";
+    let (plain, _) = load_text(good);
+    let (rules, problems) = load_text(&format!("{good}{filter}"));
+    assert_eq!((rules.len(), problems.len()), (1, 0));
+    assert_ne!(rules[0].hash, plain[0].hash);
+    assert!(rules[0].plan().unwrap().fields().contains(&"User"));
+    let lost = format!("{GOOD}{filter}");
+    assert_eq!(load_text(&lost).1[0].kind, ProblemKind::NotCovered);
+}
+
+#[test]
+fn folders_are_read_in_order_and_other_files_ignored() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("b/one.yml", &GOOD.replace("good", "one"));
+    write("a/two.yaml", &GOOD.replace("good", "two"));
+    write("a/notes.txt", "detection: [");
+    write("a/settings.yml", "listen: 127.0.0.1\n");
+    write(".hidden/three.yml", GOOD);
+    let (rules, problems) = load_paths(&[folder.path().to_path_buf()]);
+    assert_eq!(problems, []);
+    let ids: Vec<_> = rules.iter().map(|r| r.id.to_string()).collect();
+    assert_eq!(ids, ["two", "one"]);
+    let set = RuleSet::standalone(rules);
+    assert_eq!(set.find("one"), Some(1));
+    let missing = folder.path().join("missing.yml");
+    assert_eq!(load_paths(&[missing]).1.len(), 1);
+}
+
+#[test]
+fn the_table_of_modifiers_has_no_doubles_and_every_one_is_documented() {
+    let page = fs::read_to_string(testkit::workspace_root().join("docs/sigma.md")).unwrap();
+    for (at, modifier) in MODIFIERS.iter().enumerate() {
+        let name = modifier.name();
+        assert!(MODIFIERS[..at].iter().all(|m| m.name() != name), "{name} twice");
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/sigma.md");
+    }
+}
