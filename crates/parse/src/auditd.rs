@@ -181,7 +181,7 @@ const ENCODED: &[&[u8]] = &[
 /// an even number of hex digits in capitals is returned as it is.
 pub fn decode(value: &[u8]) -> Cow<'_, [u8]> {
     let is_hex = |c: &u8| matches!(c, b'0'..=b'9' | b'A'..=b'F');
-    if value.is_empty() || value.len() % 2 != 0 || !value.iter().all(is_hex) {
+    if value.is_empty() || !value.len().is_multiple_of(2) || !value.iter().all(is_hex) {
         return Cow::Borrowed(value);
     }
     let nibble = |c: u8| if c <= b'9' { c - b'0' } else { c - b'A' + 10 };

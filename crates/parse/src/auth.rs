@@ -424,6 +424,16 @@ fn pam_text(text: &[u8]) -> Option<AuthEvent<'_>> {
         event.target_user = some(name);
         return Some(event);
     }
+    if let Some(name) = text
+        .strip_prefix(b"user \"")
+        .and_then(|t| t.strip_suffix(b"\" does not exist in /etc/passwd"))
+    {
+        let mut event = AuthEvent::new(PasswordChanged, Failure);
+        event.target_user = some(name);
+        event.invalid_user = true;
+        event.reason = Some(b"user unknown");
+        return Some(event);
+    }
     if text.starts_with(b"check pass; user unknown") {
         let mut event = AuthEvent::new(Login, Failure);
         event.invalid_user = true;

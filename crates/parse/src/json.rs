@@ -565,3 +565,133 @@ impl BracketStack {
         self.len == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::{Dictionary, Envelope, EventBatch, EventId, RowHead};
+    use std::sync::Arc;
+
+    fn run(
+        text: &[u8],
+        prefix: &str,
+        limits: Limits,
+    ) -> (Vec<String>, Result<JsonShape, ParseError>) {
+        let mut batch = EventBatch::new(Dictionary::ecs());
+        let head = RowHead {
+            id: EventId::default(),
+            received_ns: 0,
+            stream_ns: 0,
+            envelope: Arc::new(Envelope::internal()),
+        };
+        let mut row = batch.begin(head, text);
+        let raw = row.raw();
+        let shape = flatten(raw, prefix, &mut row, &limits);
+        let show =
+            |(f, v): (_, event::Value<'_>)| format!("{}:{:?}={}", row.name(f), v.kind, v.text());
+        (row.cells().map(show).collect(), shape)
+    }
+
+    #[test]
+    fn cells_in_document_order_with_kinds_and_digits_as_sent() {
+        let text = br#" {"a":{"b":-9214364837600034816,"c":1.50},"d":["x",2,[true,null]],"e":[{"f":1e3},{"f":""}],"g":{},"h":[]} "#;
+        let (cells, shape) = run(text, "", Limits::default());
+        let want = [
+            "a.b:Int=-9214364837600034816",
+            "a.c:Float=1.50",
+            "d:Str=x",
+            "d:Int=2",
+            "d:Bool=true",
+            "d:Null=",
+            "e.f:Float=1e3",
+            "e.f:Str=",
+        ];
+        assert_eq!(cells, want);
+        assert_eq!(shape, Ok(JsonShape { cells: 8, ..JsonShape::default() }));
+        let (cells, _) = run(br#"{"a":1}"#, "winlog", Limits::default());
+        assert_eq!(cells, ["winlog.a:Int=1"]);
+        let (cells, _) = run(b"[1,2]", "list", Limits::default());
+        assert_eq!(cells, ["list:Int=1", "list:Int=2"]);
+    }
+
+    #[test]
+    fn strings_and_their_escapes() {
+        let text = br#"{"k\u0041":"a\"b\\c\/\n\u00e4\ud83d\ude00\ud800x","long":"0123456789012345678901234567890123456789\t."}"#;
+        let (cells, _) = run(text, "", Limits::default());
+        assert_eq!(cells[0], "kA:Str=a\"b\\c/\n\u{e4}\u{1f600}\u{fffd}x");
+        assert_eq!(cells[1], "long:Str=0123456789012345678901234567890123456789\t.");
+        let (cells, _) = run(b"{\"a\":\"\xff\n\"}", "", Limits::default());
+        assert_eq!(cells, ["a:Str=\u{fffd}\n"]);
+    }
+
+    #[test]
+    fn what_is_no_json_says_where() {
+        for (text, at) in [
+            ("", 0),
+            ("[1]", 0),
+            ("{\"a\":1} x", 8),
+            ("{\"a\":1", 6),
+            ("{\"a\":01}", 6),
+            ("{\"a\":1,}", 7),
+            ("{,}", 1),
+            ("{\"a\" 1}", 5),
+            ("{\"a\":tru}", 5),
+            ("{\"a\":[1 2]}", 8),
+            ("{\"a\":[,]}", 6),
+            ("{\"a\":[1,]}", 8),
+            ("{\"a\":\"\\x\"}", 6),
+            ("{\"a\":\"\\u12\"}", 6),
+            ("{\"a\":-}", 6),
+            ("{\"a\":1.}", 7),
+            ("{\"a\":\"x", 7),
+            ("{\"a\":1]", 6),
+        ] {
+            let (cells, shape) = run(text.as_bytes(), "", Limits::default());
+            assert_eq!(shape.map_err(|e| e.at()), Err(at), "{text}");
+            assert_eq!(cells, [""; 0], "{text}");
+        }
+        let partial = Limits { keep_partial: true, ..Limits::default() };
+        let (cells, shape) = run(b"{\"a\":1,\"b\":\"cut of", "", partial);
+        assert_eq!((cells, shape.is_err()), (vec!["a:Int=1".to_owned()], true));
+    }
+
+    #[test]
+    fn repeated_keys_are_kept_and_counted() {
+        let count = |text: &str| {
+            let (cells, shape) = run(text.as_bytes(), "", Limits::default());
+            (cells.len(), shape.unwrap().duplicate_keys)
+        };
+        assert_eq!(count(r#"{"a":1,"a":2,"\u0061":3}"#), (3, 2));
+        assert_eq!(count(r#"{"a":[{"b":1},{"b":2}],"c":{"a":1}}"#), (3, 0));
+        let wide: Vec<String> = (0..300).map(|i| format!("\"k{}\":1", i % 290)).collect();
+        assert_eq!(count(&format!("{{{}}}", wide.join(","))), (300, 10));
+    }
+
+    #[test]
+    fn limits_lose_nothing_without_saying_so() {
+        let deep = format!("{}{{\"x\":[1]}}{}", "{\"a\":".repeat(64), "}".repeat(64));
+        let (cells, shape) = run(deep.as_bytes(), "", Limits::default());
+        assert_eq!(shape.unwrap().too_deep, 1);
+        assert!(cells[0].ends_with(":Str={\"x\":[1]}"));
+        let long = format!("{{\"a\":{{\"{}\":[1]}}}}", "k".repeat(600));
+        let (cells, shape) = run(long.as_bytes(), "", Limits::default());
+        assert_eq!((cells, shape.unwrap().long_names), (vec!["a:Str=[1]".to_owned()], 1));
+        let many: Vec<String> = (0..3_000).map(|i| format!("\"k{i}\":{i}")).collect();
+        let many = format!("{{{}}}", many.join(","));
+        let (cells, shape) = run(many.as_bytes(), "", Limits::default());
+        assert_eq!((cells.len(), shape.unwrap().not_stored), (2_048, 952));
+    }
+
+    #[test]
+    fn the_end_of_a_value() {
+        for (text, end) in [("{\"a\":\"}\"}x", 9), ("[[],{}] ", 7), ("12,", 2), ("\"a\\\"b\" ", 6)]
+        {
+            assert_eq!(value_end(text.as_bytes(), 0), Ok(end), "{text}");
+        }
+        for (text, at) in [("{]", 1), ("[}", 1), ("{", 1), ("", 0), ("\"a", 2)] {
+            assert_eq!(value_end(text.as_bytes(), 0).map_err(|e| e.at()), Err(at), "{text}");
+        }
+        let bomb = "[".repeat(1 << 20);
+        assert!(value_end(bomb.as_bytes(), 0).is_err());
+    }
+}

@@ -9,7 +9,7 @@
 //! are pieces of the input wherever the input has them as such.
 //! Not here: clocks, files, network, ECS names (crate `shape` maps), what an event means.
 //!
-//! Reading order: [`error`], [`records`] (a body to records),
+//! Reading order: [`error`], [`format`] (the table of formats), [`records`] (a body to records),
 //! [`timestamp`], [`syslog`], [`json`], [`kv`], [`cef`], [`leef`], [`access_log`], [`auth`],
 //! [`netfilter`], [`auditd`], [`windows`].
 #![forbid(unsafe_code)]
@@ -19,6 +19,7 @@ pub mod auditd;
 pub mod auth;
 pub mod cef;
 pub mod error;
+pub mod format;
 pub mod json;
 pub mod kv;
 pub mod leef;
@@ -29,4 +30,5 @@ pub mod timestamp;
 pub mod windows;
 
 pub use error::ParseError;
+pub use format::{Confidence, Format};
 pub use json::{Flattener, JsonShape, Limits, flatten};

@@ -75,7 +75,7 @@ fn starts_array(text: &[u8]) -> bool {
 /// that starts with a bracket. Only brackets and strings are checked here: the parser of the record
 /// says more.
 pub fn split_json(body: &[u8]) -> JsonRecords<'_> {
-    JsonRecords { body, at: bom_len(body), in_array: false }
+    JsonRecords { body, at: bom_len(body), in_array: false, read_again: 0 }
 }
 
 /// Iterator of [`split_json`].
@@ -84,7 +84,14 @@ pub struct JsonRecords<'a> {
     body: &'a [u8],
     at: usize,
     in_array: bool,
+    /// Bytes that were looked at and then left to be looked at once more; see [`READ_AGAIN_MAX`].
+    read_again: usize,
 }
+
+/// Once broken values have made us read this many bytes a second time, a value has to end on its
+/// own line. Keeps a body of unclosed brackets linear: `{\n` a million times would be read half a
+/// million times otherwise.
+const READ_AGAIN_MAX: usize = 1 << 20;
 
 impl<'a> Iterator for JsonRecords<'a> {
     type Item = Result<Record<'a>, SplitError<'a>>;
@@ -114,7 +121,11 @@ impl<'a> Iterator for JsonRecords<'a> {
 impl<'a> JsonRecords<'a> {
     fn value(&mut self) -> Result<Record<'a>, SplitError<'a>> {
         let from = self.at;
-        match json::value_end(self.body, from) {
+        let mut reach = self.body.len();
+        if self.read_again > READ_AGAIN_MAX {
+            reach = memchr(b'\n', &self.body[from..]).map_or(reach, |i| from + i);
+        }
+        match json::value_end(&self.body[..reach], from) {
             Ok(end) => {
                 self.at = end;
                 Ok(Record { at: from, bytes: &self.body[from..end] })
@@ -139,6 +150,7 @@ impl<'a> JsonRecords<'a> {
         }
         self.at = end;
         self.in_array = false;
+        self.read_again += reason.at().saturating_sub(end);
         let bytes = self.body[from..end].trim_ascii_end();
         SplitError { piece: Record { at: from, bytes }, reason }
     }

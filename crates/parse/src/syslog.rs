@@ -270,7 +270,7 @@ pub fn header(line: &[u8]) -> Result<Header<'_>, ParseError> {
         header.pri = pri;
         header.version = Some(version.number);
         header.message = &line[version.end..];
-        strict_tail(line, version.end, &mut header);
+        strict_tail(line, version.end, &mut header, Times::Any);
         if header.problem.is_none() && (pri.is_none() || blanks > 0) {
             let missing = if pri.is_none() { "a priority in angle brackets" } else { "a version" };
             header.problem = Some(strict(after, missing));
@@ -364,20 +364,50 @@ pub fn rfc5424(line: &[u8]) -> Header<'_> {
     let number = line[after..after + digits].iter();
     header.version = Some(number.fold(0, |n, c| n * 10 + u16::from(c - b'0')));
     header.message = &line[after + digits..];
-    strict_tail(line, after + digits, &mut header);
+    strict_tail(line, after + digits, &mut header, Times::Rfc5424);
     header
 }
 
+/// Which times are read in an RFC 5424 header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Times {
+    /// Those of the standard.
+    Rfc5424,
+    /// Any that [`timestamp::leading`] knows; another than the standard's is a remark.
+    Any,
+}
+
+/// A time in an RFC 5424 header that the standard does not have (`+00:00Z`, seven digits of a second):
+/// remarks on it and gives the index behind it.
+fn other_time<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> Option<usize> {
+    let (stamp, len) = timestamp::leading(&line[at..])?;
+    if line.get(at + len) != Some(&b' ') {
+        return None;
+    }
+    header.timestamp = Some(&line[at..at + len]);
+    header.stamp = Some(stamp);
+    header.problem.get_or_insert(strict(at, "a time like 2003-10-11T22:14:15.003Z"));
+    Some(at + len)
+}
+
 /// Everything behind the version, which ends at `at`.
-fn strict_tail<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
+fn strict_tail<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>, times: Times) {
     // A remark that did not stop the reader stands before whatever stopped it.
-    let stop = strict_fields(line, at, header).err();
+    let stop = strict_fields(line, at, header, times).err();
     header.problem = header.problem.or(stop);
 }
 
-fn strict_fields<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> Result<(), ParseError> {
+fn strict_fields<'a>(
+    line: &'a [u8],
+    at: usize,
+    header: &mut Header<'a>,
+    times: Times,
+) -> Result<(), ParseError> {
     let at = blank(line, at, header)?;
-    let at = strict_time(line, at, header)?;
+    let at = match strict_time(line, at, header) {
+        Err(e) if times == Times::Any => other_time(line, at, header).ok_or(e)?,
+        read => read?,
+    };
     let at = blank(line, at, header)?;
     let (host, at) = name(line, at, HOST_LEN_MAX, "a host name", header)?;
     header.host = host;
@@ -692,6 +722,12 @@ fn legacy_host<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> usize 
     let rest = &line[at..];
     let len = rest.iter().position(|c| *c == b' ').unwrap_or(rest.len());
     let word = &rest[..len];
+    if let Some(inner) = word.strip_prefix(b"[").and_then(|w| w.strip_suffix(b"]"))
+        && is_address(inner)
+    {
+        header.host = Some(inner);
+        return skip_blanks(line, at + len);
+    }
     if word.is_empty() || len > HOST_LEN_MAX || !is_host_word(word) {
         return at;
     }
@@ -773,4 +809,83 @@ fn cisco_mnemonic(text: &[u8]) -> Option<&[u8]> {
         .count();
     let word = &text[1..=len];
     (word.contains(&b'-') && text.get(1 + len) == Some(&b':')).then_some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// host, app, procid, msgid, message; `-` where absent.
+    fn parts(line: &str) -> [String; 5] {
+        let header = header(line.as_bytes()).unwrap_or_else(|e| panic!("{line}: {e}"));
+        [header.host, header.app, header.procid, header.msgid, Some(header.message)]
+            .map(|p| String::from_utf8_lossy(p.unwrap_or(b"-")).into_owned())
+    }
+
+    #[test]
+    fn the_relatives_of_rfc3164() {
+        for (line, want) in [
+            ("<34>Oct 11 22:14:15 h su[12]: text", ["h", "su", "12", "-", "text"]),
+            ("Oct 11 22:14:15 h su: text", ["h", "su", "-", "-", "text"]),
+            ("<34> Oct 11 22:14:15 h su: text\r\n", ["h", "su", "-", "-", "text"]),
+            ("<34>Oct 11 2024 22:14:15 h su: text", ["h", "su", "-", "-", "text"]),
+            ("<34>2024-03-05T14:07:09+01:00 h su: text", ["h", "su", "-", "-", "text"]),
+            ("<34>Oct 11 22:14:15 2001:db8:: su: text", ["2001:db8::", "su", "-", "-", "text"]),
+            ("<34>Oct 11 22:14:15 [192.0.2.7] su: text", ["192.0.2.7", "su", "-", "-", "text"]),
+            ("<34>Oct 11 22:14:15 su[12]: text", ["-", "su", "12", "-", "text"]),
+            ("<34>su: text", ["-", "su", "-", "-", "text"]),
+            ("<34>Oct 11 22:14:15 h free text: more", ["h", "-", "-", "-", "free text: more"]),
+            (
+                "<34>Oct 11 22:14:15 h last message repeated 3 times",
+                ["h", "-", "-", "-", "last message repeated 3 times"],
+            ),
+            ("<34>Oct 11 22:14:15 h CEF:0|a|b", ["h", "-", "-", "-", "CEF:0|a|b"]),
+            ("<34>Oct 11 22:14:15 h app: \u{feff}text", ["h", "app", "-", "-", "text"]),
+            (
+                "<189>45: *Mar  5 14:07:09.123 CET: %SYS-5-CONFIG_I: x",
+                ["-", "-", "-", "SYS-5-CONFIG_I", "%SYS-5-CONFIG_I: x"],
+            ),
+            (
+                "<134>:Mar  5 14:07:09 UTC: %ASA-6-302015: x",
+                ["-", "-", "-", "ASA-6-302015", "%ASA-6-302015: x"],
+            ),
+            (
+                "<166>Mar  5 2024 14:07:09 fw1 : %ASA-6-302015: x",
+                ["fw1", "-", "-", "ASA-6-302015", "%ASA-6-302015: x"],
+            ),
+            (
+                "<134>2024-03-05T14:07:09Z h app 7 ID [a b=\"c\"] text",
+                ["h", "app", "7", "ID", "text"],
+            ),
+            ("<134>1 2024-03-05T14:07:09+00:00Z h app - - - text", ["h", "app", "-", "-", "text"]),
+            ("1 2024-03-05T14:07:09Z h app - - - text", ["h", "app", "-", "-", "text"]),
+        ] {
+            assert_eq!(parts(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_and_the_rest_kept() {
+        let cut = rfc5424(b"<34>1 2003-10-11T22:14:15Z host app 12 ID47 [x k=v] text");
+        assert_eq!((cut.host, cut.msgid), (Some(&b"host"[..]), Some(&b"ID47"[..])));
+        assert_eq!(cut.problem.map(|p| p.at()), Some(48));
+        assert_eq!(cut.message, b"[x k=v] text");
+        let unset = header(b"<189>000045: *Mar  5 14:07:09: %A-1-B: x").unwrap();
+        assert!(unset.clock_unset);
+        assert_eq!(
+            (unset.sequence, unset.facility(), unset.severity()),
+            (Some(&b"000045"[..]), Some(23), Some(5))
+        );
+        assert_eq!(
+            (unset.facility_name(), unset.severity_name()),
+            (Some("local7"), Some("notice"))
+        );
+        let soft = rfc5424(b"<34>1 - h a - - [x a=\"\\n\"][x] text");
+        assert_eq!((soft.problem.map(|p| p.at()), soft.message), (Some(23), &b"text"[..]));
+        let values: Vec<_> =
+            soft.structured_data.iter().map(|(id, name, v)| (id, name, v.into_owned())).collect();
+        assert_eq!(values, [(&b"x"[..], &b"a"[..], br"\n".to_vec()), (b"x", b"", b"".to_vec())]);
+        assert!(matches!(header(b"\n"), Err(ParseError::Empty { .. })));
+        assert!(header(b"just text").is_err());
+    }
 }

@@ -91,7 +91,7 @@ impl Stamp {
     /// The same civil time in a zone that was named elsewhere. Nothing changes if it has one.
     pub fn with_zone(self, seconds_east: i32) -> Self {
         match self {
-            Stamp::Local(ns) => Stamp::Utc(ns - i64::from(seconds_east) * SECOND_NS),
+            Stamp::Local(ns) => Stamp::Utc(ns.saturating_sub(i64::from(seconds_east) * SECOND_NS)),
             Stamp::Yearless { month, day, in_day_ns, zone: None } => {
                 Stamp::Yearless { month, day, in_day_ns, zone: Some(seconds_east) }
             }
@@ -105,9 +105,10 @@ impl Stamp {
 fn nearest_year(received_ns: i64, month: i64, day: i64, offset_ns: i64) -> i64 {
     let (year, ..) = civil_from_days(received_ns.div_euclid(DAY_NS));
     let candidate = |year: i64| {
-        (day <= days_in_month(year, month))
-            .then(|| days_from_civil(year, month, day) * DAY_NS + offset_ns)
-            .filter(|ns| *ns <= received_ns.saturating_add(DAY_NS))
+        let midnight = (day <= days_in_month(year, month))
+            .then(|| days_from_civil(year, month, day).checked_mul(DAY_NS))??;
+        let ns = midnight.checked_add(offset_ns)?;
+        (ns <= received_ns.saturating_add(DAY_NS)).then_some(ns)
     };
     (0..=9).find_map(|back| candidate(year + 1 - back)).unwrap_or(received_ns)
 }
@@ -297,8 +298,9 @@ impl<'a> Scan<'a> {
         let spaced = ahead.spaces().is_some();
         let seconds = match ahead.peek()? {
             b'+' | b'-' => ahead.offset()?,
-            b'Z' | b'z' if ahead.word().len() == 1 => {
-                ahead.at += 1;
+            // "ZZ" comes from templates that add a Z to a time that has one.
+            b'Z' | b'z' if matches!(ahead.word(), b"Z" | b"z" | b"ZZ") => {
+                ahead.at += ahead.word().len();
                 0
             }
             c if c.is_ascii_alphabetic() && (spaced || self.at > 0) => {
@@ -444,7 +446,8 @@ fn trailing_year(s: &mut Scan<'_>) -> Option<i64> {
     let mut ahead = s.clone();
     ahead.spaces()?;
     let year = ahead.number(4, 4).filter(|y| plausible_year(*y))?;
-    if !matches!(ahead.peek(), None | Some(b' ' | b':' | b']')) {
+    // "2001:db8::1" behind the time is a host.
+    if !matches!(ahead.rest(), [] | [b' ' | b']', ..] | [b':'] | [b':', b' ', ..]) {
         return None;
     }
     s.at = ahead.at;

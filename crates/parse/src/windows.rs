@@ -283,7 +283,9 @@ impl Reader<'_, '_, '_> {
         let (has_attributes, has_children) = (element.has_attributes, element.has_children);
         let keep_empty = element.is_named_data && !has_children;
         let text = if value.is_empty() { text } else { &value };
-        if !text.is_empty() && !(has_children && text.trim_ascii().is_empty()) || keep_empty {
+        // Blanks between child elements are layout, not text.
+        let is_layout = has_children && text.trim_ascii().is_empty();
+        if keep_empty || !(text.is_empty() || is_layout) {
             let len = self.path.len();
             if has_attributes || has_children {
                 self.append(b"#text");

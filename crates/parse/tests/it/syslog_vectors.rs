@@ -85,7 +85,7 @@ fn rfc5424_vectors() {
             if agrees(&case["expected"], &got) {
                 fields += 1;
             } else {
-                println!("fields: {}\n got {got:?}", case);
+                println!("fields: {case}\n got {got:?}");
             }
         }
     }
