@@ -46,8 +46,8 @@ macro_rules! ids {
         pub(crate) struct Ids { $(pub(crate) $field: FieldId),* }
         impl Ids {
             pub(crate) fn of(dict: &Dictionary) -> Self {
-                // Names that a foreign dictionary lacks become an id no row has.
-                let id = |name| dict.id(name).unwrap_or(FieldId(FieldId::LOCAL - 1));
+                // Names that a foreign dictionary lacks become an intrinsic id, which no cell has.
+                let id = |name| dict.id(name).unwrap_or(FieldId::TIMESTAMP);
                 Self { $($field: id($name)),* }
             }
         }

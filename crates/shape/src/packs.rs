@@ -147,6 +147,9 @@ impl PackSet {
                     names.field_of(&spec.full(name), kind);
                 }
             }
+            for name in &spec.time {
+                names.field(&spec.full(name.strip_suffix(" utc").unwrap_or(name)));
+            }
             for name in &spec.known {
                 if !spec.prefix.is_empty() {
                     names.field(&format!("{}.{name}", spec.prefix));
@@ -169,9 +172,9 @@ impl PackSet {
                 }
             }
             for step in &spec.steps {
-                step.names().for_each(|name| {
-                    names.field(&spec.full(name));
-                });
+                for name in step.names() {
+                    names.field(&spec.full(&name));
+                }
             }
             routes.register(names);
             for (name, fields) in &spec.sigma {

@@ -399,41 +399,46 @@ fn step(spec: &StepSpec, id: &dyn Fn(&str) -> FieldId, dict: &Dictionary) -> Ste
 }
 
 impl StepSpec {
-    /// Every field name the step mentions.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        let when = self.when.iter().map(|w| w.field.as_str());
-        let maps = [&self.rename, &self.copy].into_iter().flat_map(|m| m.iter());
-        let maps = maps.flat_map(|(a, b)| [a.as_str(), b.as_str()]);
-        let map = self.map.iter().flat_map(|(target, from)| {
-            let from = match from {
-                crate::spec::OneOrMany::One(one) => std::slice::from_ref(one),
-                crate::spec::OneOrMany::Many(many) => many,
-            };
-            let names = from.iter().filter_map(|s| match s {
-                crate::spec::Scalar::Text(t) => Some(t.strip_prefix("basename ").unwrap_or(t)),
-                _ => None,
-            });
-            std::iter::once(target.as_str()).chain(names)
-        });
-        let keyed =
-            [&self.convert, &self.hashes, &self.split_user, &self.regex, &self.kv, &self.json];
-        let keyed = keyed.into_iter().flat_map(|m| m.keys().map(String::as_str));
-        let lists = self.lower.iter().chain(&self.date).map(String::as_str);
-        when.chain(maps)
-            .chain(map)
-            .chain(keyed)
-            .chain(lists)
-            .chain(self.set.keys().map(String::as_str))
+    /// Every field name the step reads or writes.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.when.iter().map(|w| w.field.clone()).collect();
+        for (from, to) in self.rename.iter().chain(&self.copy) {
+            out.extend([from.clone(), to.clone()]);
+        }
+        for (target, from) in &self.map {
+            out.push(target.clone());
+            let plain = |t: String| t.strip_prefix("basename ").map_or(t.clone(), str::to_owned);
+            out.extend(from.texts().into_iter().map(plain));
+        }
+        for (from, to) in &self.hashes {
+            out.push(from.clone());
+            out.extend(HASH_NAMES.iter().map(|(_, ecs)| format!("{to}.{ecs}")));
+        }
+        for (from, to) in &self.split_user {
+            out.extend([from.clone(), format!("{to}.name")]);
+        }
+        for (from, pattern) in &self.regex {
+            out.push(from.clone());
+            let regex = Regex::new(pattern);
+            let groups = regex.iter().flat_map(|r| r.capture_names().flatten());
+            out.extend(groups.map(str::to_owned));
+        }
+        let keyed = self.convert.keys().chain(self.kv.keys()).chain(self.json.keys());
+        out.extend(keyed.chain(self.set.keys()).chain(&self.lower).chain(&self.date).cloned());
+        let users: Vec<String> =
+            out.iter().filter_map(|n| Some(format!("{}domain", n.strip_suffix("name")?))).collect();
+        out.extend(users.into_iter().filter(|n| n.ends_with("user.domain")));
+        out
     }
 }
 
 /// The id of a name that packs registered; the claimed form of an intrinsic name. Names that a
-/// dictionary of another pack set lacks become a field that no row has.
+/// dictionary of another pack set lacks become an intrinsic id, which no cell can have.
 fn field_id(dict: &Dictionary, name: &str) -> FieldId {
     match dict.id(name) {
         Some(id) if id.is_intrinsic() => id.claimed(),
         Some(id) => id,
-        None => FieldId(FieldId::LOCAL - 1),
+        None => FieldId::TIMESTAMP,
     }
 }
 

@@ -277,6 +277,7 @@ impl Shaper {
 
 /// Names that the shaper itself writes, with their types.
 pub(crate) fn register(names: &mut DictionaryBuilder) {
+    names.field("alcedo.logsource");
     for name in ID_NAMES {
         let kind = match *name {
             "linux.auth.invalid_user" => FieldType::Boolean,

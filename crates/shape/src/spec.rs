@@ -251,7 +251,10 @@ impl Spec {
         for source in self.logsource.iter().chain(steps) {
             if source.split('/').count() != 3 {
                 let hint = "write product/category/service, empty = none, * = unknown";
-                return Err(wrong(source, format!("`{source}` is no logsource"), hint));
+                let mut error = wrong("", format!("`{source}` is no logsource"), hint);
+                let from = text.find("logsource:").unwrap_or(0);
+                error.line = line_at(text, from);
+                return Err(error);
             }
         }
         Ok(())
@@ -260,7 +263,11 @@ impl Spec {
 
 /// Line (from 1) of the first place where `needle` stands, 0 if nowhere.
 fn line_of(text: &str, needle: &str) -> usize {
-    text.find(needle).map_or(0, |at| text[..at].matches('\n').count() + 1)
+    text.find(needle).map_or(0, |at| line_at(text, at))
+}
+
+fn line_at(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
 }
 
 pub(crate) fn field_type(name: &str) -> Option<FieldType> {

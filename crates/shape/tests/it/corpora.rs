@@ -235,7 +235,7 @@ fn loghub_and_vendor_lines_never_fail() {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if !name.ends_with(".log.zst") {
+        if !name.ends_with(".zst") {
             continue;
         }
         for line in lines(&unpack(&path)).take(500) {

@@ -12,24 +12,24 @@ use shape::{PackSet, Scratch, Settings, Shaped, Shaper, Tables};
 use std::sync::Arc;
 
 /// 2026-11-24T00:00:00Z, when every test record was received.
-pub const RECEIVED_NS: i64 = 1_795_478_400_000_000_000;
+pub(crate) const RECEIVED_NS: i64 = 1_795_478_400_000_000_000;
 
 /// A shaper with its dictionary, and a batch to fill.
-pub struct Bench {
-    pub dict: Arc<Dictionary>,
-    pub shaper: Shaper,
-    pub batch: EventBatch,
-    pub scratch: Scratch,
-    pub envelope: Arc<Envelope>,
+pub(crate) struct Bench {
+    pub(crate) dict: Arc<Dictionary>,
+    pub(crate) shaper: Shaper,
+    pub(crate) batch: EventBatch,
+    pub(crate) scratch: Scratch,
+    pub(crate) envelope: Arc<Envelope>,
     offset: u64,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Tables::default(), Settings::default())
     }
 
-    pub fn with(tables: Tables, settings: Settings) -> Self {
+    pub(crate) fn with(tables: Tables, settings: Settings) -> Self {
         let packs = Arc::new(PackSet::builtin().unwrap());
         let mut names = DictionaryBuilder::new();
         packs.register(&mut names);
@@ -45,7 +45,7 @@ impl Bench {
         }
     }
 
-    pub fn head(&self) -> RowHead {
+    pub(crate) fn head(&self) -> RowHead {
         RowHead {
             id: EventId::at(self.offset),
             received_ns: RECEIVED_NS,
@@ -54,24 +54,31 @@ impl Bench {
         }
     }
 
-    pub fn shape(&mut self, raw: &[u8]) -> Shaped {
+    pub(crate) fn shape(&mut self, raw: &[u8]) -> Shaped {
         let head = self.head();
         self.offset += 1;
         self.shaper.shape(head, raw, &mut self.batch, &mut self.scratch)
     }
 
+    /// Starts over, as for a first record.
+    pub(crate) fn start(&mut self) -> &mut Self {
+        self.offset = 0;
+        self.clear();
+        self
+    }
+
     /// Starts over with an empty batch.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.batch = EventBatch::new(self.dict.clone());
     }
 
     /// First value of a name in a row, as rules see it.
-    pub fn text(&self, row: usize, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, row: usize, name: &str) -> Option<String> {
         self.batch.row(row).text(name).map(|t| t.into_owned())
     }
 
     /// All values of a field of a row.
-    pub fn all(&self, row: usize, name: &str) -> Vec<String> {
+    pub(crate) fn all(&self, row: usize, name: &str) -> Vec<String> {
         let Some(id) = self.batch.id(name) else { return Vec::new() };
         self.batch.row(row).all(id).map(|v| v.text().into_owned()).collect()
     }

@@ -4,7 +4,6 @@ use super::Bench;
 use event::DictionaryBuilder;
 use shape::{PackSet, packs, to_json};
 use std::fs;
-use std::path::Path;
 
 fn folder(name: &str) -> std::path::PathBuf {
     testkit::workspace_root().join("packs").join(name)
