@@ -13,6 +13,7 @@
 //! matcher), [`ruletest`] (rules that carry their own tests).
 #![forbid(unsafe_code)]
 
+pub mod correlate;
 pub mod matcher;
 pub mod ruleset;
 pub mod ruletest;

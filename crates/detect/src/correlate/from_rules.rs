@@ -1,0 +1,155 @@
+//! From the parsed rule model to what the engine runs.
+
+use super::spec::{Condition, Op, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target};
+use crate::ruleset::RuleSet;
+use crate::sigma::{BoundOp, Correlation, CorrelationCondition, CorrelationType, Rule, RuleExpr};
+use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
+
+/// `first_seen` without `learn-for` learns for seven days: a working week with its weekend.
+const LEARN_FOR_DEFAULT_NS: i64 = 7 * 86_400 * 1_000_000_000;
+const DAY_NS: i64 = 86_400 * 1_000_000_000;
+
+impl SpecSet {
+    /// All correlations of a rule set, in its order.
+    ///
+    /// # Errors
+    /// The first [`SpecError`]; it names the rule.
+    pub fn from_rules(rules: &RuleSet) -> Result<Arc<Self>, SpecError> {
+        let mut specs = Vec::new();
+        for (index, rule) in rules.rules().iter().enumerate() {
+            if let Some(correlation) = rule.correlation() {
+                specs.push(spec_of(rules, index as u32, rule, correlation)?);
+            }
+        }
+        Self::new(specs)
+    }
+}
+
+fn spec_of(
+    rules: &RuleSet,
+    index: u32,
+    rule: &Rule,
+    correlation: &Correlation,
+) -> Result<Spec, SpecError> {
+    let group_by: Vec<Arc<str>> = correlation.group_by.iter().map(|f| (&**f).into()).collect();
+    let mut references = Vec::new();
+    for name in &correlation.rules {
+        let unknown = || SpecError::Unknown { id: rule.id.clone(), target: (&**name).into() };
+        let number = rules.find(name).ok_or_else(unknown)?;
+        let target = rules.rule(number);
+        references.push(match target.correlation() {
+            Some(_) => Reference::correlation(&target.id),
+            None => Reference {
+                target: Target::Rule(number),
+                fields: group_by.iter().map(|g| field_of(correlation, target, g)).collect(),
+            },
+        });
+    }
+    let mut hasher = Xxh3::new();
+    hash_deep(rules, rule, &mut hasher, 0);
+    let (condition, expression, value_fields, percentile) = condition_of(rules, correlation);
+    Ok(Spec {
+        id: rule.id.clone(),
+        rule: index,
+        hash: hasher.digest128(),
+        kind: kind_of(correlation, percentile),
+        references,
+        group_by,
+        timespan_ns: correlation.timespan.ns(),
+        condition,
+        expression,
+        value_fields,
+        generate: correlation.generate,
+    })
+}
+
+fn kind_of(correlation: &Correlation, percentile: Option<f64>) -> SpecKind {
+    match correlation.kind {
+        CorrelationType::EventCount => SpecKind::EventCount,
+        CorrelationType::ValueCount => SpecKind::ValueCount,
+        CorrelationType::Temporal => SpecKind::Temporal,
+        CorrelationType::TemporalOrdered => SpecKind::TemporalOrdered,
+        CorrelationType::ValueSum => SpecKind::ValueSum,
+        CorrelationType::ValueAvg => SpecKind::ValueAvg,
+        CorrelationType::ValuePercentile => SpecKind::ValuePercentile(percentile.unwrap_or(50.0)),
+        CorrelationType::ValueMedian => SpecKind::ValueMedian,
+        CorrelationType::FirstSeen => SpecKind::FirstSeen {
+            learn_for_ns: correlation.learn_for.map_or(LEARN_FOR_DEFAULT_NS, |t| t.ns()),
+            expire_days: (correlation.timespan.ns() / DAY_NS).clamp(1, i64::from(u16::MAX)) as u16,
+        },
+    }
+}
+
+type ConditionParts = (Condition, Option<SlotExpr>, Vec<Arc<str>>, Option<f64>);
+
+fn condition_of(rules: &RuleSet, correlation: &Correlation) -> ConditionParts {
+    match &correlation.condition {
+        CorrelationCondition::AllRules => (Condition::default(), None, Vec::new(), None),
+        CorrelationCondition::Expression(expression) => {
+            let slots = slot_expr(rules, correlation, expression);
+            (Condition::default(), Some(slots), Vec::new(), None)
+        }
+        CorrelationCondition::Bounds { bounds, fields, percentile } => {
+            let parts = bounds.iter().map(|(op, n)| (op_of(*op), number(n)));
+            let fields = fields.iter().map(|f| (&**f).into()).collect();
+            (Condition(parts.collect()), None, fields, *percentile)
+        }
+    }
+}
+
+fn op_of(op: BoundOp) -> Op {
+    match op {
+        BoundOp::Gt => Op::Gt,
+        BoundOp::Gte => Op::Gte,
+        BoundOp::Lt => Op::Lt,
+        BoundOp::Lte => Op::Lte,
+        BoundOp::Eq => Op::Eq,
+        BoundOp::Neq => Op::Neq,
+    }
+}
+
+fn number(n: &filter::Number) -> f64 {
+    match n {
+        filter::Number::Int(int) => *int as f64,
+        filter::Number::Float(float) => *float,
+    }
+}
+
+/// References of the expression as slots; the parser has checked that each is one of the rules.
+fn slot_expr(rules: &RuleSet, correlation: &Correlation, expression: &RuleExpr) -> SlotExpr {
+    let each =
+        |parts: &[RuleExpr]| parts.iter().map(|p| slot_expr(rules, correlation, p)).collect();
+    match expression {
+        RuleExpr::Rule(name) => {
+            let wanted = rules.find(name);
+            let at = correlation.rules.iter().position(|r| r == name || rules.find(r) == wanted);
+            SlotExpr::Slot(at.unwrap_or(0) as u8)
+        }
+        RuleExpr::And(parts) => SlotExpr::And(each(parts)),
+        RuleExpr::Or(parts) => SlotExpr::Or(each(parts)),
+        RuleExpr::Not(part) => SlotExpr::Not(Box::new(slot_expr(rules, correlation, part))),
+    }
+}
+
+/// The field that holds a group-by name in the events of one rule.
+fn field_of(correlation: &Correlation, target: &Rule, name: &Arc<str>) -> Arc<str> {
+    let alias = correlation.aliases.iter().find(|a| *a.name == **name);
+    let field = alias.and_then(|a| a.fields.iter().find(|(r, _)| target.answers_to(r)));
+    field.map_or_else(|| name.clone(), |(_, f)| (&**f).into())
+}
+
+/// Hash of a correlation and of everything it builds on.
+fn hash_deep(rules: &RuleSet, rule: &Rule, hasher: &mut Xxh3, depth: u32) {
+    hasher.update(rule.id.as_bytes());
+    hasher.update(rule.hash.as_bytes());
+    let Some(correlation) = rule.correlation() else { return };
+    if depth > super::spec::CHAIN_DEPTH_MAX {
+        return;
+    }
+    for name in &correlation.rules {
+        if let Some(number) = rules.find(name) {
+            hash_deep(rules, rules.rule(number), hasher, depth + 1);
+        }
+    }
+}

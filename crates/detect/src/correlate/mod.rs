@@ -1,0 +1,49 @@
+//! Relates matches over time: Sigma correlations as a pure state machine.
+//!
+//! ```text
+//! Match --Extractor--> Hit {key, value} --key hash--> 256 shards --> windows --> Firing
+//!  workers                                  ticks ------^     \--chained--^
+//! ```
+//! **Windows** slide over event time; two events exactly `timespan` apart share one. An event that
+//! is up to [`Settings::lateness_ns`] late is put in its place and decided as if it had been on time;
+//! a later one is counted and left out. **Growing conditions** (`gt`, `gte` of counts, sums and
+//! occurrences) fire on the arrival that makes them true. Others (`eq`, ranges, averages,
+//! percentiles, `not`) are decided when the window can no longer change, and absence (`lt`, `lte`)
+//! when an event slides out of the window of a key that was seen before.
+//!
+//! **Episodes.** Qualifying windows that share evidence are one episode and one alert: `New` when it
+//! begins, `Update` with each tick while it grows, `MergedInto` when a late event joins two. The
+//! content of episodes does not depend on the order of arrival within the lateness.
+//!
+//! **Chaining.** A correlation over a correlation of the same group-by sees each of its qualifying
+//! windows as one occurrence that begins where the shortest sufficient part begins: "five failures,
+//! then a success, within 10 minutes" needs all six within the 10 minutes, and its evidence is every
+//! failure of the child's episodes in the 10 minutes before the success, and the success.
+//!
+//! **Not here:** clocks, I/O, threads, alert suppression.
+//!
+//! Reading order: [`spec`] (what is asked), [`hit`], [`key`], [`extract`] (what comes in), `window`
+//! (one key), `shard` (many), [`engine`] (all), `seen`, `snapshot`, [`firing`] (what comes out).
+
+pub mod engine;
+pub mod extract;
+pub mod firing;
+pub mod from_rules;
+pub mod hit;
+pub mod key;
+mod seen;
+pub mod settings;
+mod shard;
+mod snapshot;
+pub mod spec;
+mod window;
+
+pub use engine::{Engine, Part};
+pub use extract::Extractor;
+pub use firing::{Contribution, Firing, FiringKind, sort_firings};
+pub use hit::{Hit, HitValue, Key};
+pub use key::KeyHasher;
+pub use settings::{EVIDENCE_MAX, SHARDS, Settings};
+pub use shard::{Counters, ShardState};
+pub use snapshot::SnapshotError;
+pub use spec::{Condition, Op, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target};

@@ -1,0 +1,665 @@
+//! What a correlation rule asks, and the checked set of all of them.
+//!
+//! ```text
+//! Vec<Spec> --SpecSet::new--> names checked, references resolved, children before parents,
+//!                             how long each must remember, which ones speak for themselves
+//! ```
+
+use super::settings::{HITS_PER_CHAINED_KEY_MAX, HITS_PER_KEY_MAX, HITS_PER_SCANNED_KEY_MAX};
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// Most correlations in one set.
+pub const SPECS_MAX: usize = 65_536;
+/// Most rules one correlation may reference: a slot number is one byte.
+pub const SLOTS_MAX: usize = 255;
+/// Deepest chain of correlations over correlations; deeper ones are nobody's intent.
+pub const CHAIN_DEPTH_MAX: u32 = 8;
+/// Longest window. State for longer spans belongs to the store, not to memory.
+pub const TIMESPAN_MAX_NS: i64 = 400 * 86_400 * 1_000_000_000;
+
+/// How hits are combined. Names are those of the Sigma correlation specification 2.1, plus the
+/// pySigma extension `value_median` and our own `first_seen`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SpecKind {
+    /// Number of events, each counted as often as its weight says.
+    EventCount,
+    /// Number of distinct values of a field (or tuple of fields).
+    ValueCount,
+    /// Different referenced rules within the window, in any order.
+    Temporal,
+    /// All referenced rules within the window, in the order of the list.
+    TemporalOrdered,
+    /// Sum of a numeric field.
+    ValueSum,
+    /// Mean of a numeric field.
+    ValueAvg,
+    /// Percentile (0..=100) of a numeric field, linearly interpolated between ranks.
+    ValuePercentile(f64),
+    /// Median of a numeric field.
+    ValueMedian,
+    /// A value that this key has not shown before.
+    FirstSeen {
+        /// From the rule's activation on, values are remembered silently for so long (stream time).
+        learn_for_ns: i64,
+        /// A value not seen for so many days is new again.
+        expire_days: u16,
+    },
+}
+
+impl SpecKind {
+    /// The name in rule text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EventCount => "event_count",
+            Self::ValueCount => "value_count",
+            Self::Temporal => "temporal",
+            Self::TemporalOrdered => "temporal_ordered",
+            Self::ValueSum => "value_sum",
+            Self::ValueAvg => "value_avg",
+            Self::ValuePercentile(_) => "value_percentile",
+            Self::ValueMedian => "value_median",
+            Self::FirstSeen { .. } => "first_seen",
+        }
+    }
+
+    /// Whether it reads a field of each event beside the key.
+    pub fn reads_value(self) -> bool {
+        !matches!(self, Self::EventCount | Self::Temporal | Self::TemporalOrdered)
+    }
+
+    pub(super) fn is_numeric(self) -> bool {
+        matches!(
+            self,
+            Self::ValueSum | Self::ValueAvg | Self::ValuePercentile(_) | Self::ValueMedian
+        )
+    }
+
+    pub(super) fn is_temporal(self) -> bool {
+        matches!(self, Self::Temporal | Self::TemporalOrdered)
+    }
+}
+
+/// Comparison of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// `>`
+    Gt,
+    /// `>=`
+    Gte,
+    /// `<`
+    Lt,
+    /// `<=`
+    Lte,
+    /// `==`
+    Eq,
+    /// `!=`
+    Neq,
+}
+
+impl Op {
+    /// All, with the names used in rules.
+    pub const ALL: &[(Op, &'static str)] = &[
+        (Op::Gt, "gt"),
+        (Op::Gte, "gte"),
+        (Op::Lt, "lt"),
+        (Op::Lte, "lte"),
+        (Op::Eq, "eq"),
+        (Op::Neq, "neq"),
+    ];
+
+    /// The name used in rules.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    fn holds(self, value: f64, bound: f64) -> bool {
+        match self {
+            Op::Gt => value > bound,
+            Op::Gte => value >= bound,
+            Op::Lt => value < bound,
+            Op::Lte => value <= bound,
+            Op::Eq => value == bound,
+            Op::Neq => value != bound,
+        }
+    }
+}
+
+/// All of these must hold; two make a range. Empty = the default of the kind.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Condition(pub Vec<(Op, f64)>);
+
+impl Condition {
+    /// `value >= bound`.
+    pub fn gte(bound: u32) -> Self {
+        Self(vec![(Op::Gte, f64::from(bound))])
+    }
+
+    /// Whether `value` satisfies every part.
+    pub fn holds(&self, value: f64) -> bool {
+        self.0.iter().all(|(op, bound)| op.holds(value, *bound))
+    }
+
+    /// For example `gte 5` or `gt 100 and lte 200`.
+    pub fn text(&self) -> String {
+        let parts: Vec<_> = self.0.iter().map(|(op, b)| format!("{} {b}", op.name())).collect();
+        parts.join(" and ")
+    }
+
+    /// Once true for a set of events, true for every larger set.
+    fn is_growing(&self) -> bool {
+        self.0.iter().all(|(op, _)| matches!(op, Op::Gt | Op::Gte))
+    }
+
+    fn is_absence(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|(op, _)| matches!(op, Op::Lt | Op::Lte))
+    }
+}
+
+/// A rule that a correlation builds on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A detection rule, by its index in the rule set.
+    Rule(u32),
+    /// Another correlation, by its id.
+    Correlation(Arc<str>),
+}
+
+/// One referenced rule and where its events keep the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Which.
+    pub target: Target,
+    /// For each group-by name in order, the field that holds it in this rule's events (the name
+    /// itself unless `aliases` says otherwise). Ignored for correlations.
+    pub fields: Vec<Arc<str>>,
+}
+
+impl Reference {
+    /// A detection rule whose events name their key fields as the group-by does.
+    pub fn rule(index: u32, group_by: &[Arc<str>]) -> Self {
+        Self { target: Target::Rule(index), fields: group_by.to_vec() }
+    }
+
+    /// Another correlation.
+    pub fn correlation(id: &str) -> Self {
+        Self { target: Target::Correlation(id.into()), fields: Vec::new() }
+    }
+}
+
+/// Which references must occur, for `temporal` with a written condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotExpr {
+    /// The reference of that number occurred.
+    Slot(u8),
+    /// All hold.
+    And(Vec<SlotExpr>),
+    /// One holds.
+    Or(Vec<SlotExpr>),
+    /// It does not hold; such a condition is decided when the window closes.
+    Not(Box<SlotExpr>),
+}
+
+impl SlotExpr {
+    pub(super) fn holds(&self, occurred: &dyn Fn(u8) -> bool) -> bool {
+        match self {
+            Self::Slot(slot) => occurred(*slot),
+            Self::And(parts) => parts.iter().all(|p| p.holds(occurred)),
+            Self::Or(parts) => parts.iter().any(|p| p.holds(occurred)),
+            Self::Not(part) => !part.holds(occurred),
+        }
+    }
+
+    fn is_growing(&self) -> bool {
+        match self {
+            Self::Slot(_) => true,
+            Self::And(parts) | Self::Or(parts) => parts.iter().all(Self::is_growing),
+            Self::Not(_) => false,
+        }
+    }
+}
+
+/// One correlation rule, as the engine wants it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// The rule's id; unique in the set.
+    pub id: Arc<str>,
+    /// Index in the rule set, copied into firings.
+    pub rule: u32,
+    /// Hash of everything that decides what the correlation does, referenced rules included: state
+    /// survives a reload exactly when id and hash are unchanged.
+    pub hash: u128,
+    /// How hits are combined.
+    pub kind: SpecKind,
+    /// What it builds on, in order.
+    pub references: Vec<Reference>,
+    /// Names of the key, as the rule writes them; empty = one group for all.
+    pub group_by: Vec<Arc<str>>,
+    /// Length of the window, ns. Events exactly this far apart are within it. Ignored by
+    /// `first_seen`.
+    pub timespan_ns: i64,
+    /// When it fires.
+    pub condition: Condition,
+    /// `temporal` only: which references must occur, instead of a number of them.
+    pub expression: Option<SlotExpr>,
+    /// Counted or summed fields (several = a tuple); empty for kinds that read none.
+    pub value_fields: Vec<Arc<str>>,
+    /// Whether the rules it references also raise alerts of their own.
+    pub generate: bool,
+}
+
+/// When a condition can be decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decide {
+    /// At once: more events cannot make it false.
+    OnArrival,
+    /// When nothing within the lateness can change the window any more.
+    AtClose,
+    /// When an event slides out of the window, as `AtClose`.
+    OnLeaving,
+}
+
+/// A spec with its place in the graph.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) spec: Spec,
+    pub(super) decide: Decide,
+    /// Parents: (node, slot).
+    pub(super) parents: Vec<(u32, u8)>,
+    /// For each parent, whether it wants every qualifying window (temporal kinds) or new episodes.
+    pub(super) parents_walk: Vec<bool>,
+    /// The condition in words.
+    pub(super) condition: String,
+    /// For each slot, the child node if it is a correlation.
+    pub(super) children: Vec<Option<u32>>,
+    /// How far back entries are kept, ns: own window and those of all parents.
+    pub(super) retain_ns: i64,
+    /// Whether its firings leave the engine.
+    pub(super) speaks: bool,
+    /// Evaluated by walking the window instead of by running totals.
+    pub(super) scans: bool,
+}
+
+impl Node {
+    pub(super) fn has_children(&self) -> bool {
+        self.children.iter().any(Option::is_some)
+    }
+
+    /// Most entries one key may hold.
+    pub(super) fn entries_max(&self) -> usize {
+        match (self.scans, self.parents.is_empty()) {
+            (true, _) => HITS_PER_SCANNED_KEY_MAX,
+            (false, false) => HITS_PER_CHAINED_KEY_MAX,
+            (false, true) => HITS_PER_KEY_MAX,
+        }
+    }
+
+    /// Stream time after the last arrival at which nothing open can change any more.
+    pub(super) fn close_delay_ns(&self, lateness_ns: i64) -> i64 {
+        match self.decide {
+            Decide::OnLeaving => lateness_ns.saturating_add(self.spec.timespan_ns),
+            _ => lateness_ns,
+        }
+    }
+
+    /// Stream time after the last arrival at which a key is forgotten.
+    pub(super) fn idle_ns(&self, lateness_ns: i64) -> i64 {
+        self.close_delay_ns(lateness_ns).saturating_add(self.retain_ns)
+    }
+
+    /// Whether the condition holds for what a window measured.
+    pub(super) fn holds(&self, measured: f64, occurred: &dyn Fn(u8) -> bool) -> bool {
+        match &self.spec.expression {
+            Some(expression) => expression.holds(occurred),
+            None => self.spec.condition.holds(measured),
+        }
+    }
+}
+
+/// Why a set of correlations cannot run.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SpecError {
+    /// Too many correlations.
+    #[error("{count} correlation rules; the limit is {SPECS_MAX}")]
+    TooMany {
+        /// How many there are.
+        count: usize,
+    },
+    /// Two with the same id.
+    #[error("correlation id `{id}` is used twice; give each rule its own id")]
+    DuplicateId {
+        /// The id.
+        id: Arc<str>,
+    },
+    /// References nothing, or too much.
+    #[error("correlation `{id}` references {count} rules; it needs 1 to {SLOTS_MAX}")]
+    References {
+        /// The correlation.
+        id: Arc<str>,
+        /// How many.
+        count: usize,
+    },
+    /// References a correlation that is not in the set.
+    #[error("correlation `{id}` references `{target}`, which is not a loaded rule")]
+    Unknown {
+        /// The correlation.
+        id: Arc<str>,
+        /// The missing one.
+        target: Arc<str>,
+    },
+    /// References itself in a circle, or the chain is too long.
+    #[error(
+        "correlation `{id}` is part of a circle or of a chain longer than {CHAIN_DEPTH_MAX}; break it up"
+    )]
+    Depth {
+        /// The correlation.
+        id: Arc<str>,
+    },
+    /// Parent and child group by different things.
+    #[error(
+        "correlation `{id}` groups by {own:?} but builds on `{target}`, which groups by {other:?}; chained correlations need the same group-by"
+    )]
+    ChainKey {
+        /// The parent.
+        id: Arc<str>,
+        /// The child.
+        target: Arc<str>,
+        /// The parent's group-by.
+        own: Vec<Arc<str>>,
+        /// The child's group-by.
+        other: Vec<Arc<str>>,
+    },
+    /// The window is not positive or too long.
+    #[error("correlation `{id}` has timespan {ns} ns; it must be above 0 and at most 400 days")]
+    Timespan {
+        /// The correlation.
+        id: Arc<str>,
+        /// The value.
+        ns: i64,
+    },
+    /// The condition cannot work for this kind.
+    #[error("correlation `{id}`: {problem}")]
+    Condition {
+        /// The correlation.
+        id: Arc<str>,
+        /// What is wrong and what to do.
+        problem: &'static str,
+    },
+    /// A reference does not say where its key is.
+    #[error("correlation `{id}`: a reference names {got} key fields for {want} group-by names")]
+    KeyFields {
+        /// The correlation.
+        id: Arc<str>,
+        /// Number of fields.
+        got: usize,
+        /// Number of group-by names.
+        want: usize,
+    },
+}
+
+/// All correlations of one generation, checked. Cheap to share between workers and the engine.
+#[derive(Debug, Default)]
+pub struct SpecSet {
+    nodes: Vec<Node>,
+    order: Vec<u32>,
+    by_rule: HashMap<u32, Vec<(u32, u8)>>,
+}
+
+impl SpecSet {
+    /// Checks and links.
+    ///
+    /// # Errors
+    /// The first [`SpecError`] found; a caller that wants to keep the rest drops that rule (its id is
+    /// in the error) and tries again.
+    pub fn new(specs: Vec<Spec>) -> Result<Arc<Self>, SpecError> {
+        if specs.len() > SPECS_MAX {
+            return Err(SpecError::TooMany { count: specs.len() });
+        }
+        let mut by_id: HashMap<Arc<str>, u32> = HashMap::new();
+        let mut nodes = Vec::with_capacity(specs.len());
+        for (index, spec) in specs.into_iter().enumerate() {
+            if by_id.insert(spec.id.clone(), index as u32).is_some() {
+                return Err(SpecError::DuplicateId { id: spec.id });
+            }
+            nodes.push(check(spec)?);
+        }
+        let mut set = Self { nodes, order: Vec::new(), by_rule: HashMap::new() };
+        set.link(&by_id)?;
+        set.sort()?;
+        set.spread_retention();
+        Ok(Arc::new(set))
+    }
+
+    /// The correlations, in the order given.
+    pub fn specs(&self) -> impl ExactSizeIterator<Item = &Spec> {
+        self.nodes.iter().map(|n| &n.spec)
+    }
+
+    /// Number of correlations.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Whether a detection rule's matches feed a correlation.
+    pub fn is_referenced(&self, rule: u32) -> bool {
+        self.by_rule.contains_key(&rule)
+    }
+
+    /// Whether a detection rule's matches are alerts of their own: unless it only serves
+    /// correlations that do not ask for `generate`.
+    pub fn speaks(&self, rule: u32) -> bool {
+        let Some(uses) = self.by_rule.get(&rule) else { return true };
+        uses.iter().any(|(n, _)| self.nodes[*n as usize].spec.generate)
+    }
+
+    pub(super) fn node(&self, index: u32) -> &Node {
+        &self.nodes[index as usize]
+    }
+
+    /// The (correlation, slot) pairs that a detection rule feeds.
+    pub(super) fn uses(&self, rule: u32) -> &[(u32, u8)] {
+        self.by_rule.get(&rule).map_or(&[], Vec::as_slice)
+    }
+
+    fn link(&mut self, by_id: &HashMap<Arc<str>, u32>) -> Result<(), SpecError> {
+        for index in 0..self.nodes.len() {
+            let references = self.nodes[index].spec.references.clone();
+            for (slot, reference) in references.iter().enumerate() {
+                let place = (index as u32, slot as u8);
+                let child = match &reference.target {
+                    Target::Rule(rule) => {
+                        self.by_rule.entry(*rule).or_default().push(place);
+                        None
+                    }
+                    Target::Correlation(id) => Some(self.link_child(place, id, by_id)?),
+                };
+                self.nodes[index].children.push(child);
+            }
+            let node = &mut self.nodes[index];
+            node.scans |= node.spec.kind.is_temporal() && node.has_children();
+        }
+        Ok(())
+    }
+
+    fn link_child(
+        &mut self,
+        place: (u32, u8),
+        id: &Arc<str>,
+        by_id: &HashMap<Arc<str>, u32>,
+    ) -> Result<u32, SpecError> {
+        let own = &self.nodes[place.0 as usize].spec;
+        let Some(child) = by_id.get(id).copied() else {
+            return Err(SpecError::Unknown { id: own.id.clone(), target: id.clone() });
+        };
+        let other = &self.nodes[child as usize].spec;
+        if own.group_by != other.group_by {
+            return Err(SpecError::ChainKey {
+                id: own.id.clone(),
+                target: id.clone(),
+                own: own.group_by.clone(),
+                other: other.group_by.clone(),
+            });
+        }
+        if own.kind.reads_value() {
+            return Err(SpecError::Condition {
+                id: own.id.clone(),
+                problem: "a correlation has no field to count; reference detection rules instead",
+            });
+        }
+        let (generate, temporal) = (own.generate, own.kind.is_temporal());
+        let child_node = &mut self.nodes[child as usize];
+        child_node.speaks = generate || (child_node.speaks && !child_node.parents.is_empty());
+        child_node.parents.push(place);
+        child_node.parents_walk.push(temporal);
+        Ok(child)
+    }
+
+    /// Children before parents (Kahn), refusing circles and long chains.
+    fn sort(&mut self) -> Result<(), SpecError> {
+        let mut waits: Vec<usize> =
+            self.nodes.iter().map(|n| n.children.iter().flatten().count()).collect();
+        let mut depth = vec![0u32; self.nodes.len()];
+        let mut order: Vec<u32> =
+            (0..self.nodes.len() as u32).filter(|i| waits[*i as usize] == 0).collect();
+        let mut at = 0;
+        while at < order.len() {
+            let index = order[at] as usize;
+            at += 1;
+            for (parent, _) in &self.nodes[index].parents {
+                let parent = *parent as usize;
+                depth[parent] = depth[parent].max(depth[index] + 1);
+                waits[parent] -= 1;
+                if waits[parent] == 0 {
+                    order.push(parent as u32);
+                }
+            }
+        }
+        let wrong = |i: &usize| waits[*i] > 0 || depth[*i] > CHAIN_DEPTH_MAX;
+        if let Some(index) = (0..self.nodes.len()).find(wrong) {
+            return Err(SpecError::Depth { id: self.nodes[index].spec.id.clone() });
+        }
+        self.order = order;
+        Ok(())
+    }
+
+    fn spread_retention(&mut self) {
+        for at in (0..self.order.len()).rev() {
+            let index = self.order[at] as usize;
+            let longest = self.nodes[index]
+                .parents
+                .iter()
+                .map(|(p, _)| self.nodes[*p as usize].retain_ns)
+                .fold(self.nodes[index].retain_ns, i64::max);
+            self.nodes[index].retain_ns = longest;
+        }
+    }
+}
+
+/// Checks one spec on its own and fills in the default condition.
+fn check(mut spec: Spec) -> Result<Node, SpecError> {
+    let id = spec.id.clone();
+    let count = spec.references.len();
+    if count == 0 || count > SLOTS_MAX {
+        return Err(SpecError::References { id, count });
+    }
+    let first_seen = matches!(spec.kind, SpecKind::FirstSeen { .. });
+    if first_seen {
+        spec.timespan_ns = 1;
+    }
+    if spec.timespan_ns <= 0 || spec.timespan_ns > TIMESPAN_MAX_NS {
+        return Err(SpecError::Timespan { id, ns: spec.timespan_ns });
+    }
+    for reference in &spec.references {
+        let (got, want) = (reference.fields.len(), spec.group_by.len());
+        if matches!(reference.target, Target::Rule(_)) && got != want {
+            return Err(SpecError::KeyFields { id, got, want });
+        }
+    }
+    let problem = check_condition(&mut spec, count);
+    if let Some(problem) = problem {
+        return Err(SpecError::Condition { id, problem });
+    }
+    let growing = match &spec.expression {
+        Some(expression) => expression.is_growing(),
+        None => spec.condition.is_growing(),
+    };
+    let decide = match spec.kind {
+        SpecKind::ValueAvg | SpecKind::ValuePercentile(_) | SpecKind::ValueMedian => {
+            Decide::AtClose
+        }
+        _ if growing => Decide::OnArrival,
+        SpecKind::EventCount | SpecKind::ValueCount if spec.condition.is_absence() => {
+            Decide::OnLeaving
+        }
+        _ => Decide::AtClose,
+    };
+    Ok(Node {
+        decide,
+        parents: Vec::new(),
+        parents_walk: Vec::new(),
+        condition: match (&spec.expression, spec.kind) {
+            (Some(_), _) => "the rules' expression".to_owned(),
+            (None, SpecKind::FirstSeen { .. }) => "not seen before".to_owned(),
+            (None, _) => spec.condition.text(),
+        },
+        children: Vec::new(),
+        retain_ns: spec.timespan_ns,
+        speaks: true,
+        scans: spec.kind == SpecKind::TemporalOrdered || decide != Decide::OnArrival,
+        spec,
+    })
+}
+
+fn check_condition(spec: &mut Spec, count: usize) -> Option<&'static str> {
+    if spec.kind.reads_value() == spec.value_fields.is_empty() {
+        return Some(match spec.value_fields.is_empty() {
+            true => "this kind needs `field` in its condition",
+            false => "this kind reads no field; remove `field` from its condition",
+        });
+    }
+    if spec.kind.is_numeric() && spec.value_fields.len() != 1 {
+        return Some("this kind reads exactly one numeric field");
+    }
+    if let SpecKind::ValuePercentile(p) = spec.kind
+        && !(0.0..=100.0).contains(&p)
+    {
+        return Some("`percentile` must be between 0 and 100");
+    }
+    if spec.expression.is_some() {
+        return (spec.kind != SpecKind::Temporal || !spec.condition.0.is_empty())
+            .then_some("only temporal takes an expression over its rules, and then no number");
+    }
+    let all = count as f64;
+    match spec.kind {
+        SpecKind::FirstSeen { .. } => spec.condition = Condition::default(),
+        SpecKind::Temporal if spec.condition.0.is_empty() => {
+            spec.condition = Condition(vec![(Op::Gte, all)]);
+        }
+        SpecKind::TemporalOrdered => match spec.condition.0.as_slice() {
+            [] | [(Op::Gte | Op::Eq, _)] if spec.condition.0.iter().all(|c| c.1 == all) => {
+                spec.condition = Condition(vec![(Op::Gte, all)]);
+            }
+            _ => return Some("temporal_ordered needs all its rules; remove the condition"),
+        },
+        _ if spec.condition.0.is_empty() => {
+            return Some("a threshold is missing; add gt, gte, lt, lte, eq or neq");
+        }
+        SpecKind::Temporal if !spec.condition.is_growing() => {
+            return Some("temporal takes gt or gte: how many of its rules must occur");
+        }
+        _ => {}
+    }
+    if spec.condition.0.iter().any(|c| !c.1.is_finite()) {
+        return Some("a threshold must be a finite number");
+    }
+    let most = HITS_PER_KEY_MAX as f64;
+    if spec.kind == SpecKind::ValueCount && spec.condition.0.iter().any(|c| c.1 > most) {
+        return Some("more distinct values than one key can hold; lower the threshold");
+    }
+    None
+}
