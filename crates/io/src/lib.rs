@@ -27,7 +27,9 @@ pub mod body;
 pub mod framing;
 pub mod gap;
 pub mod intake;
+pub mod outbox;
 pub mod running;
+pub mod sinks;
 pub mod sources;
 pub mod stats;
 pub mod tail;
@@ -35,6 +37,8 @@ pub mod tls;
 
 pub use body::{BodyError, Limits};
 pub use intake::{Budget, Context, Intake, IntakeError, Refused, RefusedCause};
+pub use outbox::{Feed, Letter, Outbox, OutboxHandle, OutboxStatus};
 pub use running::{Drained, Running};
+pub use sinks::{DeliverError, SINKS, Sink, SinkKind};
 pub use sources::{Ack, SOURCES, SourceKind};
 pub use stats::{SourceStats, StatsSnapshot};

@@ -1,0 +1,211 @@
+//! A real HTTP receiver that misbehaves as it is told.
+use crate::recorder::until;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use io::sinks::webhook::Webhook;
+use io::{Feed, Letter, Outbox, OutboxHandle};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// What the receiver does with one request.
+#[derive(Clone, Copy)]
+enum Does {
+    Answer(u16),
+    /// 429 with Retry-After: 1.
+    Later,
+    /// Never answers.
+    Hang,
+    /// Takes it, and then fails to say so.
+    TakeAndFail,
+    /// Sends the client elsewhere.
+    Redirect,
+}
+
+#[derive(Default)]
+struct Receiver {
+    script: Mutex<VecDeque<Does>>,
+    requests: AtomicU64,
+    /// Keys and bodies in order of arrival, repeats included.
+    taken: Mutex<Vec<(String, String)>>,
+    headers: Mutex<HeaderMap>,
+}
+
+impl Receiver {
+    async fn listen(script: &[Does]) -> (Arc<Self>, String) {
+        let receiver = Arc::new(Self::default());
+        receiver.script.lock().extend(script);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook?s=s3cret", listener.local_addr().unwrap());
+        let app = axum::Router::new().fallback(serve).with_state(Arc::clone(&receiver));
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        (receiver, url)
+    }
+
+    /// The keys in order, repeats dropped as a receiver with a memory does.
+    fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = Vec::new();
+        for (key, _) in self.taken.lock().iter() {
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        keys
+    }
+}
+
+async fn serve(State(r): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> Response {
+    r.requests.fetch_add(1, SeqCst);
+    let next = r.script.lock().pop_front().unwrap_or(Does::Answer(200));
+    let key = headers.get("idempotency-key").unwrap().to_str().unwrap().to_owned();
+    let taken = (key, String::from_utf8(body.to_vec()).unwrap());
+    *r.headers.lock() = headers;
+    match next {
+        Does::Answer(code) => {
+            if code == 200 {
+                r.taken.lock().push(taken);
+            }
+            (StatusCode::from_u16(code).unwrap(), "because\nso").into_response()
+        }
+        Does::Later => (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "1")]).into_response(),
+        Does::Hang => std::future::pending().await,
+        Does::TakeAndFail => {
+            r.taken.lock().push(taken);
+            StatusCode::BAD_GATEWAY.into_response()
+        }
+        Does::Redirect => (StatusCode::FOUND, [("location", "/other")]).into_response(),
+    }
+}
+
+/// A durable list in memory: what outlives a restart is the cursor.
+struct List {
+    letters: Arc<Mutex<Vec<Letter>>>,
+    cursor: Arc<AtomicU64>,
+    at: u64,
+}
+
+impl Feed for List {
+    fn next(&mut self, wait: Duration) -> Option<Letter> {
+        let letter = self.letters.lock().iter().find(|l| l.offset >= self.at).cloned();
+        match &letter {
+            Some(letter) => self.at = letter.offset + 1,
+            None => std::thread::sleep(wait),
+        }
+        letter
+    }
+    fn delivered(&mut self, offset: u64) {
+        self.cursor.store(offset + 1, SeqCst);
+    }
+}
+
+struct Sender {
+    letters: Arc<Mutex<Vec<Letter>>>,
+    cursor: Arc<AtomicU64>,
+    stop: CancellationToken,
+}
+
+impl Sender {
+    fn new(count: u64) -> Self {
+        let letter = |offset| Letter {
+            offset,
+            key: format!("k{offset}"),
+            payload: Some(format!("{{\"n\":{offset}}}").into_bytes()),
+        };
+        let letters = Arc::new(Mutex::new((0..count).map(letter).collect()));
+        Self { letters, cursor: Arc::default(), stop: CancellationToken::new() }
+    }
+    fn start(&mut self, url: &str) -> OutboxHandle {
+        self.stop = CancellationToken::new();
+        let at = self.cursor.load(SeqCst);
+        let feed =
+            List { letters: Arc::clone(&self.letters), cursor: Arc::clone(&self.cursor), at };
+        let sink = Webhook::new(url, Duration::from_secs(1)).unwrap();
+        Outbox::spawn("test", Arc::new(sink), Box::new(feed), self.stop.clone())
+    }
+    fn at(&self) -> u64 {
+        self.cursor.load(SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn failures_that_pass_are_tried_again_in_order() {
+    let script = [Does::Answer(500), Does::Later, Does::Hang, Does::Answer(408), Does::TakeAndFail];
+    let (receiver, url) = Receiver::listen(&script).await;
+    let mut sender = Sender::new(4);
+    let outbox = sender.start(&url);
+    until("all letters", || sender.at() == 4).await;
+    assert_eq!(receiver.keys(), ["k0", "k1", "k2", "k3"]);
+    let status = outbox.status();
+    assert_eq!((status.delivered, status.dead, status.attempts), (4, 0, 9));
+    assert_eq!(status.lag_since, None);
+    assert!(status.last_error.unwrap().contains("502"));
+    let headers = receiver.headers.lock().clone();
+    assert_eq!(headers["content-type"], "application/json");
+    assert!(headers["user-agent"].to_str().unwrap().starts_with("alcedo/"));
+    sender.stop.cancel();
+    outbox.ended().await;
+}
+
+#[tokio::test]
+async fn refused_letters_are_given_up_after_three_tries_and_redirects_are_not_followed() {
+    let script = [Does::Answer(400), Does::Redirect, Does::Answer(500), Does::Answer(404)];
+    let (receiver, url) = Receiver::listen(&script).await;
+    let mut sender = Sender::new(3);
+    sender.letters.lock()[1].payload = None;
+    let outbox = sender.start(&url);
+    until("all letters", || sender.at() == 3).await;
+    assert_eq!(receiver.keys(), ["k2"]);
+    assert_eq!(receiver.requests.load(SeqCst), 5);
+    let status = outbox.status();
+    assert_eq!((status.delivered, status.dead), (1, 1));
+    assert_eq!(status.last_error.as_deref(), Some("HTTP 404 Not Found: because so"));
+    sender.stop.cancel();
+    outbox.ended().await;
+}
+
+#[tokio::test]
+async fn a_restart_delivers_the_rest_once_per_key() {
+    let (receiver, url) = Receiver::listen(&[]).await;
+    let mut sender = Sender::new(40);
+    for _ in 0..4 {
+        // The letter under way at the stop has been taken, but the outbox was not told.
+        receiver.script.lock().extend([Does::Answer(200); 8]);
+        receiver.script.lock().extend([Does::TakeAndFail, Does::Hang]);
+        let outbox = sender.start(&url);
+        until("the hang", || receiver.script.lock().is_empty()).await;
+        sender.stop.cancel();
+        outbox.ended().await;
+    }
+    let outbox = sender.start(&url);
+    until("all letters", || sender.at() == 40).await;
+    let want: Vec<_> = (0..40).map(|n| format!("k{n}")).collect();
+    assert_eq!(receiver.keys(), want);
+    for (key, body) in receiver.taken.lock().iter() {
+        assert_eq!(*body, format!("{{\"n\":{}}}", &key[1..]), "one key, one body");
+    }
+    assert!(receiver.taken.lock().len() > 40, "the script made no repeats");
+    sender.stop.cancel();
+    outbox.ended().await;
+}
+
+#[tokio::test]
+async fn nobody_listening_is_an_outage_and_tells_no_secret() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/s3cret", listener.local_addr().unwrap());
+    drop(listener);
+    let mut sender = Sender::new(1);
+    let outbox = sender.start(&url);
+    until("tries", || outbox.status().attempts >= 2).await;
+    let status = outbox.status();
+    assert!(status.lag_since.is_some());
+    let error = status.last_error.unwrap();
+    assert!(error.contains("refused") && !error.contains("s3cret"), "{error}");
+    assert_eq!(sender.at(), 0);
+    sender.stop.cancel();
+    outbox.ended().await;
+}
