@@ -6,7 +6,7 @@
 //! lines that set categories the first wins.
 
 use crate::packs::PackError;
-use event::{DictionaryBuilder, FieldId, Kind, RowWriter, Value};
+use event::{DictionaryBuilder, FieldId, Kind, RowWriter};
 use hashbrown::HashMap;
 
 /// Where the data fields of a Windows event stand.
@@ -168,12 +168,12 @@ impl CompiledRoutes {
         get: &dyn Fn(&RowWriter<'_>, FieldId) -> Option<usize>,
         name: &mut String,
     ) {
-        let text = |v: Value<'_>| std::str::from_utf8(v.bytes).ok().map(str::to_owned);
         let event_id = get(row, self.event_id)
             .and_then(|i| std::str::from_utf8(row.cell(i).1.bytes).ok()?.parse::<u32>().ok());
         name.clear();
-        if let Some(channel) = get(row, self.channel).and_then(|i| text(row.cell(i).1)) {
-            name.extend(channel.chars().map(|c| c.to_ascii_lowercase()));
+        if let Some(at) = get(row, self.channel) {
+            name.push_str(&row.cell(at).1.text());
+            name.make_ascii_lowercase();
         }
         let Some(routes) = self.by_channel.get(name.as_str()) else {
             let unknown: &[u8] = if name.is_empty() { b"windows/*/*" } else { b"windows//" };

@@ -35,11 +35,20 @@ fn may_be_syslog(raw: &[u8]) -> bool {
     match raw.first() {
         Some(b'<') => raw.get(1).is_some_and(u8::is_ascii_digit),
         Some(b'*' | b'.' | b':') => true,
+        // `Mar  5 ...`: the header's reader decides.
+        Some(c) if c.is_ascii_alphabetic() && raw.get(3) == Some(&b' ') => true,
+        Some(c) if c.is_ascii_digit() && is_dotted(raw) => false,
         Some(c) if c.is_ascii_alphanumeric() => {
             parse::timestamp::leading(raw).is_some() || raw.starts_with(b"1 ")
         }
         _ => false,
     }
+}
+
+/// Whether the text starts with a number and a dot, as an address does and no date.
+fn is_dotted(raw: &[u8]) -> bool {
+    let digits = raw.iter().take(4).take_while(|c| c.is_ascii_digit()).count();
+    digits < 4 && raw.get(digits) == Some(&b'.')
 }
 
 fn base_name(path: &[u8]) -> &[u8] {
