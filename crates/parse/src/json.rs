@@ -213,15 +213,16 @@ impl Pass<'_, '_, '_> {
         let text = self.text;
         match text.get(at) {
             Some(b'"') => {
-                let (end, escaped) = string_end(text, at + 1)?;
-                let body = &text[at + 1..end];
-                if escaped {
-                    unescape(body, at + 1, &mut self.buffers.unescaped)?;
-                    let Flattener { path, unescaped, .. } = &mut *self.buffers;
-                    push(self.row, &mut self.shape, path, Kind::Str, unescaped);
-                } else {
+                let from = at + 1;
+                let stop = quote_or_backslash(text, from).ok_or(unclosed(text))?;
+                if text[stop] == b'"' {
+                    let body = &text[from..stop];
                     push(self.row, &mut self.shape, &self.buffers.path, Kind::Str, body);
+                    return Ok(stop + 1);
                 }
+                let Flattener { path, unescaped, .. } = &mut *self.buffers;
+                let end = unescape_to_quote(text, from, stop, unescaped)?;
+                push(self.row, &mut self.shape, path, Kind::Str, unescaped);
                 Ok(end + 1)
             }
             Some(open @ (b'{' | b'[')) => self.open(at, *open == b'{'),
@@ -382,8 +383,12 @@ fn string_end(text: &[u8], at: usize) -> Result<(usize, bool), ParseError> {
     match quote_or_backslash(text, at) {
         Some(i) if text[i] == b'"' => Ok((i, false)),
         Some(i) => escaped_string_end(text, i).map(|end| (end, true)),
-        None => Err(expected(text.len(), "'\"' that closes a string")),
+        None => Err(unclosed(text)),
     }
+}
+
+fn unclosed(text: &[u8]) -> ParseError {
+    expected(text.len(), "'\"' that closes a string")
 }
 
 /// The rest of [`string_end`] from the first backslash on.
@@ -393,29 +398,99 @@ fn escaped_string_end(text: &[u8], mut at: usize) -> Result<usize, ParseError> {
         match quote_or_backslash(text, at + 2) {
             Some(i) if text[i] == b'"' => return Ok(i),
             Some(i) => at = i,
-            None => return Err(expected(text.len(), "'\"' that closes a string")),
+            None => return Err(unclosed(text)),
         }
     }
+}
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Index of the first `"` or `\` among eight bytes.
+#[inline]
+fn quote_or_backslash_in(word: u64) -> Option<usize> {
+    let (quote, back) = (word ^ (LOW * b'"' as u64), word ^ (LOW * b'\\' as u64));
+    // The classic zero-byte test; the lowest hit is exact, which is the one used.
+    let hit = (quote.wrapping_sub(LOW) & !quote | back.wrapping_sub(LOW) & !back) & HIGH;
+    (hit != 0).then_some((hit.trailing_zeros() / 8) as usize)
+}
+
+/// The eight bytes at `at`, if there are that many.
+#[inline]
+fn word_at(text: &[u8], at: usize) -> Option<[u8; 8]> {
+    text.get(at..at + 8)?.try_into().ok()
 }
 
 /// Next `"` or `\` at or behind `at`. The first bytes are looked at eight at a time, because most
 /// strings are short and a call of memchr costs as much as all of them.
 #[inline]
 fn quote_or_backslash(text: &[u8], mut at: usize) -> Option<usize> {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
     for _ in 0..3 {
-        let Some(chunk) = text.get(at..at + 8) else { break };
-        let word = u64::from_le_bytes(chunk.try_into().unwrap_or_default());
-        let (quote, back) = (word ^ (LOW * b'"' as u64), word ^ (LOW * b'\\' as u64));
-        // The classic zero-byte test; the lowest hit is exact, which is the one used.
-        let hit = (quote.wrapping_sub(LOW) & !quote | back.wrapping_sub(LOW) & !back) & HIGH;
-        if hit != 0 {
-            return Some(at + (hit.trailing_zeros() / 8) as usize);
+        let Some(word) = word_at(text, at) else { break };
+        if let Some(i) = quote_or_backslash_in(u64::from_le_bytes(word)) {
+            return Some(at + i);
         }
         at += 8;
     }
     memchr2(b'"', b'\\', text.get(at..)?).map(|i| at + i)
+}
+
+/// Copies a string that starts at `from` and has its first backslash at `at` into `out`, escapes
+/// resolved, in one pass: Windows messages have an escape every dozen bytes, and searching and
+/// copying them separately took twice as long. Out: the index of the closing quote.
+fn unescape_to_quote(
+    text: &[u8],
+    from: usize,
+    mut at: usize,
+    out: &mut Vec<u8>,
+) -> Result<usize, ParseError> {
+    out.clear();
+    out.extend_from_slice(&text[from..at]);
+    loop {
+        match text.get(at) {
+            Some(b'"') => return Ok(at),
+            Some(b'\\') => at += escape(text, at, out)?,
+            Some(_) => {}
+            None => return Err(unclosed(text)),
+        }
+        while let Some(word) = word_at(text, at) {
+            out.extend_from_slice(&word);
+            if let Some(i) = quote_or_backslash_in(u64::from_le_bytes(word)) {
+                out.truncate(out.len() - 8 + i);
+                at += i;
+                break;
+            }
+            at += 8;
+        }
+        // The last bytes of the text, one at a time.
+        while let Some(c) = text.get(at).filter(|c| !matches!(c, b'"' | b'\\')) {
+            out.push(*c);
+            at += 1;
+        }
+    }
+}
+
+/// Appends what the escape at `at` stands for; the bytes it takes.
+#[inline]
+fn escape(text: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, ParseError> {
+    let plain = match text.get(at + 1) {
+        Some(c @ (b'"' | b'\\' | b'/')) => *c,
+        Some(b'n') => b'\n',
+        Some(b't') => b'\t',
+        Some(b'r') => b'\r',
+        Some(b'b') => 8,
+        Some(b'f') => 12,
+        Some(b'u') => {
+            let (c, used) = unicode_escape(&text[at..])
+                .ok_or_else(|| expected(at, "four hex digits behind \\u"))?;
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            return Ok(used);
+        }
+        Some(_) => return Err(expected(at, "an escape that JSON has")),
+        None => return Err(unclosed(text)),
+    };
+    out.push(plain);
+    Ok(2)
 }
 
 /// End of the number at `at` and what kind it is.
@@ -451,31 +526,15 @@ fn number_end(text: &[u8], at: usize) -> Result<(usize, Kind), ParseError> {
     Ok((end, kind))
 }
 
-/// Replaces the escapes of a string's content. `base` is its offset, for errors only. Clears `out`
-/// first. Escapes that JSON does not have (`\x`) are errors; lone surrogates become U+FFFD.
+/// Replaces the escapes of a string's content (without its quotes). `base` is its offset, for errors
+/// only. Clears `out` first. Escapes that JSON does not have (`\x`) are errors; lone surrogates
+/// become U+FFFD.
 pub fn unescape(body: &[u8], base: usize, out: &mut Vec<u8>) -> Result<(), ParseError> {
     out.clear();
     let mut at = 0;
     while let Some(i) = memchr::memchr(b'\\', &body[at..]).map(|i| at + i) {
         out.extend_from_slice(&body[at..i]);
-        at = i + 2;
-        let plain = match body.get(i + 1) {
-            Some(c @ (b'"' | b'\\' | b'/')) => *c,
-            Some(b'n') => b'\n',
-            Some(b't') => b'\t',
-            Some(b'r') => b'\r',
-            Some(b'b') => 8,
-            Some(b'f') => 12,
-            Some(b'u') => {
-                let (c, used) = unicode_escape(&body[i..])
-                    .ok_or_else(|| expected(base + i, "four hex digits behind \\u"))?;
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                at = i + used;
-                continue;
-            }
-            _ => return Err(expected(base + i, "an escape that JSON has")),
-        };
-        out.push(plain);
+        at = i + escape(body, i, out).map_err(|e| e.shifted(base))?;
     }
     out.extend_from_slice(&body[at..]);
     Ok(())
