@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Works in the hits of a batch, which are in EventId order, and appends what fires, sorted by
-    /// (cause, rule, key). `now_stream_ns` is the stream time of the batch's last row; it moves no
+    /// [`sort_firings`]. `now_stream_ns` is the stream time of the batch's last row; it moves no
     /// timers, so results do not depend on how rows were cut into batches.
     pub fn process(&mut self, hits: impl AsRef<[Hit]>, now_stream_ns: i64, out: &mut Vec<Firing>) {
         let hits = hits.as_ref();

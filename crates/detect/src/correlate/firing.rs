@@ -50,6 +50,9 @@ pub struct Firing {
     pub fired_by: EventId,
     /// The event that caused this message; equals `fired_by` when it begins.
     pub cause: EventId,
+    /// The event that was being worked in when this was said: orders messages as the journal orders
+    /// events, however rows were cut into batches. The zero id for ticks.
+    pub trigger: EventId,
     /// Event time of `cause`, ns.
     pub event_ns: i64,
     /// Stream time at which the episode began, ns.
@@ -96,8 +99,8 @@ impl Firing {
     }
 }
 
-/// Order in which firings are consumed: by the event that caused them, then rule, key and kind.
-/// Total, so it does not depend on how shards were spread over threads.
+/// Order in which firings are consumed: by the event that was being worked in, then cause, rule, key
+/// and kind. Total, so it does not depend on how shards were spread over threads.
 pub fn sort_firings(firings: &mut [Firing]) {
-    firings.sort_by_key(|a| (a.cause, a.rule, a.key, a.kind, a.fired_by));
+    firings.sort_by_key(|a| (a.trigger, a.cause, a.rule, a.key, a.kind, a.fired_by));
 }

@@ -47,3 +47,6 @@ pub use settings::{EVIDENCE_MAX, SHARDS, Settings};
 pub use shard::{Counters, ShardState};
 pub use snapshot::SnapshotError;
 pub use spec::{Condition, Op, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target};
+
+#[cfg(test)]
+mod tests;

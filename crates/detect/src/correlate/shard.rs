@@ -12,6 +12,7 @@ use super::seen::Seen;
 use super::settings::{EVICTION_SAMPLE, EVIDENCE_MAX, Settings};
 use super::spec::{Decide, Node, SpecKind, SpecSet, Target};
 use super::window::{Cause, Changes, Entry, Episode, KeyState};
+use event::EventId;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -171,7 +172,11 @@ impl ShardState {
             slot: hit.slot,
         };
         let cause = Cause { id: hit.id, t: hit.event_ns, stream_ns: hit.stream_ns };
+        let from = out.len();
         self.apply(cx, hit.spec, (hit.key.hash, &hit.key.text), &[entry], cause, out);
+        for firing in &mut out[from..] {
+            firing.trigger = hit.id;
+        }
     }
 
     /// Puts entries of one key into one correlation, and what follows from it into its parents.
@@ -588,6 +593,7 @@ fn firing(node: &Node, key: u128, text: &[u8], episode: &mut Episode, kind: Firi
         group: node.spec.group_by.iter().cloned().zip(values(text)).collect(),
         fired_by: episode.fired_by,
         cause,
+        trigger: EventId::default(),
         event_ns: episode.cause_ns,
         stream_ns: episode.stream_ns,
         first_ns: episode.first,
@@ -615,6 +621,7 @@ fn first_seen(node: &Node, hit: &Hit) -> Firing {
         group: node.spec.group_by.iter().cloned().zip(hit.key.values()).collect(),
         fired_by: hit.id,
         cause: hit.id,
+        trigger: hit.id,
         event_ns: hit.event_ns,
         stream_ns: hit.stream_ns,
         first_ns: hit.event_ns,

@@ -336,7 +336,13 @@ impl KeyState {
         if at + 1 == self.entries.len() {
             if let Some(measured) = self.total.qualifies(node) {
                 self.note_end(node, self.head, at, changes);
-                self.contribute(node, self.head, at, measured, cause, changes);
+                // The common case: the window slid on by one entry within an episode.
+                let before = if at > self.head { self.entries[at - 1].label } else { 0 };
+                if before != 0 && self.entries[self.head].label == before {
+                    self.take(node, before, &[at], measured, cause);
+                } else {
+                    self.contribute(node, self.head, at, measured, cause, changes);
+                }
             }
             return;
         }
@@ -541,14 +547,6 @@ impl KeyState {
         cause: Cause,
         changes: &mut Changes,
     ) {
-        // The common case: the window slid on by one entry within an episode.
-        if to > from && self.entries[to].label == 0 {
-            let label = self.entries[to - 1].label;
-            if label != 0 && self.entries[from].label == label {
-                self.take(node, label, &[to], measured, cause);
-                return;
-            }
-        }
         let chosen: Vec<usize> = (from..=to).collect();
         self.absorb(node, &chosen, 0, measured, cause, &|_, _, _, _| {}, changes);
     }
@@ -575,10 +573,21 @@ impl KeyState {
             }
         }
         touched.retain(|label| self.episodes.iter().any(|e| e.label == *label));
+        let found = self.read_behind(node, chosen, edge, behind);
+        for episode in &self.episodes {
+            let shares = |f: &(Contribution, u32)| episode.taken.contains(&place_of(&f.0));
+            if !touched.contains(&episode.label) && found.iter().any(shares) {
+                touched.push(episode.label);
+            }
+        }
         let label = self.settle(&touched, chosen, measured, cause, changes);
         self.take(node, label, &fresh, measured, cause);
-        if node.has_children() {
-            self.take_behind(node, label, chosen, edge, cause, behind);
+        let Some(episode) = self.episodes.iter_mut().find(|e| e.label == label) else { return };
+        for (c, rows) in found {
+            if episode.taken.insert(place_of(&c)) {
+                episode.reach(c.event_ns, cause);
+                episode.add(c, rows);
+            }
         }
     }
 
@@ -647,15 +656,13 @@ impl KeyState {
     }
 
     /// Evidence behind the chained entries among `chosen`.
-    fn take_behind(
-        &mut self,
+    fn read_behind(
+        &self,
         node: &Node,
-        label: u32,
         chosen: &[usize],
         edge: i64,
-        cause: Cause,
         behind: Behind<'_>,
-    ) {
+    ) -> Vec<(Contribution, u32)> {
         let mut found = Vec::new();
         for (slot, _) in node.children.iter().enumerate().filter(|(_, c)| c.is_some()) {
             let of_slot = chosen.iter().map(|i| &self.entries[*i]);
@@ -664,13 +671,7 @@ impl KeyState {
                 behind(slot as u8, edge, until, &mut found);
             }
         }
-        let Some(episode) = self.episodes.iter_mut().find(|e| e.label == label) else { return };
-        for (c, rows) in found {
-            if episode.taken.insert((c.event_ns, c.id, c.rule)) {
-                episode.reach(c.event_ns, cause);
-                episode.add(c, rows);
-            }
-        }
+        found
     }
 
     fn episode(&self, label: u32) -> Option<&Episode> {
@@ -732,6 +733,10 @@ impl KeyState {
         self.rebuild(node);
         (folded, dropped as u64)
     }
+}
+
+fn place_of(c: &Contribution) -> (i64, EventId, u32) {
+    (c.event_ns, c.id, c.rule)
 }
 
 /// Whether two neighbours may become one: pairs only, so that folding stays gradual.
