@@ -1,1 +1,49 @@
-//! placeholder
+//! Where events stay and how they are found again.
+//!
+//! ```text
+//! Arc<EventBatch> --append--> hot rows --flush--> events/date=/hour=/*.parquet + manifest/*.log
+//!                                |                       |
+//!                                +-------- snapshot -----+---> search, histogram, values, SQL
+//!                                          (one lock)          scan: same Plan, same verdicts
+//! ```
+//! Invariants, each tested:
+//! - a row is in a hot batch or in a listed file, never in neither or both, at any moment of any
+//!   flush, compaction or search;
+//! - reading a file back gives every cell of every row: name, kind, bytes, order within a field;
+//! - a plan holds for a stored row exactly if it held for the hot row;
+//! - after a crash at any step the store opens, loses nothing that [`Store::flush`] reported and
+//!   keeps nothing twice;
+//! - a file goes from the manifest before it goes from the disk, and not while a search reads it.
+//!
+//! The only room that names Arrow, Parquet and DataFusion: none of them shows in its public types,
+//! so that all of their generic code is compiled here, once.
+//!
+//! Not here: sockets, the search text's grammar (crate `filter`), rules, the journal.
+//!
+//! Reading order: [`store`] (the whole), [`search`] (requests and answers), `scan` (one pass),
+//! `kernel` (a plan over columns), `pipes` and `table` (DataFusion), `layout`, `write`, `read`,
+//! `residual` (the files), [`manifest`] (which files), `upkeep` (joining, retention), [`verify`].
+#![forbid(unsafe_code)]
+
+pub mod error;
+mod kernel;
+mod layout;
+pub mod manifest;
+mod pipes;
+mod read;
+mod render;
+mod residual;
+mod rows;
+mod scan;
+pub mod search;
+pub mod store;
+mod table;
+mod upkeep;
+pub mod verify;
+mod write;
+
+pub use error::{SearchError, StoreError};
+pub use manifest::FileEntry;
+pub use search::{FieldValues, Histogram, Row, SearchRequest, SearchSummary};
+pub use store::{OpenReport, Options, Stats, StepHook, Store, Upkeep};
+pub use verify::{Problem, VerifyReport};

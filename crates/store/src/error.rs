@@ -1,0 +1,63 @@
+//! What can go wrong, and what to do about it.
+
+use std::path::{Path, PathBuf};
+
+/// Opening, writing or keeping files failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("{action} `{}` failed: {source}; check free space and permissions", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A Parquet file could not be written or read.
+    #[error("file `{}`: {reason}; run `verify` and restore it from a copy", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the reader or writer said.
+        reason: String,
+    },
+    /// The list of files is damaged other than by a torn last write.
+    #[error("manifest `{}` is damaged at byte {at}: {reason}; restore it from a copy", path.display())]
+    Manifest {
+        /// The log file.
+        path: PathBuf,
+        /// Byte offset of the first bad record.
+        at: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn io<'a>(
+        action: &'static str,
+        path: &'a Path,
+    ) -> impl FnOnce(std::io::Error) -> StoreError + 'a {
+        move |source| StoreError::Io { action, path: path.to_path_buf(), source }
+    }
+
+    pub(crate) fn file(path: &Path, reason: impl std::fmt::Display) -> StoreError {
+        StoreError::File { path: path.to_path_buf(), reason: reason.to_string() }
+    }
+}
+
+/// A search could not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum SearchError {
+    /// The pipes do not fit together.
+    #[error("{0}")]
+    Pipes(String),
+    /// The query engine gave up, for instance at its memory limit.
+    #[error("query engine: {0}; narrow the time range or the filter")]
+    Engine(String),
+    /// Reading a file failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,405 @@
+//! The list of files: an append-only log of checksummed records, started anew now and then.
+//!
+//! ```text
+//! manifest/<generation>.log   [len u32][crc32c u32][JSON] [len][crc][JSON] ...     little-endian
+//!                             ^ full state                ^ one change each, fsynced
+//! ```
+//! A change is one record, so it happens whole or not at all. Order of publication: the data file is
+//! written, fsynced and renamed, its folder fsynced, then the record is appended and fsynced.
+//! A torn last record (cut short by a crash) is taken back; damage anywhere else stops the start,
+//! because dropping a record would orphan files that nobody else knows.
+
+use crate::error::StoreError;
+use event::EventId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Records after which a new log with the full state is started: replay stays in milliseconds.
+const RECORDS_PER_LOG: u64 = 1_024;
+/// Longest record: bounds what a damaged length field can make us allocate.
+const RECORD_BYTES_MAX: u32 = 256 << 20;
+const FRAME_BYTES: usize = 8;
+
+/// One stored file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Path below the store's folder, with `/`.
+    pub path: String,
+    /// First event in it.
+    pub first: EventId,
+    /// Last event in it.
+    pub last: EventId,
+    /// The file covers all events after this one (exclusive); none for the first file.
+    pub after: Option<EventId>,
+    /// Rows.
+    pub rows: u64,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of the whole file, hexadecimal.
+    pub sha256: String,
+    /// Least `@timestamp`, ns.
+    pub event_min_ns: i64,
+    /// Greatest `@timestamp`, ns.
+    pub event_max_ns: i64,
+    /// Earliest receipt, ns.
+    pub received_min_ns: i64,
+    /// Latest receipt, ns.
+    pub received_max_ns: i64,
+}
+
+/// A range of events that retention removed: after (exclusive) .. through (inclusive).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retired {
+    /// Exclusive start; none is the very beginning.
+    pub after: Option<EventId>,
+    /// Inclusive end.
+    pub through: EventId,
+}
+
+/// What is stored: the state that replaying a log gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Number of changes so far.
+    pub(crate) version: u64,
+    /// Files by path.
+    pub(crate) files: BTreeMap<String, FileEntry>,
+    /// Everything up to here is in files (or was not to be kept), per partition.
+    pub(crate) through: BTreeMap<u32, EventId>,
+    /// Last event covered by a file, per partition.
+    pub(crate) covered: BTreeMap<u32, EventId>,
+    /// What retention took, oldest first, adjacent ranges joined.
+    pub(crate) retired: Vec<Retired>,
+}
+
+/// One change.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Change {
+    /// Files that appear.
+    pub(crate) add: Vec<FileEntry>,
+    /// Paths that disappear.
+    pub(crate) remove: Vec<String>,
+    /// New values of [`State::through`].
+    pub(crate) through: BTreeMap<u32, EventId>,
+    /// Whether the removed files' events are gone (else they live on in `add`).
+    pub(crate) retire: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Record {
+    Full(State),
+    Change(Change),
+}
+
+impl State {
+    /// Applies one change.
+    pub(crate) fn apply(&mut self, change: &Change) {
+        for path in &change.remove {
+            if let Some(entry) = self.files.remove(path).filter(|_| change.retire) {
+                self.retire(Retired { after: entry.after, through: entry.last });
+            }
+        }
+        for entry in &change.add {
+            let covered = self.covered.entry(entry.last.partition).or_insert(entry.last);
+            *covered = (*covered).max(entry.last);
+            self.files.insert(entry.path.clone(), entry.clone());
+        }
+        for (partition, id) in &change.through {
+            let through = self.through.entry(*partition).or_insert(*id);
+            *through = (*through).max(*id);
+        }
+        self.version += 1;
+    }
+
+    fn retire(&mut self, range: Retired) {
+        self.retired.push(range);
+        self.retired.sort_by_key(|r| r.through);
+        let mut joined: Vec<Retired> = Vec::with_capacity(self.retired.len());
+        for next in self.retired.drain(..) {
+            match joined.last_mut() {
+                Some(last) if next.after == Some(last.through) => last.through = next.through,
+                _ => joined.push(next),
+            }
+        }
+        self.retired = joined;
+    }
+}
+
+/// How the end of the log looked when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Ended with a whole record.
+    Clean,
+    /// The last record was cut short: so many bytes were taken back.
+    Torn(u64),
+    /// The last record is whole in length but wrong in content: so many bytes were taken back.
+    Damaged(u64),
+}
+
+/// The open log.
+pub(crate) struct Manifest {
+    folder: PathBuf,
+    generation: u64,
+    path: PathBuf,
+    file: File,
+    end: u64,
+    records: u64,
+    state: State,
+}
+
+impl Manifest {
+    /// Opens the newest log below `folder`, or starts one.
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Tail), StoreError> {
+        fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+        let mut generations = Vec::new();
+        for entry in fs::read_dir(folder).map_err(StoreError::io("listing", folder))? {
+            let path = entry.map_err(StoreError::io("listing", folder))?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            match name.strip_suffix(".log").and_then(|n| n.parse::<u64>().ok()) {
+                Some(generation) => generations.push(generation),
+                // A new log that was never published.
+                None if name.ends_with(".tmp") => {
+                    fs::remove_file(&path).map_err(StoreError::io("removing", &path))?;
+                }
+                None => {}
+            }
+        }
+        generations.sort_unstable();
+        let Some(newest) = generations.pop() else {
+            let manifest = Self::start(folder, 1, State::default())?;
+            return Ok((manifest, Tail::Clean));
+        };
+        let (manifest, tail) = Self::replay(folder, newest)?;
+        for old in generations {
+            let path = log_path(folder, old);
+            fs::remove_file(&path).map_err(StoreError::io("removing", &path))?;
+        }
+        Ok((manifest, tail))
+    }
+
+    /// What is stored.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Makes a change durable, then applies it. After an error the log must be opened anew; the
+    /// change may or may not have happened.
+    pub(crate) fn append(&mut self, change: Change) -> Result<(), StoreError> {
+        let frame = frame(&Record::Change(change.clone()));
+        let io = StoreError::io;
+        self.file.set_len(self.end).map_err(io("truncating", &self.path))?;
+        self.file.write_all(&frame).map_err(io("appending to", &self.path))?;
+        self.file.sync_data().map_err(io("syncing", &self.path))?;
+        self.end += frame.len() as u64;
+        self.records += 1;
+        self.state.apply(&change);
+        if self.records >= RECORDS_PER_LOG {
+            let next = Self::start(&self.folder, self.generation + 1, self.state.clone())?;
+            let old = std::mem::replace(self, next);
+            fs::remove_file(&old.path).map_err(io("removing", &old.path))?;
+        }
+        Ok(())
+    }
+
+    fn start(folder: &Path, generation: u64, state: State) -> Result<Self, StoreError> {
+        let path = log_path(folder, generation);
+        let tmp = path.with_extension("tmp");
+        let frame = frame(&Record::Full(state.clone()));
+        fs::write(&tmp, &frame).map_err(StoreError::io("writing", &tmp))?;
+        sync_file(&tmp)?;
+        fs::rename(&tmp, &path).map_err(StoreError::io("renaming", &tmp))?;
+        sync_folder(folder)?;
+        let file = append_to(&path)?;
+        let end = frame.len() as u64;
+        Ok(Self { folder: folder.into(), generation, path, file, end, records: 0, state })
+    }
+
+    fn replay(folder: &Path, generation: u64) -> Result<(Self, Tail), StoreError> {
+        let path = log_path(folder, generation);
+        let bytes = fs::read(&path).map_err(StoreError::io("reading", &path))?;
+        let bad = |at: usize, reason: &str| StoreError::Manifest {
+            path: path.clone(),
+            at: at as u64,
+            reason: reason.into(),
+        };
+        let mut state: Option<State> = None;
+        let (mut at, mut records, mut tail) = (0, 0, Tail::Clean);
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            match read_frame(rest) {
+                Frame::Whole(record, len) => {
+                    match (*record, &mut state) {
+                        (Record::Full(full), None) => state = Some(full),
+                        (Record::Change(change), Some(state)) => state.apply(&change),
+                        _ => return Err(bad(at, "records are out of order")),
+                    }
+                    records += 1;
+                    at += len;
+                }
+                Frame::Short => {
+                    tail = Tail::Torn(rest.len() as u64);
+                    break;
+                }
+                Frame::Wrong(len) if len == rest.len() || rest[4..].iter().all(|b| *b == 0) => {
+                    tail = Tail::Damaged(rest.len() as u64);
+                    break;
+                }
+                Frame::Wrong(_) => return Err(bad(at, "checksum mismatch before the end")),
+            }
+        }
+        // The first record was fsynced before the log got its name: it cannot be torn by a crash.
+        let state = state.ok_or_else(|| bad(0, "no state at the start"))?;
+        let file = append_to(&path)?;
+        if tail != Tail::Clean {
+            file.set_len(at as u64).map_err(StoreError::io("truncating", &path))?;
+            file.sync_all().map_err(StoreError::io("syncing", &path))?;
+        }
+        let end = at as u64;
+        Ok((Self { folder: folder.into(), generation, path, file, end, records, state }, tail))
+    }
+}
+
+fn log_path(folder: &Path, generation: u64) -> PathBuf {
+    folder.join(format!("{generation:012}.log"))
+}
+
+fn append_to(path: &Path) -> Result<File, StoreError> {
+    OpenOptions::new().append(true).open(path).map_err(StoreError::io("opening", path))
+}
+
+/// Waits until a file's bytes are on disk.
+pub(crate) fn sync_file(path: &Path) -> Result<(), StoreError> {
+    let file = File::open(path).map_err(StoreError::io("opening", path))?;
+    file.sync_all().map_err(StoreError::io("syncing", path))
+}
+
+/// Waits until a folder's entries are on disk.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    sync_file(path)
+}
+
+fn frame(record: &Record) -> Vec<u8> {
+    let mut out = vec![0; FRAME_BYTES];
+    serde_json::to_writer(&mut out, record).expect("plain data always serialises");
+    let len = (out.len() - FRAME_BYTES) as u32;
+    let crc = crc32c::crc32c(&out[FRAME_BYTES..]);
+    out[..4].copy_from_slice(&len.to_le_bytes());
+    out[4..FRAME_BYTES].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+enum Frame {
+    Whole(Box<Record>, usize),
+    Short,
+    Wrong(usize),
+}
+
+fn read_frame(bytes: &[u8]) -> Frame {
+    let Some((head, rest)) = bytes.split_at_checked(FRAME_BYTES) else { return Frame::Short };
+    let number =
+        |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let (len, crc) = (number(0), number(4));
+    if len == 0 || len > RECORD_BYTES_MAX {
+        return Frame::Wrong(bytes.len());
+    }
+    let Some(body) = rest.get(..len as usize) else { return Frame::Short };
+    let size = FRAME_BYTES + len as usize;
+    match crc32c::crc32c(body) == crc {
+        true => match serde_json::from_slice(body) {
+            Ok(record) => Frame::Whole(Box::new(record), size),
+            Err(_) => Frame::Wrong(size),
+        },
+        false => Frame::Wrong(size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(n: u64) -> FileEntry {
+        FileEntry {
+            path: format!("events/{n}"),
+            first: EventId::at(n * 10),
+            last: EventId::at(n * 10 + 9),
+            after: n.checked_sub(1).map(|p| EventId::at(p * 10 + 9)),
+            rows: 10,
+            size_bytes: 1,
+            sha256: String::new(),
+            event_min_ns: 0,
+            event_max_ns: 0,
+            received_min_ns: 0,
+            received_max_ns: 0,
+        }
+    }
+
+    fn add(n: u64) -> Change {
+        Change { add: vec![entry(n)], ..Change::default() }
+    }
+
+    #[test]
+    fn cut_at_any_byte_the_log_opens_with_a_prefix_of_its_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut m, _) = Manifest::open(dir.path()).unwrap();
+        let start = m.end;
+        let mut ends = vec![start];
+        for n in 0..4 {
+            m.append(add(n)).unwrap();
+            ends.push(m.end);
+        }
+        let path = m.path.clone();
+        let whole = fs::read(&path).unwrap();
+        for cut in start as usize..=whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let (m, tail) = Manifest::open(dir.path()).unwrap();
+            let expected = ends.iter().filter(|e| **e <= cut as u64).count() - 1;
+            assert_eq!(m.state().files.len(), expected, "cut at {cut}");
+            assert_eq!(tail == Tail::Clean, ends.contains(&(cut as u64)));
+        }
+    }
+
+    #[test]
+    fn damage_before_the_end_stops_the_start_instead_of_losing_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut m, _) = Manifest::open(dir.path()).unwrap();
+        let first_change = m.end as usize;
+        m.append(add(0)).unwrap();
+        m.append(add(1)).unwrap();
+        let path = m.path.clone();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[first_change + 20] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let error = Manifest::open(dir.path()).err().unwrap();
+        assert!(matches!(error, StoreError::Manifest { at, .. } if at == first_change as u64));
+    }
+
+    #[test]
+    fn a_new_log_takes_over_and_old_ones_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut m, _) = Manifest::open(dir.path()).unwrap();
+        for n in 0..RECORDS_PER_LOG + 3 {
+            m.append(add(n)).unwrap();
+        }
+        assert_eq!(m.generation, 2);
+        let state = m.state().clone();
+        drop(m);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        let (m, tail) = Manifest::open(dir.path()).unwrap();
+        assert_eq!((m.state(), tail), (&state, Tail::Clean));
+    }
+
+    #[test]
+    fn retired_ranges_join() {
+        let mut state = State::default();
+        for n in 0..3 {
+            state.apply(&add(n));
+        }
+        for n in [1, 0] {
+            let remove = vec![entry(n).path];
+            state.apply(&Change { remove, retire: true, ..Change::default() });
+        }
+        assert_eq!(state.retired, [Retired { after: None, through: EventId::at(19) }]);
+    }
+}

@@ -1,0 +1,422 @@
+//! Searching: what is asked, what comes back, and the path without an aggregating pipe.
+
+use crate::error::SearchError;
+use crate::kernel::{Resolved, answers};
+use crate::pipes;
+use crate::render::{columns_json, event_json};
+use crate::rows::FullRow;
+use crate::scan::{Control, Counters, Scan, Snapshot, Unit};
+use event::{Dictionary, EventId, Kind};
+use filter::Plan;
+use filter::search::{Pipe, Query};
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// Most rows one search returns: more belongs in an export by time range.
+pub const LIMIT_MAX: usize = 100_000;
+/// Rows returned when nobody says how many.
+pub const LIMIT_DEFAULT: usize = 200;
+/// Memory a search may use for rows, groups and sorting unless told otherwise.
+pub const MEMORY_BYTES_DEFAULT: usize = 256 << 20;
+/// Most buckets of a histogram: more than a wide screen has pixels.
+pub const BUCKETS_MAX: usize = 4_096;
+/// Distinct values counted exactly by [`crate::Store::field_values`]; values that turn up later are
+/// not counted and the answer says so.
+pub const DISTINCT_MAX: usize = 100_000;
+/// Rows decoded at a time on the way out.
+const OUT_ROWS: usize = 512;
+
+/// A search to run.
+#[derive(Clone)]
+pub struct SearchRequest {
+    /// Filter and pipes.
+    pub query: Query,
+    /// Names of the current generation: decides which fields answer to which name.
+    pub dictionary: Arc<Dictionary>,
+    /// Only events with `@timestamp` at or after this, ns.
+    pub since_ns: Option<i64>,
+    /// Only events with `@timestamp` before this, ns.
+    pub until_ns: Option<i64>,
+    /// Most rows returned, at most [`LIMIT_MAX`].
+    pub limit: usize,
+    /// Events in ascending (time, id) order instead of newest first.
+    pub oldest_first: bool,
+    /// Give what was found so far after this long.
+    pub timeout: Option<Duration>,
+    /// Bytes for sorting, grouping and rows in flight.
+    pub memory_bytes_max: usize,
+    /// Set from another thread to stop early.
+    pub cancelled: Arc<AtomicBool>,
+}
+
+impl SearchRequest {
+    /// A search of everything with the default limits.
+    pub fn new(query: Query, dictionary: Arc<Dictionary>) -> Self {
+        Self {
+            query,
+            dictionary,
+            since_ns: None,
+            until_ns: None,
+            limit: LIMIT_DEFAULT,
+            oldest_first: false,
+            timeout: None,
+            memory_bytes_max: MEMORY_BYTES_DEFAULT,
+            cancelled: Arc::default(),
+        }
+    }
+
+    pub(crate) fn control(&self) -> Control {
+        let deadline = self.timeout.map(|t| Instant::now() + t);
+        Control { deadline, cancelled: self.cancelled.clone() }
+    }
+
+    pub(crate) fn scan(&self, snapshot: Snapshot, filter: Plan) -> Scan {
+        Scan::new(
+            snapshot,
+            Arc::new(Resolved::new(filter, &self.dictionary)),
+            self.dictionary.clone(),
+            (self.since_ns, self.until_ns),
+            self.oldest_first,
+            self.control(),
+        )
+    }
+}
+
+/// One result row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The event, unless the row is an aggregate.
+    pub id: Option<EventId>,
+    /// Its `@timestamp`, ns.
+    pub event_ns: Option<i64>,
+    /// A flat JSON object.
+    pub json: String,
+}
+
+/// What a search did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SearchSummary {
+    /// Events that matched the filter among those looked at.
+    pub matched: u64,
+    /// Whether [`SearchSummary::matched`] counts all events: not when older ones could be skipped
+    /// because the limit was reached.
+    pub matched_exact: bool,
+    /// Rows handed out.
+    pub returned: u64,
+    /// Rows of the units looked at.
+    pub scanned_rows: u64,
+    /// Files opened.
+    pub scanned_files: u64,
+    /// Compressed bytes of the row groups looked at.
+    pub scanned_bytes: u64,
+    /// Wall time, ms.
+    pub elapsed_ms: u64,
+    /// Why the answer is not whole (`timeout`, `cancelled`, `memory`), if it is not.
+    pub partial: Option<String>,
+    /// Output columns in order; none when rows are whole events.
+    pub columns: Option<Vec<String>>,
+}
+
+impl SearchSummary {
+    pub(crate) fn count(&mut self, counters: &Counters, started: Instant) {
+        self.matched = counters.matched;
+        self.matched_exact = !counters.skipped && counters.stopped.is_none();
+        self.scanned_rows = counters.scanned_rows;
+        self.scanned_files = counters.scanned_files;
+        self.scanned_bytes = counters.scanned_bytes;
+        self.elapsed_ms = started.elapsed().as_millis() as u64;
+        if self.partial.is_none() {
+            self.partial = counters.stopped.map(Into::into);
+        }
+    }
+}
+
+/// Events per bucket of time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Histogram {
+    /// Start of the first bucket, ns.
+    pub from_ns: i64,
+    /// Width of each, ns.
+    pub span_ns: i64,
+    /// Matching events in each.
+    pub counts: Vec<u64>,
+    /// Totals.
+    pub summary: SearchSummary,
+}
+
+/// Most frequent values of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldValues {
+    /// Value and number of events that have it, most frequent first, ties by text.
+    pub values: Vec<(String, u64)>,
+    /// Events that have the field.
+    pub present: u64,
+    /// Totals; `partial` is `memory` when more than [`DISTINCT_MAX`] values occurred.
+    pub summary: SearchSummary,
+}
+
+/// How a query is to be run.
+pub(crate) enum Shape<'a> {
+    /// Events as they are: the filter, a limit, a projection.
+    Events { filter: Plan, limit: usize, fields: Option<Vec<String>> },
+    /// Through the query engine: the filter and the remaining pipes.
+    Pipes { filter: Plan, pipes: &'a [Pipe] },
+}
+
+pub(crate) fn shape(request: &SearchRequest) -> Shape<'_> {
+    let mut parts = vec![request.query.filter.clone()];
+    let mut pipes = &request.query.pipes[..];
+    while let [Pipe::Where(plan), rest @ ..] = pipes {
+        parts.push(plan.clone());
+        pipes = rest;
+    }
+    let filter = Plan::and(parts);
+    let mut limit = request.limit.min(LIMIT_MAX);
+    let mut fields: Option<Vec<String>> = None;
+    for pipe in pipes {
+        match pipe {
+            Pipe::Head(n) => limit = limit.min(usize::try_from(*n).unwrap_or(usize::MAX)),
+            Pipe::Fields(names) if fields.is_none() => fields = Some(names.clone()),
+            _ => return Shape::Pipes { filter, pipes },
+        }
+    }
+    Shape::Events { filter, limit, fields }
+}
+
+/// Runs a search over one snapshot.
+pub(crate) fn run(
+    snapshot: Snapshot,
+    request: &SearchRequest,
+    out: &mut dyn FnMut(Row) -> ControlFlow<()>,
+) -> Result<SearchSummary, SearchError> {
+    let started = Instant::now();
+    match shape(request) {
+        Shape::Events { filter, limit, fields } => {
+            let mut scan = request.scan(snapshot, filter);
+            let winners = best(&mut scan, request.oldest_first, limit)?;
+            let mut summary = SearchSummary { columns: fields.clone(), ..Default::default() };
+            let output = Output { request, fields, out };
+            output.send(&scan.snapshot, &winners, &mut summary)?;
+            summary.count(&scan.counters, started);
+            Ok(summary)
+        }
+        Shape::Pipes { filter, pipes } => {
+            let scan = request.scan(snapshot, filter);
+            pipes::run(scan, request, pipes, started, out)
+        }
+    }
+}
+
+/// Smaller is better: bits are inverted for newest first.
+type Rank = (i64, u32, u64, u32);
+
+fn rank(oldest_first: bool, time: i64, id: EventId) -> Rank {
+    match oldest_first {
+        true => (time, id.partition, id.offset, id.sub),
+        false => (!time, !id.partition, !id.offset, !id.sub),
+    }
+}
+
+/// Where a result row is.
+pub(crate) type Place = (Unit, u32);
+
+/// The `limit` best rows, best first.
+fn best(scan: &mut Scan, oldest_first: bool, limit: usize) -> Result<Vec<Place>, SearchError> {
+    let mut heap: BinaryHeap<(Rank, Unit, u32)> = BinaryHeap::new();
+    loop {
+        let full = heap.len() >= limit;
+        let worst = heap.peek().filter(|_| full).map(|(rank, ..)| match oldest_first {
+            true => rank.0,
+            false => !rank.0,
+        });
+        // A limit of nothing asks for the count alone.
+        let Some(mut selected) = scan.next(worst)? else { break };
+        if limit == 0 {
+            continue;
+        }
+        let keys = selected.keys()?;
+        for ((time, id), row) in keys.into_iter().zip(&selected.rows) {
+            let rank = rank(oldest_first, time, id);
+            if heap.len() < limit {
+                heap.push((rank, selected.unit, *row));
+            } else if heap.peek().is_some_and(|(worst, ..)| rank < *worst) {
+                heap.pop();
+                heap.push((rank, selected.unit, *row));
+            }
+        }
+    }
+    Ok(heap.into_sorted_vec().into_iter().map(|(_, unit, row)| (unit, row)).collect())
+}
+
+/// Where rows go and as what.
+pub(crate) struct Output<'a> {
+    pub(crate) request: &'a SearchRequest,
+    pub(crate) fields: Option<Vec<String>>,
+    pub(crate) out: &'a mut dyn FnMut(Row) -> ControlFlow<()>,
+}
+
+impl Output<'_> {
+    /// Reads the rows at `places` and hands them out in that order.
+    pub(crate) fn send(
+        self,
+        snapshot: &Snapshot,
+        places: &[Place],
+        summary: &mut SearchSummary,
+    ) -> Result<(), SearchError> {
+        let dict = &self.request.dictionary;
+        let columns: Option<Vec<(String, Vec<Box<str>>)>> = self
+            .fields
+            .as_ref()
+            .map(|names| names.iter().map(|n| (n.clone(), answers(dict, n))).collect());
+        let control = self.request.control();
+        let mut sent_bytes = 0;
+        for chunk in places.chunks(OUT_ROWS) {
+            for row in in_order(snapshot, chunk)? {
+                let json = match &columns {
+                    Some(columns) => columns_json(&row, columns),
+                    None => event_json(&row),
+                };
+                sent_bytes += json.len();
+                let row = Row { id: Some(row.head.id), event_ns: Some(row.head.event_ns), json };
+                summary.returned += 1;
+                if (self.out)(row).is_break() {
+                    return Ok(());
+                }
+                if sent_bytes > self.request.memory_bytes_max {
+                    summary.partial = Some("memory".into());
+                    return Ok(());
+                }
+            }
+            if let Some("cancelled") = control.stop() {
+                summary.partial = Some("cancelled".into());
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn in_order(snapshot: &Snapshot, places: &[Place]) -> Result<Vec<FullRow>, SearchError> {
+    let mut by_unit: BTreeMap<Unit, Vec<(u32, usize)>> = BTreeMap::new();
+    for (at, (unit, row)) in places.iter().enumerate() {
+        by_unit.entry(*unit).or_default().push((*row, at));
+    }
+    let mut out: Vec<Option<FullRow>> = places.iter().map(|_| None).collect();
+    for (unit, mut rows) in by_unit {
+        rows.sort_unstable();
+        let wanted: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
+        for (row, (_, at)) in snapshot.full_rows(unit, &wanted)?.into_iter().zip(rows) {
+            out[at] = Some(row);
+        }
+    }
+    Ok(out.into_iter().flatten().collect())
+}
+
+/// Filter of a query that must not aggregate: the search part with its `where` pipes.
+fn event_filter(query: &Query) -> Plan {
+    let pipes = query.pipes.iter().map_while(|pipe| match pipe {
+        Pipe::Where(plan) => Some(plan.clone()),
+        _ => None,
+    });
+    Plan::and(std::iter::once(query.filter.clone()).chain(pipes))
+}
+
+/// Counts matching events per bucket over `[since, until)`.
+pub(crate) fn histogram(
+    snapshot: Snapshot,
+    request: &SearchRequest,
+    buckets: usize,
+) -> Result<Histogram, SearchError> {
+    let started = Instant::now();
+    let buckets = buckets.clamp(1, BUCKETS_MAX);
+    let hot = snapshot.hot.iter().map(|h| (h.event_min_ns, h.event_max_ns));
+    let files = snapshot.files.iter().map(|f| (f.entry.event_min_ns, f.entry.event_max_ns));
+    let (low, high) =
+        hot.chain(files).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or((0, 0));
+    let from_ns = request.since_ns.unwrap_or(low);
+    let until_ns =
+        request.until_ns.unwrap_or(high.saturating_add(1)).max(from_ns.saturating_add(1));
+    let wide = i128::from(until_ns) - i128::from(from_ns);
+    let span = (wide + buckets as i128 - 1) / buckets as i128;
+    let span_ns = i64::try_from(span).unwrap_or(i64::MAX).max(1);
+    let mut counts = vec![0; buckets];
+    let mut scan = request.scan(snapshot, event_filter(&request.query));
+    while let Some(mut selected) = scan.next(None)? {
+        for at in selected.times()? {
+            let bucket = (i128::from(at) - i128::from(from_ns)) / i128::from(span_ns);
+            if let Some(count) = usize::try_from(bucket).ok().and_then(|b| counts.get_mut(b)) {
+                *count += 1;
+            }
+        }
+    }
+    let mut summary = SearchSummary::default();
+    summary.count(&scan.counters, started);
+    Ok(Histogram { from_ns, span_ns, counts, summary })
+}
+
+/// Counts the values of one field over matching events; an event counts once per distinct value.
+pub(crate) fn field_values(
+    snapshot: Snapshot,
+    request: &SearchRequest,
+    field: &str,
+    limit: usize,
+) -> Result<FieldValues, SearchError> {
+    let started = Instant::now();
+    let names = answers(&request.dictionary, field);
+    let mut counts: HashMap<Box<[u8]>, u64> = HashMap::new();
+    let (mut present, mut overflow) = (0, false);
+    let mut scan = request.scan(snapshot, event_filter(&request.query));
+    while let Some(mut selected) = scan.next(None)? {
+        for mut values in selected.values(&names)? {
+            present += u64::from(!values.is_empty());
+            values.retain(|(kind, _)| *kind != Kind::Null);
+            values.sort_by(|a, b| a.1.cmp(&b.1));
+            values.dedup_by(|a, b| a.1 == b.1);
+            for (_, bytes) in values {
+                if let Some(count) = counts.get_mut(&bytes) {
+                    *count += 1;
+                } else if counts.len() < DISTINCT_MAX {
+                    counts.insert(bytes, 1);
+                } else {
+                    overflow = true;
+                }
+            }
+        }
+    }
+    let mut list: Vec<(Box<[u8]>, u64)> = counts.into_iter().collect();
+    list.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    list.truncate(limit);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let values = list.into_iter().map(|(bytes, n)| (text(&bytes), n)).collect();
+    let mut summary = SearchSummary::default();
+    summary.partial = overflow.then(|| "memory".into());
+    summary.count(&scan.counters, started);
+    Ok(FieldValues { values, present, summary })
+}
+
+/// The place of one event.
+pub(crate) fn find(snapshot: &Snapshot, id: EventId) -> Result<Option<FullRow>, SearchError> {
+    for (index, hot) in snapshot.hot.iter().enumerate() {
+        let found = hot.kept.iter().find(|row| hot.batch.row(**row as usize).id() == id);
+        if let Some(row) = found {
+            return Ok(snapshot.full_rows(Unit::Hot(index), &[*row])?.pop());
+        }
+    }
+    for (index, file) in snapshot.files.iter().enumerate() {
+        if id < file.entry.first || file.entry.last < id {
+            continue;
+        }
+        let stored = file.open()?;
+        for group in 0..stored.groups() {
+            let ids = crate::kernel::Group::new(stored.clone(), group).ids()?;
+            if let Some(row) = ids.iter().position(|other| *other == id) {
+                return Ok(snapshot.full_rows(Unit::Group(index, group), &[row as u32])?.pop());
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,569 @@
+//! The store itself: hot rows, listed files, and how one becomes the other.
+
+use crate::error::{SearchError, StoreError};
+use crate::manifest::{Change, FileEntry, Manifest, Tail, sync_folder};
+use crate::pipes;
+use crate::read::FileHandle;
+use crate::render::event_json;
+use crate::rows::{HotBatch, RowRef};
+use crate::scan::Snapshot;
+use crate::search::{self, FieldValues, Histogram, Row, SearchRequest, SearchSummary};
+use crate::write::{hour_folder, write_file};
+use event::{Dictionary, EventBatch, EventId};
+use hashbrown::HashSet;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Called with the name of each step of publication; tests copy the folder there.
+pub type StepHook = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// 400 days: above the year that PCI DSS 10.5.1 asks for.
+pub const RETENTION_AGE_DEFAULT_NS: i64 = 400 * 86_400 * event::time::SECOND_NS;
+
+/// How a store behaves.
+#[derive(Clone)]
+pub struct Options {
+    /// Hot rows are flushed by [`Store::maintain`] beyond so many bytes.
+    pub hot_bytes_max: usize,
+    /// ... or when they have been hot for so long, ns.
+    pub hot_age_max_ns: i64,
+    /// Files whose youngest row was received longer ago are deleted; none: no limit of age.
+    pub retention_age_ns: Option<i64>,
+    /// Oldest files are deleted beyond so many bytes in all; none: no limit of size.
+    pub retention_bytes: Option<u64>,
+    /// Called at each step of publication.
+    pub step_hook: Option<StepHook>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            hot_bytes_max: 64 << 20,
+            hot_age_max_ns: 60 * event::time::SECOND_NS,
+            retention_age_ns: Some(RETENTION_AGE_DEFAULT_NS),
+            retention_bytes: None,
+            step_hook: None,
+        }
+    }
+}
+
+/// What was found when opening.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenReport {
+    /// Files listed and present.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Unlisted files that were deleted: their publication was never finished.
+    pub orphans_removed: u64,
+    /// Unlisted files that were set aside in `orphans/`, because the manifest's end was damaged.
+    pub orphans_set_aside: u64,
+    /// Bytes of an unfinished last record taken back from the manifest.
+    pub manifest_bytes_cut: u64,
+    /// Listed files that are not there: searches say that they are partial.
+    pub missing: Vec<String>,
+}
+
+/// Numbers about a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Listed files.
+    pub files: u64,
+    /// Rows in files.
+    pub file_rows: u64,
+    /// Bytes of files.
+    pub file_bytes: u64,
+    /// Rows only in memory (and in the journal).
+    pub hot_rows: u64,
+    /// Bytes of frozen batches.
+    pub hot_bytes: u64,
+    /// Least and greatest `@timestamp` anywhere, ns.
+    pub event_times_ns: Option<(i64, i64)>,
+    /// Rows given to [`Store::append`] that were stored already.
+    pub repeats: u64,
+    /// Number of manifest changes so far.
+    pub version: u64,
+    /// Listed files that were missing at the start.
+    pub missing_files: u64,
+}
+
+/// What one round of upkeep did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// The offset that a flush made durable, see [`Store::flush`].
+    pub flushed_through: Option<u64>,
+    /// Small files that became one.
+    pub compacted_files: u64,
+    /// Files that retention took.
+    pub retired_files: u64,
+    /// Rows in them.
+    pub retired_rows: u64,
+}
+
+#[derive(Default)]
+struct Live {
+    files: Vec<Arc<FileHandle>>,
+    hot: Vec<HotBatch>,
+    hot_bytes: usize,
+    appended: BTreeMap<u32, EventId>,
+    repeats: u64,
+    missing: u64,
+    hot_since_ns: Option<i64>,
+    /// Copies of the manifest's, so that asking never waits for a flush.
+    through: BTreeMap<u32, EventId>,
+    version: u64,
+}
+
+pub(crate) struct Writer {
+    pub(crate) manifest: Manifest,
+    broken: bool,
+}
+
+/// Hot rows and files of one installation. Share it by reference or `Arc`: all methods take `&self`
+/// and block; searches may run beside appends, flushes and upkeep.
+pub struct Store {
+    pub(crate) root: PathBuf,
+    pub(crate) options: Options,
+    dictionary: RwLock<Arc<Dictionary>>,
+    live: Mutex<Live>,
+    pub(crate) writer: Mutex<Writer>,
+}
+
+impl Store {
+    /// Opens or creates a store in `dir`: replays the manifest and removes unlisted files.
+    pub fn open(dir: &Path, options: Options) -> Result<(Store, OpenReport), StoreError> {
+        fs::create_dir_all(dir).map_err(StoreError::io("creating", dir))?;
+        let (manifest, tail) = Manifest::open(&dir.join("manifest"))?;
+        let mut report = OpenReport::default();
+        if let Tail::Torn(bytes) | Tail::Damaged(bytes) = tail {
+            report.manifest_bytes_cut = bytes;
+        }
+        let set_aside = matches!(tail, Tail::Damaged(_));
+        sweep_orphans(dir, &manifest, set_aside, &mut report)?;
+        let mut live = Live {
+            appended: manifest.state().through.clone(),
+            through: manifest.state().through.clone(),
+            version: manifest.state().version,
+            ..Live::default()
+        };
+        for entry in manifest.state().files.values() {
+            if dir.join(&entry.path).is_file() {
+                report.files += 1;
+                report.rows += entry.rows;
+                live.files.push(Arc::new(FileHandle::new(dir, entry.clone())));
+            } else {
+                report.missing.push(entry.path.clone());
+            }
+        }
+        live.missing = report.missing.len() as u64;
+        sort_files(&mut live.files);
+        let store = Store {
+            root: dir.to_path_buf(),
+            options,
+            dictionary: RwLock::new(Dictionary::ecs()),
+            live: Mutex::new(live),
+            writer: Mutex::new(Writer { manifest, broken: false }),
+        };
+        Ok((store, report))
+    }
+
+    /// Tells which names the current generation knows: they get columns even where they are rare.
+    pub fn set_dictionary(&self, dictionary: Arc<Dictionary>) {
+        *self.dictionary.write() = dictionary;
+    }
+
+    pub(crate) fn dictionary(&self) -> Arc<Dictionary> {
+        self.dictionary.read().clone()
+    }
+
+    /// Adds a frozen batch: searchable at once, durable in files after a flush. Batches come in
+    /// order of [`EventId`] and hold whole records; rows at or before what was appended (or stored
+    /// before a restart) are skipped, and so are rows that are not kept.
+    pub fn append(&self, batch: Arc<EventBatch>) {
+        let mut live = self.live.lock();
+        let before = live.appended.clone();
+        let mut kept = Vec::with_capacity(batch.len());
+        let (mut low, mut high) = (i64::MAX, i64::MIN);
+        for row in batch.rows() {
+            let id = row.id();
+            if before.get(&id.partition).is_some_and(|through| id <= *through) {
+                live.repeats += 1;
+                continue;
+            }
+            let through = live.appended.entry(id.partition).or_insert(id);
+            *through = (*through).max(id);
+            if row.is_kept() {
+                kept.push(row.index() as u32);
+                (low, high) = (low.min(row.event_ns()), high.max(row.event_ns()));
+            }
+        }
+        if !kept.is_empty() {
+            live.hot_bytes += batch.size_bytes();
+            let kept = kept.into();
+            live.hot.push(HotBatch { batch, kept, event_min_ns: low, event_max_ns: high });
+        }
+    }
+
+    /// The last event of a partition up to which everything is in files. After a restart, feed
+    /// what comes after it from the journal; what comes before is skipped.
+    pub fn stored_through(&self, partition: u32) -> Option<EventId> {
+        self.live.lock().through.get(&partition).copied()
+    }
+
+    /// Writes all hot rows to files and lists them in one manifest record, then lets go of the
+    /// batches. Returns the offset (of partition 0) up to which everything is in files, if that
+    /// changed: the journal's cursor of the store may move there.
+    ///
+    /// After an error nothing has changed for searches; when it was the manifest's own write that
+    /// failed, the store must be opened anew before it writes again.
+    pub fn flush(&self) -> Result<Option<u64>, StoreError> {
+        let mut writer = self.writer.lock();
+        let (hot, appended) = {
+            let live = self.live.lock();
+            (live.hot.clone(), live.appended.clone())
+        };
+        if writer.manifest.state().through == appended {
+            return Ok(None);
+        }
+        let before = writer.manifest.state().through.get(&0).copied();
+        let mut rows: Vec<RowRef<'_>> = hot
+            .iter()
+            .flat_map(|h| h.kept.iter().map(|row| RowRef::Hot(h.batch.row(*row as usize))))
+            .collect();
+        rows.sort_by_key(RowRef::id);
+        let mut add = Vec::new();
+        let mut covered = writer.manifest.state().covered.clone();
+        let generation = writer.manifest.state().version + 1;
+        let dictionary = self.dictionary();
+        for run in split_runs(&mut rows) {
+            let partition = run.first().map_or(0, |r| r.id().partition);
+            let after = covered.get(&partition).copied();
+            match write_file(&self.root, run, after, generation, &dictionary) {
+                Ok(entry) => {
+                    covered.insert(partition, entry.last);
+                    add.push(entry);
+                    self.step("file renamed");
+                }
+                Err(error) => {
+                    self.discard(&add);
+                    return Err(error);
+                }
+            }
+        }
+        let handles = self.handles(&add);
+        let change = Change { add, through: appended.clone(), ..Change::default() };
+        self.commit(&mut writer, change)?;
+        let mut live = self.live.lock();
+        live.files.extend(handles);
+        sort_files(&mut live.files);
+        live.hot.drain(..hot.len());
+        live.hot_bytes = live.hot.iter().map(|h| h.batch.size_bytes()).sum();
+        live.hot_since_ns = None;
+        live.through.clone_from(&appended);
+        live.version = writer.manifest.state().version;
+        drop(live);
+        let now = appended.get(&0).copied();
+        Ok(now.filter(|id| Some(*id) != before).map(|id| id.offset))
+    }
+
+    /// Upkeep, to be called about once a second by a background thread with the wall clock: flushes
+    /// when hot rows are many or old, joins tiny neighbouring files, applies retention.
+    pub fn maintain(&self, now_ns: i64) -> Result<Upkeep, StoreError> {
+        let mut done = Upkeep::default();
+        let due = {
+            let mut live = self.live.lock();
+            let through = !live.hot.is_empty();
+            let since = if through { *live.hot_since_ns.get_or_insert(now_ns) } else { now_ns };
+            live.hot_bytes >= self.options.hot_bytes_max
+                || now_ns.saturating_sub(since) >= self.options.hot_age_max_ns && through
+        };
+        if due {
+            done.flushed_through = self.flush()?;
+        }
+        done.compacted_files = self.compact(now_ns)?;
+        (done.retired_files, done.retired_rows) = self.retire(now_ns)?;
+        Ok(done)
+    }
+
+    /// Runs a search. Rows are handed to `out` until it breaks; the summary says what was seen.
+    pub fn search(
+        &self,
+        request: &SearchRequest,
+        out: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<SearchSummary, SearchError> {
+        let (snapshot, missing) = self.snapshot();
+        let mut summary = search::run(snapshot, request, out)?;
+        mark_missing(&mut summary, missing);
+        Ok(summary)
+    }
+
+    /// Matching events per bucket of `@timestamp` over the request's time range (or all there is).
+    /// Only the filter and leading `where` pipes count.
+    pub fn histogram(
+        &self,
+        request: &SearchRequest,
+        buckets: usize,
+    ) -> Result<Histogram, SearchError> {
+        let (snapshot, missing) = self.snapshot();
+        let mut histogram = search::histogram(snapshot, request, buckets)?;
+        mark_missing(&mut histogram.summary, missing);
+        Ok(histogram)
+    }
+
+    /// The most frequent values of `field` among matching events.
+    pub fn field_values(
+        &self,
+        request: &SearchRequest,
+        field: &str,
+        limit: usize,
+    ) -> Result<FieldValues, SearchError> {
+        let (snapshot, missing) = self.snapshot();
+        let mut values = search::field_values(snapshot, request, field, limit)?;
+        mark_missing(&mut values.summary, missing);
+        Ok(values)
+    }
+
+    /// One event as JSON.
+    pub fn event(&self, id: EventId) -> Result<Option<String>, SearchError> {
+        let (snapshot, _) = self.snapshot();
+        Ok(search::find(&snapshot, id)?.map(|row| event_json(&row)))
+    }
+
+    /// The events within `span_ns` before and after event `id` that match the request's filter, in
+    /// (time, id) order: half of the limit on either side. None if there is no such event. The
+    /// request's own time range is not used.
+    pub fn around(
+        &self,
+        request: &SearchRequest,
+        id: EventId,
+        span_ns: i64,
+        out: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<Option<SearchSummary>, SearchError> {
+        let (snapshot, missing) = self.snapshot();
+        let Some(center) = search::find(&snapshot, id)? else { return Ok(None) };
+        let at = center.head.event_ns;
+        let mut before = request.clone();
+        before.since_ns = Some(at.saturating_sub(span_ns));
+        before.until_ns = Some(at);
+        before.oldest_first = false;
+        before.limit = request.limit / 2;
+        let mut after = before.clone();
+        after.since_ns = Some(at);
+        after.until_ns = Some(at.saturating_add(span_ns).saturating_add(1));
+        after.oldest_first = true;
+        after.limit = request.limit - before.limit;
+        let mut earlier = Vec::new();
+        let first = search::run(snapshot.clone(), &before, &mut |row| {
+            earlier.push(row);
+            ControlFlow::Continue(())
+        })?;
+        let mut open = true;
+        for row in earlier.into_iter().rev() {
+            open = open && out(row).is_continue();
+        }
+        let mut summary = search::run(snapshot, &after, &mut |row| match open {
+            true => out(row),
+            false => ControlFlow::Break(()),
+        })?;
+        summary.matched += first.matched;
+        summary.matched_exact &= first.matched_exact;
+        summary.returned += first.returned;
+        summary.scanned_rows += first.scanned_rows;
+        summary.elapsed_ms += first.elapsed_ms;
+        summary.partial = summary.partial.or(first.partial);
+        mark_missing(&mut summary, missing);
+        Ok(Some(summary))
+    }
+
+    /// SQL as it is over the table `events`: envelope columns and one text column per field that has
+    /// a column in some file. The request gives time range, limit and memory; its query is not used.
+    pub fn sql(
+        &self,
+        text: &str,
+        request: &SearchRequest,
+        out: &mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Result<SearchSummary, SearchError> {
+        let (snapshot, missing) = self.snapshot();
+        let mut summary = pipes::sql(snapshot, request, text, out)?;
+        mark_missing(&mut summary, missing);
+        Ok(summary)
+    }
+
+    /// Numbers about what is stored.
+    pub fn stats(&self) -> Stats {
+        let live = self.live.lock();
+        let hot = live.hot.iter().map(|h| (h.event_min_ns, h.event_max_ns));
+        let files = live.files.iter().map(|f| (f.entry.event_min_ns, f.entry.event_max_ns));
+        Stats {
+            files: live.files.len() as u64,
+            file_rows: live.files.iter().map(|f| f.entry.rows).sum(),
+            file_bytes: live.files.iter().map(|f| f.entry.size_bytes).sum(),
+            hot_rows: live.hot.iter().map(|h| h.kept.len() as u64).sum(),
+            hot_bytes: live.hot_bytes as u64,
+            event_times_ns: hot.chain(files).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
+            repeats: live.repeats,
+            version: live.version,
+            missing_files: live.missing,
+        }
+    }
+
+    /// Files and batches of this moment, and how many listed files are missing. Both change under
+    /// one lock, so no row is in neither or both.
+    pub(crate) fn snapshot(&self) -> (Snapshot, u64) {
+        let live = self.live.lock();
+        (Snapshot { files: live.files.clone(), hot: live.hot.clone() }, live.missing)
+    }
+
+    /// Makes a change durable. A failure here leaves unknown what is on disk: no more writes.
+    pub(crate) fn commit(&self, writer: &mut Writer, change: Change) -> Result<(), StoreError> {
+        self.step("before manifest");
+        if writer.broken {
+            return Err(StoreError::Manifest {
+                path: self.root.join("manifest"),
+                at: 0,
+                reason: "an earlier write failed: restart to read it anew".into(),
+            });
+        }
+        let result = writer.manifest.append(change);
+        writer.broken = result.is_err();
+        self.step("after manifest");
+        result
+    }
+
+    /// Replaces listed files in the eyes of searches; the old ones go when nobody reads them.
+    pub(crate) fn swap_files(
+        &self,
+        writer: &Writer,
+        remove: &HashSet<String>,
+        add: Vec<Arc<FileHandle>>,
+    ) {
+        let mut live = self.live.lock();
+        live.version = writer.manifest.state().version;
+        let (gone, mut stay): (Vec<_>, Vec<_>) =
+            live.files.drain(..).partition(|f| remove.contains(&f.entry.path));
+        stay.extend(add);
+        sort_files(&mut stay);
+        live.files = stay;
+        drop(live);
+        gone.iter().for_each(|file| file.doom());
+        drop(gone);
+        self.step("unlinked");
+    }
+
+    pub(crate) fn handles(&self, entries: &[FileEntry]) -> Vec<Arc<FileHandle>> {
+        entries.iter().map(|e| Arc::new(FileHandle::new(&self.root, e.clone()))).collect()
+    }
+
+    /// Removes files whose publication was given up.
+    fn discard(&self, entries: &[FileEntry]) {
+        for entry in entries {
+            let path = self.root.join(&entry.path);
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "unlisted file not removed");
+            }
+        }
+    }
+
+    pub(crate) fn step(&self, name: &str) {
+        if let Some(hook) = &self.options.step_hook {
+            hook(name);
+        }
+    }
+}
+
+fn mark_missing(summary: &mut SearchSummary, missing: u64) {
+    if missing > 0 && summary.partial.is_none() {
+        summary.partial = Some(format!("{missing} files are missing"));
+    }
+}
+
+fn sort_files(files: &mut [Arc<FileHandle>]) {
+    files.sort_by_key(|f| (f.entry.first, f.entry.last));
+}
+
+/// Cuts rows in id order into runs of one partition whose hour of receipt does not grow.
+fn split_runs<'r, 'b>(rows: &'r mut [RowRef<'b>]) -> Vec<&'r mut [RowRef<'b>]> {
+    let hour = |row: &RowRef<'_>| row.received_ns().div_euclid(3_600 * event::time::SECOND_NS);
+    let mut cuts = Vec::new();
+    let mut current: Option<(u32, i64)> = None;
+    let mut start = 0;
+    for (at, row) in rows.iter().enumerate() {
+        let here = (row.id().partition, hour(row));
+        let cut = current.is_some_and(|(p, h)| p != here.0 || here.1 > h);
+        if cut {
+            cuts.push(at - start);
+            start = at;
+        }
+        current = match current {
+            Some(current) if !cut => Some(current),
+            _ => Some(here),
+        };
+    }
+    let mut rest = rows;
+    let mut out = Vec::new();
+    for len in cuts {
+        let (head, tail) = rest.split_at_mut(len);
+        out.push(head);
+        rest = tail;
+    }
+    if !rest.is_empty() {
+        out.push(rest);
+    }
+    out
+}
+
+/// Removes what no manifest record lists: unfinished writes, and files that were already replaced.
+fn sweep_orphans(
+    root: &Path,
+    manifest: &Manifest,
+    set_aside: bool,
+    report: &mut OpenReport,
+) -> Result<(), StoreError> {
+    let events = root.join("events");
+    if !events.is_dir() {
+        return Ok(());
+    }
+    for date in list(&events)? {
+        for hour in list(&date)? {
+            for path in list(&hour)? {
+                let below = path.strip_prefix(root).unwrap_or(&path);
+                let name = below.to_string_lossy().replace('\\', "/");
+                if manifest.state().files.contains_key(&name) {
+                    continue;
+                }
+                let complete = path.extension().is_some_and(|e| e == "parquet");
+                if set_aside && complete {
+                    let aside = root.join("orphans");
+                    fs::create_dir_all(&aside).map_err(StoreError::io("creating", &aside))?;
+                    let target = aside.join(path.file_name().unwrap_or_default());
+                    fs::rename(&path, &target).map_err(StoreError::io("moving", &path))?;
+                    sync_folder(&aside)?;
+                    report.orphans_set_aside += 1;
+                } else {
+                    fs::remove_file(&path).map_err(StoreError::io("removing", &path))?;
+                    report.orphans_removed += 1;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The entries of a folder; nothing for a file.
+fn list(path: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(path).map_err(StoreError::io("listing", path))?;
+    entries.map(|e| Ok(e.map_err(StoreError::io("listing", path))?.path())).collect()
+}
+
+/// Whether all files of an hour of receipt must have arrived.
+pub(crate) fn hour_is_over(entry: &FileEntry, now_ns: i64) -> bool {
+    hour_folder(entry.received_max_ns)
+        < hour_folder(now_ns.saturating_sub(600 * event::time::SECOND_NS))
+}

@@ -1,0 +1,149 @@
+//! Proving that what is listed is what is on disk.
+
+use crate::error::StoreError;
+use crate::kernel::Group;
+use crate::manifest::FileEntry;
+use crate::read::StoredFile;
+use crate::store::Store;
+use event::EventId;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// One thing that is not as the manifest says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, or empty for a problem between files.
+    pub path: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Result of [`Store::verify`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Files looked at.
+    pub files: u64,
+    /// Rows read.
+    pub rows: u64,
+    /// Bytes hashed.
+    pub bytes: u64,
+    /// What is wrong; empty when all is well.
+    pub problems: Vec<Problem>,
+}
+
+impl Store {
+    /// Reads every listed file: size, SHA-256, row count, identities and times within what the
+    /// manifest says; ranges of files neither overlap nor leave a gap that retention did not make.
+    pub fn verify(&self) -> Result<VerifyReport, StoreError> {
+        // Holding the files keeps retention from unlinking them meanwhile.
+        let (state, snapshot) = {
+            let writer = self.writer.lock();
+            (writer.manifest.state().clone(), self.snapshot().0)
+        };
+        let mut report = VerifyReport::default();
+        let mut entries: Vec<&FileEntry> = state.files.values().collect();
+        entries.sort_by_key(|e| (e.first, e.last));
+        for entry in &entries {
+            report.files += 1;
+            let path = self.root.join(&entry.path);
+            for what in check_file(&path, entry, &mut report)? {
+                report.problems.push(Problem { path: entry.path.clone(), what });
+            }
+        }
+        drop(snapshot);
+        let retired: Vec<(Option<EventId>, EventId)> =
+            state.retired.iter().map(|r| (r.after, r.through)).collect();
+        check_ranges(&entries, &retired, &mut report.problems);
+        Ok(report)
+    }
+}
+
+fn check_file(
+    path: &Path,
+    entry: &FileEntry,
+    report: &mut VerifyReport,
+) -> Result<Vec<String>, StoreError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) => return Ok(vec![format!("cannot be opened: {error}")]),
+    };
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut size = 0;
+    loop {
+        let n = file.read(&mut buffer).map_err(StoreError::io("reading", path))?;
+        if n == 0 {
+            break;
+        }
+        hash.update(&buffer[..n]);
+        size += n as u64;
+    }
+    report.bytes += size;
+    if size != entry.size_bytes {
+        return Ok(vec![format!("is {size} bytes long, listed with {}", entry.size_bytes)]);
+    }
+    let digest: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    if digest != entry.sha256 {
+        return Ok(vec!["its SHA-256 is not the listed one".into()]);
+    }
+    // The bytes are those that were written; now whether they say what is listed.
+    let stored = match StoredFile::open(path) {
+        Ok(stored) => std::sync::Arc::new(stored),
+        Err(error) => return Ok(vec![error.to_string()]),
+    };
+    let (mut rows, mut outside) = (0, 0);
+    for group in 0..stored.groups() {
+        let mut group = Group::new(stored.clone(), group);
+        rows += group.rows as u64;
+        let (ids, times) = (group.ids()?, group.times()?);
+        let inside = |(id, at): (&EventId, &i64)| {
+            (entry.first..=entry.last).contains(id)
+                && (entry.event_min_ns..=entry.event_max_ns).contains(at)
+        };
+        outside += ids.iter().zip(&times).filter(|pair| !inside(*pair)).count();
+    }
+    report.rows += rows;
+    let mut out = Vec::new();
+    if rows != entry.rows {
+        out.push(format!("holds {rows} rows, listed with {}", entry.rows));
+    }
+    if outside > 0 {
+        out.push(format!("{outside} rows are outside the listed range of ids or times"));
+    }
+    Ok(out)
+}
+
+/// `entries` sorted by first id.
+fn check_ranges(
+    entries: &[&FileEntry],
+    retired: &[(Option<EventId>, EventId)],
+    problems: &mut Vec<Problem>,
+) {
+    let mut last: Option<&FileEntry> = None;
+    for entry in entries {
+        let before = last.filter(|l| l.last.partition == entry.first.partition);
+        let mut wrong = |what: String| {
+            problems.push(Problem { path: entry.path.clone(), what });
+        };
+        if before.is_some_and(|b| entry.first <= b.last) {
+            wrong("overlaps the file before it".into());
+        }
+        let expected = before.map(|b| b.last);
+        let gone = |from: Option<EventId>, to: Option<EventId>| {
+            retired
+                .iter()
+                .any(|(after, through)| *after <= from && to.is_some_and(|t| t <= *through))
+        };
+        if entry.after != expected && !gone(expected, entry.after) {
+            let text = |id: Option<EventId>| id.map_or("the beginning".into(), |i| i.to_string());
+            wrong(format!(
+                "events after {} up to {} are in no file",
+                text(expected),
+                text(entry.after)
+            ));
+        }
+        last = Some(entry);
+    }
+}
