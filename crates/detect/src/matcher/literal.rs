@@ -3,8 +3,8 @@
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-/// Shorter literals hit too often to be worth an automaton entry.
-pub(crate) const LITERAL_BYTES_MIN: usize = 3;
+/// Single characters that are rare enough in log values to stand for an expression.
+const RARE: &[u8] = b"`^{}|<~+";
 /// Most alternatives before an expression is simply tried whenever its field is present.
 const ALTERNATIVES_MAX: usize = 256;
 
@@ -14,7 +14,16 @@ const ALTERNATIVES_MAX: usize = 256;
 pub(crate) fn required(source: &str) -> Option<Vec<Vec<u8>>> {
     let hir = ParserBuilder::new().utf8(false).build().parse(source).ok()?;
     let set = any_of(&hir)?;
-    set.iter().all(|l| l.len() >= LITERAL_BYTES_MIN).then_some(set)
+    set.iter().all(|l| is_selective(l)).then_some(set)
+}
+
+/// Whether a literal is worth an automaton entry: one letter hits nearly always.
+fn is_selective(literal: &[u8]) -> bool {
+    match literal {
+        [] => false,
+        [one] => RARE.contains(one),
+        _ => true,
+    }
 }
 
 fn any_of(hir: &Hir) -> Option<Vec<Vec<u8>>> {
@@ -114,6 +123,8 @@ mod tests {
         assert_eq!(of(r"^(?:abc|defg)\d+$"), Some(vec!["abc".into(), "defg".into()]));
         assert_eq!(of(r"(abc)+"), Some(vec!["abc".into()]));
         assert_eq!(of(r"\bcmd\.exe\b"), Some(vec!["cmd.exe".into()]));
+        assert_eq!(of(r"\s-c\s"), Some(vec!["-c".into()]));
+        assert_eq!(of(r"\{.*\{"), Some(vec!["{".into()]));
         for none in [r"a?b?", r"\d+", r"ab|x", r"(abc)*", r".*"] {
             assert_eq!(of(none), None, "{none}");
         }

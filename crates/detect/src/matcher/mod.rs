@@ -29,7 +29,7 @@ use filter::{Binding, Target, Test, TextOp};
 use hashbrown::HashMap;
 use index::{IndexBuilder, ValueIndex};
 use leaves::Leaves;
-use route::Router;
+use route::{KeywordLeaf, Router};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Plans with more leaves have all of them indexed, so that verifying a long value list costs one
@@ -49,7 +49,6 @@ pub struct Matcher {
     /// Field id -> index into `indexes`, or `NO_INDEX`.
     index_of_field: Vec<u32>,
     indexes: Vec<ValueIndex>,
-    keywords: ValueIndex,
     router: Router,
     stats: MatcherStats,
 }
@@ -74,7 +73,7 @@ impl Matcher {
         let leaves = Leaves::collect(rules, bindings);
         let mut postings: Vec<Vec<u32>> = vec![Vec::new(); leaves.len()];
         let mut indexed = vec![false; leaves.len()];
-        let (mut always, mut keyword_rules) = (Vec::new(), Vec::new());
+        let mut always = Vec::new();
         let mut stats = MatcherStats { leaves: leaves.len(), ..MatcherStats::default() };
         for (number, (rule, binding)) in rules.iter().zip(bindings).enumerate() {
             let (Some(plan), Some(binding)) = (rule.plan(), binding) else { continue };
@@ -88,11 +87,7 @@ impl Matcher {
                 let uses = leaves.uses[ids[local as usize] as usize];
                 witness::expected_cost(leaf, uses)
             };
-            let mut has_keywords = false;
-            let mut add = |local: u32| {
-                indexed[ids[local as usize] as usize] = true;
-                has_keywords |= plan.leaves[local as usize].target == Target::Keyword;
-            };
+            let mut add = |local: u32| indexed[ids[local as usize] as usize] = true;
             match witness::of(plan, &cost) {
                 Some(witness) => {
                     for local in witness.leaves {
@@ -108,13 +103,11 @@ impl Matcher {
             if plan.leaves.len() > LONG_PLAN_LEAVES {
                 (0..ids.len() as u32).filter(|l| cost(*l).is_some()).for_each(add);
             }
-            if has_keywords {
-                keyword_rules.push(number as u32);
-            }
         }
         stats.indexed = indexed.iter().filter(|i| **i).count();
         stats.without_witness = always.len();
-        let router = Router::new(rules, dict.id(LOGSOURCE_FIELD), always, keyword_rules);
+        let keywords = keyword_leaves(rules, &leaves, &indexed);
+        let router = Router::new(rules, dict.id(LOGSOURCE_FIELD), always, keywords);
         let mut matcher = Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             leaves,
@@ -122,7 +115,6 @@ impl Matcher {
             indexed,
             index_of_field: vec![NO_INDEX; dict.len()],
             indexes: Vec::new(),
-            keywords: ValueIndex::default(),
             router,
             stats,
         };
@@ -131,7 +123,6 @@ impl Matcher {
     }
 
     fn fill_indexes(&mut self, rules: &[Rule], bindings: &[Option<Binding>]) {
-        let mut keywords = IndexBuilder::default();
         let mut builders: Vec<IndexBuilder> = Vec::new();
         let mut known: HashMap<u32, u32> = HashMap::new();
         for (leaf, (rule, local)) in self.leaves.home.iter().enumerate() {
@@ -141,10 +132,6 @@ impl Matcher {
             let Some(plan) = rules[*rule as usize].plan() else { continue };
             let Some(binding) = &bindings[*rule as usize] else { continue };
             let definition = &plan.leaves[*local as usize];
-            if definition.target == Target::Keyword {
-                keywords.add(leaf as u32, &definition.test);
-                continue;
-            }
             for field in binding.fields(*local) {
                 let next = builders.len() as u32;
                 let slot = *known.entry(field.0).or_insert(next);
@@ -156,13 +143,33 @@ impl Matcher {
             }
         }
         self.indexes = builders.into_iter().map(IndexBuilder::build).collect();
-        self.keywords = keywords.build();
     }
 
     /// What it was built of.
     pub fn stats(&self) -> MatcherStats {
         self.stats
     }
+}
+
+/// The keyword leaves that are looked up, each with all rules that have it.
+fn keyword_leaves(rules: &[Rule], leaves: &Leaves, indexed: &[bool]) -> Vec<KeywordLeaf> {
+    let mut out: Vec<KeywordLeaf> = Vec::new();
+    let mut places: HashMap<u32, usize> = HashMap::new();
+    for (number, rule) in rules.iter().enumerate() {
+        let Some(plan) = rule.plan() else { continue };
+        for (definition, leaf) in plan.leaves.iter().zip(&leaves.of_rule[number]) {
+            if definition.target != Target::Keyword || !indexed[*leaf as usize] {
+                continue;
+            }
+            let place = *places.entry(*leaf).or_insert_with(|| {
+                let test = definition.test.clone();
+                out.push(KeywordLeaf { leaf: *leaf, test, rules: Vec::new() });
+                out.len() - 1
+            });
+            out[place].rules.push(number as u32);
+        }
+    }
+    out
 }
 
 /// Whether every way for the leaf to hold shows in the cells that are looked up.
@@ -224,13 +231,12 @@ impl RuleSet {
                 hit(*leaf, marks);
             }
         }
-        if route.keywords {
+        if let Some(keywords) = &route.keywords {
             spare.clear();
-            scan_keywords(&matcher.keywords, row, folded, spare);
+            scan_keywords(keywords, row, folded, spare);
             for leaf in spare.iter() {
                 hit(*leaf, marks);
             }
-            marks.keywords_scanned();
         }
         candidates.extend_from_slice(&route.always);
         candidates.sort_unstable();
@@ -252,12 +258,7 @@ impl RuleSet {
         plan.holds_with(&|local| {
             let leaf = ids[local as usize];
             if matcher.indexed[leaf as usize] && !marks.is_hit(leaf) {
-                // Keyword leaves are looked up only for rows whose route has such rules, and then
-                // before any rule is verified.
-                let keyword = plan.leaves[local as usize].target == Target::Keyword;
-                if !keyword || marks.were_keywords_scanned() {
-                    return false;
-                }
+                return false;
             }
             marks.verdict(leaf, || plan.leaf_matches(local, binding, row))
         })

@@ -1,7 +1,9 @@
 //! Logsource routing: which rules an event is offered to.
 
+use super::index::{IndexBuilder, ValueIndex};
 use crate::sigma::Rule;
 use event::{EventView, FieldId};
+use filter::Test;
 use hashbrown::HashMap;
 
 /// The field whose cells say what an event is: `product/category/service`. A component may be empty
@@ -17,8 +19,9 @@ pub(crate) struct Route {
     allowed: Box<[u64]>,
     /// Rules without a witness among them.
     pub(crate) always: Box<[u32]>,
-    /// Whether any of them has keyword leaves that are looked up.
-    pub(crate) keywords: bool,
+    /// The keyword leaves of the allowed rules, if there are any: an index per route, so that
+    /// events are not searched for the keywords of other products.
+    pub(crate) keywords: Option<ValueIndex>,
 }
 
 impl Route {
@@ -34,7 +37,15 @@ pub(crate) struct Router {
     /// Per rule: its three components, folded; `None` for correlations, which match no event.
     logsources: Vec<Option<[Option<Box<str>>; 3]>>,
     always: Vec<u32>,
-    keyword_rules: Vec<u32>,
+    keywords: Vec<KeywordLeaf>,
+}
+
+/// A keyword leaf that is looked up.
+pub(crate) struct KeywordLeaf {
+    pub(crate) leaf: u32,
+    pub(crate) test: Test,
+    /// All rules that have it.
+    pub(crate) rules: Vec<u32>,
 }
 
 impl Router {
@@ -42,13 +53,13 @@ impl Router {
         rules: &[Rule],
         field: Option<FieldId>,
         always: Vec<u32>,
-        keyword_rules: Vec<u32>,
+        keywords: Vec<KeywordLeaf>,
     ) -> Self {
         let components = |rule: &Rule| {
             rule.plan()?;
             Some(rule.logsource.parts().map(|p| p.map(|t| t.to_ascii_lowercase().into())))
         };
-        Self { field, logsources: rules.iter().map(components).collect(), always, keyword_rules }
+        Self { field, logsources: rules.iter().map(components).collect(), always, keywords }
     }
 
     fn build(&self, cells: &[u8]) -> Route {
@@ -60,9 +71,15 @@ impl Router {
                 allowed[index / 64] |= 1 << (index % 64);
             }
         }
-        let mut route = Route { allowed, always: Box::default(), keywords: false };
+        let mut route = Route { allowed, always: Box::default(), keywords: None };
         route.always = self.always.iter().copied().filter(|r| route.allows(*r)).collect();
-        route.keywords = self.keyword_rules.iter().any(|r| route.allows(*r));
+        let mut keywords: Option<IndexBuilder> = None;
+        for keyword in &self.keywords {
+            if keyword.rules.iter().any(|r| route.allows(*r)) {
+                keywords.get_or_insert_default().add(keyword.leaf, &keyword.test);
+            }
+        }
+        route.keywords = keywords.map(IndexBuilder::build);
         route
     }
 }

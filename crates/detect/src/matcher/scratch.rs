@@ -39,7 +39,6 @@ impl Scratch {
 #[derive(Default)]
 pub(super) struct Marks {
     now: u32,
-    keywords: u32,
     hits: Vec<u32>,
     candidates: Vec<u32>,
     /// Twice the row's number, plus the verdict.
@@ -50,7 +49,6 @@ impl Marks {
     fn new(leaves: usize, rules: usize) -> Self {
         Self {
             now: 0,
-            keywords: 0,
             hits: vec![0; leaves],
             candidates: vec![0; rules],
             verdicts: vec![Cell::new(0); leaves],
@@ -78,14 +76,6 @@ impl Marks {
     /// Marks a rule as candidate; true the first time within the row.
     pub(super) fn candidate(&mut self, rule: u32) -> bool {
         std::mem::replace(&mut self.candidates[rule as usize], self.now) != self.now
-    }
-
-    pub(super) fn keywords_scanned(&mut self) {
-        self.keywords = self.now;
-    }
-
-    pub(super) fn were_keywords_scanned(&self) -> bool {
-        self.keywords == self.now
     }
 
     pub(super) fn verdict(&self, leaf: u32, work_out: impl FnOnce() -> bool) -> bool {

@@ -1,5 +1,6 @@
 //! Witnesses: leaves of a rule of which at least one holds whenever the rule does.
 
+use super::literal;
 use filter::{Leaf, Node, Plan, Target, Test, TextOp};
 
 /// A necessary set and what it is expected to cost.
@@ -72,19 +73,45 @@ const COMMON_FIELDS: &[&str] = &[
     "cs-method",
 ];
 
+/// Cost of a leaf that holds for nearly every value of its field.
+const ANY_VALUE: f64 = 400.0;
+
+/// Texts that so many values hold that looking for them tells little.
+const COMMON_TEXTS: &[&[u8]] = &[
+    b".exe",
+    b".dll",
+    b"\\windows\\",
+    b"c:\\windows\\",
+    b"c:\\windows\\system32\\",
+    b"\\windows\\system32\\",
+    b"\\system32\\",
+    b"\\system32",
+    b"\\appdata\\",
+    b"\\users\\",
+    b"c:\\users\\",
+    b"c:\\program files",
+    b"\\svchost.exe",
+    b"microsoft corporation",
+];
+
 /// How often a leaf is expected to hold, in arbitrary units; `None` if it may hold without any
 /// value. `uses` is the number of rules that share it: what many rules ask for is common.
 pub(crate) fn expected_cost(leaf: &Leaf, uses: u32) -> Option<f64> {
     let length = |text: &[u8]| text.len() as f64;
     let base = match &leaf.test {
         Test::Null => return None,
-        Test::Text { folded, .. } if folded.is_empty() => 400.0,
+        Test::Text { folded, .. } if folded.is_empty() => ANY_VALUE,
+        Test::Text { folded, .. } if COMMON_TEXTS.contains(&&**folded) => ANY_VALUE / 2.0,
         Test::Text { op: TextOp::Equals, folded, .. } => 1.0 + 100.0 / length(folded).powi(2),
         Test::Text { op: TextOp::Contains, folded, .. } => 2.0 + 600.0 / length(folded).powi(2),
         Test::Text { folded, .. } => 2.0 + 300.0 / length(folded).powi(2),
-        Test::Regex { .. } => 20.0,
+        // An expression without a literal is tried on every value, which costs more than a hit.
+        Test::Regex { regex, .. } => match literal::required(regex.as_str()) {
+            Some(set) => set.iter().map(|l| 2.0 + 600.0 / length(l).powi(2)).sum(),
+            None => 2.0 * ANY_VALUE,
+        },
         Test::Cidr(_) => 30.0,
-        Test::Compare { .. } | Test::Exists | Test::Field { .. } => 400.0,
+        Test::Compare { .. } | Test::Exists | Test::Field { .. } => ANY_VALUE,
     };
     let common = match &leaf.target {
         Target::Field(name) if COMMON_FIELDS.contains(&&**name) => 60.0,
