@@ -22,7 +22,7 @@ impl SpecSet {
                 specs.push(spec_of(rules, index as u32, rule, correlation)?);
             }
         }
-        Self::new(specs)
+        Self::with_verdicts(specs, rules.rules().iter().map(|r| r.generate).collect())
     }
 }
 

@@ -403,6 +403,8 @@ pub struct SpecSet {
     nodes: Vec<Node>,
     order: Vec<u32>,
     by_rule: HashMap<u32, Vec<(u32, u8)>>,
+    /// By rule number, where the rule set itself says who alerts.
+    verdicts: Option<Vec<bool>>,
 }
 
 impl SpecSet {
@@ -412,6 +414,23 @@ impl SpecSet {
     /// The first [`SpecError`] found; a caller that wants to keep the rest drops that rule (its id is
     /// in the error) and tries again.
     pub fn new(specs: Vec<Spec>) -> Result<Arc<Self>, SpecError> {
+        Self::build(specs).map(Arc::new)
+    }
+
+    /// As [`SpecSet::new`], with the rule set's word on which of its rules alert by themselves.
+    pub(super) fn with_verdicts(
+        specs: Vec<Spec>,
+        verdicts: Vec<bool>,
+    ) -> Result<Arc<Self>, SpecError> {
+        let mut set = Self::build(specs)?;
+        for node in &mut set.nodes {
+            node.speaks = verdicts.get(node.spec.rule as usize).copied().unwrap_or(true);
+        }
+        set.verdicts = Some(verdicts);
+        Ok(Arc::new(set))
+    }
+
+    fn build(specs: Vec<Spec>) -> Result<Self, SpecError> {
         if specs.len() > SPECS_MAX {
             return Err(SpecError::TooMany { count: specs.len() });
         }
@@ -423,11 +442,11 @@ impl SpecSet {
             }
             nodes.push(check(spec)?);
         }
-        let mut set = Self { nodes, order: Vec::new(), by_rule: HashMap::new() };
+        let mut set = Self { nodes, ..Self::default() };
         set.link(&by_id)?;
         set.sort()?;
         set.spread_retention();
-        Ok(Arc::new(set))
+        Ok(set)
     }
 
     /// The correlations, in the order given.
@@ -450,9 +469,12 @@ impl SpecSet {
         self.by_rule.contains_key(&rule)
     }
 
-    /// Whether a detection rule's matches are alerts of their own: unless it only serves
-    /// correlations that do not ask for `generate`.
+    /// Whether a detection rule's matches are alerts of their own: what the rule set says, else
+    /// unless it only serves correlations that do not ask for `generate`.
     pub fn speaks(&self, rule: u32) -> bool {
+        if let Some(verdicts) = &self.verdicts {
+            return verdicts.get(rule as usize).copied().unwrap_or(true);
+        }
         let Some(uses) = self.by_rule.get(&rule) else { return true };
         uses.iter().any(|(n, _)| self.nodes[*n as usize].spec.generate)
     }

@@ -102,3 +102,103 @@ fn a_made_up_attack_fires_once_with_all_that_led_to_it() {
         "2 steps in order within 600 s for user bob 198.51.100.7 (7 events in all)"
     );
 }
+
+/// The rule that ships, from its text to the alert, over parsed rows.
+#[test]
+fn the_shipped_rule_finds_it_from_text_to_evidence() {
+    use crate::{LOGSOURCE_FIELD, RuleSet, Scratch, load_paths};
+    let Some(path) = testkit::corpus("auth/ssh-bruteforce-auth.log.zst") else { return };
+    let file = testkit::workspace_root().join("rules/linux/ssh_guessed_password.yml");
+    let (rules, problems) = load_paths(&[file]);
+    assert_eq!(problems, []);
+    let set = RuleSet::standalone(rules);
+    let specs = SpecSet::from_rules(&set).unwrap();
+    let extractor = Extractor::new(&specs, set.dict(), KeyHasher::new([5; 16]));
+    let mut engine = Engine::new(specs, Settings::default());
+    let mut log = Vec::new();
+    zstd::Decoder::new(std::fs::File::open(path).unwrap()).unwrap().read_to_end(&mut log).unwrap();
+    let log = String::from_utf8_lossy(&log);
+    let (regex, mut scratch, mut out) = (regex(), Scratch::new(), Vec::new());
+    let lines: Vec<&str> = log.lines().collect();
+    let envelope = Arc::new(event::Envelope::of("gate", event::Protocol::File));
+    for (number, chunk) in lines.chunks(100).enumerate() {
+        let mut batch = event::EventBatch::new(set.dict().clone());
+        for (i, line) in chunk.iter().enumerate() {
+            let offset = (number * 100 + i) as u64 + 1;
+            let now = 2_000_000_000 * S + offset as i64 * 1_000_000;
+            let head = event::RowHead {
+                id: EventId::at(offset),
+                received_ns: now,
+                stream_ns: now,
+                envelope: envelope.clone(),
+            };
+            let mut row = batch.begin(head, line.as_bytes());
+            if let Some((rule, user, address, weight, t_s)) = login(line, &regex) {
+                row.push_str(LOGSOURCE_FIELD, "linux//sshd");
+                row.push_str("event.action", "ssh_login");
+                row.push_str("linux.auth.method", "password");
+                row.push_str("event.outcome", ["failure", "success"][rule as usize]);
+                row.push_str("user.name", &user);
+                row.push_str("source.ip", &address);
+                row.set_event_ns(t_s * S);
+                row.set_weight(weight);
+            }
+            row.finish();
+        }
+        let (mut matches, mut hits) = (Vec::new(), Vec::new());
+        set.match_batch(&batch, &mut scratch, &mut matches);
+        extractor.extract(&batch, &matches, &mut hits);
+        engine.process(&hits, 0, &mut out);
+    }
+    engine.finish(&mut out);
+    assert_eq!(out.len(), 1, "{:?}", out.iter().map(Firing::reason).collect::<Vec<_>>());
+    let f = &out[0];
+    assert_eq!(&*set.rule(f.rule).id, &*f.rule_id);
+    assert_eq!(
+        f.group,
+        [
+            ("user.name".into(), "elastic_user_0".to_owned()),
+            ("source.ip".into(), "24.151.103.17".to_owned())
+        ]
+    );
+    assert_eq!((f.fired_by, f.events, f.weight), (EventId::at(3_180), 148, 148));
+    let names: BTreeSet<_> = f.evidence.iter().map(|c| set.rule(c.rule).name.clone()).collect();
+    assert_eq!(names.len(), 2);
+}
+
+#[test]
+fn an_event_without_its_key_takes_no_part() {
+    use crate::{RuleSet, Scratch, load_text};
+    let text = "title: base\nid: base\nname: base\nlogsource: {category: test}\n\
+        detection: {s: {F: x}, condition: s}\n---\ntitle: many\nid: many\n\
+        correlation: {type: event_count, rules: [base], group-by: [who], timespan: 1m, \
+        aliases: {who: {base: user.name}}, condition: {gte: 2}}\n";
+    let (rules, problems) = load_text(text);
+    assert_eq!(problems, []);
+    let set = RuleSet::standalone(rules);
+    let specs = SpecSet::from_rules(&set).unwrap();
+    assert!(!specs.speaks(set.find("base").unwrap()));
+    let extractor = Extractor::new(&specs, set.dict(), KeyHasher::new([5; 16]));
+    let mut batch = event::EventBatch::new(set.dict().clone());
+    let envelope = Arc::new(event::Envelope::of("gate", event::Protocol::File));
+    for (offset, user) in [None, Some("Ann"), None, Some("aNN")].into_iter().enumerate() {
+        let head = event::RowHead {
+            id: EventId::at(offset as u64),
+            received_ns: S,
+            stream_ns: S,
+            envelope: envelope.clone(),
+        };
+        let mut row = batch.begin(head, b"");
+        row.push_str("F", "x");
+        user.map(|u| row.push_str("user.name", u));
+        row.finish();
+    }
+    let (mut matches, mut hits, mut out) = (Vec::new(), Vec::new(), Vec::new());
+    set.match_batch(&batch, &mut Scratch::new(), &mut matches);
+    assert_eq!(matches.len(), 4);
+    extractor.extract(&batch, &matches, &mut hits);
+    Engine::new(specs, Settings::default()).process(hits, S, &mut out);
+    assert_eq!(out.len(), 1);
+    assert_eq!(out[0].evidence.iter().map(|c| c.id.offset).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(out[0].group, [("who".into(), "Ann".to_owned())]);
+}
