@@ -1,0 +1,132 @@
+// Is everything all right, right now?
+
+import { html, useEffect, useState } from "./dom.js";
+import { get, own } from "./api.js";
+import { connect, listen } from "./live.js";
+import { RateChart } from "./chart.js";
+import { LEVELS, rankOf, Severity, State } from "./severity.js";
+import { age, bytes, clip, duration, number, plain, short, visible } from "./text.js";
+import { useNow } from "./time.js";
+import { go, routeTo } from "./route.js";
+
+const NEWEST = 8;
+/** Lag beyond this is shown as a problem, ms. */
+const LAG_SLOW_MS = 1000;
+
+/** Left side of the conservation balance, then its right side. */
+const IN = [["received", "received"], ["expanded", "expanded"]];
+const OUT = [["stored", "stored"], ["deduplicated", "deduplicated"], ["dropped", "dropped by filter"],
+  ["joined", "joined"], ["quarantined", "quarantined"]];
+const BESIDE = [["refused", "refused at the door"], ["gap", "known gaps"], ["parse_failed", "not parsed"]];
+
+export function Overview() {
+  const [data, setData] = useState(null);
+  const [problem, setProblem] = useState(null);
+  useEffect(() => {
+    connect();
+    get("/overview").then(setData, (error) => setProblem(error.message));
+    return listen("overview", (next) => {
+      setData(next);
+      setProblem(null);
+    });
+  }, []);
+  if (!data) return html`<main class="page">${problem ? html`<p class="problem" role="alert">${problem}</p>` : html`<p class="waiting">Loading…</p>`}</main>`;
+  const rate = data.rate ?? {};
+  const lag = data.lag ?? {};
+  const disk = data.disk ?? {};
+  const slow = Number(lag.detect_ms) > LAG_SLOW_MS || Number(lag.store_ms) > LAG_SLOW_MS * 60;
+  return html`<main class="page overview">
+    ${data.demo && html`<p class="note">This is the demo: made-up machines, a made-up attack, real processing.</p>`}
+    <${Problems} problems=${data.problems} />
+    <section class="card wide rate-card">
+      <header><h2>Events</h2><span class="big">${short(rate.events_per_s ?? 0)}<small>/s</small></span>
+        <span class="dim">${bytes(rate.bytes_per_s ?? 0)}/s</span></header>
+      <${RateChart} history=${rate.history} />
+    </section>
+    <section class="card levels"><header><h2>Alerts by level</h2><a href=${routeTo("alerts")}>queue</a></header>
+      <${Levels} alerts=${data.alerts} /></section>
+    <section class="card newest"><header><h2>Newest alerts</h2></header><${Newest} /></section>
+    <section class="card"><header><h2>Balance</h2></header><${Balance} totals=${data.totals} /></section>
+    <section class="card health"><header><h2>Machine</h2></header><dl>
+      <dt>Detection lag</dt><dd class=${slow ? "bad" : "good"}>${duration(lag.detect_ms)}</dd>
+      <dt>Storage lag</dt><dd>${duration(lag.store_ms)}</dd>
+      <dt>Data on disk</dt><dd>${bytes(disk.data_bytes)}</dd>
+      <dt>Free</dt><dd class=${Number(disk.free_bytes) < 2 ** 30 ? "bad" : ""}>${bytes(disk.free_bytes)}</dd>
+      <dt>Rules</dt><dd><a href=${routeTo("rules")}>${number(data.generation?.rules_live ?? 0)} live</a>${data.generation?.rules_failed > 0 && html`, <span class="bad">${number(data.generation.rules_failed)} failed</span>`}${data.generation?.rules_not_covered > 0 && html`<span class="dim">, ${number(data.generation.rules_not_covered)} not covered</span>`}</dd>
+      <dt>Up since</dt><dd>${age(Date.parse(data.now) - Date.parse(data.started))}</dd>
+      <dt>Version</dt><dd>${visible(clip(plain(data.version), 60))}, generation ${number(data.generation?.number ?? 0)}</dd>
+    </dl></section>
+  </main>`;
+}
+
+function Problems({ problems }) {
+  if (!Array.isArray(problems) || problems.length === 0) {
+    return html`<p class="allright"><b aria-hidden="true">✓</b> No problems: sources report, nothing is lost, detection keeps up.</p>`;
+  }
+  return html`<ul class="problems" role="alert">${problems.slice(0, 20).map((text) => html`<li>${visible(clip(plain(text), 400))}</li>`)}
+    ${problems.length > 20 && html`<li>and ${number(problems.length - 20)} more</li>`}</ul>`;
+}
+
+function Levels({ alerts }) {
+  const byLevel = alerts?.by_level ?? {};
+  const byState = alerts?.by_state ?? {};
+  const top = Math.max(1, ...LEVELS.map(({ level }) => Number(own(byLevel, level)) || 0));
+  return html`<ul class="bars-by-level">${LEVELS.map(({ level }) => {
+    const n = Number(own(byLevel, level)) || 0;
+    return html`<li><a href=${routeTo("alerts", null, { level })}><${Severity} level=${level} />
+      <span class="bar"><i class=${`fill level-${level}`} style=${{ width: `${(n / top) * 100}%` }}></i></span><b class="n">${number(n)}</b></a></li>`;
+  })}</ul>
+  <p class="dim states">${["new", "acknowledged", "closed"].map((state) => html`<span>${number(own(byState, state) ?? 0)} ${state}</span>`)}</p>`;
+}
+
+function Balance({ totals }) {
+  const value = (name) => Number(own(totals, name)) || 0;
+  const sum = (list) => list.reduce((total, [name]) => total + value(name), 0);
+  const open = sum(IN) - sum(OUT);
+  const line = ([name, word]) => html`<tr class=${value(name) ? "" : "zero"}><th scope="row">${word}</th><td>${number(value(name))}</td></tr>`;
+  return html`<table class="balance">
+    <tbody>${IN.map(line)}</tbody>
+    <tbody>${OUT.map(line)}
+      <tr class="open-row"><th scope="row">${open === 0 ? "balanced" : "on its way"}</th><td>${open === 0 ? "✓" : number(open)}</td></tr></tbody>
+    <tbody>${BESIDE.map(line)}</tbody>
+  </table>`;
+}
+
+/** The last alerts; a new one slides in on top. */
+function Newest() {
+  const [alerts, setAlerts] = useState(null);
+  const now = useNow();
+  useEffect(() => {
+    let gone = false;
+    get("/alerts", { query: { state: "all", limit: NEWEST } }).then(
+      (answer) => !gone && setAlerts((old) => merge(old ?? [], answer.alerts ?? [])),
+      () => !gone && setAlerts((old) => old ?? []),
+    );
+    const stop = listen("alert", (alert) => setAlerts((old) => merge(old ?? [], [alert], alert.change === "new")));
+    return () => {
+      gone = true;
+      stop();
+    };
+  }, []);
+  if (!alerts) return html`<p class="waiting">Loading…</p>`;
+  if (alerts.length === 0) return html`<p class="empty">Nothing yet. Alerts appear here the moment a rule fires.</p>`;
+  return html`<ol class="newest-list">${alerts.map((alert) => html`<li key=${alert.id} class=${alert.fresh ? "fresh" : ""}>
+    <button type="button" onClick=${() => go(routeTo("alerts", alert.id))}>
+      <${Severity} level=${alert.level} />
+      <span class="newest-text"><bdi class="untrusted title">${visible(clip(plain(alert.title), 120))}</bdi>
+        <bdi class="untrusted dim">${visible(clip(plain(alert.reason), 160))}</bdi></span>
+      <${State} state=${alert.state} />
+      <span class="age">${age(now - Date.parse(alert.time))}</span>
+    </button></li>`)}</ol>`;
+}
+
+function merge(old, added, fresh = false) {
+  const all = new Map(old.map((alert) => [alert.id, alert]));
+  for (const alert of added) {
+    const known = all.get(alert.id);
+    all.set(alert.id, { ...alert, fresh: known ? known.fresh : fresh });
+  }
+  return [...all.values()]
+    .sort((a, b) => Date.parse(b.time) - Date.parse(a.time) || rankOf(a.level) - rankOf(b.level))
+    .slice(0, NEWEST);
+}
