@@ -1,0 +1,156 @@
+//! Acks of durable batches over HTTP, and the limit that the disk itself sets.
+
+use crate::error::BenchError;
+use crate::figure::{Report, tell};
+use crate::latency::Latencies;
+use crate::samples;
+use crate::server::{self, Server, Setup};
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Bytes of an event: a usual syslog line, and a usual structured one.
+const EVENT_BYTES: [usize; 2] = [300, 1_024];
+/// Concurrent connections: a lone sender, a few relays, many hosts.
+const CONNECTIONS: [usize; 3] = [1, 8, 64];
+/// Events of a batch.
+const BATCH_EVENTS: u64 = 100;
+/// How long each case is sent for, ms.
+const CASE_MS: u64 = 5_000;
+/// Size of a write of the disk's own bench: a full commit group.
+const DISK_WRITE_BYTES: usize = 1 << 20;
+/// Writes of the disk's own bench.
+const DISK_WRITES: u64 = 512;
+/// The file of the disk's own bench is gone round, so that its size is no matter.
+const DISK_FILE_WRITES: u64 = 64;
+
+/// Runs the bench.
+pub(crate) fn run(report: &mut Report) -> Result<(), BenchError> {
+    let dir = server::fresh_folder()?;
+    let disk = disk(&dir.path().join("disk"), report.scaled(DISK_WRITES))?;
+    let total_s = disk.total.as_secs_f64();
+    report.figure("disk_rate", disk.bytes as f64 / 1e6 / total_s, "MB/s");
+    report.figure("disk_sync_p50", disk.latencies.percentile_ms(0.5), "ms");
+    report.figure("disk_sync_p99", disk.latencies.percentile_ms(0.99), "ms");
+    let server = Server::start(&Setup::default())?;
+    let case_time = Duration::from_millis(report.scaled(CASE_MS));
+    for event_bytes in EVENT_BYTES {
+        let body = body(event_bytes);
+        for connections in CONNECTIONS {
+            tell(&format!("{event_bytes} bytes, {connections} connections"));
+            let before = server::overview(&mut server.client())?;
+            let case = send(&server, &body, connections, case_time)?;
+            let events = case.latencies.len() as u64 * BATCH_EVENTS;
+            let per_s = events as f64 / case.total.as_secs_f64();
+            let name = |part: &str| format!("{event_bytes}b_x{connections}_{part}");
+            report.figure(&name("rate"), per_s, "events/s");
+            report.figure(&name("bytes"), per_s * event_bytes as f64 / 1e6, "MB/s");
+            report.figure(&name("ack_p50"), case.latencies.percentile_ms(0.5), "ms");
+            report.figure(&name("ack_p99"), case.latencies.percentile_ms(0.99), "ms");
+            report.figure(&name("refused"), case.refused as f64, "answers");
+            // The next case starts from rest.
+            server.drained(&before, events)?;
+        }
+    }
+    server.stop()
+}
+
+/// What was written and how long each piece took to be durable.
+struct Case {
+    latencies: Latencies,
+    bytes: u64,
+    refused: u64,
+    total: Duration,
+}
+
+/// Writes whole commit groups to a file whose blocks exist already, and syncs each: what the best
+/// journal could do on this disk.
+fn disk(path: &Path, writes: u64) -> Result<Case, BenchError> {
+    let failed = || BenchError::io("disk bench");
+    let group = vec![b'x'; DISK_WRITE_BYTES];
+    let mut file = preallocated(path).map_err(failed())?;
+    let mut latencies = Latencies::default();
+    let begun = Instant::now();
+    for number in 0..writes {
+        let at = number % DISK_FILE_WRITES * DISK_WRITE_BYTES as u64;
+        let start = Instant::now();
+        file.seek(SeekFrom::Start(at)).map_err(failed())?;
+        file.write_all(&group).map_err(failed())?;
+        file.sync_data().map_err(failed())?;
+        latencies.push(start.elapsed());
+    }
+    let bytes = writes * DISK_WRITE_BYTES as u64;
+    Ok(Case { latencies, bytes, refused: 0, total: begun.elapsed() })
+}
+
+fn preallocated(path: &Path) -> std::io::Result<File> {
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
+    let zeros = vec![0; DISK_WRITE_BYTES];
+    for _ in 0..DISK_FILE_WRITES {
+        file.write_all(&zeros)?;
+    }
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn body(event_bytes: usize) -> Vec<u8> {
+    let now_ns = samples::now_ns();
+    let mut body = Vec::new();
+    for number in 0..BATCH_EVENTS {
+        samples::push_sized_json(&mut body, now_ns, number, event_bytes);
+    }
+    body
+}
+
+/// Every connection posts, waits for its ack, and posts again.
+fn send(
+    server: &Server,
+    body: &[u8],
+    connections: usize,
+    case_time: Duration,
+) -> Result<Case, BenchError> {
+    let begun = Instant::now();
+    let headers = "Content-Type: application/x-ndjson\r\n";
+    let one = || -> Result<(Latencies, u64), BenchError> {
+        let mut client = server.client();
+        let (mut latencies, mut refused) = (Latencies::default(), 0);
+        while begun.elapsed() < case_time {
+            let start = Instant::now();
+            refused += server::ingest(&mut client, headers, body)?.refused;
+            latencies.push(start.elapsed());
+        }
+        Ok((latencies, refused))
+    };
+    let mut case =
+        Case { latencies: Latencies::default(), bytes: 0, refused: 0, total: Duration::ZERO };
+    std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..connections).map(|_| scope.spawn(one)).collect();
+        senders.into_iter().try_for_each(|sender| -> Result<(), BenchError> {
+            let (latencies, refused) =
+                sender.join().map_err(|_| BenchError::server("lost a sender"))??;
+            case.latencies.extend(&latencies);
+            case.refused += refused;
+            Ok(())
+        })
+    })?;
+    case.bytes = (case.latencies.len() * body.len()) as u64;
+    case.total = begun.elapsed();
+    Ok(case)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_is_written_round_and_round() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("disk");
+        let case = disk(&path, 3).unwrap();
+        assert_eq!(case.latencies.len(), 3);
+        let size = std::fs::metadata(&path).unwrap().len();
+        assert_eq!(size, DISK_FILE_WRITES * DISK_WRITE_BYTES as u64);
+        assert_eq!(body(300).len() as u64, 300 * BATCH_EVENTS);
+    }
+}
