@@ -4,10 +4,13 @@
 use crate::error::BenchError;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest wait for an answer: the server itself gives up after 30 s.
 const ANSWER_WAIT: Duration = Duration::from_secs(60);
+/// A connection that was idle for longer is not used again: servers close theirs after some
+/// seconds, and a request must not run into that.
+const IDLE_MAX: Duration = Duration::from_secs(3);
 /// Bodies up to this size are copied behind the head, so that small requests are one write.
 const ONE_WRITE_BYTES: usize = 256 << 10;
 /// Largest answer that is read: the metrics page of a busy server is far below.
@@ -28,7 +31,7 @@ pub(crate) struct Answer {
 pub(crate) struct Client {
     address: SocketAddr,
     token: String,
-    connection: Option<BufReader<TcpStream>>,
+    connection: Option<(BufReader<TcpStream>, Instant)>,
     out: Vec<u8>,
 }
 
@@ -81,8 +84,8 @@ impl Client {
         }
         write!(self.out, "Content-Length: {}\r\n\r\n", body.len())?;
         let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => connect(self.address)?,
+            Some((connection, used)) if used.elapsed() < IDLE_MAX => connection,
+            _ => connect(self.address)?,
         };
         let stream = connection.get_mut();
         if body.len() <= ONE_WRITE_BYTES {
@@ -94,7 +97,7 @@ impl Client {
         }
         let (answer, keep) = read_answer(&mut connection)?;
         if keep {
-            self.connection = Some(connection);
+            self.connection = Some((connection, Instant::now()));
         }
         Ok(answer)
     }

@@ -24,8 +24,8 @@ impl Latencies {
         self.samples_ms.len()
     }
 
-    /// The smallest sample that at least `share` (0..=1) of all samples do not exceed, ms; 0 without
-    /// samples.
+    /// The smallest sample that at least `share` (0..=1) of all samples do not exceed, ms; 0 when
+    /// there are none.
     pub(crate) fn percentile_ms(&self, share: f64) -> f64 {
         let mut sorted = self.samples_ms.clone();
         sorted.sort_by(f64::total_cmp);

@@ -1,13 +1,13 @@
 //! Figures of the real binary, as a user would run it.
 //!
 //! ```text
-//! bench NAME -> `alcedo` on a fresh folder -> real listeners, real disk -> one JSON object per line
+//! bench NAME -> `alcedo` on a fresh folder -> real listeners, real disk -> a JSON object per line
 //! ```
 //!
-//! A bench never calls into the product: it speaks syslog and HTTP to a process of its own and reads
-//! what the kernel says of that process. So a figure is what a user gets, and any version of the
-//! binary can be measured (`ALCEDO_BIN`). Standard output has figures only; what is going on is told
-//! on standard error.
+//! A bench never calls into the product: it speaks syslog and HTTP to a process of its own, and
+//! asks the kernel what that process cost. So a figure is what a user gets, and any version of the
+//! binary can be measured (`ALCEDO_BIN`). Standard output has figures only; standard error tells
+//! what is going on.
 //!
 //! Not here: micro-benchmarks of a function; they belong beside the function.
 #![forbid(unsafe_code)]

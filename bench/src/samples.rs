@@ -114,8 +114,8 @@ pub(crate) fn push_syslog(out: &mut Vec<u8>, now_ns: i64, number: u64) {
             let (head, bytes) = (syslog_head(now_ns, 190), pick % 90_000);
             write!(
                 text,
-                "{head}web-{:02} nginx: 192.0.2.{a} - - [{time}] \"GET {page} HTTP/1.1\" 200 {bytes} \
-                 \"https://shop.example/{b}\" \"{AGENT}\"",
+                "{head}web-{:02} nginx: 192.0.2.{a} - - [{time}] \"GET {page} HTTP/1.1\" 200 \
+                 {bytes} \"https://shop.example/{b}\" \"{AGENT}\"",
                 b % 8
             )
         }

@@ -19,8 +19,11 @@ const START_WAIT: Duration = Duration::from_secs(180);
 const STOP_WAIT: Duration = Duration::from_secs(60);
 /// How long the pipeline may take to work off what was sent.
 const DRAIN_WAIT: Duration = Duration::from_secs(1_800);
-/// How often the state is looked at while waiting: bounds the error of a measured end.
+/// How often a process that starts or ends is looked at.
 const POLL: Duration = Duration::from_millis(20);
+/// How often the overview is asked for: bounds the error of a measured end, and costs the server a
+/// few queries each time.
+const DRAIN_POLL: Duration = Duration::from_millis(50);
 /// Detection lag that counts as caught up, ms: one batch in flight is no backlog.
 const LAG_SETTLED_MS: f64 = 100.0;
 /// Longest pause after a 429 or 503: the figures should show the server, not a sleeping sender.
@@ -137,18 +140,23 @@ impl Server {
         process::rss_max_mib(self.child.id())
     }
 
-    /// Waits until `count` records more than `before` went through detection and the store; gives
-    /// the moment this was seen.
+    /// Waits until `count` records more than `before` went through detection and the store, all of
+    /// which are durable already; gives the moment when detection had caught up. That is seen at
+    /// once; the totals are those of the last second and only confirm it.
     pub(crate) fn drained(&self, before: &Overview, count: u64) -> Result<Instant, BenchError> {
         let mut client = self.client();
         let begun = Instant::now();
+        let mut caught_up: Option<Instant> = None;
         loop {
             let now = overview(&mut client)?;
-            let through = now.received >= before.received + count
-                && now.settled >= before.settled + count
-                && now.detect_ms <= LAG_SETTLED_MS;
-            if through {
-                return Ok(Instant::now());
+            caught_up = match now.detect_ms <= LAG_SETTLED_MS {
+                true => caught_up.or_else(|| Some(Instant::now())),
+                false => None,
+            };
+            let counted =
+                now.received >= before.received + count && now.settled >= before.settled + count;
+            if let Some(at) = caught_up.filter(|_| counted) {
+                return Ok(at);
             }
             if begun.elapsed() > DRAIN_WAIT {
                 return Err(BenchError::TimedOut {
@@ -157,7 +165,7 @@ impl Server {
                     seen: format!("{now:?}, at the start {before:?}"),
                 });
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(DRAIN_POLL);
         }
     }
 

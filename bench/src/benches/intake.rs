@@ -142,8 +142,8 @@ fn alcedo(
     Ok((durable, through))
 }
 
-/// rsyslog as it comes, and rsyslog told to sync its file, which is what Alcedo promises. Empty when
-/// it is not installed or cannot run; that is told and spoils nothing.
+/// rsyslog as it comes, and rsyslog told to sync its file, as Alcedo does. Empty when it is not
+/// installed or cannot run; that is told and spoils nothing.
 fn peers(block: &Arc<[u8]>, lines: u64) -> Vec<(&'static str, Taken)> {
     let Some(program) = RSYSLOGD.iter().find(|path| Path::new(path).is_file()) else {
         tell("rsyslog is absent (apt install rsyslog): figures of Alcedo only");
