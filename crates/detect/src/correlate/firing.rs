@@ -9,7 +9,8 @@ use std::sync::Arc;
 pub enum FiringKind {
     /// The condition became true; `evidence` holds everything that contributes so far.
     New,
-    /// More contributed since; replaces what was sent before. Sent with the next tick.
+    /// More contributed since; replaces what was sent before. Sent with ticks, at growing intervals
+    /// (see [`super::settings::UPDATE_PAUSE_MIN_NS`]), and when the episode ends.
     Update,
     /// A late event joined this episode to an older one, which carries on; the evidence of both is
     /// the older one's from now on.

@@ -12,7 +12,7 @@
 //! when an event slides out of the window of a key that was seen before.
 //!
 //! **Episodes.** Qualifying windows that share evidence are one episode and one alert: `New` when it
-//! begins, `Update` with each tick while it grows, `MergedInto` when a late event joins two. The
+//! begins, `Update` with ticks while it grows, `MergedInto` when a late event joins two. The
 //! content of episodes does not depend on the order of arrival within the lateness.
 //!
 //! **Chaining.** A correlation over a correlation of the same group-by sees each of its qualifying

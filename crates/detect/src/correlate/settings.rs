@@ -14,6 +14,11 @@ pub const HITS_PER_CHAINED_KEY_MAX: usize = 4_096;
 pub const HITS_PER_SCANNED_KEY_MAX: usize = 1_024;
 /// Most events listed as evidence of one firing and all its updates; the true count goes with it.
 pub const EVIDENCE_MAX: usize = 1_000;
+/// The first update of an episode comes with the next tick; after each one the pause doubles from
+/// here to [`UPDATE_PAUSE_MAX_NS`], so that a thousand busy episodes are not rewritten every second.
+pub const UPDATE_PAUSE_MIN_NS: i64 = SECOND_NS;
+/// See [`UPDATE_PAUSE_MIN_NS`].
+pub const UPDATE_PAUSE_MAX_NS: i64 = 60 * SECOND_NS;
 /// Most bytes of one group-by value that are kept for showing; the whole value decides the key.
 pub const KEY_TEXT_MAX: usize = 1_024;
 /// Keys looked at when one has to go.

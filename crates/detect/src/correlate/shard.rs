@@ -9,7 +9,7 @@
 use super::firing::{Contribution, Firing, FiringKind};
 use super::hit::{Hit, HitValue, values};
 use super::seen::Seen;
-use super::settings::{EVICTION_SAMPLE, EVIDENCE_MAX, Settings};
+use super::settings::{EVICTION_SAMPLE, EVIDENCE_MAX, Settings, UPDATE_PAUSE_MAX_NS};
 use super::spec::{Decide, Node, SpecKind, SpecSet, Target};
 use super::window::{Cause, Changes, Entry, Episode, KeyState};
 use event::EventId;
@@ -323,7 +323,7 @@ impl ShardState {
         {
             spec.counters.evicted_keys += 1;
             if let Some((hash, mut state)) = spec.remove(victim) {
-                flush(node, hash, &mut state, out);
+                flush(node, hash, &mut state, i64::MAX, out);
             }
         }
         let state = KeyState::new(node, key.1);
@@ -362,7 +362,8 @@ impl ShardState {
             state.timer = due(node, cx.settings.lateness_ns, &state);
             spec.timers.insert((state.timer, at));
         }
-        if state.episodes.iter().any(|e| e.dirty) {
+        if !state.listed && state.episodes.iter().any(|e| e.dirty) {
+            state.listed = true;
             spec.dirty.push(at);
         }
         spec.entries += state.entries.len();
@@ -393,7 +394,7 @@ impl ShardState {
         self.close_all(cx, index, at, now, out);
         let node = cx.set.node(index);
         if let Some((hash, mut state)) = self.specs[index as usize].remove(at) {
-            flush(node, hash, &mut state, out);
+            flush(node, hash, &mut state, i64::MAX, out);
         }
     }
 
@@ -440,7 +441,7 @@ impl ShardState {
                 self.timer(cx, index, at, now, out);
             }
         }
-        self.say_updates(cx, out);
+        self.say_updates(cx, now, out);
     }
 
     fn timer(&mut self, cx: &Context<'_>, index: u32, at: u32, now: i64, out: &mut Vec<Firing>) {
@@ -468,15 +469,20 @@ impl ShardState {
         }
     }
 
-    /// Sends pending updates.
-    pub(super) fn say_updates(&mut self, cx: &Context<'_>, out: &mut Vec<Firing>) {
+    /// Sends updates that are due.
+    fn say_updates(&mut self, cx: &Context<'_>, now: i64, out: &mut Vec<Firing>) {
         for (index, spec) in self.specs.iter_mut().enumerate() {
             let node = cx.set.node(index as u32);
+            let mut waiting = Vec::new();
             for at in std::mem::take(&mut spec.dirty) {
-                if let Some((hash, state)) = spec.slots[at as usize].as_mut() {
-                    flush(node, *hash, state, out);
+                let Some((hash, state)) = spec.slots[at as usize].as_mut() else { continue };
+                flush(node, *hash, state, now, out);
+                state.listed = state.episodes.iter().any(|e| e.dirty);
+                if state.listed {
+                    waiting.push(at);
                 }
             }
+            spec.dirty = waiting;
         }
     }
 
@@ -490,7 +496,7 @@ impl ShardState {
                 }
             }
         }
-        self.say_updates(cx, out);
+        self.say_updates(cx, i64::MAX, out);
     }
 }
 
@@ -557,21 +563,19 @@ fn announce(
         episode.dirty = false;
         if node.speaks {
             out.push(firing(node, hash, text, episode, FiringKind::New));
-        } else {
-            episode.evidence = Vec::new();
         }
     }
 }
 
-/// Says updates.
-fn flush(node: &Node, hash: u128, state: &mut KeyState, out: &mut Vec<Firing>) {
+/// Says updates that are due at `now` (all of them at the end of time).
+fn flush(node: &Node, hash: u128, state: &mut KeyState, now: i64, out: &mut Vec<Firing>) {
     let KeyState { episodes, text, .. } = state;
-    for episode in episodes.iter_mut().filter(|e| e.dirty) {
+    for episode in episodes.iter_mut().filter(|e| e.dirty && e.next_update <= now) {
         episode.dirty = false;
+        episode.next_update = now.saturating_add(episode.pause);
+        episode.pause = (episode.pause * 2).min(UPDATE_PAUSE_MAX_NS);
         if node.speaks {
             out.push(firing(node, hash, text, episode, FiringKind::Update));
-        } else {
-            episode.evidence = Vec::new();
         }
     }
 }

@@ -10,7 +10,7 @@
 //! on the events alone and not on the order in which they arrived.
 
 use super::firing::Contribution;
-use super::settings::EVIDENCE_MAX;
+use super::settings::{EVIDENCE_MAX, UPDATE_PAUSE_MIN_NS};
 use super::spec::{Node, SpecKind};
 use event::EventId;
 use hashbrown::{HashMap, HashSet};
@@ -59,6 +59,9 @@ pub(super) struct Episode {
     taken: BTreeSet<(i64, EventId, u32)>,
     pub(super) announced: bool,
     pub(super) dirty: bool,
+    /// Stream time of the next update, and the pause after it.
+    pub(super) next_update: i64,
+    pub(super) pause: i64,
 }
 
 /// What changed in a key while one hit was worked in.
@@ -148,6 +151,8 @@ pub(super) struct KeyState {
     /// Windows anchored at or before this time are decided (kinds decided late).
     closed_t: i64,
     pub(super) timer: i64,
+    /// Whether it stands in the list of keys with something to say.
+    pub(super) listed: bool,
     labels: u32,
     pub(super) episodes: Vec<Episode>,
     #[serde(skip)]
@@ -387,20 +392,19 @@ impl KeyState {
         }
     }
 
-    /// Whether an episode reaches at least one window beyond entry `at` on both sides: then the
-    /// entry belongs to it and nothing else can change.
+    /// Whether everything within one window on both sides of entry `at` is evidence of one episode:
+    /// then the entry belongs to it and nothing else can change. Evidence of an episode has no gaps
+    /// here, so its ends tell.
     fn lies_within(&self, at: usize, span: i64) -> bool {
-        let (Some(before), Some(after)) =
-            (at.checked_sub(1).and_then(|i| self.entries.get(i)), self.entries.get(at + 1))
-        else {
-            return false;
-        };
         let t = self.entries[at].t;
-        before.label != 0
-            && before.label == after.label
-            && self.episode(before.label).is_some_and(|e| {
-                e.first <= t.saturating_sub(span) && e.last >= t.saturating_add(span)
-            })
+        let first = self.entries.partition_point(|e| e.t < t.saturating_sub(span));
+        let after = self.entries.partition_point(|e| e.t <= t.saturating_add(span));
+        if first >= at || after <= at + 1 {
+            return false;
+        }
+        let label = self.entries[at - 1].label;
+        let ends = [first, at + 1, after - 1];
+        label != 0 && ends.iter().all(|i| self.entries[*i].label == label)
     }
 
     /// The window that ends at entry `at`, walked.
@@ -586,7 +590,7 @@ impl KeyState {
         for (c, rows) in found {
             if episode.taken.insert(place_of(&c)) {
                 episode.reach(c.event_ns, cause);
-                episode.add(c, rows);
+                episode.add(c, rows, node.speaks);
             }
         }
     }
@@ -619,6 +623,8 @@ impl KeyState {
                 taken: BTreeSet::new(),
                 announced: false,
                 dirty: true,
+                next_update: i64::MIN,
+                pause: UPDATE_PAUSE_MIN_NS,
             });
             return self.labels;
         };
@@ -651,7 +657,7 @@ impl KeyState {
                 continue;
             };
             let c = Contribution { event_ns: entry.t, id: entry.id, rule, weight: entry.weight };
-            episode.add(c, entry.rows);
+            episode.add(c, entry.rows, node.speaks);
         }
     }
 
@@ -745,11 +751,11 @@ fn folds(a: &Entry, b: &Entry) -> bool {
 }
 
 impl Episode {
-    fn add(&mut self, c: Contribution, rows: u32) {
+    fn add(&mut self, c: Contribution, rows: u32, listed: bool) {
         self.events += u64::from(rows);
         self.weight += u64::from(c.weight);
         // A new episode collects everything and is cut to the newest when it is announced.
-        if !self.announced || self.evidence.len() < EVIDENCE_MAX {
+        if listed && (!self.announced || self.evidence.len() < EVIDENCE_MAX) {
             self.evidence.push(c);
         }
     }
