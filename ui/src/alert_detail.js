@@ -163,7 +163,7 @@ function History({ records }) {
     ${records.length === 0
       ? html`<p class="dim">Nobody has worked on this alert yet.</p>`
       : html`<ol class="history">${records.map((r) => html`<li><${Time} at=${r.at} full=${true} /> <b><${Text} value=${r.who} max=${80} /></b>
-        <${Text} value=${r.action} max=${80} />${r.to && html` <span class="dim">${r.from && html`${visible(clip(plain(r.from), 40))} `}→</span> <${State} state=${r.to} />`}${r.disposition && html` <span class="state">${dispositionWord(r.disposition)}</span>`}
+        <${Text} value=${r.action} max=${80} />${r.to && html` <span class="dim">${r.from && html`${visible(clip(plain(r.from), 40))} `}→</span> ${r.action === "triage" ? html`<${State} state=${r.to} />` : html`<${Text} value=${r.to} max=${80} />`}`}${r.disposition && html` <span class="state">${dispositionWord(r.disposition)}</span>`}
         ${r.why && html`<p class="said"><${Text} value=${r.why} /></p>`}</li>`)}</ol>`}
   </section>`;
 }

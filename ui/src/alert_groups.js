@@ -33,7 +33,7 @@ export function group(alerts, order) {
   const groups = new Map();
   for (const alert of alerts) {
     const key = alert.group ??= groupKey(alert);
-    const time = alert.time_ms ??= Date.parse(alert.time) || 0;
+    const time = alert.time_ms ??= Date.parse(alert.last ?? alert.time) || 0;
     const known = groups.get(key);
     if (!known) {
       groups.set(key, { key, head: alert, alerts: [alert], count: Number(alert.count) || 1, time });

@@ -14,6 +14,7 @@ import { zone } from "./time.js";
 import { clip, number, plain, visible } from "./text.js";
 import { Toasts } from "./toasts.js";
 import { sessionAtStart, SignIn } from "./sign_in.js";
+import { Icon } from "./icon.js";
 import { Overview } from "./overview.js";
 import { Alerts } from "./alerts.js";
 import { Search } from "./search.js";
@@ -102,7 +103,7 @@ function Shell({ session, onSignOut }) {
   const View = views[route.view];
   return html`<div class="shell">
     <header class="top">
-      <a class="brand" href="#/overview"><img src="/ui/icon.svg" alt="" width="24" height="24" />Alcedo</a>
+      <a class="brand" href="#/overview"><${Icon} size=${24} />Alcedo</a>
       <nav aria-label="Views">${NAV.map(([view, word]) => html`<a href=${routeTo(view)} aria-current=${route.view === view ? "page" : undefined}>${word}${view === "alerts" && html`<${OpenCount} />`}</a>`)}</nav>
       <span class="spacer"></span>
       <${Connection} />

@@ -43,7 +43,7 @@ export function Overview() {
         <span class="dim">${bytes(rate.bytes_per_s ?? 0)}/s</span></header>
       <${RateChart} history=${rate.history} />
     </section>
-    <section class="card levels"><header><h2>Alerts by level</h2><a href=${routeTo("alerts")}>queue</a></header>
+    <section class="card levels"><header><h2>Open alerts</h2><a href=${routeTo("alerts")}>queue</a></header>
       <${Levels} alerts=${data.alerts} /></section>
     <section class="card newest"><header><h2>Newest alerts</h2></header><${Newest} /></section>
     <section class="card"><header><h2>Balance</h2></header><${Balance} totals=${data.totals} /></section>
@@ -116,9 +116,12 @@ function Newest() {
       <span class="newest-text"><bdi class="untrusted title">${visible(clip(plain(alert.title), 120))}</bdi>
         <bdi class="untrusted dim">${visible(clip(plain(alert.reason), 160))}</bdi></span>
       <${State} state=${alert.state} />
-      <span class="age">${age(now - Date.parse(alert.time))}</span>
+      <span class="age">${age(now - timeOf(alert))}</span>
     </button></li>`)}</ol>`;
 }
+
+/** When it last changed by an event. */
+const timeOf = (alert) => Date.parse(alert.last ?? alert.time);
 
 function merge(old, added, fresh = false) {
   const all = new Map(old.map((alert) => [alert.id, alert]));
@@ -127,6 +130,6 @@ function merge(old, added, fresh = false) {
     all.set(alert.id, { ...alert, fresh: known ? known.fresh : fresh });
   }
   return [...all.values()]
-    .sort((a, b) => Date.parse(b.time) - Date.parse(a.time) || rankOf(a.level) - rankOf(b.level))
+    .sort((a, b) => timeOf(b) - timeOf(a) || rankOf(a.level) - rankOf(b.level))
     .slice(0, NEWEST);
 }

@@ -4,7 +4,7 @@ import { html, useEffect, useMemo, useState } from "./dom.js";
 import { get, post } from "./api.js";
 import { VirtualList } from "./virtual.js";
 import { clip, duration, number, plain, short, visible } from "./text.js";
-import { LEVELS, rankOf, Severity } from "./severity.js";
+import { rankOf, Severity } from "./severity.js";
 import { toast } from "./toasts.js";
 
 const STATES = new Map([["live", ["Live", "✓"]], ["not_covered", ["Not covered", "–"]], ["failed", ["Failed", "✗"]]]);
@@ -48,10 +48,10 @@ export function Rules() {
     const known = STATES.get(r.state);
     return html`<div role="row" aria-rowindex=${i + 1} class=${`rule-row${open === r ? " selected" : ""}`} key=${keyOf(r)} onClick=${() => setOpen(open === r ? null : r)}>
       <span class=${`health-state health-${r.state === "live" ? "ok" : r.state === "failed" ? "silent" : "quiet"}`}><b aria-hidden="true">${known?.[1] ?? "?"}</b>${known?.[0] ?? visible(clip(plain(r.state), 20))}</span>
-      <${Severity} level=${r.level} />
+      ${r.level ? html`<${Severity} level=${r.level} />` : html`<span></span>`}
       <span class="rule-text"><bdi class="untrusted title">${visible(clip(plain(r.title), 200)) || "(no title)"}</bdi>
         <bdi class="untrusted dim">${visible(clip(plain(r.reason) || plain(r.logsource) || plain(r.file), 200))}</bdi></span>
-      <span class="n">${Number(r.matches) > 0 ? `${short(r.matches)} matches` : html`<span class="dim">no match</span>`}</span>
+      <span class="n">${r.matches === undefined ? "" : Number(r.matches) > 0 ? `${short(r.matches)} matches` : html`<span class="dim">no match</span>`}</span>
     </div>`;
   };
   return html`<main class="page rules">
@@ -72,12 +72,12 @@ const keyOf = (rule) => JSON.stringify([rule.id, rule.file, rule.title]);
 
 function RuleFacts({ rule, onHide }) {
   const text = (value, max = 400) => html`<bdi class="untrusted">${visible(clip(plain(value), max))}</bdi>`;
-  return html`<aside class="detail" aria-label="Rule"><header class="detail-head"><${Severity} level=${LEVELS.some((l) => l.level === rule.level) ? rule.level : plain(rule.level)} />
+  return html`<aside class="detail" aria-label="Rule"><header class="detail-head">${rule.level && html`<${Severity} level=${rule.level} />`}
       <button type="button" class="hide" aria-label="Close panel" onClick=${onHide}>×</button></header>
     <h2>${text(rule.title, 300)}</h2>
     ${rule.reason && html`<p class="problem">${text(rule.reason, 2000)}</p>`}
     <dl class="facts"><dt>Id</dt><dd><code>${text(rule.id)}</code></dd><dt>Kind</dt><dd>${text(rule.type)}</dd><dt>Log source</dt><dd>${text(rule.logsource)}</dd>
-      <dt>File</dt><dd>${text(rule.file, 1000)}</dd><dt>Matches</dt><dd>${number(rule.matches)}</dd>
+      <dt>File</dt><dd>${text(rule.file, 1000)}</dd>${rule.matches !== undefined && html`<dt>Matches</dt><dd>${number(rule.matches)}</dd>`}${rule.hint && html`<dt>Hint</dt><dd>${text(rule.hint)}</dd>`}${rule.author && html`<dt>Author</dt><dd>${text(rule.author)}</dd>`}
       ${rule.tags?.length > 0 && html`<dt>Tags</dt><dd class="tags">${rule.tags.slice(0, 40).map((tag) => html`<span class="tag">${text(tag, 60)}</span>`)}</dd>`}</dl>
   </aside>`;
 }

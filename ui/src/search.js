@@ -63,7 +63,10 @@ export function Search({ query }) {
       })
       .finally(() => abort.current === cancel && setBusy(false));
     get("/search/histogram", { query: { query: filter, since, until, buckets: BUCKETS }, signal: cancel.signal })
-      .then(setHistogram, fail).finally(() => abort.current === cancel && setCounting(false));
+      .then(setHistogram, (error) => {
+        fail(error);
+        if (error.name !== "AbortError") setHistogram(null);
+      }).finally(() => abort.current === cancel && setCounting(false));
     return () => cancel.abort();
   }, [q, since, until, limit, again]);
 
@@ -136,7 +139,7 @@ function Summary({ answer, busy, limit, onMore }) {
   const s = answer?.summary;
   if (!s) return html`<p class="summary" role="status">${busy ? "Searching…" : "\u00a0"}</p>`;
   const limited = !answer.columns && Number(s.matched) > Number(s.returned);
-  return html`<p class="summary" role="status">${busy ? "Searching… " : ""}<b>${number(s.matched)}</b> ${s.matched === 1 ? "event" : "events"} matched${answer.columns ? `, ${number(s.returned)} rows` : limited ? `, the newest ${number(s.returned)} shown` : ""}
+  return html`<p class="summary" role="status">${busy ? "Searching… " : ""}<b>${s.matched_exact === false ? "at least " : ""}${number(s.matched)}</b> ${s.matched === 1 ? "event" : "events"} matched${answer.columns ? `, ${number(s.returned)} rows` : limited ? `, ${number(s.returned)} shown` : ""}
     <span class="dim"> · ${number(s.scanned_rows)} looked at in ${duration(s.elapsed_ms)}${s.partial ? "" : " · complete"}</span>
     ${s.partial && html`<span class="warn"> · Not complete: ${visible(clip(plain(s.why_partial), 300)) || "the search stopped early"}</span>`}
     ${limited && limit < LIMITS[1] && html` <button type="button" class="link" onClick=${onMore}>show ${number(LIMITS[1])}</button>`}</p>`;

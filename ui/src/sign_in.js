@@ -2,6 +2,7 @@
 
 import { html, useEffect, useRef, useState } from "./dom.js";
 import { get, post } from "./api.js";
+import { Icon } from "./icon.js";
 
 const SETUP = "#setup=";
 
@@ -55,7 +56,7 @@ export function SignIn({ refused, onSession }) {
     }
   };
   return html`<main class="sign-in"><form onSubmit=${submit}>
-    <h1><img src="/ui/icon.svg" alt="" width="36" height="36" />Alcedo</h1>
+    <h1><${Icon} size=${36} />Alcedo</h1>
     <label for="token">Access token</label>
     <input id="token" ref=${field} type="password" autocomplete="current-password" spellcheck="false"
       value=${token} onInput=${(e) => setToken(e.target.value)} placeholder="alc_…" required />
