@@ -115,12 +115,44 @@ pub enum DecodeError {
 
 /// Appends the frame's bytes to `out`.
 pub fn encode(frame: &Frame, out: &mut Vec<u8>) {
+    framed(out, |out| put(frame, out));
+}
+
+/// Appends the bytes of `Frame::Batch(batch)` to `out` without owning the batch.
+pub fn encode_batch(batch: &Batch, out: &mut Vec<u8>) {
+    framed(out, |out| put_batch(batch, out));
+}
+
+fn framed(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
-    let text = |out: &mut Vec<u8>, t: &[u8]| {
-        out.extend_from_slice(&u32::try_from(t.len()).unwrap_or(u32::MAX).to_be_bytes());
-        out.extend_from_slice(t);
-    };
+    put(out);
+    let len = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
+    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
+}
+
+fn text(out: &mut Vec<u8>, t: &[u8]) {
+    out.extend_from_slice(&u32::try_from(t.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(t);
+}
+
+fn put_batch(batch: &Batch, out: &mut Vec<u8>) {
+    out.push(4);
+    out.extend_from_slice(&batch.producer.to_be_bytes());
+    out.extend_from_slice(&batch.epoch.to_be_bytes());
+    out.extend_from_slice(&batch.base_seq.to_be_bytes());
+    text(out, batch.path.as_bytes());
+    let count = u32::try_from(batch.records.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&count.to_be_bytes());
+    for (kind, wall_ns, len) in &batch.records {
+        out.push(*kind as u8);
+        out.extend_from_slice(&wall_ns.to_be_bytes());
+        out.extend_from_slice(&len.to_be_bytes());
+    }
+    out.extend_from_slice(&batch.bytes);
+}
+
+fn put(frame: &Frame, out: &mut Vec<u8>) {
     match frame {
         Frame::Hello { version, agent, token } => {
             out.push(1);
@@ -133,21 +165,7 @@ pub fn encode(frame: &Frame, out: &mut Vec<u8>) {
             out.push(3);
             text(out, reason.as_bytes());
         }
-        Frame::Batch(batch) => {
-            out.push(4);
-            out.extend_from_slice(&batch.producer.to_be_bytes());
-            out.extend_from_slice(&batch.epoch.to_be_bytes());
-            out.extend_from_slice(&batch.base_seq.to_be_bytes());
-            text(out, batch.path.as_bytes());
-            let count = u32::try_from(batch.records.len()).unwrap_or(u32::MAX);
-            out.extend_from_slice(&count.to_be_bytes());
-            for (kind, wall_ns, len) in &batch.records {
-                out.push(*kind as u8);
-                out.extend_from_slice(&wall_ns.to_be_bytes());
-                out.extend_from_slice(&len.to_be_bytes());
-            }
-            out.extend_from_slice(&batch.bytes);
-        }
+        Frame::Batch(batch) => put_batch(batch, out),
         Frame::Ack { producer, epoch, up_to_seq } => {
             out.push(5);
             out.extend_from_slice(&producer.to_be_bytes());
@@ -160,8 +178,6 @@ pub fn encode(frame: &Frame, out: &mut Vec<u8>) {
         }
         Frame::Ping => out.push(7),
     }
-    let len = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
-    out[start..start + 4].copy_from_slice(&len.to_be_bytes());
 }
 
 /// The first frame in `data` and the bytes it takes, or `None` when it is not complete.

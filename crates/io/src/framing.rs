@@ -20,6 +20,9 @@ pub const FRAME_BYTES_MAX_DEFAULT: usize = 1 << 20;
 /// Most digits a count may have. A larger number is not a count but a line that starts with one.
 const COUNT_DIGITS_MAX: usize = 10;
 
+/// Buffer kept between frames; a longer one, grown by one long frame, is given back.
+const KEPT_CAPACITY: usize = 16 << 10;
+
 /// How messages are told apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
@@ -109,6 +112,9 @@ impl Framer {
             held.extend_from_slice(chunk);
             let used = self.cut(&held, &mut emit);
             held.drain(..used);
+            if held.is_empty() && held.capacity() > KEPT_CAPACITY {
+                held = Vec::new();
+            }
             self.held = held;
         }
     }

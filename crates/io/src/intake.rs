@@ -89,6 +89,14 @@ impl Intake for journal::Appender {
 /// 100 MB/s it covers a third of a second of journal stall.
 pub const IN_FLIGHT_BYTES_DEFAULT: usize = 32 << 20;
 
+/// Bytes all connections of a source may hold of frames that are not complete yet, beyond
+/// [`HELD_BYTES_FREE`] each: 64 of the longest default frames at once.
+pub const HELD_BYTES_DEFAULT: usize = 64 << 20;
+
+/// Bytes of an incomplete frame every connection may hold without being charged, so that ordinary
+/// messages get through whatever others do: 64 MiB at the default cap of 4,096 connections.
+pub const HELD_BYTES_FREE: usize = 16 << 10;
+
 /// Smallest amount one record is charged, for what it costs besides its bytes.
 const RECORD_OVERHEAD_BYTES: usize = 32;
 
@@ -119,6 +127,12 @@ impl Budget {
         taken.expect("the semaphore is never closed")
     }
 
+    /// Room right now, or `None`; dropping the result gives it back.
+    pub fn try_take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let permits = u32::try_from(bytes).ok()?;
+        Arc::clone(&self.room).try_acquire_many_owned(permits).ok()
+    }
+
     /// Waits until nothing is in flight.
     pub async fn drained(&self) {
         drop(self.take(self.size_bytes).await);
@@ -138,6 +152,8 @@ pub struct Context {
     pub stats: Arc<SourceStats>,
     /// The source's byte budget.
     pub budget: Budget,
+    /// What its connections may hold of incomplete frames.
+    pub holding: Budget,
 }
 
 /// First and longest pause between two offers of a refused batch.
@@ -152,6 +168,7 @@ impl Context {
             intake,
             stats: Arc::default(),
             budget: Budget::new(IN_FLIGHT_BYTES_DEFAULT),
+            holding: Budget::new(HELD_BYTES_DEFAULT),
         }
     }
 

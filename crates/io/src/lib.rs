@@ -21,11 +21,13 @@
 //! [`body`]).
 #![forbid(unsafe_code)]
 
+pub mod agent_client;
 pub mod agent_protocol;
 pub mod backoff;
 pub mod body;
 pub mod framing;
 pub mod gap;
+pub mod http_client;
 pub mod intake;
 pub mod outbox;
 pub mod running;

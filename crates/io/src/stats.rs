@@ -51,6 +51,8 @@ counters! {
     connections_refused,
     /// Connections closed for being silent or too slow.
     connections_idle,
+    /// Connections closed because all together held too much of incomplete messages.
+    connections_holding,
     /// Failed handshakes and logins.
     auth_failures,
     /// Datagrams the kernel dropped because we did not read in time.

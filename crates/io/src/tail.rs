@@ -27,8 +27,9 @@ use std::path::{Path, PathBuf};
 const FINGERPRINT_BYTES: usize = 256;
 /// Bytes read at a time and the usual size of a batch.
 const READ_BYTES: usize = 256 << 10;
-/// Polls without news after which a rotated file is taken as finished (5 s at 250 ms).
-const QUIET_POLLS: u32 = 20;
+/// A rotated file without news for so long is taken as finished, ns: a writer that has not
+/// noticed the rotation reopens its log within seconds.
+const QUIET_NS: i64 = 5_000_000_000;
 /// Most files followed: each holds a descriptor.
 pub const FILES_MAX: usize = 4096;
 /// Name of the checkpoint file in the state folder.
@@ -96,7 +97,8 @@ struct Tracked {
     waiting: VecDeque<(u64, u64)>,
     /// Its name now belongs to another file, or to none.
     rotated: bool,
-    quiet_polls: u32,
+    /// Time of the first look, in a row, that found nothing new, ns since 1970.
+    quiet_since_ns: Option<i64>,
 }
 
 /// Follows files. See the module's text.
@@ -105,7 +107,12 @@ pub struct Tailer {
     files: Vec<Tracked>,
     /// Checkpoints of files that are not open.
     resting: Vec<Checkpoint>,
+    /// A producer or epoch is not on disk yet; must be before it is used.
     dirty: bool,
+    /// Acks are not on disk yet; costs repeats after a crash, nothing else.
+    moved: bool,
+    /// Where the next poll starts, so that a busy file does not starve those after it.
+    turn: usize,
 }
 
 impl Tailer {
@@ -122,7 +129,7 @@ impl Tailer {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(error(e)),
         };
-        Ok(Self { config, files: Vec::new(), resting, dirty: false })
+        Ok(Self { config, files: Vec::new(), resting, dirty: false, moved: false, turn: 0 })
     }
 
     /// Looks for new, rotated and truncated files and reads what is new, at most one batch per
@@ -131,22 +138,45 @@ impl Tailer {
     /// # Errors
     /// When checkpoints cannot be written; nothing was read then. Unreadable files are skipped.
     pub fn poll(&mut self, now_ns: i64) -> Result<Vec<Batch>, TailError> {
-        self.discover();
-        let mut truncated = false;
+        self.poll_within(now_ns, usize::MAX, true)
+    }
+
+    /// As [`Tailer::poll`], but stops once `bytes_max` are read (the last batch may go over; 0 reads
+    /// nothing), goes on there the next time, and looks for files only if `discover`.
+    ///
+    /// # Errors
+    /// As [`Tailer::poll`].
+    pub fn poll_within(
+        &mut self,
+        now_ns: i64,
+        bytes_max: usize,
+        discover: bool,
+    ) -> Result<Vec<Batch>, TailError> {
+        if discover {
+            self.discover();
+        }
         for file in &mut self.files {
             if file.was_replaced_in_place() {
-                truncated |= file.start_over(&self.config.agent);
+                self.dirty |= file.start_over(&self.config.agent);
             }
         }
-        self.dirty |= truncated;
         if self.dirty {
             // Before a new producer or epoch is used for the first time.
             self.save()?;
         }
-        let mut batches = Vec::new();
-        for file in &mut self.files {
+        let (mut batches, mut bytes) = (Vec::new(), 0usize);
+        let (start, count) = (self.turn, self.files.len());
+        for step in 0..count {
+            if bytes >= bytes_max {
+                self.turn = (start + step) % count;
+                break;
+            }
+            let file = &mut self.files[(start + step) % count];
             match file.read(&self.config, now_ns) {
-                Ok(Some(batch)) => batches.push(batch),
+                Ok(Some(batch)) => {
+                    bytes = bytes.saturating_add(batch.bytes.len());
+                    batches.push(batch);
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(path = %file.acked.path.display(), %error, "cannot read");
@@ -154,8 +184,8 @@ impl Tailer {
             }
         }
         let before = self.files.len();
-        self.files.retain(|f| !f.finished());
-        self.dirty |= before != self.files.len();
+        self.files.retain(|f| !f.finished(now_ns));
+        self.moved |= before != self.files.len();
         Ok(batches)
     }
 
@@ -171,7 +201,7 @@ impl Tailer {
                 }
                 file.waiting.pop_front();
                 (file.acked.next_seq, file.acked.offset) = (last_seq + 1, end);
-                self.dirty = true;
+                self.moved = true;
             }
         }
     }
@@ -197,8 +227,16 @@ impl Tailer {
             File::open(&self.config.state)?.sync_all()
         };
         write().map_err(|source| TailError::State { path: path.clone(), source })?;
-        self.dirty = false;
+        (self.dirty, self.moved) = (false, false);
         Ok(())
+    }
+
+    /// [`Tailer::save`], unless the checkpoints on disk are the present ones.
+    ///
+    /// # Errors
+    /// [`TailError::State`].
+    pub fn save_if_moved(&mut self) -> Result<(), TailError> {
+        if self.dirty || self.moved { self.save() } else { Ok(()) }
     }
 
     fn discover(&mut self) {
@@ -315,7 +353,8 @@ impl Tracked {
         let producer = u128::from_str_radix(&acked.producer, 16).unwrap_or(0);
         let (offset, next_seq) = (acked.offset, acked.next_seq);
         let waiting = VecDeque::new();
-        Self { file, acked, producer, offset, next_seq, waiting, rotated: false, quiet_polls: 0 }
+        let (rotated, quiet_since_ns) = (false, None);
+        Self { file, acked, producer, offset, next_seq, waiting, rotated, quiet_since_ns }
     }
 
     /// Truncated, or truncated and written again past where we were (copytruncate).
@@ -335,8 +374,17 @@ impl Tracked {
     }
 
     /// Rotated away, read to its end, and acked.
-    fn finished(&self) -> bool {
-        self.rotated && self.quiet_polls > QUIET_POLLS && self.waiting.is_empty()
+    fn finished(&self, now_ns: i64) -> bool {
+        self.rotated && self.is_quiet(now_ns) && self.waiting.is_empty() && !self.has_more()
+    }
+
+    fn is_quiet(&self, now_ns: i64) -> bool {
+        self.quiet_since_ns.is_some_and(|since| now_ns.saturating_sub(since) >= QUIET_NS)
+    }
+
+    /// Whether the file holds bytes that were not read.
+    fn has_more(&self) -> bool {
+        self.file.metadata().is_ok_and(|m| m.len() > self.offset)
     }
 
     fn read(&mut self, config: &Config, now_ns: i64) -> io::Result<Option<Batch>> {
@@ -364,7 +412,8 @@ impl Tracked {
             batch.push(RecordKind::Gap, now_ns, &gap.to_json());
         }
         let used = self.read_lines(config, size, now_ns, &mut batch)?;
-        self.quiet_polls = if used == 0 { self.quiet_polls.saturating_add(1) } else { 0 };
+        self.quiet_since_ns =
+            if used > 0 { None } else { Some(self.quiet_since_ns.unwrap_or(now_ns)) };
         self.offset += used as u64;
         if batch.records.is_empty() {
             return Ok(None);
@@ -396,7 +445,7 @@ impl Tracked {
                 // Deterministic pieces, so that a re-read numbers them alike.
                 None if rest.len() > line_max => (&rest[..line_max], line_max),
                 // The last line of a file that nobody writes to any more has no LF.
-                None if self.rotated && self.quiet_polls >= QUIET_POLLS && left == buffer.len() => {
+                None if self.rotated && self.is_quiet(now_ns) && left == buffer.len() => {
                     (rest, rest.len())
                 }
                 None => break,
@@ -472,11 +521,12 @@ mod tests {
         dir: tempfile::TempDir,
         got: std::collections::BTreeMap<(u128, u64, u64), Vec<u8>>,
         gaps: usize,
+        now_ns: i64,
     }
 
     impl World {
         fn new() -> Self {
-            Self { dir: tempfile::tempdir().unwrap(), got: Default::default(), gaps: 0 }
+            Self { dir: tempfile::tempdir().unwrap(), got: Default::default(), gaps: 0, now_ns: 7 }
         }
         fn log(&self) -> PathBuf {
             self.dir.path().join("app.log")
@@ -493,7 +543,8 @@ mod tests {
         }
         /// The receiver: drops repeats by number and insists that repeats are equal.
         fn take(&mut self, tailer: &mut Tailer, ack: bool) {
-            for batch in tailer.poll(7).unwrap() {
+            self.now_ns += 1_000_000_000;
+            for batch in tailer.poll(self.now_ns).unwrap() {
                 for (seq, (kind, _, bytes)) in (batch.base_seq..).zip(batch.each()) {
                     let key = (batch.producer, batch.epoch, seq);
                     let old = self.got.insert(key, bytes.to_vec());
@@ -564,7 +615,7 @@ mod tests {
         let mut t = w.tailer();
         w.take(&mut t, true);
         std::fs::rename(w.log(), w.dir.path().join("app.log.1")).unwrap();
-        for _ in 0..QUIET_POLLS * 3 {
+        for _ in 0..20 {
             w.take(&mut t, true);
         }
         assert_eq!(w.lines(), ["a", "last"]);
@@ -583,6 +634,32 @@ mod tests {
         w.take(&mut t, true);
         assert_eq!(w.gaps, 2);
         assert_eq!(w.lines(), ["before", "first", "longer!", "other", "second", "than"]);
+    }
+
+    #[test]
+    fn a_small_allowance_reaches_every_file_in_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "c"] {
+            std::fs::write(dir.path().join(name), format!("{name}1\n{name}2\n")).unwrap();
+        }
+        let paths = ["a", "b", "c"].map(|n| dir.path().join(n)).to_vec();
+        let mut config = Config::new("a1", &dir.path().join("state"), paths);
+        config.line_bytes_max = 10;
+        let mut tailer = Tailer::open(config).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            for name in ["a", "b", "c"] {
+                let path = dir.path().join(name);
+                let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+                file.write_all(b"more\n").unwrap();
+            }
+            let batches = tailer.poll_within(7, 1, true).unwrap();
+            assert_eq!(batches.len(), 1);
+            seen.push(batches[0].path.clone());
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 3);
     }
 
     #[test]

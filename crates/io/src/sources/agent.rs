@@ -3,11 +3,12 @@
 
 use super::listener::{self, Caps, Place};
 use super::syslog_tcp::HANDSHAKE_WAIT;
-use crate::agent_protocol::{Batch, Frame, VERSION, decode, encode};
-use crate::intake::{Context, IntakeError};
+use crate::agent_protocol::{Batch, DecodeError, FRAME_BYTES_MAX, Frame, VERSION, decode, encode};
+use crate::intake::{Budget, Context, HELD_BYTES_FREE, IntakeError};
 use crate::running::Running;
 use crate::stats::SourceStats;
 use event::{Durable, Envelope, Producer, Protocol, RawBatch};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -138,7 +139,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
     stop: CancellationToken,
 ) -> Result<(), Ended> {
     let (reader, mut writer) = tokio::io::split(stream);
-    let mut frames = FrameReader::new(reader);
+    let mut frames = FrameReader::guarded(reader, context.holding.clone());
     let hello = tokio::time::timeout(HANDSHAKE_WAIT, frames.next()).await;
     let Ok(Ok(Some(Frame::Hello { version, token, .. }))) = hello else { return Err(Ended::Auth) };
     let grant = if version == VERSION {
@@ -155,6 +156,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
     };
     let credit = Frame::Credit { window_bytes: config.window_bytes };
     send(&mut writer, &[Frame::HelloOk, credit]).await.map_err(|_| Ended::Gone)?;
+    frames.trust();
     let mut envelope = context.envelope(Protocol::Agent);
     (envelope.source, envelope.identity) = (grant.source, grant.identity);
     envelope.peer = peer.to_string().into();
@@ -214,6 +216,14 @@ async fn read_batches<R: AsyncRead + Unpin>(
     Ok(())
 }
 
+/// The producer the journal is told: bound to the verified identity, so that an agent cannot use
+/// another's numbers and have that one's records dropped as repeats.
+pub fn bound_producer(identity: &str, wire: u128) -> u128 {
+    let hash = Sha256::new().chain_update(identity).chain_update([0]);
+    let hash = hash.chain_update(wire.to_be_bytes()).finalize();
+    hash[..16].iter().fold(0, |id, byte| (id << 8) | u128::from(*byte))
+}
+
 /// The agent's batch as the journal takes it; the bytes are moved, not copied.
 fn raw(batch: Batch, envelope: &Arc<Envelope>) -> RawBatch {
     let mut start = 0u32;
@@ -222,7 +232,8 @@ fn raw(batch: Batch, envelope: &Arc<Envelope>) -> RawBatch {
         start += len;
         record
     });
-    let producer = Producer { id: batch.producer, epoch: batch.epoch, base_seq: batch.base_seq };
+    let id = bound_producer(&envelope.identity, batch.producer);
+    let producer = Producer { id, epoch: batch.epoch, base_seq: batch.base_seq };
     RawBatch {
         records: records.collect(),
         bytes: batch.bytes,
@@ -279,15 +290,36 @@ pub(crate) async fn send(
     tokio::time::timeout(WRITE_WAIT, write).await.map_err(std::io::Error::other)?
 }
 
+/// Longest first frame, before the peer has shown who it is: a version and two short texts.
+const HELLO_BYTES_MAX: usize = 16 << 10;
+
 /// Reads frames off a stream; `next` may be dropped and called again without loss.
 pub(crate) struct FrameReader<R> {
     reader: R,
     held: bytes::BytesMut,
+    frame_bytes_max: usize,
+    /// Where room for long frames is taken from, and what is taken.
+    holding: Option<Budget>,
+    room: Option<tokio::sync::OwnedSemaphorePermit>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// A reader that takes frames of any length the protocol allows.
     pub(crate) fn new(reader: R) -> Self {
-        Self { reader, held: bytes::BytesMut::with_capacity(64 << 10) }
+        let held = bytes::BytesMut::with_capacity(HELD_BYTES_FREE);
+        Self { reader, held, frame_bytes_max: FRAME_BYTES_MAX, holding: None, room: None }
+    }
+
+    /// A reader that takes only short frames until [`FrameReader::trust`] is called, and room for
+    /// longer ones from `holding` before it reads them.
+    fn guarded(reader: R, holding: Budget) -> Self {
+        let frame_bytes_max = HELLO_BYTES_MAX;
+        Self { frame_bytes_max, holding: Some(holding), ..Self::new(reader) }
+    }
+
+    /// The peer may send frames of any length from now on.
+    fn trust(&mut self) {
+        self.frame_bytes_max = FRAME_BYTES_MAX;
     }
 
     async fn next(&mut self) -> Result<Option<Frame>, Ended> {
@@ -299,17 +331,46 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// The next frame, `None` at the end of the stream.
     pub(crate) async fn frame(&mut self) -> std::io::Result<Option<Frame>> {
+        let malformed = |e| std::io::Error::new(std::io::ErrorKind::InvalidData, e);
         loop {
-            let found = decode(&self.held)
-                .map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))?;
-            if let Some((frame, used)) = found {
+            if let Some((frame, used)) = decode(&self.held).map_err(malformed)? {
                 bytes::Buf::advance(&mut self.held, used);
+                if self.room.take().is_some() && self.held.is_empty() {
+                    // The long frame's memory goes back with its room.
+                    self.held = bytes::BytesMut::with_capacity(HELD_BYTES_FREE);
+                }
                 return Ok(Some(frame));
+            }
+            let length =
+                self.held.first_chunk::<4>().map_or(0, |l| u32::from_be_bytes(*l) as usize);
+            if length > self.frame_bytes_max {
+                return Err(malformed(DecodeError::TooLong(length)));
+            }
+            if length > HELD_BYTES_FREE && self.room.is_none() {
+                // All of it before the first byte: frames half read cannot wait for each other.
+                if let Some(holding) = &self.holding {
+                    self.room = Some(holding.take(length).await);
+                }
             }
             self.held.reserve(16 << 10);
             if self.reader.read_buf(&mut self.held).await? == 0 {
                 return Ok(None);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn producers_of_two_identities_never_meet() {
+        let a = bound_producer("token:a", 7);
+        assert_eq!(a, bound_producer("token:a", 7));
+        assert_ne!(a, bound_producer("token:b", 7));
+        assert_ne!(a, bound_producer("token:a", 8));
+        // The first 16 bytes of SHA-256("token:a" 0 00..07), computed elsewhere.
+        assert_eq!(format!("{a:032x}"), "7353305dc6b31982151dc7ee7a5e3fd3");
     }
 }

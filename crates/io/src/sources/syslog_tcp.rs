@@ -4,7 +4,7 @@
 use super::listener::{self, Caps, Place};
 use crate::framing::{self, Frame, Framer};
 use crate::gap::{Cause, Certainty, Gap};
-use crate::intake::{Context, wall_ns};
+use crate::intake::{Context, HELD_BYTES_FREE, wall_ns};
 use crate::running::Running;
 use crate::stats::SourceStats;
 use event::{Envelope, Protocol, RawBatch};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 /// Settings of a listener.
@@ -103,6 +104,8 @@ async fn serve(
     let envelope = Arc::new(envelope);
     let mut framer = Framer::new(config.framing);
     let mut buffer = vec![0u8; READ_BYTES];
+    let mut room = None;
+    let mut squeezed = false;
     loop {
         let read = tokio::select! {
             biased;
@@ -123,11 +126,43 @@ async fn serve(
         if !hand_over(&context, batch, &stop).await {
             return;
         }
+        if !charge(&context, &mut room, framer.held_bytes()) {
+            SourceStats::add(&context.stats.connections_holding, 1);
+            squeezed = true;
+            break;
+        }
     }
     let mut batch = RawBatch::of(Arc::clone(&envelope));
     let now = wall_ns();
-    framer.finish(|frame| keep(&context, &mut batch, now, frame));
+    framer.finish(|frame| {
+        let frame = match frame {
+            Frame::Message(start) if squeezed => Frame::CutOff(start),
+            frame => frame,
+        };
+        keep(&context, &mut batch, now, frame);
+    });
     hand_over(&context, batch, &stop).await;
+}
+
+/// Room for an incomplete message is taken in steps of this size.
+const HELD_STEP_BYTES: usize = 64 << 10;
+
+/// Charges what the connection holds of an incomplete message; false when all connections
+/// together hold too much. Whoever needs more then is closed rather than made to wait: its rest
+/// may never come, and what had come of the message is kept and marked.
+fn charge(context: &Context, room: &mut Option<OwnedSemaphorePermit>, held: usize) -> bool {
+    let wanted = held.saturating_sub(HELD_BYTES_FREE).next_multiple_of(HELD_STEP_BYTES);
+    let taken = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+    if wanted == 0 {
+        *room = None;
+    } else if wanted > taken {
+        let Some(more) = context.holding.try_take(wanted - taken) else { return false };
+        match room {
+            Some(room) => room.merge(more),
+            None => *room = Some(more),
+        }
+    }
+    true
 }
 
 /// Puts a frame into the batch; loss becomes a gap record beside its neighbours.

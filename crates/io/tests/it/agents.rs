@@ -20,21 +20,21 @@ impl Authenticator for OneToken {
     }
 }
 
-struct Client(TcpStream, Vec<u8>);
+pub(crate) struct Client(TcpStream, Vec<u8>);
 
 impl Client {
-    async fn hello(address: std::net::SocketAddr, token: &str) -> Self {
+    pub(crate) async fn hello(address: std::net::SocketAddr, token: &str) -> Self {
         let mut client = Self(TcpStream::connect(address).await.unwrap(), Vec::new());
         let hello = Frame::Hello { version: VERSION, agent: "a1".into(), token: token.into() };
         client.send(&hello).await;
         client
     }
-    async fn send(&mut self, frame: &Frame) {
+    pub(crate) async fn send(&mut self, frame: &Frame) {
         let mut bytes = Vec::new();
         encode(frame, &mut bytes);
         self.0.write_all(&bytes).await.unwrap();
     }
-    async fn next(&mut self) -> Option<Frame> {
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, used)) = decode(&self.1).unwrap() {
                 self.1.drain(..used);
@@ -47,7 +47,7 @@ impl Client {
     }
 }
 
-fn batch(base_seq: u64, lines: &[&str]) -> Frame {
+pub(crate) fn batch(base_seq: u64, lines: &[&str]) -> Frame {
     let mut batch =
         Batch { producer: 5, epoch: 6, base_seq, path: "/l".into(), ..Batch::default() };
     for line in lines {

@@ -4,4 +4,5 @@
 mod agents;
 mod outbox;
 mod recorder;
+mod ship;
 mod syslog;
