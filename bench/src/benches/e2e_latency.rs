@@ -33,7 +33,7 @@ const MARK_EVERY: u64 = 100;
 const HTTP_SENDERS: u64 = 4;
 /// How long alerts may still arrive once the load is over.
 const LATE_WAIT: Duration = Duration::from_secs(30);
-/// Shortest time between two writes of the TCP sender: a relay forwards what came in meanwhile.
+/// Events of one write of the TCP sender: a relay forwards together what came in meanwhile.
 const TCP_TICK_EVENTS: u64 = 5;
 /// Events taken from each Windows stream.
 const EVENTS_PER_FILE: usize = 100;
@@ -68,21 +68,24 @@ pub(crate) fn run(report: &mut Report) -> Result<(), BenchError> {
 #[derive(Default)]
 struct Sent {
     times: HashMap<Mark, Instant>,
-    /// Events of each door, and how long it took to send them, s.
-    doors: HashMap<Door, (u64, f64)>,
+    /// Events of each door, and when the last of them was sent.
+    doors: HashMap<Door, (u64, Option<Instant>)>,
+    /// When the load began, and when one sender had sent its last.
+    start: Option<Instant>,
+    end: Option<Instant>,
     /// How long after it was due each batch was sent.
     late: Latencies,
     refused: u64,
 }
 
 impl Sent {
-    fn add(&mut self, door: Door, one: Self, count: u64, took: Duration) {
+    fn add(&mut self, door: Door, one: Self, count: u64) {
         self.times.extend(one.times);
         self.late.extend(&one.late);
         self.refused += one.refused;
         let entry = self.doors.entry(door).or_default();
         entry.0 += count;
-        entry.1 = entry.1.max(took.as_secs_f64());
+        entry.1 = entry.1.max(one.end);
     }
 }
 
@@ -117,10 +120,10 @@ fn load(server: &Server, mix: &Arc<[String]>, per_door: u64) -> Result<Sent, Ben
         let pace = Pace::new(start, per_s_tcp);
         let tcp = scope.spawn(move || send_tcp(server, pace, per_door));
         running.push((Door::Tcp, per_door, tcp));
-        let mut all = Sent::default();
+        let mut all = Sent { start: Some(start), ..Sent::default() };
         for (door, count, thread) in running {
             let one = thread.join().map_err(|_| BenchError::server("lost a sender"))??;
-            all.add(door, one, count, start.elapsed());
+            all.add(door, one, count);
         }
         Ok(all)
     })
@@ -158,6 +161,7 @@ fn send_http(
         sent.refused += server::ingest(&mut client, headers, &body)?.refused;
         at += size;
     }
+    sent.end = Some(Instant::now());
     Ok(sent)
 }
 
@@ -188,6 +192,7 @@ fn send_tcp(server: &Server, pace: Pace, count: u64) -> Result<Sent, BenchError>
         sent.late.push(late);
         at += size;
     }
+    sent.end = Some(Instant::now());
     Ok(sent)
 }
 
@@ -217,7 +222,8 @@ fn print(report: &mut Report, door: Door, sent: &Sent, arrived: &Times) {
     }
     report.figure(&format!("{name}_alerts"), times.len() as f64, "alerts");
     report.figure(&format!("{name}_alerts_missing"), missing as f64, "alerts");
-    if let Some((count, took_s)) = sent.doors.get(&door) {
+    if let (Some(start), Some((count, Some(end)))) = (sent.start, sent.doors.get(&door)) {
+        let took_s = end.saturating_duration_since(start).as_secs_f64();
         report.figure(&format!("{name}_rate"), *count as f64 / took_s, "events/s");
     }
 }
