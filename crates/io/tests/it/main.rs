@@ -4,5 +4,6 @@
 mod agents;
 mod outbox;
 mod recorder;
+mod rsyslog;
 mod ship;
 mod syslog;

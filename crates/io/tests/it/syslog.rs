@@ -130,6 +130,46 @@ async fn caps_and_idle_connections_are_closed() {
 }
 
 #[tokio::test]
+async fn half_messages_share_one_allowance_and_whole_ones_get_through() {
+    let (recorder, context) = context();
+    let holding = Budget::new(256 << 10);
+    let context = Context { holding: holding.clone(), ..context };
+    let stats = Arc::clone(&context.stats);
+    let running = syslog_tcp::start(context, syslog_tcp::Config::plain(local())).await.unwrap();
+    let mut slow = Vec::new();
+    for n in 1..=6usize {
+        // Of a connection that is closed meanwhile, the rest cannot be written.
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        let _ = stream.write_all(&[b'x'; 100_000]).await;
+        slow.push(stream);
+        // 100,000 bytes less the free part are charged as 128 KiB: two fit.
+        let refused = n.saturating_sub(2) as u64;
+        until("its charge", || {
+            holding.in_flight_bytes() == n.min(2) * (128 << 10)
+                && stats.snapshot().connections_holding == refused
+        })
+        .await;
+    }
+    let gaps = || recorder.kept().iter().filter(|(_, kind, _)| *kind == RecordKind::Gap).count();
+    until("their gaps", || gaps() == 4).await;
+    let mut quick = TcpStream::connect(running.address).await.unwrap();
+    quick.write_all(b"<34>1 whole\n").await.unwrap();
+    until("the whole one", || recorder.texts().contains(&"<34>1 whole".to_owned())).await;
+    // What a finished message held is free again.
+    for stream in &mut slow {
+        let _ = stream.write_all(b"\n").await;
+    }
+    until("both long ones", || recorder.texts().iter().filter(|t| t.len() == 100_000).count() == 2)
+        .await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(&[b'y'; 100_000]).await.unwrap();
+    stream.write_all(b"\n").await.unwrap();
+    until("another", || recorder.texts().iter().any(|t| t.starts_with('y'))).await;
+    assert_eq!(stats.snapshot().connections_holding, 4);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_client_certificate_is_the_identity() {
     let dir = tempfile::tempdir().unwrap();
     let now = io::intake::wall_ns();
