@@ -147,6 +147,9 @@ export function Alerts({ id, query }) {
   if (index >= 0) lastIndex.current = index;
   const selected = index >= 0 ? groups[index] : null;
 
+  // Then "next" is the line that stands there now.
+  const gone = selectedKey !== null && selected !== null && selected.key !== selectedKey;
+  const forward = () => select(gone ? index : index + 1);
   const select = (at) => {
     if (groups.length === 0) return;
     const to = Math.max(0, Math.min(groups.length - 1, at));
@@ -189,7 +192,7 @@ export function Alerts({ id, query }) {
   const reopen = () => triage(chosen().filter((a) => a.state === undefined || a.state !== "new"), { to: "new" });
 
   useKeys(closing ? new Map() : new Map([
-    ["j", () => select(index + 1)], ["ArrowDown", () => select(index + 1)],
+    ["j", forward], ["ArrowDown", forward],
     ["k", () => select(Math.max(0, index - 1))], ["ArrowUp", () => select(Math.max(0, index - 1))],
     ["Home", () => select(0)], ["End", () => select(groups.length - 1)],
     ["Enter", () => selected && open(selected)],
@@ -208,7 +211,7 @@ export function Alerts({ id, query }) {
       ${groups.length === 0 && !list.loading
         ? html`<p class="empty">${filter.state === "open" && !filter.q && !filter.level ? "No open alerts. New ones appear here by themselves." : "No alert fits this filter."}</p>`
         : html`<${VirtualList} items=${groups} keyOf=${(g) => g.key} row=${row} rowHeight=${ROW_HEIGHT}
-            focus=${index} onNearEnd=${list.more} label="Alerts" total=${list.matching} />`}
+            focus=${index} focusKey=${selected?.key ?? null} onNearEnd=${list.more} label="Alerts" total=${list.matching} />`}
       <footer class="queue-foot" role="status">${list.loading ? "Loading…" : html`<span>${number(list.matching)} ${list.matching === 1 ? "alert" : "alerts"} match, ${number(list.alerts.size)} loaded in ${number(groups.length)} ${groups.length === 1 ? "line" : "lines"}</span>`}
         <span class="hints"><kbd>j</kbd><kbd>k</kbd> move <kbd>Enter</kbd> open <kbd>a</kbd> acknowledge <kbd>c</kbd> close</span></footer>
     </section>

@@ -14,12 +14,13 @@ const OVERSCAN = 4;
  * @param {(item: any) => string} props.keyOf stable identity of an item
  * @param {(item: any, index: number) => any} props.row one row of exactly `rowHeight`
  * @param {number} props.rowHeight pixels
- * @param {number} [props.focus] index to keep in view when it changes
+ * @param {number} [props.focus] index of the chosen row
+ * @param {string | null} [props.focusKey] its identity; the row comes into view when this changes
  * @param {() => void} [props.onNearEnd] more rows are wanted
  * @param {string} props.label
  * @param {number} [props.total] rows there are in all, for assistive technology
  */
-export function VirtualList({ items, keyOf, row, rowHeight, focus = -1, onNearEnd, label, total }) {
+export function VirtualList({ items, keyOf, row, rowHeight, focus = -1, focusKey = null, onNearEnd, label, total }) {
   const box = useRef(null);
   const anchor = useRef({ key: null, offset: 0 });
   const [view, setView] = useState({ top: 0, height: 600 });
@@ -65,7 +66,7 @@ export function VirtualList({ items, keyOf, row, rowHeight, focus = -1, onNearEn
       element.scrollTop = top + rowHeight - element.clientHeight;
     }
     measure();
-  }, [focus]);
+  }, [focusKey]);
 
   const from = Math.max(0, Math.floor(view.top / rowHeight) - OVERSCAN);
   const to = Math.min(items.length, Math.ceil((view.top + view.height) / rowHeight) + OVERSCAN);
