@@ -6,7 +6,9 @@
 //!  http body ----+   (pure)        ^             |
 //!  agent --------+           Budget (bytes       +-- Durable --> ack
 //!    ^                        in flight)
-//!    +== agent_protocol == tail <-- files        (on the far host)
+//!    +== agent_protocol == agent_client <-- tail <-- files    (on the far host)
+//!
+//!  Feed (alerts, in order) --> outbox --> Sink: webhook, file
 //! ```
 //!
 //! Invariants:
@@ -15,6 +17,8 @@
 //!   source stops reading, so memory is bounded and TCP pushes back to the sender.
 //! - Nothing is lost silently: what cannot be kept is counted in [`SourceStats`] and, where the
 //!   amount is known, journaled as a gap record ([`gap::Gap`]).
+//! - A letter leaves the outbox's cursor behind only after its receiver said yes, or refused it
+//!   for good, which is counted and reported.
 //! - Identity comes from configuration and the authenticated channel, never from a record's bytes.
 //!
 //! Not here: rules, the store, Arrow, what a record means, HTTP routes (crate `server` calls

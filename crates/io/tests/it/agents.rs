@@ -110,3 +110,44 @@ async fn tokens_are_not_sent_in_the_clear() {
     let config = Config::new("0.0.0.0:0".parse().unwrap(), None, Arc::new(OneToken));
     assert!(agent::start(context, config).await.is_err());
 }
+
+#[tokio::test]
+async fn long_frames_wait_for_a_login_and_for_room() {
+    let recorder = Arc::new(Recorder::default());
+    let context = Context::new("agents", Arc::clone(&recorder) as Arc<dyn io::Intake>);
+    let holding = io::Budget::new(300 << 10);
+    let context = Context { holding: holding.clone(), ..context };
+    let config = Config::new("127.0.0.1:0".parse().unwrap(), None, Arc::new(OneToken));
+    let running = agent::start(context.clone(), config).await.unwrap();
+
+    let mut stranger = TcpStream::connect(running.address).await.unwrap();
+    stranger.write_all(&(1u32 << 20).to_be_bytes()).await.unwrap();
+    until("the refusal", || context.stats.snapshot().auth_failures == 1).await;
+    assert_eq!(stranger.read(&mut [0; 8]).await.unwrap_or(0), 0);
+    assert_eq!(holding.in_flight_bytes(), 0);
+
+    // Two agents with a long frame each: the second one's is read when the first one's is done.
+    let long = "x".repeat(200 << 10);
+    let mut bytes = Vec::new();
+    encode(&batch(0, &[&long]), &mut bytes);
+    let (first_half, second_half) = bytes.split_at(100 << 10);
+    let mut first = Client::hello(running.address, "secret").await;
+    first.0.write_all(first_half).await.unwrap();
+    until("room for the first", || holding.in_flight_bytes() > 200 << 10).await;
+    let mut second = Client::hello(running.address, "secret").await;
+    let whole = batch(1, &[&long]);
+    let sending = tokio::spawn(async move {
+        second.send(&whole).await;
+        while !matches!(second.next().await, Some(Frame::Ack { .. })) {}
+    });
+    let early = tokio::time::timeout(std::time::Duration::from_millis(100), async {
+        until("a record", || !recorder.kept().is_empty()).await;
+    });
+    assert!(early.await.is_err(), "read without room");
+    first.0.write_all(second_half).await.unwrap();
+    until("both records", || recorder.kept().len() == 2).await;
+    sending.await.unwrap();
+    until("the room is free", || holding.in_flight_bytes() == 0).await;
+    drop(first);
+    running.stop().await;
+}
