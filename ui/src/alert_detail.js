@@ -88,7 +88,7 @@ function Contributing({ alert, events }) {
     ${events.length === 0
       ? html`<p class="dim">The events are no longer stored. The alert rests on ${evidence.slice(0, 5).map((e) => visible(plain(e.id)).slice(0, 60)).join(", ") || "no single event"}.</p>`
       : html`<div class="events">${events.slice(0, 100).map((event, i) => html`<${EventRow} key=${i} event=${event} pin=${true} open=${open === i} onToggle=${() => setOpen(open === i ? -1 : i)} />`)}</div>
-        ${total > events.length && html`<p class="dim">The first ${number(events.length)} of ${number(total)} are shown.</p>`}`}
+        ${total > events.length && html`<p class="dim">${number(events.length)} of ${number(total)} are shown.</p>`}`}
   </section>`;
 }
 

@@ -61,7 +61,7 @@ export function Overview() {
 
 function Problems({ problems }) {
   if (!Array.isArray(problems) || problems.length === 0) {
-    return html`<p class="allright"><b aria-hidden="true">✓</b> No problems: sources report, nothing is lost, detection keeps up.</p>`;
+    return html`<p class="allright"><b aria-hidden="true">✓</b> No problem is known.</p>`;
   }
   return html`<ul class="problems" role="alert">${problems.slice(0, 20).map((text) => html`<li>${visible(clip(plain(text), 400))}</li>`)}
     ${problems.length > 20 && html`<li>and ${number(problems.length - 20)} more</li>`}</ul>`;
@@ -87,7 +87,7 @@ function Balance({ totals }) {
   return html`<table class="balance">
     <tbody>${IN.map(line)}</tbody>
     <tbody>${OUT.map(line)}
-      <tr class="open-row"><th scope="row">${open === 0 ? "balanced" : "on its way"}</th><td>${open === 0 ? "✓" : number(open)}</td></tr></tbody>
+      <tr class=${open < 0 ? "open-row over" : "open-row"}><th scope="row">${open === 0 ? "balanced" : open > 0 ? "on its way" : "more came out than went in"}</th><td>${open === 0 ? "✓" : number(open)}</td></tr></tbody>
     <tbody>${BESIDE.map(line)}</tbody>
   </table>`;
 }

@@ -122,6 +122,7 @@ export function Tail({ query }) {
     ["ArrowDown", () => box.current.scrollBy(0, 40)]]));
 
   const skipped = Number(own(status, "skipped")) || 0;
+  const batches = Number(own(status, "skipped_batches")) || 0;
   return html`<main class="page tail">
     <form class="bar" role="search" onSubmit=${(e) => {
       e.preventDefault();
@@ -136,7 +137,7 @@ export function Tail({ query }) {
     ${problem && html`<div class="problem" role="alert">${problem.column != null && `Column ${problem.column}: `}${visible(clip(problem.message, 400))}</div>`}
     <p class="summary" role="status"><span class=${`dot dot-${frozen ? "frozen" : state}`}></span>${frozen ? "Frozen" : state === "live" ? "Live" : state === "lost" ? "Connection lost, trying again" : "Connecting"}
       ${status && html`<span class="dim"> · ${short(status.matched)} matched, ${short(status.shown)} sent here</span>`}
-      ${skipped > 0 && html`<span class="warn"> · ${number(skipped)} skipped on the way to this page; all of them are stored and can be searched</span>`}
+      ${(skipped > 0 || batches > 0) && html`<span class="warn"> · ${skipped > 0 && `${number(skipped)} events`}${skipped > 0 && batches > 0 && " and "}${batches > 0 && `${number(batches)} batches`} skipped on the way to this page; a search finds them</span>`}
       <span class="hints"><kbd>Space</kbd> freeze <kbd>End</kbd> newest</span></p>
     <div class="tail-box" ref=${box} onScroll=${scrolled} onWheel=${byHand} onPointerDown=${byHand} onTouchMove=${byHand} tabindex="0" role="log" aria-live="off" aria-label="Events as they come">
       ${rows.length === 0 && html`<p class="empty">Waiting for the first event that fits…</p>`}
