@@ -68,7 +68,9 @@ function useAlerts(filter) {
   }, [filter.state, filter.level, filter.q, filter.since]);
 
   const apply = (alert) => {
-    const had = all.current.has(alert.id);
+    const known = all.current.get(alert.id);
+    const had = known !== undefined;
+    if (had) alert.last ??= known.last;
     const has = belongs(alert, filter);
     if (has) all.current.set(alert.id, alert);
     else all.current.delete(alert.id);

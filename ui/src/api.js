@@ -14,6 +14,7 @@
  * @property {string} reason
  * @property {Record<string, unknown>} entity
  * @property {string} time RFC 3339
+ * @property {string} [last] RFC 3339, the newest occurrence
  * @property {number} count
  * @property {string} state new, acknowledged or closed
  * @property {string | null} assignee
@@ -41,7 +42,8 @@ export class Problem extends Error {
    * @param {{title?: unknown, detail?: unknown, column?: unknown}} document
    */
   constructor(status, document) {
-    super(String(document.detail ?? document.title ?? `the server answered ${status}`));
+    // The place is shown by itself, see `column`.
+    super(String(document.detail ?? document.title ?? `the server answered ${status}`).replace(/^column \d+: /, ""));
     this.status = status;
     this.column = typeof document.column === "number" ? document.column : null;
   }

@@ -43,9 +43,17 @@ export function connect() {
       } catch {
         return;
       }
-      tell(kind, data);
+      if (data === null || typeof data !== "object") return;
+      tell(kind, kind === "alert" ? lean(data) : data);
     });
   }
+}
+
+/** An alert as lists keep it: what only its panel shows is fetched there. */
+function lean(alert) {
+  const { explanation: _explanation, evidence: _evidence, ...kept } = alert;
+  if (kept.change === "updated") kept.last ??= new Date().toISOString();
+  return kept;
 }
 
 export function disconnect() {

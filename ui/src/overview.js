@@ -127,7 +127,7 @@ function merge(old, added, fresh = false) {
   const all = new Map(old.map((alert) => [alert.id, alert]));
   for (const alert of added) {
     const known = all.get(alert.id);
-    all.set(alert.id, { ...alert, fresh: known ? known.fresh : fresh });
+    all.set(alert.id, { ...alert, last: alert.last ?? known?.last, fresh: known ? known.fresh : fresh });
   }
   return [...all.values()]
     .sort((a, b) => timeOf(b) - timeOf(a) || rankOf(a.level) - rankOf(b.level))
