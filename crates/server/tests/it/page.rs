@@ -161,6 +161,56 @@ impl Scene {
     }
 }
 
+/// Ways of a script to turn text into markup or code; the page has no use for any of them.
+const SINKS: &[&str] = &[
+    "innerHTML",
+    "outerHTML",
+    "insertAdjacentHTML",
+    "dangerouslySetInnerHTML",
+    "createContextualFragment",
+    "parseHTMLUnsafe",
+    "setHTMLUnsafe",
+    "document.write",
+    "DOMParser",
+    "eval(",
+    "new Function",
+    "trustedTypes",
+    "srcdoc",
+    "await import(",
+];
+
+/// All files of the page, compressed, in bytes: it opens at once on a slow link too.
+const PAGE_BYTES_MAX: usize = 150_000;
+
+#[test]
+fn the_pages_sources_name_no_sink_and_stay_small() {
+    let ui = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ui");
+    let mut size = 0;
+    let mut own_files = 0;
+    for folder in ["", "src", "vendor"] {
+        for entry in std::fs::read_dir(ui.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+            if !["js", "css", "html"].contains(&ending) {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let level = flate2::Compression::best();
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), level);
+            std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
+            size += packed.finish().unwrap().len();
+            if folder == "src" {
+                own_files += 1;
+                for sink in SINKS {
+                    assert!(!text.contains(sink), "{} uses {sink}", path.display());
+                }
+            }
+        }
+    }
+    assert!(own_files > 10, "the page's sources are not where this test looks");
+    assert!(size <= PAGE_BYTES_MAX, "{size} bytes");
+}
+
 #[test]
 fn without_a_valid_token_there_is_only_the_sign_in_form() {
     let Some(scene) = Scene::start() else { return };
