@@ -86,7 +86,7 @@ impl Scene {
     }
 
     fn ingest(&self, kind: &str, body: &str) {
-        let bearer = format!("Bearer {}", self.server.admin_token);
+        let bearer = format!("Bearer {}", self.server.admin_token.trim());
         let headers = [("Authorization", bearer.as_str()), ("Content-Type", kind)];
         let path = "/api/v1/ingest?source=web";
         let (status, answer) = http(self.server.http, "POST", path, &headers, body.as_bytes());
@@ -126,7 +126,7 @@ impl Scene {
     fn sign_in(&self) {
         self.browser.open(&self.home());
         self.browser.wait("the sign-in form", "document.querySelector('#token') !== null");
-        self.browser.fill("#token", &self.server.admin_token);
+        self.browser.fill("#token", self.server.admin_token.trim());
         self.browser.wait("the button", "!document.querySelector('.sign-in .primary').disabled");
         self.browser.click(".sign-in .primary");
         self.browser.wait("the shell", "document.querySelector('.top nav') !== null");
