@@ -98,7 +98,7 @@ function Around({ alert }) {
   const [problem, setProblem] = useState(null);
   const [open, setOpen] = useState("");
   const [centre, setCentre] = useState(null);
- 
+
   useEffect(() => {
     const abort = new AbortController();
     get(`/alerts/${part(alert.id)}/around`, { query: { minutes: AROUND_MINUTES }, signal: abort.signal })
