@@ -415,3 +415,97 @@ impl<'a> RowDecoder<'a> {
         envelope
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::RowRef;
+    use crate::write::write_file;
+    use event::{Dictionary, EventBatch, Protocol, RowHead};
+    use proptest::prelude::*;
+
+    type CellSpec = (usize, u8, Vec<u8>);
+    const NAMES: [&str; 7] =
+        ["user.name", "source.ip", "x", "alcedo.offset", "alcedo.residual", "", "event.original"];
+    const KINDS: [Kind; 5] = [Kind::Null, Kind::Bool, Kind::Int, Kind::Float, Kind::Str];
+
+    fn batch(rows: &[(i64, Vec<u8>, Vec<CellSpec>)]) -> EventBatch {
+        let mut batch = EventBatch::new(Dictionary::ecs());
+        for (at, (event_ns, raw, cells)) in rows.iter().enumerate() {
+            let envelope = Arc::new(Envelope {
+                identity: "token:a".into(),
+                peer: "192.0.2.7".into(),
+                connection: at as u64 % 2,
+                path: "/var/log/x".into(),
+                pack: "p".into(),
+                ..Envelope::of("s", Protocol::Relp)
+            });
+            let id = EventId { partition: 0, offset: at as u64 / 2, sub: at as u32 % 2 };
+            let head = RowHead { id, received_ns: 7 + at as i64, stream_ns: 9, envelope };
+            let mut row = batch.begin(head, raw);
+            row.set_event_ns(*event_ns);
+            row.set_weight(at as u32 + 1);
+            row.mark(Marks(at as u16 * 3));
+            for (name, kind, bytes) in cells {
+                let field = row.field(NAMES[name % NAMES.len()]);
+                row.push(field, KINDS[*kind as usize % KINDS.len()], bytes);
+            }
+            row.finish();
+        }
+        batch
+    }
+
+    type Shown<'a> = (Head, &'a [u8], Vec<(&'a str, Vec<(Kind, &'a [u8])>)>);
+
+    /// A row with its cells by name: order counts within a name.
+    fn shown(row: &FullRow) -> Shown<'_> {
+        let mut cells: Vec<(&str, Vec<(Kind, &[u8])>)> = Vec::new();
+        for cell in &row.cells {
+            let value = (cell.kind, &*cell.bytes);
+            match cells.iter_mut().find(|(name, _)| *name == &*cell.name) {
+                Some((_, values)) => values.push(value),
+                None => cells.push((&cell.name, vec![value])),
+            }
+        }
+        cells.sort_by_key(|(name, _)| *name);
+        (row.head.clone(), &row.raw, cells)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..Default::default() })]
+        #[test]
+        fn every_cell_of_every_row_comes_back(
+            rows in prop::collection::vec(
+                (
+                    any::<i64>(),
+                    prop::collection::vec(any::<u8>(), 0..12),
+                    prop::collection::vec(
+                        (0usize..7, 0u8..5, prop_oneof![
+                            prop::collection::vec(any::<u8>(), 0..4),
+                            "[a-c1\"\\\\]{0,3}".prop_map(String::into_bytes),
+                        ]),
+                        0..10,
+                    ),
+                ),
+                1..20,
+            )
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let batch = batch(&rows);
+            let mut refs: Vec<RowRef<'_>> = batch.rows().map(RowRef::Hot).collect();
+            let entry = write_file(dir.path(), &mut refs, None, 1, &Dictionary::ecs()).unwrap();
+            let file = StoredFile::open(&dir.path().join(&entry.path)).unwrap();
+            let mut back = Vec::new();
+            for group in 0..file.groups() {
+                back.extend(file.full_rows(group, None).unwrap());
+            }
+            prop_assert!(back.is_sorted_by_key(|r| (r.head.event_ns, r.head.id)));
+            back.sort_by_key(|r| r.head.id);
+            let before: Vec<FullRow> = batch.rows().map(|r| FullRow::of(&r)).collect();
+            prop_assert_eq!(back.len(), before.len());
+            for (a, b) in before.iter().zip(&back) {
+                prop_assert_eq!(shown(a), shown(b));
+            }
+        }
+    }
+}

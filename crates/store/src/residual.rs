@@ -78,7 +78,7 @@ pub(crate) fn parse(text: &str) -> Option<Vec<Cell>> {
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     digits

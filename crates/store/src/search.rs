@@ -392,8 +392,8 @@ pub(crate) fn field_values(
     list.truncate(limit);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let values = list.into_iter().map(|(bytes, n)| (text(&bytes), n)).collect();
-    let mut summary = SearchSummary::default();
-    summary.partial = overflow.then(|| "memory".into());
+    let partial = overflow.then(|| "memory".into());
+    let mut summary = SearchSummary { partial, ..SearchSummary::default() };
     summary.count(&scan.counters, started);
     Ok(FieldValues { values, present, summary })
 }

@@ -1,0 +1,100 @@
+//! Hot rows, files and joined files give the verdicts and the values of the streaming evaluator.
+
+use crate::samples::*;
+use event::EventBatch;
+use filter::Plan;
+use filter::search::Query;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use store::{Options, SearchRequest, Store};
+
+fn expected(batches: &[Arc<EventBatch>], plan: &Plan) -> Vec<u64> {
+    let mut out: Vec<(i64, u64)> = Vec::new();
+    for batch in batches {
+        let binding = plan.bind(&**batch);
+        let rows = batch.rows().filter(|r| r.is_kept() && plan.matches(&binding, r));
+        out.extend(rows.map(|r| (r.event_ns(), r.id().offset)));
+    }
+    out.sort_unstable();
+    out.into_iter().rev().map(|(_, offset)| offset).collect()
+}
+
+/// All events as JSON values, by offset.
+fn everything(store: &Store, upto: u64) -> BTreeMap<u64, serde_json::Value> {
+    let event = |n| store.event(event::EventId::at(n)).unwrap();
+    (0..upto).filter_map(|n| Some((n, serde_json::from_str(&event(n)?).unwrap()))).collect()
+}
+
+fn check(seed: u64) {
+    let mut random = Random(seed);
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    let sizes = [1 + random.below(40), 1 + random.below(40), 1 + random.below(10)];
+    let mut batches = Vec::new();
+    let mut next = 0;
+    for size in sizes {
+        batches.push(random_batch(&mut random, next..next + size));
+        next += size;
+    }
+    let plans: Vec<Plan> = (0..12).map(|_| random_plan(&mut random, 3)).collect();
+    let agree = |at: &str| {
+        for plan in &plans {
+            let query = Query { filter: plan.clone(), pipes: Vec::new() };
+            let mut request = SearchRequest::new(query, dictionary());
+            request.limit = 1_000;
+            let found = ids(&store, &request);
+            assert_eq!(found, expected(&batches, plan), "{at}, seed {seed}: {plan:?}");
+        }
+    };
+    batches.iter().for_each(|b| store.append(b.clone()));
+    agree("hot");
+    let before = everything(&store, next);
+    store.flush().unwrap();
+    agree("one file");
+    assert_eq!(everything(&store, next), before);
+
+    // The same in one file per batch, with the last still hot; then joined.
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    let agree = |at: &str| {
+        for plan in &plans {
+            let query = Query { filter: plan.clone(), pipes: Vec::new() };
+            let request = SearchRequest { limit: 1_000, ..SearchRequest::new(query, dictionary()) };
+            assert_eq!(ids(&store, &request), expected(&batches, plan), "{at}, seed {seed}");
+        }
+    };
+    for batch in &batches[..2] {
+        store.append(batch.clone());
+        store.flush().unwrap();
+    }
+    store.append(batches[2].clone());
+    agree("files and hot");
+    store.flush().unwrap();
+    store.maintain(START_NS + 3 * HOUR_NS).unwrap();
+    agree("joined");
+    assert_eq!(everything(&store, next), before);
+    let report = store.verify().unwrap();
+    assert_eq!(report.problems, [], "seed {seed}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+    #[test]
+    fn live_hot_and_stored_agree(seed in any::<u64>()) {
+        check(seed);
+    }
+}
+
+#[test]
+fn an_older_generations_batch_answers_with_todays_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    let mut old = EventBatch::new(event::Dictionary::ecs());
+    push(&mut old, 1, START_NS, b"x", &[("process.executable", event::Kind::Str, b"cmd.exe")]);
+    store.append(Arc::new(old));
+    for _ in 0..2 {
+        assert_eq!(ids(&store, &request("Image:cmd.exe")), [1]);
+        store.flush().unwrap();
+    }
+}

@@ -1,0 +1,154 @@
+//! Aggregation, order and SQL over files and hot rows together.
+
+use crate::samples::*;
+use event::{EventBatch, Kind};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use store::{Options, SearchError, Store};
+
+fn store(dir: &std::path::Path) -> Store {
+    let (store, _) = Store::open(dir, Options::default()).unwrap();
+    store.append(logins(0..7));
+    store.flush().unwrap();
+    store.append(logins(7..12));
+    store
+}
+
+#[test]
+fn groups_are_counted_and_sorted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    assert_eq!(
+        json(
+            &store,
+            "* | stats count() as n, dc(source.ip) by user.name | sort -n, user.name | head 2"
+        ),
+        [
+            r#"{"user.name":"u0","n":3,"dc(source.ip)":3}"#,
+            r#"{"user.name":"u1","n":3,"dc(source.ip)":3}"#
+        ]
+    );
+    assert_eq!(
+        json(
+            &store,
+            "user.name:u2 | stats sum(source.bytes) as s, avg(source.bytes) as a, min(source.bytes) as lo, max(source.bytes) as hi"
+        ),
+        [r#"{"s":90,"a":45,"lo":20,"hi":70}"#]
+    );
+    assert_eq!(
+        json(&store, "* | top 2 user.name"),
+        [r#"{"user.name":"u0","count":3}"#, r#"{"user.name":"u1","count":3}"#]
+    );
+    assert_eq!(json(&store, "* | rare 1 user.name"), [r#"{"user.name":"u2","count":2}"#]);
+    assert_eq!(json(&store, "nothing:here | stats count()"), [r#"{"count":0}"#]);
+}
+
+#[test]
+fn time_is_cut_into_buckets() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    assert_eq!(
+        json(&store, "* | timechart 5s count()"),
+        [
+            r#"{"@timestamp":"2026-11-24T02:00:00Z","count":5}"#,
+            r#"{"@timestamp":"2026-11-24T02:00:05Z","count":5}"#,
+            r#"{"@timestamp":"2026-11-24T02:00:10Z","count":2}"#
+        ]
+    );
+    assert_eq!(
+        json(&store, "* | stats max(@timestamp) as last"),
+        [r#"{"last":"2026-11-24T02:00:11Z"}"#]
+    );
+}
+
+#[test]
+fn events_keep_their_shape_through_sort_and_dedup() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    assert_eq!(ids(&store, &request("* | sort source.bytes | head 3")), [0, 1, 2]);
+    assert_eq!(ids(&store, &request("* | sort -source.bytes | head 3")), [11, 10, 9]);
+    assert_eq!(ids(&store, &request("* | dedup user.name")), [11, 10, 9, 8, 7]);
+    assert_eq!(
+        json(&store, "* | dedup user.name | sort user.name | fields user.name | head 1"),
+        [r#"{"user.name":"u0"}"#]
+    );
+    assert_eq!(
+        json(&store, "* | head 2 | stats count() by user.name"),
+        [r#"{"user.name":"u0","count":1}"#, r#"{"user.name":"u1","count":1}"#]
+    );
+}
+
+#[test]
+fn mixed_values_and_hostile_names_survive() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    let mut batch = EventBatch::new(dictionary());
+    let name = "a\"b'; drop";
+    for (n, value) in ["9", "10", "x", "inf"].iter().enumerate() {
+        let cells: [(&str, Kind, &[u8]); 2] =
+            [(name, Kind::Str, value.as_bytes()), ("k", Kind::Str, b"1")];
+        push(&mut batch, n as u64, START_NS, b"", &cells);
+    }
+    let two: [(&str, Kind, &[u8]); 2] = [("k", Kind::Str, b"1"), ("k", Kind::Int, b"2")];
+    push(&mut batch, 9, START_NS, b"", &two);
+    store.append(Arc::new(batch));
+    assert_eq!(
+        json(&store, "* | stats count() by k"),
+        [r#"{"k":"1","count":4}"#, r#"{"k":"[\"1\",2]","count":1}"#]
+    );
+    let mut r = request("* | stats max(k) as hi");
+    r.query.pipes = vec![filter::search::Pipe::Stats {
+        aggregates: vec![filter::search::Aggregate {
+            function: filter::search::AggregateFunction::Sum,
+            field: Some(name.into()),
+            name: "sum".into(),
+        }],
+        by: Vec::new(),
+    }];
+    assert_eq!(rows(&store, &r).0[0].json, r#"{"sum":19}"#);
+}
+
+#[test]
+fn pipes_that_do_not_fit_say_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let r = request("* | stats count() by user.name | fields nothing");
+    let error = store.search(&r, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(&error, SearchError::Pipes(text) if text.contains("user.name, count")));
+}
+
+#[test]
+fn too_little_memory_is_an_error_not_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let mut r = request("* | stats count() by user.name, source.ip");
+    r.memory_bytes_max = 1_000;
+    let error = store.search(&r, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(error, SearchError::Engine(_)));
+}
+
+#[test]
+fn sql_reads_and_does_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let run = |text: &str| {
+        let mut out = Vec::new();
+        let done = store.sql(text, &request("*"), &mut |row| {
+            out.push(row.json);
+            ControlFlow::Continue(())
+        });
+        done.map(|_| out)
+    };
+    let text = r#"select "user.name" as u, count(*) as n from events where "source.ip" like '10.%' group by 1 order by 2 desc, 1 limit 1"#;
+    assert_eq!(run(text).unwrap(), [r#"{"u":"u0","n":3}"#]);
+    for wrong in [
+        "create external table t stored as csv location '/etc/passwd'",
+        "copy events to '/tmp/x.csv'",
+        "drop table events",
+        "set datafusion.execution.batch_size = 1",
+        "select * from '/etc/passwd'",
+        "select",
+    ] {
+        assert!(run(wrong).is_err(), "{wrong}");
+    }
+}

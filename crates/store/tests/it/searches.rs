@@ -1,0 +1,131 @@
+//! Order, limits, time ranges, histograms, values, neighbours, pruning.
+
+use crate::samples::*;
+use event::EventId;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use store::{Options, Store};
+
+/// Offsets 0..40: two files and a hot batch.
+fn store(dir: &std::path::Path) -> Store {
+    let (store, _) = Store::open(dir, Options::default()).unwrap();
+    store.append(logins(0..15));
+    store.flush().unwrap();
+    store.append(logins(15..30));
+    store.flush().unwrap();
+    store.append(logins(30..40));
+    store
+}
+
+#[test]
+fn newest_come_first_within_limit_and_range() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let mut r = request("user.name:U1");
+    assert_eq!(ids(&store, &r), [36, 31, 26, 21, 16, 11, 6, 1]);
+    r.limit = 3;
+    assert_eq!(ids(&store, &r), [36, 31, 26]);
+    r.since_ns = Some(START_NS + 11_000_000_000);
+    r.until_ns = Some(START_NS + 26_000_000_000);
+    assert_eq!(ids(&store, &r), [21, 16, 11]);
+    r.oldest_first = true;
+    assert_eq!(ids(&store, &r), [11, 16, 21]);
+    assert_eq!(ids(&store, &request("user.name:u1 | head 2")), [36, 31]);
+    assert_eq!(
+        json(&store, "user.name:u1 | head 1 | fields user.name, source.bytes, nothing"),
+        [r#"{"user.name":"u1","source.bytes":360,"nothing":null}"#]
+    );
+}
+
+#[test]
+fn files_beyond_the_limit_are_not_opened_and_the_summary_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let mut r = request("*");
+    r.limit = 5;
+    let (_, summary) = rows(&store, &r);
+    assert_eq!((summary.scanned_files, summary.matched_exact), (0, false));
+    r.limit = 1_000;
+    let (_, summary) = rows(&store, &r);
+    assert_eq!((summary.matched, summary.matched_exact, summary.scanned_files), (40, true, 2));
+    let (_, summary) = rows(&store, &request("source.ip:10.9.9.9"));
+    assert_eq!((summary.matched, summary.scanned_rows), (0, 10), "statistics prune both files");
+}
+
+#[test]
+fn buckets_and_values_count_every_match_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let mut r = request("*");
+    r.since_ns = Some(START_NS);
+    r.until_ns = Some(START_NS + 40_000_000_000);
+    let h = store.histogram(&r, 4).unwrap();
+    assert_eq!((h.from_ns, h.span_ns, &h.counts[..]), (START_NS, 10_000_000_000, &[10; 4][..]));
+    let v = store.field_values(&r, "src_ip", 2).unwrap();
+    assert_eq!(v.values, [("10.0.0.0".into(), 6), ("10.0.0.1".into(), 6)]);
+    assert_eq!(v.present, 40);
+}
+
+#[test]
+fn neighbours_come_in_time_order_around_the_event() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let mut found = Vec::new();
+    let summary = store
+        .around(&request("*"), EventId::at(29), 2_000_000_000, &mut |row| {
+            found.push(row.id.unwrap().offset);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(found, [27, 28, 29, 30, 31]);
+    assert_eq!(summary.unwrap().returned, 5);
+    let none = store.around(&request("*"), EventId::at(99), 1, &mut |_| ControlFlow::Continue(()));
+    assert!(none.unwrap().is_none());
+}
+
+#[test]
+fn stopping_early_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let mut r = request("*");
+    r.timeout = Some(Duration::ZERO);
+    assert_eq!(rows(&store, &r).1.partial.as_deref(), Some("timeout"));
+    r.timeout = None;
+    r.memory_bytes_max = 1;
+    assert_eq!(rows(&store, &r).1.partial.as_deref(), Some("memory"));
+    r.cancelled.store(true, Ordering::Relaxed);
+    assert_eq!(rows(&store, &r).1.partial.as_deref(), Some("cancelled"));
+}
+
+#[test]
+fn an_event_shows_everything_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    for id in [1, 31] {
+        let text = store.event(EventId::at(id)).unwrap().unwrap();
+        let event: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(event["event.id"], format!("0-{id}-0"));
+        assert_eq!(event["event.original"], format!("login {id} of u1 from 10.0.0.{}", id % 7));
+        assert_eq!(event["source.bytes"], id * 10);
+        assert_eq!(event["alcedo.source"], "ssh");
+        assert_eq!(event["log.source.address"], "192.0.2.1");
+        assert!(event["@timestamp"].as_str().unwrap().starts_with("2026-11-24T02:00:"));
+    }
+}
+
+#[test]
+fn several_row_groups_are_pruned_by_time_and_read_by_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    for start in (0..36_000).step_by(4_000) {
+        store.append(logins(start..start + 4_000));
+    }
+    store.flush().unwrap();
+    let mut r = request("source.bytes:359990 or source.bytes:10");
+    assert_eq!(ids(&store, &r), [35_999, 1]);
+    r.since_ns = Some(START_NS + 35_000_000_000_000);
+    let (found, summary) = rows(&store, &r);
+    assert_eq!((found.len(), summary.scanned_rows), (1, 36_000 - 32_768));
+    assert_eq!(json(&store, "* | stats count()"), [r#"{"count":36000}"#]);
+}
