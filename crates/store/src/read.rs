@@ -455,11 +455,12 @@ mod tests {
         batch
     }
 
-    type Shown<'a> = (Head, &'a [u8], Vec<(&'a str, Vec<(Kind, &'a [u8])>)>);
+    type ByName<'a> = Vec<(&'a str, Vec<(Kind, &'a [u8])>)>;
+    type Shown<'a> = (Head, &'a [u8], ByName<'a>);
 
     /// A row with its cells by name: order counts within a name.
     fn shown(row: &FullRow) -> Shown<'_> {
-        let mut cells: Vec<(&str, Vec<(Kind, &[u8])>)> = Vec::new();
+        let mut cells: ByName<'_> = Vec::new();
         for cell in &row.cells {
             let value = (cell.kind, &*cell.bytes);
             match cells.iter_mut().find(|(name, _)| *name == &*cell.name) {
