@@ -128,6 +128,11 @@ pub fn dump(
     })
 }
 
+/// The roots of sealed segments, oldest first; segments that were retired since are among them.
+pub fn sealed_roots(dir: &Path) -> Result<Vec<crate::SealedRoot>, JournalError> {
+    crate::sealed::read(&OsFs, dir).map_err(JournalError::io("read", dir))
+}
+
 fn lock(fs: &dyn Fs, dir: &Path) -> Result<Option<Box<dyn Send + Sync>>, JournalError> {
     let path = dir.join("LOCK");
     if fs.open(&path, Access::Read).is_err() {

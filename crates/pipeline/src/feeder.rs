@@ -122,7 +122,8 @@ impl Feeder {
         let Some(block) = self.reader.next(timeout)? else { return Ok(false) };
         let mut from = 0;
         for (index, record) in block.records().enumerate() {
-            let whole = record.kind == RecordKind::Data && !record.continued && !record.continuation;
+            let whole =
+                record.kind == RecordKind::Data && !record.continued && !record.continuation;
             if whole && index - from + 1 < JOB_RECORDS_MAX {
                 continue;
             }

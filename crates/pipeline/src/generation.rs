@@ -2,7 +2,7 @@
 //! changes at an offset of the journal and nowhere else.
 
 use detect::RuleSet;
-use detect::correlate::Extractor;
+use detect::correlate::{Extractor, SpecSet};
 use event::Dictionary;
 use shape::Shaper;
 use std::sync::Arc;
@@ -19,8 +19,12 @@ pub struct Generation {
     pub shaper: Arc<Shaper>,
     /// Rules and their matcher.
     pub rules: Arc<RuleSet>,
+    /// The correlations among the rules.
+    pub specs: Arc<SpecSet>,
     /// What correlations need of a matching event.
     pub extractor: Arc<Extractor>,
+    /// Settings per source: dedupe windows and drop filters are driven by the sequencer.
+    pub settings: Arc<shape::Settings>,
 }
 
 /// Where generations come from. They are kept as long as records may refer to them.

@@ -27,4 +27,4 @@ pub mod worker;
 
 pub use generation::{Generation, Generations};
 pub use run::{Pipeline, Settings};
-pub use sequencer::{AlertChange, Core, Outlets, Progress};
+pub use sequencer::{AlertChange, Core, CoreSettings, Outlets, Progress};

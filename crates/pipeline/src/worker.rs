@@ -91,7 +91,13 @@ impl Worker {
             // Rows that were finished before the panic stay; the buffers start afresh.
             self.shape = shape::Scratch::default();
             if done.batch.len() == rows_before {
-                raw_event(&mut done.batch, place, bytes, "the parser crashed on this record", false);
+                raw_event(
+                    &mut done.batch,
+                    place,
+                    bytes,
+                    "the parser crashed on this record",
+                    false,
+                );
             }
         }
     }

@@ -1,1 +1,8 @@
-fn main() {}
+//! The `alcedo` binary.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    server::main()
+}

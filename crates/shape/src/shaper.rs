@@ -123,6 +123,18 @@ impl Shaper {
         Shaped { first_row, rows: batch.len() - first_row, failed }
     }
 
+    /// As [`Shaper::shape`], but the record stays one event whatever it holds: for tools that show
+    /// one event per record. Returns whether a parser failed.
+    pub fn shape_whole(
+        &self,
+        head: RowHead,
+        raw: &[u8],
+        batch: &mut EventBatch,
+        scratch: &mut Scratch,
+    ) -> bool {
+        self.shape_one(head, raw, None, batch, scratch)
+    }
+
     /// Tells which pack takes a record and why; for `parse --explain`.
     pub fn detect(&self, head: RowHead, raw: &[u8], dict: &Arc<Dictionary>) -> Detected {
         let mut pieces = Vec::new();

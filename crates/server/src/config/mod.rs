@@ -505,7 +505,10 @@ mod tests {
         assert_eq!(problems("listen: {http: '0.0.0.0:8080'}\n").len(), 1);
         assert!(problems("listen: {http: '0.0.0.0:8080', insecure: true}\n").is_empty());
         assert!(problems("listen: {http: '0.0.0.0:8080'}\ntls: {cert: c, key: k}\n").is_empty());
-        assert_eq!(problems("sources:\n  a: {type: syslog, listen: 'tls://127.0.0.1:6514'}\n").len(), 1);
+        assert_eq!(
+            problems("sources:\n  a: {type: syslog, listen: 'tls://127.0.0.1:6514'}\n").len(),
+            1
+        );
     }
 
     #[test]

@@ -67,7 +67,8 @@ impl Noise {
                 let port = 40_000 + self.next() % 20_000;
                 match self.next() % 12 {
                     0 => {
-                        let text = format!("Failed password for {user} from {from} port {port} ssh2");
+                        let text =
+                            format!("Failed password for {user} from {from} port {port} ssh2");
                         lines::syslog(now_ns, 38, host, "sshd[815]", &text)
                     }
                     _ => {

@@ -1,0 +1,159 @@
+//! The threads: feeder, workers, sequencer, and the bounded queues between them.
+
+use crate::feeder::Job;
+use crate::feeder::{Control, Feeder, Step};
+use crate::generation::Generations;
+use crate::sequencer::{Core, Outlets};
+use crate::worker::{Done, Worker};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use journal::Journal;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How many jobs wait per worker: enough to keep it busy while the feeder reads on, few enough that
+/// an alert does not queue behind much (2 ms each).
+const JOBS_PER_WORKER: usize = 4;
+/// How long the feeder sleeps before it looks at the stop flag again; records wake it at once.
+const FEEDER_WAIT: Duration = Duration::from_millis(100);
+/// Stream time between snapshots, ns.
+const SNAPSHOT_EVERY_NS: i64 = 30 * 1_000_000_000;
+
+/// How the pipeline is run.
+pub struct Settings {
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// First offset to read: the smaller of detection's snapshot and what the store still needs.
+    pub from: u64,
+    /// Called with each snapshot; it has to be durable when the call returns.
+    pub keep_snapshot: Box<dyn FnMut(u64, Vec<u8>) + Send>,
+}
+
+/// The running threads.
+pub struct Pipeline {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+enum Numbered {
+    Done(u64, Box<Done>),
+    Control(u64, Control),
+}
+
+impl Pipeline {
+    /// Starts reading at `settings.from` with a core that may have been restored.
+    pub fn start(
+        journal: &Journal,
+        generations: Arc<dyn Generations>,
+        core: Core,
+        outlets: Box<dyn Outlets>,
+        settings: Settings,
+    ) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let workers = settings.workers.max(1);
+        let (jobs_in, jobs) = bounded::<(u64, Job)>(workers * JOBS_PER_WORKER);
+        let (results_in, results) = bounded::<Numbered>(workers * JOBS_PER_WORKER);
+        let feeder = Feeder::new(journal.reader(settings.from), generations, settings.from);
+        let mut threads = Vec::new();
+        let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let (stopping, results_of_feeder) = (stop.clone(), results_in.clone());
+        threads.push(named("feeder").spawn(move || {
+            feed(feeder, &stopping, &jobs_in, &results_of_feeder);
+        })?);
+        for index in 0..workers {
+            let (jobs, results) = (jobs.clone(), results_in.clone());
+            threads.push(named(&format!("worker-{index}")).spawn(move || work(&jobs, &results))?);
+        }
+        drop(results_in);
+        let keep = settings.keep_snapshot;
+        threads.push(named("sequencer").spawn(move || sequence(core, outlets, &results, keep))?);
+        Ok(Self { stop, threads })
+    }
+
+    /// Stops reading, works off what was read, keeps a last snapshot, and returns.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!(
+                    "a pipeline thread panicked; its work is replayed at the next start"
+                );
+            }
+        }
+    }
+
+    /// Whether a thread has ended although nobody asked it to.
+    pub fn has_failed(&self) -> bool {
+        !self.stop.load(Ordering::SeqCst) && self.threads.iter().any(JoinHandle::is_finished)
+    }
+}
+
+fn feed(
+    mut feeder: Feeder,
+    stop: &AtomicBool,
+    jobs: &Sender<(u64, Job)>,
+    results: &Sender<Numbered>,
+) {
+    let mut number = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let mut closed = false;
+        let fed = feeder.next(FEEDER_WAIT, &mut |step| {
+            let sent = match step {
+                Step::Job(job) => jobs.send((number, job)).is_ok(),
+                Step::Control(control) => results.send(Numbered::Control(number, control)).is_ok(),
+            };
+            number += 1;
+            closed |= !sent;
+        });
+        match fed {
+            Ok(_) if closed => return,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(%error, "the journal cannot be read; detection stands still");
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+fn work(jobs: &Receiver<(u64, Job)>, results: &Sender<Numbered>) {
+    let mut worker = Worker::default();
+    for (number, job) in jobs {
+        let done = Box::new(worker.work(job));
+        if results.send(Numbered::Done(number, done)).is_err() {
+            return;
+        }
+    }
+}
+
+fn sequence(
+    mut core: Core,
+    mut outlets: Box<dyn Outlets>,
+    results: &Receiver<Numbered>,
+    mut keep: Box<dyn FnMut(u64, Vec<u8>) + Send>,
+) {
+    let mut next = 0;
+    let mut early: BTreeMap<u64, Numbered> = BTreeMap::new();
+    let mut kept_at_ns = core.progress().stream_ns;
+    for result in results {
+        let number = match &result {
+            Numbered::Done(number, _) | Numbered::Control(number, _) => *number,
+        };
+        early.insert(number, result);
+        while let Some(result) = early.remove(&next) {
+            next += 1;
+            match result {
+                Numbered::Done(_, done) => core.done(*done, &mut *outlets),
+                Numbered::Control(_, control) => core.control(control, &mut *outlets),
+            }
+        }
+        let progress = core.progress();
+        if progress.stream_ns - kept_at_ns >= SNAPSHOT_EVERY_NS {
+            kept_at_ns = progress.stream_ns;
+            keep(progress.next_offset, core.snapshot());
+        }
+    }
+    keep(core.progress().next_offset, core.snapshot());
+}

@@ -1,0 +1,285 @@
+//! The alert queue.
+
+use super::events::{Around, around_time};
+use super::problem::Problem;
+use crate::run::App;
+use alert::State as Stand;
+use axum::Json;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::StatusCode;
+use event::{Disposition, Level};
+use ledger::{Actor, AlertDetail, AlertFilter, AlertRow, LedgerError, LedgerRecord, TriageRequest};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use trust::Principal;
+
+/// Events shown with an alert; the rest is one search away.
+const EVENTS_SHOWN: usize = 100;
+/// Rows of a page of the queue when nobody says how many.
+const PAGE_DEFAULT: usize = 100;
+
+/// Which alerts.
+#[derive(Deserialize, Default, Clone)]
+#[serde(default)]
+pub struct Wanted {
+    state: Option<String>,
+    level: Option<String>,
+    q: Option<String>,
+    rule: Option<String>,
+    since: Option<String>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Wanted {
+    fn filter(&self, now_ns: i64) -> Result<AlertFilter, Problem> {
+        let mut filter = AlertFilter {
+            text: self.q.clone().filter(|q| !q.is_empty()),
+            ..AlertFilter::default()
+        };
+        filter.states = match self.state.as_deref().unwrap_or("open") {
+            "all" => Vec::new(),
+            "open" => vec![Stand::New, Stand::Acknowledged],
+            name => vec![Stand::from_name(name).ok_or_else(|| {
+                Problem::bad(format!(
+                    "`{name}` is no state; use open, new, acknowledged, closed, all"
+                ))
+            })?],
+        };
+        if let Some(name) = self.level.as_deref().filter(|l| !l.is_empty()) {
+            let level = Level::from_name(name);
+            filter.min_level =
+                Some(level.ok_or_else(|| Problem::bad(format!("`{name}` is no level")))?);
+        }
+        filter.rule_id = self.rule.clone();
+        filter.since_ns = super::events::time_of(self.since.as_deref(), now_ns)?;
+        Ok(filter)
+    }
+}
+
+/// `GET /api/v1/alerts`
+pub async fn list(
+    State(app): State<Arc<App>>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, Problem> {
+    app.blocking(move |app| {
+        let filter = wanted.filter(io::intake::wall_ns())?;
+        let limit = wanted.limit.unwrap_or(PAGE_DEFAULT);
+        let page =
+            app.ledger.alerts(&filter, limit, wanted.cursor.as_deref()).map_err(problem_of)?;
+        let counts = app.ledger.counts(&filter).map_err(problem_of)?;
+        let alerts: Vec<Value> = page.rows.iter().map(|row| row_json(app, row)).collect();
+        Ok(Json(json!({"alerts": alerts, "next": page.next, "matching": counts.total})))
+    })
+    .await
+}
+
+/// One alert of a list.
+pub fn row_json(app: &App, row: &AlertRow) -> Value {
+    let generation = app.generation();
+    let rule = generation.rules.find(&row.rule_id).map(|i| generation.rules.rule(i));
+    json!({
+        "id": row.id,
+        "rule_id": row.rule_id,
+        "title": row.title,
+        "rule_type": rule.map_or("monitor", |r| r.type_name()),
+        "author": rule.map_or("Alcedo".to_owned(), |r| r.author.to_string()),
+        "level": row.level.name(),
+        "tags": rule.map(|r| r.tags.clone()).unwrap_or_default(),
+        "reason": row.reason,
+        "entity": row.entity,
+        "time": event::time::rfc3339(row.event_ns),
+        "last": event::time::rfc3339(row.last_event_ns),
+        "count": row.count,
+        "state": row.state.name(),
+        "assignee": row.assignee,
+        "disposition": row.disposition,
+        "backfill": row.backfill,
+    })
+}
+
+/// `GET /api/v1/alerts/{id}`
+pub async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    app.blocking(move |app| {
+        let detail = app.ledger.alert(&id).map_err(problem_of)?;
+        let detail = detail.ok_or_else(|| Problem::missing("alert"))?;
+        Ok(Json(detail_json(app, &detail)))
+    })
+    .await
+}
+
+/// An alert with its events, history and rule.
+pub fn detail_json(app: &App, detail: &AlertDetail) -> Value {
+    let alert = &detail.alert;
+    let generation = app.generation();
+    let rule = generation.rules.find(&alert.rule_id).map(|i| generation.rules.rule(i));
+    let evidence: Vec<Value> = alert
+        .evidence
+        .iter()
+        .map(|e| {
+            json!({"id": e.id.to_string(), "time": event::time::rfc3339(e.event_ns),
+                   "rule": &*e.rule, "weight": e.weight})
+        })
+        .collect();
+    // The newest evidence is what made it fire.
+    let shown = alert.evidence.iter().rev().take(EVENTS_SHOWN).rev();
+    let events: Vec<Value> = shown.filter_map(|e| app.event(e.id)).collect();
+    let history: Vec<Value> = detail.history.iter().map(|h| history_json(&h.record)).collect();
+    json!({
+        "alert": {
+            "id": alert.id, "rule_id": alert.rule_id, "title": alert.title,
+            "rule_type": alert.rule_type, "author": alert.author, "level": alert.level.name(),
+            "tags": alert.tags, "reason": alert.reason, "entity": alert.entity,
+            "time": event::time::rfc3339(alert.event_ns), "count": alert.count,
+            "state": detail.state.name(), "assignee": detail.assignee,
+            "disposition": detail.disposition, "backfill": alert.backfill,
+            "evidence_count": detail.evidence_total, "explanation": alert.explanation,
+            "generation": alert.generation, "rule_hash": alert.rule_hash,
+            "fired_by": alert.fired_by.to_string(),
+            "stream_time": event::time::rfc3339(alert.stream_ns),
+            "evidence": evidence,
+        },
+        "history": history,
+        "events": events,
+        "deliveries": detail.deliveries,
+        "rule": rule.map(|r| json!({
+            "id": &*r.id, "title": &*r.title, "author": &*r.author, "license": &*r.license,
+            "references": r.references, "description": &*r.description, "yaml": &*r.source.text,
+        })),
+    })
+}
+
+fn history_json(record: &LedgerRecord) -> Value {
+    let actor = record.actor();
+    let mut out = json!({
+        "at": actor.map(|a| event::time::rfc3339(a.at_ns)),
+        "who": actor.map(|a| a.who.as_str()),
+    });
+    match record {
+        LedgerRecord::Triage { from, to, disposition, why, .. } => {
+            out["action"] = "triage".into();
+            out["from"] = from.name().into();
+            out["to"] = to.name().into();
+            out["disposition"] = json!(disposition);
+            out["why"] = why.as_str().into();
+        }
+        LedgerRecord::Note { text, .. } => {
+            out["action"] = "note".into();
+            out["why"] = text.as_str().into();
+        }
+        LedgerRecord::Assign { assignee, .. } => {
+            out["action"] = "assign".into();
+            out["to"] = json!(assignee);
+        }
+        LedgerRecord::Delivery { sink, status, detail, .. } => {
+            out["action"] = "delivery".into();
+            out["to"] = sink.as_str().into();
+            out["why"] = format!("{status:?} {detail}").trim().into();
+        }
+        _ => out["action"] = "other".into(),
+    }
+    out
+}
+
+/// What to do with alerts.
+#[derive(Deserialize)]
+pub struct Move {
+    to: String,
+    #[serde(default)]
+    disposition: Option<Disposition>,
+    #[serde(default)]
+    why: Option<String>,
+}
+
+impl Move {
+    fn request(&self, principal: &Principal) -> Result<TriageRequest, Problem> {
+        let to = Stand::from_name(&self.to).ok_or_else(|| {
+            Problem::bad(format!("`{}` is no state; use new, acknowledged or closed", self.to))
+        })?;
+        Ok(TriageRequest {
+            to,
+            disposition: self.disposition,
+            why: self.why.clone().unwrap_or_default(),
+            actor: actor(principal),
+        })
+    }
+}
+
+/// Who does something, now.
+pub fn actor(principal: &Principal) -> Actor {
+    let who = principal.identity.clone();
+    Actor { who, at_ns: io::intake::wall_ns(), client: "api".into() }
+}
+
+/// `POST /api/v1/alerts/{id}/triage`
+pub async fn triage(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+    Json(step): Json<Move>,
+) -> Result<Json<Value>, Problem> {
+    let request = step.request(&principal)?;
+    app.blocking(move |app| {
+        app.ledger.triage(&id, &request).map_err(problem_of)?;
+        let detail = app.ledger.alert(&id).map_err(problem_of)?;
+        let detail = detail.ok_or_else(|| Problem::missing("alert"))?;
+        let mut alert = detail_json(app, &detail)["alert"].take();
+        alert["change"] = "triage".into();
+        app.bus.tell(crate::run::bus::News::Alert(Arc::new(alert.clone())));
+        Ok(Json(alert))
+    })
+    .await
+}
+
+/// Body of a bulk change.
+#[derive(Deserialize)]
+pub struct MoveAll {
+    filter: Wanted,
+    #[serde(flatten)]
+    step: Move,
+}
+
+/// `POST /api/v1/alerts/triage`: every alert that matches, not a page of them.
+pub async fn triage_all(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Json(body): Json<MoveAll>,
+) -> Result<Json<Value>, Problem> {
+    let request = body.step.request(&principal)?;
+    app.blocking(move |app| {
+        let filter = body.filter.filter(io::intake::wall_ns())?;
+        let (changed, left) = app.ledger.bulk_triage(&filter, &request).map_err(problem_of)?;
+        Ok(Json(json!({"changed": changed, "left_alone": left})))
+    })
+    .await
+}
+
+/// `GET /api/v1/alerts/{id}/around`
+pub async fn around(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Query(around): Query<Around>,
+) -> Result<Json<Value>, Problem> {
+    app.blocking(move |app| {
+        let detail = app.ledger.alert(&id).map_err(problem_of)?;
+        let detail = detail.ok_or_else(|| Problem::missing("alert"))?;
+        around_time(app, detail.alert.event_ns, around.minutes)
+    })
+    .await
+}
+
+/// What a client is told when the ledger says no.
+pub fn problem_of(error: LedgerError) -> Problem {
+    let status = match &error {
+        LedgerError::NoAlert { .. } | LedgerError::NoToken { .. } => StatusCode::NOT_FOUND,
+        LedgerError::Triage(_) => StatusCode::CONFLICT,
+        LedgerError::BadCursor | LedgerError::TooLong { .. } => StatusCode::BAD_REQUEST,
+        LedgerError::Append(_) => return Problem::busy(error.to_string()),
+        _ => return Problem::internal(error),
+    };
+    Problem::new(status, error.to_string())
+}

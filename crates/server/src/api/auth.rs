@@ -1,0 +1,99 @@
+//! Who asks: a bearer token or a session cookie; and the one place where access is decided.
+
+use super::problem::Problem;
+use super::routes::{Access, access_of};
+use crate::run::App;
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use trust::{Permission, Principal};
+
+/// Name of the session cookie over plain HTTP (loopback); with TLS it is `__Host-sid`.
+const COOKIE: &str = "alcedo_sid";
+/// The same where the connection is encrypted.
+const COOKIE_TLS: &str = "__Host-sid";
+/// Header that requests with a cookie must carry unless they only read: no form or link can set it.
+pub const OWN_HEADER: &str = "x-alcedo";
+
+/// Middleware: denies what the policy table does not allow, and says who is asking.
+pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    match decide(&app, &request) {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            next.run(request).await
+        }
+        Err(problem) => axum::response::IntoResponse::into_response(problem),
+    }
+}
+
+fn decide(app: &App, request: &Request) -> Result<Principal, Problem> {
+    let nobody = || Principal { identity: "anonymous".into(), roles: vec![], sources: vec![] };
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let access = path.and_then(|path| access_of(request.method(), path));
+    let Some(access) = access else {
+        return Err(Problem::missing("page or route"));
+    };
+    let permission = match access {
+        Access::Public => return Ok(nobody()),
+        Access::Needs(permission) => permission,
+    };
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0);
+    let principal = principal_of(app, request.method(), request.headers(), peer)?;
+    // A source's scope is judged where the source is known: in the ingest route.
+    if !principal.may(permission) {
+        let detail = format!("{} may not do this ({permission:?})", principal.identity);
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    Ok(principal)
+}
+
+fn principal_of(
+    app: &App,
+    method: &Method,
+    headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+) -> Result<Principal, Problem> {
+    let unauthorized = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, detail);
+    if let Some(token) = bearer(headers) {
+        return app
+            .principal_of_token(token, peer.map(|p| p.ip()))
+            .map_err(|_| unauthorized(trust::AuthError::PUBLIC));
+    }
+    let Some(id) = cookie(headers) else {
+        return Err(unauthorized("sign in, or send a token: Authorization: Bearer alc_..."));
+    };
+    if method != Method::GET && !headers.contains_key(OWN_HEADER) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "the header X-Alcedo is missing"));
+    }
+    app.principal_of_session(id).ok_or_else(|| unauthorized("the session is over; sign in again"))
+}
+
+/// The token of an `Authorization: Bearer` header.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// The session id of a cookie.
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(header::COOKIE).into_iter();
+    let pairs = all.filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
+    let mut named = pairs.filter_map(|pair| pair.trim().split_once('='));
+    named.find(|(name, _)| *name == COOKIE || *name == COOKIE_TLS).map(|(_, id)| id)
+}
+
+/// The `Set-Cookie` value that begins (or, with an empty id, ends) a session.
+pub fn set_cookie(id: &str, tls: bool) -> String {
+    let age = if id.is_empty() { "; Max-Age=0" } else { "" };
+    let (name, secure) = if tls { (COOKIE_TLS, "; Secure") } else { (COOKIE, "") };
+    format!("{name}={id}; Path=/; HttpOnly; SameSite=Strict{secure}{age}")
+}
+
+/// What a route needs, for readers of the table.
+pub fn needs(permission: Permission) -> Access {
+    Access::Needs(permission)
+}

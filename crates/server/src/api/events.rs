@@ -1,0 +1,347 @@
+//! Searching, looking around, following.
+
+use super::problem::Problem;
+use crate::run::App;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use event::{EventBatch, EventId};
+use filter::search::{self, duration_ns};
+use futures::stream::Stream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use store::{SearchRequest, SearchSummary};
+use tokio::sync::{broadcast, mpsc};
+
+/// Longest a search may take before it answers with what it has, saying so.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// Rows a live tail sends per second before it skips and says how many.
+const TAIL_ROWS_PER_S: u64 = 5_000;
+/// Rows of "around": both sides together.
+const AROUND_ROWS: usize = 2_000;
+
+/// Body of a search.
+#[derive(Deserialize)]
+pub struct Asked {
+    #[serde(default)]
+    query: String,
+    #[serde(default)]
+    since: Option<String>,
+    #[serde(default)]
+    until: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// A time: RFC 3339, or a duration back from now.
+pub fn time_of(text: Option<&str>, now_ns: i64) -> Result<Option<i64>, Problem> {
+    let Some(text) = text.filter(|t| !t.is_empty()) else { return Ok(None) };
+    let back = duration_ns(text).and_then(|ns| now_ns.checked_sub(ns));
+    let time = back.or_else(|| event::time::parse_rfc3339(text));
+    let wrong = || Problem::bad(format!("`{text}` is no time; write 24h or 2026-11-24T02:14:00Z"));
+    time.map(Some).ok_or_else(wrong)
+}
+
+fn request_of(app: &App, asked: &Asked) -> Result<SearchRequest, Problem> {
+    let now_ns = io::intake::wall_ns();
+    let query = search::parse(&asked.query, now_ns)?;
+    let mut request = SearchRequest::new(query, app.generation().dict.clone());
+    request.since_ns = time_of(asked.since.as_deref(), now_ns)?;
+    request.until_ns = time_of(asked.until.as_deref(), now_ns)?;
+    request.limit = match asked.limit {
+        Some(0) => store::search::LIMIT_MAX,
+        Some(limit) => limit.min(store::search::LIMIT_MAX),
+        None => store::search::LIMIT_DEFAULT,
+    };
+    request.timeout = Some(SEARCH_TIMEOUT);
+    Ok(request)
+}
+
+/// What a search did, for people.
+pub fn summary_json(summary: &SearchSummary) -> Value {
+    let mut out = json!({
+        "matched": summary.matched,
+        "matched_exact": summary.matched_exact,
+        "returned": summary.returned,
+        "scanned_rows": summary.scanned_rows,
+        "scanned_files": summary.scanned_files,
+        "scanned_bytes": summary.scanned_bytes,
+        "elapsed_ms": summary.elapsed_ms,
+        "partial": summary.partial.is_some(),
+    });
+    if let Some(why) = &summary.partial {
+        out["why_partial"] = why.as_str().into();
+    }
+    out
+}
+
+/// `POST /api/v1/search`
+pub async fn search(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    Json(asked): Json<Asked>,
+) -> Result<Response, Problem> {
+    let request = request_of(&app, &asked)?;
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    if accept.contains("application/x-ndjson") {
+        return Ok(stream_rows(app, request));
+    }
+    app.blocking(move |app| {
+        let mut rows: Vec<Value> = Vec::new();
+        let summary = app
+            .store
+            .search(&request, &mut |row| {
+                rows.extend(serde_json::from_str::<Value>(&row.json));
+                ControlFlow::Continue(())
+            })
+            .map_err(search_problem)?;
+        let columns = &summary.columns;
+        let body = json!({"rows": rows, "columns": columns, "summary": summary_json(&summary)});
+        Ok(Json(body).into_response())
+    })
+    .await
+}
+
+/// Rows as they are found, one JSON object a line; the last line is the summary.
+fn stream_rows(app: Arc<App>, request: SearchRequest) -> Response {
+    let (tell, told) = mpsc::channel::<Result<String, Infallible>>(256);
+    tokio::task::spawn_blocking(move || {
+        let found = app.store.search(&request, &mut |row| {
+            let mut line = row.json.clone();
+            line.push('\n');
+            match tell.blocking_send(Ok(line)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        });
+        let last = match found {
+            Ok(summary) => json!({"alcedo.summary": summary_json(&summary)}),
+            Err(error) => json!({"alcedo.error": error.to_string()}),
+        };
+        let _ = tell.blocking_send(Ok(format!("{last}\n")));
+    });
+    let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(told));
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+fn search_problem(error: store::SearchError) -> Problem {
+    Problem::bad(error.to_string())
+}
+
+/// Query of histogram and values.
+#[derive(Deserialize)]
+pub struct Distribution {
+    #[serde(default)]
+    query: String,
+    since: Option<String>,
+    until: Option<String>,
+    buckets: Option<usize>,
+    field: Option<String>,
+    limit: Option<usize>,
+}
+
+impl Distribution {
+    fn request(&self, app: &App) -> Result<SearchRequest, Problem> {
+        let (query, since, until) = (self.query.clone(), self.since.clone(), self.until.clone());
+        let mut request = request_of(app, &Asked { query, since, until, limit: None })?;
+        // The distribution of the events, whatever the pipes make of them.
+        request.query.pipes.retain(|p| matches!(p, search::Pipe::Where(_)));
+        Ok(request)
+    }
+}
+
+/// `GET /api/v1/search/histogram`
+pub async fn histogram(
+    State(app): State<Arc<App>>,
+    Query(asked): Query<Distribution>,
+) -> Result<Json<Value>, Problem> {
+    app.blocking(move |app| {
+        let request = asked.request(app)?;
+        let buckets = asked.buckets.unwrap_or(120);
+        let found = app.store.histogram(&request, buckets).map_err(search_problem)?;
+        Ok(Json(json!({
+            "from_ms": found.from_ns / 1_000_000,
+            "span_ms": found.span_ns / 1_000_000,
+            "counts": found.counts,
+            "elapsed_ms": found.summary.elapsed_ms,
+            "partial": found.summary.partial.is_some(),
+        })))
+    })
+    .await
+}
+
+/// `GET /api/v1/search/values`
+pub async fn values(
+    State(app): State<Arc<App>>,
+    Query(asked): Query<Distribution>,
+) -> Result<Json<Value>, Problem> {
+    let field = asked.field.clone().ok_or_else(|| Problem::bad("say which: ?field=user.name"))?;
+    app.blocking(move |app| {
+        let request = asked.request(app)?;
+        let limit = asked.limit.unwrap_or(10);
+        let found = app.store.field_values(&request, &field, limit).map_err(search_problem)?;
+        Ok(Json(json!({
+            "values": found.values,
+            "present": found.present,
+            "matched": found.summary.matched,
+        })))
+    })
+    .await
+}
+
+fn id_of(text: &str) -> Result<EventId, Problem> {
+    text.parse().map_err(|e: event::id::EventIdError| Problem::bad(e.to_string()))
+}
+
+/// `GET /api/v1/events/{id}`
+pub async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let id = id_of(&id)?;
+    app.blocking(move |app| {
+        app.event(id).map(Json).ok_or_else(|| Problem::missing("event, or it is past retention"))
+    })
+    .await
+}
+
+/// Query of the "around" routes.
+#[derive(Deserialize)]
+pub struct Around {
+    /// Minutes before and after.
+    #[serde(default = "quarter")]
+    pub minutes: u32,
+}
+
+fn quarter() -> u32 {
+    15
+}
+
+/// `GET /api/v1/events/{id}/around`
+pub async fn around(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Query(around): Query<Around>,
+) -> Result<Json<Value>, Problem> {
+    let id = id_of(&id)?;
+    app.blocking(move |app| {
+        let event = app.event(id).ok_or_else(|| Problem::missing("event"))?;
+        let time = event["@timestamp"].as_str().and_then(event::time::parse_rfc3339);
+        around_time(app, time.unwrap_or_default(), around.minutes)
+    })
+    .await
+}
+
+/// What happened before and after a moment, in order.
+pub fn around_time(app: &App, at_ns: i64, minutes: u32) -> Result<Json<Value>, Problem> {
+    let reach_ns = i64::from(minutes.clamp(1, 24 * 60)) * 60 * 1_000_000_000;
+    let query = search::parse("", at_ns)?;
+    let mut request = SearchRequest::new(query, app.generation().dict.clone());
+    request.since_ns = Some(at_ns.saturating_sub(reach_ns));
+    request.until_ns = Some(at_ns.saturating_add(reach_ns));
+    (request.limit, request.oldest_first) = (AROUND_ROWS, true);
+    request.timeout = Some(SEARCH_TIMEOUT);
+    let mut rows: Vec<Value> = Vec::new();
+    let summary = app
+        .store
+        .search(&request, &mut |row| {
+            rows.extend(serde_json::from_str::<Value>(&row.json));
+            ControlFlow::Continue(())
+        })
+        .map_err(search_problem)?;
+    Ok(Json(json!({"rows": rows, "summary": summary_json(&summary)})))
+}
+
+/// Query of a tail.
+#[derive(Deserialize)]
+pub struct Followed {
+    #[serde(default)]
+    query: String,
+}
+
+/// `GET /api/v1/tail`: server-sent events, rows as they are shaped.
+pub async fn tail(
+    State(app): State<Arc<App>>,
+    Query(followed): Query<Followed>,
+) -> Result<impl IntoResponse, Problem> {
+    let plan = search::parse_filter(&followed.query, io::intake::wall_ns())?;
+    let mut batches = app.bus.tail();
+    let (tell, told) = mpsc::channel::<Result<Event, Infallible>>(1_024);
+    let stopped = Arc::new(AtomicBool::new(false));
+    tokio::spawn(async move {
+        let mut tally = Tally::default();
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        while !stopped.load(Ordering::Relaxed) {
+            let rows = tokio::select! {
+                batch = batches.recv() => match batch {
+                    Ok(batch) => tally.rows(&batch, &plan),
+                    Err(broadcast::error::RecvError::Lagged(n)) => {
+                        tally.skipped_batches += n;
+                        Vec::new()
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                _ = second.tick() => vec![tally.status()],
+            };
+            for row in rows {
+                if tell.send(Ok(row)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    Ok(sse(tokio_stream::wrappers::ReceiverStream::new(told)))
+}
+
+/// Server-sent events with a heartbeat.
+pub fn sse<S>(stream: S) -> Sse<axum::response::sse::KeepAliveStream<S>>
+where
+    S: Stream<Item = Result<Event, Infallible>> + Send + 'static,
+{
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}
+
+#[derive(Default)]
+struct Tally {
+    matched: u64,
+    shown: u64,
+    skipped_batches: u64,
+    this_second: u64,
+}
+
+impl Tally {
+    fn rows(&mut self, batch: &EventBatch, plan: &filter::Plan) -> Vec<Event> {
+        let binding = plan.bind(batch);
+        let mut out = Vec::new();
+        for row in batch.rows().filter(|row| plan.matches(&binding, row)) {
+            self.matched += 1;
+            if self.this_second < TAIL_ROWS_PER_S {
+                self.this_second += 1;
+                self.shown += 1;
+                let mut text = String::new();
+                shape::to_json(&row, &mut text);
+                out.push(Event::default().event("row").data(text));
+            }
+        }
+        out
+    }
+
+    fn status(&mut self) -> Event {
+        self.this_second = 0;
+        let status = json!({
+            "matched": self.matched,
+            "shown": self.shown,
+            "skipped": self.matched - self.shown,
+            "skipped_batches": self.skipped_batches,
+        });
+        Event::default().event("status").data(status.to_string())
+    }
+}

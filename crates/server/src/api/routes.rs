@@ -1,0 +1,117 @@
+//! The policy table of the HTTP API: every route with what it needs. A route that is not here does
+//! not exist: the guard answers 404 before any handler runs.
+
+use super::{alerts, events, ingest, page, sources, status, tokens};
+use crate::run::App;
+use axum::Router;
+use axum::http::Method;
+use axum::routing::{MethodRouter, delete, get, post};
+use std::sync::Arc;
+use trust::Permission;
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody.
+    Public,
+    /// Principals with the permission.
+    Needs(Permission),
+}
+
+use Access::{Needs, Public};
+
+/// Method, path, access.
+pub const ROUTES: &[(&str, &str, Access)] = &[
+    ("GET", "/", Public),
+    ("GET", "/ui/{*path}", Public),
+    ("GET", "/healthz", Public),
+    ("GET", "/readyz", Public),
+    ("GET", "/metrics", Needs(Permission::MetricsRead)),
+    ("GET", "/api/v1/session", Public),
+    ("POST", "/api/v1/session", Public),
+    ("DELETE", "/api/v1/session", Public),
+    ("POST", "/api/v1/ingest", Needs(Permission::EventsWrite)),
+    ("GET", "/api/v1/overview", Needs(Permission::SourcesRead)),
+    ("GET", "/api/v1/stream", Needs(Permission::AlertsRead)),
+    ("GET", "/api/v1/alerts", Needs(Permission::AlertsRead)),
+    ("POST", "/api/v1/alerts/triage", Needs(Permission::AlertsTriage)),
+    ("GET", "/api/v1/alerts/{id}", Needs(Permission::AlertsRead)),
+    ("POST", "/api/v1/alerts/{id}/triage", Needs(Permission::AlertsTriage)),
+    ("GET", "/api/v1/alerts/{id}/around", Needs(Permission::EventsRead)),
+    ("POST", "/api/v1/search", Needs(Permission::EventsRead)),
+    ("GET", "/api/v1/search/histogram", Needs(Permission::EventsRead)),
+    ("GET", "/api/v1/search/values", Needs(Permission::EventsRead)),
+    ("GET", "/api/v1/events/{id}", Needs(Permission::EventsRead)),
+    ("GET", "/api/v1/events/{id}/around", Needs(Permission::EventsRead)),
+    ("GET", "/api/v1/tail", Needs(Permission::EventsRead)),
+    ("GET", "/api/v1/sources", Needs(Permission::SourcesRead)),
+    ("GET", "/api/v1/rules", Needs(Permission::RulesRead)),
+    ("POST", "/api/v1/rules/reload", Needs(Permission::RulesWrite)),
+    ("GET", "/api/v1/audit", Needs(Permission::AuditRead)),
+    ("GET", "/api/v1/tokens", Needs(Permission::TokensManage)),
+    ("POST", "/api/v1/tokens", Needs(Permission::TokensManage)),
+    ("DELETE", "/api/v1/tokens/{id}", Needs(Permission::TokensManage)),
+];
+
+/// What the table says of a route; `None` = no such route.
+pub fn access_of(method: &Method, path: &str) -> Option<Access> {
+    // HEAD asks for the headers of GET.
+    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+    ROUTES.iter().find(|(m, p, _)| *m == method && *p == path).map(|(.., access)| *access)
+}
+
+/// The handlers, under the same paths.
+pub fn router() -> Router<Arc<App>> {
+    let routes: Vec<(&str, MethodRouter<Arc<App>>)> = vec![
+        ("/", get(page::index)),
+        ("/ui/{*path}", get(page::asset)),
+        ("/healthz", get(status::healthz)),
+        ("/readyz", get(status::readyz)),
+        ("/metrics", get(status::metrics)),
+        ("/api/v1/session", get(tokens::session).post(tokens::begin).delete(tokens::end)),
+        ("/api/v1/ingest", post(ingest::ingest)),
+        ("/api/v1/overview", get(status::overview)),
+        ("/api/v1/stream", get(status::stream)),
+        ("/api/v1/alerts", get(alerts::list)),
+        ("/api/v1/alerts/triage", post(alerts::triage_all)),
+        ("/api/v1/alerts/{id}", get(alerts::show)),
+        ("/api/v1/alerts/{id}/triage", post(alerts::triage)),
+        ("/api/v1/alerts/{id}/around", get(alerts::around)),
+        ("/api/v1/search", post(events::search)),
+        ("/api/v1/search/histogram", get(events::histogram)),
+        ("/api/v1/search/values", get(events::values)),
+        ("/api/v1/events/{id}", get(events::show)),
+        ("/api/v1/events/{id}/around", get(events::around)),
+        ("/api/v1/tail", get(events::tail)),
+        ("/api/v1/sources", get(sources::sources)),
+        ("/api/v1/rules", get(sources::rules)),
+        ("/api/v1/rules/reload", post(sources::reload)),
+        ("/api/v1/audit", get(tokens::audit)),
+        ("/api/v1/tokens", get(tokens::list).post(tokens::create)),
+        ("/api/v1/tokens/{id}", delete(tokens::revoke)),
+    ];
+    routes.into_iter().fold(Router::new(), |router, (path, handler)| router.route(path, handler))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_routes_are_public() {
+        let public: Vec<&str> =
+            ROUTES.iter().filter(|(.., a)| *a == Public).map(|(_, path, _)| *path).collect();
+        let expected = ["/", "/ui/{*path}", "/healthz", "/readyz"];
+        assert!(
+            public.iter().all(|p| expected.contains(p) || *p == "/api/v1/session"),
+            "{public:?}"
+        );
+    }
+
+    #[test]
+    fn a_route_that_is_not_in_the_table_is_denied() {
+        assert_eq!(access_of(&Method::PUT, "/api/v1/tokens"), None);
+        assert_eq!(access_of(&Method::GET, "/api/v1/nothing"), None);
+        assert_eq!(access_of(&Method::HEAD, "/healthz"), Some(Public));
+    }
+}

@@ -1,0 +1,182 @@
+//! Is it well: overview, live news, metrics and probes.
+
+use super::events::sse;
+use super::problem::Problem;
+use crate::run::App;
+use crate::run::bus::News;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::sse::Event;
+use axum::response::{IntoResponse, Response};
+use ledger::AlertFilter;
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, mpsc};
+
+/// `GET /healthz`: the process runs.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: it accepts and searches.
+pub async fn readyz(State(app): State<Arc<App>>) -> Response {
+    match app.problems() {
+        problems if problems.is_empty() => "ready\n".into_response(),
+        problems => (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n")).into_response(),
+    }
+}
+
+/// `GET /api/v1/overview`
+pub async fn overview(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
+    app.blocking(|app| Ok(Json(overview_json(app)))).await
+}
+
+fn overview_json(app: &App) -> Value {
+    let now_ns = io::intake::wall_ns();
+    let generation = app.generation();
+    let problems = app.archive.problems();
+    let failed = problems.iter().filter(|p| p.kind == detect::ProblemKind::Invalid).count();
+    let (events_per_s, bytes_per_s) = app.rates.mean(now_ns);
+    let history: Vec<Value> = app
+        .rates
+        .history(now_ns)
+        .iter()
+        .map(|s| json!([s.at_s * 1000, s.events, s.alerts]))
+        .collect();
+    let counts = app.ledger.counts(&AlertFilter::default()).unwrap_or_default();
+    let open = AlertFilter {
+        states: vec![alert::State::New, alert::State::Acknowledged],
+        ..AlertFilter::default()
+    };
+    let open = app.ledger.counts(&open).unwrap_or_default();
+    let journal = app.journal.stats();
+    json!({
+        "now": event::time::rfc3339(now_ns),
+        "started": event::time::rfc3339(app.started_ns),
+        "version": env!("CARGO_PKG_VERSION"),
+        "generation": {
+            "number": generation.number,
+            "rules_live": generation.rules.rules().len(),
+            "rules_not_covered": problems.len() - failed,
+            "rules_failed": failed,
+        },
+        "rate": {"events_per_s": events_per_s, "bytes_per_s": bytes_per_s, "history": history},
+        "totals": app.totals(),
+        "alerts": {"by_level": open.by_level, "by_state": counts.by_state},
+        "lag": {"detect_ms": app.detect_lag_ms(now_ns), "store_ms": 0},
+        "disk": {"data_bytes": journal.disk_bytes + app.store.stats().file_bytes,
+                 "free_bytes": journal.free_bytes},
+        "problems": app.problems(),
+        "demo": app.demo,
+    })
+}
+
+/// `GET /api/v1/stream`: alerts, greetings, and the overview each second.
+pub async fn stream(State(app): State<Arc<App>>) -> impl IntoResponse {
+    let (tell, told) = mpsc::channel::<Result<Event, Infallible>>(256);
+    let mut news = app.bus.news();
+    tokio::spawn(async move {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            let event = tokio::select! {
+                news = news.recv() => match news {
+                    Ok(News::Alert(alert)) => Event::default().event("alert").data(alert.to_string()),
+                    Ok(News::Hello(hello)) => Event::default().event("hello").data(hello.to_string()),
+                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                _ = second.tick() => {
+                    let shown = app.clone();
+                    let overview = tokio::task::spawn_blocking(move || overview_json(&shown)).await;
+                    Event::default().event("overview").data(overview.unwrap_or_default().to_string())
+                }
+            };
+            if tell.send(Ok(event)).await.is_err() {
+                return;
+            }
+        }
+    });
+    sse(tokio_stream::wrappers::ReceiverStream::new(told))
+}
+
+/// `GET /metrics`: Prometheus text.
+pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    app.blocking(|app| {
+        let text = metrics_text(app);
+        Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+    })
+    .await
+}
+
+fn metrics_text(app: &App) -> String {
+    let mut out = String::new();
+    let mut plain = |name: &str, help: &str, kind: &str, value: f64| {
+        let _ = writeln!(out, "# HELP alcedo_{name} {help}\n# TYPE alcedo_{name} {kind}");
+        let _ = writeln!(out, "alcedo_{name} {value}");
+    };
+    let now_ns = io::intake::wall_ns();
+    let journal = app.journal.stats();
+    plain(
+        "journal_durable_offset",
+        "Last durable offset",
+        "gauge",
+        journal.durable.unwrap_or(0) as f64,
+    );
+    plain("journal_queue_bytes", "Bytes waiting for the disk", "gauge", journal.queue_bytes as f64);
+    plain("journal_disk_bytes", "Bytes of segments", "gauge", journal.disk_bytes as f64);
+    plain(
+        "journal_free_bytes",
+        "Bytes free on the file system",
+        "gauge",
+        journal.free_bytes as f64,
+    );
+    plain("journal_records_total", "Records written", "counter", journal.records as f64);
+    plain("journal_syncs_total", "Calls of fdatasync", "counter", journal.syncs as f64);
+    plain(
+        "journal_sync_seconds_total",
+        "Time in fdatasync",
+        "counter",
+        journal.sync_ns_sum as f64 / 1e9,
+    );
+    plain("journal_repeats_total", "Records dropped as repeats", "counter", journal.repeats as f64);
+    plain(
+        "journal_torn_bytes_total",
+        "Bytes of torn tails removed",
+        "counter",
+        journal.torn_bytes as f64,
+    );
+    plain(
+        "detect_lag_seconds",
+        "Time between receipt and detection",
+        "gauge",
+        app.detect_lag_ms(now_ns) as f64 / 1e3,
+    );
+    plain("rules_live", "Rules in force", "gauge", app.generation().rules.rules().len() as f64);
+    plain("generation", "Generation in force", "gauge", app.generation().number as f64);
+    let store = app.store.stats();
+    plain("store_files", "Files of the store", "gauge", store.files as f64);
+    plain("store_file_bytes", "Bytes of the store's files", "gauge", store.file_bytes as f64);
+    plain("store_file_rows", "Rows in files", "gauge", store.file_rows as f64);
+    let ledger = app.ledger.counters();
+    plain(
+        "ledger_disagreements_total",
+        "Replayed alerts that differ",
+        "counter",
+        ledger.disagreements as f64,
+    );
+    for source in app.contexts() {
+        for (name, value) in source.stats.snapshot().each() {
+            let _ = writeln!(out, "alcedo_source_{name}{{source=\"{}\"}} {value}", source.name);
+        }
+    }
+    if let Some(totals) = app.totals().as_object() {
+        for (name, value) in totals {
+            let _ = writeln!(out, "alcedo_events_{name}_total {value}");
+        }
+    }
+    out
+}

@@ -1,0 +1,186 @@
+//! Sessions, tokens and the audit list.
+
+use super::alerts::{actor, problem_of};
+use super::auth::{bearer, cookie, set_cookie};
+use super::problem::Problem;
+use crate::run::App;
+use axum::Json;
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ledger::AuditFilter;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use trust::{AuthError, NewToken, Principal, Role, Scope, TokenKind};
+
+/// Body of a sign-in.
+#[derive(Deserialize)]
+pub struct SignIn {
+    token: String,
+}
+
+fn who(principal: &Principal) -> Value {
+    let roles: Vec<&str> = principal.roles.iter().map(|r| r.name()).collect();
+    json!({"name": principal.identity, "role": roles.first(), "roles": roles})
+}
+
+/// `GET /api/v1/session`
+pub async fn session(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Problem> {
+    let by_token = bearer(&headers).and_then(|t| app.principal_of_token(t, None).ok());
+    let principal = by_token.or_else(|| app.principal_of_session(cookie(&headers)?));
+    let nobody = || Problem::new(StatusCode::UNAUTHORIZED, "nobody is signed in");
+    principal.map(|p| Json(who(&p))).ok_or_else(nobody)
+}
+
+/// `POST /api/v1/session`
+pub async fn begin(
+    State(app): State<Arc<App>>,
+    Json(sign_in): Json<SignIn>,
+) -> Result<Response, Problem> {
+    app.blocking(move |app| {
+        let refused = |_| Problem::new(StatusCode::UNAUTHORIZED, AuthError::PUBLIC);
+        let principal = app.sign_in(&sign_in.token).map_err(refused)?;
+        let id = app.begin_session(&principal).map_err(Problem::internal)?;
+        app.audit(&principal.identity, "login.ok", "", "");
+        let cookie = set_cookie(&id, app.has_tls());
+        Ok(([(header::SET_COOKIE, cookie)], Json(who(&principal))).into_response())
+    })
+    .await
+}
+
+/// `DELETE /api/v1/session`
+pub async fn end(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    if let Some(id) = cookie(&headers) {
+        app.end_session(id);
+    }
+    let gone = set_cookie("", app.has_tls());
+    ([(header::SET_COOKIE, gone)], Json(json!({}))).into_response()
+}
+
+/// `GET /api/v1/tokens`
+pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
+    let tokens: Vec<Value> = app
+        .ledger
+        .tokens()
+        .iter()
+        .map(|t| {
+            json!({
+                "id": t.id, "name": t.name,
+                "role": t.scope.roles.iter().map(|r| r.name()).collect::<Vec<_>>().join(","),
+                "sources": t.scope.sources,
+                "created": event::time::rfc3339(t.created_ns),
+                "expires": t.scope.expires_ns.map(event::time::rfc3339),
+                "revoked": t.revoked_ns.is_some(),
+            })
+        })
+        .collect();
+    Json(json!({"tokens": tokens}))
+}
+
+/// Body of a new token.
+#[derive(Deserialize)]
+pub struct Wish {
+    name: String,
+    role: String,
+    #[serde(default)]
+    sources: Vec<String>,
+    #[serde(default)]
+    expires_in: Option<String>,
+}
+
+/// `POST /api/v1/tokens`
+pub async fn create(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Json(wish): Json<Wish>,
+) -> Result<Json<Value>, Problem> {
+    let now_ns = io::intake::wall_ns();
+    let roles = roles_of(&wish.role)?;
+    let kind = if roles == [Role::Ingest] { TokenKind::Ingest } else { TokenKind::Api };
+    let expires_ns = match &wish.expires_in {
+        None => None,
+        Some(text) => Some(
+            filter::search::duration_ns(text)
+                .and_then(|ns| now_ns.checked_add(ns))
+                .ok_or_else(|| Problem::bad(format!("`{text}` is no duration; write 90d")))?,
+        ),
+    };
+    let mut sources = wish.sources.clone();
+    if sources.is_empty() && roles.contains(&Role::Ingest) {
+        sources.push("http".into());
+    }
+    let scope = Scope { roles, sources, networks: Vec::new(), expires_ns };
+    let new = NewToken::generate(kind, &wish.name, scope, &principal.identity, now_ns)
+        .map_err(|e| Problem::bad(e.to_string()))?;
+    app.blocking(move |app| {
+        app.ledger.create_token(new.record.clone(), actor(&principal)).map_err(problem_of)?;
+        Ok(Json(json!({
+            "token": new.text,
+            "id": new.record.id,
+            "name": new.record.name,
+            "expires": new.record.scope.expires_ns.map(event::time::rfc3339),
+        })))
+    })
+    .await
+}
+
+/// Roles by their names, comma separated. `admin` alone cannot read events; an analyst who also
+/// administers has both.
+pub fn roles_of(text: &str) -> Result<Vec<Role>, Problem> {
+    let names = text.split(',').map(str::trim).filter(|n| !n.is_empty());
+    let roles: Option<Vec<Role>> = names.map(Role::from_name).collect();
+    let known: Vec<&str> = Role::ALL.iter().map(|(_, name)| *name).collect();
+    roles
+        .filter(|r| !r.is_empty())
+        .ok_or_else(|| Problem::bad(format!("`{text}` is no role; roles are {}", known.join(", "))))
+}
+
+/// `DELETE /api/v1/tokens/{id}`
+pub async fn revoke(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    app.blocking(move |app| {
+        app.ledger.revoke_token(&id, actor(&principal)).map_err(problem_of)?;
+        Ok(Json(json!({"revoked": id})))
+    })
+    .await
+}
+
+/// Query of the audit list.
+#[derive(Deserialize)]
+pub struct Page {
+    #[serde(default)]
+    limit: Option<usize>,
+    #[serde(default)]
+    cursor: Option<String>,
+}
+
+/// `GET /api/v1/audit`
+pub async fn audit(
+    State(app): State<Arc<App>>,
+    Query(page): Query<Page>,
+) -> Result<Json<Value>, Problem> {
+    app.blocking(move |app| {
+        let limit = page.limit.unwrap_or(100);
+        let found = app
+            .ledger
+            .audit(&AuditFilter::default(), limit, page.cursor.as_deref())
+            .map_err(problem_of)?;
+        let records: Vec<Value> = found
+            .rows
+            .iter()
+            .map(|r| {
+                json!({"at": event::time::rfc3339(r.at_ns), "who": r.who, "action": r.action,
+                       "target": r.target, "detail": r.detail})
+            })
+            .collect();
+        Ok(Json(json!({"records": records, "next": found.next})))
+    })
+    .await
+}

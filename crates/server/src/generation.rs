@@ -1,0 +1,122 @@
+//! Builds a [`Generation`] from what the operator has written: packs, rules, tables, settings.
+
+use crate::config::Config;
+use crate::exit::Failure;
+use detect::correlate::{Extractor, KeyHasher, SpecSet};
+use detect::{Rule, RuleProblem, RuleSet};
+use event::DictionaryBuilder;
+use pipeline::Generation;
+use shape::{PackSet, Shaper, TableConfig, Tables};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a generation is made of, read and checked.
+#[derive(Clone)]
+pub struct Parts {
+    /// Product packs.
+    pub packs: Arc<PackSet>,
+    /// Rules that are honoured.
+    pub rules: Vec<Rule>,
+    /// Rules that are not, with the reason.
+    pub problems: Vec<RuleProblem>,
+    /// Enrichment tables.
+    pub tables: Arc<Tables>,
+    /// Settings per source.
+    pub settings: Arc<shape::Settings>,
+}
+
+impl Parts {
+    /// Built-in packs, the given rules, no tables: for verbs that work on files.
+    pub fn of_files(rules: &[PathBuf], packs: Option<&PathBuf>) -> Result<Self, Failure> {
+        let (rules, problems) = detect::load_paths(rules);
+        let packs = load_packs(packs)?;
+        Ok(Self { packs, rules, problems, tables: Arc::default(), settings: Arc::default() })
+    }
+
+    /// Everything a configuration names. Rules that cannot be honoured are listed, not fatal.
+    pub fn of_config(config: &Config) -> Result<Self, Failure> {
+        let (rules, problems) = detect::load_paths(&config.rules);
+        Ok(Self {
+            packs: load_packs(config.packs.as_ref())?,
+            rules,
+            problems,
+            tables: Arc::new(load_tables(config)?),
+            settings: Arc::new(settings_of(config)?),
+        })
+    }
+
+    /// Compiles the parts. `secret` keys the groups of correlations; it is fixed per data folder.
+    pub fn compile(self, number: u64, secret: [u8; 16]) -> Result<Generation, Failure> {
+        let mut names = DictionaryBuilder::new();
+        self.packs.register(&mut names);
+        for rule in &self.rules {
+            for field in rule.plan().map(|p| p.fields()).unwrap_or_default() {
+                self.packs.register_rule_field(&mut names, field);
+            }
+            for field in rule.correlation().map(|c| c.group_by.as_slice()).unwrap_or_default() {
+                self.packs.register_rule_field(&mut names, field);
+            }
+        }
+        RuleSet::register(&self.rules, &mut names);
+        let dict = names.build();
+        let shaper = Shaper::new(self.packs, dict.clone(), self.tables, self.settings.clone());
+        let rules = Arc::new(RuleSet::build(self.rules, &dict));
+        let wrong =
+            |e: &dyn std::fmt::Display| Failure::invalid(e, "`alcedo rules check` shows it");
+        let specs = SpecSet::from_rules(&rules).map_err(|e| wrong(&e))?;
+        let extractor = Extractor::new(&specs, &dict, KeyHasher::new(secret));
+        Ok(Generation {
+            number,
+            hash: rules.hash().to_string(),
+            dict,
+            shaper: Arc::new(shaper),
+            rules,
+            specs,
+            extractor: Arc::new(extractor),
+            settings: self.settings,
+        })
+    }
+}
+
+fn load_packs(dir: Option<&PathBuf>) -> Result<Arc<PackSet>, Failure> {
+    let packs = match dir {
+        Some(dir) => PackSet::load(dir),
+        None => PackSet::builtin(),
+    };
+    packs.map(Arc::new).map_err(|e| Failure::invalid(e, "correct the pack or take it out"))
+}
+
+fn load_tables(config: &Config) -> Result<Tables, Failure> {
+    let tables = TableConfig {
+        mmdb: config.enrich.mmdb.clone(),
+        assets: config.enrich.assets.iter().cloned().collect(),
+        indicators: config.enrich.indicators.clone(),
+    };
+    Tables::load(&tables).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::invalid(lines.join("\n"), "correct the files named under `enrich`")
+    })
+}
+
+fn settings_of(config: &Config) -> Result<shape::Settings, Failure> {
+    let mut settings = shape::Settings::default();
+    let sources = &config.sources;
+    settings.packs = collect(sources.iter().filter_map(|s| Some((&s.name, s.pack.clone()?))));
+    let zones = sources.iter().filter(|s| s.zone_offset_s != 0);
+    settings.zones_s = collect(zones.map(|s| (&s.name, s.zone_offset_s)));
+    let dedupe = sources.iter().filter(|s| s.dedupe_ns > 0);
+    settings.dedupe_ns = collect(dedupe.map(|s| (&s.name, s.dedupe_ns)));
+    for drop in &config.drop {
+        let plan = filter::search::parse_filter(&drop.when, 0)
+            .map_err(|e| Failure::invalid(format!("drop filter {}: {e}", drop.name), ""))?;
+        settings.drops.push((drop.name.clone(), plan));
+    }
+    Ok(settings)
+}
+
+fn collect<'a, T, M>(pairs: impl Iterator<Item = (&'a String, T)>) -> M
+where
+    M: FromIterator<(String, T)>,
+{
+    pairs.map(|(name, value)| (name.clone(), value)).collect()
+}

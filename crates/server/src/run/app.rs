@@ -1,0 +1,344 @@
+//! What the parts of a running server share.
+
+use super::bus::{Bus, News};
+use super::generations::{Archive, Reloaded};
+use super::rates::Rates;
+use crate::api::problem::Problem;
+use crate::config::Config;
+use crate::exit::Failure;
+use axum::http::StatusCode;
+use event::{EventId, EventView};
+use journal::Journal;
+use ledger::{Actor, Audit, Ledger, LedgerRecord};
+use parking_lot::{Condvar, Mutex, RwLock};
+use pipeline::{Generation, Progress};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use store::Store;
+use trust::{AuthError, Principal, Sessions, Setup};
+use watch::{Balance, Counter, SourceStatus};
+
+/// The parts of a running server.
+pub struct App {
+    /// As read.
+    pub config: Config,
+    /// The `data` stream.
+    pub journal: Arc<Journal>,
+    /// Alerts, audit, tokens.
+    pub ledger: Arc<Ledger>,
+    /// Events.
+    pub store: Arc<Store>,
+    /// Rules, packs, tables.
+    pub archive: Arc<Archive>,
+    /// Live viewers.
+    pub bus: Bus,
+    /// Recent rates.
+    pub rates: Rates,
+    /// When this run started.
+    pub started_ns: i64,
+    /// Whether this is the demo.
+    pub demo: bool,
+    /// Changes recorded in this run.
+    pub recorded: AtomicU64,
+    /// Rung when alerts have been recorded: outboxes wake up.
+    pub alerts_recorded: Bell,
+    /// Told about alerts and greetings, for the terminal.
+    pub terminal: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    contexts: RwLock<Vec<io::Context>>,
+    sessions: Mutex<Sessions>,
+    setup: Mutex<Option<Setup>>,
+    health: RwLock<Arc<Vec<SourceStatus>>>,
+    totals: Mutex<Map<String, Value>>,
+    problems: Mutex<BTreeMap<&'static str, String>>,
+    passed: AtomicU64,
+    passed_wall_ns: AtomicI64,
+}
+
+/// Wakes whoever waits for news, or lets them go on after a while.
+#[derive(Default)]
+pub struct Bell {
+    rung: Mutex<u64>,
+    ring: Condvar,
+}
+
+impl Bell {
+    /// Wakes everybody.
+    pub fn notify_all(&self) {
+        *self.rung.lock() += 1;
+        self.ring.notify_all();
+    }
+
+    /// Waits for the next ring, at most `wait`.
+    pub fn wait(&self, wait: std::time::Duration) {
+        let mut rung = self.rung.lock();
+        let _ = self.ring.wait_for(&mut rung, wait);
+    }
+}
+
+/// What a server is made of before it runs.
+pub struct Made {
+    /// As read.
+    pub config: Config,
+    /// The `data` stream.
+    pub journal: Arc<Journal>,
+    /// Alerts, audit, tokens.
+    pub ledger: Arc<Ledger>,
+    /// Events.
+    pub store: Arc<Store>,
+    /// Rules, packs, tables.
+    pub archive: Arc<Archive>,
+    /// Whether this is the demo.
+    pub demo: bool,
+    /// Told about greetings.
+    pub terminal: Option<Box<dyn Fn(&str) + Send + Sync>>,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(made: Made) -> Self {
+        Self {
+            config: made.config,
+            journal: made.journal,
+            ledger: made.ledger,
+            store: made.store,
+            archive: made.archive,
+            bus: Bus::default(),
+            rates: Rates::default(),
+            started_ns: io::intake::wall_ns(),
+            demo: made.demo,
+            recorded: AtomicU64::new(0),
+            alerts_recorded: Bell::default(),
+            terminal: made.terminal,
+            contexts: RwLock::default(),
+            sessions: Mutex::default(),
+            setup: Mutex::default(),
+            health: RwLock::default(),
+            totals: Mutex::default(),
+            problems: Mutex::default(),
+            passed: AtomicU64::new(0),
+            passed_wall_ns: AtomicI64::new(0),
+        }
+    }
+
+    /// Runs blocking work (SQL, files) on its own thread.
+    pub async fn blocking<T: Send + 'static>(
+        self: Arc<Self>,
+        work: impl FnOnce(&App) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let done = tokio::task::spawn_blocking(move || work(&self)).await;
+        done.unwrap_or_else(|panic| Err(Problem::internal(panic)))
+    }
+
+    /// The generation in force for new work.
+    pub fn generation(&self) -> Arc<Generation> {
+        self.archive.current()
+    }
+
+    /// Reads rules, packs and tables again; the change is recorded and audited.
+    pub fn reload(&self, actor: Actor) -> Result<Reloaded, Failure> {
+        let reached = |offset| self.passed.load(Ordering::SeqCst) > offset;
+        let reloaded = self.archive.reload(&self.journal, &reached)?;
+        self.store.set_dictionary(self.generation().dict.clone());
+        self.audit_by(actor, "rules.reload", "", &format!("generation {}", reloaded.generation));
+        Ok(reloaded)
+    }
+
+    /// One event as JSON.
+    pub fn event(&self, id: EventId) -> Option<Value> {
+        let text = self.store.event(id).ok().flatten()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    // --- who ---
+
+    /// Whoever holds a token.
+    pub fn principal_of_token(
+        &self,
+        token: &str,
+        peer: Option<IpAddr>,
+    ) -> Result<Principal, AuthError> {
+        trust::verify(token, peer, io::intake::wall_ns(), |id| self.ledger.token(id))
+    }
+
+    /// Whoever a session belongs to.
+    pub fn principal_of_session(&self, id: &str) -> Option<Principal> {
+        let now_ns = io::intake::wall_ns();
+        self.sessions.lock().check(id, now_ns).map(|session| session.principal())
+    }
+
+    /// A first-start link or an API token signs in.
+    pub fn sign_in(&self, token: &str) -> Result<Principal, AuthError> {
+        let now_ns = io::intake::wall_ns();
+        let by_link = self.setup.lock().as_mut().map(|setup| setup.redeem(token, now_ns));
+        match by_link {
+            Some(Ok(principal)) => Ok(principal),
+            _ => self.principal_of_token(token, None),
+        }
+    }
+
+    /// Makes a first-start link good.
+    pub fn offer_setup(&self, setup: Setup) {
+        *self.setup.lock() = Some(setup);
+    }
+
+    /// Begins a session; the id goes into the cookie.
+    pub fn begin_session(&self, principal: &Principal) -> Result<String, impl std::fmt::Display> {
+        let now_ns = io::intake::wall_ns();
+        self.sessions.lock().begin(&principal.identity, principal.roles.clone(), now_ns)
+    }
+
+    /// Ends a session.
+    pub fn end_session(&self, id: &str) {
+        let ended = self.sessions.lock().end(id);
+        if let Some(session) = ended {
+            self.audit(&session.user, "logout", "", "");
+        }
+    }
+
+    /// Whether the HTTP listener is encrypted.
+    pub fn has_tls(&self) -> bool {
+        self.config.tls.is_some()
+    }
+
+    /// Records that somebody did something.
+    pub fn audit(&self, who: &str, action: &str, target: &str, detail: &str) {
+        let actor =
+            Actor { who: who.into(), at_ns: io::intake::wall_ns(), client: "server".into() };
+        self.audit_by(actor, action, target, detail);
+    }
+
+    fn audit_by(&self, actor: Actor, action: &str, target: &str, detail: &str) {
+        let audit = Audit { action: action.into(), target: target.into(), detail: detail.into() };
+        let at_ns = actor.at_ns;
+        if let Err(error) = self.ledger.submit(vec![LedgerRecord::Audit { audit, actor }], at_ns) {
+            tracing::error!(%error, action, "an audit record was not stored");
+        }
+    }
+
+    // --- intake ---
+
+    /// Adds a running source's context.
+    pub fn add_context(&self, context: io::Context) {
+        self.contexts.write().push(context);
+    }
+
+    /// All sources' contexts.
+    pub fn contexts(&self) -> Vec<io::Context> {
+        self.contexts.read().clone()
+    }
+
+    /// The HTTP source that a request writes to: named, or the first one the token may write to.
+    pub fn http_source(
+        &self,
+        name: Option<&str>,
+        principal: &Principal,
+    ) -> Result<io::Context, Problem> {
+        let contexts = self.contexts.read();
+        let is_http = |context: &&io::Context| {
+            let source = self.config.sources.iter().find(|s| *s.name == *context.name);
+            source.is_some_and(|s| s.kind == crate::config::SourceKind::Http)
+        };
+        let mut own = contexts.iter().filter(is_http).filter(|c| principal.may_write(&c.name));
+        let found = match name {
+            Some(name) => own.find(|c| *c.name == *name),
+            None => own.next(),
+        };
+        found.cloned().ok_or_else(|| {
+            let detail = format!("{} may not write to this source", principal.identity);
+            Problem::new(StatusCode::FORBIDDEN, detail)
+        })
+    }
+
+    /// Greets a sender on the terminal.
+    pub fn greet(&self, source: &str, host: &str, pack: &str, row: &EventView<'_>) {
+        let Some(terminal) = &self.terminal else { return };
+        let failed = row.marks().has(event::Marks::PARSE_FAILED);
+        let pack = if pack.is_empty() { "unknown product" } else { pack };
+        let result = if failed { "kept raw, parsing failed" } else { "parsed" };
+        let host = event::text::render(host.as_bytes());
+        terminal(&format!("  hello  {host} on {source}: {result} as {pack}"));
+    }
+
+    // --- how it goes ---
+
+    /// The pipeline has come this far.
+    pub fn set_progress(&self, progress: Progress) {
+        self.passed.store(progress.next_offset, Ordering::SeqCst);
+        self.passed_wall_ns.store(progress.wall_ns, Ordering::SeqCst);
+    }
+
+    /// Offset below which everything is detected.
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::SeqCst)
+    }
+
+    /// How far detection is behind receipt, ms.
+    pub fn detect_lag_ms(&self, now_ns: i64) -> i64 {
+        let durable = self.journal.durable().map_or(0, |last| last + 1);
+        if self.passed() >= durable {
+            return 0;
+        }
+        (now_ns - self.passed_wall_ns.load(Ordering::SeqCst)).max(0) / 1_000_000
+    }
+
+    /// Source health and totals as of the last tick.
+    pub fn set_health(&self, status: Vec<SourceStatus>, balance: &Balance) {
+        *self.health.write() = Arc::new(status);
+        let mut totals = Map::new();
+        for (counter, name, _) in Counter::ALL {
+            let sum: u64 = balance.totals().map(|(_, counts)| counts.get(*counter)).sum();
+            totals.insert((*name).into(), sum.into());
+        }
+        let refused: u64 =
+            self.contexts.read().iter().map(|c| c.stats.snapshot().refused_records).sum();
+        totals.insert("refused".into(), refused.into());
+        let health = self.health.read();
+        let failed: u64 = health.iter().map(|s| s.total.parse_failures).sum();
+        totals.insert("parse_failed".into(), failed.into());
+        *self.totals.lock() = totals;
+    }
+
+    /// Source health.
+    pub fn health(&self) -> Arc<Vec<SourceStatus>> {
+        self.health.read().clone()
+    }
+
+    /// The conservation totals.
+    pub fn totals(&self) -> Value {
+        Value::Object(self.totals.lock().clone())
+    }
+
+    /// Sets or clears a problem that operators should see.
+    pub fn set_problem(&self, key: &'static str, problem: Option<String>) {
+        let mut problems = self.problems.lock();
+        match problem {
+            Some(problem) => {
+                if problems.insert(key, problem.clone()).is_none() {
+                    tracing::error!("{problem}");
+                }
+            }
+            None => {
+                problems.remove(key);
+            }
+        }
+    }
+
+    /// Everything that is wrong now.
+    pub fn problems(&self) -> Vec<String> {
+        let mut out: Vec<String> = self.problems.lock().values().cloned().collect();
+        match self.journal.stats().state {
+            journal::State::Ok | journal::State::Closed => {}
+            journal::State::DiskFull => out.push("the disk is full: senders are refused".into()),
+            journal::State::Faulted => out.push("the journal cannot write: restart needed".into()),
+        }
+        out
+    }
+
+    /// Tells open pages.
+    pub fn tell(&self, news: News) {
+        self.bus.tell(news);
+    }
+}

@@ -1,0 +1,379 @@
+//! A running server: start-up as a list of steps, and the clean way down.
+
+pub mod app;
+pub mod bus;
+pub mod generations;
+pub mod http;
+pub mod outboxes;
+pub mod outlets;
+pub mod rates;
+pub mod secrets;
+pub mod terminal;
+pub mod upkeep;
+pub mod watcher;
+
+pub use app::{App, Bell};
+
+use crate::api::tokens::roles_of;
+use crate::config::{Config, SourceKind, Transport};
+use crate::exit::{Exit, Failure};
+use app::Made;
+use generations::Archive;
+use io::outbox::OutboxHandle;
+use journal::{Journal, Options, OsClock, OsFs, SealedBlocks};
+use ledger::Ledger;
+use outlets::{Doors, Recorder};
+use pipeline::{Core, CoreSettings, Pipeline};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use trust::{NewToken, Role, Scope, Setup, TokenKind};
+
+/// Name of the cursor behind which detection needs no record.
+const CURSOR_DETECT: &str = "detect";
+/// Name of the cursor behind which everything is in the store's files.
+const CURSOR_STORE: &str = "store";
+
+/// How a start differs from the ordinary.
+#[derive(Default)]
+pub struct Start {
+    /// This is the demo.
+    pub demo: bool,
+    /// Told about greetings and alerts.
+    pub terminal: Option<Box<dyn Fn(&str) + Send + Sync>>,
+}
+
+/// A running server.
+pub struct Server {
+    /// Its parts.
+    pub app: Arc<App>,
+    /// Where HTTP listens.
+    pub http: SocketAddr,
+    /// Where syslog listens.
+    pub syslog: Vec<(Transport, SocketAddr)>,
+    /// Where agents connect to.
+    pub agents: Option<SocketAddr>,
+    /// The one-time token of the page.
+    pub setup_token: String,
+    /// A token for sending to the first HTTP source, if one was made now.
+    pub ingest_token: Option<String>,
+    ledger_stream: Arc<Journal>,
+    pipeline: Option<Pipeline>,
+    recorder: Recorder,
+    recorder_thread: JoinHandle<()>,
+    sources: Vec<io::Running>,
+    outboxes: Vec<OutboxHandle>,
+    upkeep: upkeep::Upkeep,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Starts everything. When it returns, events are accepted and searches are answered.
+    pub async fn start(config: Config, start: Start) -> Result<Self, Failure> {
+        std::fs::create_dir_all(&config.data_dir).map_err(|e| {
+            Failure::invalid(format!("{}: {e}", config.data_dir.display()), "check `data_dir`")
+        })?;
+        let secret = secrets::secret(&config.data_dir)?;
+        let (journal, ledger_stream) = open_streams(&config.data_dir)?;
+        let ledger = open_ledger(&config.data_dir, &ledger_stream)?;
+        let archive = Arc::new(Archive::open(config.clone(), secret)?);
+        let store = open_store(&config)?;
+        store.set_dictionary(archive.current().dict.clone());
+        archive.announce(&journal)?;
+        let Start { demo, terminal } = start;
+        let made = Made { config, journal, ledger, store, archive, demo, terminal };
+        let app = Arc::new(App::new(made));
+        let (recorder, recorder_thread) = Recorder::start(app.clone())?;
+        let pipeline = start_pipeline(&app, &recorder, secret)?;
+        let stop = CancellationToken::new();
+        let outboxes = outboxes::start(&app, &ledger_stream, &stop)?;
+        let (sources, syslog, agents) = start_sources(&app).await?;
+        let http = http::serve(app.clone(), stop.clone()).await?;
+        let upkeep = upkeep::Upkeep::start(app.clone())?;
+        let (setup_token, ingest_token) = first_tokens(&app)?;
+        let server = Self {
+            app,
+            http,
+            syslog,
+            agents,
+            setup_token,
+            ingest_token,
+            ledger_stream,
+            pipeline: Some(pipeline),
+            recorder,
+            recorder_thread,
+            sources,
+            outboxes,
+            upkeep,
+            stop,
+        };
+        server.write_run_file()?;
+        server.app.audit("alcedo", "server.start", "", env!("CARGO_PKG_VERSION"));
+        Ok(server)
+    }
+
+    /// Stops in the order of the stream: doors, detection, alerts, store.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        for source in self.sources.drain(..) {
+            source.stop().await;
+        }
+        let pipeline = self.pipeline.take();
+        let recorder = self.recorder.clone();
+        tokio::task::spawn_blocking(move || {
+            // All that is durable is worked off before the snapshot.
+            if let Some(pipeline) = pipeline {
+                pipeline.stop();
+            }
+            recorder.barrier();
+        })
+        .await
+        .map_err(|e| Failure::new(Exit::Bug, e, ""))?;
+        self.app.audit("alcedo", "server.stop", "", "");
+        self.stop.cancel();
+        for outbox in self.outboxes.drain(..) {
+            outbox.ended().await;
+        }
+        let _ = std::fs::remove_file(self.app.config.data_dir.join("run.json"));
+        let Self { app, ledger_stream, recorder, recorder_thread, upkeep, .. } = self;
+        drop(recorder);
+        tokio::task::spawn_blocking(move || {
+            upkeep.stop();
+            // The recorder's queue closes with the pipeline's and our own handle.
+            let _ = recorder_thread.join();
+            if let Err(error) = app.store.flush() {
+                tracing::error!(%error, "hot rows stay in the journal and come back at the start");
+            }
+            let checkpoints = [app.journal.checkpoint(), ledger_stream.checkpoint()];
+            for error in checkpoints.into_iter().filter_map(Result::err) {
+                tracing::error!(%error, "a manifest was not written");
+            }
+        })
+        .await
+        .map_err(|e| Failure::new(Exit::Bug, e, ""))
+    }
+
+    /// Whether the pipeline has ended although nobody asked it to.
+    pub fn has_failed(&self) -> bool {
+        self.pipeline.as_ref().is_some_and(Pipeline::has_failed)
+    }
+
+    /// Addresses for scripts: `run.json` in the data folder, there while the server runs.
+    fn write_run_file(&self) -> Result<(), Failure> {
+        let syslog: Vec<_> = self
+            .syslog
+            .iter()
+            .map(|(transport, address)| {
+                json!({"transport": format!("{transport:?}").to_lowercase(), "address": address.to_string()})
+            })
+            .collect();
+        let run = json!({
+            "http": self.http.to_string(),
+            "tls": self.app.has_tls(),
+            "syslog": syslog,
+            "agent": self.agents.map(|a| a.to_string()),
+            "pid": std::process::id(),
+        });
+        let path = self.app.config.data_dir.join("run.json");
+        generations::write_synced(&path, run.to_string().as_bytes())
+    }
+}
+
+/// The root over a sealed segment's records: what `alcedo verify` recomputes.
+pub fn segment_root(blocks: &SealedBlocks) -> [u8; 32] {
+    let mut leaves = trust::Frontier::default();
+    let read = blocks.for_each(|block| {
+        for record in block.records() {
+            leaves.push(upkeep::leaf_of(&record));
+        }
+    });
+    // A segment that cannot be read whole gets no root: `verify` then says so.
+    if read.is_err() { [0; 32] } else { leaves.root().0 }
+}
+
+fn open_streams(data_dir: &Path) -> Result<(Arc<Journal>, Arc<Journal>), Failure> {
+    let open = |name: &str, options: Options| {
+        let dir = data_dir.join(name);
+        let opened = Journal::open(&dir, options, Arc::new(OsFs), Arc::new(OsClock::default()));
+        let (journal, recovery) = opened
+            .map_err(|e| Failure::new(Exit::Integrity, e, "`alcedo journal fsck` tells more"))?;
+        if !recovery.created && !recovery.clean {
+            tracing::warn!(
+                stream = name,
+                torn_bytes = recovery.torn_bytes,
+                "recovered after a crash"
+            );
+        }
+        for hole in &recovery.holes {
+            tracing::error!(stream = name, ?hole, "acknowledged records cannot be read");
+        }
+        Ok::<_, Failure>(Arc::new(journal))
+    };
+    let sealer: journal::Sealer = Arc::new(segment_root);
+    let data = Options { tick: true, sealer: Some(sealer.clone()), ..Options::default() };
+    let ledger = Options { sealer: Some(sealer), ..ledger::journal_options() };
+    Ok((open("data", data)?, open("ledger", ledger)?))
+}
+
+fn open_ledger(data_dir: &Path, stream: &Arc<Journal>) -> Result<Arc<Ledger>, Failure> {
+    let dir = data_dir.join("ledger-index");
+    std::fs::create_dir_all(&dir)?;
+    let ledger = Ledger::open(&dir, stream.clone());
+    ledger.map(Arc::new).map_err(|e| Failure::new(Exit::Integrity, e, ""))
+}
+
+fn open_store(config: &Config) -> Result<Arc<Store>, Failure> {
+    let options = store::Options {
+        retention_age_ns: config.retention.age_ns,
+        retention_bytes: config.retention.size_bytes,
+        ..store::Options::default()
+    };
+    let (store, report) = Store::open(&config.data_dir.join("store"), options)
+        .map_err(|e| Failure::new(Exit::Integrity, e, "`alcedo verify` tells more"))?;
+    for missing in &report.missing {
+        tracing::error!(file = missing, "a file of the store is missing");
+    }
+    Ok(Arc::new(store))
+}
+
+/// Restores detection and starts the threads at the oldest offset anybody needs.
+fn start_pipeline(
+    app: &Arc<App>,
+    recorder: &Recorder,
+    secret: [u8; 16],
+) -> Result<Pipeline, Failure> {
+    let dir = app.config.data_dir.join("detect");
+    std::fs::create_dir_all(&dir)?;
+    let settings = CoreSettings {
+        suppress_ns: app.config.suppress_ns,
+        watch: watch_settings(&app.config),
+        seed: u64::from_le_bytes(secret[..8].try_into().unwrap_or_default()),
+    };
+    let snapshot = std::fs::read(dir.join("snapshot")).ok();
+    let detect_from = snapshot.as_deref().and_then(pipeline::snapshot::next_offset).unwrap_or(0);
+    let generation = pipeline::Generations::at(&*app.archive, detect_from);
+    let core = match snapshot {
+        None => Core::new(generation, settings),
+        Some(bytes) => {
+            Core::restore(&bytes, generation.clone(), settings.clone()).unwrap_or_else(|error| {
+                tracing::error!(%error, "detection starts without its memory");
+                Core::new(generation, settings)
+            })
+        }
+    };
+    let stored = app.store.stored_through(0).map_or(0, |id| id.offset + 1);
+    let from = core.progress().next_offset.min(stored);
+    app.set_progress(core.progress());
+    let (journal, barrier) = (app.journal.clone(), recorder.clone());
+    let keep_snapshot = Box::new(move |next_offset: u64, bytes: Vec<u8>| {
+        // Every alert that this snapshot remembers as sent has to be durable first.
+        barrier.barrier();
+        let kept = generations::write_synced(&dir.join("snapshot"), &bytes);
+        let moved = kept.map_err(|e| e.message).and_then(|()| {
+            journal.set_cursor(CURSOR_DETECT, next_offset).map_err(|e| e.to_string())
+        });
+        if let Err(error) = moved {
+            tracing::error!(error, "a snapshot was not kept; the next start replays more");
+        }
+    });
+    let doors = Doors::new(app.clone(), recorder.clone());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let settings =
+        pipeline::Settings { workers: cores.saturating_sub(1).max(1), from, keep_snapshot };
+    let generations: Arc<dyn pipeline::Generations> = app.archive.clone();
+    Ok(Pipeline::start(&app.journal, generations, core, Box::new(doors), settings)?)
+}
+
+fn watch_settings(config: &Config) -> watch::Settings {
+    let mut settings = watch::Settings::default();
+    settings.volume.bucket_ns = config.watch.volume_bucket_ns;
+    for source in &config.sources {
+        let silent_after_ns = source.silent_after_ns.or(config.watch.silent_after_ns);
+        let own = watch::SourceSettings { silent_after_ns };
+        settings.sources.insert(source.name.clone(), own);
+    }
+    settings
+}
+
+type Started = (Vec<io::Running>, Vec<(Transport, SocketAddr)>, Option<SocketAddr>);
+
+async fn start_sources(app: &Arc<App>) -> Result<Started, Failure> {
+    let intake: Arc<dyn io::Intake> = Arc::new(app.journal.appender());
+    let tls = http::tls_config(&app.config)?;
+    let (mut running, mut syslog, mut agents) = (Vec::new(), Vec::new(), None);
+    for source in &app.config.sources {
+        let mut context = io::Context::new(&source.name, intake.clone());
+        context.pack = source.pack.as_deref().unwrap_or_default().into();
+        app.add_context(context.clone());
+        let listens = match &source.kind {
+            SourceKind::Http => continue,
+            SourceKind::Agent(address) => {
+                let gate =
+                    Arc::new(http::AgentGate { app: app.clone(), source: source.name.clone() });
+                let config = io::sources::agent::Config::new(*address, tls.clone(), gate);
+                let started = io::sources::agent::start(context, config).await;
+                let started = started.map_err(|e| cannot_listen(*address, &e))?;
+                agents = Some(started.address);
+                running.push(started);
+                continue;
+            }
+            SourceKind::Syslog(listens) => listens,
+        };
+        for listen in listens {
+            let started = match listen.transport {
+                Transport::Udp => {
+                    let config = io::sources::syslog_udp::Config::on(listen.address);
+                    io::sources::syslog_udp::start(context.clone(), config).await
+                }
+                Transport::Tcp => {
+                    let config = io::sources::syslog_tcp::Config::plain(listen.address);
+                    io::sources::syslog_tcp::start(context.clone(), config).await
+                }
+                Transport::Tls => {
+                    let mut config = io::sources::syslog_tcp::Config::plain(listen.address);
+                    config.tls.clone_from(&tls);
+                    io::sources::syslog_tcp::start(context.clone(), config).await
+                }
+            };
+            let started = started.map_err(|e| cannot_listen(listen.address, &e))?;
+            syslog.push((listen.transport, started.address));
+            running.push(started);
+        }
+    }
+    Ok((running, syslog, agents))
+}
+
+/// A listener that cannot be had.
+pub fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
+    let hint = "another program may hold the port; choose another in the configuration";
+    Failure::invalid(format!("cannot listen on {address}: {error}"), hint)
+}
+
+/// The page's one-time link; on a first start also a token for verbs on this host and one for
+/// sending.
+fn first_tokens(app: &App) -> Result<(String, Option<String>), Failure> {
+    let now_ns = io::intake::wall_ns();
+    let wrong = |e: &dyn std::fmt::Display| Failure::new(Exit::Bug, e, "no random numbers");
+    let roles = roles_of("admin,analyst,engineer,auditor").unwrap_or_default();
+    let (setup, setup_token) = Setup::begin(roles.clone(), now_ns).map_err(|e| wrong(&e))?;
+    app.offer_setup(setup);
+    let path = app.config.data_dir.join("admin.token");
+    if path.exists() {
+        return Ok((setup_token, None));
+    }
+    let actor = || ledger::Actor { who: "alcedo".into(), at_ns: now_ns, client: "server".into() };
+    let make = |kind, name: &str, roles: Vec<Role>| {
+        let scope = Scope { roles, sources: vec!["*".into()], networks: vec![], expires_ns: None };
+        let new = NewToken::generate(kind, name, scope, "alcedo", now_ns).map_err(|e| wrong(&e))?;
+        app.ledger.create_token(new.record, actor()).map_err(|e| wrong(&e))?;
+        Ok::<_, Failure>(new.text)
+    };
+    let mut local = roles;
+    local.push(Role::Ingest);
+    secrets::write_token(&path, &make(TokenKind::Api, "local", local)?)?;
+    let ingest = make(TokenKind::Ingest, "first-sender", vec![Role::Ingest])?;
+    Ok((setup_token, Some(ingest)))
+}

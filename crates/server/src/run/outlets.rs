@@ -1,0 +1,208 @@
+//! Where the pipeline's results go: store, live viewers, ledger.
+//!
+//! Alerts are handed to a thread that makes them durable in batches; a snapshot of detection is kept
+//! only after every alert before it is durable ([`Recorder::barrier`]).
+
+use super::App;
+use super::bus::News;
+use crate::exit::Failure;
+use alert::Folded;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use event::EventBatch;
+use ledger::{Actor, LedgerRecord};
+use pipeline::{AlertChange, Outlets, Progress};
+use serde_json::json;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use watch::{Balance, Registry};
+
+/// Alerts that may wait for the ledger before detection waits, too.
+const ALERTS_WAITING_MAX: usize = 4_096;
+/// Most records made durable together.
+const TOGETHER_MAX: usize = 512;
+/// Senders greeted per run.
+const GREETED_MAX: usize = 1_000;
+
+enum Order {
+    Record(Box<AlertChange>),
+    Barrier(Sender<()>),
+}
+
+/// Makes alerts durable, in order, on its own thread.
+#[derive(Clone)]
+pub struct Recorder {
+    orders: Sender<Order>,
+}
+
+impl Recorder {
+    /// Starts the thread.
+    pub fn start(app: Arc<App>) -> Result<(Self, std::thread::JoinHandle<()>), Failure> {
+        let (orders, due) = bounded(ALERTS_WAITING_MAX);
+        let thread = std::thread::Builder::new()
+            .name("recorder".into())
+            .spawn(move || record_all(&app, &due))?;
+        Ok((Self { orders }, thread))
+    }
+
+    /// Returns when everything handed over before is durable.
+    pub fn barrier(&self) {
+        let (tell, told) = bounded(1);
+        if self.orders.send(Order::Barrier(tell)).is_ok() {
+            let _ = told.recv();
+        }
+    }
+}
+
+fn record_all(app: &App, due: &Receiver<Order>) {
+    while let Ok(first) = due.recv() {
+        let mut changes = Vec::new();
+        let mut barriers = Vec::new();
+        let mut next = Some(first);
+        while let Some(order) = next {
+            match order {
+                Order::Record(change) => changes.push(*change),
+                Order::Barrier(tell) => barriers.push(tell),
+            }
+            next = if changes.len() < TOGETHER_MAX { due.try_recv().ok() } else { None };
+        }
+        record(app, &changes);
+        for barrier in barriers {
+            let _ = barrier.send(());
+        }
+    }
+}
+
+fn record(app: &App, changes: &[AlertChange]) {
+    if changes.is_empty() {
+        return;
+    }
+    let now_ns = io::intake::wall_ns();
+    let records: Vec<LedgerRecord> = changes.iter().map(|c| record_of(c, now_ns)).collect();
+    // Retried until it works: alerts are never dropped. Detection waits when the queue is full.
+    loop {
+        match app.ledger.submit(records.clone(), now_ns) {
+            Ok(_) => break,
+            Err(error) => {
+                app.set_problem("ledger", Some(format!("alerts cannot be recorded: {error}")));
+                std::thread::sleep(std::time::Duration::from_millis(500));
+            }
+        }
+    }
+    app.set_problem("ledger", None);
+    for change in changes {
+        tell(app, change);
+    }
+    app.recorded.fetch_add(changes.len() as u64, Ordering::Relaxed);
+    app.alerts_recorded.notify_all();
+}
+
+fn record_of(change: &AlertChange, at_ns: i64) -> LedgerRecord {
+    match change {
+        AlertChange::Fired(alert, rule) => {
+            LedgerRecord::AlertFired { alert: alert.clone(), rule: (**rule).clone() }
+        }
+        AlertChange::Folded(folded) => LedgerRecord::AlertFolded { folded: folded.clone() },
+        AlertChange::Grew { id, evidence, evidence_total, last_event_ns } => {
+            // Numbers are totals and the ledger keeps the larger: a count of 0 changes no count.
+            LedgerRecord::AlertFolded {
+                folded: Folded {
+                    id: id.clone(),
+                    count: 0,
+                    last_event_ns: *last_event_ns,
+                    last_stream_ns: 0,
+                    evidence: evidence.clone(),
+                    evidence_total: *evidence_total,
+                    other_entities: 0,
+                    closed: false,
+                },
+            }
+        }
+        AlertChange::Merged { id, into } => LedgerRecord::Note {
+            alert: id.clone(),
+            text: format!("a late event joined this alert to {into}, which carries on"),
+            actor: Actor { who: "alcedo".into(), at_ns, client: "detection".into() },
+        },
+    }
+}
+
+fn tell(app: &App, change: &AlertChange) {
+    let (id, kind) = match change {
+        AlertChange::Fired(alert, _) => {
+            app.rates.add(io::intake::wall_ns(), 0, 0, 1);
+            (alert.id.as_str(), "new")
+        }
+        AlertChange::Folded(folded) => (folded.id.as_str(), "updated"),
+        AlertChange::Grew { id, .. } | AlertChange::Merged { id, .. } => (id.as_str(), "updated"),
+    };
+    if !app.bus.has_viewers() {
+        return;
+    }
+    if let Ok(Some(detail)) = app.ledger.alert(id) {
+        let mut shown = crate::api::alerts::detail_json(app, &detail)["alert"].take();
+        shown["change"] = kind.into();
+        app.bus.tell(News::Alert(Arc::new(shown)));
+    }
+}
+
+/// The pipeline's outlets.
+pub struct Doors {
+    app: Arc<App>,
+    recorder: Recorder,
+    greeted: HashSet<(Arc<str>, String)>,
+}
+
+impl Doors {
+    /// Into the parts of `app`.
+    pub fn new(app: Arc<App>, recorder: Recorder) -> Self {
+        Self { app, recorder, greeted: HashSet::new() }
+    }
+
+    /// A sender's first event greets with what became of it.
+    fn greet(&mut self, batch: &EventBatch) {
+        for row in batch.rows() {
+            let envelope = row.envelope();
+            let host = row.text("host.name").unwrap_or_else(|| envelope.peer.to_string().into());
+            if self.greeted.len() >= GREETED_MAX
+                || self.greeted.contains(&(envelope.source.clone(), host.to_string()))
+            {
+                continue;
+            }
+            let host = host.into_owned();
+            let mut text = String::new();
+            shape::to_json(&row, &mut text);
+            let parsed: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            let pack = row.text("event.module").unwrap_or_default().into_owned();
+            self.app.greet(&envelope.source, &host, &pack, &row);
+            let hello =
+                json!({"source": &*envelope.source, "host": host, "pack": pack, "parsed": parsed});
+            self.app.bus.tell(News::Hello(Arc::new(hello)));
+            self.greeted.insert((envelope.source.clone(), host));
+        }
+    }
+}
+
+impl Outlets for Doors {
+    fn events(&mut self, batch: &Arc<EventBatch>) {
+        self.app.store.append(batch.clone());
+        self.app.bus.show(batch);
+        let bytes: usize = batch.rows().map(|r| r.raw().len()).sum();
+        self.app.rates.add(io::intake::wall_ns(), batch.len() as u64, bytes as u64, 0);
+        if self.greeted.len() < GREETED_MAX {
+            self.greet(batch);
+        }
+    }
+
+    fn alert(&mut self, change: AlertChange) {
+        // The recorder ends only after the pipeline.
+        let _ = self.recorder.orders.send(Order::Record(Box::new(change)));
+    }
+
+    fn progress(&mut self, progress: Progress) {
+        self.app.set_progress(progress);
+    }
+
+    fn health(&mut self, registry: &Registry, balance: &Balance, stream_ns: i64) {
+        self.app.set_health(registry.status(stream_ns), balance);
+    }
+}

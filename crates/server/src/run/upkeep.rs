@@ -1,0 +1,72 @@
+//! Once a second, in the background: files, cursors, retirement.
+
+use super::{App, CURSOR_STORE};
+use crate::exit::Failure;
+use journal::RecordView;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use trust::{Hash, SealedRecord, record_leaf};
+
+/// The background thread.
+pub struct Upkeep {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Upkeep {
+    /// Starts it.
+    pub fn start(app: Arc<App>) -> Result<Self, Failure> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = stop.clone();
+        let thread = std::thread::Builder::new().name("upkeep".into()).spawn(move || {
+            while !stopping.load(Ordering::SeqCst) {
+                once(&app);
+                std::thread::park_timeout(Duration::from_secs(1));
+            }
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends it.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.thread().unpark();
+        let _ = self.thread.join();
+    }
+}
+
+fn once(app: &App) {
+    match app.store.maintain(io::intake::wall_ns()) {
+        Ok(_) => app.set_problem("store", None),
+        Err(error) => app.set_problem("store", Some(format!("the store cannot write: {error}"))),
+    }
+    if let Some(stored) = app.store.stored_through(0) {
+        let next = stored.offset + 1;
+        if app.journal.cursor(CURSOR_STORE) != Some(next) {
+            if let Err(error) = app.journal.set_cursor(CURSOR_STORE, next) {
+                tracing::error!(%error, "the store's cursor was not kept");
+            }
+        }
+    }
+    // Nothing is retired before both have passed it once.
+    let both = [super::CURSOR_DETECT, CURSOR_STORE].iter().all(|c| app.journal.cursor(c).is_some());
+    if both {
+        if let Err(error) = app.journal.retire() {
+            tracing::error!(%error, "old segments were not retired");
+        }
+    }
+}
+
+/// The Merkle leaf of a record.
+pub fn leaf_of(record: &RecordView<'_>) -> Hash {
+    record_leaf(&SealedRecord {
+        offset: record.offset,
+        source: &record.envelope.source,
+        identity: &record.envelope.identity,
+        wall_ns: record.wall_ns,
+        protocol: record.envelope.protocol as u8,
+        raw: record.bytes,
+    })
+}

@@ -1,0 +1,311 @@
+//! Verbs that ask a running server: search, tail, around, alerts, rules, sources, tokens.
+
+use super::{complain, output, say};
+use crate::cli::{Alerts, Around, Global, Output, Search, Tail, Tokens};
+use crate::client::Client;
+use crate::exit::{Exit, Failure, Outcome};
+use event::text::render;
+use serde_json::{Value, json};
+
+/// Columns of an event in a table.
+const EVENT_COLUMNS: [&str; 4] = ["@timestamp", "host.name", "event.action", "event.original"];
+/// Longest cell of a table, in characters.
+const CELL_CHARS_MAX: usize = 120;
+
+fn ask<T>(
+    global: &Global,
+    question: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let runtime = crate::runtime()?;
+    let client = {
+        let _inside = runtime.enter();
+        Client::of(global)?
+    };
+    runtime.block_on(question(&client))
+}
+
+/// `alcedo search`
+pub fn search(args: &Search, global: &Global) -> Outcome {
+    let form = output(global);
+    let body = json!({
+        "query": args.query, "since": args.since, "until": args.until, "limit": args.limit,
+    });
+    let quiet = global.quiet;
+    let mut exit = Exit::Ok;
+    ask(global, async |client| {
+        client
+            .lines("POST", "/api/v1/search", Some(body), &mut |line| {
+                let Ok(row) = serde_json::from_str::<Value>(line) else { return true };
+                if let Some(error) = row.get("alcedo.error") {
+                    complain(error.as_str().unwrap_or("the search failed"));
+                    exit = Exit::Partial;
+                } else if let Some(summary) = row.get("alcedo.summary") {
+                    exit = told(summary, quiet);
+                } else {
+                    print_row(&row, line, form);
+                }
+                true
+            })
+            .await
+    })?;
+    Ok(exit)
+}
+
+/// Says what a search did; an answer that is not whole is an exit code of its own.
+fn told(summary: &Value, quiet: bool) -> Exit {
+    let partial = summary["partial"].as_bool() == Some(true);
+    if partial {
+        complain(&format!("partial answer: {}", summary["why_partial"].as_str().unwrap_or("")));
+    }
+    if !quiet {
+        let exact = if summary["matched_exact"].as_bool() == Some(true) { "" } else { "at least " };
+        complain(&format!(
+            "{exact}{} matched, {} shown, {} ms",
+            summary["matched"], summary["returned"], summary["elapsed_ms"]
+        ));
+    }
+    if partial { Exit::Partial } else { Exit::Ok }
+}
+
+fn print_row(row: &Value, line: &str, form: Output) {
+    if form != Output::Table {
+        return say(line);
+    }
+    let Some(fields) = row.as_object() else { return };
+    let is_event = fields.contains_key("event.original");
+    let names: Vec<&str> = match is_event {
+        true => EVENT_COLUMNS.to_vec(),
+        false => fields.keys().map(String::as_str).collect(),
+    };
+    let cells: Vec<String> = names.iter().map(|n| cell(&row[*n])).collect();
+    say(&cells.join("  "));
+}
+
+/// A value as a table shows it: safe on a terminal, of bounded width.
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => render(text.as_bytes()),
+        other => render(other.to_string().as_bytes()),
+    };
+    match text.char_indices().nth(CELL_CHARS_MAX) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+/// `alcedo tail`
+pub fn tail(args: &Tail, global: &Global) -> Outcome {
+    let form = output(global);
+    let path = format!("/api/v1/tail?query={}", encoded(&args.query));
+    let mut skipped = 0;
+    ask(global, async |client| {
+        client
+            .lines("GET", &path, None, &mut |line| {
+                let Some(data) = line.strip_prefix("data: ").or(line.strip_prefix("data:")) else {
+                    return true;
+                };
+                let Ok(row) = serde_json::from_str::<Value>(data) else { return true };
+                if row.get("@timestamp").is_some() {
+                    print_row(&row, data, form);
+                } else if row["skipped"].as_u64().is_some_and(|n| n > skipped) {
+                    skipped = row["skipped"].as_u64().unwrap_or(0);
+                    complain(&format!("{skipped} rows skipped so far: too many to show"));
+                }
+                true
+            })
+            .await
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// `alcedo around`
+pub fn around(args: &Around, global: &Global) -> Outcome {
+    let form = output(global);
+    // An event's id has dashes, an alert's is hex.
+    let kind = if args.id.contains('-') { "events" } else { "alerts" };
+    let path = format!("/api/v1/{kind}/{}/around?minutes={}", encoded(&args.id), args.minutes);
+    let found = ask(global, async |client| client.get(&path).await)?;
+    for row in found["rows"].as_array().into_iter().flatten() {
+        print_row(row, &row.to_string(), form);
+    }
+    Ok(told(&found["summary"], global.quiet))
+}
+
+/// `alcedo alerts ...`
+pub fn alerts(verb: &Alerts, global: &Global) -> Outcome {
+    let form = output(global);
+    ask(global, async |client| {
+        match verb {
+            Alerts::List { state, level, limit } => {
+                let level = level.as_deref().unwrap_or("");
+                let path = format!(
+                    "/api/v1/alerts?state={}&level={}&limit={limit}",
+                    encoded(state),
+                    encoded(level)
+                );
+                let found = client.get(&path).await?;
+                rows(&found["alerts"], &["time", "level", "state", "count", "reason", "id"], form);
+            }
+            Alerts::Show { id } => {
+                let found = client.get(&format!("/api/v1/alerts/{}", encoded(id))).await?;
+                say(&pretty(&found, form));
+            }
+            Alerts::Why { id } => {
+                let found = client.get(&format!("/api/v1/alerts/{}", encoded(id))).await?;
+                match form {
+                    Output::Table => why(&found["alert"]),
+                    _ => say(&pretty(&found["alert"]["explanation"], form)),
+                }
+            }
+            Alerts::Ack { id } => triage(client, id, json!({"to": "acknowledged"})).await?,
+            Alerts::Reopen { id } => triage(client, id, json!({"to": "new"})).await?,
+            Alerts::Close { id, disposition, why } => {
+                let body = json!({"to": "closed", "disposition": disposition, "why": why});
+                triage(client, id, body).await?;
+            }
+        }
+        Ok(Exit::Ok)
+    })
+}
+
+async fn triage(client: &Client, id: &str, body: Value) -> Result<(), Failure> {
+    let changed = client.post(&format!("/api/v1/alerts/{}/triage", encoded(id)), body).await?;
+    say(&format!("{} is {}", cell(&changed["id"]), cell(&changed["state"])));
+    Ok(())
+}
+
+/// The explanation as an indented tree.
+fn why(alert: &Value) {
+    say(&cell(&alert["reason"]));
+    if let Some(facts) = alert["explanation"]["correlation"].as_object() {
+        for (name, value) in facts {
+            say(&format!("  {name}: {}", cell(value)));
+        }
+    }
+    let mut open = vec![(1, &alert["explanation"]["condition"])];
+    while let Some((depth, node)) = open.pop() {
+        if node.is_null() {
+            continue;
+        }
+        let mark = if node["matched"].as_bool() == Some(true) { "+" } else { "-" };
+        let part = |name: &str| node.get(name).map(cell).unwrap_or_default();
+        let what = match node["op"].as_str() {
+            Some("leaf") => format!("{} {}  {}", part("field"), part("pattern"), part("actual")),
+            _ => format!("{} {}", part("op"), part("name")),
+        };
+        say(&format!("{}{mark} {what}", "  ".repeat(depth)));
+        let children = node["children"].as_array().into_iter().flatten().rev();
+        open.extend(children.map(|child| (depth + 1, child)));
+    }
+}
+
+/// `alcedo rules list`
+pub fn rules(global: &Global) -> Outcome {
+    let found = ask(global, async |client| client.get("/api/v1/rules").await)?;
+    rows(&found["rules"], &["state", "level", "type", "title", "file", "reason"], output(global));
+    Ok(Exit::Ok)
+}
+
+/// `alcedo rules reload`
+pub fn reload(global: &Global) -> Outcome {
+    let done = ask(global, async |client| client.post("/api/v1/rules/reload", json!({})).await)?;
+    say(&match output(global) {
+        Output::Table => format!(
+            "generation {}: {} live, {} not covered, {} failed, {} ms",
+            done["generation"],
+            done["live"],
+            done["not_covered"],
+            done["failed"],
+            done["elapsed_ms"]
+        ),
+        _ => done.to_string(),
+    });
+    Ok(Exit::Ok)
+}
+
+/// `alcedo sources`
+pub fn sources(global: &Global) -> Outcome {
+    let found = ask(global, async |client| client.get("/api/v1/sources").await)?;
+    let columns = [
+        "source",
+        "host",
+        "state",
+        "last_seen",
+        "events",
+        "events_per_s",
+        "parse_failed_share",
+        "pack",
+    ];
+    rows(&found["sources"], &columns, output(global));
+    Ok(Exit::Ok)
+}
+
+/// `alcedo tokens ...`
+pub fn tokens(verb: &Tokens, global: &Global) -> Outcome {
+    let form = output(global);
+    ask(global, async |client| {
+        match verb {
+            Tokens::Create { name, role, source, expires_in } => {
+                let body = json!({
+                    "name": name, "role": role, "sources": source, "expires_in": expires_in,
+                });
+                let made = client.post("/api/v1/tokens", body).await?;
+                complain("this is shown once:");
+                say(&match form {
+                    Output::Table => cell(&made["token"]),
+                    _ => made.to_string(),
+                });
+            }
+            Tokens::List => {
+                let found = client.get("/api/v1/tokens").await?;
+                rows(
+                    &found["tokens"],
+                    &["id", "name", "role", "created", "expires", "revoked"],
+                    form,
+                );
+            }
+            Tokens::Revoke { id } => {
+                client.delete(&format!("/api/v1/tokens/{}", encoded(id))).await?;
+                say(&format!("{id} is revoked"));
+            }
+        }
+        Ok(Exit::Ok)
+    })
+}
+
+fn rows(list: &Value, columns: &[&str], form: Output) {
+    for row in list.as_array().into_iter().flatten() {
+        match form {
+            Output::Table => {
+                let cells: Vec<String> = columns.iter().map(|c| cell(&row[*c])).collect();
+                say(&cells.join("  "));
+            }
+            _ => say(&row.to_string()),
+        }
+    }
+}
+
+fn pretty(value: &Value, form: Output) -> String {
+    match form {
+        Output::Ndjson => value.to_string(),
+        _ => serde_json::to_string_pretty(value).unwrap_or_default(),
+    }
+}
+
+/// Percent-encodes a query or path part (RFC 3986 unreserved characters stay).
+fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                out.push(byte as char);
+            }
+            _ => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
+}

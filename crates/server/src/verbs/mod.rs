@@ -1,0 +1,53 @@
+//! One file per verb. Data goes to standard output, everything else to standard error.
+
+pub mod ask;
+pub mod certs;
+pub mod check;
+pub mod hunt;
+pub mod journal;
+pub mod parse;
+pub mod serve;
+pub mod verify;
+
+use crate::cli::{Global, Output};
+use crate::exit::{Exit, Failure};
+use std::io::IsTerminal;
+
+/// The output form: as asked for, else a table on a terminal and NDJSON otherwise.
+pub fn output(global: &Global) -> Output {
+    global.output.unwrap_or(match std::io::stdout().is_terminal() {
+        true => Output::Table,
+        false => Output::Ndjson,
+    })
+}
+
+/// Says something on standard error, with control characters made visible.
+pub fn complain(text: &str) {
+    for line in text.lines() {
+        report(&event::text::render(line.as_bytes()));
+    }
+}
+
+/// Prints text of our own making on standard error as it is.
+#[expect(clippy::print_stderr, reason = "verbs talk to people on standard error")]
+pub fn report(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Prints a line of data on standard output. A closed pipe (`| head`) ends the verb.
+pub fn say(line: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A closed pipe ends a verb quietly; any other failure to write is told.
+pub fn written(result: std::io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => Err(Failure::new(Exit::Partial, e, "standard output cannot be written")),
+        Ok(()) => Ok(()),
+    }
+}

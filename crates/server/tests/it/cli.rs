@@ -1,0 +1,147 @@
+//! Verbs that need no server, and how they end.
+
+use super::harness::{json_lines, run, run_with_input};
+use std::fs;
+
+/// Scenario: a file with empty, broken and ordinary lines.
+/// Guarantees: exactly one object per line, in order, each with its bytes; exit 0.
+#[test]
+fn parse_prints_one_object_per_line_whatever_it_holds() {
+    let input = b"<38>Mar 30 16:01:36 web-01 sshd[7]: Failed password for root from 203.0.113.9 port 22 ssh2\n\n{\"Records\":[{\"a\":1},{\"b\":2}]}\n{broken\n\xff\xfe\x00x\n";
+    let out = run_with_input(&["parse", "-"], input);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let rows = json_lines(&out);
+    assert_eq!(rows.len(), 5);
+    assert_eq!(rows[0]["source.ip"], "203.0.113.9");
+    assert_eq!(rows[0]["user.name"], "root");
+    assert_eq!(rows[0]["event.outcome"], "failure");
+    assert_eq!(rows[1]["event.original"], "");
+    assert_eq!(rows[2]["event.original"], "{\"Records\":[{\"a\":1},{\"b\":2}]}");
+    for row in &rows {
+        assert!(row["@timestamp"].is_string() && row["event.original"].is_string(), "{row}");
+    }
+}
+
+/// Scenario: framings `whole` and `json-message`.
+/// Guarantees: a file is one record; the `message` string, newlines included, is the record.
+#[test]
+fn parse_framings_cut_as_they_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole.log");
+    fs::write(&whole, "first line\nsecond line\n").unwrap();
+    let out = run(&["parse", "--framing", "whole", whole.to_str().unwrap()]);
+    let rows = json_lines(&out);
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0]["event.original"], "first line\nsecond line\n");
+    let out = run_with_input(
+        &["parse", "--framing", "json-message", "-"],
+        b"{\"message\":\"a\\nb\",\"other\":1}\n{\"other\":2}\n",
+    );
+    let rows = json_lines(&out);
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0]["event.original"], "a\nb");
+}
+
+const RULES: &str = "title: Whoami\nid: 11111111-1111-4111-8111-111111111111\nlogsource:\n  product: windows\n  category: process_creation\ndetection:\n  sel:\n    CommandLine|contains: whoami\n  condition: sel\nlevel: low\n---\ntitle: Failed\nid: 22222222-2222-4222-8222-222222222222\nname: failed\nlogsource:\n  product: linux\n  service: sshd\ndetection:\n  sel:\n    event.outcome: failure\n  condition: sel\nlevel: low\n---\ntitle: Many failed\nid: 33333333-3333-4333-8333-333333333333\ncorrelation:\n  type: event_count\n  rules: [failed]\n  group-by: [source.ip]\n  timespan: 5m\n  condition: {gte: 3}\nlevel: high\n";
+
+/// Scenario: a rule and a correlation over NDJSON, pretty-printed JSON and a syslog file.
+/// Guarantees: one line per (rule, event) with file and record number; base rules stay silent.
+#[test]
+fn hunt_finds_events_and_correlations_in_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("rules.yml"), RULES).unwrap();
+    fs::write(path("broken.yml"), "title: x\ndetection: [").unwrap();
+    fs::write(
+        path("win.json"),
+        "{\n \"EventID\": 1, \"Channel\": \"Microsoft-Windows-Sysmon/Operational\",\n \"CommandLine\": \"cmd /c WHOAMI /all\"\n}\n{\"EventID\": 1, \"Channel\": \"Microsoft-Windows-Sysmon/Operational\", \"CommandLine\": \"dir\"}\n",
+    )
+    .unwrap();
+    let failed: String = (0..4)
+        .map(|i| format!("Mar 30 16:01:3{i} web-01 sshd[7]: Failed password for root from 203.0.113.9 port 22 ssh2\n"))
+        .collect();
+    fs::write(path("auth.log"), failed).unwrap();
+    let out = run(&[
+        "hunt",
+        "--rules",
+        &path("rules.yml"),
+        "--rules",
+        &path("broken.yml"),
+        &path("win.json"),
+        &path("auth.log"),
+        &path("missing.log"),
+        "-o",
+        "ndjson",
+    ]);
+    assert_eq!(out.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("broken.yml") && said.contains("missing.log"), "{said}");
+    let rows = json_lines(&out);
+    assert_eq!(rows.len(), 2, "{rows:#?}");
+    assert_eq!(rows[0]["rule.id"], "11111111-1111-4111-8111-111111111111");
+    assert_eq!(
+        (rows[0]["line"].as_u64(), rows[0]["rule.type"].as_str()),
+        (Some(1), Some("detection"))
+    );
+    assert_eq!(rows[0]["file"], path("win.json"));
+    assert_eq!(rows[1]["rule.type"], "event_count");
+    assert_eq!(rows[1]["source.ip"], "203.0.113.9");
+    assert_eq!(rows[1]["contributing"].as_array().unwrap().len(), 4);
+}
+
+/// Scenario: a configuration with several mistakes.
+/// Guarantees: all are named at once with their lines; exit 3; usage errors exit 2.
+#[test]
+fn check_names_every_mistake() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("alcedo.yaml");
+    fs::write(
+        &config,
+        "lisen: {}\nretention: {age: never}\nsources:\n  a: {type: carrier-pigeon}\n",
+    )
+    .unwrap();
+    let out = run(&["check", "-c", config.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&out.stderr);
+    for part in
+        ["alcedo.yaml:1:", "alcedo.yaml:2:", "alcedo.yaml:4:", "lisen", "never", "carrier-pigeon"]
+    {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+    assert_eq!(run(&["no-such-verb"]).status.code(), Some(2));
+}
+
+/// Scenario: our own rules.
+/// Guarantees: they load and the tests beside them pass through the real shaping.
+#[test]
+fn our_own_rules_pass_their_tests() {
+    let rules = testkit::workspace_root().join("rules");
+    let out = run(&["rules", "check", rules.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let out = run(&["rules", "test", rules.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(0), "{said}");
+}
+
+/// Scenario: the brute force in a real auth.log, with the shipped rules.
+/// Guarantees: the correlation fires exactly once, with all failures and the success.
+#[test]
+fn the_real_brute_force_is_found_exactly_once() {
+    let Some(packed) = testkit::corpus("auth/ssh-bruteforce-auth.log.zst") else { return };
+    let rules = testkit::workspace_root().join("rules/linux/ssh_guessed_password.yml");
+    let out = run(&[
+        "hunt",
+        "--rules",
+        rules.to_str().unwrap(),
+        packed.to_str().unwrap(),
+        "-o",
+        "ndjson",
+    ]);
+    let rows = json_lines(&out);
+    let fired: Vec<_> = rows.iter().filter(|r| r["rule.type"] == "temporal_ordered").collect();
+    assert_eq!(fired.len(), 1, "{fired:#?}");
+    assert_eq!(fired[0]["user.name"], "elastic_user_0");
+    assert_eq!(fired[0]["source.ip"], "24.151.103.17");
+    assert!(fired[0]["@timestamp"].as_str().unwrap().ends_with("03-30T16:01:36Z"), "{}", fired[0]);
+    assert_eq!(fired[0]["contributing"].as_array().unwrap().len(), 148);
+}

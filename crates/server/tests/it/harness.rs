@@ -1,0 +1,213 @@
+//! Starts the real binary on free loopback ports and a folder of its own.
+
+use super::browser::http;
+use serde_json::Value;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a start may take, in the slowest build on a busy machine.
+const START_WAIT: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+pub(crate) fn alcedo() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alcedo"));
+    command.env_remove("ALCEDO_TOKEN").env_remove("ALCEDO_CONFIG").env_remove("ALCEDO_DATA_DIR");
+    command
+}
+
+/// Runs a verb to its end.
+pub(crate) fn run(args: &[&str]) -> Output {
+    alcedo().args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs a verb with standard input.
+pub(crate) fn run_with_input(args: &[&str], input: &[u8]) -> Output {
+    let mut child = alcedo()
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// Standard output as JSON lines.
+pub(crate) fn json_lines(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) http: SocketAddr,
+    pub(crate) admin_token: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) syslog: Vec<(String, SocketAddr)>,
+    config: PathBuf,
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts with these settings added to free ports and a fresh folder. Settings may set their
+    /// own `sources`.
+    pub(crate) fn start(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().join("data");
+        let mut text =
+            format!("data_dir: {}\nlisten: {{http: '127.0.0.1:0'}}\n", data_dir.display());
+        if !settings.contains("sources:") {
+            text.push_str(
+                "sources:\n  syslog: {type: syslog, listen: ['udp://127.0.0.1:0', 'tcp://127.0.0.1:0']}\n  \
+                 http: {type: http}\n",
+            );
+        }
+        text.push_str(settings);
+        let config = folder.path().join("alcedo.yaml");
+        std::fs::write(&config, text).unwrap();
+        let child = spawn(&config, &data_dir);
+        let mut server = Self {
+            http: "127.0.0.1:0".parse().unwrap(),
+            admin_token: String::new(),
+            data_dir,
+            syslog: Vec::new(),
+            config,
+            child,
+            _folder: folder,
+        };
+        server.wait_ready();
+        server
+    }
+
+    fn wait_ready(&mut self) {
+        let began = Instant::now();
+        loop {
+            let run = std::fs::read(self.data_dir.join("run.json")).ok();
+            let run: Option<Value> = run.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            if let Some(run) = run.filter(|r| r["pid"] == self.child.id()) {
+                self.http = run["http"].as_str().unwrap().parse().unwrap();
+                let listens = run["syslog"].as_array().unwrap().iter();
+                self.syslog = listens
+                    .map(|l| {
+                        let address = l["address"].as_str().unwrap().parse().unwrap();
+                        (l["transport"].as_str().unwrap().to_owned(), address)
+                    })
+                    .collect();
+                let token = std::fs::read_to_string(self.data_dir.join("admin.token"));
+                self.admin_token = token.unwrap_or_default();
+                return;
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended while starting: {status}");
+            }
+            assert!(began.elapsed() < START_WAIT, "the server does not get ready");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Address of a syslog listener.
+    pub(crate) fn syslog_at(&self, transport: &str) -> SocketAddr {
+        self.syslog.iter().find(|(name, _)| name == transport).unwrap().1
+    }
+
+    /// Asks the API; status and JSON.
+    pub(crate) fn ask(&self, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
+        self.send(method, path, token, &[("Content-Type", "application/json")], body.as_bytes())
+    }
+
+    /// Asks the API with own headers and bytes.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> (u16, Value) {
+        let bearer = format!("Bearer {token}");
+        let mut all = headers.to_vec();
+        if !token.is_empty() {
+            all.push(("Authorization", &bearer));
+        }
+        let (status, answer) = http(self.http, method, path, &all, body);
+        (status, serde_json::from_slice(&answer).unwrap_or(Value::Null))
+    }
+
+    /// GET as the administrator.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.ask("GET", path, &self.admin_token, "");
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    /// Rows of a search as the administrator.
+    pub(crate) fn search(&self, query: &str) -> Vec<Value> {
+        let body = serde_json::json!({"query": query, "limit": 100_000}).to_string();
+        let (status, answer) = self.ask("POST", "/api/v1/search", &self.admin_token, &body);
+        assert_eq!(status, 200, "{query}: {answer}");
+        answer["rows"].as_array().unwrap().clone()
+    }
+
+    /// Posts NDJSON as the administrator and expects it to be durable.
+    pub(crate) fn ingest(&self, body: &str) {
+        let headers = [("Content-Type", "application/x-ndjson")];
+        let (status, answer) =
+            self.send("POST", "/api/v1/ingest", &self.admin_token, &headers, body.as_bytes());
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// Asks until `found` is satisfied.
+    pub(crate) fn eventually<T>(&self, what: &str, mut found: impl FnMut(&Self) -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(value) = found(self) {
+                return value;
+            }
+            assert!(began.elapsed() < Duration::from_secs(20), "{what} does not happen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Pulls the plug.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts again on the same folder.
+    pub(crate) fn start_again(&mut self) {
+        self.child = spawn(&self.config, &self.data_dir);
+        self.wait_ready();
+    }
+
+    /// Asks it to end and waits.
+    pub(crate) fn stop(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "stopped with {status}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(config: &Path, data_dir: &Path) -> Child {
+    let _ = std::fs::remove_file(data_dir.join("run.json"));
+    alcedo()
+        .args(["run", "-c", config.to_str().unwrap()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}

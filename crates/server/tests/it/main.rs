@@ -1,0 +1,9 @@
+//! The real binary, from outside: command line, doors, restarts, the page.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod browser;
+mod cli;
+mod flow;
+mod harness;
+mod kill9;
+mod page;
