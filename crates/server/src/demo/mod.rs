@@ -1,8 +1,8 @@
 //! `alcedo demo`: the real server on a temporary folder, fed with an ordinary day and one attack.
 
-mod lines;
-mod noise;
-mod story;
+pub mod lines;
+pub mod noise;
+pub mod story;
 
 use crate::cli::Demo;
 use crate::config::{Config, Notify, NotifyTo, Source, SourceKind, SyslogListen, Transport};

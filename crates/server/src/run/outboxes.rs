@@ -61,7 +61,10 @@ impl AlertFeed {
             Some(from) => from,
             None => {
                 let from = stream.durable().map_or(0, |last| last + 1);
-                if let Err(error) = stream.set_cursor(&cursor, from) {
+                // On disk before anything else: a cursor lost in a crash would start anew, behind
+                // alerts that were never delivered.
+                let kept = stream.set_cursor(&cursor, from).and_then(|()| stream.checkpoint());
+                if let Err(error) = kept {
                     tracing::error!(%error, cursor, "a cursor cannot be kept");
                 }
                 from

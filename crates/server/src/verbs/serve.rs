@@ -1,7 +1,7 @@
 //! `alcedo run` and `alcedo agent`: until they are told to stop.
 
 use super::check::config_of;
-use super::{complain, say};
+use super::complain;
 use crate::cli::{Global, Run};
 use crate::config::Transport;
 use crate::exit::{Exit, Failure, Outcome};
@@ -129,8 +129,10 @@ pub fn agent(args: &agent::Args) -> Outcome {
             stopping.cancel();
         });
         let ran = agent::run(args.clone(), stop).await;
-        ran.map_err(|e| Failure::new(Exit::Unreachable, e, "see `alcedo agent --help`"))?;
-        say("");
+        ran.map_err(|e| {
+            let exit = if e.is_invalid() { Exit::Invalid } else { Exit::Unreachable };
+            Failure::new(exit, e, "see `alcedo agent --help`")
+        })?;
         Ok(Exit::Ok)
     })
 }

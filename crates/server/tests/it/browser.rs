@@ -21,7 +21,7 @@ const WATCHER: &str = "window.__violations = []; window.__errors = [];
     addEventListener('unhandledrejection', e => window.__errors.push(String(e.reason)));";
 
 /// A running browser; closing it ends the processes that were started for it.
-pub struct Browser {
+pub(crate) struct Browser {
     driver: Child,
     address: SocketAddr,
     session: String,
@@ -30,7 +30,7 @@ pub struct Browser {
 
 impl Browser {
     /// Starts one, or says `skipped: no chromium` when there is none on this machine.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let found = |names: &[&str]| {
             let path = std::env::var_os("PATH")?;
             let mut files = std::env::split_paths(&path)
@@ -87,27 +87,27 @@ impl Browser {
     }
 
     /// Loads an address.
-    pub fn open(&self, url: &str) {
+    pub(crate) fn open(&self, url: &str) {
         self.command("POST", "/url", &json!({ "url": url }));
     }
 
     /// Goes to a view without loading the page again.
-    pub fn view(&self, fragment: &str) {
+    pub(crate) fn view(&self, fragment: &str) {
         self.run("location.hash = arguments[0]", &json!([fragment]));
     }
 
     /// Runs the body of a function in the page.
-    pub fn run(&self, script: &str, args: &Value) -> Value {
+    pub(crate) fn run(&self, script: &str, args: &Value) -> Value {
         self.command("POST", "/execute/sync", &json!({"script": script, "args": args}))
     }
 
     /// The value of an expression in the page.
-    pub fn eval(&self, expression: &str) -> Value {
+    pub(crate) fn eval(&self, expression: &str) -> Value {
         self.run(&format!("return ({expression});"), &json!([]))
     }
 
     /// Waits until the expression is true-ish in the page, and gives its value.
-    pub fn wait(&self, what: &str, expression: &str) -> Value {
+    pub(crate) fn wait(&self, what: &str, expression: &str) -> Value {
         let from = Instant::now();
         loop {
             let value = self.eval(expression);
@@ -124,13 +124,13 @@ impl Browser {
     }
 
     /// Waits until the text is visible somewhere on the page.
-    pub fn wait_text(&self, text: &str) {
+    pub(crate) fn wait_text(&self, text: &str) {
         let expression = format!("document.body.innerText.includes({})", json!(text));
         self.wait(&format!("the text {text:?}"), &expression);
     }
 
     /// Presses keys one after the other; `\u{e007}` is Enter, `\u{e00c}` is Escape.
-    pub fn press(&self, keys: &str) {
+    pub(crate) fn press(&self, keys: &str) {
         let strokes: Vec<Value> = keys
             .chars()
             .flat_map(|key| {
@@ -142,7 +142,7 @@ impl Browser {
     }
 
     /// Turns the mouse wheel over the first element that fits; negative is up.
-    pub fn wheel(&self, selector: &str, by: i64) {
+    pub(crate) fn wheel(&self, selector: &str, by: i64) {
         let place = self.run(
             "const r = document.querySelector(arguments[0]).getBoundingClientRect();
              return [Math.round(r.left + r.width / 2), Math.round(r.top + r.height / 2)];",
@@ -155,13 +155,13 @@ impl Browser {
     }
 
     /// Presses the first element that fits.
-    pub fn click(&self, selector: &str) {
+    pub(crate) fn click(&self, selector: &str) {
         let script = "document.querySelector(arguments[0]).click()";
         self.run(script, &json!([selector]));
     }
 
     /// Writes into the first field that fits, as typing does.
-    pub fn fill(&self, selector: &str, text: &str) {
+    pub(crate) fn fill(&self, selector: &str, text: &str) {
         self.run(
             "const field = document.querySelector(arguments[0]);
              field.value = arguments[1];
@@ -171,7 +171,7 @@ impl Browser {
     }
 
     /// Text of an open dialog (`alert` and its kin), if there is one.
-    pub fn dialog(&self) -> Option<String> {
+    pub(crate) fn dialog(&self) -> Option<String> {
         let path = format!("/session/{}/alert/text", self.session);
         let (status, body) = http(self.address, "GET", &path, &[], b"");
         let value: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -179,12 +179,12 @@ impl Browser {
     }
 
     /// Messages of the browser's console since the last call.
-    pub fn console(&self) -> Vec<String> {
+    pub(crate) fn console(&self) -> Vec<String> {
         self.log("browser").iter().map(|e| e["message"].to_string()).collect()
     }
 
     /// Addresses that were requested since the last call.
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         let entries = self.log("performance");
         let urls = entries.iter().filter_map(|entry| {
             let text = entry["message"].as_str()?;
@@ -227,7 +227,7 @@ impl Drop for Browser {
 }
 
 /// One HTTP/1.1 exchange: status and body.
-pub fn http(
+pub(crate) fn http(
     address: SocketAddr,
     method: &str,
     path: &str,
