@@ -69,6 +69,7 @@ pub struct Server {
     outboxes: Vec<OutboxHandle>,
     upkeep: upkeep::Upkeep,
     stop: CancellationToken,
+    rules_watch: tokio::sync::Mutex<watcher::Watcher>,
 }
 
 impl Server {
@@ -78,6 +79,8 @@ impl Server {
             Failure::invalid(format!("{}: {e}", config.data_dir.display()), "check `data_dir`")
         })?;
         let secret = secrets::secret(&config.data_dir)?;
+        // Watching begins before reading: no change of a rule can fall in between.
+        let rules_watch = tokio::sync::Mutex::new(watcher::Watcher::new(&config.rules));
         let (journal, ledger_stream) = open_streams(&config.data_dir)?;
         let ledger = open_ledger(&config.data_dir, &ledger_stream)?;
         let archive = Arc::new(Archive::open(config.clone(), secret)?);
@@ -110,6 +113,7 @@ impl Server {
             outboxes,
             upkeep,
             stop,
+            rules_watch,
         };
         server.write_run_file()?;
         server.app.audit("alcedo", "server.start", "", env!("CARGO_PKG_VERSION"));
@@ -154,6 +158,11 @@ impl Server {
         })
         .await
         .map_err(|e| Failure::new(Exit::Bug, e, ""))
+    }
+
+    /// Returns after the rule files have changed.
+    pub async fn rules_changed(&self) {
+        self.rules_watch.lock().await.changed().await;
     }
 
     /// Whether the pipeline has ended although nobody asked it to.

@@ -11,6 +11,8 @@ const QUIET: Duration = Duration::from_millis(200);
 /// Watches rule folders.
 pub struct Watcher {
     changes: mpsc::Receiver<()>,
+    /// Something changed and was not told yet.
+    seen: bool,
     _watcher: Option<notify::RecommendedWatcher>,
 }
 
@@ -33,15 +35,18 @@ impl Watcher {
             }
             watcher
         });
-        Self { changes, _watcher: watcher }
+        Self { changes, seen: false, _watcher: watcher }
     }
 
-    /// Returns after something changed and has been quiet for a moment.
+    /// Returns after something changed and has been quiet for a moment. May be dropped and called
+    /// again at any time: a change that was seen stays seen.
     pub async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
+        if !self.seen && self.changes.recv().await.is_none() {
             // Nothing is watched: never.
             std::future::pending::<()>().await;
         }
-        while tokio::time::timeout(QUIET, self.changes.recv()).await.is_ok() {}
+        self.seen = true;
+        while let Ok(Some(())) = tokio::time::timeout(QUIET, self.changes.recv()).await {}
+        self.seen = false;
     }
 }

@@ -76,13 +76,12 @@ pub async fn until_stopped(server: &Server) -> &'static str {
         return "no signals can be received";
     };
     let mut look = tokio::time::interval(WATCH_EVERY);
-    let mut rules = crate::run::watcher::Watcher::new(&server.app.config.rules);
     loop {
         let reload = tokio::select! {
             _ = tokio::signal::ctrl_c() => return "interrupted",
             _ = term.recv() => return "asked to",
             _ = hup.recv() => true,
-            _ = rules.changed() => true,
+            () = server.rules_changed() => true,
             _ = look.tick() => false,
         };
         if server.has_failed() {
