@@ -6,6 +6,7 @@ use detect::correlate::{Extractor, KeyHasher, SpecSet};
 use detect::{Rule, RuleProblem, RuleSet};
 use event::DictionaryBuilder;
 use pipeline::Generation;
+use sha2::{Digest, Sha256};
 use shape::{PackSet, Shaper, TableConfig, Tables};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,9 @@ pub struct Parts {
     pub tables: Arc<Tables>,
     /// Settings per source.
     pub settings: Arc<shape::Settings>,
+    /// Hash over packs, tables and settings as they were read, hex: with the rules' own hash it
+    /// names the generation.
+    pub fingerprint: String,
 }
 
 impl Parts {
@@ -30,7 +34,8 @@ impl Parts {
     pub fn of_files(rules: &[PathBuf], packs: Option<&PathBuf>) -> Result<Self, Failure> {
         let (rules, problems) = detect::load_paths(rules);
         let packs = load_packs(packs)?;
-        Ok(Self { packs, rules, problems, tables: Arc::default(), settings: Arc::default() })
+        let (tables, settings) = (Arc::default(), Arc::default());
+        Ok(Self { packs, rules, problems, tables, settings, fingerprint: String::new() })
     }
 
     /// Everything a configuration names. Rules that cannot be honoured are listed, not fatal.
@@ -42,6 +47,7 @@ impl Parts {
             problems,
             tables: Arc::new(load_tables(config)?),
             settings: Arc::new(settings_of(config)?),
+            fingerprint: fingerprint_of(config),
         })
     }
 
@@ -67,7 +73,7 @@ impl Parts {
         let extractor = Extractor::new(&specs, &dict, KeyHasher::new(secret));
         Ok(Generation {
             number,
-            hash: rules.hash().to_string(),
+            hash: format!("{}{}", rules.hash(), self.fingerprint),
             dict,
             shaper: Arc::new(shaper),
             rules,
@@ -76,6 +82,25 @@ impl Parts {
             settings: self.settings,
         })
     }
+}
+
+/// Equal files and settings give equal fingerprints. A file that cannot be read counts as empty
+/// here: it was reported when it was loaded.
+fn fingerprint_of(config: &Config) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{:?}{:?}", config.sources, config.drop));
+    let tables = config.enrich.mmdb.iter().chain(&config.enrich.assets);
+    let mut files: Vec<PathBuf> = tables.chain(&config.enrich.indicators).cloned().collect();
+    let folders = config.packs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
+    for folder in folders.flatten() {
+        files.extend(["pack.yaml", "routes.tsv"].map(|name| folder.path().join(name)));
+    }
+    files.sort();
+    for path in files {
+        hash.update(path.as_os_str().as_encoded_bytes());
+        hash.update(std::fs::read(&path).unwrap_or_default());
+    }
+    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
 fn load_packs(dir: Option<&PathBuf>) -> Result<Arc<PackSet>, Failure> {

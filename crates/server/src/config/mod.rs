@@ -447,7 +447,7 @@ fn notify(node: &Node, root: &Section<'_>, base: &Path) -> Option<Notify> {
 /// Beyond loopback every listener that could carry secrets needs TLS, unless told otherwise.
 fn check_listeners(config: &Config, root: &Node, problems: &Problems) {
     let hint = "set `tls:`, listen on 127.0.0.1, or say `listen: {insecure: true}`";
-    let mut refuse = |what: &str, address: SocketAddr| {
+    let refuse = |what: &str, address: SocketAddr| {
         problems.at(root, format!("{what} on {address} without TLS is reachable by others"), hint);
     };
     let plain = config.tls.is_none() && !config.insecure_listen;

@@ -192,7 +192,7 @@ impl Server {
 }
 
 /// The root over a sealed segment's records: what `alcedo verify` recomputes.
-pub fn segment_root(blocks: &SealedBlocks) -> [u8; 32] {
+pub fn segment_root(blocks: &SealedBlocks<'_>) -> [u8; 32] {
     let mut leaves = trust::Frontier::default();
     let read = blocks.for_each(|block| {
         for record in block.records() {

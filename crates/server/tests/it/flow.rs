@@ -201,3 +201,26 @@ fn verbs_find_the_local_server_and_the_store_verifies_offline() {
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stdout));
     assert_eq!(run(&["search", "x", "--data-dir", &dir]).status.code(), Some(5));
 }
+
+/// Scenario: an indicator list changes while the server runs, then a reload.
+/// Guarantees: events after it are marked, those before are not; a corrupt table changes nothing.
+#[test]
+fn enrichment_tables_are_reloaded_while_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("bad.txt");
+    std::fs::write(&list, "203.0.113.1\n").unwrap();
+    let server = Server::start(&format!("enrich: {{indicators: ['{}']}}\n", list.display()));
+    let line =
+        "<38>Nov 24 02:14:00 h sshd[1]: Failed password for bob from 203.0.113.77 port 22 ssh2";
+    let token = server.admin_token.clone();
+    let text = [("Content-Type", "text/plain")];
+    let send = || server.send("POST", "/api/v1/ingest", &token, &text, line.as_bytes()).0;
+    assert_eq!(send(), 200);
+    server.eventually("the first", |s| (s.search("203.0.113.77").len() == 1).then_some(()));
+    std::fs::write(&list, "203.0.113.77\n").unwrap();
+    let (status, answer) = server.ask("POST", "/api/v1/rules/reload", &token, "{}");
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(send(), 200);
+    server.eventually("the mark", |s| (s.search("tags:indicator_match").len() == 1).then_some(()));
+    assert_eq!(server.search("203.0.113.77").len(), 2);
+}
