@@ -109,7 +109,7 @@ impl Worker {
             rules.match_batch(batch, scratch, matches);
         }));
         if matched.is_err() {
-            // One row at a time: all but the row that panics are matched.
+            // The batch's rows are stored without their matches; the operator is told which.
             self.matching = detect::Scratch::default();
             done.matches.clear();
             tracing::error!(next_offset = done.next_offset, "matching crashed on a batch");
