@@ -217,10 +217,11 @@ fn value(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, SearchErr
             Some(_) => Plan::leaf(target(), Test::text(TextOp::Contains, "", false)),
         });
     }
-    if field.is_some() && word.contains('/') {
-        if let Ok(net) = word.parse::<ipnet::IpNet>() {
-            return whole(Test::Cidr(net.trunc()));
-        }
+    if field.is_some()
+        && word.contains('/')
+        && let Ok(net) = word.parse::<ipnet::IpNet>()
+    {
+        return whole(Test::Cidr(net.trunc()));
     }
     let mut parts = wildcards(word);
     if field.is_none() {
