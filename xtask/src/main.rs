@@ -26,8 +26,15 @@ const VERBS: &[(&str, &str, fn(&[String]) -> ExitCode)] = &[
     ("shape", "sizes of files and functions", |_| shape::print()),
 ];
 
-/// Long proofs: name, test filter in the `server` integration tests, settings for the full count.
-const SLOW: &[(&str, &str, &[(&str, &str)])] = &[("kill9", "kill9", &[("ALCEDO_KILLS", "1000")])];
+/// Settings of a long proof: environment variables.
+type Settings = &'static [(&'static str, &'static str)];
+
+/// Long proofs: name, package, filter of its integration tests, settings for the full count.
+const SLOW: &[(&str, &str, &str, Settings)] = &[
+    ("kill9", "server", "kill9", &[("ALCEDO_KILLS", "1000")]),
+    ("synthetic", "detect", "synthetic", &[("ALCEDO_SYNTHETIC_STEP", "1")]),
+    ("scores", "detect", "scores", &[("ALCEDO_SCORES", "1")]),
+];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -74,14 +81,19 @@ fn check(_: &[String]) -> ExitCode {
 
 fn slow(args: &[String]) -> ExitCode {
     let name = args.first().map(String::as_str);
-    let Some((_, filter, settings)) = SLOW.iter().find(|(n, ..)| Some(*n) == name) else {
-        for (name, filter, settings) in SLOW {
-            say(&format!("  {name:<12} {filter} {settings:?}"));
+    let Some((_, package, filter, settings)) = SLOW.iter().find(|(n, ..)| Some(*n) == name) else {
+        for (name, package, filter, settings) in SLOW {
+            say(&format!("  {name:<12} {package} {filter} {settings:?}"));
         }
         return ExitCode::from(2);
     };
     let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--package", "server", "--test", "it", "--", filter, "--nocapture"]);
+    cargo.args(["test", "--package", package]);
+    // Other proofs spend their time waiting; these compute.
+    if *package == "detect" {
+        cargo.arg("--release");
+    }
+    cargo.args(["--test", "it", "--", filter, "--nocapture"]);
     run(cargo.envs(settings.iter().copied()))
 }
 

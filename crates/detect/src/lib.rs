@@ -10,19 +10,22 @@
 //! Not here: wall clocks, storage, how an alert is shown or sent.
 //!
 //! Reading order: [`sigma`] (text to plan), [`ruleset`] (files to a set), [`matcher`] (the batch
-//! matcher), [`ruletest`] (rules that carry their own tests).
+//! matcher), [`correlate`], [`ruletest`] (rules that carry their own tests), [`synthesize`].
 #![forbid(unsafe_code)]
 
+pub mod attack;
 pub mod correlate;
+pub mod coverage;
 pub mod matcher;
 pub mod ruleset;
 pub mod ruletest;
 pub mod sigma;
+pub mod synthesize;
 
 pub use matcher::{LOGSOURCE_FIELD, MatcherStats, Scratch};
-pub use ruleset::{RuleSet, load_paths, load_text};
-pub use ruletest::{RegressionCase, read_regression, run_tests};
+pub use ruleset::{RuleSet, fields_of, load_paths, load_text};
+pub use ruletest::{RegressionCase, TestResult, read_regression};
 pub use sigma::{
     Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, LogSource, ProblemKind,
-    Rule, RuleExpr, RuleKind, RuleProblem, RuleSource, RuleTest, TestInput, TestResult, Timespan,
+    Rule, RuleExpr, RuleKind, RuleProblem, RuleSource, RuleTest, TestInput, TestStep, Timespan,
 };

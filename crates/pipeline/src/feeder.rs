@@ -31,6 +31,20 @@ pub enum Records {
     },
     /// A record that was split over several parts.
     Joined(Joined),
+    /// Records of a file that never were in a journal.
+    Loose(Loose),
+}
+
+/// Records cut out of a file's bytes.
+pub struct Loose {
+    /// The bytes.
+    pub bytes: Arc<Vec<u8>>,
+    /// Offset that each record gets, and where it is in `bytes`.
+    pub records: Vec<(u64, std::ops::Range<usize>)>,
+    /// When they are taken to be received, ns.
+    pub wall_ns: i64,
+    /// Where they are from.
+    pub envelope: Arc<Envelope>,
 }
 
 /// A rejoined record; it has the offset and times of its last part.

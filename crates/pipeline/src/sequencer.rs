@@ -26,6 +26,10 @@ pub trait Outlets: Send {
     fn alert(&mut self, change: AlertChange);
     /// Everything below this place has been worked off.
     fn progress(&mut self, progress: Progress);
+    /// A rule in shadow matched, so many times: it is counted, and nobody is told.
+    fn shadow(&mut self, rule: &Rule, times: u64) {
+        let _ = (rule, times);
+    }
     /// Source health, once per tick.
     fn health(&mut self, registry: &Registry, balance: &Balance, stream_ns: i64);
 }
@@ -255,6 +259,9 @@ impl Core {
         out: &mut dyn Outlets,
     ) {
         let rule = generation.rules.rule(index);
+        if rule.shadow {
+            return out.shadow(rule, u64::from(row.weight()));
+        }
         let entity = entity_of(row);
         let key = alert::entity_key(&entity);
         let evidence = [Evidence {
@@ -309,6 +316,12 @@ impl Core {
         out: &mut dyn Outlets,
     ) {
         let rule = generation.rules.rule(firing.rule);
+        if rule.shadow {
+            if firing.kind == FiringKind::New {
+                out.shadow(rule, 1);
+            }
+            return;
+        }
         let entity: BTreeMap<String, String> =
             firing.group.iter().map(|(n, v)| (n.to_string(), v.clone())).collect();
         // The key of a correlation is its group, whatever case its values were sent in.
@@ -468,10 +481,10 @@ fn matched_values<'a>(outcome: &'a Outcome, out: &mut Vec<(&'a str, &'a [u8])>) 
     if out.len() >= REASON_VALUES_MAX || !outcome.matched || &*outcome.op == "not" {
         return;
     }
-    if let (Some(field), Some(actual)) = (outcome.field.as_deref(), outcome.actual.as_deref()) {
-        if !out.iter().any(|(name, _)| *name == field) {
-            out.push((field, actual.as_bytes()));
-        }
+    if let (Some(field), Some(actual)) = (outcome.field.as_deref(), outcome.actual.as_deref())
+        && !out.iter().any(|(name, _)| *name == field)
+    {
+        out.push((field, actual.as_bytes()));
     }
     for child in &outcome.children {
         matched_values(child, out);

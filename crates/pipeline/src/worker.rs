@@ -69,6 +69,18 @@ impl Worker {
                 };
                 self.shape(&mut done, &place, &joined.bytes, joined.over_limit);
             }
+            Records::Loose(loose) => {
+                for (offset, range) in loose.records {
+                    let place = Place {
+                        offset,
+                        wall_ns: loose.wall_ns,
+                        stream_ns: loose.wall_ns,
+                        envelope: &loose.envelope,
+                    };
+                    let bytes = loose.bytes.get(range).unwrap_or_default();
+                    self.shape(&mut done, &place, bytes, false);
+                }
+            }
         }
         self.detect(&mut done);
         done

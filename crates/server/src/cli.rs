@@ -76,7 +76,7 @@ pub enum Verb {
     /// List and work alerts
     #[command(subcommand)]
     Alerts(Alerts),
-    /// Rules: list, check, test, reload
+    /// Rules: list, check, test, new, fields, coverage, navigator, import, explain, reload
     #[command(subcommand)]
     Rules(Rules),
     /// Sources and their health
@@ -249,22 +249,104 @@ pub enum Alerts {
 /// `alcedo rules ...`
 #[derive(Subcommand, Debug)]
 pub enum Rules {
-    /// Rules of the running server and their state
-    List,
+    /// Rules with their state: of files, or of the running server
+    List(RulesList),
     /// Check rule files without a server
     Check {
         /// Rule folders or files
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
-    /// Run the tests that stand beside rules
+    /// Run the tests that stand beside rules, and SigmaHQ's `regression_data`
     Test {
         /// Rule folders or files
         #[arg(required = true)]
         paths: Vec<PathBuf>,
+        /// Write the results as JUnit XML
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+    },
+    /// Print a new rule to start from, with tests
+    New {
+        /// Its title
+        title: String,
+        /// What it is about: product/category/service, - for none
+        #[arg(long, default_value = "windows/process_creation/-", value_name = "P/C/S")]
+        logsource: String,
+    },
+    /// Fields that rules read, and which packs answer to them
+    Fields {
+        /// Rule folders or files
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// Which rules can fire here: what feeds them, which fields are not known there
+    Coverage {
+        /// Rule folders or files
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Count only packs that sources of the running server use
+        #[arg(long)]
+        live: bool,
+    },
+    /// A layer for the ATT&CK Navigator
+    Navigator {
+        /// Rule folders or files
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Numbers of techniques: of ATT&CK 18 (T1562) or of 19 (T1685)
+        #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(18..=19))]
+        attack: u8,
+    },
+    /// Copy rules of a folder or an archive (zip, tar) into a rule folder
+    Import(RulesImport),
+    /// Why a rule matches an event, or does not
+    Explain {
+        /// Id or name of a rule, or a rule file
+        rule: String,
+        /// A file with the record, `FILE:NUMBER`, `-`, or the id of an event on the server
+        event: String,
+        /// Where rules are looked for; default: those of the configuration
+        #[arg(long, value_name = "PATH")]
+        rules: Vec<PathBuf>,
     },
     /// Let the running server read its rules again
     Reload,
+}
+
+/// `alcedo rules list`
+#[derive(Args, Debug)]
+pub struct RulesList {
+    /// Rule folders or files; without any: the rules of the running server
+    pub paths: Vec<PathBuf>,
+    /// Only this state: live, shadow, not_covered or failed
+    #[arg(long)]
+    pub state: Option<String>,
+    /// Only this level and above
+    #[arg(long)]
+    pub level: Option<String>,
+    /// Only rules about this product, category or service
+    #[arg(long, value_name = "NAME")]
+    pub logsource: Option<String>,
+    /// Only rules with a tag that begins so, such as attack.t1059
+    #[arg(long)]
+    pub tag: Option<String>,
+}
+
+/// `alcedo rules import`
+#[derive(Args, Debug)]
+pub struct RulesImport {
+    /// A folder, or a .zip, .tar, .tar.gz or .tar.zst
+    pub from: PathBuf,
+    /// Rule folder to copy into
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Which rules: core, core+, core++, et (emerging threats), th (threat hunting) or all
+    #[arg(long, default_value = "all", value_name = "NAME")]
+    pub pack: String,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `alcedo tokens ...`

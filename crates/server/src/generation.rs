@@ -8,7 +8,7 @@ use event::DictionaryBuilder;
 use pipeline::Generation;
 use sha2::{Digest, Sha256};
 use shape::{PackSet, Shaper, TableConfig, Tables};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a generation is made of, read and checked.
@@ -40,7 +40,10 @@ impl Parts {
 
     /// Everything a configuration names. Rules that cannot be honoured are listed, not fatal.
     pub fn of_config(config: &Config) -> Result<Self, Failure> {
-        let (rules, problems) = detect::load_paths(&config.rules);
+        let (mut rules, problems) = detect::load_paths(&config.rules);
+        for rule in &mut rules {
+            rule.shadow |= config.shadow.iter().any(|s| is_meant(s, rule));
+        }
         Ok(Self {
             packs: load_packs(config.packs.as_ref())?,
             rules,
@@ -55,13 +58,8 @@ impl Parts {
     pub fn compile(self, number: u64, secret: [u8; 16]) -> Result<Generation, Failure> {
         let mut names = DictionaryBuilder::new();
         self.packs.register(&mut names);
-        for rule in &self.rules {
-            for field in rule.plan().map(|p| p.fields()).unwrap_or_default() {
-                self.packs.register_rule_field(&mut names, field);
-            }
-            for field in rule.correlation().map(|c| c.group_by.as_slice()).unwrap_or_default() {
-                self.packs.register_rule_field(&mut names, field);
-            }
+        for field in self.rules.iter().flat_map(detect::fields_of) {
+            self.packs.register_rule_field(&mut names, field);
         }
         RuleSet::register(&self.rules, &mut names);
         let dict = names.build();
@@ -84,11 +82,17 @@ impl Parts {
     }
 }
 
+/// Whether an entry of `shadow` means a rule: its id, its name, or a path that it lies below.
+fn is_meant(entry: &Path, rule: &Rule) -> bool {
+    entry.file_name().and_then(|n| n.to_str()).is_some_and(|n| rule.answers_to(n))
+        || rule.source.file.starts_with(entry)
+}
+
 /// Equal files and settings give equal fingerprints. A file that cannot be read counts as empty
 /// here: it was reported when it was loaded.
 fn fingerprint_of(config: &Config) -> String {
     let mut hash = Sha256::new();
-    hash.update(format!("{:?}{:?}", config.sources, config.drop));
+    hash.update(format!("{:?}{:?}{:?}", config.sources, config.drop, config.shadow));
     let tables = config.enrich.mmdb.iter().chain(&config.enrich.assets);
     let mut files: Vec<PathBuf> = tables.chain(&config.enrich.indicators).cloned().collect();
     let folders = config.packs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();

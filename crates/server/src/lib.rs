@@ -23,7 +23,7 @@ pub mod run;
 pub mod verbs;
 
 use clap::Parser;
-use cli::{Cli, Rules, Verb};
+use cli::{Cli, Verb};
 use exit::{Exit, Outcome};
 use std::process::ExitCode;
 
@@ -59,10 +59,7 @@ fn run(cli: &Cli) -> Outcome {
         Verb::Tail(args) => verbs::ask::tail(args, global),
         Verb::Around(args) => verbs::ask::around(args, global),
         Verb::Alerts(verb) => verbs::ask::alerts(verb, global),
-        Verb::Rules(Rules::Check { paths }) => verbs::check::rules(paths, global),
-        Verb::Rules(Rules::Test { paths }) => verbs::check::test(paths, global),
-        Verb::Rules(Rules::List) => verbs::ask::rules(global),
-        Verb::Rules(Rules::Reload) => verbs::ask::reload(global),
+        Verb::Rules(verb) => verbs::rules::run(verb, global),
         Verb::Sources => verbs::ask::sources(global),
         Verb::Tokens(verb) => verbs::ask::tokens(verb, global),
         Verb::Verify => verbs::verify::run(&verbs::check::config_of(global)?.data_dir),

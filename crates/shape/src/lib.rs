@@ -22,6 +22,7 @@
 //! (enrichment), [`remember`] (dedupe, drops), [`render`] (JSON).
 #![forbid(unsafe_code)]
 
+pub mod feeds;
 mod native;
 pub mod packs;
 mod product;

@@ -37,6 +37,7 @@ macro_rules! pack {
 
 /// Every built-in pack, in the order in which products are looked for.
 pub const ALL: &[PackFiles] = &[
+    pack!("alcedo"),
     pack!("windows", routes),
     pack!("aws-cloudtrail"),
     pack!("linux-auth"),

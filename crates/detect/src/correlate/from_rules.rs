@@ -24,6 +24,33 @@ impl SpecSet {
         }
         Self::with_verdicts(specs, rules.rules().iter().map(|r| r.generate).collect())
     }
+
+    /// Correlation number `rule` alone with what it builds on, speaking whatever builds on it: for
+    /// its tests.
+    ///
+    /// # Errors
+    /// See [`SpecSet::from_rules`].
+    pub fn of_rule(rules: &RuleSet, rule: u32) -> Result<Arc<Self>, SpecError> {
+        let mut wanted = vec![rule];
+        let mut specs = Vec::new();
+        let mut at = 0;
+        while let Some(number) = wanted.get(at).copied() {
+            at += 1;
+            let own = rules.rule(number);
+            let Some(correlation) = own.correlation() else { continue };
+            specs.push(spec_of(rules, number, own, correlation)?);
+            for part in correlation.rules.iter().filter_map(|name| rules.find(name)) {
+                if !wanted.contains(&part) {
+                    wanted.push(part);
+                }
+            }
+        }
+        specs.sort_by_key(|s| s.rule);
+        let verdicts = rules.rules().iter().map(|r| r.generate);
+        let mut verdicts: Vec<bool> = verdicts.collect();
+        verdicts[rule as usize] = true;
+        Self::with_verdicts(specs, verdicts)
+    }
 }
 
 fn spec_of(

@@ -23,7 +23,8 @@
 //! **Not here:** clocks, I/O, threads, alert suppression.
 //!
 //! Reading order: [`spec`] (what is asked), [`hit`], [`key`], [`extract`] (what comes in), `window`
-//! (one key), `shard` (many), [`engine`] (all), `seen`, `snapshot`, [`firing`] (what comes out).
+//! (one key), `shard` (many), [`engine`] (all), `seen`, `snapshot`, [`firing`] (what comes out),
+//! `replay` (finished logs).
 
 pub mod engine;
 pub mod extract;
@@ -31,6 +32,7 @@ pub mod firing;
 pub mod from_rules;
 pub mod hit;
 pub mod key;
+mod replay;
 mod seen;
 pub mod settings;
 mod shard;
@@ -43,6 +45,7 @@ pub use extract::Extractor;
 pub use firing::{Contribution, Firing, FiringKind, sort_firings};
 pub use hit::{Hit, HitValue, Key};
 pub use key::KeyHasher;
+pub use replay::in_event_time;
 pub use settings::{EVIDENCE_MAX, SHARDS, Settings};
 pub use shard::{Counters, ShardState};
 pub use snapshot::SnapshotError;

@@ -20,6 +20,7 @@ mod scratch;
 mod witness;
 
 pub use route::LOGSOURCE_FIELD;
+pub(crate) use route::fits;
 pub use scratch::Scratch;
 
 use crate::ruleset::RuleSet;

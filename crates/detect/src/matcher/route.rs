@@ -85,7 +85,7 @@ impl Router {
 }
 
 /// Whether each component that the rule names equals the cell's, or the cell's is not known.
-fn fits(parts: &[Option<Box<str>>; 3], cell: &[u8]) -> bool {
+pub(crate) fn fits(parts: &[Option<Box<str>>; 3], cell: &[u8]) -> bool {
     let mut components = cell.splitn(3, |b| *b == b'/');
     parts.iter().all(|wanted| {
         let have = components.next().unwrap_or_default();

@@ -116,7 +116,7 @@ impl RuleSet {
 }
 
 /// Fields that a rule reads: of its plan, or those a correlation groups by and counts.
-fn fields_of(rule: &Rule) -> Vec<&str> {
+pub fn fields_of(rule: &Rule) -> Vec<&str> {
     if let Some(plan) = rule.plan() {
         return plan.fields();
     }

@@ -2,9 +2,9 @@
 
 use crate::sigma::correlation::Timespan;
 use crate::sigma::problem::{Position, ProblemKind, Refusal, RuleProblem};
-use crate::sigma::rule::{FilterDoc, LogSource, Rule, RuleKind, RuleSource, RuleTest, TestInput};
+use crate::sigma::rule::{FilterDoc, LogSource, Rule, RuleKind, RuleSource};
 use crate::sigma::yaml::{self, Document, Node, Yaml};
-use crate::sigma::{correlation_doc, detection};
+use crate::sigma::{correlation_doc, detection, tests_doc};
 use event::Level;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -106,8 +106,9 @@ fn rule(file: &Arc<PathBuf>, document: &Document<'_>, node: &Node) -> Result<Rul
         hash,
         suppression_ns: suppression(node)?,
         generate: generate(node)?,
+        shadow: shadow(node)?,
         kind: kind(node)?,
-        tests: tests(node)?,
+        tests: tests_doc::read(node)?,
         source: RuleSource {
             file: file.clone(),
             line: document.first_line,
@@ -151,6 +152,19 @@ fn generate(node: &Node) -> Result<bool, Refusal> {
     }
 }
 
+/// `alcedo_state: shadow` or `live`, the default.
+fn shadow(node: &Node) -> Result<bool, Refusal> {
+    let Some(value) = node.get("alcedo_state") else { return Ok(false) };
+    match value.text().as_deref() {
+        Some("shadow") => Ok(true),
+        Some("live") => Ok(false),
+        _ => {
+            let hint = "write live or shadow";
+            Err(Refusal::invalid("unknown `alcedo_state`", hint).at(value.at))
+        }
+    }
+}
+
 fn kind(node: &Node) -> Result<RuleKind, Refusal> {
     if let Some(section) = node.get("correlation") {
         let correlation = correlation_doc::read(section, node.get("generate"))?;
@@ -184,31 +198,6 @@ fn refuse_action(node: &Node) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
-}
-
-fn tests(node: &Node) -> Result<Vec<RuleTest>, Refusal> {
-    let Some(section) = node.get("alcedo_tests") else { return Ok(Vec::new()) };
-    let wrong = |n: &Node| {
-        let hint = "a list of {name, event or raw, match}";
-        Refusal::invalid("`alcedo_tests` is not well formed", hint).at(n.at)
-    };
-    let Yaml::List(items) = &section.value else { return Err(wrong(section)) };
-    let mut out = Vec::new();
-    for item in items {
-        let input = match (item.get("event"), item.get("raw").and_then(Node::text)) {
-            (Some(event), None) if matches!(event.value, Yaml::Map(_)) => {
-                TestInput::Event(event.json())
-            }
-            (None, Some(raw)) => TestInput::Raw(raw.into()),
-            _ => return Err(wrong(item)),
-        };
-        let Some(Yaml::Bool(expected)) = item.get("match").map(|m| &m.value) else {
-            return Err(wrong(item));
-        };
-        let name = item.get("name").and_then(Node::text).unwrap_or_default().into();
-        out.push(RuleTest { name, input, expected: *expected });
-    }
-    Ok(out)
 }
 
 /// A problem of a whole file, such as one that cannot be read.

@@ -18,6 +18,7 @@ pub mod modifiers;
 pub mod problem;
 pub mod rule;
 pub mod string;
+mod tests_doc;
 pub mod yaml;
 
 pub use correlation::{
@@ -25,4 +26,4 @@ pub use correlation::{
 };
 pub use document::{ParsedFile, parse_file};
 pub use problem::{Position, ProblemKind, Refusal, RuleProblem};
-pub use rule::{FilterDoc, LogSource, Rule, RuleKind, RuleSource, RuleTest, TestInput, TestResult};
+pub use rule::{FilterDoc, LogSource, Rule, RuleKind, RuleSource, RuleTest, TestInput, TestStep};

@@ -1,7 +1,7 @@
 //! The rule model: what a Sigma document says once it has been read and lowered.
 
 use crate::sigma::correlation::Correlation;
-use event::{Level, Outcome};
+use event::Level;
 use filter::Plan;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +53,8 @@ pub struct Rule {
     pub suppression_ns: Option<i64>,
     /// Whether a hit is an alert by itself. False for rules that only feed a correlation.
     pub generate: bool,
+    /// The rule is watched but not acted upon: its matches are counted and it never alerts.
+    pub shadow: bool,
     /// What the rule does.
     pub kind: RuleKind,
     /// Tests written beside the rule (`alcedo_tests`).
@@ -154,10 +156,35 @@ impl LogSource {
 pub struct RuleTest {
     /// What the test shows.
     pub name: Box<str>,
-    /// What is put in.
-    pub input: TestInput,
-    /// Whether the rule must hold.
+    /// What is put in, in order.
+    pub steps: Vec<TestStep>,
+    /// Whether the rule must match.
     pub expected: bool,
+    /// How many matches (of a correlation: episodes) there must be, where the test says so.
+    pub count: Option<u32>,
+}
+
+impl RuleTest {
+    /// The test's only input, for tests that are about one event.
+    pub fn single(&self) -> Option<&TestInput> {
+        match self.steps.as_slice() {
+            [step] if step.repeat == 1 => Some(&step.input),
+            _ => None,
+        }
+    }
+}
+
+/// One or several equal records of a [`RuleTest`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct TestStep {
+    /// What is put in. `{n}` in its texts becomes the number of the repetition, from 0.
+    pub input: TestInput,
+    /// When the first is received, ns after the beginning of the test.
+    pub at_ns: i64,
+    /// How many.
+    pub repeat: u32,
+    /// Time between them, ns.
+    pub every_ns: i64,
 }
 
 /// Input of a [`RuleTest`].
@@ -167,15 +194,4 @@ pub enum TestInput {
     Event(serde_json::Value),
     /// A record as a sender would send it (`raw:`), to be parsed and shaped.
     Raw(Box<str>),
-}
-
-/// Result of one [`RuleTest`].
-#[derive(Clone, Debug)]
-pub struct TestResult {
-    /// Name of the test.
-    pub name: Box<str>,
-    /// Whether the rule did what the test expects.
-    pub passed: bool,
-    /// What was evaluated, for a failed test.
-    pub outcome: Option<Outcome>,
 }

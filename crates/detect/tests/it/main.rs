@@ -3,6 +3,10 @@
 
 mod corpus;
 mod equality;
+mod live;
 mod problems;
+mod samples;
+mod scores;
 mod semantics;
 mod starter;
+mod synthetic;

@@ -60,6 +60,10 @@ fn principal_of(
     if let Some(token) = bearer(headers) {
         return app
             .principal_of_token(token, peer.map(|p| p.ip()))
+            .inspect_err(|_| {
+                let client = peer.map(|p| p.ip().to_string()).unwrap_or_default();
+                app.tell_refused("login.refused", &client);
+            })
             .map_err(|_| unauthorized(trust::AuthError::PUBLIC));
     }
     let Some(id) = cookie(headers) else {

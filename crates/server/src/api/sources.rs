@@ -51,11 +51,15 @@ fn row(source: &str, host: &str, status: &HostStatus, spiking: bool) -> Value {
 /// `GET /api/v1/rules`
 pub async fn rules(State(app): State<Arc<App>>) -> Json<Value> {
     let generation = app.generation();
+    let shadow = app.shadow_counts();
     let mut out: Vec<Value> = Vec::new();
     for rule in generation.rules.rules() {
+        let state = if rule.shadow { "shadow" } else { "live" };
         out.push(json!({
             "id": &*rule.id, "title": &*rule.title, "level": rule.level.name(),
-            "type": rule.type_name(), "state": "live", "author": &*rule.author,
+            "type": rule.type_name(), "state": state, "author": &*rule.author,
+            "status": &*rule.status,
+            "shadow_matches": rule.shadow.then(|| shadow.get(&rule.id).copied().unwrap_or(0)),
             "file": rule.source.file.display().to_string(), "tags": rule.tags,
             "logsource": rule.logsource.shown(),
         }));

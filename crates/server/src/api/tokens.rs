@@ -118,6 +118,8 @@ pub async fn create(
         .map_err(|e| Problem::bad(e.to_string()))?;
     app.blocking(move |app| {
         app.ledger.create_token(new.record.clone(), actor(&principal)).map_err(problem_of)?;
+        let detail = format!("role {}", wish.role);
+        app.tell(&actor(&principal), "token.create", &new.record.id, &detail);
         Ok(Json(json!({
             "token": new.text,
             "id": new.record.id,
@@ -147,6 +149,7 @@ pub async fn revoke(
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         app.ledger.revoke_token(&id, actor(&principal)).map_err(problem_of)?;
+        app.tell(&actor(&principal), "token.revoke", &id, "");
         Ok(Json(json!({"revoked": id})))
     })
     .await

@@ -27,6 +27,8 @@ pub struct Config {
     pub sources: Vec<Source>,
     /// Folders and files of Sigma rules.
     pub rules: Vec<PathBuf>,
+    /// Rules that are watched and not acted upon: ids, names, or folders and files.
+    pub shadow: Vec<PathBuf>,
     /// Folder of packs beside the built-in ones.
     pub packs: Option<PathBuf>,
     /// Enrichment tables.
@@ -186,6 +188,7 @@ impl Default for Config {
                 Source::of("http", SourceKind::Http),
             ],
             rules: Vec::new(),
+            shadow: Vec::new(),
             packs: None,
             enrich: Enrich::default(),
             drop: Vec::new(),
@@ -267,6 +270,7 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
     if let Some(node) = root.get("sources") {
         config.sources = sources(&Section::of(node, "sources", root.problems()));
     }
+    config.shadow = root.texts("shadow").into_iter().map(|(t, _)| base.join(t)).collect();
     config.rules = root.texts("rules").into_iter().map(|(t, _)| base.join(t)).collect();
     config.packs = root.text("packs").map(|t| base.join(t));
     root.section("enrich", |s| {

@@ -2,6 +2,7 @@
 
 use super::bus::{Bus, News};
 use super::generations::{Archive, Reloaded};
+use super::own_events::{OwnEvent, OwnEvents};
 use super::rates::Rates;
 use crate::api::problem::Problem;
 use crate::config::Config;
@@ -53,6 +54,9 @@ pub struct App {
     health: RwLock<Arc<Vec<SourceStatus>>>,
     totals: Mutex<Map<String, Value>>,
     problems: Mutex<BTreeMap<&'static str, String>>,
+    /// Matches of rules in shadow since the start, by id.
+    shadow: Mutex<BTreeMap<Arc<str>, u64>>,
+    own: OwnEvents,
     passed: AtomicU64,
     passed_wall_ns: AtomicI64,
 }
@@ -118,6 +122,8 @@ impl App {
             health: RwLock::default(),
             totals: Mutex::default(),
             problems: Mutex::default(),
+            shadow: Mutex::default(),
+            own: OwnEvents::default(),
             passed: AtomicU64::new(0),
             passed_wall_ns: AtomicI64::new(0),
         }
@@ -213,9 +219,33 @@ impl App {
     fn audit_by(&self, actor: Actor, action: &str, target: &str, detail: &str) {
         let audit = Audit { action: action.into(), target: target.into(), detail: detail.into() };
         let at_ns = actor.at_ns;
+        if !action.starts_with("server.") {
+            self.tell(&actor, action, target, detail);
+        }
         if let Err(error) = self.ledger.submit(vec![LedgerRecord::Audit { audit, actor }], at_ns) {
             tracing::error!(%error, action, "an audit record was not stored");
         }
+    }
+
+    /// Puts what somebody did into this server's own stream, for rules to see.
+    pub fn tell(&self, actor: &Actor, action: &str, target: &str, detail: &str) {
+        let (who, client) = (&*actor.who, &*actor.client);
+        self.own.tell(&self.journal, &OwnEvent { who, action, target, detail, client });
+    }
+
+    /// The same for a request that was refused.
+    pub fn tell_refused(&self, action: &str, client: &str) {
+        self.own.refused(&self.journal, action, client);
+    }
+
+    /// Counts matches of a rule in shadow.
+    pub fn count_shadow(&self, rule: &Arc<str>, times: u64) {
+        *self.shadow.lock().entry(rule.clone()).or_default() += times;
+    }
+
+    /// Matches of rules in shadow since the start, by id.
+    pub fn shadow_counts(&self) -> BTreeMap<Arc<str>, u64> {
+        self.shadow.lock().clone()
     }
 
     // --- intake ---

@@ -167,8 +167,7 @@ impl Archive {
         if path.exists() {
             return Ok(());
         }
-        let texts: Vec<&str> =
-            generation.rules.rules().iter().map(|r: &Rule| &*r.source.text).collect();
+        let texts: Vec<String> = generation.rules.rules().iter().map(text_of).collect();
         write_synced(&path, &serde_json::to_vec(&texts).unwrap_or_default())
     }
 
@@ -184,6 +183,15 @@ impl Archive {
         let generation = Arc::new(parts.compile(number, self.secret).ok()?);
         self.made.lock().insert(hash.to_owned(), generation.clone());
         Some(generation)
+    }
+}
+
+/// The rule's text, with its state where that stands in the configuration alone.
+fn text_of(rule: &Rule) -> String {
+    let text = &*rule.source.text;
+    match rule.shadow && !text.contains("alcedo_state:") {
+        true => format!("{}\nalcedo_state: shadow\n", text.trim_end()),
+        false => text.to_owned(),
     }
 }
 

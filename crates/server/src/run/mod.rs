@@ -6,6 +6,7 @@ pub mod generations;
 pub mod http;
 pub mod outboxes;
 pub mod outlets;
+pub mod own_events;
 pub mod rates;
 pub mod secrets;
 pub mod terminal;

@@ -198,6 +198,10 @@ impl Outlets for Doors {
         let _ = self.recorder.orders.send(Order::Record(Box::new(change)));
     }
 
+    fn shadow(&mut self, rule: &detect::Rule, times: u64) {
+        self.app.count_shadow(&rule.id, times);
+    }
+
     fn progress(&mut self, progress: Progress) {
         self.app.set_progress(progress);
     }

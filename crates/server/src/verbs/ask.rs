@@ -12,7 +12,7 @@ const EVENT_COLUMNS: [&str; 4] = ["@timestamp", "host.name", "event.action", "ev
 /// Longest cell of a table, in characters.
 const CELL_CHARS_MAX: usize = 120;
 
-fn ask<T>(
+pub(super) fn ask<T>(
     global: &Global,
     question: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
@@ -82,7 +82,7 @@ fn print_row(row: &Value, line: &str, form: Output) {
 }
 
 /// A value as a table shows it: safe on a terminal, of bounded width.
-fn cell(value: &Value) -> String {
+pub(super) fn cell(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => render(text.as_bytes()),
@@ -183,28 +183,9 @@ fn why(alert: &Value) {
             say(&format!("  {name}: {}", cell(value)));
         }
     }
-    let mut open = vec![(1, &alert["explanation"]["condition"])];
-    while let Some((depth, node)) = open.pop() {
-        if node.is_null() {
-            continue;
-        }
-        let mark = if node["matched"].as_bool() == Some(true) { "+" } else { "-" };
-        let part = |name: &str| node.get(name).map(cell).unwrap_or_default();
-        let what = match node["op"].as_str() {
-            Some("leaf") => format!("{} {}  {}", part("field"), part("pattern"), part("actual")),
-            _ => format!("{} {}", part("op"), part("name")),
-        };
-        say(&format!("{}{mark} {what}", "  ".repeat(depth)));
-        let children = node["children"].as_array().into_iter().flatten().rev();
-        open.extend(children.map(|child| (depth + 1, child)));
+    for line in super::tree::lines(&alert["explanation"]["condition"], 1) {
+        say(&line);
     }
-}
-
-/// `alcedo rules list`
-pub fn rules(global: &Global) -> Outcome {
-    let found = ask(global, async |client| client.get("/api/v1/rules").await)?;
-    rows(&found["rules"], &["state", "level", "type", "title", "file", "reason"], output(global));
-    Ok(Exit::Ok)
 }
 
 /// `alcedo rules reload`
@@ -274,7 +255,7 @@ pub fn tokens(verb: &Tokens, global: &Global) -> Outcome {
     })
 }
 
-fn rows(list: &Value, columns: &[&str], form: Output) {
+pub(super) fn rows(list: &Value, columns: &[&str], form: Output) {
     for row in list.as_array().into_iter().flatten() {
         match form {
             Output::Table => {
@@ -286,7 +267,7 @@ fn rows(list: &Value, columns: &[&str], form: Output) {
     }
 }
 
-fn pretty(value: &Value, form: Output) -> String {
+pub(super) fn pretty(value: &Value, form: Output) -> String {
     match form {
         Output::Ndjson => value.to_string(),
         _ => serde_json::to_string_pretty(value).unwrap_or_default(),
@@ -294,7 +275,7 @@ fn pretty(value: &Value, form: Output) -> String {
 }
 
 /// Percent-encodes a query or path part (RFC 3986 unreserved characters stay).
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     use std::fmt::Write as _;
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

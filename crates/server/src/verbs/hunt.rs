@@ -6,16 +6,22 @@
 
 use crate::cli::{Global, Hunt, Output};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::{files, generation::Parts};
-use detect::correlate::{Engine, Firing, FiringKind, Hit};
-use event::{Envelope, EventBatch, EventId, Protocol, RowHead, text, time};
-use pipeline::Generation;
+use crate::files::{self, Chunk, CountedBytes, Trouble};
+use crate::generation::Parts;
+use detect::correlate::{Hit, in_event_time};
+use event::{Envelope, EventId, Protocol, text, time};
+use indicatif::{ProgressBar, ProgressStyle};
+use pipeline::worker::Done;
+use pipeline::{Generation, Loose};
 use serde_json::{Map, Value, json};
 use std::io::{BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// Records worked on at a time.
-const BATCH_RECORDS: usize = 256;
+/// The offset of a record is its file's number and its own, so nothing has to be remembered of each
+/// record: 2^40 records of each of 2^20 files.
+const NUMBER_BITS: u32 = 40;
 
 /// Runs the verb. Rules and files that cannot be read are named on stderr and the run goes on.
 pub fn run(args: &Hunt, global: &Global) -> Outcome {
@@ -23,111 +29,130 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
     for problem in &parts.problems {
         super::complain(&problem.to_string());
     }
-    let generation = parts.compile(0, [0; 16])?;
-    let mut hunter = Hunter::new(generation, super::output(global));
-    let bar = progress(args.files.len() as u64, global.quiet);
-    for (index, path) in args.files.iter().enumerate() {
-        hunter.names.push(path.display().to_string());
-        match files::read(path) {
-            Ok(bytes) => {
-                let read = files::records(&bytes, &mut |number, record| {
-                    hunter.record(index as u32, number, record)
-                });
-                if let Err(failure) = read {
-                    super::complain(&format!("{}: {failure}", path.display()));
-                }
-            }
-            Err(error) => super::complain(&format!("{} {error}", path.display())),
+    let generation = Arc::new(parts.compile(0, [0; 16])?);
+    let files = files::expand(&args.files, &mut |problem| super::complain(&problem));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut hunt = pipeline::Hunt::start(generation.clone(), threads)?;
+    let mut finds = Finds::new(generation, &files, super::output(global));
+    let progress = Progress::new(&files, global.quiet);
+    let envelope = Arc::new(Envelope::of("file", Protocol::File));
+    let wall_ns = io::intake::wall_ns();
+    for (file, path) in files.iter().enumerate() {
+        let read = files::chunks(path, &progress.read, &mut |chunk| {
+            let loose = Loose {
+                records: placed(&chunk, file),
+                bytes: chunk.bytes,
+                wall_ns,
+                envelope: envelope.clone(),
+            };
+            progress.show(&finds);
+            hunt.push(loose, &mut |done| finds.take(done))
+        });
+        match read {
+            Ok(()) => {}
+            Err(Trouble::File(what)) => progress.complain(&format!("{} {what}", path.display())),
+            Err(Trouble::Verb(failure)) => return Err(failure),
         }
-        hunter.work()?;
-        bar.inc(1);
-        bar.set_message(format!("{} records, {} matches", hunter.records, hunter.found));
     }
-    hunter.correlate()?;
-    bar.finish_and_clear();
-    super::written(hunter.out.flush())?;
-    if !global.quiet && std::io::stderr().is_terminal() {
-        super::complain(&format!("{} records, {} matches", hunter.records, hunter.found));
-    }
+    hunt.finish(&mut |done| finds.take(done))?;
+    finds.correlate()?;
+    super::written(finds.out.flush())?;
+    progress.finish(&finds);
     Ok(Exit::Ok)
 }
 
-fn progress(files: u64, quiet: bool) -> indicatif::ProgressBar {
-    if quiet || !std::io::stderr().is_terminal() {
-        return indicatif::ProgressBar::hidden();
-    }
-    let bar = indicatif::ProgressBar::new(files);
-    let style = "{bar:30} {pos}/{len} files, eta {eta}  {msg}";
-    bar.set_style(indicatif::ProgressStyle::with_template(style).expect("a fixed template"));
-    bar
+/// The chunk's records with the offsets that name their places.
+fn placed(chunk: &Chunk, file: usize) -> Vec<(u64, std::ops::Range<usize>)> {
+    let base = (file as u64) << NUMBER_BITS;
+    chunk.records.iter().map(|(number, range)| (base + number, range.clone())).collect()
 }
 
-struct Hunter {
-    generation: Generation,
+/// A bar with rate and time left, on a terminal's standard error only.
+struct Progress {
+    bar: ProgressBar,
+    read: CountedBytes,
+    begin: Instant,
+    is_shown: bool,
+}
+
+impl Progress {
+    fn new(files: &[PathBuf], quiet: bool) -> Self {
+        let is_shown = !quiet && std::io::stderr().is_terminal();
+        let bar = match is_shown {
+            true => {
+                let sizes = files.iter().filter_map(|f| Some(std::fs::metadata(f).ok()?.len()));
+                let bar = ProgressBar::new(sizes.sum());
+                let style = "{bar:24} {percent:>3} %  {bytes_per_sec}  eta {eta}  {msg}";
+                bar.set_style(ProgressStyle::with_template(style).expect("a fixed template"));
+                bar.enable_steady_tick(Duration::from_millis(200));
+                bar
+            }
+            false => ProgressBar::hidden(),
+        };
+        Self { bar, read: CountedBytes::default(), begin: Instant::now(), is_shown }
+    }
+
+    fn show(&self, finds: &Finds) {
+        if self.is_shown {
+            self.bar.set_position(self.read.get());
+            self.bar.set_message(self.counts(finds));
+        }
+    }
+
+    fn counts(&self, finds: &Finds) -> String {
+        let rate = finds.events as f64 / self.begin.elapsed().as_secs_f64().max(0.001);
+        format!("{} events  {:.0}/s  {} matches", finds.events, rate, finds.found)
+    }
+
+    fn complain(&self, text: &str) {
+        self.bar.suspend(|| super::complain(text));
+    }
+
+    fn finish(&self, finds: &Finds) {
+        self.bar.finish_and_clear();
+        if self.is_shown {
+            super::complain(&self.counts(finds));
+        }
+    }
+}
+
+/// What was found, and where it is said.
+struct Finds {
+    generation: Arc<Generation>,
     names: Vec<String>,
-    /// File and record number of each record, by offset.
-    places: Vec<(u32, u64)>,
-    batch: EventBatch,
-    shaping: shape::Scratch,
-    matching: detect::Scratch,
     hits: Vec<Hit>,
-    records: u64,
+    events: u64,
     found: u64,
-    now_ns: i64,
-    envelope: Arc<Envelope>,
     form: Output,
+    /// `json`: everything at the end, as one array.
+    all: Vec<Value>,
     out: BufWriter<std::io::Stdout>,
 }
 
-impl Hunter {
-    fn new(generation: Generation, form: Output) -> Self {
+impl Finds {
+    fn new(generation: Arc<Generation>, files: &[PathBuf], form: Output) -> Self {
         Self {
-            batch: EventBatch::new(generation.dict.clone()),
             generation,
-            names: Vec::new(),
-            places: Vec::new(),
-            shaping: shape::Scratch::default(),
-            matching: detect::Scratch::new(),
+            names: files.iter().map(|f| f.display().to_string()).collect(),
             hits: Vec::new(),
-            records: 0,
+            events: 0,
             found: 0,
-            now_ns: io::intake::wall_ns(),
-            envelope: Arc::new(Envelope::of("file", Protocol::File)),
             form,
+            all: Vec::new(),
             out: BufWriter::with_capacity(1 << 16, std::io::stdout()),
         }
     }
 
-    fn record(&mut self, file: u32, number: u64, bytes: &[u8]) -> Result<(), Failure> {
-        let head = RowHead {
-            id: EventId::at(self.places.len() as u64),
-            received_ns: self.now_ns,
-            stream_ns: self.now_ns,
-            envelope: self.envelope.clone(),
-        };
-        self.places.push((file, number));
-        self.records += 1;
-        self.generation.shaper.shape(head, bytes, &mut self.batch, &mut self.shaping);
-        if self.batch.len() >= BATCH_RECORDS {
-            self.work()?;
-        }
-        Ok(())
-    }
-
-    /// Matches the batch, prints what plain rules found, keeps what correlations count.
-    fn work(&mut self) -> Result<(), Failure> {
-        let empty = EventBatch::new(self.generation.dict.clone());
-        let batch = std::mem::replace(&mut self.batch, empty);
-        let mut matches = Vec::new();
-        self.generation.rules.match_batch(&batch, &mut self.matching, &mut matches);
-        self.generation.extractor.extract(&batch, &matches, &mut self.hits);
-        matches.sort_by_key(|m| (m.row, m.rule));
-        for found in &matches {
+    /// Prints what plain rules found, keeps what correlations count.
+    fn take(&mut self, mut done: Done) -> Result<(), Failure> {
+        self.events += done.batch.len() as u64;
+        self.hits.append(&mut done.hits);
+        for found in &done.matches {
             let alerts = self.generation.rules.rule(found.rule).generate;
             if !alerts || !self.generation.specs.speaks(found.rule) {
                 continue;
             }
-            let row = batch.row(found.row as usize);
+            let row = done.batch.row(found.row as usize);
             let line = self.line(found.rule, row.id(), row.event_ns(), Map::new());
             self.print(line)?;
         }
@@ -135,18 +160,8 @@ impl Hunter {
     }
 
     fn correlate(&mut self) -> Result<(), Failure> {
-        let mut hits = std::mem::take(&mut self.hits);
-        hits.sort_by_key(|h| (h.event_ns, h.id));
-        let mut engine =
-            Engine::new(self.generation.specs.clone(), detect::correlate::Settings::default());
-        let mut firings: Vec<Firing> = Vec::new();
-        for hit in hits {
-            // Event time is stream time here.
-            let now = hit.event_ns;
-            engine.process(vec![Hit { stream_ns: now, ..hit }], now, &mut firings);
-        }
-        engine.finish(&mut firings);
-        for firing in self.final_firings(firings) {
+        let hits = std::mem::take(&mut self.hits);
+        for firing in in_event_time(&self.generation.specs, hits) {
             let mut more = Map::new();
             for (name, value) in &firing.group {
                 more.insert(name.to_string(), Value::String(value.clone()));
@@ -159,28 +174,18 @@ impl Hunter {
             let line = self.line(firing.rule, firing.fired_by, firing.event_ns, more);
             self.print(line)?;
         }
+        if self.form == Output::Json {
+            let all = Value::from(std::mem::take(&mut self.all));
+            let text = serde_json::to_string_pretty(&all).unwrap_or_default();
+            super::written(writeln!(self.out, "{text}"))?;
+        }
         Ok(())
     }
 
-    /// The last word on each episode: an update replaces what went out before.
-    fn final_firings(&self, firings: Vec<Firing>) -> Vec<Firing> {
-        let mut out: Vec<Firing> = Vec::new();
-        for firing in firings {
-            let known = out.iter_mut().rev().find(|f| {
-                f.rule == firing.rule && f.key == firing.key && f.fired_by == firing.fired_by
-            });
-            match (known, firing.kind) {
-                (Some(known), _) => *known = firing,
-                (None, FiringKind::New) => out.push(firing),
-                (None, _) => {}
-            }
-        }
-        out
-    }
-
     fn place(&self, id: EventId) -> (&str, u64) {
-        let (file, number) = self.places.get(id.offset as usize).copied().unwrap_or_default();
-        (self.names.get(file as usize).map_or("", String::as_str), number)
+        let file = (id.offset >> NUMBER_BITS) as usize;
+        let number = id.offset & ((1 << NUMBER_BITS) - 1);
+        (self.names.get(file).map_or("", String::as_str), number)
     }
 
     fn line(&self, rule: u32, id: EventId, event_ns: i64, more: Map<String, Value>) -> Value {
@@ -197,7 +202,9 @@ impl Hunter {
         if !rule.author.is_empty() {
             line.insert("rule.author".into(), rule.author.to_string().into());
         }
-        line.extend(more);
+        for (name, value) in more {
+            line.entry(name).or_insert(value);
+        }
         Value::Object(line)
     }
 
@@ -216,7 +223,11 @@ impl Hunter {
                     line["line"]
                 )
             }
-            _ => writeln!(self.out, "{line}"),
+            Output::Json => {
+                self.all.push(line);
+                Ok(())
+            }
+            Output::Ndjson => writeln!(self.out, "{line}"),
         };
         super::written(printed)
     }

@@ -6,7 +6,9 @@ pub mod check;
 pub mod hunt;
 pub mod journal;
 pub mod parse;
+pub mod rules;
 pub mod serve;
+mod tree;
 pub mod verify;
 
 use crate::cli::{Global, Output};

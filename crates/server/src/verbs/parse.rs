@@ -20,7 +20,12 @@ pub fn run(args: &ParseFiles) -> Outcome {
         let shown = path.display().to_string();
         out.file(&shown);
         let bytes = match files::read(path) {
-            Ok(bytes) => bytes,
+            Ok((bytes, None)) => bytes,
+            Ok((bytes, Some(problem))) => {
+                super::complain(&format!("{shown} {problem}"));
+                exit = Exit::Partial;
+                bytes
+            }
             Err(error) => {
                 super::complain(&format!("{shown} {error}"));
                 exit = Exit::Partial;

@@ -1,0 +1,50 @@
+use super::*;
+use crate::load_text;
+
+fn solved(detection: &str) -> Option<Solution> {
+    let text = format!("title: t\nid: t\ndetection: {detection}\n");
+    let (rules, problems) = load_text(&text);
+    assert_eq!(problems, [], "{detection}");
+    solve(rules[0].plan().unwrap(), &Map::new())
+}
+
+#[test]
+fn conditions_are_solved_and_missed_by_little() {
+    for detection in [
+        "{s: {F: x}, condition: s}",
+        "{s: {F|startswith: 'C:\\', F|endswith: '.exe', F|contains|all: [a b, c]}, condition: s}",
+        "{s: {F|contains: [x, y]}, f: {F|contains: 'xy', G: 1}, condition: s and not f}",
+        "{s: {F|re: '^a{3}[0-9]+(foo|bar)\\.exe$'}, condition: s}",
+        "{s: {F|cidr: 10.0.0.0/8, G|gte: 5}, condition: s}",
+        "{s: {F: null, G|exists: true}, condition: s}",
+        "{s: {F: x}, t: {G: y}, u: {H: z}, condition: 2 of *}",
+        "{s: {F|fieldref: G}, condition: s}",
+        "{s: ['one word', other], condition: s}",
+        "{s: {'|all': ['one', 'two']}, condition: s}",
+        "{s: {F: 'a?b*c'}, condition: s}",
+        "{s: {F|contains|windash: ' -enc '}, condition: s}",
+        "{s: {F|base64offset|contains: 'hello there'}, condition: s}",
+        "{s: {F|hour: 7}, t: {G|week: 32}, condition: s and t}",
+        "{s: {F: x}, f: {F: x}, g: {G: 1}, condition: s and not (f and g)}",
+        "{s: {F: x, G|contains: ''}, f: {G: null}, condition: s and not f}",
+    ] {
+        let solution = solved(detection);
+        assert!(
+            solution.as_ref().is_some_and(|s| s.near_miss.is_some()),
+            "{detection}: {solution:?}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_is_not_solved() {
+    assert_eq!(solved("{s: {F: x}, condition: s and not s}"), None);
+}
+
+#[test]
+fn a_near_miss_differs_in_one_value() {
+    let solution = solved("{s: {A: x, B|endswith: y}, condition: s}").unwrap();
+    let miss = solution.near_miss.unwrap();
+    let differing = solution.positive.iter().filter(|(k, v)| miss.get(*k) != Some(v)).count();
+    assert_eq!((differing, miss.len()), (1, 2));
+}

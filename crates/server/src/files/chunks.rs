@@ -1,0 +1,311 @@
+//! Cutting: a file's bytes become records, in chunks of a size that suits a worker.
+//!
+//! Lines and JSON values are read as a stream, so the size of such a file does not matter. Arrays,
+//! event log files, UTF-16 and tables are read as a whole.
+
+use super::open::{self, CountedBytes, Opened, ends_early, everything, from_utf16};
+use crate::exit::Failure;
+use parse::csv_file;
+use parse::records::{Content, looks_like, split_json, split_lines};
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Most records of a chunk: some milliseconds of a worker's time.
+const CHUNK_RECORDS_MAX: usize = 256;
+/// Bytes read at a time.
+const BLOCK_BYTES: usize = 1 << 20;
+/// Longest record that is waited for; a longer one is cut.
+const RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// Records of a file.
+pub struct Chunk {
+    /// The bytes.
+    pub bytes: Arc<Vec<u8>>,
+    /// Number of each record, from 1, and where it is.
+    pub records: Vec<(u64, Range<usize>)>,
+}
+
+/// Why reading a file ended.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The file: told, and the next one is read.
+    File(String),
+    /// The verb itself cannot go on.
+    Verb(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Verb(failure)
+    }
+}
+
+type Each<'a> = dyn FnMut(Chunk) -> Result<(), Failure> + 'a;
+
+/// Gives every record of a file to `each`, in order. Text records are lines and their number is the
+/// line's; blank lines are passed over. Rows of a table are numbered below its header.
+///
+/// # Errors
+/// What is wrong with the file (records before that were given), or what `each` fails with.
+pub fn chunks(path: &Path, count: &CountedBytes, each: &mut Each<'_>) -> Result<(), Trouble> {
+    let Opened { content, head, is_whole, reader } =
+        open::open(path, count).map_err(Trouble::File)?;
+    match content {
+        Content::Empty if is_whole => Ok(()),
+        Content::Json => streamed(reader, true, each),
+        Content::Lines | Content::Empty if !csv_file::looks_like(&head, is_whole) => {
+            streamed(reader, false, each)
+        }
+        _ => {
+            let (bytes, problem) = everything(reader).map_err(Trouble::File)?;
+            of_bytes(bytes, each)?;
+            problem.map_or(Ok(()), |p| Err(Trouble::File(p)))
+        }
+    }
+}
+
+/// As [`chunks`], for bytes that are there already.
+///
+/// # Errors
+/// See [`chunks`].
+pub fn of_bytes(bytes: Vec<u8>, each: &mut Each<'_>) -> Result<(), Trouble> {
+    let bytes = match looks_like(&bytes) {
+        Content::Utf16 => from_utf16(&bytes),
+        _ => bytes,
+    };
+    let mut cutter = Cutter::new(each);
+    match looks_like(&bytes) {
+        Content::Evtx => evtx(bytes, &mut cutter),
+        Content::JsonArray | Content::Json if is_json(&bytes) => {
+            let ranges: Vec<Range<usize>> = split_json(&bytes).map(|r| piece(&r)).collect();
+            cutter.numbered(Arc::new(bytes), ranges.into_iter())
+        }
+        Content::Lines if csv_file::looks_like(&bytes, true) => {
+            let rows = csv_file::rows(&bytes);
+            cutter.owned(rows.map(String::into_bytes))
+        }
+        Content::Empty => Ok(()),
+        _ => {
+            let (used, ranges) = lines(&bytes, true);
+            debug_assert_eq!(used, bytes.len());
+            cutter.numbered(Arc::new(bytes), ranges.into_iter())
+        }
+    }
+}
+
+/// Whether a `[` really starts an array: many text formats start lines with one, too.
+fn is_json(bytes: &[u8]) -> bool {
+    split_json(bytes).next().is_some_and(|first| first.is_ok())
+}
+
+fn piece(
+    record: &Result<parse::records::Record<'_>, parse::records::SplitError<'_>>,
+) -> Range<usize> {
+    let record = match record {
+        Ok(record) => record,
+        Err(broken) => &broken.piece,
+    };
+    record.at..record.at + record.bytes.len()
+}
+
+/// Lines or JSON values of a stream.
+fn streamed(mut reader: Box<dyn Read>, is_json: bool, each: &mut Each<'_>) -> Result<(), Trouble> {
+    let mut cutter = Cutter::new(each);
+    let mut bytes: Vec<u8> = Vec::new();
+    loop {
+        // A value that did not end in what was read is read again: twice as much each time.
+        let wanted = BLOCK_BYTES.max(bytes.len()) as u64;
+        let before = bytes.len();
+        let read = (&mut reader).take(wanted).read_to_end(&mut bytes);
+        let ended = read.is_err() || bytes.len() - before < wanted as usize;
+        let forced = ended || bytes.len() > RECORD_BYTES_MAX;
+        let (used, ranges) = match is_json {
+            true => values(&bytes, forced),
+            false => lines(&bytes, forced),
+        };
+        let rest = bytes[used..].to_vec();
+        cutter.numbered(Arc::new(std::mem::replace(&mut bytes, rest)), ranges.into_iter())?;
+        match read {
+            Err(error) => return Err(Trouble::File(ends_early(&error))),
+            Ok(_) if ended => return Ok(()),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Whole lines: how much of `bytes` they are, and where each is, without its end.
+fn lines(bytes: &[u8], forced: bool) -> (usize, Vec<Range<usize>>) {
+    let used = match forced {
+        true => bytes.len(),
+        false => memchr_last_line(bytes),
+    };
+    let bom = if bytes.starts_with(b"\xef\xbb\xbf") { 3.min(used) } else { 0 };
+    let records = split_lines(&bytes[bom..used], true);
+    (used, records.map(|r| bom + r.at..bom + r.at + r.bytes.len()).collect())
+}
+
+fn memchr_last_line(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|c| *c == b'\n').map_or(0, |i| i + 1)
+}
+
+/// Whole JSON values: how much of `bytes` was used, and where each is.
+fn values(bytes: &[u8], forced: bool) -> (usize, Vec<Range<usize>>) {
+    let end = if forced { bytes.len() } else { memchr_last_line(bytes) };
+    let mut ranges = Vec::new();
+    for record in split_json(&bytes[..end]) {
+        if let Err(broken) = &record
+            && !forced
+            && broken.reason.at() >= end
+        {
+            // Not ended yet: the rest may still come.
+            return (broken.piece.at, ranges);
+        }
+        ranges.push(piece(&record));
+    }
+    (end, ranges)
+}
+
+/// Numbers records and hands them on in chunks.
+struct Cutter<'a, 'b> {
+    each: &'a mut Each<'b>,
+    next: u64,
+}
+
+impl<'a, 'b> Cutter<'a, 'b> {
+    fn new(each: &'a mut Each<'b>) -> Self {
+        Self { each, next: 1 }
+    }
+
+    /// Pieces of bytes. Blank ones count but are not handed on.
+    fn numbered(
+        &mut self,
+        bytes: Arc<Vec<u8>>,
+        ranges: impl Iterator<Item = Range<usize>>,
+    ) -> Result<(), Trouble> {
+        let mut records = Vec::new();
+        for range in ranges {
+            let number = self.next;
+            self.next += 1;
+            if bytes[range.clone()].trim_ascii().is_empty() {
+                continue;
+            }
+            records.push((number, range));
+            if records.len() == CHUNK_RECORDS_MAX {
+                let records = std::mem::take(&mut records);
+                (self.each)(Chunk { bytes: bytes.clone(), records })?;
+            }
+        }
+        if !records.is_empty() {
+            (self.each)(Chunk { bytes, records })?;
+        }
+        Ok(())
+    }
+
+    /// Records that are made, not found.
+    fn owned(&mut self, made: impl Iterator<Item = Vec<u8>>) -> Result<(), Trouble> {
+        let mut bytes = Vec::new();
+        let mut ranges = Vec::new();
+        for record in made {
+            let from = bytes.len();
+            bytes.extend_from_slice(&record);
+            ranges.push(from..bytes.len());
+            if ranges.len() == CHUNK_RECORDS_MAX {
+                let full = Arc::new(std::mem::take(&mut bytes));
+                self.numbered(full, std::mem::take(&mut ranges).into_iter())?;
+            }
+        }
+        self.numbered(Arc::new(bytes), ranges.into_iter())
+    }
+}
+
+/// Records of an event log file; one that cannot be read is told and keeps its number.
+fn evtx(bytes: Vec<u8>, cutter: &mut Cutter<'_, '_>) -> Result<(), Trouble> {
+    let settings = evtx::ParserSettings::default().num_threads(1).indent(false);
+    let parser = evtx::EvtxParser::from_buffer(bytes)
+        .map_err(|e| Trouble::File(format!("is no whole EVTX log: {e}")))?;
+    let mut broken = 0;
+    let mut first = String::new();
+    let mut parser = parser.with_configuration(settings);
+    let records = parser.records_json().map(|record| match record {
+        Ok(record) => record.data.into_bytes(),
+        Err(error) => {
+            broken += 1;
+            if first.is_empty() {
+                first = error.to_string();
+            }
+            Vec::new()
+        }
+    });
+    cutter.owned(records)?;
+    match broken {
+        0 => Ok(()),
+        n => Err(Trouble::File(format!("{n} EVTX records cannot be read, the first: {first}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn numbered(bytes: &[u8]) -> Vec<(u64, String)> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        let mut out = Vec::new();
+        let done = chunks(file.path(), &CountedBytes::default(), &mut |chunk| {
+            for (number, range) in chunk.records {
+                let text = String::from_utf8_lossy(&chunk.bytes[range]).into_owned();
+                out.push((number, text));
+            }
+            Ok(())
+        });
+        assert!(done.is_ok(), "{done:?}");
+        out
+    }
+
+    #[test]
+    fn content_tells_how_a_file_is_cut() {
+        assert_eq!(numbered(b"a\n\nb"), [(1, "a".into()), (3, "b".into())]);
+        assert_eq!(numbered(b"{\"a\":1}\n\n{\"b\":2}\n").len(), 2);
+        assert_eq!(numbered(b"[{\"a\":1},{\"b\":2}]").len(), 2);
+        assert_eq!(numbered(b"{\n \"a\": 1\n}\n{\n \"b\": 2\n}").len(), 2);
+        assert_eq!(numbered(b"[Thu Mar 1] error\n[Thu Mar 2] error\n").len(), 2);
+        let packed = zstd::encode_all(&b"x\ny\n"[..], 1).unwrap();
+        assert_eq!(numbered(&packed).len(), 2);
+        let utf16: Vec<u8> = "\u{feff}a\nb".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(numbered(&utf16), [(1, "a".into()), (2, "b".into())]);
+        assert_eq!(numbered(b""), []);
+        assert_eq!(numbered(b"\n \r\n"), []);
+        let table = numbered(b"time,user\n1,root\n2,eve\n");
+        assert_eq!(table[1], (2, "{\"time\":\"2\",\"user\":\"eve\"}".into()));
+    }
+
+    #[test]
+    fn records_over_block_borders_stay_whole() {
+        let long = "x".repeat(700_000);
+        let value = format!("{{\n  \"a\": \"{long}\",\n\"b\": [\n{{}}\n]\n}}\n");
+        let got = numbered(value.repeat(5).as_bytes());
+        assert_eq!(got.len(), 5);
+        assert!(got.iter().all(|(_, text)| *text == value.trim_end()));
+        let line = format!("{long} end");
+        let got = numbered(format!("{line}\n\n").repeat(4).as_bytes());
+        assert_eq!(got.iter().map(|g| g.0).collect::<Vec<_>>(), [1, 3, 5, 7]);
+        assert!(got.iter().all(|(_, text)| *text == line));
+    }
+
+    #[test]
+    fn a_cut_packing_gives_what_came_before() {
+        let lines = "some line\n".repeat(200_000);
+        let packed = zstd::encode_all(lines.as_bytes(), 1).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&packed[..packed.len() - 5]).unwrap();
+        let mut seen = 0;
+        let done = chunks(file.path(), &CountedBytes::default(), &mut |chunk| {
+            seen += chunk.records.len();
+            Ok(())
+        });
+        assert!(matches!(done, Err(Trouble::File(_))) && seen > 0, "{seen}");
+    }
+}

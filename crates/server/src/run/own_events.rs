@@ -1,0 +1,78 @@
+//! What Alcedo does itself, as events of the source `alcedo`: rules watch them as they watch others.
+//!
+//! An event is a copy: the audit record of the ledger is the fact, and its loss here loses nothing.
+//! Refused requests are events only; they are not audited one by one, so that a guesser cannot fill
+//! the ledger, and there are at most [`REFUSED_PER_S_MAX`] of them a second.
+
+use event::{Envelope, Protocol, RawBatch, time};
+use journal::Journal;
+use parking_lot::Mutex;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Refusals told per second; what a rule counts is far below it.
+const REFUSED_PER_S_MAX: u32 = 20;
+/// Name of the source.
+pub const SOURCE: &str = "alcedo";
+
+/// Writes events about this server into its own stream.
+#[derive(Default)]
+pub struct OwnEvents {
+    /// The second, and how many refusals were told in it.
+    refused: Mutex<(i64, u32)>,
+}
+
+/// One thing that was done or tried.
+pub struct OwnEvent<'a> {
+    /// By whom: `user:kim`, `token:0123456789abcdef`, `alcedo`, `anonymous`.
+    pub who: &'a str,
+    /// What, dotted: `login.ok`, `token.create`.
+    pub action: &'a str,
+    /// To what.
+    pub target: &'a str,
+    /// Anything more.
+    pub detail: &'a str,
+    /// Address or program it came from.
+    pub client: &'a str,
+}
+
+impl OwnEvents {
+    /// Tells an event. Never waits: an event that cannot be queued is dropped with a line in the log.
+    pub fn tell(&self, journal: &Journal, event: &OwnEvent<'_>) {
+        let now_ns = io::intake::wall_ns();
+        let outcome = if event.action.ends_with(".refused") { "failure" } else { "success" };
+        let record = json!({
+            "@timestamp": time::rfc3339(now_ns),
+            "alcedo.record": "audit",
+            "event.action": event.action,
+            "event.outcome": outcome,
+            "user.name": event.who,
+            "source.address": event.client,
+            "alcedo.target": event.target,
+            "alcedo.detail": event.detail,
+        });
+        let own = Envelope::of(SOURCE, Protocol::Internal);
+        let mut batch = RawBatch::of(Arc::new(Envelope { identity: SOURCE.into(), ..own }));
+        batch.push(now_ns, record.to_string().as_bytes());
+        if let Err(rejected) = journal.appender().append(batch, |_| {}) {
+            tracing::warn!(error = %rejected.why, action = event.action, "an own event was dropped");
+        }
+    }
+
+    /// Tells that a request was refused, unless many were in this second.
+    pub fn refused(&self, journal: &Journal, action: &str, client: &str) {
+        let second = io::intake::wall_ns() / time::SECOND_NS;
+        {
+            let mut state = self.refused.lock();
+            if state.0 != second {
+                *state = (second, 0);
+            }
+            state.1 += 1;
+            if state.1 > REFUSED_PER_S_MAX {
+                return;
+            }
+        }
+        let who = "anonymous";
+        self.tell(journal, &OwnEvent { who, action, target: "", detail: "", client });
+    }
+}
