@@ -16,8 +16,11 @@ mod tidy;
 
 use std::process::{Command, ExitCode};
 
-/// Every verb: name, what it does, how.
-const VERBS: &[(&str, &str, fn(&[String]) -> ExitCode)] = &[
+/// Name, what it does, how.
+type Verb = (&'static str, &'static str, fn(&[String]) -> ExitCode);
+
+/// Every verb.
+const VERBS: &[Verb] = &[
     ("test", "install what the tests need and pass them", test),
     ("check", "rustfmt, clippy and, where installed, cargo-deny", check),
     ("slow", "long proofs by name; without a name: the list", slow),
