@@ -1,8 +1,10 @@
 //! Reads the journal in order, rejoins split records, cuts jobs, and sees control records first.
 
 use crate::generation::{Generation, Generations};
+use crate::in_hand::{Care, InHand};
 use event::{Envelope, RecordKind};
 use journal::{Block, JournalError, Reader};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,26 @@ pub struct Job {
     pub generation: Arc<Generation>,
     /// The records.
     pub records: Records,
+    /// How they have to be worked on.
+    pub care: Care,
+}
+
+impl Job {
+    /// The offsets of its records, from the first to after the last.
+    pub fn offsets(&self) -> Range<u64> {
+        match &self.records {
+            Records::Block { block, from, to } => {
+                let at = |index: usize| block.record(index).map(|r| r.offset);
+                let first = at(*from).unwrap_or_default();
+                first..at(to.saturating_sub(1)).map_or(first, |last| last + 1)
+            }
+            Records::Joined(joined) => joined.offset..joined.offset + 1,
+            Records::Loose(loose) => {
+                let first = loose.records.first().map_or(0, |(offset, _)| *offset);
+                first..loose.records.last().map_or(first, |(last, _)| last + 1)
+            }
+        }
+    }
 }
 
 /// Records of a job: a piece of a block, or one that had to be rejoined.
@@ -112,13 +134,19 @@ pub struct Feeder {
     generations: Arc<dyn Generations>,
     generation: Arc<Generation>,
     joining: Option<Joined>,
+    hand: Arc<InHand>,
 }
 
 impl Feeder {
     /// Starts at the reader's place with the generation in force there.
-    pub fn new(reader: Reader, generations: Arc<dyn Generations>, from: u64) -> Self {
+    pub fn new(
+        reader: Reader,
+        generations: Arc<dyn Generations>,
+        from: u64,
+        hand: Arc<InHand>,
+    ) -> Self {
         let generation = generations.at(from);
-        Self { reader, generations, generation, joining: None }
+        Self { reader, generations, generation, joining: None, hand }
     }
 
     /// The generation in force at the current place.
@@ -138,24 +166,35 @@ impl Feeder {
         for (index, record) in block.records().enumerate() {
             let whole =
                 record.kind == RecordKind::Data && !record.continued && !record.continuation;
+            let care = if whole { self.care(record.offset) } else { Care::None };
+            if care != Care::None {
+                self.job(&block, from..index, Care::None, out);
+                self.job(&block, index..index + 1, care, out);
+                from = index + 1;
+                continue;
+            }
             if whole && index - from + 1 < JOB_RECORDS_MAX {
                 continue;
             }
             let to = index + usize::from(whole);
-            self.job(&block, from, to, out);
+            self.job(&block, from..to, Care::None, out);
             from = index + 1;
             if !whole {
                 self.part_or_control(&record, out);
             }
         }
-        self.job(&block, from, block.len(), out);
+        self.job(&block, from..block.len(), Care::None, out);
         Ok(true)
     }
 
-    fn job(&self, block: &Block, from: usize, to: usize, out: &mut dyn FnMut(Step)) {
-        if from < to {
-            let records = Records::Block { block: block.clone(), from, to };
-            out(Step::Job(Job { generation: self.generation.clone(), records }));
+    fn care(&self, offset: u64) -> Care {
+        if self.hand.is_clear() { Care::None } else { self.hand.care(offset) }
+    }
+
+    fn job(&self, block: &Block, range: Range<usize>, care: Care, out: &mut dyn FnMut(Step)) {
+        if !range.is_empty() {
+            let records = Records::Block { block: block.clone(), from: range.start, to: range.end };
+            out(Step::Job(Job { generation: self.generation.clone(), records, care }));
         }
     }
 
@@ -203,8 +242,9 @@ impl Feeder {
             self.joining = Some(joined);
             return;
         }
+        let care = self.care(joined.offset);
         let records = Records::Joined(joined);
-        out(Step::Job(Job { generation: self.generation.clone(), records }));
+        out(Step::Job(Job { generation: self.generation.clone(), records, care }));
     }
 
     /// Offset from which a replay has to start so that a record now being joined is whole again.

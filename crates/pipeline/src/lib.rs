@@ -15,12 +15,14 @@
 //! Not here: formats, protocols, SQL, and what becomes of events and alerts: that is [`Outlets`].
 //!
 //! Reading order: [`generation`] (what workers work with), [`feeder`], [`worker`], [`sequencer`]
-//! (the core), [`snapshot`], [`run`] (threads), [`hunt`] (finished logs, without a journal).
+//! (the core), [`snapshot`], [`in_hand`] (records that end the process), [`run`] (threads),
+//! [`hunt`] (finished logs, without a journal).
 #![forbid(unsafe_code)]
 
 pub mod feeder;
 pub mod generation;
 pub mod hunt;
+pub mod in_hand;
 pub mod run;
 pub mod sequencer;
 pub mod snapshot;
@@ -29,5 +31,6 @@ pub mod worker;
 pub use feeder::Loose;
 pub use generation::{Generation, Generations};
 pub use hunt::Hunt;
+pub use in_hand::InHand;
 pub use run::{Pipeline, Settings};
 pub use sequencer::{AlertChange, Core, CoreSettings, Outlets, Progress};

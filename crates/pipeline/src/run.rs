@@ -3,6 +3,7 @@
 use crate::feeder::Job;
 use crate::feeder::{Control, Feeder, Step};
 use crate::generation::Generations;
+use crate::in_hand::InHand;
 use crate::sequencer::{Core, Outlets};
 use crate::worker::{Done, Worker};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -27,6 +28,8 @@ pub struct Settings {
     pub workers: usize,
     /// First offset to read: the smaller of detection's snapshot and what the store still needs.
     pub from: u64,
+    /// Where it is marked what workers have in hand.
+    pub in_hand: InHand,
     /// Called with each snapshot; it has to be durable when the call returns.
     pub keep_snapshot: Box<dyn FnMut(u64, Vec<u8>) + Send>,
 }
@@ -55,7 +58,9 @@ impl Pipeline {
         let workers = settings.workers.max(1);
         let (jobs_in, jobs) = bounded::<(u64, Job)>(workers * JOBS_PER_WORKER);
         let (results_in, results) = bounded::<Numbered>(workers * JOBS_PER_WORKER);
-        let feeder = Feeder::new(journal.reader(settings.from), generations, settings.from);
+        let hand = Arc::new(settings.in_hand);
+        let reader = journal.reader(settings.from);
+        let feeder = Feeder::new(reader, generations, settings.from, hand.clone());
         let mut threads = Vec::new();
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let (stopping, results_of_feeder) = (stop.clone(), results_in.clone());
@@ -63,8 +68,9 @@ impl Pipeline {
             feed(feeder, &stopping, &jobs_in, &results_of_feeder);
         })?);
         for index in 0..workers {
-            let (jobs, results) = (jobs.clone(), results_in.clone());
-            threads.push(named(&format!("worker-{index}")).spawn(move || work(&jobs, &results))?);
+            let (jobs, results, hand) = (jobs.clone(), results_in.clone(), hand.clone());
+            let worker = named(&format!("worker-{index}"));
+            threads.push(worker.spawn(move || work(index, &jobs, &results, &hand))?);
         }
         drop(results_in);
         let keep = settings.keep_snapshot;
@@ -118,10 +124,12 @@ fn feed(
     }
 }
 
-fn work(jobs: &Receiver<(u64, Job)>, results: &Sender<Numbered>) {
+fn work(index: usize, jobs: &Receiver<(u64, Job)>, results: &Sender<Numbered>, hand: &InHand) {
     let mut worker = Worker::default();
     for (number, job) in jobs {
+        let held = hand.take(index, job.offsets(), job.care);
         let done = Box::new(worker.work(job));
+        drop(held);
         if results.send(Numbered::Done(number, done)).is_err() {
             return;
         }

@@ -2,10 +2,16 @@
 
 use crate::feeder::{Job, Records};
 use crate::generation::Generation;
+use crate::in_hand::Care;
 use detect::correlate::Hit;
 use event::{Envelope, EventBatch, EventId, Kind, Marks, Match, RowHead};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+/// Why a record is kept raw.
+const OVER_LIMIT: &str = "record over the size limit";
+/// See [`crate::in_hand`].
+const SET_ASIDE: &str = "the process ended several times with this record in hand";
 
 /// What a worker made of a job.
 pub struct Done {
@@ -32,11 +38,14 @@ pub struct Done {
 pub struct Worker {
     shape: shape::Scratch,
     matching: detect::Scratch,
+    /// The records at hand ended the process before: they are kept raw.
+    set_aside: bool,
 }
 
 impl Worker {
     /// Works one job off. Never fails: a row that panics becomes a raw event that says so.
     pub fn work(&mut self, job: Job) -> Done {
+        self.set_aside = job.care == Care::SetAside;
         let generation = job.generation;
         let mut done = Done {
             batch: EventBatch::new(generation.dict.clone()),
@@ -90,8 +99,9 @@ impl Worker {
         done.records += 1;
         done.next_offset = place.offset + 1;
         (done.stream_ns, done.wall_ns) = (place.stream_ns, place.wall_ns);
-        if over_limit {
-            return raw_event(&mut done.batch, place, bytes, "record over the size limit", true);
+        if over_limit || self.set_aside {
+            let why = if over_limit { OVER_LIMIT } else { SET_ASIDE };
+            return raw_event(&mut done.batch, place, bytes, why, true);
         }
         let rows_before = done.batch.len();
         let shaper = done.generation.shaper.clone();

@@ -8,6 +8,7 @@ pub mod tree;
 
 pub use read::Problem;
 use read::{Problems, Section};
+use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tree::Node;
@@ -201,6 +202,32 @@ impl Default for Config {
             watch: Watch { silent_after_ns: None, volume_bucket_ns: VOLUME_BUCKET_DEFAULT_NS },
             suppress_ns: SUPPRESS_DEFAULT_NS,
         }
+    }
+}
+
+impl Config {
+    /// What was set, section by section, in a form that can be compared and tells no secret: for the
+    /// audit record of a change.
+    pub fn digests(&self) -> Vec<(&'static str, String)> {
+        let sections: [(&str, String); 12] = [
+            ("data_dir", format!("{:?}", self.data_dir)),
+            ("listen", format!("{:?} {}", self.http, self.insecure_listen)),
+            ("tls", format!("{:?}", self.tls)),
+            ("sources", format!("{:?}", self.sources)),
+            ("rules", format!("{:?}", self.rules)),
+            ("packs", format!("{:?}", self.packs)),
+            ("enrich", format!("{:?}", self.enrich)),
+            ("drop", format!("{:?}", self.drop)),
+            ("notify", format!("{:?}", self.notify)),
+            ("retention", format!("{:?}", self.retention)),
+            ("watch", format!("{:?}", self.watch)),
+            ("alerts", format!("{:?}", self.suppress_ns)),
+        ];
+        let digest = |text: &str| {
+            let hash = Sha256::digest(text.as_bytes());
+            hash.iter().take(16).map(|b| format!("{b:02x}")).collect()
+        };
+        sections.into_iter().map(|(name, text)| (name, digest(&text))).collect()
     }
 }
 

@@ -26,6 +26,7 @@ use ledger::Ledger;
 use outlets::{Doors, Recorder};
 use pipeline::{Core, CoreSettings, Pipeline};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -118,6 +119,7 @@ impl Server {
         };
         server.write_run_file()?;
         server.app.audit("alcedo", "server.start", "", env!("CARGO_PKG_VERSION"));
+        audit_configuration(&server.app)?;
         Ok(server)
     }
 
@@ -192,6 +194,27 @@ impl Server {
     }
 }
 
+/// A configuration that is not the one of the last start is an audit record that names the sections
+/// which changed, not what is in them: settings may hold secrets.
+fn audit_configuration(app: &App) -> Result<(), Failure> {
+    let path = app.config.data_dir.join("config.digests.json");
+    let now: BTreeMap<String, String> =
+        app.config.digests().into_iter().map(|(name, hash)| (name.to_owned(), hash)).collect();
+    let before: Option<BTreeMap<String, String>> =
+        std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if before.as_ref() == Some(&now) {
+        return Ok(());
+    }
+    if let Some(before) = before {
+        let differs = |name: &&String| before.get(*name) != now.get(*name);
+        let changed: Vec<&str> = now.keys().filter(differs).map(String::as_str).collect();
+        app.audit("alcedo", "config.changed", "", &changed.join(", "));
+    } else {
+        app.audit("alcedo", "config.first", "", "");
+    }
+    generations::write_synced(&path, &serde_json::to_vec(&now).unwrap_or_default())
+}
+
 /// The root over a sealed segment's records: what `alcedo verify` recomputes.
 pub fn segment_root(blocks: &SealedBlocks<'_>) -> [u8; 32] {
     let mut leaves = trust::Frontier::default();
@@ -262,6 +285,7 @@ fn start_pipeline(
         watch: watch_settings(&app.config),
         seed: u64::from_le_bytes(secret[..8].try_into().unwrap_or_default()),
     };
+    let in_hand = pipeline::InHand::open(&dir)?;
     let snapshot = std::fs::read(dir.join("snapshot")).ok();
     let detect_from = snapshot.as_deref().and_then(pipeline::snapshot::next_offset).unwrap_or(0);
     let generation = pipeline::Generations::at(&*app.archive, detect_from);
@@ -291,8 +315,8 @@ fn start_pipeline(
     });
     let doors = Doors::new(app.clone(), recorder.clone());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let settings =
-        pipeline::Settings { workers: cores.saturating_sub(1).max(1), from, keep_snapshot };
+    let workers = cores.saturating_sub(1).max(1);
+    let settings = pipeline::Settings { workers, from, in_hand, keep_snapshot };
     let generations: Arc<dyn pipeline::Generations> = app.archive.clone();
     Ok(Pipeline::start(&app.journal, generations, core, Box::new(doors), settings)?)
 }

@@ -224,3 +224,102 @@ fn enrichment_tables_are_reloaded_while_running() {
     server.eventually("the mark", |s| (s.search("tags:indicator_match").len() == 1).then_some(()));
     assert_eq!(server.search("203.0.113.77").len(), 2);
 }
+
+/// Scenario: the server starts again with another retention and another destination.
+/// Guarantees: the change is an audit record that names the sections, and none of their values.
+#[test]
+fn a_change_of_the_configuration_is_audited_without_its_secrets() {
+    let mut server = Server::start("");
+    server.stop();
+    server.configure(
+        "retention: {age: 500d}\nnotify: [{to: webhook, url: 'http://127.0.0.1:9/s3cret'}]\n",
+    );
+    server.start_again();
+    let records = server.get("/api/v1/audit")["records"].clone();
+    let changed: Vec<&serde_json::Value> =
+        records.as_array().unwrap().iter().filter(|r| r["action"] == "config.changed").collect();
+    assert_eq!(changed.len(), 1, "{records:#}");
+    assert_eq!(changed[0]["detail"], "notify, retention");
+    assert!(!records.to_string().contains("s3cret"));
+}
+
+/// Scenario: a rule file changes; the running server is told by SIGHUP, by the verb, and by neither.
+/// Guarantees: each way leads to the new rule being live.
+#[test]
+fn rules_are_read_again_on_a_signal_and_by_the_verb() {
+    let rules = tempfile::tempdir().unwrap();
+    let server = Server::start(&format!("rules: ['{}']\n", rules.path().display()));
+    let live = |s: &Server, id: &str| {
+        let rules = s.get("/api/v1/rules");
+        let found = rules["rules"].as_array()?.iter().any(|r| r["id"] == id);
+        found.then_some(())
+    };
+    let rule = |n: u32| {
+        RULE.replace(
+            "44444444-4444-4444-8444-44444444444",
+            &format!("44444444-4444-4444-8444-4444444444{n}"),
+        )
+    };
+    std::fs::write(rules.path().join("a.yml"), rule(1)).unwrap();
+    server.signal("HUP");
+    server.eventually("the rule after SIGHUP", |s| live(s, "44444444-4444-4444-8444-444444444414"));
+    std::fs::write(rules.path().join("b.yml"), rule(2)).unwrap();
+    let dir = server.data_dir.to_str().unwrap().to_owned();
+    let out = run(&["rules", "reload", "--data-dir", &dir]);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(live(&server, "44444444-4444-4444-8444-444444444424").is_some());
+}
+
+/// Scenario: Ctrl-C in the demo.
+/// Guarantees: it ends cleanly, by itself, and deletes its folder.
+#[test]
+fn ctrl_c_ends_the_demo_cleanly() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = alcedo()
+        .args(["demo", "--rate", "50"])
+        .env("TMPDIR", folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let out = std::io::BufReader::new(demo.stdout.take().unwrap());
+    let first = std::io::BufRead::lines(out).next().unwrap().unwrap();
+    assert!(first.contains("http://127.0.0.1:") && first.contains("#setup="), "{first}");
+    let pid = demo.id().to_string();
+    let sent = std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(demo.wait().unwrap().code(), Some(0));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Scenario: the auth.log of a real brute force is replayed over syslog to a running server.
+/// Guarantees: exactly one alert of the shipped rule, within a second of the last line, with every
+/// failed attempt and the success as its evidence.
+#[test]
+fn a_real_brute_force_replayed_live_is_one_alert_with_all_its_events() {
+    let Some(packed) = testkit::corpus("auth/ssh-bruteforce-auth.log.zst") else { return };
+    let log = zstd::decode_all(std::fs::File::open(packed).unwrap()).unwrap();
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules/linux/ssh_guessed_password.yml");
+    let server = Server::start(&format!("rules: ['{rules}']\n"));
+    let mut tcp = TcpStream::connect(server.syslog_at("tcp")).unwrap();
+    tcp.write_all(&log).unwrap();
+    drop(tcp);
+    let sent = std::time::Instant::now();
+    let alert = server.eventually("the alert", |s| {
+        s.get("/api/v1/alerts")["alerts"].as_array()?.first().cloned()
+    });
+    println!("last line to alert: {} ms", sent.elapsed().as_millis());
+    let lines = log.split(|b| *b == b'\n').filter(|l| !l.is_empty()).count();
+    server.eventually("every line is stored", |s| {
+        let rows = s.search("* | stats count() as n");
+        (rows.first()?["n"].as_u64()? >= lines as u64).then_some(())
+    });
+    let alerts = server.get("/api/v1/alerts?state=all")["alerts"].clone();
+    assert_eq!(alerts.as_array().unwrap().len(), 1, "{alerts:#}");
+    let detail = server.get(&format!("/api/v1/alerts/{}", alert["id"].as_str().unwrap()));
+    let evidence = detail["alert"]["evidence"].as_array().unwrap();
+    let weight: u64 = evidence.iter().map(|e| e["weight"].as_u64().unwrap()).sum();
+    // 147 failures, some of them in "message repeated N times" lines, and the success.
+    assert_eq!(weight, 148, "{:#}", detail["alert"]);
+    assert_eq!(detail["alert"]["entity"]["source.ip"], "24.151.103.17");
+}

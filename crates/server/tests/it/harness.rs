@@ -162,13 +162,23 @@ impl Server {
     }
 
     /// Asks until `found` is satisfied.
-    pub(crate) fn eventually<T>(&self, what: &str, mut found: impl FnMut(&Self) -> Option<T>) -> T {
+    pub(crate) fn eventually<T>(&self, what: &str, found: impl FnMut(&Self) -> Option<T>) -> T {
+        self.eventually_within(Duration::from_secs(20), what, found)
+    }
+
+    /// As [`Server::eventually`], for what takes longer.
+    pub(crate) fn eventually_within<T>(
+        &self,
+        wait: Duration,
+        what: &str,
+        mut found: impl FnMut(&Self) -> Option<T>,
+    ) -> T {
         let began = Instant::now();
         loop {
             if let Some(value) = found(self) {
                 return value;
             }
-            assert!(began.elapsed() < Duration::from_secs(20), "{what} does not happen");
+            assert!(began.elapsed() < wait, "{what} does not happen");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -179,16 +189,36 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// Starts on the same folder and pulls the plug before it is ready.
+    pub(crate) fn start_and_kill_after(&mut self, wait: Duration) {
+        self.child = spawn(&self.config, &self.data_dir);
+        std::thread::sleep(wait);
+        self.kill();
+    }
+
     /// Starts again on the same folder.
     pub(crate) fn start_again(&mut self) {
         self.child = spawn(&self.config, &self.data_dir);
         self.wait_ready();
     }
 
+    /// Adds settings for the next start.
+    pub(crate) fn configure(&self, settings: &str) {
+        let mut text = std::fs::read_to_string(&self.config).unwrap();
+        text.push_str(settings);
+        std::fs::write(&self.config, text).unwrap();
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Asks it to end and waits.
     pub(crate) fn stop(&mut self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
         let status = self.child.wait().unwrap();
         assert!(status.success(), "stopped with {status}");
     }

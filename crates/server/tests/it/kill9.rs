@@ -1,63 +1,120 @@
 //! The plug is pulled at any moment, again and again.
 
-use super::harness::{Server, run};
-use std::collections::HashMap;
+use super::harness::{Server, alcedo, run};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Kills of the default run; `ALCEDO_KILLS` sets another number.
 const KILLS_DEFAULT: u64 = 100;
-/// Clients that send all the time.
+/// One kill of so many comes while the one before is still being recovered from.
+const KILL_IN_RECOVERY_EVERY: u64 = 5;
+/// Clients that post all the time.
 const CLIENTS: usize = 4;
+/// Marked records of one group: the correlation fires when all of them are there.
+const GROUP: u64 = 20;
 
-/// Scenario: clients post batches and note what was acknowledged, while the binary is killed with
-/// SIGKILL 100 times, also during recovery.
+/// One alert for each marked record, and one for each whole group of them.
+const RULES: &str = "\
+title: Marked record
+id: 90000000-0000-4000-8000-000000000001
+name: marked
+logsource: {category: test}
+detection:
+  sel: {user.name|startswith: 'marked-'}
+  condition: sel
+level: high
+---
+title: Marked group
+id: 90000000-0000-4000-8000-000000000002
+correlation:
+  type: event_count
+  rules: [marked]
+  group-by: [labels.group]
+  timespan: 1d
+  condition: {gte: 20}
+  generate: true
+level: high
+";
+
+/// What clients saw.
+#[derive(Default)]
+struct Told {
+    acked: Mutex<Vec<String>>,
+    serial: AtomicU64,
+    stop: AtomicBool,
+    http: Mutex<Option<SocketAddr>>,
+    tcp: Mutex<Option<SocketAddr>>,
+}
+
+/// Scenario: clients post batches and note what was acknowledged, one sends syslog over TCP, an
+/// agent ships a growing file, while the binary is killed with SIGKILL 100 times, also during
+/// recovery.
 /// Guarantees: every acknowledged record is in the journal and in the store, whole; what carries an
-/// idempotency key is there once; the structure is sound.
+/// idempotency key and every line of the agent is there exactly once; the alerts are those of a run
+/// without a crash; the structure is sound.
 #[test]
 fn kill9_loses_nothing_that_was_acknowledged() {
     let kills = std::env::var("ALCEDO_KILLS").ok().and_then(|n| n.parse().ok());
     let kills: u64 = kills.unwrap_or(KILLS_DEFAULT);
-    let mut server = Server::start("");
-    let acked: Mutex<Vec<String>> = Mutex::default();
-    let address: Mutex<SocketAddr> = Mutex::new(server.http);
-    let (stop, serial) = (AtomicBool::new(false), AtomicU64::new(0));
+    let folder = tempfile::tempdir().unwrap();
+    let rules = folder.path().join("rules.yml");
+    std::fs::write(&rules, RULES).unwrap();
+    let agents = free_port();
+    let mut server = Server::start(&format!(
+        "rules: ['{}']\nnotify: []\nsources:\n  http: {{type: http}}\n  \
+         syslog: {{type: syslog, listen: ['tcp://127.0.0.1:0']}}\n  \
+         agents: {{type: agent, listen: '{agents}'}}\n",
+        rules.display()
+    ));
+    let told = Told::default();
+    told.moved_to(&server);
     let token = server.admin_token.clone();
+    let log = folder.path().join("shipped.log");
+    let mut agent = start_agent(&server, agents, folder.path(), &log);
+    let mut shipped = 0;
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
-            scope.spawn(|| client(&address, &token, &stop, &serial, &acked));
+            scope.spawn(|| post_all_the_time(&told, &token));
         }
+        scope.spawn(|| syslog_all_the_time(&told));
+        let writer = scope.spawn(|| write_lines(&told, &log));
         for kill in 0..kills {
             // From right after the start up to a few group commits later.
             std::thread::sleep(Duration::from_millis(kill * 7 % 60));
             server.kill();
+            if kill % KILL_IN_RECOVERY_EVERY == 0 {
+                server.start_and_kill_after(Duration::from_millis(kill * 3 % 40));
+            }
             server.start_again();
-            *address.lock().unwrap() = server.http;
+            told.moved_to(&server);
         }
         std::thread::sleep(Duration::from_millis(300));
-        stop.store(true, Ordering::SeqCst);
+        told.stop.store(true, Ordering::SeqCst);
+        shipped = writer.join().unwrap();
     });
-    let acked = acked.into_inner().unwrap();
+    let acked = told.acked.into_inner().unwrap();
     assert!(acked.len() as u64 > kills, "only {} records were acknowledged", acked.len());
+    server.eventually_within(Duration::from_secs(90), "the agent ships every line", |s| {
+        let rows = s.search("agent-line-* | stats count() as n");
+        (rows.first()?["n"].as_u64()? >= shipped).then_some(())
+    });
+    agent.kill().unwrap();
+    agent.wait().unwrap();
     let stored = server.eventually("detection catches up", |s| {
         (s.get("/api/v1/overview")["lag"]["detect_ms"] == 0).then(|| s.search("kill9-*"))
     });
-    let mut seen: HashMap<&str, u32> = HashMap::new();
-    for row in &stored {
-        *seen.entry(row["message"].as_str().unwrap()).or_default() += 1;
-    }
-    let missing = acked.iter().filter(|id| !seen.contains_key(id.as_str())).count();
-    let twice = acked.iter().filter(|id| seen.get(id.as_str()).is_some_and(|n| *n > 1)).count();
-    assert_eq!(
-        (missing, twice),
-        (0, 0),
-        "of {} acknowledged, {} stored",
-        acked.len(),
-        stored.len()
-    );
+    assert_each_once(&acked, &stored);
+    let lines: HashSet<String> = messages(&server.search("agent-line-*")).collect();
+    let rows = server.search("agent-line-* | stats count() as n");
+    assert_eq!((lines.len() as u64, rows[0]["n"].as_u64()), (shipped, Some(shipped)));
+    let alerts = assert_alerts_of_a_run_without_a_crash(&server, &stored);
     server.stop();
     let dir = server.data_dir.to_str().unwrap().to_owned();
     let out = run(&["journal", "dump", "--data-dir", &dir]);
@@ -65,26 +122,102 @@ fn kill9_loses_nothing_that_was_acknowledged() {
     assert!(acked.iter().all(|id| dumped.contains(id.as_str())));
     let out = run(&["verify", "--data-dir", &dir]);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stdout));
-    println!("{kills} kills, {} acknowledged, 0 lost, 0 twice", acked.len());
+    println!(
+        "{kills} kills, {} acknowledged over HTTP, {shipped} lines of the agent: 0 lost, 0 twice; \
+         {alerts} alerts, each once",
+        acked.len()
+    );
+}
+
+/// Every acknowledged record is stored, and no record is stored twice.
+fn assert_each_once(acked: &[String], stored: &[Value]) {
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    for message in messages(stored) {
+        *seen.entry(message).or_default() += 1;
+    }
+    let missing = acked.iter().filter(|id| !seen.contains_key(id.as_str())).count();
+    let twice = seen.values().filter(|n| **n > 1).count();
+    assert_eq!(
+        (missing, twice),
+        (0, 0),
+        "of {} acknowledged, {} stored",
+        acked.len(),
+        stored.len()
+    );
+}
+
+/// The stored records say which alerts a run without a crash would have: one for each marked
+/// record, with a count of one, and one for each whole group, with all its records.
+fn assert_alerts_of_a_run_without_a_crash(server: &Server, stored: &[Value]) -> usize {
+    let mut groups: BTreeMap<String, u64> = BTreeMap::new();
+    let mut users: Vec<String> = Vec::new();
+    for row in stored.iter().filter(|r| r["user.name"].is_string()) {
+        users.push(row["user.name"].as_str().unwrap().to_owned());
+        *groups.entry(row["labels.group"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    users.sort();
+    let alerts = all_alerts(server);
+    let of = |rule: &str| alerts.iter().filter(move |a| a["title"] == rule);
+    let mut alerted: Vec<String> = of("Marked record")
+        .map(|a| {
+            assert_eq!(a["count"], 1, "{a}");
+            a["entity"]["user.name"].as_str().unwrap_or_else(|| panic!("{a}")).to_owned()
+        })
+        .collect();
+    alerted.sort();
+    assert_eq!(alerted, users);
+    let whole: Vec<&String> = groups.iter().filter(|(_, n)| **n >= GROUP).map(|(g, _)| g).collect();
+    let mut fired: Vec<&str> = of("Marked group")
+        .map(|a| a["entity"]["labels.group"].as_str().unwrap_or_else(|| panic!("{a}")))
+        .collect();
+    fired.sort_unstable();
+    assert_eq!(fired, whole);
+    alerts.len()
+}
+
+fn all_alerts(server: &Server) -> Vec<Value> {
+    let (mut all, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = server.get(&format!("/api/v1/alerts?state=all&limit=500{cursor}"));
+        all.extend(page["alerts"].as_array().unwrap().iter().cloned());
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    all.retain(|a| a["title"].as_str().is_some_and(|t| t.starts_with("Marked")));
+    all
+}
+
+fn messages(rows: &[Value]) -> impl Iterator<Item = String> {
+    rows.iter().map(|r| r["message"].as_str().unwrap().to_owned())
+}
+
+impl Told {
+    fn moved_to(&self, server: &Server) {
+        *self.http.lock().unwrap() = Some(server.http);
+        *self.tcp.lock().unwrap() = Some(server.syslog_at("tcp"));
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
 }
 
 /// Posts batches under idempotency keys; repeats a batch until it is acknowledged or the end.
-fn client(
-    address: &Mutex<SocketAddr>,
-    token: &str,
-    stop: &AtomicBool,
-    serial: &AtomicU64,
-    acked: &Mutex<Vec<String>>,
-) {
-    while !stop.load(Ordering::SeqCst) {
-        let number = serial.fetch_add(1, Ordering::SeqCst);
+fn post_all_the_time(told: &Told, token: &str) {
+    while !told.is_over() {
+        let number = told.serial.fetch_add(1, Ordering::SeqCst);
         // Fixed width: no id is a part of another.
         let ids: Vec<String> = (0..5).map(|i| format!("kill9-{number:08}-{i}")).collect();
-        let body: String = ids.iter().map(|id| format!("{{\"message\":\"{id}\"}}\n")).collect();
-        while !stop.load(Ordering::SeqCst) {
-            let to = *address.lock().unwrap();
+        let mut records: Vec<Value> = ids.iter().map(|id| json!({"message": id})).collect();
+        records[0]["user.name"] = format!("marked-{number:08}").into();
+        records[0]["labels.group"] = format!("group-{:08}", number / GROUP).into();
+        let body: String = records.iter().map(|r| format!("{r}\n")).collect();
+        while !told.is_over() {
+            let to = told.http.lock().unwrap().unwrap();
             if post(to, token, number, &body) == Some(200) {
-                acked.lock().unwrap().extend(ids);
+                told.acked.lock().unwrap().extend(ids);
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -106,4 +239,60 @@ fn post(address: SocketAddr, token: &str, key: u64, body: &str) -> Option<u16> {
     stream.read_to_end(&mut answer).ok()?;
     let text = String::from_utf8_lossy(&answer);
     text.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
+}
+
+/// Syslog over TCP: load without acks, over connections that break at every kill.
+fn syslog_all_the_time(told: &Told) {
+    let mut number = 0u64;
+    while !told.is_over() {
+        let to = told.tcp.lock().unwrap().unwrap();
+        let Ok(mut stream) = TcpStream::connect_timeout(&to, Duration::from_millis(500)) else {
+            std::thread::sleep(Duration::from_millis(5));
+            continue;
+        };
+        while !told.is_over() {
+            let line = format!("<13>Nov 24 02:14:00 h app: tcp-line-{number:08}\n");
+            if stream.write_all(line.as_bytes()).is_err() {
+                break;
+            }
+            number += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Appends lines to the file that the agent follows; how many there are in the end.
+fn write_lines(told: &Told, log: &Path) -> u64 {
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
+    let mut lines = 0;
+    while !told.is_over() {
+        for _ in 0..3 {
+            writeln!(file, "{{\"message\":\"agent-line-{lines:08}\"}}").unwrap();
+            lines += 1;
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    lines
+}
+
+fn start_agent(server: &Server, to: SocketAddr, folder: &Path, log: &Path) -> Child {
+    let wish = json!({"name": "shipper", "role": "ingest", "sources": ["agents"]}).to_string();
+    let (status, made) = server.ask("POST", "/api/v1/tokens", &server.admin_token, &wish);
+    assert_eq!(status, 200, "{made}");
+    let token = folder.join("agent.token");
+    std::fs::write(&token, made["token"].as_str().unwrap()).unwrap();
+    std::fs::write(log, "").unwrap();
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    alcedo()
+        .args(["agent", "--plain", "--to", &to.to_string(), "--token-file", &text(&token)])
+        .args(["--state", &text(&folder.join("state")), &text(log)])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn free_port() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
