@@ -12,6 +12,8 @@ import { go, routeTo } from "./route.js";
 const NEWEST = 8;
 /** Lag beyond this is shown as a problem, ms. */
 const LAG_SLOW_MS = 1000;
+// Files are written once a minute; three of them missed is a store that cannot write.
+const STORE_SLOW_MS = 180_000;
 
 /** Left side of the conservation balance, then its right side. */
 const IN = [["received", "received"], ["expanded", "expanded"]];
@@ -34,7 +36,7 @@ export function Overview() {
   const rate = data.rate ?? {};
   const lag = data.lag ?? {};
   const disk = data.disk ?? {};
-  const slow = Number(lag.detect_ms) > LAG_SLOW_MS || Number(lag.store_ms) > LAG_SLOW_MS * 60;
+  const slow = Number(lag.detect_ms) > LAG_SLOW_MS || Number(lag.store_ms) > STORE_SLOW_MS;
   return html`<main class="page overview">
     ${data.demo && html`<p class="note">This is the demo: made-up machines, a made-up attack, real processing.</p>`}
     <${Problems} problems=${data.problems} />

@@ -67,7 +67,7 @@ fn overview_json(app: &App) -> Value {
         "rate": {"events_per_s": events_per_s, "bytes_per_s": bytes_per_s, "history": history},
         "totals": app.totals(),
         "alerts": {"by_level": open.by_level, "by_state": counts.by_state},
-        "lag": {"detect_ms": app.detect_lag_ms(now_ns), "store_ms": 0},
+        "lag": {"detect_ms": app.detect_lag_ms(now_ns), "store_ms": app.store_lag_ms(now_ns)},
         "disk": {"data_bytes": journal.disk_bytes + app.store.stats().file_bytes,
                  "free_bytes": journal.free_bytes},
         "problems": app.problems(),
@@ -154,6 +154,12 @@ fn metrics_text(app: &App) -> String {
         "Time between receipt and detection",
         "gauge",
         app.detect_lag_ms(now_ns) as f64 / 1e3,
+    );
+    plain(
+        "store_lag_seconds",
+        "Age of the oldest event that is in no file of the store yet",
+        "gauge",
+        app.store_lag_ms(now_ns) as f64 / 1e3,
     );
     plain("rules_live", "Rules in force", "gauge", app.generation().rules.rules().len() as f64);
     plain("generation", "Generation in force", "gauge", app.generation().number as f64);

@@ -59,6 +59,8 @@ pub struct App {
     own: OwnEvents,
     passed: AtomicU64,
     passed_wall_ns: AtomicI64,
+    /// When the oldest event that is in no file yet was handed to the store, ns; 0 = there is none.
+    unstored_since_ns: AtomicI64,
 }
 
 /// Wakes whoever waits for news, or lets them go on after a while.
@@ -126,6 +128,7 @@ impl App {
             own: OwnEvents::default(),
             passed: AtomicU64::new(0),
             passed_wall_ns: AtomicI64::new(0),
+            unstored_since_ns: AtomicI64::new(0),
         }
     }
 
@@ -312,6 +315,26 @@ impl App {
             return 0;
         }
         (now_ns - self.passed_wall_ns.load(Ordering::SeqCst)).max(0) / 1_000_000
+    }
+
+    /// Events were handed to the store: searchable from now on, in a file later.
+    pub fn appended(&self, now_ns: i64) {
+        let since = &self.unstored_since_ns;
+        let _ = since.compare_exchange(0, now_ns, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    /// Files were written that hold everything handed over before `since_ns`; `rest` tells whether
+    /// there is more.
+    pub fn stored(&self, rest: bool, since_ns: i64) {
+        self.unstored_since_ns.store(if rest { since_ns } else { 0 }, Ordering::SeqCst);
+    }
+
+    /// How long the oldest event that is in no file yet has been waiting, ms.
+    pub fn store_lag_ms(&self, now_ns: i64) -> i64 {
+        match self.unstored_since_ns.load(Ordering::SeqCst) {
+            0 => 0,
+            since_ns => (now_ns - since_ns).max(0) / 1_000_000,
+        }
     }
 
     /// Source health and totals as of the last tick.

@@ -184,10 +184,12 @@ impl Doors {
 
 impl Outlets for Doors {
     fn events(&mut self, batch: &Arc<EventBatch>) {
+        let now_ns = io::intake::wall_ns();
         self.app.store.append(batch.clone());
+        self.app.appended(now_ns);
         self.app.bus.show(batch);
         let bytes: usize = batch.rows().map(|r| r.raw().len()).sum();
-        self.app.rates.add(io::intake::wall_ns(), batch.len() as u64, bytes as u64, 0);
+        self.app.rates.add(now_ns, batch.len() as u64, bytes as u64, 0);
         if self.greeted.len() < GREETED_MAX {
             self.greet(batch);
         }

@@ -38,6 +38,7 @@ impl Upkeep {
 }
 
 fn once(app: &App) {
+    let began_ns = io::intake::wall_ns();
     match app.store.maintain(io::intake::wall_ns()) {
         Ok(_) => app.set_problem("store", None),
         Err(error) => app.set_problem("store", Some(format!("the store cannot write: {error}"))),
@@ -45,6 +46,7 @@ fn once(app: &App) {
     if let Some(stored) = app.store.stored_through(0) {
         let next = stored.offset + 1;
         if app.journal.cursor(CURSOR_STORE) != Some(next) {
+            app.stored(app.store.stats().hot_rows > 0, began_ns);
             if let Err(error) = app.journal.set_cursor(CURSOR_STORE, next) {
                 tracing::error!(%error, "the store's cursor was not kept");
             }
