@@ -9,6 +9,7 @@
 
 use crate::feeder::{Job, Loose, Records};
 use crate::generation::Generation;
+use crate::in_hand::Care;
 use crate::worker::{Done, Worker};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::BTreeMap;
@@ -78,7 +79,8 @@ impl Hunt {
                 break;
             }
         }
-        let job = Job { generation: self.generation.clone(), records: Records::Loose(records) };
+        let (generation, records) = (self.generation.clone(), Records::Loose(records));
+        let job = Job { generation, records, care: Care::None };
         if let Some(jobs) = &self.jobs
             && jobs.send((self.sent, job)).is_ok()
         {
