@@ -162,7 +162,7 @@ fn read_suspects(text: &str) -> Vec<Suspect> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::single_range_in_vec_init, reason = "tests")]
 mod tests {
     use super::*;
 
