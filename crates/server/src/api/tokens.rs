@@ -119,7 +119,7 @@ pub async fn create(
     app.blocking(move |app| {
         app.ledger.create_token(new.record.clone(), actor(&principal)).map_err(problem_of)?;
         let detail = format!("role {}", wish.role);
-        app.tell(&actor(&principal), "token.create", &new.record.id, &detail);
+        app.note(&actor(&principal), "token.create", &new.record.id, &detail);
         Ok(Json(json!({
             "token": new.text,
             "id": new.record.id,
@@ -149,7 +149,7 @@ pub async fn revoke(
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         app.ledger.revoke_token(&id, actor(&principal)).map_err(problem_of)?;
-        app.tell(&actor(&principal), "token.revoke", &id, "");
+        app.note(&actor(&principal), "token.revoke", &id, "");
         Ok(Json(json!({"revoked": id})))
     })
     .await

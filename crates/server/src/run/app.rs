@@ -223,7 +223,7 @@ impl App {
         let audit = Audit { action: action.into(), target: target.into(), detail: detail.into() };
         let at_ns = actor.at_ns;
         if !action.starts_with("server.") {
-            self.tell(&actor, action, target, detail);
+            self.note(&actor, action, target, detail);
         }
         if let Err(error) = self.ledger.submit(vec![LedgerRecord::Audit { audit, actor }], at_ns) {
             tracing::error!(%error, action, "an audit record was not stored");
@@ -231,7 +231,7 @@ impl App {
     }
 
     /// Puts what somebody did into this server's own stream, for rules to see.
-    pub fn tell(&self, actor: &Actor, action: &str, target: &str, detail: &str) {
+    pub fn note(&self, actor: &Actor, action: &str, target: &str, detail: &str) {
         let (who, client) = (&*actor.who, &*actor.client);
         self.own.tell(&self.journal, &OwnEvent { who, action, target, detail, client });
     }

@@ -157,7 +157,7 @@ fn assert_alerts_of_a_run_without_a_crash(server: &Server, stored: &[Value]) -> 
     }
     users.sort();
     let alerts = all_alerts(server);
-    let of = |rule: &str| alerts.iter().filter(move |a| a["title"] == rule);
+    let of = |rule: &'static str| alerts.iter().filter(move |a| a["title"] == rule);
     let mut alerted: Vec<String> = of("Marked record")
         .map(|a| {
             assert_eq!(a["count"], 1, "{a}");
