@@ -139,6 +139,8 @@ pub struct EventBatch {
 }
 
 const NO_CELL: u32 = u32::MAX;
+/// Index of a row that is still written: it has no dense slots yet.
+const UNFINISHED: usize = usize::MAX;
 
 impl EventBatch {
     /// An empty batch whose known names are those of `dict`.
@@ -399,6 +401,20 @@ impl<'a> RowWriter<'a> {
         self.find(field).map(|index| self.cell(index).1)
     }
 
+    /// Where the value of cell `index` stands in the raw record, if it is a piece of it.
+    pub fn raw_range(&self, index: usize) -> Option<Range<usize>> {
+        let cell = &self.batch.cells[self.cells_before + index];
+        let from = cell.start.checked_sub(self.row.raw_start)? as usize;
+        let to = from + cell.len as usize;
+        (to <= self.row.raw_len as usize).then_some(from..to)
+    }
+
+    /// The row as it is so far, read as finished rows are: for conditions inside mapping.
+    pub fn view(&mut self) -> EventView<'_> {
+        self.row.cells_end = self.batch.cells.len() as u32;
+        EventView { batch: &*self.batch, row: &self.row, index: UNFINISHED }
+    }
+
     /// Sets when the event happened, ns since 1970-01-01 UTC. Until then it is the time of receipt.
     pub fn set_event_ns(&mut self, ns: i64) {
         self.row.event_ns = ns;
@@ -539,6 +555,14 @@ impl<'a> EventView<'a> {
         self.own_cells().iter().map(move |c| (c.field, value_of(batch, c)))
     }
 
+    /// Where the value of cell `index` stands in the raw record, if it is a piece of it.
+    pub fn raw_range(&self, index: usize) -> Option<Range<usize>> {
+        let cell = self.own_cells().get(index)?;
+        let from = cell.start.checked_sub(self.row.raw_start)? as usize;
+        let to = from + cell.len as usize;
+        (to <= self.row.raw_len as usize).then_some(from..to)
+    }
+
     /// First value of a cell field, or of an intrinsic field that is stored as bytes. For the
     /// computed ones (`@timestamp`, `event.ingested`, `event.id`, `event.count`) use
     /// [`EventView::intrinsic_text`].
@@ -546,7 +570,7 @@ impl<'a> EventView<'a> {
         if field.is_intrinsic() {
             return self.stored_intrinsic(field);
         }
-        if let Some(slot) = self.batch.dict.hot_slot(field) {
+        if let Some(slot) = self.hot_slot(field) {
             let cell = self.batch.hot_cell(self.index, slot)?;
             return Some(value_of(self.batch, &self.batch.cells[cell as usize]));
         }
@@ -558,7 +582,7 @@ impl<'a> EventView<'a> {
     pub fn all(&self, field: FieldId) -> impl Iterator<Item = Value<'a>> {
         let batch = self.batch;
         let own = self.own_cells();
-        let from = match (field.is_intrinsic(), batch.dict.hot_slot(field)) {
+        let from = match (field.is_intrinsic(), self.hot_slot(field)) {
             (true, _) => own.len(),
             (false, Some(slot)) => batch
                 .hot_cell(self.index, slot)
@@ -587,6 +611,10 @@ impl<'a> EventView<'a> {
             true => self.intrinsic_text(id),
             false => self.get(id).map(|v| v.text()),
         })
+    }
+
+    fn hot_slot(&self, field: FieldId) -> Option<u16> {
+        self.batch.dict.hot_slot(field).filter(|_| self.index != UNFINISHED)
     }
 
     fn own_cells(&self) -> &'a [Cell] {
@@ -659,6 +687,25 @@ mod tests {
         assert_eq!(view.raw(), b"kept");
         assert_eq!(view.text("event.original").as_deref(), Some("kept"));
         assert_eq!(view.text("alcedo.claimed.event.original").as_deref(), Some("forged"));
+    }
+
+    #[test]
+    fn an_unfinished_row_is_read_as_a_finished_one() {
+        let mut b = DictionaryBuilder::new();
+        let hot = b.field("user.name");
+        b.hot(hot);
+        let mut batch = EventBatch::new(b.build());
+        let raw = b"user=root";
+        let mut row = batch.begin(head(1), raw);
+        row.push(hot, Kind::Str, &raw[5..]);
+        row.push(hot, Kind::Str, b"other");
+        assert_eq!((row.raw_range(0), row.raw_range(1)), (Some(5..9), None));
+        let view = row.view();
+        assert_eq!(view.get(hot).map(|v| v.bytes), Some(&b"root"[..]));
+        assert_eq!(view.all(hot).count(), 2);
+        assert_eq!(view.text("user.name").as_deref(), Some("root"));
+        row.finish();
+        assert_eq!(batch.row(0).all(hot).count(), 2);
     }
 
     #[test]

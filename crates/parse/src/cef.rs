@@ -44,6 +44,11 @@ impl<'a> Cef<'a> {
     }
 }
 
+/// `key=value with blanks key2=value`: the pairs of an extension that stands alone.
+pub fn pairs(text: &[u8]) -> Pairs<'_> {
+    Pairs { text, at: 0 }
+}
+
 /// Iterator of [`Cef::pairs`]: key and value.
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {

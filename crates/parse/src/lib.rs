@@ -9,15 +9,16 @@
 //! are pieces of the input wherever the input has them as such.
 //! Not here: clocks, files, network, ECS names (crate `shape` maps), what an event means.
 //!
-//! Reading order: [`error`], [`format`] (the table of formats), [`records`] (a body to records), [`csv_file`],
-//! [`timestamp`], [`syslog`], [`json`], [`kv`], [`cef`], [`leef`], [`access_log`], [`auth`],
-//! [`netfilter`], [`auditd`], [`windows`].
+//! Reading order: [`error`], [`format`] (the table of formats), [`records`] (a body to records),
+//! [`csv_file`], [`timestamp`], [`syslog`], [`json`], [`kv`], [`cef`], [`leef`], [`csv`] (one line),
+//! [`access_log`], [`auth`], [`netfilter`], [`auditd`], [`windows`].
 #![forbid(unsafe_code)]
 
 pub mod access_log;
 pub mod auditd;
 pub mod auth;
 pub mod cef;
+pub mod csv;
 pub mod csv_file;
 pub mod error;
 pub mod format;

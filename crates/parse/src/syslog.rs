@@ -59,6 +59,8 @@ pub struct Header<'a> {
     pub stamp: Option<Stamp>,
     /// Host name or address.
     pub host: Option<&'a [u8]>,
+    /// Severity word in front of the program, as some relays write it (`notice`, `user.info`).
+    pub level: Option<&'a [u8]>,
     /// Program (RFC 5424 APP-NAME, RFC 3164 tag).
     pub app: Option<&'a [u8]>,
     /// Process id, usually digits.
@@ -84,6 +86,7 @@ impl<'a> Header<'a> {
             timestamp: None,
             stamp: None,
             host: None,
+            level: None,
             app: None,
             procid: None,
             msgid: None,
@@ -284,12 +287,20 @@ pub fn header(line: &[u8]) -> Result<Header<'_>, ParseError> {
     if let Some(header) = unversioned(line, body, pri) {
         return Ok(header);
     }
+    if let Some(header) = cisco(line, body, pri) {
+        return Ok(header);
+    }
     let header = legacy(line, body, pri);
     if pri.is_none() && header.stamp.is_none() {
         let expected = "a priority in angle brackets or a time";
         return Err(ParseError::Expected { format: FORMAT, at: 0, expected });
     }
     Ok(header)
+}
+
+/// Whether a format that names itself starts here.
+fn is_announced(text: &[u8]) -> bool {
+    text.starts_with(b"CEF:") || text.starts_with(b"LEEF:") || text.starts_with(b"{")
 }
 
 fn is_nil_next(line: &[u8], at: usize) -> bool {
@@ -412,6 +423,10 @@ fn strict_fields<'a>(
     let (host, at) = name(line, at, HOST_LEN_MAX, "a host name", header)?;
     header.host = host;
     let at = blank(line, at, header)?;
+    if times == Times::Any && is_announced(&line[at..]) {
+        // Products put their message where the program belongs.
+        return Err(strict(at, "an application name"));
+    }
     let (app, at) = name(line, at, APP_LEN_MAX, "an application name", header)?;
     header.app = app;
     let at = blank(line, at, header)?;
@@ -667,6 +682,105 @@ fn unversioned(line: &[u8], body: usize, pri: Option<u8>) -> Option<Header<'_>> 
     Some(header)
 }
 
+/// Most bytes in front of a Cisco mnemonic: host, counters, times, process.
+const CISCO_PREFIX_MAX: usize = 160;
+/// Most parts of that prefix.
+const CISCO_PARTS_MAX: usize = 6;
+
+/// Cisco's and its relatives' headers: parts ended by colons, then `%FACILITY-SEVERITY-MNEMONIC`.
+///
+/// ```text
+/// 22191: host: 022546: .Mar  5 14:07:09.123 CDT: %PARSER-5-CFGLOG_LOGGEDCMD: ...
+/// 1:Mar  5 14:07:09: config[65539]: %MGBL-SYS-5-CONFIG_I : ...
+/// host: *spamApTask1: Mar  5 14:07:09.123: %CAPWAP-4-DISC_INTF_ERR2: ...
+/// ```
+/// `None` when a part is none of these: then the message is read as any other.
+fn cisco(line: &[u8], body: usize, pri: Option<u8>) -> Option<Header<'_>> {
+    let window = &line[body..line.len().min(body + CISCO_PREFIX_MAX)];
+    let percent = memchr::memchr_iter(b'%', window).find(|at| {
+        (*at == 0 || matches!(window[at - 1], b' ' | b':'))
+            && cisco_mnemonic(&line[body + at..]).is_some()
+    })?;
+    let message = body + percent;
+    let mut header = Header::empty(line, Dialect::Rfc3164);
+    header.pri = pri;
+    let mut at = body;
+    for _ in 0..CISCO_PARTS_MAX {
+        at += line[at..message].iter().take_while(|c| matches!(c, b' ' | b':')).count();
+        if at >= message {
+            header.msgid = cisco_mnemonic(&line[message..]);
+            header.message = &line[message..];
+            return (pri.is_some() || header.stamp.is_some()).then_some(header);
+        }
+        at = cisco_part(line, at, message, &mut header)?;
+    }
+    None
+}
+
+/// One part of the prefix: the index behind it.
+fn cisco_part<'a>(
+    line: &'a [u8],
+    at: usize,
+    message: usize,
+    header: &mut Header<'a>,
+) -> Option<usize> {
+    let rest = &line[at..message];
+    let marked = usize::from(matches!(rest[0], b'*' | b'.'));
+    if header.stamp.is_none()
+        && let Some((stamp, len)) = timestamp::leading(&rest[marked..])
+    {
+        header.stamp = Some(stamp);
+        header.timestamp = Some(&rest[marked..marked + len]);
+        header.clock_unset = marked == 1;
+        let mut end = at + marked + len;
+        // A zone that is no zone ("DST"), in front of the colon.
+        let word = line[end..message].trim_ascii_start();
+        let letters = word.iter().take_while(|c| c.is_ascii_uppercase()).count();
+        if (1..=5).contains(&letters) && matches!(word.get(letters), Some(b':')) {
+            end = message - word.len() + letters;
+        }
+        return Some(end);
+    }
+    let len = rest.iter().position(|c| matches!(c, b' ' | b':')).unwrap_or(rest.len());
+    let word = &rest[..len];
+    let is_uptime = |c: &u8| c.is_ascii_digit() || matches!(c, b':' | b'w' | b'd' | b'h' | b'y');
+    if word.iter().all(u8::is_ascii_digit) && rest.get(len) != Some(&b':') {
+        // A count of days or an index: "1 2: %...".
+        return Some(at + len);
+    }
+    if word.iter().all(u8::is_ascii_digit) {
+        let clock = rest.iter().take_while(|c| is_uptime(c)).count();
+        let colons = rest[..clock].trim_ascii_end().iter().filter(|c| **c == b':').count();
+        if len <= 2 && colons >= 2 && rest.get(len + 1).is_some_and(u8::is_ascii_digit) {
+            return Some(at + clock);
+        }
+        header.sequence = Some(word);
+        return Some(at + len);
+    }
+    if let Some(open) = memchr::memchr(b'[', word).filter(|_| word.ends_with(b"]")) {
+        header.app = Some(&word[..open]);
+        header.procid = Some(&word[open + 1..word.len() - 1]);
+        return Some(at + len);
+    }
+    if let Some(task) = word.strip_prefix(b"*") {
+        header.app = Some(task);
+        return Some(at + len);
+    }
+    // An IPv6 address holds colons of its own.
+    let wide = rest.iter().position(|c| *c == b' ').unwrap_or(rest.len());
+    let address = rest[..wide].strip_suffix(b":").unwrap_or(&rest[..wide]);
+    let (host, end) = match is_address(address) {
+        true => (address, at + address.len()),
+        false => (word, at + len),
+    };
+    if host.is_empty() || host.len() > HOST_LEN_MAX || !is_host_word(host) {
+        return None;
+    }
+    // A relay's name in front, the device's behind: the device's counts.
+    header.host = Some(host);
+    Some(end)
+}
+
 /// RFC 3164 and everything that resembles it; `at` is behind the priority and its blanks.
 fn legacy(line: &[u8], at: usize, pri: Option<u8>) -> Header<'_> {
     let mut header = Header::empty(line, Dialect::Rfc3164);
@@ -692,11 +806,91 @@ fn legacy(line: &[u8], at: usize, pri: Option<u8>) -> Header<'_> {
             at = skip_blanks(line, at + 1);
         } else {
             at = skip_blanks(line, at);
-            at = legacy_host(line, at, &mut header);
+            let behind = level_word(line, at, true, &mut header);
+            at = legacy_host(line, behind, &mut header);
+            at = second_header(line, at, &mut header);
         }
+        at = level_word(line, at, false, &mut header);
     }
     legacy_tag(line, at, &mut header);
+    // "Mar  5 14:07:09 host: CEF:0|...": the host, ended by a colon.
+    if header.host.is_none()
+        && header.procid.is_none()
+        && header.timestamp.is_some()
+        && (is_announced(header.message) || header.message.starts_with(b"<"))
+    {
+        header.host = header.app.take();
+    }
     header
+}
+
+/// A whole header behind the host: a relay put its own in front. The inner one is the event's.
+fn second_header<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> usize {
+    if !line.get(at).is_some_and(u8::is_ascii_uppercase) {
+        return at;
+    }
+    let Some((stamp, len)) = timestamp::leading(&line[at..]) else { return at };
+    if !matches!(stamp, Stamp::Yearless { .. }) || line.get(at + len) != Some(&b' ') {
+        return at;
+    }
+    let mut inner = Header::empty(line, Dialect::Rfc3164);
+    let behind = legacy_host(line, skip_blanks(line, at + len), &mut inner);
+    if inner.host.is_none() {
+        return at;
+    }
+    header.host = inner.host;
+    header.stamp = Some(stamp);
+    header.timestamp = Some(&line[at..at + len]);
+    behind
+}
+
+/// `notice` between host and program (F5 and other syslog-ng set-ups), `user.info` in front of the
+/// host. Only taken where a program follows, so that prose is left alone.
+fn level_word<'a>(
+    line: &'a [u8],
+    at: usize,
+    with_facility: bool,
+    header: &mut Header<'a>,
+) -> usize {
+    let rest = &line[at..];
+    let len = rest.iter().take(24).take_while(|c| c.is_ascii_alphanumeric() || **c == b'.').count();
+    if rest.get(len) != Some(&b' ') {
+        return at;
+    }
+    let word = &rest[..len];
+    let (facility, level) = match memchr::memchr(b'.', word) {
+        Some(dot) => (Some(&word[..dot]), &word[dot + 1..]),
+        None => (None, word),
+    };
+    const LEVELS: [&[u8]; 13] = [
+        b"emerg",
+        b"emergency",
+        b"alert",
+        b"crit",
+        b"critical",
+        b"err",
+        b"error",
+        b"warning",
+        b"warn",
+        b"notice",
+        b"info",
+        b"informational",
+        b"debug",
+    ];
+    let known = facility.is_some() == with_facility
+        && facility.is_none_or(|f| FACILITIES.iter().any(|name| name.as_bytes() == f))
+        && LEVELS.contains(&level);
+    let next = skip_blanks(line, at + len);
+    let has_program = || {
+        let mut ahead = Header::empty(line, Dialect::Rfc3164);
+        legacy_tag(line, next, &mut ahead);
+        ahead.app.is_some()
+    };
+    if !known || !(with_facility || has_program()) {
+        return at;
+    }
+    header.level = Some(level);
+    next
 }
 
 fn skip_blanks(line: &[u8], at: usize) -> usize {
@@ -770,6 +964,9 @@ fn legacy_tag<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
         header.msgid = cisco_mnemonic(rest);
         return;
     }
+    if is_announced(rest) {
+        return;
+    }
     let len = rest.iter().take(TAG_LEN_MAX + 1).take_while(|c| is_tag_byte(**c)).count();
     if len == 0 || len > TAG_LEN_MAX || rest[..len].iter().all(u8::is_ascii_digit) {
         return;
@@ -797,18 +994,21 @@ fn legacy_tag<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
 }
 
 fn is_tag_byte(c: u8) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.' | b'/' | b'(' | b')' | b'+' | b'@')
+    c.is_ascii_alphanumeric()
+        || matches!(c, b'-' | b'_' | b'.' | b'/' | b'(' | b')' | b'+' | b'@' | b'<' | b'>' | b'#')
 }
 
-/// `%ASA-6-302015: ...` -> `ASA-6-302015`.
+/// `%ASA-6-302015: ...` -> `ASA-6-302015`: a word with a severity between hyphens.
 fn cisco_mnemonic(text: &[u8]) -> Option<&[u8]> {
     let len = text[1..]
         .iter()
-        .take(64)
+        .take(96)
         .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
         .count();
     let word = &text[1..=len];
-    (word.contains(&b'-') && text.get(1 + len) == Some(&b':')).then_some(word)
+    let has_severity =
+        word.windows(3).any(|w| w[0] == b'-' && (b'0'..=b'7').contains(&w[1]) && w[2] == b'-');
+    (has_severity && matches!(text.get(1 + len), Some(b':' | b' '))).then_some(word)
 }
 
 #[cfg(test)]
@@ -853,6 +1053,44 @@ mod tests {
                 "<166>Mar  5 2024 14:07:09 fw1 : %ASA-6-302015: x",
                 ["fw1", "-", "-", "ASA-6-302015", "%ASA-6-302015: x"],
             ),
+            (
+                "<134>1: fw1: 6340004: *Mar  5 14:07:09: %SEC-6-IPACCESSLOGP: list x",
+                ["fw1", "-", "-", "SEC-6-IPACCESSLOGP", "%SEC-6-IPACCESSLOGP: list x"],
+            ),
+            (
+                "<134>1:Mar  5 14:07:09: config[65539]: %MGBL-SYS-5-CONFIG_I : x",
+                ["-", "config", "65539", "MGBL-SYS-5-CONFIG_I", "%MGBL-SYS-5-CONFIG_I : x"],
+            ),
+            (
+                "<134>84027: Mar  5 14:07:09.123 DST: %SYS-5-CONFIG_I: x",
+                ["-", "-", "-", "SYS-5-CONFIG_I", "%SYS-5-CONFIG_I: x"],
+            ),
+            (
+                "<134>sw1: 00:01:01: %SYSMGR-3-SHUTDOWN_START: x",
+                ["sw1", "-", "-", "SYSMGR-3-SHUTDOWN_START", "%SYSMGR-3-SHUTDOWN_START: x"],
+            ),
+            (
+                "<134>: 2024 Mar  5 14:07:09 PDT: %DAEMON-3-SYSTEM_MSG: x",
+                ["-", "-", "-", "DAEMON-3-SYSTEM_MSG", "%DAEMON-3-SYSTEM_MSG: x"],
+            ),
+            (
+                "<134>wlc1: *spamApTask1: Mar  5 14:07:09.123: %CAPWAP-4-DISC: x",
+                ["wlc1", "spamApTask1", "-", "CAPWAP-4-DISC", "%CAPWAP-4-DISC: x"],
+            ),
+            (
+                "<134>Mar  5 14:07:09 bigip notice mcpd[10653]: 01070638:5: x",
+                ["bigip", "mcpd", "10653", "-", "01070638:5: x"],
+            ),
+            (
+                "<134>Mar  5 14:07:09 relay Mar  5 14:07:08 ise1 CISE_Alarm WARN: x",
+                ["ise1", "-", "-", "-", "CISE_Alarm WARN: x"],
+            ),
+            ("Mar  5 14:07:09 host1: CEF:0|a|b", ["host1", "-", "-", "-", "CEF:0|a|b"]),
+            (
+                "<134>1 2024-03-05T14:07:09Z h CEF:0|a|b|c|d|e|f|g=h",
+                ["h", "-", "-", "-", "CEF:0|a|b|c|d|e|f|g=h"],
+            ),
+            ("<134>Mar  5 14:07:09 h notice of closing", ["h", "-", "-", "-", "notice of closing"]),
             (
                 "<134>2024-03-05T14:07:09Z h app 7 ID [a b=\"c\"] text",
                 ["h", "app", "7", "ID", "text"],

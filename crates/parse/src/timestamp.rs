@@ -40,6 +40,13 @@ pub enum Stamp {
         /// Seconds east of UTC if the zone was written.
         zone: Option<i32>,
     },
+    /// Time of day without a date.
+    TimeOnly {
+        /// ns since midnight.
+        in_day_ns: i64,
+        /// Seconds east of UTC if the zone was written.
+        zone: Option<i32>,
+    },
 }
 
 /// Whether a resolved time can be true.
@@ -77,6 +84,10 @@ impl Stamp {
                 let zone = shift(zone.unwrap_or(zone_offset_s));
                 nearest_year(received_ns, i64::from(month), i64::from(day), in_day_ns - zone)
             }
+            Stamp::TimeOnly { in_day_ns, zone } => {
+                let offset = in_day_ns - shift(zone.unwrap_or(zone_offset_s));
+                nearest_day(received_ns, offset)
+            }
         };
         let plausibility = if ns > received_ns.saturating_add(AHEAD_MAX_NS) {
             Plausibility::Ahead
@@ -94,6 +105,9 @@ impl Stamp {
             Stamp::Local(ns) => Stamp::Utc(ns.saturating_sub(i64::from(seconds_east) * SECOND_NS)),
             Stamp::Yearless { month, day, in_day_ns, zone: None } => {
                 Stamp::Yearless { month, day, in_day_ns, zone: Some(seconds_east) }
+            }
+            Stamp::TimeOnly { in_day_ns, zone: None } => {
+                Stamp::TimeOnly { in_day_ns, zone: Some(seconds_east) }
             }
             known => known,
         }
@@ -113,13 +127,25 @@ fn nearest_year(received_ns: i64, month: i64, day: i64, offset_ns: i64) -> i64 {
     (0..=9).find_map(|back| candidate(year + 1 - back)).unwrap_or(received_ns)
 }
 
+/// The day around `received_ns` that puts midnight + `offset_ns` closest to it, at most
+/// [`AHEAD_MAX_NS`] ahead: an event is older than its receipt.
+fn nearest_day(received_ns: i64, offset_ns: i64) -> i64 {
+    let midnight = received_ns.div_euclid(DAY_NS).saturating_mul(DAY_NS);
+    let today = midnight.saturating_add(offset_ns);
+    let limit = received_ns.saturating_add(AHEAD_MAX_NS);
+    let candidates = [today.saturating_add(DAY_NS), today, today.saturating_sub(DAY_NS)];
+    candidates.into_iter().find(|ns| *ns <= limit).unwrap_or(today.saturating_sub(2 * DAY_NS))
+}
+
 /// Reads text that is a point in time from its first to its last byte (spaces around it are fine).
 ///
 /// Takes RFC 3339 / ISO 8601 (`T`, space or underscore, fraction after `.` or `,`, `Z`, offset, named
 /// zone, offset followed by `Z`), RFC 3164 (`Mar  5 14:07:09.123 2024 CET`), year first (`2023 Jan 11
 /// 19:00:56 CET`), Apache (`05/Mar/2024:14:07:09 +0000`), `Tue Mar  5 14:07:09 UTC 2024`,
 /// month/day/year (`3/5/2024 2:07:09 PM`; day first where the first number is above 12), epoch in
-/// s, ms, us or ns (by magnitude, fraction allowed) and `/Date(1709647629123)/`.
+/// s, ms, us or ns (by magnitude, fraction allowed), Windows file times, TAI64N labels, day of the
+/// year (`2024-065T14:07:09`), time of day alone, and `/Date(1709647629123)/`. Month names are
+/// English, French, German or Spanish.
 /// Errors: `Expected { at }` where the text stops being a time.
 pub fn parse(text: &[u8]) -> Result<Stamp, ParseError> {
     let lead = text.iter().take_while(|c| c.is_ascii_whitespace()).count();
@@ -133,7 +159,8 @@ pub fn parse(text: &[u8]) -> Result<Stamp, ParseError> {
     }
     let body =
         strip_pair(body, b'[', b']').or_else(|| strip_pair(body, b'"', b'"')).unwrap_or(body);
-    if let Some(stamp) = epoch(body).or_else(|| windows_date(body)) {
+    let number = || compact_digits(body).or_else(|| epoch(body));
+    if let Some(stamp) = number().or_else(|| windows_date(body)).or_else(|| time_only(body)) {
         return Ok(stamp);
     }
     let expected = "a date and time";
@@ -162,10 +189,27 @@ pub fn leading(text: &[u8]) -> Option<(Stamp, usize)> {
             .or_else(|| apache(text))
             .or_else(|| numeric_date(text))
             .or_else(|| day_first(text)),
-        b'A'..=b'Z' | b'a'..=b'z' => rfc3164(text).or_else(|| weekday_first(text)),
+        b'A'..=b'Z' | b'a'..=b'z' | 0xc3 => rfc3164(text).or_else(|| weekday_first(text)),
+        b'@' => tai64n(text),
         _ => None,
     }
 }
+
+/// Names of the months: English, French, German, Spanish; without accents too, as some write them.
+const MONTHS: [&[&str]; 12] = [
+    &["january", "janvier", "januar", "enero", "jän"],
+    &["february", "février", "fevrier", "februar", "febrero"],
+    &["march", "mars", "märz", "maerz", "marzo"],
+    &["april", "avril", "abril"],
+    &["may", "mai", "mayo"],
+    &["june", "juin", "juni", "junio"],
+    &["july", "juillet", "juli", "julio"],
+    &["august", "août", "aout", "agosto", "ago"],
+    &["september", "septembre", "septiembre"],
+    &["october", "octobre", "oktober", "octubre"],
+    &["november", "novembre", "noviembre"],
+    &["december", "décembre", "decembre", "dezember", "diciembre"],
+];
 
 /// A cursor over the bytes of a stamp; every method moves on only when it succeeds.
 #[derive(Clone)]
@@ -214,34 +258,29 @@ impl<'a> Scan<'a> {
         Some(value)
     }
 
-    /// English month name, three letters or in full, any case.
+    /// Month name, short or in full, any case.
     fn month(&mut self) -> Option<i64> {
-        const NAMES: [&[u8]; 12] = [
-            b"january",
-            b"february",
-            b"march",
-            b"april",
-            b"may",
-            b"june",
-            b"july",
-            b"august",
-            b"september",
-            b"october",
-            b"november",
-            b"december",
-        ];
-        let word = self.word();
-        if word.len() < 3 {
+        let letters = |c: &&u8| c.is_ascii_alphabetic() || **c >= 0x80;
+        let len = self.rest().iter().take(16).take_while(letters).count();
+        let word = &self.rest()[..len];
+        if len < 3 {
             return None;
         }
-        let index = NAMES.iter().position(|name| {
-            word.len() <= name.len()
-                && (word.len() == 3
-                    || word.len() == name.len()
-                    || word.len() == 4 && word[3] == b't')
-                && name[..word.len()].eq_ignore_ascii_case(word)
-        })?;
-        self.at += word.len();
+        let known = |names: &[&str]| {
+            names.iter().any(|n| {
+                let name = n.as_bytes();
+                // Short forms: three letters, or four ("Sept", "juil", "août").
+                len <= name.len()
+                    && (len == name.len() || len == 3 || len == 4)
+                    && name[..len].eq_ignore_ascii_case(word)
+            })
+        };
+        let index = MONTHS.iter().position(|names| known(names))?;
+        self.at += len;
+        // French abbreviations end with a dot: "janv. 19".
+        if len > 3 && self.rest().starts_with(b". ") {
+            self.at += 1;
+        }
         Some(index as i64 + 1)
     }
 
@@ -374,15 +413,22 @@ fn iso(text: &[u8]) -> Option<(Stamp, usize)> {
         return compact_iso(s, compact);
     }
     let year = s.number(4, 4)?;
-    let separator = s.eat_any(b"-/")?;
+    let separator = s.eat_any(b"-/:")?;
+    if let Some(day_of_year) = s.number(3, 3) {
+        return ordinal_iso(s, year, day_of_year);
+    }
     let month = s.number(1, 2)?;
     s.eat(separator)?;
     let day = s.number(1, 2)?;
     let date_end = s.at;
-    let time = s.eat_any(b"Tt _:").and_then(|_| {
+    let before_time: &[u8] = if separator == b':' { b"-" } else { b"Tt _:" };
+    let time = s.eat_any(before_time).and_then(|_| {
         let _ = s.spaces();
         s.time_of_day()
     });
+    if time.is_none() && separator == b':' {
+        return None;
+    }
     let Some(in_day) = time else {
         return Some((Stamp::Local(civil(year, month, day, 0)?), date_end));
     };
@@ -391,8 +437,68 @@ fn iso(text: &[u8]) -> Option<(Stamp, usize)> {
     Some((zoned(ns, zone), s.at))
 }
 
+/// `2024-065T14:07:09Z`, behind the day.
+fn ordinal_iso(mut s: Scan<'_>, year: i64, day_of_year: i64) -> Option<(Stamp, usize)> {
+    s.eat_any(b"Tt :")?;
+    let days = if days_in_month(year, 2) == 29 { 366 } else { 365 };
+    if !(1..=days).contains(&day_of_year) {
+        return None;
+    }
+    let start = civil(year, 1, 1, 0)?;
+    let ns = start.checked_add((day_of_year - 1) * DAY_NS)?.checked_add(s.time_of_day()?)?;
+    let zone = s.zone();
+    Some((zoned(ns, zone), s.at))
+}
+
+/// `20240305140709`, alone.
+fn compact_digits(text: &[u8]) -> Option<Stamp> {
+    if text.len() != 14 || !matches!(text, [b'1', b'9', ..] | [b'2', b'0', ..]) {
+        return None;
+    }
+    let mut s = Scan::new(text);
+    let all = s.number(14, 14)?;
+    let (date, time) = (all / 1_000_000, all % 1_000_000);
+    let (h, m, sec) = (time / 10_000, time / 100 % 100, time % 100);
+    if h > 23 || m > 59 || sec > 60 {
+        return None;
+    }
+    let in_day = (h * 3600 + m * 60 + sec) * SECOND_NS;
+    civil(date / 10_000, date / 100 % 100, date % 100, in_day).map(Stamp::Local)
+}
+
+/// `11:26:43,377` or `14:07:09 CET`, alone.
+fn time_only(text: &[u8]) -> Option<Stamp> {
+    let mut s = Scan::new(text);
+    let in_day_ns = s.time_of_day()?;
+    let zone = s.zone();
+    s.rest().is_empty().then_some(Stamp::TimeOnly { in_day_ns, zone })
+}
+
+/// `@400000005fb3a1c22ef02e94`: seconds since 1970 TAI, plus 2^62, and nanoseconds.
+/// Source: D. J. Bernstein, libtai (tai64nlocal takes off ten seconds; so does this).
+fn tai64n(text: &[u8]) -> Option<(Stamp, usize)> {
+    /// What daemontools' writer adds to Unix time.
+    const LABEL_OFFSET_S: i64 = 10;
+    let digits = text.get(1..25)?;
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let hex = std::str::from_utf8(digits).ok()?;
+    let label = u64::from_str_radix(&hex[..16], 16).ok()?;
+    let fraction = i64::from_str_radix(&hex[16..], 16).ok().filter(|ns| *ns < SECOND_NS)?;
+    let seconds = i64::try_from(label.checked_sub(1 << 62)?).ok()? - LABEL_OFFSET_S;
+    Some((Stamp::Utc(seconds.checked_mul(SECOND_NS)?.checked_add(fraction)?), 25))
+}
+
 fn compact_iso(mut s: Scan<'_>, date: i64) -> Option<(Stamp, usize)> {
-    s.eat_any(b"Tt")?;
+    s.eat_any(b"Tt -_")?;
+    let clock = s.clone();
+    if let Some(in_day) = s.time_of_day() {
+        let ns = civil(date / 10_000, date / 100 % 100, date % 100, in_day)?;
+        let zone = s.zone();
+        return Some((zoned(ns, zone), s.at));
+    }
+    s = clock;
     let time = s.number(6, 6)?;
     let (h, m, sec) = (time / 10_000, time / 100 % 100, time % 100);
     if h > 23 || m > 59 || sec > 60 {
@@ -531,7 +637,7 @@ fn numeric_date(text: &[u8]) -> Option<(Stamp, usize)> {
     };
     let date_end = s.at;
     let _ = s.eat(b',');
-    let time = s.eat_any(b" T").and_then(|_| {
+    let time = s.eat_any(b" T:").and_then(|_| {
         let _ = s.spaces();
         s.time_of_day()
     });
@@ -579,6 +685,11 @@ fn epoch(text: &[u8]) -> Option<Stamp> {
     }
     let number =
         whole.iter().try_fold(0i64, |v, c| v.checked_mul(10)?.checked_add(i64::from(c - b'0')))?;
+    if whole.len() == 18 && fraction.is_empty() {
+        // Nanoseconds of 18 digits end in 2001; Windows counts 100 ns from 1601.
+        const FILETIME_EPOCH: i64 = 116_444_736_000_000_000;
+        return number.checked_sub(FILETIME_EPOCH)?.checked_mul(100).map(Stamp::Utc);
+    }
     let unit_ns = match number {
         100_000_000..100_000_000_000 => SECOND_NS,
         100_000_000_000..100_000_000_000_000 => 1_000_000,
@@ -652,6 +763,10 @@ pub fn named_zone(word: &[u8]) -> Option<i32> {
         ("AST", -14_400),
         ("ADT", -10_800),
         ("EST", -18_000),
+        ("ET", -18_000),
+        ("CT", -21_600),
+        ("MT", -25_200),
+        ("PT", -28_800),
         ("EDT", -14_400),
         ("CST", -21_600),
         ("CDT", -18_000),
@@ -690,6 +805,7 @@ mod tests {
             ("2024-03-05 15:07:09 CET", Stamp::Utc(noon)),
             ("2024-03-05 14:07:09", Stamp::Local(noon)),
             ("2024/03/05 14:07:09", Stamp::Local(noon)),
+            ("2024:03:05-14:07:09", Stamp::Local(noon)),
             ("20240305T140709Z", Stamp::Utc(noon)),
             ("Mar  5 2024 14:07:09", Stamp::Local(noon)),
             ("Mar 05 2024 14:07:09 UTC", Stamp::Utc(noon)),
@@ -710,6 +826,15 @@ mod tests {
             ("1709647629123000", Stamp::Utc(milli)),
             ("1709647629123000000", Stamp::Utc(milli)),
             ("/Date(1709647629123)/", Stamp::Utc(milli)),
+            ("20240305140709", Stamp::Local(noon)),
+            ("20240305 14:07:09", Stamp::Local(noon)),
+            ("2024-065T14:07:09Z", Stamp::Utc(noon)),
+            ("133541212291230000", Stamp::Utc(milli)),
+            ("@4000000065e727170754d4c0", Stamp::Utc(milli)),
+            ("mars 5 2024 14:07:09", Stamp::Local(noon)),
+            ("5 mars 2024 14:07:09", Stamp::Local(noon)),
+            ("Mär 5 2024 14:07:09", Stamp::Local(noon)),
+            ("03/05/2024:14:07:09 GMT", Stamp::Utc(noon)),
         ] {
             assert_eq!(parse(text.as_bytes()), Ok(want), "{text}");
         }
@@ -726,6 +851,7 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()).map_err(|e| e.at()), Err(at), "{text}");
         }
+        assert!(parse(b"19:60:00").is_err() && parse(b"2023-366T00:00:00").is_err());
         assert!(matches!(parse(b"  "), Err(ParseError::Empty { .. })));
         assert!(matches!(parse(&[b'1'; 100]), Err(ParseError::TooLong { .. })));
     }
@@ -742,6 +868,10 @@ mod tests {
         assert_eq!(resolve("Jan  3 00:30:00", "2024-12-31T23:59:00Z"), "2024-01-03T00:30:00Z");
         assert_eq!(resolve("Feb 29 12:00:00", "2027-01-01T00:00:00Z"), "2024-02-29T12:00:00Z");
         assert_eq!(resolve("Mar  5 14:07:09 CET", "2024-03-05T14:00:00Z"), "2024-03-05T13:07:09Z");
+        assert_eq!(resolve("août 19 11:08:37", "2024-08-20T00:00:00Z"), "2024-08-19T11:08:37Z");
+        assert_eq!(resolve("14:07:09", "2024-03-05T14:07:10Z"), "2024-03-05T14:07:09Z");
+        assert_eq!(resolve("23:59:59,5", "2024-03-05T00:00:01Z"), "2024-03-04T23:59:59.500Z");
+        assert_eq!(resolve("00:00:01", "2024-03-05T23:59:59Z"), "2024-03-06T00:00:01Z");
     }
 
     #[test]

@@ -75,8 +75,9 @@ pub fn shape_of<'n>(names: impl Iterator<Item = &'n str>) -> Option<WindowsShape
 pub fn xml(text: &[u8], row: &mut RowWriter<'_>) -> Result<usize, ParseError> {
     let start = memchr::memmem::find(text, b"<Event").ok_or(expected(0, "<Event>"))?;
     let before = row.cell_count();
-    let mut reader =
-        Reader { text, at: start, row, path: String::new(), open: Vec::new(), value: Vec::new() };
+    let path = String::new();
+    let (open, value) = (Vec::new(), Vec::new());
+    let mut reader = Reader { text, at: start, row, path, open, value, is_event: true };
     match reader.run() {
         Ok(()) => Ok(row.cell_count() - before),
         Err(e) => {
@@ -84,6 +85,28 @@ pub fn xml(text: &[u8], row: &mut RowWriter<'_>) -> Result<usize, ParseError> {
             Err(e)
         }
     }
+}
+
+/// Reads the first element of any XML text into names below `prefix`: `prefix.Root.Child`, attributes
+/// as `prefix.Root.Child.attribute`. What stands behind the element is passed over.
+///
+/// Out: number of cells. Errors: as [`xml`]; the cells up to the error stay.
+pub fn any_xml(text: &[u8], prefix: &str, row: &mut RowWriter<'_>) -> Result<usize, ParseError> {
+    let mut from = 0;
+    let start = loop {
+        let at = text.get(from..).and_then(|rest| memchr::memchr(b'<', rest));
+        let at = from + at.ok_or(expected(text.len(), "an element"))?;
+        if text.get(at + 1).is_some_and(|c| is_name_byte(*c)) {
+            break at;
+        }
+        from = at + 1;
+    };
+    let before = row.cell_count();
+    let path = prefix.to_owned();
+    let (open, value) = (Vec::new(), Vec::new());
+    let mut reader = Reader { text, at: start, row, path, open, value, is_event: false };
+    reader.run()?;
+    Ok(row.cell_count() - before)
 }
 
 fn expected(at: usize, expected: &'static str) -> ParseError {
@@ -110,6 +133,8 @@ struct Reader<'t, 'p, 'r> {
     open: Vec<Element<'t>>,
     /// Text of the innermost element once it is more than one plain piece.
     value: Vec<u8>,
+    /// A Windows event: its names, and nothing may follow it.
+    is_event: bool,
 }
 
 impl Reader<'_, '_, '_> {
@@ -141,6 +166,9 @@ impl Reader<'_, '_, '_> {
     }
 
     fn only_blanks_follow(&self) -> Result<(), ParseError> {
+        if !self.is_event {
+            return Ok(());
+        }
         match self.text[self.at..].iter().position(|c| !c.is_ascii_whitespace() && *c != 0) {
             Some(i) => Err(expected(self.at + i, "the end of the event")),
             None => Ok(()),
@@ -231,7 +259,7 @@ impl Reader<'_, '_, '_> {
         if name == b"xmlns" || name.starts_with(b"xmlns:") {
             return;
         }
-        if element.tag == b"Data" && name == b"Name" {
+        if self.is_event && element.tag == b"Data" && name == b"Name" {
             // The data's own name takes the place of the tag's.
             element.is_named_data = true;
             self.path.truncate(element.parent_len);
@@ -242,7 +270,9 @@ impl Reader<'_, '_, '_> {
         }
         element.has_attributes = true;
         let len = self.path.len();
-        self.append(b"#attributes");
+        if self.is_event {
+            self.append(b"#attributes");
+        }
         self.append(name);
         if memchr::memchr(b'&', value).is_some() {
             let mut plain = Vec::new();
@@ -287,7 +317,7 @@ impl Reader<'_, '_, '_> {
         let is_layout = has_children && text.trim_ascii().is_empty();
         if keep_empty || !(text.is_empty() || is_layout) {
             let len = self.path.len();
-            if has_attributes || has_children {
+            if self.is_event && (has_attributes || has_children) {
                 self.append(b"#text");
             }
             self.push(text);
@@ -312,7 +342,7 @@ impl Reader<'_, '_, '_> {
             return;
         }
         let is_number = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
-        let is_system = self.path.starts_with("Event.System.");
+        let is_system = self.is_event && self.path.starts_with("Event.System.");
         let kind = if is_number && is_system { Kind::Int } else { Kind::Str };
         let field = self.row.field(&self.path);
         self.row.push(field, kind, value);

@@ -22,22 +22,31 @@
 //! (enrichment), [`remember`] (dedupe, drops), [`render`] (JSON).
 #![forbid(unsafe_code)]
 
+mod dissect;
+mod extract;
 pub mod feeds;
+mod grok;
 mod native;
+mod ops;
 pub mod packs;
 mod product;
 mod program;
+mod recognise;
 pub mod remember;
 pub mod render;
 mod routes;
 pub mod shaper;
+pub mod sniff;
 mod spec;
 pub mod tables;
+mod text;
 mod transport;
 mod value;
+mod when;
 
 pub use packs::{PackError, PackFiles, PackInfo, PackSet};
 pub use remember::{Dedupe, Drops};
 pub use render::to_json;
-pub use shaper::{Detected, Scratch, Settings, Shaped, Shaper};
+pub use shaper::{Detected, Explanation, Scratch, Settings, Shaped, Shaper, Stage, StageField};
+pub use sniff::{Decision, Sniffer};
 pub use tables::{TableConfig, TableError, Tables};

@@ -79,7 +79,7 @@ ids! {
     log_facility_name = "log.syslog.facility.name", log_severity = "log.syslog.severity.code",
     log_severity_name = "log.syslog.severity.name", log_host = "log.syslog.hostname",
     log_app = "log.syslog.appname", log_procid = "log.syslog.procid",
-    log_msgid = "log.syslog.msgid", log_version = "log.syslog.version",
+    log_level = "log.level", log_msgid = "log.syslog.msgid", log_version = "log.syslog.version",
     netfilter_prefix = "iptables.prefix", audit_type = "auditd.type", audit_serial = "auditd.serial",
     indicator = "threat.indicator.name", indicator_type = "threat.indicator.type",
     indicator_provider = "threat.indicator.provider", matched_field = "alcedo.indicator.field",
@@ -97,11 +97,20 @@ pub(crate) struct Body<'a> {
     pub(crate) program: &'a [u8],
     /// Whether a syslog header stood in front.
     pub(crate) has_header: bool,
+    /// Syslog message id, or the mnemonic of a Cisco-like message.
+    pub(crate) msgid: &'a [u8],
+    /// Syslog structured data as sent.
+    pub(crate) data: &'a [u8],
 }
 
 impl Parser {
     pub(crate) fn by_name(name: &str) -> Option<Self> {
         ALL.iter().find(|p| p.0 == name).map(|p| p.1)
+    }
+
+    /// Its name in pack.yaml.
+    pub(crate) fn name(self) -> &'static str {
+        ALL.iter().find(|p| p.1 == self).map_or("text", |p| p.0)
     }
 
     /// Whether the text looks like this parser's format.
@@ -172,39 +181,14 @@ impl Parser {
                 write_pairs(record.pairs(), prefix, row, &mut work.name);
             }),
             Parser::Cef => cef::parse(body.text).map(|cef| {
-                let mut put = |name: &str, value: &[u8]| {
-                    if !value.is_empty() {
-                        push_named(row, prefix, name.as_bytes(), value, &mut work.name);
-                    }
-                };
-                put("version", cef.version);
-                put("device_vendor", &cef.vendor);
-                put("device_product", &cef.product);
-                put("device_version", &cef.device_version);
-                put("class_id", &cef.class_id);
-                put("name", &cef.name);
-                put("severity", &cef.severity);
-                let below = format!("{prefix}.extensions");
-                write_pairs(cef.pairs(), &below, row, &mut work.name);
+                write_cef(&cef, prefix, row, &mut work.name);
                 if let Some(problem) = cef.problem {
                     found.failed.get_or_insert_with(|| problem.to_string());
                 }
             }),
-            Parser::Leef => leef::parse(body.text).map(|leef| {
-                let parts = [
-                    ("version", leef.version),
-                    ("vendor", leef.vendor),
-                    ("product", leef.product),
-                    ("product_version", leef.product_version),
-                    ("event_id", leef.event_id),
-                ];
-                for (name, value) in parts {
-                    push_named(row, prefix, name.as_bytes(), value, &mut work.name);
-                }
-                let below = format!("{prefix}.attributes");
-                let pairs = leef.pairs().map(|(k, v)| (k, v.into()));
-                write_pairs(pairs, &below, row, &mut work.name);
-            }),
+            Parser::Leef => {
+                leef::parse(body.text).map(|leef| write_leef(&leef, prefix, row, &mut work.name))
+            }
             Parser::Kv => {
                 let pairs = kv::pairs(body.text, &kv::KvOptions::default());
                 write_pairs(pairs, prefix, row, &mut work.name);
@@ -215,6 +199,51 @@ impl Parser {
             found.failed.get_or_insert_with(|| error.to_string());
         }
     }
+}
+
+/// The parts of a CEF message below `prefix`.
+pub(crate) fn write_cef(
+    cef: &cef::Cef<'_>,
+    prefix: &str,
+    row: &mut RowWriter<'_>,
+    name: &mut String,
+) {
+    let parts: [(&str, &[u8]); 7] = [
+        ("version", cef.version),
+        ("device_vendor", &cef.vendor),
+        ("device_product", &cef.product),
+        ("device_version", &cef.device_version),
+        ("class_id", &cef.class_id),
+        ("name", &cef.name),
+        ("severity", &cef.severity),
+    ];
+    for (part, value) in parts {
+        if !value.is_empty() {
+            push_named(row, prefix, part.as_bytes(), value, name);
+        }
+    }
+    write_pairs(cef.pairs(), &format!("{prefix}.extensions"), row, name);
+}
+
+/// The parts of a LEEF message below `prefix`.
+pub(crate) fn write_leef(
+    leef: &leef::Leef<'_>,
+    prefix: &str,
+    row: &mut RowWriter<'_>,
+    name: &mut String,
+) {
+    let parts = [
+        ("version", leef.version),
+        ("vendor", leef.vendor),
+        ("product", leef.product),
+        ("product_version", leef.product_version),
+        ("event_id", leef.event_id),
+    ];
+    for (part, value) in parts {
+        push_named(row, prefix, part.as_bytes(), value, name);
+    }
+    let pairs = leef.pairs().map(|(k, v)| (k, v.into()));
+    write_pairs(pairs, &format!("{prefix}.attributes"), row, name);
 }
 
 /// Whether `[05/Mar/2024:` stands in the text and a quote follows its bracket: what access logs have

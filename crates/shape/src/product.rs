@@ -1,7 +1,10 @@
 //! Which product a record is from: per record, without memory, so that it is the same on replay.
 
 use crate::native::{Body, Parser};
+use crate::packs::Pack;
 use crate::program::{Index, Program};
+use crate::recognise::{Hits, Recogniser};
+use event::Dictionary;
 use hashbrown::HashMap;
 
 /// Why a pack was chosen.
@@ -12,6 +15,8 @@ pub(crate) enum Why {
     Json,
     Xml,
     SyslogProgram,
+    Described,
+    Remembered,
     StartsWith,
     Contains,
     Probed,
@@ -27,6 +32,8 @@ impl Why {
             Why::Json => "it is JSON of no known product".into(),
             Why::Xml => "it is Windows event XML".into(),
             Why::SyslogProgram => "the syslog header names a program of this pack".into(),
+            Why::Described => "program, message id and pieces are this product's".into(),
+            Why::Remembered => "the source sends this product, and this message is of it".into(),
             Why::StartsWith => "the message starts as this product's do".into(),
             Why::Contains => "the message contains what this product's do".into(),
             Why::Probed => "the pack's parser recognises the text".into(),
@@ -40,7 +47,7 @@ impl Why {
 pub(crate) struct Products {
     pub(crate) all: Vec<Program>,
     by_name: HashMap<String, usize>,
-    by_program: HashMap<Vec<u8>, usize>,
+    recogniser: Recogniser,
     windows: usize,
     json: usize,
     syslog: usize,
@@ -48,23 +55,22 @@ pub(crate) struct Products {
 }
 
 impl Products {
-    pub(crate) fn new(all: Vec<Program>) -> Self {
+    pub(crate) fn new(packs: &[Pack], dict: &Dictionary) -> Self {
+        let all: Vec<Program> = packs.iter().map(|p| Program::compile(p, dict)).collect();
         let place = |name: &str| all.iter().position(|p| p.name == name).unwrap_or(0);
-        let mut by_program = HashMap::new();
-        for (at, program) in all.iter().enumerate() {
-            for name in &program.programs {
-                by_program.entry(name.clone().into_bytes()).or_insert(at);
-            }
-        }
         Self {
             by_name: all.iter().enumerate().map(|(at, p)| (p.name.clone(), at)).collect(),
-            by_program,
+            recogniser: Recogniser::new(packs, dict),
             windows: place("windows"),
             json: place("json"),
             syslog: place("syslog"),
             text: place("text"),
             all,
         }
+    }
+
+    pub(crate) fn is_headless(&self, raw: &[u8]) -> bool {
+        self.recogniser.is_headless(raw)
     }
 
     pub(crate) fn configured(&self, name: &str) -> Option<usize> {
@@ -96,31 +102,38 @@ impl Products {
         }
     }
 
-    /// The product of text that is no JSON.
-    pub(crate) fn of_text(&self, body: &Body<'_>, lower: &mut Vec<u8>) -> (usize, Why) {
-        if !body.program.is_empty() {
-            lower.clear();
-            lower.extend(body.program.iter().map(u8::to_ascii_lowercase));
-            if let Some(at) = self.by_program.get(lower.as_slice()) {
-                return (*at, Why::SyslogProgram);
-            }
+    /// The product of text that is no JSON. `remembered` is asked first.
+    pub(crate) fn of_text(
+        &self,
+        body: &Body<'_>,
+        remembered: Option<usize>,
+        lower: &mut Vec<u8>,
+        hits: &mut Hits,
+    ) -> (usize, Why) {
+        if let Some(at) = remembered
+            && let Some(why) = self.recogniser.is_of(at, body, lower)
+        {
+            return (at, why);
         }
-        for (at, program) in self.all.iter().enumerate() {
-            if program.starts.iter().any(|s| body.text.starts_with(s)) {
-                return (at, Why::StartsWith);
-            }
-            let contains = &program.contains;
-            if !contains.is_empty() && contains.iter().all(|f| f.find(body.text).is_some()) {
-                return (at, Why::Contains);
-            }
-            if program.probe && program.parser.probe(body) {
-                return (at, Why::Probed);
-            }
-        }
-        match body.has_header {
+        let found = self.recogniser.of(body, lower, hits);
+        found.unwrap_or(match body.has_header {
             true => (self.syslog, Why::Header),
             false => (self.text, Why::Nothing),
+        })
+    }
+
+    /// A product that sends JSON which names no form, told by its syslog header.
+    pub(crate) fn of_json_header(
+        &self,
+        body: &Body<'_>,
+        lower: &mut Vec<u8>,
+        hits: &mut Hits,
+    ) -> Option<(usize, Why)> {
+        if body.program.is_empty() && body.msgid.is_empty() && body.data.is_empty() {
+            return None;
         }
+        let found = self.recogniser.of(body, lower, hits);
+        found.filter(|(at, _)| self.all[*at].parser == Parser::Json)
     }
 
     pub(crate) fn windows(&self) -> usize {

@@ -3,9 +3,9 @@
 use crate::native::{Body, ID_NAMES, Ids, Parser};
 use crate::packs::PackSet;
 use crate::product::{Products, Why};
-use crate::program::{Findings, Program, Work};
+use crate::program::{Findings, Work, push_named};
 use crate::tables::{Memo, Tables};
-use crate::transport;
+use crate::{text, transport};
 use event::{
     Dictionary, DictionaryBuilder, EventBatch, EventId, FieldType, Kind, Marks, RowHead, RowWriter,
 };
@@ -27,6 +27,8 @@ pub const TAG_TIME_SUSPECT: &str = "time_suspect";
 pub struct Settings {
     /// Pack by source name; [`event::Envelope::pack`] wins over it.
     pub packs: HashMap<String, String>,
+    /// Pack by source name as a [`crate::Sniffer`] decided: asked first, other packs after it.
+    pub remembered: HashMap<String, String>,
     /// Seconds east of UTC by source name, for senders that write no zone. Default 0.
     pub zones_s: HashMap<String, i32>,
     /// Drop filters: name and predicate, for [`crate::Drops`].
@@ -59,6 +61,35 @@ pub struct Detected {
     pub events: usize,
 }
 
+/// One step of shaping and what it wrote; see [`Shaper::explain`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// `syslog header`, `parser cef`, `step 3 grok`, `tables`.
+    pub name: String,
+    /// The cells it wrote, in order.
+    pub fields: Vec<StageField>,
+}
+
+/// One cell that a step wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageField {
+    /// Name.
+    pub name: String,
+    /// Value, made safe to show.
+    pub value: String,
+    /// Bytes of the event that it is, if it is a piece of it.
+    pub bytes: Option<std::ops::Range<usize>>,
+}
+
+/// How one event came to its fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The bytes that the ranges count in.
+    pub raw: Vec<u8>,
+    /// The steps, in order; those that wrote nothing are left out.
+    pub stages: Vec<Stage>,
+}
+
 /// A worker's buffers. Keep one per thread; it holds nothing that changes results.
 #[derive(Default)]
 pub struct Scratch {
@@ -84,8 +115,7 @@ impl Shaper {
         tables: Arc<Tables>,
         settings: Arc<Settings>,
     ) -> Self {
-        let programs = packs.packs.iter().map(|p| Program::compile(p, &dict)).collect();
-        Self { products: Products::new(programs), ids: Ids::of(&dict), tables, settings }
+        Self { products: Products::new(&packs.packs, &dict), ids: Ids::of(&dict), tables, settings }
     }
 
     /// Appends the event or events of one record to `batch`, whose dictionary must be the shaper's.
@@ -145,7 +175,7 @@ impl Shaper {
         let mut work = Work::default();
         work.index.start(dict);
         let mut found = Findings::default();
-        let (body, _) = transport::strip(without_bom(piece), &self.ids, &mut row, &mut work.name);
+        let (body, _) = self.strip(without_bom(piece), &mut row, &mut work.name);
         let (at, why) = self.parse(&body, &mut row, &mut work, &mut found);
         Detected {
             pack: self.products.all[at].name.clone(),
@@ -153,6 +183,34 @@ impl Shaper {
             has_syslog_header: body.has_header,
             events: pieces.len().max(1),
         }
+    }
+
+    /// Tells which step took which bytes of a record, event by event (a record may expand).
+    pub fn explain(&self, head: RowHead, raw: &[u8], dict: &Arc<Dictionary>) -> Vec<Explanation> {
+        let mut scratch = Scratch::default();
+        let mut pieces = Vec::new();
+        expand(raw, &mut pieces);
+        if pieces.is_empty() {
+            pieces.push((0, raw.len()));
+        }
+        let explain = |(from, to): &(usize, usize)| {
+            let mut batch = EventBatch::new(dict.clone());
+            scratch.work.trace = Some(Vec::new());
+            let piece = &raw[*from..*to];
+            self.shape_one(head.clone(), piece, None, &mut batch, &mut scratch);
+            let row = batch.row(0);
+            let cells: Vec<_> = row.cells().collect();
+            let stages = scratch.work.trace.take().unwrap_or_default().into_iter().map(|trace| {
+                let fields = trace.cells.filter(|at| *at < cells.len()).map(|at| StageField {
+                    name: batch.name(cells[at].0).to_owned(),
+                    value: event::text::render(cells[at].1.bytes),
+                    bytes: row.raw_range(at),
+                });
+                Stage { name: trace.stage, fields: fields.collect() }
+            });
+            Explanation { raw: piece.to_vec(), stages: stages.collect() }
+        };
+        pieces.iter().map(explain).collect()
     }
 
     /// One event. Out: whether it failed.
@@ -178,17 +236,37 @@ impl Shaper {
             found.failed = Some(problem.into());
             row.mark(Marks::QUARANTINED);
         } else {
-            let body;
-            (body, header_stamp) =
-                transport::strip(without_bom(raw), &self.ids, &mut row, &mut work.name);
+            let mut wide = std::mem::take(&mut work.wide);
+            let text = match text::from_utf16(raw, &mut wide) {
+                true => wide.as_slice(),
+                false => without_bom(raw),
+            };
+            let mut body;
+            (body, header_stamp) = self.strip(text, &mut row, &mut work.name);
+            let headed = row.cell_count();
+            work.note(|| "syslog header".into(), 0, headed);
+            let mut decoded = std::mem::take(&mut work.decoded);
+            if text::decode(body.text, body.has_header, &mut decoded) {
+                body.text = &decoded;
+            }
             let (at, _) = self.parse(&body, &mut row, work, &mut found);
             let program = &self.products.all[at];
+            if !program.data_prefix.is_empty() {
+                for (_, key, value) in parse::syslog::StructuredData(body.data) {
+                    push_named(&mut row, &program.data_prefix, key, &value, &mut work.name);
+                }
+            }
+            let parsed = row.cell_count();
+            work.note(|| format!("parser {}", program.parser.name()), headed, parsed);
             row.push(self.ids.pack, Kind::Str, program.name.as_bytes());
             program.run(&mut row, work, &mut found);
+            (work.wide, work.decoded) = (wide, decoded);
         }
         self.set_time(&mut row, found.stamp.or(header_stamp));
         work.index.update(&row);
+        let before = row.cell_count();
         self.tables.enrich(&mut row, &work.index, &self.ids, &mut scratch.memo);
+        work.note(|| "tables".into(), before, row.cell_count());
         let failed = found.failed.is_some();
         if let Some(message) = found.failed {
             row.push(self.ids.error, Kind::Str, message.as_bytes());
@@ -197,6 +275,19 @@ impl Shaper {
         }
         row.finish();
         failed
+    }
+
+    /// Takes a syslog header off, if there is one.
+    fn strip<'t>(
+        &self,
+        text: &'t [u8],
+        row: &mut RowWriter<'_>,
+        name: &mut String,
+    ) -> (Body<'t>, Option<Stamp>) {
+        match self.products.is_headless(text) {
+            true => (transport::bare(text), None),
+            false => transport::strip(text, &self.ids, row, name),
+        }
     }
 
     /// Finds the product, writes the body's fields under its names. Out: the program's place.
@@ -218,7 +309,13 @@ impl Shaper {
             let body = Body { text: json_at, ..*body };
             Parser::Json.run(&body, "", &self.ids, row, work, found);
             work.index.update(row);
-            let (at, form, why) = self.products.of_json(&work.index, configured);
+            let (mut at, form, mut why) = self.products.of_json(&work.index, configured);
+            if why == Why::Json
+                && let Some(known) =
+                    self.products.of_json_header(&body, &mut work.buffer, &mut work.hits)
+            {
+                (at, why) = known;
+            }
             self.take_form(at, form, from, row, work);
             return (at, why);
         }
@@ -234,7 +331,10 @@ impl Shaper {
         }
         let (at, why) = match configured {
             Some(at) => (at, Why::Configured),
-            None => self.products.of_text(body, &mut work.buffer),
+            None => {
+                let remembered = self.remembered(row);
+                self.products.of_text(body, remembered, &mut work.buffer, &mut work.hits)
+            }
         };
         if !body.text.is_empty() {
             row.push(self.ids.message, Kind::Str, body.text);
@@ -253,6 +353,14 @@ impl Shaper {
             return None;
         }
         self.products.configured(self.settings.packs.get(&*envelope.source)?)
+    }
+
+    /// The pack that the source was seen to send; see [`crate::Sniffer`].
+    fn remembered(&self, row: &RowWriter<'_>) -> Option<usize> {
+        if self.settings.remembered.is_empty() {
+            return None;
+        }
+        self.products.configured(self.settings.remembered.get(&*row.envelope().source)?)
     }
 
     fn take_form(

@@ -1,9 +1,10 @@
 //! pack.yaml as its author writes it, and the checks that need no generation.
 
 use crate::packs::PackError;
-use event::{DictionaryBuilder, FieldType};
+use event::{Dictionary, DictionaryBuilder, FieldType};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 /// A scalar in a pack: products disagree on whether an id is a number or text, so both are text.
 #[derive(Clone, Debug, Deserialize)]
@@ -61,6 +62,18 @@ pub(crate) struct Spec {
     pub(crate) prefix: String,
     #[serde(default)]
     pub(crate) recognise: Recognise,
+    /// `observer.vendor` and `observer.product` of every event; empty = not set.
+    #[serde(default)]
+    pub(crate) vendor: String,
+    #[serde(default)]
+    pub(crate) product: String,
+    /// Prefix under which the parameters of syslog structured data stand too, whatever their
+    /// element is called; empty = only under `log.syslog.structured_data`.
+    #[serde(default)]
+    pub(crate) structured_data: String,
+    /// The pack's own grok patterns, by name.
+    #[serde(default)]
+    pub(crate) patterns: BTreeMap<String, String>,
     /// JSON shapes of this product.
     #[serde(default)]
     pub(crate) shapes: Vec<JsonForm>,
@@ -70,7 +83,7 @@ pub(crate) struct Spec {
     /// Types of the product's own fields, where they are not keywords.
     #[serde(default)]
     pub(crate) fields: BTreeMap<String, String>,
-    /// Fields that may hold the event's time, best first: `name`, `name utc`.
+    /// Fields that may hold the event's time, best first: `name`, `name utc`, `date + time + zone`.
     #[serde(default)]
     pub(crate) time: Vec<String>,
     #[serde(default)]
@@ -95,10 +108,13 @@ pub(crate) struct Spec {
     pub(crate) silence: Option<String>,
 }
 
-/// How text that is no JSON shows that it is this product's. Any one kind suffices.
+/// How text that is no JSON shows that it is this product's. Any one kind suffices; what stands
+/// under `any` is asked first, then programs, then the rest.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Recognise {
+    /// Descriptions of which one has to fit in all its parts.
+    pub(crate) any: Vec<Marks>,
     /// Syslog programs (any case).
     pub(crate) program: Vec<String>,
     /// Starts of the message.
@@ -107,6 +123,27 @@ pub(crate) struct Recognise {
     pub(crate) contains: Vec<String>,
     /// The native parser itself is asked.
     pub(crate) probe: bool,
+}
+
+/// One description of a product's messages: everything that is given has to hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Marks {
+    /// One of these is the syslog program (any case; `*` at the end for any ending).
+    pub(crate) program: Vec<String>,
+    /// One of these is the syslog message id or the start of a Cisco-like mnemonic.
+    pub(crate) msgid: Vec<String>,
+    /// The message starts with one of these.
+    pub(crate) starts: Vec<String>,
+    /// All of these stand in the message.
+    pub(crate) contains: Vec<String>,
+    /// One of these stands in the syslog structured data.
+    pub(crate) data: Vec<String>,
+    /// Grok pattern that the message has to match.
+    pub(crate) matches: String,
+    /// Grok pattern of a whole record that has no syslog header although it starts with a time, as
+    /// a header does: such a record is not taken apart.
+    pub(crate) line: String,
 }
 
 /// One JSON form: recognised by names, then moved under the product's names.
@@ -128,6 +165,96 @@ pub(crate) struct JsonForm {
     pub(crate) keep: Vec<String>,
 }
 
+/// A condition: text of the filter language, or one test of one field.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Condition {
+    Filter(String),
+    Field(WhenSpec),
+}
+
+/// Prefix of the fields, or everything about the pairs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum KvSpec {
+    Prefix(String),
+    Full(KvForm),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KvForm {
+    /// Prefix of the fields.
+    pub(crate) to: String,
+    /// Character between pairs (default blank).
+    #[serde(default = "blank")]
+    pub(crate) pair: String,
+    /// Character between key and value (default `=`).
+    #[serde(default = "equals")]
+    pub(crate) value: String,
+    /// Values may hold blanks: each goes on to the next `key=`, as in CEF.
+    #[serde(default)]
+    pub(crate) wordy: bool,
+}
+
+fn blank() -> String {
+    " ".into()
+}
+
+fn equals() -> String {
+    "=".into()
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CsvSpec {
+    /// Names by position; an empty one is passed over.
+    pub(crate) columns: Vec<String>,
+    /// Other names for lines of exactly so many columns, where versions of a product differ.
+    #[serde(default)]
+    pub(crate) layouts: BTreeMap<String, Vec<String>>,
+    /// Prefix of the names that start with a dot; default the pack's.
+    #[serde(default = "comma")]
+    pub(crate) separator: String,
+}
+
+fn comma() -> String {
+    ",".into()
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LookupSpec {
+    /// Field or fields (first present) that are looked up.
+    pub(crate) from: OneOrMany,
+    /// Value (any case) -> value or values.
+    pub(crate) table: BTreeMap<String, OneOrMany>,
+    /// What an unlisted value gives; nothing if empty.
+    #[serde(default)]
+    pub(crate) default: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SplitSpec {
+    /// What stands between the parts.
+    pub(crate) on: String,
+    /// Field that gets every part.
+    pub(crate) to: String,
+}
+
+/// Patterns chosen by the value of a field: for products with hundreds of message ids.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SelectSpec {
+    /// Field that chooses.
+    pub(crate) on: String,
+    /// Field that the patterns read.
+    pub(crate) from: String,
+    /// Value or values (with blanks between) -> grok pattern or patterns, first that matches.
+    pub(crate) cases: BTreeMap<String, OneOrMany>,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WhenSpec {
@@ -146,32 +273,56 @@ pub(crate) struct WhenSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StepSpec {
-    pub(crate) when: Option<WhenSpec>,
-    /// Target -> first present of the sources, normalised by the target's type. A source may be
-    /// `basename NAME`.
-    pub(crate) map: BTreeMap<String, OneOrMany>,
+    pub(crate) when: Option<Condition>,
+    /// Whether an event fails (tag `parse_failed`) in which no pattern of this step matches.
+    pub(crate) must: bool,
     /// Renames without normalising.
     pub(crate) rename: BTreeMap<String, String>,
     /// Copies without normalising.
     pub(crate) copy: BTreeMap<String, String>,
+    /// key=value text: source -> prefix of the fields it gives, or a form.
+    pub(crate) kv: BTreeMap<String, KvSpec>,
+    /// JSON, XML, CEF or LEEF text: source -> prefix.
+    pub(crate) json: BTreeMap<String, String>,
+    pub(crate) xml: BTreeMap<String, String>,
+    pub(crate) cef: BTreeMap<String, String>,
+    pub(crate) leef: BTreeMap<String, String>,
+    /// Values by position.
+    pub(crate) csv: BTreeMap<String, CsvSpec>,
+    /// Fixed pieces: source -> patterns, first that fits.
+    pub(crate) dissect: BTreeMap<String, OneOrMany>,
+    /// Named groups become fields: source -> patterns, first that matches.
+    pub(crate) regex: BTreeMap<String, OneOrMany>,
+    /// The same in grok's spelling.
+    pub(crate) grok: BTreeMap<String, OneOrMany>,
+    pub(crate) select: Option<SelectSpec>,
+    /// Text of several parts -> several values.
+    pub(crate) split: BTreeMap<String, SplitSpec>,
+    /// An address, name, or either with a port -> ECS object (`source`): address, ip or domain, port.
+    pub(crate) address: BTreeMap<String, String>,
+    /// A URL -> ECS url object: original, scheme, domain, port, path, query.
+    pub(crate) url: BTreeMap<String, String>,
+    /// Target -> first present of the sources, normalised by the target's type. A source may be
+    /// `basename NAME`.
+    pub(crate) map: BTreeMap<String, OneOrMany>,
+    /// `DOMAIN\user`: source -> ECS user object.
+    pub(crate) split_user: BTreeMap<String, String>,
+    /// `MD5=..,SHA256=..` lists: source -> ECS hash object.
+    pub(crate) hashes: BTreeMap<String, String>,
     /// Replaces a value by its form of another type: `long`, `double`, `boolean`, `ip`, `keyword`.
     pub(crate) convert: BTreeMap<String, String>,
     /// Fields whose values become lower case.
     pub(crate) lower: Vec<String>,
-    /// `MD5=..,SHA256=..` lists: source -> ECS hash object.
-    pub(crate) hashes: BTreeMap<String, String>,
-    /// `DOMAIN\user`: source -> ECS user object.
-    pub(crate) split_user: BTreeMap<String, String>,
-    /// Named groups become fields: source field -> pattern.
-    pub(crate) regex: BTreeMap<String, String>,
-    /// key=value text: source -> prefix of the fields it gives.
-    pub(crate) kv: BTreeMap<String, String>,
-    /// JSON text: source -> prefix.
-    pub(crate) json: BTreeMap<String, String>,
-    /// Fields that hold the event's time.
+    /// Field -> `lower` or `upper`.
+    pub(crate) case: BTreeMap<String, String>,
+    /// Target -> its value by another field's value.
+    pub(crate) lookup: BTreeMap<String, LookupSpec>,
+    /// Fields that hold the event's time; as the pack's `time`.
     pub(crate) date: Vec<String>,
     /// Constants.
     pub(crate) set: BTreeMap<String, OneOrMany>,
+    /// Constants for fields that are absent.
+    pub(crate) default: BTreeMap<String, OneOrMany>,
     pub(crate) logsource: Vec<String>,
     pub(crate) tag: Vec<String>,
 }
@@ -213,10 +364,9 @@ impl Spec {
             let hint = format!("parsers: {}", names.join(", "));
             return Err(wrong(&self.parser, format!("no parser `{}`", self.parser), &hint));
         }
-        let ecs = DictionaryBuilder::new().build();
+        let ecs = ecs();
         for step in &self.steps {
-            let targets = step.map.keys().chain(step.set.keys());
-            for name in targets.filter(|n| !n.starts_with('.')) {
+            for name in step.targets().iter().filter(|n| !n.starts_with('.')) {
                 let own = !self.prefix.is_empty() && name.starts_with(&self.prefix);
                 if ecs.id(name).is_none() && !own && !self.fields.contains_key(name) {
                     let hint = "use an ECS name, a name under the pack's prefix, or declare it \
@@ -224,20 +374,21 @@ impl Spec {
                     return Err(wrong(name, format!("`{name}` is no ECS field"), hint));
                 }
             }
-            for (name, value) in &step.set {
+            for (name, value) in step.constants() {
                 let kind = ecs.id(name).map_or(FieldType::Keyword, |id| ecs.kind(id));
-                for value in value.texts() {
-                    if !crate::value::fits(kind, value.as_bytes()) {
-                        let message = format!("`{name}` is {kind:?}, `{value}` does not fit");
-                        return Err(wrong(name, message, "change the value"));
-                    }
+                if !crate::value::fits(kind, value.as_bytes()) {
+                    let message = format!("`{name}` is {kind:?}, `{value}` does not fit");
+                    return Err(wrong(name, message, "change the value"));
                 }
             }
-            for pattern in step.regex.values() {
-                if let Err(error) = regex::bytes::Regex::new(pattern) {
-                    let line = pattern.lines().next().unwrap_or_default();
-                    let hint = "linear-time syntax only: no look-around, no back-references";
-                    return Err(wrong(line, format!("bad regular expression: {error}"), hint));
+            if let Some((place, message, hint)) = crate::ops::check(step, self) {
+                return Err(wrong(&place, message, hint));
+            }
+        }
+        for marks in &self.recognise.any {
+            for pattern in [&marks.matches, &marks.line].into_iter().filter(|p| !p.is_empty()) {
+                if let Err(message) = crate::extract::Pattern::check(pattern, &self.patterns) {
+                    return Err(wrong(pattern, message, crate::ops::LINEAR_HINT));
                 }
             }
         }
@@ -259,6 +410,34 @@ impl Spec {
         }
         Ok(())
     }
+}
+
+impl StepSpec {
+    /// Names that the step writes and that have to be known fields.
+    fn targets(&self) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        out.extend(self.map.keys().cloned());
+        out.extend(self.set.keys().chain(self.default.keys()).cloned());
+        out.extend(self.lookup.keys().cloned());
+        out.extend(self.split.values().map(|s| s.to.clone()));
+        out.extend(self.address.values().map(|to| format!("{to}.address")));
+        out
+    }
+
+    fn constants(&self) -> impl Iterator<Item = (&String, String)> {
+        let sets = self.set.iter().chain(&self.default);
+        let lookups = self.lookup.iter().flat_map(|(name, l)| {
+            l.table.values().flat_map(move |v| v.texts().into_iter().map(move |t| (name, t)))
+        });
+        sets.flat_map(|(name, value)| value.texts().into_iter().map(move |t| (name, t)))
+            .chain(lookups)
+    }
+}
+
+/// The dictionary of ECS alone, for checks.
+pub(crate) fn ecs() -> &'static Dictionary {
+    static ECS: OnceLock<Arc<Dictionary>> = OnceLock::new();
+    ECS.get_or_init(|| DictionaryBuilder::new().build())
 }
 
 /// Line (from 1) of the first place where `needle` stands, 0 if nowhere.

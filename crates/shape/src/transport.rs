@@ -16,7 +16,7 @@ pub(crate) fn strip<'a>(
     row: &mut RowWriter<'_>,
     name: &mut String,
 ) -> (Body<'a>, Option<Stamp>) {
-    let bare = Body { text: raw, program: b"", has_header: false };
+    let bare = bare(raw);
     if !may_be_syslog(raw) {
         return (bare, None);
     }
@@ -27,7 +27,14 @@ pub(crate) fn strip<'a>(
     }
     let program = header.app.map_or(&b""[..], base_name);
     write(&header, program, ids, row, name);
-    (Body { text: header.message, program, has_header: true }, header.stamp)
+    let msgid = header.msgid.unwrap_or_default();
+    let data = header.structured_data.0;
+    (Body { text: header.message, program, has_header: true, msgid, data }, header.stamp)
+}
+
+/// A record without header.
+pub(crate) fn bare(raw: &[u8]) -> Body<'_> {
+    Body { text: raw, program: b"", has_header: false, msgid: b"", data: b"" }
 }
 
 /// A first look that spares other formats the attempt.
@@ -86,8 +93,12 @@ fn write(
             false => row.push(ids.host_name, Kind::Str, host),
         };
     }
-    let texts =
-        [(ids.log_app, header.app), (ids.log_msgid, header.msgid), (ids.log_procid, header.procid)];
+    let texts = [
+        (ids.log_app, header.app),
+        (ids.log_msgid, header.msgid),
+        (ids.log_procid, header.procid),
+        (ids.log_level, header.level),
+    ];
     for (field, value) in texts {
         if let Some(value) = value {
             row.push(field, Kind::Str, value);

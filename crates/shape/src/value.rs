@@ -62,50 +62,110 @@ pub(crate) fn store(
     if is_absent(value.kind, value.bytes) {
         return false;
     }
-    let (bytes, len) = (value.bytes, value.bytes.len());
+    if class == Class::Keyword {
+        return row.copy_cell(index, to);
+    }
+    let is_whole = value.kind == Kind::Int;
+    match form(value.bytes, is_whole, class, buffer) {
+        Form::Part(part, kind) => row.copy_part(index, part, kind.unwrap_or(Kind::Str), to),
+        Form::Whole => row.copy_cell(index, to),
+        Form::New(kind, text) => {
+            let stored = row.push(to, kind, &text);
+            *buffer = text;
+            stored
+        }
+        Form::User { domain, at, len } => {
+            row.copy_part(index, 0..at, Kind::Str, domain)
+                & row.copy_part(index, at + 1..len, Kind::Str, to)
+        }
+        Form::Unfit => false,
+    }
+}
+
+/// As [`store`], for a value that stands in no cell.
+pub(crate) fn write(
+    row: &mut RowWriter<'_>,
+    bytes: &[u8],
+    to: FieldId,
+    class: Class,
+    buffer: &mut Vec<u8>,
+) -> bool {
+    if class == Class::Keyword {
+        return row.push(to, Kind::Str, bytes);
+    }
+    match form(bytes, false, class, buffer) {
+        Form::Part(part, kind) => row.push(to, kind.unwrap_or(Kind::Str), &bytes[part]),
+        Form::Whole => row.push(to, Kind::Str, bytes),
+        Form::New(kind, text) => {
+            let stored = row.push(to, kind, &text);
+            *buffer = text;
+            stored
+        }
+        Form::User { domain, at, len } => {
+            row.push(domain, Kind::Str, &bytes[..at]) & row.push(to, Kind::Str, &bytes[at + 1..len])
+        }
+        Form::Unfit => false,
+    }
+}
+
+/// What a value becomes.
+enum Form {
+    /// A piece of it, with another kind.
+    Part(std::ops::Range<usize>, Option<Kind>),
+    /// It stays as it is.
+    Whole,
+    /// Other text (in the buffer that was handed in, to be handed back).
+    New(Kind, Vec<u8>),
+    User {
+        domain: FieldId,
+        at: usize,
+        len: usize,
+    },
+    /// It does not fit.
+    Unfit,
+}
+
+fn form(bytes: &[u8], is_whole_number: bool, class: Class, buffer: &mut Vec<u8>) -> Form {
+    let len = bytes.len();
     match class {
-        Class::Keyword => row.copy_cell(index, to),
-        Class::Ip => match ip_part(bytes) {
-            Some(part) => row.copy_part(index, part, Kind::Str, to),
-            None => false,
-        },
+        Class::Keyword => Form::Whole,
+        Class::Ip => ip_part(bytes).map_or(Form::Unfit, |part| Form::Part(part, None)),
         Class::Long => match long(bytes) {
-            Some(Number::AsWritten) => row.copy_part(index, 0..len, Kind::Int, to),
-            Some(Number::Hex(n)) => row.push(to, Kind::Int, n.to_string().as_bytes()),
-            None => false,
+            Some(Number::AsWritten) => Form::Part(0..len, Some(Kind::Int)),
+            Some(Number::Hex(n)) => Form::New(Kind::Int, n.to_string().into_bytes()),
+            None => Form::Unfit,
         },
         Class::Double => {
             let text = std::str::from_utf8(bytes).ok();
             let fits = text.is_some_and(|t| t.parse::<f64>().is_ok_and(f64::is_finite));
-            let kind = if value.kind == Kind::Int { Kind::Int } else { Kind::Float };
-            fits && row.copy_part(index, 0..len, kind, to)
+            let kind = if is_whole_number { Kind::Int } else { Kind::Float };
+            if fits { Form::Part(0..len, Some(kind)) } else { Form::Unfit }
         }
-        Class::Boolean => {
-            let truth = match bytes {
-                b"true" | b"True" | b"TRUE" | b"1" | b"yes" | b"Yes" => b"true".as_slice(),
-                b"false" | b"False" | b"FALSE" | b"0" | b"no" | b"No" => b"false",
-                _ => return false,
-            };
-            row.push(to, Kind::Bool, truth)
-        }
+        Class::Boolean => match bytes {
+            b"true" | b"True" | b"TRUE" | b"1" | b"yes" | b"Yes" => {
+                Form::New(Kind::Bool, b"true".to_vec())
+            }
+            b"false" | b"False" | b"FALSE" | b"0" | b"no" | b"No" => {
+                Form::New(Kind::Bool, b"false".to_vec())
+            }
+            _ => Form::Unfit,
+        },
         Class::Lower => {
             if !bytes.iter().any(u8::is_ascii_uppercase) {
-                return row.copy_cell(index, to);
+                return Form::Whole;
             }
-            buffer.clear();
-            buffer.extend(bytes.iter().map(u8::to_ascii_lowercase));
-            row.push(to, Kind::Str, buffer)
+            let mut text = std::mem::take(buffer);
+            text.clear();
+            text.extend(bytes.iter().map(u8::to_ascii_lowercase));
+            Form::New(Kind::Str, text)
         }
         Class::User { domain } => match memchr::memchr(b'\\', bytes) {
-            Some(at) if at > 0 && at + 1 < len => {
-                row.copy_part(index, 0..at, Kind::Str, domain)
-                    & row.copy_part(index, at + 1..len, Kind::Str, to)
-            }
-            _ => row.copy_cell(index, to),
+            Some(at) if at > 0 && at + 1 < len => Form::User { domain, at, len },
+            _ => Form::Whole,
         },
         Class::Basename => {
             let from = bytes.iter().rposition(|c| matches!(c, b'/' | b'\\')).map_or(0, |at| at + 1);
-            from < len && row.copy_part(index, from..len, Kind::Str, to)
+            if from < len { Form::Part(from..len, None) } else { Form::Unfit }
         }
     }
 }

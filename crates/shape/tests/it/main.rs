@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod corpora;
+mod coverage;
 mod expand;
 mod packs;
 mod remember;
+mod steps;
 mod tables;
 
 use event::{Dictionary, DictionaryBuilder, Envelope, EventBatch, EventId, Protocol, RowHead};

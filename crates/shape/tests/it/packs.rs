@@ -13,7 +13,8 @@ fn folder(name: &str) -> std::path::PathBuf {
 #[test]
 fn samples_give_their_expected_events() {
     let update = std::env::var_os("UPDATE").is_some();
-    let mut wrong = Vec::new();
+    let (mut wrong, mut strays) = (Vec::new(), Vec::new());
+    let mut bench = Bench::new();
     for pack in packs::ALL {
         let dir = folder(pack.name);
         let samples: Vec<_> = fs::read_dir(dir.join("samples"))
@@ -24,7 +25,7 @@ fn samples_give_their_expected_events() {
         for sample in samples {
             let golden =
                 dir.join("expected").join(sample.with_extension("json").file_name().unwrap());
-            let got = golden_of(&fs::read(&sample).unwrap(), pack.name);
+            let got = golden_of(bench.start(), &fs::read(&sample).unwrap(), pack.name, &mut strays);
             if update {
                 fs::create_dir_all(golden.parent().unwrap()).unwrap();
                 fs::write(&golden, &got).unwrap();
@@ -33,18 +34,22 @@ fn samples_give_their_expected_events() {
             }
         }
     }
+    assert!(strays.is_empty(), "samples that are taken for another product's: {strays:?}");
     assert!(wrong.is_empty(), "differs, run with UPDATE=1 and read the diff: {wrong:?}");
 }
 
 /// One record a line; every event as one line of JSON. The pack must recognise its own samples.
-fn golden_of(sample: &[u8], pack: &str) -> String {
-    let mut bench = Bench::new();
+fn golden_of(bench: &mut Bench, sample: &[u8], pack: &str, strays: &mut Vec<String>) -> String {
+    bench.clear();
     let mut out = String::new();
     for line in sample.split(|c| *c == b'\n').filter(|l| !l.is_empty()) {
         let shaped = bench.shape(line);
         for at in shaped.first_row..shaped.first_row + shaped.rows {
             let name = bench.text(at, "alcedo.pack");
-            assert_eq!(name.as_deref(), Some(pack), "{}", String::from_utf8_lossy(line));
+            if name.as_deref() != Some(pack) {
+                println!("{pack} is taken for {name:?}: {}", String::from_utf8_lossy(line));
+                strays.push(pack.to_owned());
+            }
             let from = out.len();
             to_json(&bench.batch.row(at), &mut out);
             let value: serde_json::Value = serde_json::from_str(&out[from..]).unwrap();

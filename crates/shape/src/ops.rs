@@ -1,0 +1,780 @@
+//! The operations of steps: checked, compiled, run.
+
+use crate::extract::{Columns, Cutter, Pattern, Target};
+use crate::program::{Findings, Work, class_of, class_of_type, push_named};
+use crate::spec::{CsvSpec, KvSpec, OneOrMany, Spec, StepSpec};
+use crate::value::{self, Class};
+use crate::{dissect, when};
+use event::{Dictionary, FieldId, FieldType, Kind, RowWriter};
+use hashbrown::HashMap;
+use memchr::memmem::Finder;
+use parse::{Limits, cef, kv, leef};
+use std::collections::BTreeMap;
+
+pub(crate) const LINEAR_HINT: &str = "linear-time syntax only: no look-around, no back-references";
+/// Most bytes of one value that a step takes apart.
+const STEP_BYTES_MAX: usize = 1 << 20;
+
+/// Names of hash algorithms as products write them, and ECS' name.
+const HASH_NAMES: &[(&str, &str)] = &[
+    ("MD5", "md5"),
+    ("SHA1", "sha1"),
+    ("SHA256", "sha256"),
+    ("SHA384", "sha384"),
+    ("SHA512", "sha512"),
+];
+
+/// One operation, compiled.
+pub(crate) enum Op {
+    Map(Box<[Mapping]>),
+    Rename(FieldId, FieldId),
+    Copy(FieldId, FieldId),
+    Convert(FieldId, Class),
+    Upper(FieldId),
+    Hashes(FieldId, HashFields),
+    Patterns(FieldId, Vec<Pattern>),
+    Cut(FieldId, Vec<Cutter>),
+    Select(Select),
+    Csv(FieldId, Columns),
+    Kv(FieldId, KvForm),
+    Json(FieldId, String),
+    Xml(FieldId, String),
+    Cef(FieldId, String),
+    Leef(FieldId, String),
+    Split(FieldId, Box<Finder<'static>>, Target),
+    Address(FieldId, AddressFields),
+    Url(FieldId, UrlFields),
+    Lookup(Box<Lookup>),
+    Date(TimeSource),
+    Set(FieldId, Kind, Box<[u8]>),
+    Default(FieldId, Kind, Box<[u8]>),
+}
+
+/// Fields whose texts together are a time.
+pub(crate) struct TimeSource {
+    fields: Vec<FieldId>,
+    is_utc: bool,
+}
+
+pub(crate) struct Mapping {
+    target: FieldId,
+    from: Box<[(FieldId, Class)]>,
+}
+
+/// The members of one ECS hash object.
+pub(crate) struct HashFields {
+    known: Vec<(&'static [u8], FieldId)>,
+}
+
+pub(crate) struct KvForm {
+    prefix: String,
+    options: kv::KvOptions,
+    is_wordy: bool,
+}
+
+pub(crate) struct Select {
+    on: FieldId,
+    from: FieldId,
+    patterns: Vec<Vec<Pattern>>,
+    cases: HashMap<Vec<u8>, usize>,
+}
+
+pub(crate) struct Lookup {
+    from: Vec<FieldId>,
+    to: FieldId,
+    kind: Kind,
+    table: HashMap<Vec<u8>, Vec<String>>,
+    default: String,
+}
+
+/// The ECS object of one peer.
+pub(crate) struct AddressFields {
+    address: FieldId,
+    ip: FieldId,
+    domain: FieldId,
+    port: FieldId,
+}
+
+pub(crate) struct UrlFields {
+    original: FieldId,
+    scheme: FieldId,
+    domain: FieldId,
+    port: FieldId,
+    path: FieldId,
+    query: FieldId,
+}
+
+/// What is wrong with a step: a text that stands near it, the message, the hint.
+pub(crate) fn check(step: &StepSpec, spec: &Spec) -> Option<(String, String, &'static str)> {
+    if let Some(crate::spec::Condition::Filter(text)) = &step.when
+        && let Err(message) = when::plan(spec, text)
+    {
+        return Some((text.clone(), message, "write a filter as in a search"));
+    }
+    let cases = step.select.iter().flat_map(|s| s.cases.values());
+    for pattern in step.regex.values().chain(step.grok.values()).chain(cases) {
+        for pattern in pattern.texts() {
+            if let Err(message) = Pattern::check(&pattern, &spec.patterns) {
+                let place = pattern.lines().next().unwrap_or_default().to_owned();
+                return Some((place, message, LINEAR_HINT));
+            }
+        }
+    }
+    for pattern in step.dissect.values().flat_map(OneOrMany::texts) {
+        if let Err(message) = dissect::Dissect::parse(&pattern) {
+            return Some((pattern, message, "write pieces such as `%{a} from %{b}`"));
+        }
+    }
+    let separators = step.csv.values().map(|c| &c.separator);
+    let pairs = step.kv.values().filter_map(|k| match k {
+        KvSpec::Full(form) => Some([&form.pair, &form.value]),
+        KvSpec::Prefix(_) => None,
+    });
+    for text in separators.chain(pairs.flatten()) {
+        if text.len() != 1 {
+            let message = format!("`{text}` is no separator");
+            return Some((text.clone(), message, "one ASCII character"));
+        }
+    }
+    for (field, case) in &step.case {
+        if !matches!(case.as_str(), "lower" | "upper") {
+            let message = format!("`{case}` is no case");
+            return Some((field.clone(), message, "lower or upper"));
+        }
+    }
+    for (field, kind) in &step.convert {
+        if crate::spec::field_type(kind).is_none() {
+            let message = format!("no field type `{kind}`");
+            return Some((field.clone(), message, "long, double, boolean, ip or keyword"));
+        }
+    }
+    None
+}
+
+/// Every field name that a step reads or writes.
+pub(crate) fn names(step: &StepSpec, spec: &Spec) -> Vec<String> {
+    let mut out: Vec<String> = step.when.iter().flat_map(|w| when::names(spec, w)).collect();
+    for (from, to) in step.rename.iter().chain(&step.copy) {
+        out.extend([from.clone(), to.clone()]);
+    }
+    for (target, from) in &step.map {
+        out.push(target.clone());
+        let plain = |t: String| t.strip_prefix("basename ").map_or(t.clone(), str::to_owned);
+        out.extend(from.texts().into_iter().map(plain));
+    }
+    for (from, to) in &step.hashes {
+        out.push(from.clone());
+        out.extend(HASH_NAMES.iter().map(|(_, ecs)| format!("{to}.{ecs}")));
+    }
+    for (from, to) in &step.split_user {
+        out.extend([from.clone(), format!("{to}.name")]);
+    }
+    for (from, to) in &step.address {
+        out.push(from.clone());
+        out.extend(["address", "ip", "domain", "port"].map(|n| format!("{to}.{n}")));
+    }
+    for (from, to) in &step.url {
+        out.push(from.clone());
+        let parts = ["original", "scheme", "domain", "port", "path", "query"];
+        out.extend(parts.map(|n| format!("{to}.{n}")));
+    }
+    for (from, patterns) in step.regex.iter().chain(&step.grok) {
+        out.push(from.clone());
+        out.extend(patterns.texts().iter().flat_map(|p| Pattern::names(p, &spec.patterns)));
+    }
+    for (from, patterns) in &step.dissect {
+        out.push(from.clone());
+        let parsed = patterns.texts().into_iter().filter_map(|p| dissect::Dissect::parse(&p).ok());
+        out.extend(parsed.flat_map(|d| d.fields));
+    }
+    if let Some(select) = &step.select {
+        out.extend([select.on.clone(), select.from.clone()]);
+        let patterns = select.cases.values().flat_map(OneOrMany::texts);
+        out.extend(patterns.flat_map(|p| Pattern::names(&p, &spec.patterns)));
+    }
+    for (from, csv) in &step.csv {
+        out.push(from.clone());
+        let all = csv.columns.iter().chain(csv.layouts.values().flatten());
+        out.extend(all.filter(|n| !n.is_empty()).cloned());
+    }
+    for (from, split) in &step.split {
+        out.extend([from.clone(), split.to.clone()]);
+    }
+    for (to, lookup) in &step.lookup {
+        out.push(to.clone());
+        out.extend(lookup.from.texts());
+    }
+    out.extend(step.date.iter().flat_map(|d| time_names(d)));
+    let keyed = [&step.convert, &step.json, &step.xml, &step.cef, &step.leef, &step.case];
+    out.extend(keyed.into_iter().flat_map(BTreeMap::keys).cloned());
+    out.extend(step.kv.keys().chain(step.set.keys()).chain(step.default.keys()).cloned());
+    out.extend(step.lower.iter().cloned());
+    let users: Vec<String> =
+        out.iter().filter_map(|n| Some(format!("{}domain", n.strip_suffix("name")?))).collect();
+    out.extend(users.into_iter().filter(|n| n.ends_with("user.domain")));
+    out
+}
+
+/// The names in `date + time utc`.
+pub(crate) fn time_names(written: &str) -> Vec<String> {
+    let names = written.strip_suffix(" utc").unwrap_or(written);
+    names.split(" + ").map(|n| n.trim().to_owned()).collect()
+}
+
+impl TimeSource {
+    pub(crate) fn new(written: &str, id: &dyn Fn(&str) -> FieldId) -> Self {
+        let fields = time_names(written).iter().map(|n| id(n)).collect();
+        Self { fields, is_utc: written.ends_with(" utc") }
+    }
+
+    /// The time, if its first field is present and all of them together are one.
+    pub(crate) fn read(
+        &self,
+        row: &RowWriter<'_>,
+        work: &mut Work,
+    ) -> Option<parse::timestamp::Stamp> {
+        let first = row.cell(work.index.get(*self.fields.first()?)?).1.bytes;
+        let stamp = match self.fields.len() {
+            1 => parse::timestamp::parse(first).ok()?,
+            _ => {
+                work.text.clear();
+                work.text.extend_from_slice(first);
+                for field in &self.fields[1..] {
+                    let Some(at) = work.index.get(*field) else { continue };
+                    work.text.push(b' ');
+                    work.text.extend_from_slice(row.cell(at).1.bytes);
+                }
+                parse::timestamp::parse(&work.text).ok()?
+            }
+        };
+        Some(if self.is_utc { stamp.with_zone(0) } else { stamp })
+    }
+}
+
+/// Compiles the operations of a step, in their order.
+pub(crate) fn compile(step: &StepSpec, spec: &Spec, dict: &Dictionary) -> Vec<Op> {
+    let id = |name: &str| crate::program::field_id(dict, &spec.full(name));
+    let full = |name: &str| spec.full(name);
+    let mut ops = Vec::new();
+    ops.extend(step.rename.iter().map(|(a, b)| Op::Rename(id(a), id(b))));
+    ops.extend(step.copy.iter().map(|(a, b)| Op::Copy(id(a), id(b))));
+    ops.extend(step.kv.iter().map(|(from, kv)| Op::Kv(id(from), KvForm::new(kv))));
+    ops.extend(step.json.iter().map(|(from, to)| Op::Json(id(from), to.clone())));
+    ops.extend(step.xml.iter().map(|(from, to)| Op::Xml(id(from), to.clone())));
+    ops.extend(step.cef.iter().map(|(from, to)| Op::Cef(id(from), to.clone())));
+    ops.extend(step.leef.iter().map(|(from, to)| Op::Leef(id(from), to.clone())));
+    let columns = |csv: &CsvSpec| Columns::new(spec, csv, dict);
+    ops.extend(step.csv.iter().map(|(from, csv)| Op::Csv(id(from), columns(csv))));
+    for (from, patterns) in &step.dissect {
+        let cutters = patterns.texts().into_iter().filter_map(|p| Cutter::new(&p, &full, dict));
+        ops.push(Op::Cut(id(from), cutters.collect()));
+    }
+    let compiled = |patterns: &OneOrMany| -> Vec<Pattern> {
+        let all = patterns.texts().into_iter();
+        all.filter_map(|p| Pattern::new(&p, &spec.patterns, &full, dict)).collect()
+    };
+    for (from, patterns) in step.regex.iter().chain(&step.grok) {
+        ops.push(Op::Patterns(id(from), compiled(patterns)));
+    }
+    if let Some(select) = &step.select {
+        let mut cases = HashMap::new();
+        let mut patterns = Vec::new();
+        for (keys, list) in &select.cases {
+            for key in keys.split_whitespace() {
+                cases.insert(key.to_ascii_lowercase().into_bytes(), patterns.len());
+            }
+            patterns.push(compiled(list));
+        }
+        let (on, from) = (id(&select.on), id(&select.from));
+        ops.push(Op::Select(Select { on, from, patterns, cases }));
+    }
+    for (from, split) in &step.split {
+        let finder = Box::new(Finder::new(split.on.as_bytes()).into_owned());
+        ops.push(Op::Split(id(from), finder, Target::new(&full(&split.to), None, dict)));
+    }
+    for (from, to) in &step.address {
+        let [address, ip, domain, port] =
+            ["address", "ip", "domain", "port"].map(|n| id(&format!("{to}.{n}")));
+        ops.push(Op::Address(id(from), AddressFields { address, ip, domain, port }));
+    }
+    for (from, to) in &step.url {
+        let [original, scheme, domain, port, path, query] =
+            ["original", "scheme", "domain", "port", "path", "query"]
+                .map(|n| id(&format!("{to}.{n}")));
+        let fields = UrlFields { original, scheme, domain, port, path, query };
+        ops.push(Op::Url(id(from), fields));
+    }
+    compile_values(step, dict, &id, &mut ops);
+    ops
+}
+
+/// The operations on values that stand already in fields.
+fn compile_values(
+    step: &StepSpec,
+    dict: &Dictionary,
+    id: &dyn Fn(&str) -> FieldId,
+    ops: &mut Vec<Op>,
+) {
+    if !step.map.is_empty() {
+        let mapping = |(target, from): (&String, &OneOrMany)| {
+            let field = id(target);
+            let class = class_of(target, field, dict);
+            let from = from.texts().into_iter().map(|name| match name.strip_prefix("basename ") {
+                Some(name) => (id(name), Class::Basename),
+                None => (id(&name), class),
+            });
+            Mapping { target: field, from: from.collect() }
+        };
+        ops.push(Op::Map(step.map.iter().map(mapping).collect()));
+    }
+    for (from, to) in &step.split_user {
+        let class = Class::User { domain: id(&format!("{to}.domain")) };
+        let target = id(&format!("{to}.name"));
+        let from = [(id(from), class)].into();
+        ops.push(Op::Map([Mapping { target, from }].into()));
+    }
+    for (from, to) in &step.hashes {
+        let known =
+            HASH_NAMES.iter().map(|(name, ecs)| (name.as_bytes(), id(&format!("{to}.{ecs}"))));
+        ops.push(Op::Hashes(id(from), HashFields { known: known.collect() }));
+    }
+    for (field, kind) in &step.convert {
+        let kind = crate::spec::field_type(kind).unwrap_or(FieldType::Keyword);
+        ops.push(Op::Convert(id(field), class_of_type(kind)));
+    }
+    ops.extend(step.lower.iter().map(|f| Op::Convert(id(f), Class::Lower)));
+    ops.extend(step.case.iter().map(|(field, case)| match case.as_str() {
+        "upper" => Op::Upper(id(field)),
+        _ => Op::Convert(id(field), Class::Lower),
+    }));
+    let kind_of = |field: FieldId| match dict.kind(field) {
+        FieldType::Long => Kind::Int,
+        FieldType::Boolean => Kind::Bool,
+        _ => Kind::Str,
+    };
+    for (to, lookup) in &step.lookup {
+        let table = lookup.table.iter().map(|(k, v)| (k.to_ascii_lowercase().into(), v.texts()));
+        ops.push(Op::Lookup(Box::new(Lookup {
+            from: lookup.from.texts().iter().map(|f| id(f)).collect(),
+            to: id(to),
+            kind: kind_of(id(to)),
+            table: table.collect(),
+            default: lookup.default.clone(),
+        })));
+    }
+    ops.extend(step.date.iter().map(|f| Op::Date(TimeSource::new(f, id))));
+    for (field, values) in &step.set {
+        let field = id(field);
+        let values = values.texts().into_iter();
+        ops.extend(values.map(|v| Op::Set(field, kind_of(field), v.into_bytes().into())));
+    }
+    for (field, values) in &step.default {
+        let field = id(field);
+        let values = values.texts().into_iter();
+        ops.extend(values.map(|v| Op::Default(field, kind_of(field), v.into_bytes().into())));
+    }
+    let text = |name: &str, value: &String| Op::Set(id(name), Kind::Str, value.as_bytes().into());
+    ops.extend(step.logsource.iter().map(|v| text("alcedo.logsource", v)));
+    ops.extend(step.tag.iter().map(|v| text("tags", v)));
+}
+
+impl Op {
+    /// What the operation is called in a pack.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Op::Map(_) => "map",
+            Op::Rename(..) => "rename",
+            Op::Copy(..) => "copy",
+            Op::Convert(..) => "convert",
+            Op::Upper(_) => "case",
+            Op::Hashes(..) => "hashes",
+            Op::Patterns(..) => "grok",
+            Op::Cut(..) => "dissect",
+            Op::Select(_) => "select",
+            Op::Csv(..) => "csv",
+            Op::Kv(..) => "kv",
+            Op::Json(..) => "json",
+            Op::Xml(..) => "xml",
+            Op::Cef(..) => "cef",
+            Op::Leef(..) => "leef",
+            Op::Split(..) => "split",
+            Op::Address(..) => "address",
+            Op::Url(..) => "url",
+            Op::Lookup(_) => "lookup",
+            Op::Date(_) => "date",
+            Op::Set(..) => "set",
+            Op::Default(..) => "default",
+        }
+    }
+
+    pub(crate) fn run(&self, row: &mut RowWriter<'_>, work: &mut Work, found: &mut Findings) {
+        match self {
+            Op::Map(mappings) => {
+                for mapping in mappings {
+                    mapping.run(row, work);
+                }
+            }
+            Op::Rename(from, to) => rename(*from, *to, row, work),
+            Op::Copy(from, to) => {
+                if let Some(at) = work.index.get(*from) {
+                    row.copy_cell(at, *to);
+                }
+            }
+            Op::Convert(field, class) => {
+                if let Some(at) = work.index.get(*field) {
+                    convert(row, at, *class, &mut work.buffer);
+                }
+            }
+            Op::Upper(field) => {
+                if let Some(at) = work.index.get(*field) {
+                    work.buffer.clear();
+                    work.buffer.extend(row.cell(at).1.bytes.iter().map(u8::to_ascii_uppercase));
+                    row.replace(at, Kind::Str, &work.buffer);
+                }
+            }
+            Op::Hashes(from, fields) => {
+                if let Some(at) = work.index.get(*from) {
+                    fields.run(row, at, &mut work.buffer);
+                }
+            }
+            Op::Lookup(lookup) => lookup.run(row, work),
+            Op::Date(source) => {
+                if let Some(stamp) = source.read(row, work) {
+                    found.stamp = Some(stamp);
+                }
+            }
+            Op::Set(field, kind, value) => {
+                row.push(*field, *kind, value);
+            }
+            Op::Default(field, kind, value) => {
+                if work.index.get(*field).is_none() {
+                    row.push(*field, *kind, value);
+                }
+            }
+            Op::Patterns(from, _)
+            | Op::Cut(from, _)
+            | Op::Select(Select { from, .. })
+            | Op::Csv(from, _)
+            | Op::Kv(from, _)
+            | Op::Json(from, _)
+            | Op::Xml(from, _)
+            | Op::Cef(from, _)
+            | Op::Leef(from, _)
+            | Op::Split(from, ..)
+            | Op::Address(from, _)
+            | Op::Url(from, _) => {
+                let Some(at) = work.index.get(*from) else { return };
+                // A piece of the record outlives the borrow of the row; anything else is copied.
+                match row.raw_range(at) {
+                    Some(range) => {
+                        let text = &row.raw()[range];
+                        self.take_apart(text, row, work, found);
+                    }
+                    None => {
+                        let mut text = std::mem::take(&mut work.text);
+                        text.clear();
+                        text.extend_from_slice(row.cell(at).1.bytes);
+                        self.take_apart(&text, row, work, found);
+                        work.text = text;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_apart(
+        &self,
+        text: &[u8],
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+    ) {
+        let text = &text[..text.len().min(STEP_BYTES_MAX)];
+        let mut first = |patterns: &[Pattern], row: &mut RowWriter<'_>, work: &mut Work| {
+            patterns.iter().any(|p| p.run(text, row, &mut work.slots, &mut work.buffer, found))
+        };
+        let matched = match self {
+            Op::Patterns(_, patterns) => first(patterns, row, work),
+            Op::Select(select) => match select.patterns(row, work) {
+                Some(patterns) => first(patterns, row, work),
+                None => false,
+            },
+            Op::Cut(_, cutters) => cutters.iter().any(|c| c.run(text, row, work, found)),
+            Op::Csv(_, columns) => columns.run(text, row, &mut work.buffer, found),
+            Op::Kv(_, form) => form.run(text, row, &mut work.name),
+            Op::Json(_, prefix) => {
+                let limits = Limits { keep_partial: true, ..Limits::default() };
+                match work.flattener.flatten(text, prefix, row, &limits) {
+                    Ok(_) => true,
+                    Err(error) => {
+                        found.failed.get_or_insert_with(|| error.to_string());
+                        false
+                    }
+                }
+            }
+            Op::Xml(_, prefix) => match parse::windows::any_xml(text, prefix, row) {
+                Ok(cells) => cells > 0,
+                Err(error) => {
+                    found.failed.get_or_insert_with(|| error.to_string());
+                    false
+                }
+            },
+            Op::Cef(_, prefix) => match cef::parse(text) {
+                Ok(cef) => {
+                    crate::native::write_cef(&cef, prefix, row, &mut work.name);
+                    true
+                }
+                Err(_) => false,
+            },
+            Op::Leef(_, prefix) => match leef::parse(text) {
+                Ok(leef) => {
+                    crate::native::write_leef(&leef, prefix, row, &mut work.name);
+                    true
+                }
+                Err(_) => false,
+            },
+            Op::Split(_, finder, target) => {
+                split(text, finder, target, row, &mut work.buffer, found);
+                true
+            }
+            Op::Address(_, fields) => fields.run(text, row),
+            Op::Url(_, fields) => fields.run(text, row),
+            _ => false,
+        };
+        found.matched |= matched;
+    }
+}
+
+fn rename(from: FieldId, to: FieldId, row: &mut RowWriter<'_>, work: &mut Work) {
+    if let Some(at) = work.index.get(from) {
+        for at in at..row.cell_count() {
+            if row.cell(at).0 == from {
+                row.rename(at, to);
+            }
+        }
+        work.index.restart(row);
+    }
+}
+
+/// Most parts of one text.
+const SPLIT_PARTS_MAX: usize = 256;
+
+fn split(
+    text: &[u8],
+    finder: &Finder<'_>,
+    target: &Target,
+    row: &mut RowWriter<'_>,
+    buffer: &mut Vec<u8>,
+    found: &mut Findings,
+) {
+    let mut from = 0;
+    for _ in 0..SPLIT_PARTS_MAX {
+        let end = finder.find(&text[from..]).map_or(text.len(), |at| from + at);
+        target.put(text[from..end].trim_ascii(), row, buffer, found);
+        if end == text.len() {
+            return;
+        }
+        from = end + finder.needle().len().max(1);
+    }
+}
+
+impl KvForm {
+    fn new(spec: &KvSpec) -> Self {
+        match spec {
+            KvSpec::Prefix(prefix) => {
+                let options = kv::KvOptions::default();
+                Self { prefix: prefix.clone(), options, is_wordy: false }
+            }
+            KvSpec::Full(form) => {
+                let byte = |text: &str, default| text.bytes().next().unwrap_or(default);
+                let options = kv::KvOptions {
+                    pair_separator: byte(&form.pair, b' '),
+                    value_separator: byte(&form.value, b'='),
+                };
+                Self { prefix: form.to.clone(), options, is_wordy: form.wordy }
+            }
+        }
+    }
+
+    fn run(&self, text: &[u8], row: &mut RowWriter<'_>, name: &mut String) -> bool {
+        let before = row.cell_count();
+        match self.is_wordy {
+            true => {
+                for (key, value) in cef::pairs(text) {
+                    push_named(row, &self.prefix, key, &value, name);
+                }
+            }
+            false => {
+                for (key, value) in kv::pairs(text, &self.options) {
+                    push_named(row, &self.prefix, key, &value, name);
+                }
+            }
+        }
+        row.cell_count() > before
+    }
+}
+
+impl Select {
+    fn patterns(&self, row: &RowWriter<'_>, work: &mut Work) -> Option<&[Pattern]> {
+        let at = work.index.get(self.on)?;
+        work.buffer.clear();
+        work.buffer.extend(row.cell(at).1.bytes.iter().map(u8::to_ascii_lowercase));
+        let case = self.cases.get(work.buffer.as_slice())?;
+        Some(&self.patterns[*case])
+    }
+}
+
+impl Lookup {
+    fn run(&self, row: &mut RowWriter<'_>, work: &mut Work) {
+        let Some(at) = self.from.iter().find_map(|f| work.index.get(*f)) else { return };
+        work.buffer.clear();
+        work.buffer.extend(row.cell(at).1.bytes.iter().map(u8::to_ascii_lowercase));
+        match self.table.get(work.buffer.as_slice()) {
+            Some(values) => {
+                for value in values {
+                    row.push(self.to, self.kind, value.as_bytes());
+                }
+            }
+            None if !self.default.is_empty() => {
+                row.push(self.to, self.kind, self.default.as_bytes());
+            }
+            None => {}
+        }
+    }
+}
+
+impl AddressFields {
+    /// `10.0.0.1`, `10.0.0.1:80`, `10.0.0.1/80`, `[2001:db8::1]:80`, `name`, `name:80`.
+    fn run(&self, text: &[u8], row: &mut RowWriter<'_>) -> bool {
+        let text = text.trim_ascii();
+        if value::is_absent(Kind::Str, text) {
+            return false;
+        }
+        let (host, port) = match value::ip_part(text) {
+            Some(_) => (text, None),
+            None => match text.iter().rposition(|c| matches!(c, b':' | b'/' | b'#')) {
+                Some(at) if is_port(&text[at + 1..]) => (&text[..at], Some(&text[at + 1..])),
+                _ => (text, None),
+            },
+        };
+        if host.is_empty() {
+            return false;
+        }
+        crate::native::put_address(row, host, self.address, self.ip, self.domain);
+        if let Some(port) = port {
+            row.push(self.port, Kind::Int, port);
+        }
+        true
+    }
+}
+
+fn is_port(text: &[u8]) -> bool {
+    (1..=5).contains(&text.len()) && text.iter().all(u8::is_ascii_digit)
+}
+
+impl UrlFields {
+    fn run(&self, text: &[u8], row: &mut RowWriter<'_>) -> bool {
+        let text = text.trim_ascii();
+        if value::is_absent(Kind::Str, text) {
+            return false;
+        }
+        row.push(self.original, Kind::Str, text);
+        let mut rest = text;
+        let scheme = memchr::memmem::find(text, b"://").filter(|at| {
+            *at > 0 && text[..*at].iter().all(|c| c.is_ascii_alphanumeric() || b"+.-".contains(c))
+        });
+        if let Some(at) = scheme {
+            row.push(self.scheme, Kind::Str, &text[..at]);
+            rest = &text[at + 3..];
+        }
+        // Without scheme a leading slash is a path, `name:443` a tunnel's target, else unknown.
+        if scheme.is_some() || rest.first() != Some(&b'/') {
+            let end = rest.iter().position(|c| matches!(c, b'/' | b'?' | b'#'));
+            let end = end.unwrap_or(rest.len());
+            let host = &rest[..end];
+            let host = &host[host.iter().rposition(|c| *c == b'@').map_or(0, |at| at + 1)..];
+            let colon = host.iter().rposition(|c| *c == b':').filter(|at| is_port(&host[at + 1..]));
+            let name = colon.map_or(host, |at| &host[..at]);
+            if scheme.is_none() && colon.is_none() && !name.contains(&b'.') {
+                return true;
+            }
+            if !name.is_empty() {
+                row.push(self.domain, Kind::Str, name);
+            }
+            if let Some(at) = colon {
+                row.push(self.port, Kind::Int, &host[at + 1..]);
+            }
+            rest = &rest[end..];
+        }
+        let rest = &rest[..memchr::memchr(b'#', rest).unwrap_or(rest.len())];
+        let cut = memchr::memchr(b'?', rest).unwrap_or(rest.len());
+        if cut > 0 {
+            row.push(self.path, Kind::Str, &rest[..cut]);
+        }
+        if cut + 1 < rest.len() {
+            row.push(self.query, Kind::Str, &rest[cut + 1..]);
+        }
+        true
+    }
+}
+
+impl Mapping {
+    fn run(&self, row: &mut RowWriter<'_>, work: &mut Work) {
+        if work.index.get(self.target).is_some() {
+            return;
+        }
+        for (from, class) in &self.from {
+            if let Some(at) = work.index.get(*from)
+                && value::store(row, at, self.target, *class, &mut work.buffer)
+            {
+                return;
+            }
+        }
+    }
+}
+
+impl HashFields {
+    fn run(&self, row: &mut RowWriter<'_>, at: usize, buffer: &mut Vec<u8>) {
+        let bytes = row.cell(at).1.bytes;
+        let mut parts: [(usize, usize, usize); 8] = [(0, 0, usize::MAX); 8];
+        let mut from = 0;
+        for (n, part) in bytes.split(|c| *c == b',').take(parts.len()).enumerate() {
+            if let Some(eq) = memchr::memchr(b'=', part)
+                && let Some(k) =
+                    self.known.iter().position(|k| k.0.eq_ignore_ascii_case(&part[..eq]))
+            {
+                parts[n] = (from + eq + 1, from + part.len(), k);
+            }
+            from += part.len() + 1;
+        }
+        for (from, to, known) in parts {
+            if let Some((_, field)) = self.known.get(known)
+                && row.copy_part(at, from..to, Kind::Str, *field)
+            {
+                convert(row, row.cell_count() - 1, Class::Lower, buffer);
+            }
+        }
+    }
+}
+
+/// Replaces cell `at` by its normalised form; a value that does not fit stays as it is.
+fn convert(row: &mut RowWriter<'_>, at: usize, class: Class, buffer: &mut Vec<u8>) {
+    let (field, value) = row.cell(at);
+    if class == Class::Lower {
+        if value.bytes.iter().any(u8::is_ascii_uppercase) {
+            buffer.clear();
+            buffer.extend(value.bytes.iter().map(u8::to_ascii_lowercase));
+            row.replace(at, Kind::Str, buffer);
+        }
+        return;
+    }
+    let before = row.cell_count();
+    if class != Class::Keyword && value::store(row, at, field, class, buffer) {
+        let (_, new) = row.cell(row.cell_count() - 1);
+        buffer.clear();
+        buffer.extend_from_slice(new.bytes);
+        let kind = new.kind;
+        row.truncate(before);
+        row.replace(at, kind, buffer);
+    }
+}
