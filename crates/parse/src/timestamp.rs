@@ -188,6 +188,7 @@ pub fn leading(text: &[u8]) -> Option<(Stamp, usize)> {
             .or_else(|| year_first(text))
             .or_else(|| apache(text))
             .or_else(|| numeric_date(text))
+            .or_else(|| month_day(text))
             .or_else(|| day_first(text)),
         b'A'..=b'Z' | b'a'..=b'z' | 0xc3 => rfc3164(text).or_else(|| weekday_first(text)),
         b'@' => tai64n(text),
@@ -637,7 +638,8 @@ fn numeric_date(text: &[u8]) -> Option<(Stamp, usize)> {
     };
     let date_end = s.at;
     let _ = s.eat(b',');
-    let time = s.eat_any(b" T:").and_then(|_| {
+    let before_time: &[u8] = if separator == b'/' { b" T:-" } else { b" T:" };
+    let time = s.eat_any(before_time).and_then(|_| {
         let _ = s.spaces();
         s.time_of_day()
     });
@@ -647,6 +649,18 @@ fn numeric_date(text: &[u8]) -> Option<(Stamp, usize)> {
     let ns = civil(year, month, day, in_day)?;
     let zone = s.zone();
     Some((zoned(ns, zone), s.at))
+}
+
+/// `03/05-14:07:09.123456`: month and day without a year (Snort).
+fn month_day(text: &[u8]) -> Option<(Stamp, usize)> {
+    let mut s = Scan::new(text);
+    let month = s.number(2, 2).filter(|m| (1..=12).contains(m))?;
+    s.eat(b'/')?;
+    let day = s.number(2, 2).filter(|d| (1..=days_in_month(2000, month)).contains(d))?;
+    s.eat(b'-')?;
+    let in_day_ns = s.time_of_day()?;
+    let stamp = Stamp::Yearless { month: month as u8, day: day as u8, in_day_ns, zone: None };
+    Some((stamp, s.at))
 }
 
 /// `Tue Mar  5 14:07:09 UTC 2024`, `Tue, 05 Mar 2024 14:07:09 GMT`, `Tuesday ...`.
@@ -819,6 +833,7 @@ mod tests {
             ("Tue, 05 Mar 2024 14:07:09 GMT", Stamp::Utc(noon)),
             ("3/5/2024 2:07:09 PM", Stamp::Local(noon)),
             ("05.03.2024 14:07:09", Stamp::Local(noon)),
+            ("03/05/2024-14:07:09.123", Stamp::Local(milli)),
             ("21/12/2012 00:00:00", Stamp::Local(ns("2012-12-21"))),
             ("1709647629", Stamp::Utc(noon)),
             ("1709647629123", Stamp::Utc(milli)),

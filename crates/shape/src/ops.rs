@@ -538,7 +538,7 @@ impl Op {
                 true
             }
             Op::Address(_, fields) => fields.run(text, row),
-            Op::Url(_, fields) => fields.run(text, row),
+            Op::Url(from, fields) => fields.run(text, *from, row),
             _ => false,
         };
         found.matched |= matched;
@@ -673,12 +673,14 @@ fn is_port(text: &[u8]) -> bool {
 }
 
 impl UrlFields {
-    fn run(&self, text: &[u8], row: &mut RowWriter<'_>) -> bool {
+    fn run(&self, text: &[u8], from: FieldId, row: &mut RowWriter<'_>) -> bool {
         let text = text.trim_ascii();
         if value::is_absent(Kind::Str, text) {
             return false;
         }
-        row.push(self.original, Kind::Str, text);
+        if from != self.original {
+            row.push(self.original, Kind::Str, text);
+        }
         let mut rest = text;
         let scheme = memchr::memmem::find(text, b"://").filter(|at| {
             *at > 0 && text[..*at].iter().all(|c| c.is_ascii_alphanumeric() || b"+.-".contains(c))

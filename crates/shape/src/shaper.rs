@@ -315,6 +315,7 @@ impl Shaper {
                     self.products.of_json_header(&body, &mut work.buffer, &mut work.hits)
             {
                 (at, why) = known;
+                self.move_below(&self.products.all[at].prefix, from, row, work);
             }
             self.take_form(at, form, from, row, work);
             return (at, why);
@@ -353,6 +354,20 @@ impl Shaper {
             return None;
         }
         self.products.configured(self.settings.packs.get(&*envelope.source)?)
+    }
+
+    /// Puts the names of the cells from `from` on below `prefix`: JSON that names no form of its
+    /// product.
+    fn move_below(&self, prefix: &str, from: usize, row: &mut RowWriter<'_>, work: &mut Work) {
+        for at in from..row.cell_count() {
+            work.name.clear();
+            work.name.push_str(prefix);
+            work.name.push('.');
+            work.name.push_str(row.name(row.cell(at).0));
+            let to = row.field(&work.name);
+            row.rename(at, to);
+        }
+        work.index.restart(row);
     }
 
     /// The pack that the source was seen to send; see [`crate::Sniffer`].

@@ -42,6 +42,8 @@ fn may_be_syslog(raw: &[u8]) -> bool {
     match raw.first() {
         Some(b'<') => raw.get(1).is_some_and(u8::is_ascii_digit),
         Some(b'*' | b'.' | b':') => true,
+        // TAI64N labels of daemontools.
+        Some(b'@') => parse::timestamp::leading(raw).is_some(),
         // `Mar  5 ...`: the header's reader decides.
         Some(c) if c.is_ascii_alphabetic() && raw.get(3) == Some(&b' ') => true,
         Some(c) if c.is_ascii_digit() && is_dotted(raw) => false,

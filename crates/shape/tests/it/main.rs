@@ -4,6 +4,7 @@
 mod corpora;
 mod coverage;
 mod expand;
+mod hard_cases;
 mod packs;
 mod remember;
 mod steps;
