@@ -27,7 +27,7 @@ impl<'a> Feed<'a> {
         };
         let mut written: HashSet<String> = spec.known.iter().map(below).collect();
         for step in &spec.steps {
-            written.extend(step.names().iter().map(|name| spec.full(name)));
+            written.extend(crate::ops::names(step, spec).iter().map(|name| spec.full(name)));
         }
         written.extend(ID_NAMES.iter().map(|name| (*name).to_owned()));
         Self { pack, written }
