@@ -8,6 +8,6 @@ fuzz_target!(|data: &[u8]| {
     if std::fs::write(dir.path().join("00000000000000000000.wal"), data).is_err() {
         return;
     }
-    let _ = journal::inspect::fsck(dir.path());
+    let _ = journal::inspect::fsck(dir.path(), &mut |_| ());
     let _ = journal::inspect::dump(dir.path(), 0, u64::MAX, |_| {});
 });

@@ -37,6 +37,8 @@ const SLOW: &[(&str, &str, &str, Settings)] = &[
     ("kill9", "server", "kill9", &[("ALCEDO_KILLS", "1000")]),
     ("synthetic", "detect", "synthetic", &[("ALCEDO_SYNTHETIC_STEP", "1")]),
     ("scores", "detect", "scores", &[("ALCEDO_SCORES", "1")]),
+    ("journal-sim", "journal", "sim::", &[("ALCEDO_SIM_SEEDS", "100000")]),
+    ("journal-damage", "journal", "damage_anywhere", &[("ALCEDO_DAMAGE_STEP", "1")]),
 ];
 
 fn main() -> ExitCode {
@@ -86,14 +88,14 @@ fn slow(args: &[String]) -> ExitCode {
     let name = args.first().map(String::as_str);
     let Some((_, package, filter, settings)) = SLOW.iter().find(|(n, ..)| Some(*n) == name) else {
         for (name, package, filter, settings) in SLOW {
-            say(&format!("  {name:<12} {package} {filter} {settings:?}"));
+            say(&format!("  {name:<14} {package} {filter} {settings:?}"));
         }
         return ExitCode::from(2);
     };
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--package", package]);
-    // Other proofs spend their time waiting; these compute.
-    if *package == "detect" {
+    // The server's proofs spend their time waiting; the others compute.
+    if *package != "server" {
         cargo.arg("--release");
     }
     cargo.args(["--test", "it", "--", filter, "--nocapture"]);
@@ -104,6 +106,14 @@ fn bench(args: &[String]) -> ExitCode {
     if args.first().is_none_or(|name| name != "list") {
         let build = ["build", "--release", "--package", "server", "--package", "bench"];
         if run(Command::new("cargo").args(build)) != ExitCode::SUCCESS {
+            return ExitCode::FAILURE;
+        }
+    }
+    if args.first().is_some_and(|name| name == "journal") {
+        // In process first: the journal alone, without a server around it.
+        let example =
+            ["run", "--release", "--quiet", "-p", "journal", "--example", "journal_bench"];
+        if run(Command::new("cargo").args(example)) != ExitCode::SUCCESS {
             return ExitCode::FAILURE;
         }
     }

@@ -56,6 +56,12 @@ impl Protocol {
         Self::ALL.iter().map(|(p, _)| *p).find(|p| *p as u8 == number)
     }
 
+    /// Whether a sender can be told that a record is durable. Where it cannot, what was on its way
+    /// when we crashed may be lost without anybody knowing.
+    pub fn can_ack(self) -> bool {
+        !matches!(self, Self::SyslogUdp | Self::SyslogTcp | Self::SyslogTls)
+    }
+
     /// Lower-case name.
     pub fn name(self) -> &'static str {
         Self::ALL.iter().find(|(p, _)| *p == self).map_or("unknown", |(_, n)| n)
@@ -78,13 +84,19 @@ pub enum RecordKind {
     Ledger = 4,
     /// An audit record of the `ledger` stream; the bytes are JSON.
     Audit = 5,
+    /// The journal was opened here, after a crash or not (control); the bytes are JSON.
+    Lifecycle = 6,
+    /// The envelope's connection ended in order (control); no bytes.
+    ConnectionEnd = 7,
 }
 
 impl RecordKind {
     /// The kind with this stored number, if there is one.
     pub fn from_u8(number: u8) -> Option<Self> {
         use RecordKind::*;
-        [Data, Tick, Generation, Gap, Ledger, Audit].into_iter().find(|k| *k as u8 == number)
+        [Data, Tick, Generation, Gap, Ledger, Audit, Lifecycle, ConnectionEnd]
+            .into_iter()
+            .find(|k| *k as u8 == number)
     }
 }
 
@@ -142,6 +154,18 @@ pub struct Producer {
     pub epoch: u64,
     /// Sequence number of the first record of the batch; the rest follow without holes.
     pub base_seq: u64,
+}
+
+impl Producer {
+    /// The epoch of senders that send one batch only: idempotency keys. They are remembered for a
+    /// limited time, apart from senders that go on.
+    pub const ONCE: u64 = u64::MAX;
+
+    /// The producer of a batch that is to be stored once, whoever repeats it. `key` is a hash over
+    /// the verified identity and what the sender calls the batch.
+    pub fn once(key: u128) -> Self {
+        Self { id: key, epoch: Self::ONCE, base_seq: 0 }
+    }
 }
 
 /// One record within a [`RawBatch`].

@@ -16,7 +16,7 @@
 //! - Bytes between a socket and the journal are counted against a [`Budget`]; when it is spent the
 //!   source stops reading, so memory is bounded and TCP pushes back to the sender.
 //! - Nothing is lost silently: what cannot be kept is counted in [`SourceStats`] and, where the
-//!   amount is known, journaled as a gap record ([`gap::Gap`]).
+//!   amount is known, journaled as a gap record ([`event::Gap`]).
 //! - A letter leaves the outbox's cursor behind only after its receiver said yes, or refused it
 //!   for good, which is counted and reported.
 //! - Identity comes from configuration and the authenticated channel, never from a record's bytes.
@@ -30,7 +30,6 @@ pub mod agent_protocol;
 pub mod backoff;
 pub mod body;
 pub mod framing;
-pub mod gap;
 pub mod http_client;
 pub mod intake;
 pub mod outbox;
@@ -42,7 +41,9 @@ pub mod tail;
 pub mod tls;
 
 pub use body::{BodyError, Limits};
-pub use intake::{Budget, Context, Intake, IntakeError, Refused, RefusedCause};
+pub use intake::{
+    Answer, Budget, Context, Door, Intake, IntakeError, Lane, Overload, Refused, RefusedCause,
+};
 pub use outbox::{Feed, Letter, Outbox, OutboxHandle, OutboxStatus};
 pub use running::{Drained, Running};
 pub use sinks::{DeliverError, SINKS, Sink, SinkKind};

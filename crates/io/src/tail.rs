@@ -13,8 +13,7 @@
 
 use crate::agent_protocol::{Batch, RECORDS_MAX};
 use crate::backoff::random_u64;
-use crate::gap::{Cause, Certainty, Gap};
-use event::RecordKind;
+use event::{Certainty, Gap, GapCause, RecordKind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
@@ -400,15 +399,8 @@ impl Tracked {
             ..Batch::default()
         };
         if self.next_seq == 0 && self.acked.after_truncation {
-            let gap = Gap {
-                cause: Cause::RotationRace,
-                certainty: Certainty::Possible,
-                source: batch.path.clone(),
-                count: 0,
-                bytes: 0,
-                from_ns: now_ns,
-                to_ns: now_ns,
-            };
+            let (cause, certainty) = (GapCause::RotationRace, Certainty::Possible);
+            let gap = Gap::at(cause, certainty, &batch.path, now_ns);
             batch.push(RecordKind::Gap, now_ns, &gap.to_json());
         }
         let used = self.read_lines(config, size, now_ns, &mut batch)?;

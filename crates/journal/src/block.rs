@@ -1,10 +1,12 @@
 //! A block: what one write adds to a segment. Header, runs of records, table of envelopes.
 
 use crate::codec::{Cut, pad8, put_text, put_varint};
-use crate::piece::{CONTINUATION, CONTINUED, KIND_MASK, Piece, put_envelope, read_envelope};
+use crate::piece::{CONTINUATION, CONTINUED, KIND_MASK, Piece, Pool, put_envelope, read_envelope};
 use crate::segment::SegmentHead;
 use event::{Envelope, Producer, RecordKind};
 use std::collections::HashMap;
+use std::io::IoSlice;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Length of a block's header, bytes.
@@ -91,25 +93,66 @@ pub(crate) fn block_crc(salt: u64, stored: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(crc, &stored[..60]), &stored[BLOCK_HEAD_LEN..])
 }
 
-/// A block that waits in memory for its place in a segment.
-pub(crate) struct PlannedBlock {
-    /// Where it stands in the group's buffer.
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    pub(crate) head: BlockHead,
+/// Gives a stored block a header for another segment, in place; returns it.
+pub(crate) fn rehead(
+    stored: &mut [u8],
+    head: &BlockHead,
+    segment: &SegmentHead,
+    prev_crc: u32,
+) -> BlockHead {
+    // It says nothing any more about what was synced when: the copy is synced as a whole.
+    let durable_next = head.first_offset;
+    let mut head = BlockHead { seg_tag: segment.seg_tag, prev_crc, durable_next, ..*head };
+    head.put(stored);
+    head.crc = block_crc(segment.salt, stored);
+    stored[60..64].copy_from_slice(&head.crc.to_le_bytes());
+    head
 }
 
-/// The blocks of one group, encoded back to back; the headers are filled in when it is known which
-/// segment they go to (after a failed sync the same group goes to another one).
+/// A block that waits in memory for its place in a segment.
+pub(crate) struct PlannedBlock {
+    /// Which slices of the group it is made of.
+    pub(crate) slices: Range<usize>,
+    /// Where its header stands among the group's own bytes.
+    head_at: usize,
+    pub(crate) head: BlockHead,
+    pub(crate) wall_min_ns: i64,
+    pub(crate) wall_max_ns: i64,
+}
+
+/// A stretch of a block: own bytes (headers, tables, small pieces), or a piece that stays where its
+/// appender's thread put it, so that no byte of it is copied before the kernel does.
+#[derive(Clone)]
+pub(crate) enum Slice {
+    Own(Range<usize>),
+    Piece(usize),
+}
+
+/// A body below this is copied among the group's own bytes: one more slice costs about as much.
+const COPY_BYTES_MAX: usize = 2048;
+
+/// The blocks of one group; the headers are filled in when it is known which segment they go to
+/// (after a failed sync the same group goes to another one).
 #[derive(Default)]
 pub(crate) struct GroupBuffer {
-    pub(crate) bytes: Vec<u8>,
+    own: Vec<u8>,
+    pieces: Vec<Piece>,
+    slices: Vec<Slice>,
     pub(crate) blocks: Vec<PlannedBlock>,
-    open: Option<PlannedBlock>,
+    open: Option<Open>,
     envelopes: HashMap<Arc<Envelope>, u32>,
     /// The few envelopes seen last in this block, compared by address before anything is hashed.
     recent: Vec<(Arc<Envelope>, u32)>,
     table: Vec<u8>,
+}
+
+/// The block being filled.
+struct Open {
+    block: PlannedBlock,
+    /// Start of own bytes that are not a slice yet.
+    own_from: usize,
+    /// Payload so far, the table of envelopes not counted.
+    payload_len: usize,
 }
 
 /// What a run of records shares.
@@ -120,10 +163,13 @@ pub(crate) struct RunHead {
 }
 
 impl GroupBuffer {
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
+    /// Empties the buffer; the pieces' memory goes to `pool`.
+    pub(crate) fn clear(&mut self, pool: &Pool) {
+        self.own.clear();
         // One huge batch must not keep its memory for ever.
-        self.bytes.shrink_to(8 << 20);
+        self.own.shrink_to(8 << 20);
+        self.pieces.drain(..).for_each(|piece| pool.give(piece.body));
+        self.slices.clear();
         self.blocks.clear();
         self.open = None;
         self.envelopes.clear();
@@ -132,36 +178,53 @@ impl GroupBuffer {
     }
 
     /// Adds a piece's parts, the first of which gets `offset`.
-    pub(crate) fn add(&mut self, piece: &Piece, run: &RunHead, offset: u64, block_max: usize) {
-        if let Some(open) = &self.open
-            && self.bytes.len() - open.start + self.table.len() + piece.body.len() > block_max
-        {
+    pub(crate) fn add(&mut self, piece: Piece, run: &RunHead, offset: u64, block_max: usize) {
+        let room = |open: &Open| open.payload_len + self.table.len() + piece.body.len();
+        if self.open.as_ref().is_some_and(|open| room(open) > block_max) {
             self.finish_block();
         }
-        if self.open.is_none() {
-            self.start_block(run, offset);
-        }
-        put_varint(&mut self.bytes, u64::from(piece.parts));
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => self.start_block(run, offset, piece.wall_min_ns),
+        };
+        let from = self.own.len();
+        put_varint(&mut self.own, u64::from(piece.parts));
         match &run.producer {
-            None => self.bytes.push(0),
+            None => self.own.push(0),
             Some(p) => {
-                self.bytes.push(1);
-                self.bytes.extend_from_slice(&p.id.to_le_bytes());
-                self.bytes.extend_from_slice(&p.epoch.to_le_bytes());
-                self.bytes.extend_from_slice(&p.base_seq.to_le_bytes());
+                self.own.push(1);
+                self.own.extend_from_slice(&p.id.to_le_bytes());
+                self.own.extend_from_slice(&p.epoch.to_le_bytes());
+                self.own.extend_from_slice(&p.base_seq.to_le_bytes());
             }
         }
-        self.bytes.extend_from_slice(&piece.base_wall_ns.to_le_bytes());
-        self.bytes.extend_from_slice(&run.stream_ns.to_le_bytes());
-        put_varint(&mut self.bytes, piece.envelopes.len() as u64);
+        self.own.extend_from_slice(&piece.base_wall_ns.to_le_bytes());
+        self.own.extend_from_slice(&run.stream_ns.to_le_bytes());
+        put_varint(&mut self.own, piece.envelopes.len() as u64);
         for envelope in &piece.envelopes {
             let index = self.intern(envelope);
-            put_varint(&mut self.bytes, u64::from(index));
+            put_varint(&mut self.own, u64::from(index));
         }
-        put_text(&mut self.bytes, &piece.body);
-        if let Some(open) = &mut self.open {
-            open.head.parts += piece.parts;
+        put_varint(&mut self.own, piece.body.len() as u64);
+        let head_len = self.own.len() - from;
+        self.put_body(open, piece, head_len);
+    }
+
+    fn put_body(&mut self, mut open: Open, piece: Piece, head_len: usize) {
+        open.payload_len += head_len + piece.body.len();
+        let block = &mut open.block;
+        block.head.parts += piece.parts;
+        block.wall_min_ns = block.wall_min_ns.min(piece.wall_min_ns);
+        block.wall_max_ns = block.wall_max_ns.max(piece.wall_max_ns);
+        if piece.body.len() < COPY_BYTES_MAX {
+            self.own.extend_from_slice(&piece.body);
+        } else {
+            self.slices.push(Slice::Own(open.own_from..self.own.len()));
+            self.slices.push(Slice::Piece(self.pieces.len()));
+            open.own_from = self.own.len();
         }
+        self.pieces.push(piece);
+        self.open = Some(open);
     }
 
     fn intern(&mut self, envelope: &Arc<Envelope>) -> u32 {
@@ -182,9 +245,9 @@ impl GroupBuffer {
         index
     }
 
-    fn start_block(&mut self, run: &RunHead, offset: u64) {
-        let start = self.bytes.len();
-        self.bytes.resize(start + BLOCK_HEAD_LEN + 4, 0);
+    fn start_block(&mut self, run: &RunHead, offset: u64, wall_ns: i64) -> Open {
+        let head_at = self.own.len();
+        self.own.resize(head_at + BLOCK_HEAD_LEN + 4, 0);
         let head = BlockHead {
             payload_len: 0,
             seg_tag: 0,
@@ -196,20 +259,27 @@ impl GroupBuffer {
             stream_ns: run.stream_ns,
             crc: 0,
         };
-        self.open = Some(PlannedBlock { start, end: start, head });
+        let slices = self.slices.len()..0;
+        let (wall_min_ns, wall_max_ns) = (wall_ns, wall_ns);
+        let block = PlannedBlock { slices, head_at, head, wall_min_ns, wall_max_ns };
+        Open { block, own_from: head_at, payload_len: 4 }
     }
 
     /// Closes the block being filled; to be called once more when the group is complete.
     pub(crate) fn finish_block(&mut self) {
-        let Some(mut block) = self.open.take() else { return };
-        let runs_at = block.start + BLOCK_HEAD_LEN + 4;
-        let runs_len = (self.bytes.len() - runs_at) as u32;
-        self.bytes[runs_at - 4..runs_at].copy_from_slice(&runs_len.to_le_bytes());
-        put_varint(&mut self.bytes, self.envelopes.len() as u64);
-        self.bytes.extend_from_slice(&self.table);
-        block.head.payload_len = (self.bytes.len() - block.start - BLOCK_HEAD_LEN) as u32;
-        block.end = block.start + block.head.stored_len() as usize;
-        self.bytes.resize(block.end, 0);
+        let Some(Open { mut block, own_from, payload_len }) = self.open.take() else { return };
+        let runs_len = (payload_len - 4) as u32;
+        let at = block.head_at + BLOCK_HEAD_LEN;
+        self.own[at..at + 4].copy_from_slice(&runs_len.to_le_bytes());
+        let from = self.own.len();
+        put_varint(&mut self.own, self.envelopes.len() as u64);
+        self.own.extend_from_slice(&self.table);
+        block.head.payload_len = (payload_len + self.own.len() - from) as u32;
+        let padding =
+            block.head.stored_len() as usize - BLOCK_HEAD_LEN - block.head.payload_len as usize;
+        self.own.resize(self.own.len() + padding, 0);
+        self.slices.push(Slice::Own(own_from..self.own.len()));
+        block.slices.end = self.slices.len();
         self.blocks.push(block);
         self.envelopes.clear();
         self.recent.clear();
@@ -228,11 +298,49 @@ impl GroupBuffer {
         block.head.seg_tag = segment.seg_tag;
         block.head.prev_crc = prev_crc;
         block.head.durable_next = durable_next;
-        let stored = &mut self.bytes[block.start..block.end];
-        block.head.put(stored);
-        block.head.crc = block_crc(segment.salt, stored);
-        stored[60..64].copy_from_slice(&block.head.crc.to_le_bytes());
-        block.head.crc
+        let head_at = block.head_at;
+        block.head.put(&mut self.own[head_at..head_at + BLOCK_HEAD_LEN]);
+        let mut crc = crc32c::crc32c(&segment.salt.to_le_bytes());
+        for (nth, slice) in self.slices[block.slices.clone()].iter().enumerate() {
+            let bytes = slice_bytes(&self.own, &self.pieces, slice);
+            crc = match nth {
+                // The header stands at the front of the first slice.
+                0 => crc32c::crc32c_append(
+                    crc32c::crc32c_append(crc, &bytes[..60]),
+                    &bytes[BLOCK_HEAD_LEN..],
+                ),
+                _ => crc32c::crc32c_append(crc, bytes),
+            };
+        }
+        let block = &mut self.blocks[number];
+        block.head.crc = crc;
+        self.own[head_at + 60..head_at + 64].copy_from_slice(&crc.to_le_bytes());
+        crc
+    }
+
+    /// The bytes of the blocks `numbers`, in order, for one write.
+    pub(crate) fn io_slices(&self, numbers: Range<usize>) -> Vec<IoSlice<'_>> {
+        let blocks = &self.blocks[numbers];
+        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Vec::new() };
+        let slices = &self.slices[first.slices.start..last.slices.end];
+        slices.iter().map(|s| IoSlice::new(slice_bytes(&self.own, &self.pieces, s))).collect()
+    }
+
+    /// Bytes of all blocks in the file.
+    pub(crate) fn stored_len(&self) -> u64 {
+        self.blocks.iter().map(|b| b.head.stored_len()).sum()
+    }
+
+    /// Every piece of the group, with the envelopes that the table needs to know.
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+}
+
+fn slice_bytes<'a>(own: &'a [u8], pieces: &'a [Piece], slice: &Slice) -> &'a [u8] {
+    match slice {
+        Slice::Own(range) => &own[range.clone()],
+        Slice::Piece(number) => &pieces[*number].body,
     }
 }
 
@@ -464,13 +572,15 @@ mod tests {
     fn one_block(batch: &RawBatch) -> (SegmentHead, Vec<u8>) {
         let mut group = GroupBuffer::default();
         let run = RunHead { producer: batch.producer, wall_ns: 3, stream_ns: 4 };
-        for piece in encode(batch, 1 << 20).unwrap() {
-            group.add(&piece, &run, 10, 1 << 20);
+        for piece in encode(batch, 1 << 20, &Pool::default()).unwrap() {
+            group.add(piece, &run, 10, 1 << 20);
         }
         group.finish_block();
-        let segment = SegmentHead::fresh(0, 0, 1 << 20, false).unwrap();
+        let segment = SegmentHead::fresh(&crate::OsClock, 0, 0, 1 << 20, false).unwrap();
         group.seal_head(0, &segment, 1, 2);
-        (segment, group.bytes)
+        let stored: Vec<u8> = group.io_slices(0..1).iter().flat_map(|s| s.to_vec()).collect();
+        assert_eq!(stored.len() as u64, group.stored_len());
+        (segment, stored)
     }
 
     #[test]

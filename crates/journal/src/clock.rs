@@ -1,5 +1,7 @@
-//! Two clocks: the one on the wall, and stream time, which never runs backwards.
+//! Two clocks: the one on the wall, and stream time, which never runs backwards. Chance comes through
+//! the same seam, so that a simulation decides it too.
 
+use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The journal's only source of time.
@@ -8,6 +10,10 @@ pub trait Clock: Send + Sync {
     fn wall_ns(&self) -> i64;
     /// ns since some fixed point; never decreases, and counts while the machine sleeps.
     fn mono_ns(&self) -> u64;
+    /// Fills `bytes` with numbers that nobody can guess.
+    fn random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(bytes).map_err(|e| io::Error::other(e.to_string()))
+    }
 }
 
 /// The operating system's clocks.

@@ -92,6 +92,22 @@ pub enum AppendError {
     /// The journal is closed, or closed while the batch was on its way.
     #[error("the journal is closed")]
     Closed,
+    /// The batch leaves out numbers of its sender's run: an earlier one failed or never came. Send
+    /// from `expected_seq` on, or start a new run.
+    #[error("the batch does not follow what is stored; send again from number {expected_seq}")]
+    OutOfOrder {
+        /// The number that comes next.
+        expected_seq: u64,
+    },
+    /// The batch has other bytes under a number that is stored: its sender is a copy of the one we
+    /// know, or came back from an older image. Start a new run.
+    #[error(
+        "record {seq} is stored with other bytes: two senders use one identity; start a new run"
+    )]
+    Fork {
+        /// The number both have used.
+        seq: u64,
+    },
     /// The batch breaks a limit or points outside of itself; trying again cannot help.
     #[error("the batch cannot be stored: {why}")]
     Invalid {

@@ -1,7 +1,7 @@
 //! The one seam to the disk. [`OsFs`] is a thin pass-through; tests put a faulty disk behind it.
 
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,6 +21,15 @@ pub enum Access {
 pub trait File: Send + Sync {
     /// Writes all of `bytes` at `pos` (bytes from the file's start).
     fn write_at(&self, bytes: &[u8], pos: u64) -> io::Result<()>;
+    /// Writes all of `slices`, back to back, at `pos`.
+    fn write_slices_at(&self, slices: &mut [IoSlice<'_>], pos: u64) -> io::Result<()> {
+        let mut at = pos;
+        for slice in slices {
+            self.write_at(slice, at)?;
+            at += slice.len() as u64;
+        }
+        Ok(())
+    }
     /// Reads up to `out.len()` bytes at `pos`; fewer only at the end of the file.
     fn read_at(&self, out: &mut [u8], pos: u64) -> io::Result<usize>;
     /// fdatasync: when it returns `Ok`, all writes before it survive power loss.
@@ -51,11 +60,24 @@ pub trait Fs: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Names of the entries of the folder, in any order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    /// Bytes an unprivileged process may still allocate on the folder's file system.
-    fn available_bytes(&self, dir: &Path) -> io::Result<u64>;
-    /// Takes the folder's exclusive lock; it lasts as long as the returned value.
-    /// `WouldBlock` when another process holds it.
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
+    /// Room on the folder's file system.
+    fn space(&self, dir: &Path) -> io::Result<Space>;
+    /// Takes the folder's exclusive lock; it lasts as long as the returned value. `WouldBlock` when
+    /// another process holds it. Without `create` nothing is changed, and a missing file is
+    /// `NotFound`.
+    fn lock(&self, path: &Path, create: bool) -> io::Result<Box<dyn Send + Sync>>;
+}
+
+/// What the kernel takes in one call (`IOV_MAX`).
+const IO_SLICES_MAX: usize = 1024;
+
+/// Room on a file system, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// What an unprivileged process may still allocate.
+    pub available: u64,
+    /// Its size.
+    pub total: u64,
 }
 
 /// The operating system's files.
@@ -67,6 +89,23 @@ struct OsFile(std::fs::File);
 impl File for OsFile {
     fn write_at(&self, bytes: &[u8], pos: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, pos)
+    }
+
+    fn write_slices_at(&self, slices: &mut [IoSlice<'_>], pos: u64) -> io::Result<()> {
+        let (mut rest, mut at) = (slices, pos);
+        while !rest.is_empty() {
+            let some = rest.len().min(IO_SLICES_MAX);
+            match rustix::io::pwritev(&self.0, &rest[..some], at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(done) => {
+                    at += done as u64;
+                    IoSlice::advance_slices(&mut rest, done);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
     }
 
     fn read_at(&self, out: &mut [u8], pos: u64) -> io::Result<usize> {
@@ -154,15 +193,21 @@ impl Fs for OsFs {
         Ok(names)
     }
 
-    fn available_bytes(&self, dir: &Path) -> io::Result<u64> {
+    fn space(&self, dir: &Path) -> io::Result<Space> {
         let space = rustix::fs::statvfs(dir)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        Ok(Space {
+            available: space.f_bavail.saturating_mul(space.f_frsize),
+            total: space.f_blocks.saturating_mul(space.f_frsize),
+        })
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+    fn lock(&self, path: &Path, create: bool) -> io::Result<Box<dyn Send + Sync>> {
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.mode(0o600).custom_flags(no_follow()).open(path)?;
+        options.read(true);
+        if create {
+            options.write(true).create(true).truncate(false).mode(0o600);
+        }
+        let file = options.custom_flags(no_follow()).open(path)?;
         file.try_lock().map_err(|e| match e {
             std::fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
             std::fs::TryLockError::Error(e) => e,
@@ -174,6 +219,24 @@ impl Fs for OsFs {
 /// `O_NOFOLLOW | O_CLOEXEC`: a planted symbolic link must not redirect the journal.
 fn no_follow() -> i32 {
     (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC).bits() as i32
+}
+
+/// Replaces a small file whole: temporary file, sync, rename, sync of the folder.
+pub(crate) fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let tmp = dir.join(format!("{name}.tmp"));
+    match fs.unlink(&tmp) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let file = fs.open(&tmp, Access::CreateNew)?;
+    let written = file.write_at(bytes, 0).and_then(|()| file.sync_data());
+    if let Err(error) = written {
+        // Give back what a full disk let us take.
+        let _ = fs.unlink(&tmp);
+        return Err(error);
+    }
+    fs.rename(&tmp, &dir.join(name))?;
+    fs.sync_dir(dir)
 }
 
 /// Whether an error says that there is no room (disk or quota).
@@ -201,11 +264,19 @@ mod tests {
         assert!(OsFs.open(&path, Access::CreateNew).is_err());
         std::os::unix::fs::symlink(&path, dir.path().join("link")).unwrap();
         assert!(OsFs.open(&dir.path().join("link"), Access::Read).is_err());
-        let held = OsFs.lock(&dir.path().join("LOCK")).unwrap();
-        let second = OsFs.lock(&dir.path().join("LOCK")).err().unwrap();
+        let held = OsFs.lock(&dir.path().join("LOCK"), true).unwrap();
+        let second = OsFs.lock(&dir.path().join("LOCK"), true).err().unwrap();
         assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
         drop(held);
-        assert!(OsFs.lock(&dir.path().join("LOCK")).is_ok());
-        assert!(OsFs.available_bytes(dir.path()).unwrap() > 0);
+        assert!(OsFs.lock(&dir.path().join("LOCK"), true).is_ok());
+        let space = OsFs.space(dir.path()).unwrap();
+        assert!(space.available > 0 && space.available <= space.total);
+        let (a, b) = ([1u8; 3], [2u8; 2]);
+        let mut many: Vec<_> =
+            (0..3000).map(|i| IoSlice::new(if i == 1 { &b } else { &a })).collect();
+        file.write_slices_at(&mut many, 5).unwrap();
+        assert_eq!(file.len().unwrap(), 5 + 3000 * 3 - 1);
+        file.read_at(&mut out, 7).unwrap();
+        assert_eq!(out[..4], [1, 2, 2, 1]);
     }
 }

@@ -1,13 +1,28 @@
-//! Looking at a journal that no process has open. Nothing is changed.
+//! Looking at a journal that no process has open. Nothing in its folder is changed, not even when
+//! it is damaged; `salvage` writes to another one.
 
-use crate::block::RecordView;
+use crate::block::{Block, RecordView};
 use crate::error::JournalError;
 use crate::fs::{Access, File, Fs, OsFs};
 use crate::manifest;
+use crate::reader::{Joined, Rejoin};
+use crate::salvage::{Rescue, rescue};
 use crate::scan::{Bounds, Hole, Scan, scan};
 use crate::segment::{Footer, SegmentHead, parse_segment_name, segment_name};
 use std::path::Path;
 use std::sync::Arc;
+
+/// How far a long look has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of segments looked at.
+    pub done_bytes: u64,
+    /// Bytes of all segments.
+    pub total_bytes: u64,
+}
+
+/// Told after every segment.
+pub type OnProgress<'a> = &'a mut dyn FnMut(Progress);
 
 /// What `fsck` found.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +35,14 @@ pub struct Report {
     pub clean: bool,
     /// All offsets below were synced, as the manifest says.
     pub durable_next: u64,
+    /// Oldest offset kept.
+    pub first_offset: u64,
     /// Cursors by name.
     pub cursors: Vec<(String, u64)>,
     /// Acknowledged records that are gone, over all segments.
     pub holes: Vec<Hole>,
+    /// Files set aside by an earlier start because their header could not be read.
+    pub set_aside: Vec<String>,
 }
 
 impl Report {
@@ -61,24 +80,32 @@ pub struct SegmentReport {
     pub holes: Vec<Hole>,
 }
 
-/// Checks every block of every segment in `dir`. Fails when a process has the journal open.
-pub fn fsck(dir: &Path) -> Result<Report, JournalError> {
-    let fs = OsFs;
-    let _lock = lock(&fs, dir)?;
-    let mut report = Report::default();
-    let manifest = manifest::read(&fs, dir).map_err(JournalError::io("read", dir))?.0;
-    report.manifest = manifest.is_some();
-    let manifest = manifest.unwrap_or_default();
+/// Checks every block of every segment in `dir`.
+///
+/// # Errors
+/// When a process has the journal open, or a file cannot be read.
+pub fn fsck(dir: &Path, progress: OnProgress<'_>) -> Result<Report, JournalError> {
+    fsck_on(&OsFs, dir, progress)
+}
+
+/// The same on any file system.
+pub fn fsck_on(fs: &dyn Fs, dir: &Path, progress: OnProgress<'_>) -> Result<Report, JournalError> {
+    let look = Look::begin(fs, dir)?;
+    let mut report = Report {
+        manifest: look.manifest.is_some(),
+        set_aside: look.set_aside.clone(),
+        ..Report::default()
+    };
+    let manifest = look.manifest.clone().unwrap_or_default();
     report.clean = manifest.clean;
     report.durable_next = manifest.durable_next;
+    report.first_offset = manifest.retired_below;
     report.cursors = manifest.cursors.into_iter().collect();
     let mut next_offset = report.manifest.then_some(manifest.retired_below);
     let mut before = String::new();
-    walk(
-        &fs,
-        dir,
-        manifest.durable_next,
-        manifest.retired_below,
+    look.walk(
+        0..u64::MAX,
+        progress,
         &mut |found| {
             let mut one = found.report;
             if one.header_valid {
@@ -95,7 +122,6 @@ pub fn fsck(dir: &Path) -> Result<Report, JournalError> {
             }
             report.holes.extend(one.holes.iter().cloned());
             report.segments.push(one);
-            Ok(())
         },
         &mut |_| (),
     )?;
@@ -110,22 +136,80 @@ fn gone(segment: &str, from_offset: u64, to_offset: u64) -> Hole {
     Hole { segment: segment.to_owned(), from_offset, to_offset, from_pos: 0, to_pos: 0 }
 }
 
-/// Calls `each` with every readable record whose offset is in `from..to`.
+/// Calls `each` with every readable record whose offset is in `from..to`, parts one by one.
+///
+/// # Errors
+/// As `fsck`.
 pub fn dump(
     dir: &Path,
     from: u64,
     to: u64,
     mut each: impl FnMut(&RecordView<'_>),
 ) -> Result<(), JournalError> {
-    let fs = OsFs;
-    let _lock = lock(&fs, dir)?;
-    let manifest = manifest::read(&fs, dir).map_err(JournalError::io("read", dir))?.0;
-    let manifest = manifest.unwrap_or_default();
-    walk(&fs, dir, manifest.durable_next, manifest.retired_below, &mut |_| Ok(()), &mut |view| {
-        if (from..to).contains(&view.offset) {
-            each(view);
-        }
+    Look::begin(&OsFs, dir)?.walk(from..to, &mut |_| (), &mut |_| (), &mut |block| {
+        block.clone().between(from, to).records().for_each(|view| each(&view));
     })
+}
+
+/// What `export` gives, in order.
+#[derive(Debug)]
+pub enum Exported<'a> {
+    /// A whole record: the view of its last part, and all of its bytes.
+    Record(&'a RecordView<'a>, &'a [u8]),
+    /// Records that are missing here: an export that is evidence says so.
+    Missing(&'a Hole),
+}
+
+/// Calls `each` with every whole record whose last offset is in `from..to`, split ones joined, and
+/// with every damaged range between them.
+///
+/// # Errors
+/// As `fsck`.
+pub fn export(
+    dir: &Path,
+    from: u64,
+    to: u64,
+    progress: OnProgress<'_>,
+    mut each: impl FnMut(Exported<'_>),
+) -> Result<(), JournalError> {
+    let look = Look::begin(&OsFs, dir)?;
+    let mut rejoin = Rejoin::default();
+    // Holes come with their segment, after its records: they are kept until then.
+    let each = std::cell::RefCell::new(&mut each);
+    look.walk(
+        0..to,
+        progress,
+        &mut |found| {
+            let holes = found.scan.map(|scan| scan.holes).unwrap_or_default();
+            for hole in holes.iter().filter(|h| h.to_offset > from && h.from_offset < to) {
+                (*each.borrow_mut())(Exported::Missing(hole));
+            }
+        },
+        &mut |block| {
+            for view in block.records().filter(|view| view.offset < to) {
+                let joined = rejoin.push(&view);
+                if view.offset < from {
+                    continue;
+                }
+                match &joined {
+                    Joined::Whole => (*each.borrow_mut())(Exported::Record(&view, view.bytes)),
+                    Joined::Parts(bytes) => (*each.borrow_mut())(Exported::Record(&view, bytes)),
+                    Joined::Pending | Joined::TooLong => {}
+                }
+            }
+        },
+    )
+}
+
+/// Copies all that can be read of `dir` to the new folder `to`, offsets unchanged: whatever blocks
+/// still validate, also from files that were set aside. A journal can be opened there; what is
+/// missing is reported as holes.
+///
+/// # Errors
+/// As `fsck`, and when `to` exists with files in it or cannot be written.
+pub fn salvage(dir: &Path, to: &Path, progress: OnProgress<'_>) -> Result<Rescue, JournalError> {
+    let look = Look::begin(&OsFs, dir)?;
+    rescue(&OsFs, dir, to, look.manifest.as_ref(), progress)
 }
 
 /// The roots of sealed segments, oldest first; segments that were retired since are among them.
@@ -133,20 +217,13 @@ pub fn sealed_roots(dir: &Path) -> Result<Vec<crate::SealedRoot>, JournalError> 
     crate::sealed::read(&OsFs, dir).map_err(JournalError::io("read", dir))
 }
 
-fn lock(fs: &dyn Fs, dir: &Path) -> Result<Option<Box<dyn Send + Sync>>, JournalError> {
-    let path = dir.join("LOCK");
-    if fs.open(&path, Access::Read).is_err() {
-        // Never opened, or a copy without the lock file: nobody can have it open.
-        return Ok(None);
-    }
-    match fs.lock(&path) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-            Err(JournalError::InUse { dir: dir.into() })
-        }
-        // A folder mounted read-only cannot be in use either.
-        Err(_) => Ok(None),
-    }
+/// A folder under examination.
+struct Look<'a> {
+    fs: &'a dyn Fs,
+    dir: &'a Path,
+    manifest: Option<manifest::Manifest>,
+    set_aside: Vec<String>,
+    _lock: Option<Box<dyn Send + Sync>>,
 }
 
 /// File, header, and whether one copy of the header is damaged.
@@ -157,52 +234,96 @@ struct Walked {
     scan: Option<Scan>,
 }
 
-fn walk(
-    fs: &dyn Fs,
-    dir: &Path,
-    durable_next: u64,
-    retired_below: u64,
-    each: &mut dyn FnMut(Walked) -> Result<(), JournalError>,
-    visit: &mut dyn FnMut(&RecordView<'_>),
-) -> Result<(), JournalError> {
-    let names = fs.list(dir).map_err(JournalError::io("list", dir))?;
-    let mut starts: Vec<u64> = names.iter().filter_map(|n| parse_segment_name(n)).collect();
-    starts.retain(|first| *first >= retired_below);
-    starts.sort_unstable();
-    let mut files: Vec<(String, Option<Opened>)> = Vec::new();
-    for first in starts {
-        let name = segment_name(first);
-        let path = dir.join(&name);
-        let io = |what| JournalError::io(what, &path);
-        let file = fs.open(&path, Access::Read).map_err(io("open"))?;
-        let read = SegmentHead::read(&*file).map_err(io("read"))?;
-        let read = read.filter(|(head, _)| head.first_offset == first);
-        files.push((name, read.map(|(head, damaged)| (file, head, damaged))));
-    }
-    for number in 0..files.len() {
-        let after = files[number + 1..].iter().find_map(|(_, f)| f.as_ref());
-        let next_first = after.map(|(_, head, _)| head.first_offset);
-        let (name, opened) = &files[number];
-        let Some((file, head, header_damaged)) = opened else {
-            let report = SegmentReport { name: name.clone(), ..SegmentReport::default() };
-            each(Walked { report, scan: None })?;
-            continue;
+impl<'a> Look<'a> {
+    fn begin(fs: &'a dyn Fs, dir: &'a Path) -> Result<Self, JournalError> {
+        let lock = match fs.lock(&dir.join("LOCK"), false) {
+            Ok(lock) => Some(lock),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                return Err(JournalError::InUse { dir: dir.into() });
+            }
+            // Never opened, or a copy without the lock file: nobody can have it open.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(JournalError::io("lock", dir)(e)),
         };
-        let path = dir.join(name);
+        let manifest = manifest::read(fs, dir).map_err(JournalError::io("read", dir))?.0;
+        let mut set_aside = fs.list(dir).map_err(JournalError::io("list", dir))?;
+        set_aside.retain(|name| name.ends_with(".wal.bad"));
+        set_aside.sort_unstable();
+        Ok(Self { fs, dir, manifest, set_aside, _lock: lock })
+    }
+
+    /// All segments in order, with what their headers say.
+    fn segments(&self) -> Result<Vec<(String, Option<Opened>)>, JournalError> {
+        let retired_below = self.manifest.as_ref().map_or(0, |m| m.retired_below);
+        let names = self.fs.list(self.dir).map_err(JournalError::io("list", self.dir))?;
+        let mut starts: Vec<u64> = names.iter().filter_map(|n| parse_segment_name(n)).collect();
+        starts.retain(|first| *first >= retired_below);
+        starts.sort_unstable();
+        let mut files = Vec::with_capacity(starts.len());
+        for first in starts {
+            let name = segment_name(first);
+            let path = self.dir.join(&name);
+            let io = |what| JournalError::io(what, &path);
+            let file = self.fs.open(&path, Access::Read).map_err(io("open"))?;
+            let read = SegmentHead::read(&*file).map_err(io("read"))?;
+            let read = read.filter(|(head, _)| head.first_offset == first);
+            files.push((name, read.map(|(head, damaged)| (file, head, damaged))));
+        }
+        Ok(files)
+    }
+
+    /// Reads the segments that may hold offsets of `range`: `visit` gets every good block, `each`
+    /// every segment after its blocks.
+    fn walk(
+        &self,
+        range: std::ops::Range<u64>,
+        progress: OnProgress<'_>,
+        each: &mut dyn FnMut(Walked),
+        visit: &mut dyn FnMut(&Block),
+    ) -> Result<(), JournalError> {
+        let files = self.segments()?;
+        let size = |opened: &Option<Opened>| opened.as_ref().map_or(0, |(_, head, _)| head.size);
+        let total_bytes = files.iter().map(|(_, opened)| size(opened)).sum();
+        let mut told = Progress { done_bytes: 0, total_bytes };
+        for (number, (name, opened)) in files.iter().enumerate() {
+            let after = files[number + 1..].iter().find_map(|(_, f)| f.as_ref());
+            let next_first = after.map(|(_, head, _)| head.first_offset);
+            told.done_bytes += size(opened);
+            let Some(opened) = opened else {
+                let report = SegmentReport { name: name.clone(), ..SegmentReport::default() };
+                each(Walked { report, scan: None });
+                continue;
+            };
+            let behind = next_first.is_some_and(|next| next <= range.start);
+            if !behind && opened.1.first_offset < range.end {
+                each(self.one(name, opened, next_first, visit)?);
+            }
+            progress(told);
+        }
+        Ok(())
+    }
+
+    fn one(
+        &self,
+        name: &str,
+        (file, head, header_damaged): &Opened,
+        next_first: Option<u64>,
+        visit: &mut dyn FnMut(&Block),
+    ) -> Result<Walked, JournalError> {
+        let path = self.dir.join(name);
         let io = |what| JournalError::io(what, &path);
         let footer = Footer::read(&**file, head).map_err(io("read"))?;
         let end_offset = next_first.unwrap_or(u64::MAX);
-        let proven_next =
-            next_first.or(footer.as_ref().map(|f| f.next_offset)).unwrap_or(durable_next);
+        let proven_next = next_first
+            .or(footer.as_ref().map(|f| f.next_offset))
+            .unwrap_or_else(|| self.manifest.as_ref().map_or(0, |m| m.durable_next));
         let bounds = Bounds { end_offset, proven_next };
         let found = scan(file, head, name, &bounds, &mut |block| {
-            for view in block.clone().between(0, end_offset).records() {
-                visit(&view);
-            }
+            visit(&block.clone().between(0, end_offset));
         })
         .map_err(io("read"))?;
         let report = SegmentReport {
-            name: name.clone(),
+            name: name.to_owned(),
             header_valid: true,
             header_damaged: *header_damaged,
             sealed: footer.is_some(),
@@ -214,7 +335,6 @@ fn walk(
             torn_bytes: found.torn_bytes(),
             holes: Vec::new(),
         };
-        each(Walked { report, scan: Some(found) })?;
+        Ok(Walked { report, scan: Some(found) })
     }
-    Ok(())
 }

@@ -1,15 +1,17 @@
 //! The handle: opens a folder, starts the two threads, and gives out appenders and readers.
 
+use crate::announce;
 use crate::clock::{Clock, StreamClock};
 use crate::error::{AppendError, JournalError, Rejected};
 use crate::fs::Fs;
 use crate::keeper::{Chore, Keeper, farewell};
 use crate::manifest::{CURSOR_NAME_BYTES_MAX, CURSORS_MAX, Slots};
-use crate::piece::encode;
+use crate::piece::{Pool, encode};
 use crate::reader::Reader;
 use crate::recovery::{Found, Recovery, recover};
 use crate::sealed::{self, SealedRoot};
 use crate::segment::segment_name;
+use crate::senders::ProducerState;
 use crate::shared::{Cursors, Options, Retired, SegmentEntry, Shared, State, Stats};
 use crate::writer::{Live, Message, Submission, Writer};
 use crossbeam_channel::{Sender, bounded, unbounded};
@@ -43,35 +45,12 @@ impl Journal {
         fs: Arc<dyn Fs>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Self, Recovery), JournalError> {
-        let dir = dir.as_ref();
-        options.check()?;
-        fs.create_dir(dir).map_err(JournalError::io("create", dir))?;
-        let lock = fs.lock(&dir.join("LOCK")).map_err(|e| match e.kind() {
-            std::io::ErrorKind::WouldBlock => JournalError::InUse { dir: dir.into() },
-            _ => JournalError::io("lock", dir)(e),
-        })?;
-        let found = recover(&*fs, dir, options.segment_size_bytes)?;
-        let stream = StreamClock::start(&*clock, found.last_stream_ns);
-        let (shared, live, recovery, sealed_log) = assemble(dir, options, fs, clock, found)?;
-        let (queue, queued) = unbounded();
-        let (chores, chores_due) = unbounded();
-        let next_tick_ns = shared.clock.mono_ns();
-        let writer = Writer {
-            shared: shared.clone(),
-            queue: queued,
-            keeper: chores.clone(),
-            live: Some(live),
-            next_offset: shared.durable_next.load(SeqCst),
-            stream,
-            next_tick_ns,
-            group: crate::block::GroupBuffer::default(),
-        };
-        let keeper = Keeper { shared: shared.clone(), chores: chores_due, sealed_log };
-        let _ = chores.send(Chore::Seal);
-        let guard = shared.clone();
+        let (journal, steps, recovery) = Self::prepare(dir.as_ref(), options, fs, clock)?;
+        let Steps { writer, keeper } = steps;
+        let guard = journal.shared.clone();
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let named = std::thread::Builder::new().name(name.into());
-            named.spawn(run).map_err(JournalError::io("start a thread for", dir))
+            named.spawn(run).map_err(JournalError::io("start a thread for", &journal.shared.dir))
         };
         let writer = spawn(
             "journal-writer",
@@ -83,9 +62,61 @@ impl Journal {
             }),
         )?;
         let keeper = spawn("journal-keeper", Box::new(move || keeper.run()))?;
-        let threads = Mutex::new(vec![writer, keeper]);
-        let hold = Mutex::new(None);
-        Ok((Self { shared, queue, chores, threads, hold, _lock: lock }, recovery))
+        *journal.threads.lock() = vec![writer, keeper];
+        Ok((journal, recovery))
+    }
+
+    /// Opens the journal without threads: its work is done in [`Steps`], called one by one. For
+    /// simulations, where every call to the disk has its place in one order.
+    pub fn open_stepped(
+        dir: impl AsRef<Path>,
+        options: Options,
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Steps, Recovery), JournalError> {
+        Self::prepare(dir.as_ref(), options, fs, clock)
+    }
+
+    fn prepare(
+        dir: &Path,
+        options: Options,
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Steps, Recovery), JournalError> {
+        options.check()?;
+        fs.create_dir(dir).map_err(JournalError::io("create", dir))?;
+        let lock = fs.lock(&dir.join("LOCK"), true).map_err(|e| match e.kind() {
+            std::io::ErrorKind::WouldBlock => JournalError::InUse { dir: dir.into() },
+            _ => JournalError::io("lock", dir)(e),
+        })?;
+        let mut found = recover(&*fs, dir, options.segment_size_bytes)?;
+        let stream = StreamClock::start(&*clock, found.last_stream_ns);
+        let connections = found.senders.take_connections();
+        let (shared, live, recovery, sealed_log) = assemble(dir, options, fs, clock, found)?;
+        let announce = match shared.options.tick {
+            true => announce::opening(&recovery, &connections, shared.clock.wall_ns()),
+            false => Vec::new(),
+        };
+        let (queue, queued) = unbounded();
+        let (chores, chores_due) = unbounded();
+        let writer = Writer {
+            queue: queued,
+            keeper: chores.clone(),
+            live: Some(live),
+            next_offset: shared.durable_next.load(SeqCst),
+            stream,
+            next_tick_ns: shared.clock.mono_ns(),
+            group: crate::block::GroupBuffer::default(),
+            waiting: crate::fair::FairQueue::default(),
+            announce,
+            broken: std::collections::HashMap::new(),
+            shared: shared.clone(),
+        };
+        let keeper = Keeper::new(shared.clone(), chores_due, sealed_log);
+        let _ = chores.send(Chore::Seal);
+        let (threads, hold) = (Mutex::new(Vec::new()), Mutex::new(None));
+        let journal = Self { shared, queue, chores, threads, hold, _lock: lock };
+        Ok((journal, Steps { writer, keeper }, recovery))
     }
 
     /// A handle for handing in batches.
@@ -161,15 +192,15 @@ impl Journal {
         self.shared.retire(*self.hold.lock())
     }
 
-    /// Epoch and last durable sequence number of a numbering sender.
-    pub fn producer_last(&self, id: u128) -> Option<(u64, u64)> {
-        self.shared.producers.lock().last(id)
+    /// How far a numbering sender has come: the run, number and CRC of its last durable record.
+    pub fn producer(&self, id: u128) -> Option<ProducerState> {
+        self.shared.senders.lock().last(id)
     }
 
     /// Roots of all sealed segments, oldest first.
     pub fn sealed_roots(&self) -> Result<Vec<SealedRoot>, JournalError> {
         sealed::read(&*self.shared.fs, &self.shared.dir)
-            .map_err(JournalError::io("read", &self.shared.path("sealed.log")))
+            .map_err(JournalError::io("read", &self.shared.path("roots.log")))
     }
 
     /// Gauges and counters.
@@ -209,6 +240,38 @@ impl Drop for Journal {
     }
 }
 
+/// The work of a journal that was opened without threads.
+pub struct Steps {
+    writer: Writer,
+    keeper: Keeper,
+}
+
+impl Steps {
+    /// Writes what was appended so far: one group.
+    pub fn write(&mut self) {
+        self.writer.step();
+    }
+
+    /// Seals, makes a spare, saves the manifest, checks a sealed segment again: what the other
+    /// thread does within a second.
+    pub fn keep(&mut self) {
+        self.keeper.step();
+    }
+
+    /// Writes all that waits and closes.
+    ///
+    /// # Errors
+    /// When the last manifest cannot be written.
+    pub fn close(mut self, journal: Journal) -> Result<(), JournalError> {
+        journal.shared.set_state(State::Closed);
+        self.writer.step();
+        while !self.writer.waiting.is_empty() {
+            self.writer.step();
+        }
+        farewell(&journal.shared, true)
+    }
+}
+
 type Assembled = (Arc<Shared>, Live, Recovery, sealed::SealedLog);
 
 fn assemble(
@@ -223,12 +286,11 @@ fn assemble(
     found.manifest.crashes += u64::from(!found.recovery.clean);
     if found.manifest.journal_id == 0 {
         let mut random = [0; 16];
-        getrandom::fill(&mut random)
-            .map_err(|e| io("make an id for")(std::io::Error::other(e.to_string())))?;
+        clock.random(&mut random).map_err(io("make an id for"))?;
         found.manifest.journal_id = u128::from_le_bytes(random);
     }
     let entry = |(first, (head, sealed)): (u64, (_, bool))| {
-        (first, SegmentEntry { head, sealed, index: Arc::default() })
+        (first, SegmentEntry { head, sealed, index: Arc::default(), tally: Arc::default() })
     };
     let cursors = Cursors { map: found.manifest.cursors.clone(), dirty: false };
     let torn = found.manifest.torn_bytes;
@@ -245,7 +307,9 @@ fn assemble(
         queue_bytes: AtomicU64::new(0),
         last_stream_ns: AtomicI64::new(found.last_stream_ns),
         segments: RwLock::new(found.segments.into_iter().map(entry).collect()),
-        producers: Mutex::new(found.producers),
+        senders: Mutex::new(found.senders),
+        announcements: Mutex::default(),
+        pool: Pool::default(),
         cursors: Mutex::new(cursors),
         slots: Mutex::new(slots),
         spares: Mutex::new(found.spares),
@@ -267,6 +331,7 @@ fn assemble(
                 pos: scan.end_pos,
                 prev_crc: scan.prev_crc,
                 index: entry.index.clone(),
+                tally: entry.tally.clone(),
             }
         }
         None => {
@@ -275,7 +340,7 @@ fn assemble(
             let (entry, file) = made.map_err(JournalError::io("create", &path))?;
             let prev_crc = entry.head.chain_start();
             let pos = crate::segment::HEADER_LEN;
-            Live { file, pos, prev_crc, head: entry.head, index: entry.index }
+            Live { file, pos, prev_crc, head: entry.head, index: entry.index, tally: entry.tally }
         }
     };
     shared.save_manifest(|m| m.clean = false).map_err(io("write the manifest of"))?;
@@ -305,6 +370,7 @@ impl Appender {
             Err(why) => return Err(Rejected { batch: Box::new(batch), why }),
         };
         let submission = Submission {
+            source: source_of(&batch),
             pieces,
             producer: batch.producer,
             records: batch.records.len() as u64,
@@ -347,6 +413,11 @@ impl Appender {
         if before > 0 && before + cost > self.shared.options.queue_bytes_max {
             return Err(back(AppendError::Overloaded { queue_bytes: before }));
         }
-        encode(batch, self.shared.options.piece_bytes_max()).map_err(back)
+        encode(batch, self.shared.options.piece_bytes_max(), &self.shared.pool).map_err(back)
     }
+}
+
+/// Whose line a batch waits in.
+fn source_of(batch: &RawBatch) -> Arc<str> {
+    batch.envelopes.first().map_or_else(|| "".into(), |envelope| envelope.source.clone())
 }

@@ -1,11 +1,11 @@
 //! The thread that does what can wait: spares, seals, the manifest.
 
 use crate::error::JournalError;
-use crate::fs::{Access, is_full};
+use crate::fs::{Access, File, is_full};
 use crate::scan::{Bounds, scan};
 use crate::sealed::{SealedLog, SealedRoot};
 use crate::segment::{Footer, SegmentHead, segment_name};
-use crate::shared::{SealedBlocks, Shared};
+use crate::shared::{SealedBlocks, SegmentEntry, Shared};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::io;
 use std::sync::Arc;
@@ -21,34 +21,64 @@ pub(crate) enum Chore {
 /// Cursors are durable after this long at the latest.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// The tables of senders are saved after so many seals: a start then reads at most as many segments.
+const SEALS_PER_SAVE: u32 = 4;
+
 pub(crate) struct Keeper {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) chores: Receiver<Chore>,
-    pub(crate) sealed_log: SealedLog,
+    shared: Arc<Shared>,
+    chores: Receiver<Chore>,
+    sealed_log: SealedLog,
+    saved_durable: Option<u64>,
+    seals: u32,
+    scrub: Scrub,
+}
+
+/// Where the next check of what was sealed long ago stands.
+struct Scrub {
+    next_offset: u64,
+    due_ns: u64,
 }
 
 impl Keeper {
+    pub(crate) fn new(shared: Arc<Shared>, chores: Receiver<Chore>, sealed_log: SealedLog) -> Self {
+        let due_ns = shared.clock.mono_ns();
+        let scrub = Scrub { next_offset: 0, due_ns };
+        Self { shared, chores, sealed_log, saved_durable: None, seals: 0, scrub }
+    }
+
     pub(crate) fn run(mut self) {
-        let mut last_durable = None;
         loop {
             match self.chores.recv_timeout(ROUND) {
                 Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Chore::Seal) => {}
-                Err(RecvTimeoutError::Timeout) => {
-                    let durable = self.shared.durable_next.load(SeqCst);
-                    if self.shared.cursors.lock().dirty || last_durable != Some(durable) {
-                        last_durable = Some(durable);
-                        self.note("manifest", self.shared.save_manifest(|_| ()));
-                    }
-                    if let Ok(free) = self.shared.fs.available_bytes(&self.shared.dir) {
-                        self.shared.counters.free_bytes.store(free, SeqCst);
-                    }
-                }
+                Err(RecvTimeoutError::Timeout) => self.round(),
             }
-            self.note("spare", self.shared.prepare_spare());
-            let sealed = self.seal_all();
-            self.note("seal", sealed);
+            self.spare_and_seal();
         }
+    }
+
+    /// All there is to do, once.
+    pub(crate) fn step(&mut self) {
+        while self.chores.try_recv().is_ok() {}
+        self.round();
+        self.spare_and_seal();
+    }
+
+    fn round(&mut self) {
+        let durable = self.shared.durable_next.load(SeqCst);
+        if self.shared.cursors.lock().dirty || self.saved_durable != Some(durable) {
+            self.saved_durable = Some(durable);
+            self.note("manifest", self.shared.save_manifest(|_| ()));
+        }
+        self.note("room", self.shared.watch_room());
+        let scrubbed = self.scrub();
+        self.note("scrub", scrubbed);
+    }
+
+    fn spare_and_seal(&mut self) {
+        self.note("spare", self.shared.prepare_spare().map(|_| ()));
+        let sealed = self.seal_all();
+        self.note("seal", sealed);
     }
 
     fn note(&self, what: &'static str, result: io::Result<()>) {
@@ -66,32 +96,59 @@ impl Keeper {
         loop {
             let segments = self.shared.segments.read();
             let mut pairs = segments.iter().zip(segments.keys().skip(1));
-            let Some((head, next)) =
-                pairs.find(|((_, s), _)| !s.sealed).map(|((_, s), n)| (s.head.clone(), *n))
+            let Some((entry, next)) =
+                pairs.find(|((_, s), _)| !s.sealed).map(|((_, s), n)| (s.clone(), *n))
             else {
                 return Ok(());
             };
             drop(segments);
-            self.seal(&head, next)?;
-            if let Some(entry) = self.shared.segments.write().get_mut(&head.first_offset) {
+            self.seal(&entry, next)?;
+            if let Some(entry) = self.shared.segments.write().get_mut(&entry.head.first_offset) {
                 entry.sealed = true;
                 entry.index.lock().clear();
             }
-            self.shared.save_producers()?;
+            self.seals += 1;
+            if self.seals.is_multiple_of(SEALS_PER_SAVE) {
+                self.shared.save_senders()?;
+            }
         }
     }
 
-    fn seal(&mut self, head: &SegmentHead, next_offset: u64) -> io::Result<()> {
+    fn seal(&mut self, entry: &SegmentEntry, next_offset: u64) -> io::Result<()> {
+        let head = &entry.head;
         let name = segment_name(head.first_offset);
         let file = self.shared.fs.open(&self.shared.path(&name), Access::ReadWrite)?;
-        let bounds = Bounds { end_offset: next_offset, proven_next: next_offset };
-        let found = scan(&file, head, &name, &bounds, &mut |_| ())?;
-        if let Some(hole) = found.holes.first() {
-            tracing::error!(segment = name, from = hole.from_offset, "damage met while sealing");
-        }
+        let tally = *entry.tally.lock();
+        let mut footer = match tally.whole {
+            true => tally.footer(head, next_offset, entry.index.lock().clone()),
+            // Begun in an earlier run: what it holds has to be read.
+            false => self.read_footer(&file, head, next_offset)?,
+        };
         let blocks = SealedBlocks { file: &file, head, next_offset };
-        let root = self.shared.options.sealer.as_ref().map(|sealer| sealer(&blocks));
-        let footer = Footer {
+        footer.root = self.shared.options.sealer.as_ref().map(|sealer| sealer(&blocks));
+        file.write_at(&footer.encode(head.salt), head.footer_pos)?;
+        file.sync_data()?;
+        self.sealed_log.append(&SealedRoot {
+            segment_id: head.id,
+            first_offset: head.first_offset,
+            next_offset,
+            records: footer.records,
+            root: footer.root.unwrap_or_default(),
+            sealed_wall_ns: self.shared.clock.wall_ns(),
+        })
+    }
+
+    fn read_footer(
+        &self,
+        file: &Arc<dyn File>,
+        head: &SegmentHead,
+        next_offset: u64,
+    ) -> io::Result<Footer> {
+        let name = segment_name(head.first_offset);
+        let bounds = Bounds { end_offset: next_offset, proven_next: next_offset };
+        let found = scan(file, head, &name, &bounds, &mut |_| ())?;
+        found.holes.iter().for_each(|hole| self.shared.announce_hole(hole));
+        Ok(Footer {
             first_offset: head.first_offset,
             next_offset,
             records: found.records,
@@ -100,24 +157,53 @@ impl Keeper {
             wall_min_ns: found.wall_min_ns,
             wall_max_ns: found.wall_max_ns,
             last_stream_ns: found.last_stream_ns,
-            root,
+            root: None,
             index: found.index,
-        };
-        file.write_at(&footer.encode(head.salt), head.footer_pos)?;
-        file.sync_data()?;
-        self.sealed_log.append(&SealedRoot {
-            segment_id: head.id,
-            first_offset: head.first_offset,
-            next_offset,
-            records: found.records,
-            root: root.unwrap_or_default(),
-            sealed_wall_ns: self.shared.clock.wall_ns(),
         })
+    }
+
+    /// Reads one sealed segment again when its turn has come: rot is found before it is asked for.
+    fn scrub(&mut self) -> io::Result<()> {
+        let Some(every) = self.shared.options.scrub_every else { return Ok(()) };
+        let now = self.shared.clock.mono_ns();
+        if now < self.scrub.due_ns {
+            return Ok(());
+        }
+        let segments = self.shared.segments.read();
+        let sealed = segments.values().filter(|s| s.sealed).count() as u64;
+        let every_ns = u64::try_from(every.as_nanos()).unwrap_or(u64::MAX);
+        self.scrub.due_ns = now.saturating_add(every_ns / sealed.max(1));
+        let next = segments.range(self.scrub.next_offset..).find(|(_, s)| s.sealed);
+        let Some((first, head)) = next.map(|(first, s)| (*first, s.head.clone())) else {
+            self.scrub.next_offset = 0;
+            return Ok(());
+        };
+        let after = segments.range(first + 1..).next().map(|(next, _)| *next);
+        drop(segments);
+        self.scrub.next_offset = first + 1;
+        let name = segment_name(first);
+        let file = match self.shared.fs.open(&self.shared.path(&name), Access::Read) {
+            // Retired meanwhile.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let end_offset = after.unwrap_or(first);
+        let bounds = Bounds { end_offset, proven_next: end_offset };
+        let found = scan(&file, &head, &name, &bounds, &mut |_| ())?;
+        if self.shared.segments.read().get(&first).is_some_and(|s| s.head.id == head.id) {
+            found.holes.iter().for_each(|hole| self.shared.announce_hole(hole));
+            self.shared.counters.scrubbed.fetch_add(1, SeqCst);
+        }
+        Ok(())
     }
 }
 
 /// The last manifest of a run; `clean` says that nothing was lost on the way out.
 pub(crate) fn farewell(shared: &Shared, clean: bool) -> Result<(), JournalError> {
+    if clean && let Err(error) = shared.save_senders() {
+        // The next start reads more, that is all.
+        tracing::warn!(%error, "the senders' tables were not saved");
+    }
     shared
         .save_manifest(|m| m.clean = clean)
         .map_err(JournalError::io("write", &shared.path("MANIFEST")))

@@ -20,39 +20,44 @@
 //! Not here: what is inside a record, sockets, async runtimes, retention by age.
 //!
 //! Reading order: [`fs`](Fs), [`clock`](Clock), then the format from small to large (`piece`,
-//! `block`, `segment`, `scan`), the files beside it (`manifest`, `producers`, `sealed`), then what
-//! moves: `recovery`, `writer`, `keeper`, `reader`, and [`Journal`]. The bytes on disk are
+//! `block`, `segment`, `scan`), the files beside it (`manifest`, `senders`, `sealed`), then what
+//! moves: `recovery`, `fair`, `writer`, `announce`, `keeper`, `reader`, and [`Journal`]. The bytes on disk are
 //! described in `docs/formats/journal.md`.
 #![forbid(unsafe_code)]
 
+mod announce;
 mod block;
 mod clock;
 mod codec;
 mod error;
+mod fair;
 mod fs;
 pub mod inspect;
 mod journal;
 mod keeper;
 mod manifest;
 mod piece;
-mod producers;
 mod reader;
 mod recovery;
+mod salvage;
 mod scan;
 mod sealed;
 mod segment;
+mod senders;
 mod shared;
 mod writer;
 
 pub use block::{Block, RecordView};
 pub use clock::{Clock, OsClock};
 pub use error::{AppendError, JournalError, Rejected};
-pub use fs::{Access, File, Fs, OsFs};
-pub use journal::{Appender, Journal};
+pub use fs::{Access, File, Fs, OsFs, Space};
+pub use journal::{Appender, Journal, Steps};
 pub use manifest::{CURSOR_NAME_BYTES_MAX, CURSORS_MAX};
 pub use piece::{ENVELOPE_TEXT_BYTES_MAX, RECORD_BYTES_MAX};
 pub use reader::{Joined, Reader, Rejoin};
 pub use recovery::Recovery;
+pub use salvage::Rescue;
 pub use scan::Hole;
 pub use sealed::SealedRoot;
+pub use senders::ProducerState;
 pub use shared::{Options, Retired, SealedBlocks, Sealer, State, Stats};

@@ -3,10 +3,10 @@
 use crate::error::JournalError;
 use crate::fs::{Access, File, Fs};
 use crate::manifest::{self, Manifest};
-use crate::producers::Producers;
 use crate::scan::{Bounds, Hole, Scan, scan};
 use crate::sealed::{SealedLog, SealedRoot};
 use crate::segment::{Footer, SegmentHead, parse_segment_name, segment_name};
+use crate::senders::Senders;
 use crate::shared::Spare;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,7 +39,7 @@ pub struct Recovery {
     pub manifest_lost: bool,
     /// Roots of sealed segments, oldest first.
     pub sealed: Vec<SealedRoot>,
-    /// Damaged entries of `sealed.log`.
+    /// Damaged entries of `roots.log`.
     pub damaged_roots: u32,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Found {
     /// The last segment and its scan, when writing can go on in it.
     pub(crate) live: Option<(u64, Arc<dyn File>, Scan)>,
     pub(crate) next_offset: u64,
-    pub(crate) producers: Producers,
+    pub(crate) senders: Senders,
     pub(crate) sealed_log: SealedLog,
     pub(crate) spares: Vec<Spare>,
     pub(crate) last_stream_ns: i64,
@@ -63,7 +63,7 @@ pub(crate) fn recover(fs: &dyn Fs, dir: &Path, segment_size: u64) -> Result<Foun
     let io = |what| JournalError::io(what, dir);
     let (manifest, damaged) = manifest::read(fs, dir).map_err(io("read the manifest of"))?;
     let (sealed_log, sealed, damaged_roots) =
-        SealedLog::open(fs, dir).map_err(io("read sealed.log of"))?;
+        SealedLog::open(fs, dir).map_err(io("read roots.log of"))?;
     let names = fs.list(dir).map_err(io("list"))?;
     let mut recovery =
         Recovery { damaged_manifests: damaged, damaged_roots, sealed, ..Recovery::default() };
@@ -96,7 +96,7 @@ pub(crate) fn recover(fs: &dyn Fs, dir: &Path, segment_size: u64) -> Result<Foun
         segments: BTreeMap::new(),
         live: None,
         next_offset: kept.retired_below,
-        producers: Producers::read(fs, dir).map_err(io("read"))?.unwrap_or_default(),
+        senders: Senders::read(fs, dir).map_err(io("read"))?.unwrap_or_default(),
         proven_next: kept.durable_next,
         last_stream_ns: kept.last_stream_ns,
         before: String::new(),
@@ -109,14 +109,14 @@ pub(crate) fn recover(fs: &dyn Fs, dir: &Path, segment_size: u64) -> Result<Foun
     walk.all(&files)?;
     kept.torn_bytes += walk.recovery.torn_bytes;
     walk.recovery.last_offset = walk.next_offset.checked_sub(1);
-    walk.producers.covers = walk.next_offset;
+    walk.senders.covers = walk.next_offset;
     Ok(Found {
         recovery: walk.recovery,
         manifest: kept,
         segments: walk.segments,
         live: walk.live,
         next_offset: walk.next_offset,
-        producers: walk.producers,
+        senders: walk.senders,
         sealed_log,
         spares,
         last_stream_ns: walk.last_stream_ns,
@@ -171,7 +171,7 @@ struct Walk<'a> {
     segments: BTreeMap<u64, (SegmentHead, bool)>,
     live: Option<(u64, Arc<dyn File>, Scan)>,
     next_offset: u64,
-    producers: Producers,
+    senders: Senders,
     proven_next: u64,
     last_stream_ns: i64,
     before: String,
@@ -228,7 +228,7 @@ impl Walk<'_> {
         if let Some(footer) = &footer {
             self.last_stream_ns = self.last_stream_ns.max(footer.last_stream_ns);
             let end = footer.next_offset.min(end_offset);
-            if end <= self.producers.covers {
+            if end <= self.senders.covers {
                 self.next_offset = end;
                 return Ok(());
             }
@@ -236,8 +236,8 @@ impl Walk<'_> {
         // A segment that has a successor or a footer was synced to its end.
         let proven_next = next_first.or(footer.map(|f| f.next_offset)).unwrap_or(self.proven_next);
         let bounds = Bounds { end_offset, proven_next };
-        let producers = &mut self.producers;
-        let found = scan(file, head, &name, &bounds, &mut |block| producers.learn(block))
+        let senders = &mut self.senders;
+        let found = scan(file, head, &name, &bounds, &mut |block| senders.learn(block))
             .map_err(io("read"))?;
         self.last_stream_ns = self.last_stream_ns.max(found.last_stream_ns);
         self.next_offset = found.next_offset.min(end_offset);

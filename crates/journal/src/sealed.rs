@@ -1,4 +1,4 @@
-//! `sealed.log`: one line of fixed length per sealed segment, appended, never rewritten.
+//! `roots.log`: one line of fixed length per sealed segment, appended, never rewritten.
 
 use crate::codec::Cut;
 use crate::fs::{Access, File, Fs};
@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-const NAME: &str = "sealed.log";
+const NAME: &str = "roots.log";
 const MAGIC: u32 = u32::from_le_bytes(*b"ALSR");
 const ENTRY_LEN: usize = 96;
 /// 64 MiB segments for 100 TB are 1.5 M entries; a longer file is not ours.

@@ -1,5 +1,6 @@
 //! A segment file: two copies of its header, blocks, and a footer once it is sealed.
 
+use crate::clock::Clock;
 use crate::codec::Cut;
 use crate::fs::File;
 use std::io;
@@ -48,9 +49,15 @@ pub(crate) fn footer_pos(size: u64) -> u64 {
 
 impl SegmentHead {
     /// A head with fresh random id, salt and tag.
-    pub(crate) fn fresh(first: u64, wall_ns: i64, size: u64, recycled: bool) -> io::Result<Self> {
+    pub(crate) fn fresh(
+        chance: &dyn Clock,
+        first: u64,
+        wall_ns: i64,
+        size: u64,
+        recycled: bool,
+    ) -> io::Result<Self> {
         let mut random = [0u8; 32];
-        getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+        chance.random(&mut random)?;
         let mut cut = Cut::new(&random);
         let missing = || io::Error::other("no random bytes");
         Ok(Self {
@@ -247,7 +254,7 @@ mod tests {
 
     #[test]
     fn header_survives_one_bad_copy_and_footer_round_trips() {
-        let head = SegmentHead::fresh(77, -5, 1 << 20, true).unwrap();
+        let head = SegmentHead::fresh(&crate::OsClock, 77, -5, 1 << 20, true).unwrap();
         let mut bytes = head.encode();
         assert_eq!(bytes.len() as u64, HEADER_LEN);
         assert_eq!(SegmentHead::decode_copy(&bytes[..2048]), Some(head.clone()));

@@ -1,15 +1,20 @@
 //! What the threads share: options, segments, cursors, gauges, and the operations on them.
 
-use crate::block::Block;
+use crate::announce;
+use crate::block::{Block, PlannedBlock};
 use crate::clock::Clock;
 use crate::error::JournalError;
-use crate::fs::{Access, File, Fs};
+use crate::fs::{Access, File, Fs, is_full};
 use crate::manifest::{Manifest, Slots};
-use crate::producers::Producers;
-use crate::scan::{Bounds, scan};
-use crate::segment::{IndexEntry, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN, SegmentHead, segment_name};
+use crate::piece::Pool;
+use crate::scan::{Bounds, Hole, scan};
+use crate::segment::{
+    Footer, IndexEntry, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN, SegmentHead, segment_name,
+};
+use crate::senders::Senders;
+use event::RawBatch;
 use parking_lot::{Condvar, Mutex, RwLock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,14 +33,22 @@ pub struct Options {
     pub queue_bytes_max: u64,
     /// One write takes what waits, up to about this many bytes.
     pub group_bytes_max: usize,
-    /// No segment is added unless this much space stays free, bytes.
+    /// Records are refused while less than this stays free, bytes, or less than a twentieth of the
+    /// file system where that is smaller (a disk of 10 GB need not keep 1 GiB).
     pub disk_reserve_bytes: u64,
     /// No segment is added when all of them would be larger than this, bytes.
     pub disk_bytes_max: Option<u64>,
     /// Segments that `retire` keeps in any case, counted from the newest.
     pub keep_segments_min: usize,
-    /// Append a control record of kind `Tick` every second.
+    /// Zeroed files kept ready. They are this stream's own space: it goes on for as long when the
+    /// disk is full. They are made one a second.
+    pub spares: usize,
+    /// Append control records about the stream itself: a tick every second, and what was found when
+    /// it was opened (`Lifecycle`, and a `Gap` for each damaged range and each connection that was
+    /// open at a crash).
     pub tick: bool,
+    /// Each sealed segment is read and checked again within this time; `None`: never.
+    pub scrub_every: Option<Duration>,
     /// Partition to put into `Durable`.
     pub partition: u32,
     /// Computes a segment's root when it is sealed.
@@ -51,7 +64,10 @@ impl Default for Options {
             disk_reserve_bytes: 1 << 30,
             disk_bytes_max: None,
             keep_segments_min: 0,
+            spares: 1,
             tick: false,
+            // Twice as often as a monthly backup would need; a percent of a disk's read rate.
+            scrub_every: Some(Duration::from_hours(7 * 24)),
             partition: 0,
             sealer: None,
         }
@@ -122,8 +138,12 @@ pub struct Stats {
     pub torn_bytes: u64,
     /// Records dropped as repeats.
     pub repeats: u64,
-    /// Senders remembered.
+    /// Senders and idempotency keys remembered.
     pub producers: u64,
+    /// Sealed segments read and checked again.
+    pub scrubbed: u64,
+    /// Damaged ranges met.
+    pub holes: u64,
     /// Bytes available on the file system, as of at most a second ago.
     pub free_bytes: u64,
 }
@@ -141,6 +161,53 @@ pub(crate) struct Counters {
     pub(crate) torn_bytes: AtomicU64,
     pub(crate) repeats: AtomicU64,
     pub(crate) free_bytes: AtomicU64,
+    pub(crate) scrubbed: AtomicU64,
+    pub(crate) holes: AtomicU64,
+}
+
+/// What a footer says of the blocks written so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// The segment was begun in this run, so nothing is left out.
+    pub(crate) whole: bool,
+    records: u64,
+    blocks: u64,
+    end_pos: u64,
+    wall_ns: Option<(i64, i64)>,
+    last_stream_ns: i64,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, block: &PlannedBlock, end_pos: u64) {
+        self.records += u64::from(block.head.parts);
+        self.blocks += 1;
+        self.end_pos = end_pos;
+        let (min, max) = self.wall_ns.unwrap_or((block.wall_min_ns, block.wall_max_ns));
+        self.wall_ns = Some((min.min(block.wall_min_ns), max.max(block.wall_max_ns)));
+        self.last_stream_ns = self.last_stream_ns.max(block.head.stream_ns);
+    }
+
+    /// The footer of a segment that ends before `next_offset`.
+    pub(crate) fn footer(
+        &self,
+        head: &SegmentHead,
+        next_offset: u64,
+        index: Vec<IndexEntry>,
+    ) -> Footer {
+        let (wall_min_ns, wall_max_ns) = self.wall_ns.unwrap_or_default();
+        Footer {
+            first_offset: head.first_offset,
+            next_offset,
+            records: self.records,
+            blocks: self.blocks,
+            end_pos: self.end_pos.max(crate::segment::HEADER_LEN),
+            wall_min_ns,
+            wall_max_ns,
+            last_stream_ns: self.last_stream_ns,
+            root: None,
+            index,
+        }
+    }
 }
 
 /// A segment in the folder.
@@ -150,6 +217,7 @@ pub(crate) struct SegmentEntry {
     pub(crate) sealed: bool,
     /// Sparse index while it is being written; sealed segments have theirs in the footer.
     pub(crate) index: Arc<Mutex<Vec<IndexEntry>>>,
+    pub(crate) tally: Arc<Mutex<Tally>>,
 }
 
 #[derive(Default)]
@@ -181,7 +249,10 @@ pub(crate) struct Shared {
     pub(crate) queue_bytes: AtomicU64,
     pub(crate) last_stream_ns: AtomicI64,
     pub(crate) segments: RwLock<BTreeMap<u64, SegmentEntry>>,
-    pub(crate) producers: Mutex<Producers>,
+    pub(crate) senders: Mutex<Senders>,
+    /// Control records that the writer takes along, and the holes they told of already.
+    pub(crate) announcements: Mutex<Announcements>,
+    pub(crate) pool: Pool,
     pub(crate) cursors: Mutex<Cursors>,
     pub(crate) slots: Mutex<Slots>,
     pub(crate) spares: Mutex<Vec<Spare>>,
@@ -189,6 +260,16 @@ pub(crate) struct Shared {
     pub(crate) snapshotting: Mutex<()>,
     pub(crate) counters: Counters,
 }
+
+/// Control records on their way to the writer.
+#[derive(Default)]
+pub(crate) struct Announcements {
+    waiting: Vec<RawBatch>,
+    told: BTreeSet<u64>,
+}
+
+/// Holes remembered as told; past it the same one may be told again.
+const TOLD_MAX: usize = 4096;
 
 impl Shared {
     pub(crate) fn state(&self) -> State {
@@ -232,37 +313,111 @@ impl Shared {
         self.dir.join(name)
     }
 
-    /// Takes a spare, making one if there is none.
-    pub(crate) fn take_spare(&self) -> io::Result<Spare> {
-        let mut spares = self.spares.lock();
-        if spares.is_empty() {
-            let made = self.make_spare()?;
-            spares.push(made);
-        }
-        spares.pop().ok_or_else(|| io::Error::other("no spare segment"))
+    /// Takes what the writer should write of its own accord.
+    pub(crate) fn take_announcements(&self) -> Vec<RawBatch> {
+        std::mem::take(&mut self.announcements.lock().waiting)
     }
 
-    /// Has one spare ready, so that the writer need not wait for zeros.
-    pub(crate) fn prepare_spare(&self) -> io::Result<()> {
+    /// Has a control record written, in a stream that tells about itself.
+    pub(crate) fn announce(&self, batch: RawBatch) {
+        if self.options.tick {
+            self.announcements.lock().waiting.push(batch);
+        }
+    }
+
+    /// Has a damaged range told, once.
+    pub(crate) fn announce_hole(&self, hole: &Hole) {
+        let mut announcements = self.announcements.lock();
+        if announcements.told.len() >= TOLD_MAX {
+            announcements.told.clear();
+        }
+        if announcements.told.insert(hole.from_offset) && hole.from_offset < hole.to_offset {
+            self.counters.holes.fetch_add(1, SeqCst);
+            tracing::error!(?hole, "records that were acknowledged cannot be read");
+            drop(announcements);
+            self.announce(announce::corruption(hole, self.clock.wall_ns()));
+        }
+    }
+
+    /// Has a failed write told; the record itself goes to the next segment.
+    pub(crate) fn announce_fault(&self, error: &io::Error) {
+        let text = error.to_string();
+        self.announce(announce::lifecycle(
+            "storage.fault",
+            self.clock.wall_ns(),
+            &[("error", text)],
+        ));
+    }
+
+    /// Space that has to stay free.
+    fn reserve_bytes(&self, total: u64) -> u64 {
+        self.options.disk_reserve_bytes.min(total / 20)
+    }
+
+    /// Whether records may be taken: the reserve is free, and there is or can be a spare.
+    fn has_room(&self) -> io::Result<bool> {
+        let space = self.fs.space(&self.dir)?;
+        self.counters.free_bytes.store(space.available, SeqCst);
+        Ok(space.available >= self.reserve_bytes(space.total)
+            || self.options.disk_reserve_bytes == 0)
+    }
+
+    /// Turns a journal that is out of space back on when there is some again.
+    pub(crate) fn check_room(&self) {
+        if self.state() != State::DiskFull || !matches!(self.has_room(), Ok(true)) {
+            return;
+        }
         let mut spares = self.spares.lock();
-        if spares.is_empty() {
-            let made = self.make_spare()?;
-            spares.push(made);
+        let ready = !spares.is_empty() || self.make_spare().map(|one| spares.push(one)).is_ok();
+        drop(spares);
+        if ready {
+            tracing::info!("there is space again: the journal takes records");
+            self.set_state(State::Ok);
+            self.announce(announce::lifecycle("disk.resumed", self.clock.wall_ns(), &[]));
+        }
+    }
+
+    /// Turns the journal off when the reserve is touched. Called once a second: others fill disks.
+    pub(crate) fn watch_room(&self) -> io::Result<()> {
+        if self.state() == State::Ok && !self.has_room()? {
+            tracing::error!("less than the reserve is free: the journal refuses records");
+            self.set_state(State::DiskFull);
         }
         Ok(())
     }
 
+    /// Takes a spare, making one if there is none.
+    pub(crate) fn take_spare(&self) -> io::Result<Spare> {
+        let mut spares = self.spares.lock();
+        match spares.pop() {
+            Some(spare) => Ok(spare),
+            None => self.make_spare(),
+        }
+    }
+
+    /// Makes one spare unless enough are ready, so that the writer need not wait for zeros.
+    /// True when more are wanted.
+    pub(crate) fn prepare_spare(&self) -> io::Result<bool> {
+        let wanted = self.options.spares.max(1);
+        if self.spares.lock().len() < wanted {
+            // Without the lock: a writer that needs one now makes its own.
+            let made = self.make_spare()?;
+            self.spares.lock().push(made);
+        }
+        Ok(self.spares.lock().len() < wanted)
+    }
+
     fn make_spare(&self) -> io::Result<Spare> {
         let size = self.options.segment_size_bytes;
-        let free = self.fs.available_bytes(&self.dir)?;
-        self.counters.free_bytes.store(free, SeqCst);
+        let space = self.fs.space(&self.dir)?;
+        self.counters.free_bytes.store(space.available, SeqCst);
         let all: u64 = self.segments.read().values().map(|s| s.head.size).sum();
         let over = self.options.disk_bytes_max.is_some_and(|max| all + size > max);
-        if over || free < size.saturating_add(self.options.disk_reserve_bytes) {
+        if over || space.available < size.saturating_add(self.reserve_bytes(space.total)) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+        self.clock.random(&mut random)?;
         let stem = format!("{:016x}", u64::from_le_bytes(random));
         let tmp = self.path(&format!("{stem}.tmp"));
         let made = write_zeros(&*self.fs, &tmp, size);
@@ -285,14 +440,15 @@ impl Shared {
         let spare = self.take_spare()?;
         let size = self.options.segment_size_bytes;
         let wall_ns = self.clock.wall_ns();
-        let head = SegmentHead::fresh(first_offset, wall_ns, size, spare.recycled)?;
+        let head = SegmentHead::fresh(&*self.clock, first_offset, wall_ns, size, spare.recycled)?;
         let path = self.path(&spare.name);
         let file = self.fs.open(&path, Access::ReadWrite)?;
         file.write_at(&head.encode(), 0)?;
         file.sync_data()?;
         self.fs.rename(&path, &self.path(&segment_name(first_offset)))?;
         self.fs.sync_dir(&self.dir)?;
-        let entry = SegmentEntry { head, sealed: false, index: Arc::default() };
+        let tally = Arc::new(Mutex::new(Tally { whole: true, ..Tally::default() }));
+        let entry = SegmentEntry { head, sealed: false, index: Arc::default(), tally };
         self.segments.write().insert(first_offset, entry.clone());
         Ok((entry, file))
     }
@@ -311,11 +467,20 @@ impl Shared {
         slots.write(next).inspect_err(|_| self.cursors.lock().dirty = true)
     }
 
-    /// Writes the producer table. One at a time: an older copy must never replace a newer one.
-    pub(crate) fn save_producers(&self) -> io::Result<()> {
+    /// Writes the senders' tables. One at a time: an older copy must never replace a newer one.
+    pub(crate) fn save_senders(&self) -> io::Result<()> {
         let _one_at_a_time = self.snapshotting.lock();
-        let copy = self.producers.lock().clone();
-        copy.write(&*self.fs, &self.dir)
+        let copy = self.senders.lock().clone();
+        match copy.write(&*self.fs, &self.dir) {
+            Err(error) if is_full(&error) && self.drop_spare() => copy.write(&*self.fs, &self.dir),
+            other => other,
+        }
+    }
+
+    /// Gives a spare's space back, so that what frees more space can be written.
+    fn drop_spare(&self) -> bool {
+        let spare = self.spares.lock().pop();
+        spare.is_some_and(|spare| self.fs.unlink(&self.path(&spare.name)).is_ok())
     }
 
     /// Removes segments that nobody needs any more.
@@ -338,7 +503,7 @@ impl Shared {
         drop(segments);
         let Some((last, _)) = gone.last() else { return Ok(Retired::default()) };
         let below = starts.iter().copied().find(|s| s > last).unwrap_or(0);
-        self.save_producers().map_err(JournalError::io("write", &self.path("producers.snap")))?;
+        self.save_senders().map_err(JournalError::io("write", &self.path("senders.snap")))?;
         self.save_manifest(|m| m.retired_below = below)
             .map_err(JournalError::io("write", &self.path("MANIFEST")))?;
         let mut retired = Retired { first_offset: below, ..Retired::default() };
@@ -355,7 +520,9 @@ impl Shared {
     fn remove_segment(&self, first: u64, head: &SegmentHead) -> Result<(), JournalError> {
         let path = self.path(&segment_name(first));
         let mut spares = self.spares.lock();
-        if head.size == self.options.segment_size_bytes && spares.len() < SPARES_MAX {
+        if head.size == self.options.segment_size_bytes
+            && spares.len() < SPARES_MAX.max(self.options.spares)
+        {
             let name = format!("{:032x}.spare", head.id);
             self.fs.rename(&path, &self.path(&name)).map_err(JournalError::io("rename", &path))?;
             spares.push(Spare { name, recycled: true });
@@ -386,8 +553,10 @@ impl Shared {
             keeper_errors: get(&c.keeper_errors),
             torn_bytes: get(&c.torn_bytes),
             repeats: get(&c.repeats),
-            producers: self.producers.lock().len() as u64,
+            producers: self.senders.lock().len() as u64,
             free_bytes: get(&c.free_bytes),
+            scrubbed: get(&c.scrubbed),
+            holes: get(&c.holes),
         }
     }
 }

@@ -3,14 +3,16 @@
 use crate::block::{GroupBuffer, RunHead};
 use crate::clock::StreamClock;
 use crate::error::AppendError;
+use crate::fair::FairQueue;
 use crate::fs::{File, is_full};
 use crate::keeper::Chore;
-use crate::piece::{Piece, encode};
+use crate::piece::{Piece, encode, record_crc};
 use crate::scan::push_index;
 use crate::segment::{IndexEntry, SegmentHead};
-use crate::shared::{Shared, State};
+use crate::senders::{Fit, Misfit, ProducerState, Stored};
+use crate::shared::{Shared, State, Tally};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use event::{Durable, Envelope, Producer, RawBatch, RecordKind};
+use event::{Certainty, Durable, Envelope, Gap, GapCause, Producer, RawBatch, RecordKind};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
@@ -26,8 +28,17 @@ pub(crate) struct Submission {
     pub(crate) pieces: Vec<Piece>,
     pub(crate) producer: Option<Producer>,
     pub(crate) records: u64,
+    /// Whose line it waits in.
+    pub(crate) source: Arc<str>,
     pub(crate) queued_bytes: u64,
     pub(crate) done: Option<Done>,
+}
+
+impl Default for Submission {
+    fn default() -> Self {
+        let source = "".into();
+        Self { pieces: Vec::new(), producer: None, records: 0, source, queued_bytes: 0, done: None }
+    }
 }
 
 impl Submission {
@@ -57,6 +68,9 @@ const TICK_NS: u64 = 1_000_000_000;
 const IDLE: Duration = Duration::from_secs(1);
 /// How often a full disk is looked at again.
 const RETRY: Duration = Duration::from_millis(200);
+/// Senders remembered for a batch that failed in this run; past it the journal has been failing for
+/// so long that its senders have long stopped.
+const BROKEN_MAX: usize = 65_536;
 
 /// The segment being written.
 pub(crate) struct Live {
@@ -65,6 +79,8 @@ pub(crate) struct Live {
     pub(crate) pos: u64,
     pub(crate) prev_crc: u32,
     pub(crate) index: Arc<Mutex<Vec<IndexEntry>>>,
+    /// What a footer has to say, when all of the segment was written in this run.
+    pub(crate) tally: Arc<Mutex<Tally>>,
 }
 
 /// A batch in the current group: its offsets, for the answer.
@@ -72,15 +88,8 @@ struct Placed {
     submission: Submission,
     first: u64,
     next: u64,
-    repeats: u32,
-}
-
-/// A sequence number that becomes part of the table once `offset` is durable.
-struct Numbered {
-    id: u128,
-    epoch: u64,
-    seq: u64,
-    offset: u64,
+    fit: Fit,
+    misfit: Option<AppendError>,
 }
 
 enum Failure {
@@ -104,21 +113,28 @@ pub(crate) struct Writer {
     pub(crate) stream: StreamClock,
     pub(crate) next_tick_ns: u64,
     pub(crate) group: GroupBuffer,
+    pub(crate) waiting: FairQueue,
+    /// Control records that go first in the next group.
+    pub(crate) announce: Vec<RawBatch>,
+    /// Senders with a batch that failed in this run: epoch and the lowest number of it.
+    pub(crate) broken: HashMap<u128, (u64, u64)>,
 }
 
 impl Writer {
     pub(crate) fn run(mut self) {
-        let mut stopping = false;
+        let mut stopping = !self.announce.is_empty() && self.step();
         while !stopping {
-            let mut waiting = Vec::new();
-            match self.queue.recv_timeout(self.patience()) {
-                Ok(Message::Append(first)) => {
-                    stopping = self.gather(first, &mut waiting);
+            if self.waiting.is_empty() {
+                match self.queue.recv_timeout(self.patience()) {
+                    Ok(Message::Append(first)) => self.waiting.push(first),
+                    Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => stopping = true,
+                    Err(RecvTimeoutError::Timeout) => {}
                 }
-                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => stopping = true,
-                Err(RecvTimeoutError::Timeout) => {}
             }
-            self.commit(waiting);
+            stopping |= self.step();
+        }
+        while !self.waiting.is_empty() {
+            self.step();
         }
     }
 
@@ -133,29 +149,24 @@ impl Writer {
         Duration::from_nanos(self.next_tick_ns.saturating_sub(now)).min(IDLE)
     }
 
-    /// Takes what waits, up to a group. While one group syncs, the next one gathers by itself, so
-    /// no delay is ever added. True when told to stop.
-    fn gather(&mut self, first: Submission, waiting: &mut Vec<Submission>) -> bool {
-        let mut bytes = first.queued_bytes;
-        waiting.push(first);
-        while bytes < self.shared.options.group_bytes_max as u64 {
+    /// Takes in what waits and writes one group. While it syncs, the next one gathers by itself,
+    /// so no delay is ever added. True when told to stop.
+    pub(crate) fn step(&mut self) -> bool {
+        let mut stopping = false;
+        loop {
             match self.queue.try_recv() {
-                Ok(Message::Append(next)) => {
-                    bytes += next.queued_bytes;
-                    waiting.push(next);
-                }
-                Ok(Message::Stop) => return true,
+                Ok(Message::Append(next)) => self.waiting.push(next),
+                Ok(Message::Stop) => stopping = true,
                 Err(_) => break,
             }
         }
-        false
+        let group = self.waiting.take(self.shared.options.group_bytes_max as u64);
+        self.commit(group);
+        stopping
     }
 
     fn commit(&mut self, waiting: Vec<Submission>) {
-        if self.shared.state() == State::DiskFull && self.shared.prepare_spare().is_ok() {
-            tracing::info!("there is space again: the journal takes records");
-            self.shared.set_state(State::Ok);
-        }
+        self.shared.check_room();
         let queued: u64 = waiting.iter().map(|s| s.queued_bytes).sum();
         let refuse = match self.shared.state() {
             State::DiskFull => Some(AppendError::DiskFull),
@@ -164,102 +175,196 @@ impl Writer {
         };
         if let Some(why) = refuse {
             for mut submission in waiting {
+                self.note_failed(&submission);
                 submission.answer(Err(why.clone()));
             }
             self.shared.queue_bytes.fetch_sub(queued, SeqCst);
             return;
         }
-        let (placed, numbered) = self.encode_group(waiting);
+        let announced = self.shared.take_announcements();
+        self.announce.extend(announced);
+        let (placed, stored) = self.encode_group(waiting);
         let result = self.write_group();
         let durable_next = self.shared.durable_next.load(SeqCst);
         self.next_offset = durable_next;
-        {
-            let mut producers = self.shared.producers.lock();
-            for n in numbered.iter().filter(|n| n.offset < durable_next) {
-                producers.set(n.id, n.epoch, n.seq, n.offset);
-            }
-            producers.covers = durable_next;
+        self.remember(&stored, durable_next);
+        if result.is_ok() {
+            self.announce.clear();
         }
         self.shared.queue_bytes.fetch_sub(queued, SeqCst);
-        for mut one in placed {
-            one.submission.answer(match &result {
-                Err(why) if one.next > durable_next => Err(why.clone()),
-                _ => {
-                    self.shared.counters.repeats.fetch_add(one.repeats.into(), SeqCst);
-                    let stored = one.next > one.first;
-                    let last = if stored { one.next } else { durable_next }.saturating_sub(1);
-                    let first = if stored { one.first } else { last };
-                    let partition = self.shared.options.partition;
-                    Ok(Durable { partition, first, last, repeats: one.repeats })
+        for one in placed {
+            self.answer(one, &result, durable_next);
+        }
+        self.group.clear(&self.shared.pool);
+    }
+
+    /// Brings the tables up to what is durable.
+    fn remember(&mut self, stored: &[Stored], durable_next: u64) {
+        let mut senders = self.shared.senders.lock();
+        for one in stored.iter().filter(|one| one.offset < durable_next) {
+            senders.set(one);
+        }
+        let mut offset = self.group.blocks.first().map_or(durable_next, |b| b.head.first_offset);
+        for piece in self.group.pieces() {
+            if offset < durable_next {
+                piece.envelopes.iter().for_each(|e| senders.heard(e, piece.wall_max_ns));
+                piece
+                    .ends
+                    .iter()
+                    .for_each(|local| senders.ended(&piece.envelopes[*local as usize]));
+            }
+            offset += u64::from(piece.parts);
+        }
+        senders.covers = durable_next;
+    }
+
+    fn answer(&mut self, mut one: Placed, result: &Result<(), AppendError>, durable_next: u64) {
+        let Placed { first, next, fit, .. } = one;
+        let answer = match (one.misfit.take(), result) {
+            (Some(why), _) => Err(why),
+            (None, Err(why)) if next > durable_next => {
+                self.note_failed(&one.submission);
+                Err(why.clone())
+            }
+            (None, _) => {
+                if let Some(p) = one.submission.producer
+                    && !self.broken.is_empty()
+                {
+                    self.broken.remove(&p.id);
                 }
-            });
+                self.shared.counters.repeats.fetch_add(fit.repeats, SeqCst);
+                let last = durable_next.saturating_sub(1);
+                let (first, last) = match fit.stored_at {
+                    _ if next > first => (first, next - 1),
+                    Some(earlier) => earlier,
+                    None => (last, last),
+                };
+                let partition = self.shared.options.partition;
+                Ok(Durable { partition, first, last, repeats: fit.repeats as u32 })
+            }
+        };
+        one.submission.answer(answer);
+    }
+
+    /// Later batches of this sender must not overtake one that failed.
+    fn note_failed(&mut self, submission: &Submission) {
+        let Some(p) = submission.producer.filter(|p| p.epoch != Producer::ONCE) else { return };
+        if self.broken.len() >= BROKEN_MAX && !self.broken.contains_key(&p.id) {
+            return;
+        }
+        let lowest = self.broken.entry(p.id).or_insert((p.epoch, p.base_seq));
+        if lowest.0 != p.epoch || lowest.1 > p.base_seq {
+            *lowest = (p.epoch, p.base_seq);
         }
     }
 
     /// Gives offsets to what is new and encodes it.
-    fn encode_group(&mut self, waiting: Vec<Submission>) -> (Vec<Placed>, Vec<Numbered>) {
-        self.group.clear();
+    fn encode_group(&mut self, waiting: Vec<Submission>) -> (Vec<Placed>, Vec<Stored>) {
         let (wall_ns, stream_ns) = self.stream.read(&*self.shared.clock);
+        for batch in std::mem::take(&mut self.announce) {
+            self.control(&batch, wall_ns, stream_ns);
+            self.announce.push(batch);
+        }
         self.tick_if_due(wall_ns, stream_ns);
         let mut placed = Vec::with_capacity(waiting.len());
-        let mut numbered = Vec::new();
+        let mut stored = Vec::new();
         let mut ahead = HashMap::new();
         for mut submission in waiting {
+            let fit = self.fit(&submission, &ahead);
             let first = self.next_offset;
-            let fresh_from = self.fresh_from(&submission, &ahead);
+            let (fit, misfit) = match fit {
+                Ok(fit) => (fit, None),
+                Err(why) => (Fit::default(), Some(why)),
+            };
+            if let Some((from, to)) = fit.missing {
+                self.tell_missing(&submission, from, to, wall_ns, stream_ns);
+            }
+            let first = first.max(self.next_offset);
             for mut piece in std::mem::take(&mut submission.pieces) {
-                if fresh_from > piece.first_record {
-                    piece.drop_records_before(fresh_from);
+                if fit.repeats > piece.first_record {
+                    piece.drop_records_before(fit.repeats);
                 }
-                if piece.parts > 0 {
-                    self.place(&piece, submission.producer, wall_ns, stream_ns, &mut numbered);
+                if piece.parts == 0 || misfit.is_some() {
+                    self.shared.pool.give(piece.body);
+                    continue;
+                }
+                let producer = submission.producer;
+                if let Some(one) = self.place(piece, producer, first, wall_ns, stream_ns) {
+                    ahead.insert(one.id, one);
+                    stored.push(one);
                 }
             }
-            if let Some(p) = submission.producer
-                && fresh_from < submission.records
-            {
-                ahead.insert(p.id, (p.epoch, p.base_seq + submission.records - 1));
-            }
-            let repeats = fresh_from as u32;
-            placed.push(Placed { submission, first, next: self.next_offset, repeats });
+            placed.push(Placed { submission, first, next: self.next_offset, fit, misfit });
         }
         self.group.finish_block();
         self.shared.last_stream_ns.store(stream_ns, SeqCst);
-        (placed, numbered)
+        (placed, stored)
     }
 
-    /// How many records at the front of the batch are stored already.
-    fn fresh_from(&self, submission: &Submission, ahead: &HashMap<u128, (u64, u64)>) -> u64 {
-        let Some(p) = submission.producer else { return 0 };
-        let known = ahead.get(&p.id).copied().or_else(|| self.shared.producers.lock().last(p.id));
-        match known {
-            Some((epoch, last)) if epoch == p.epoch && last >= p.base_seq => {
-                (last - p.base_seq).saturating_add(1).min(submission.records)
-            }
-            _ => 0,
+    /// How a numbered batch meets what is stored, or why it cannot be taken.
+    fn fit(
+        &self,
+        submission: &Submission,
+        ahead: &HashMap<u128, Stored>,
+    ) -> Result<Fit, AppendError> {
+        let Some(p) = submission.producer else { return Ok(Fit::default()) };
+        if let Some((epoch, expected_seq)) = self.broken.get(&p.id).copied()
+            && epoch == p.epoch
+            && p.base_seq > expected_seq
+        {
+            return Err(AppendError::OutOfOrder { expected_seq });
         }
+        let crc_of = |record| record_crc(&submission.pieces, record);
+        let senders = self.shared.senders.lock();
+        senders.fit(&p, submission.records, ahead.get(&p.id), crc_of).map_err(|misfit| match misfit
+        {
+            Misfit::OutOfOrder { expected_seq } => AppendError::OutOfOrder { expected_seq },
+            Misfit::Fork { .. } if p.epoch == Producer::ONCE => {
+                AppendError::Invalid { why: "its idempotency key came with another batch" }
+            }
+            Misfit::Fork { seq } => AppendError::Fork { seq },
+        })
+    }
+
+    /// A sender goes on at a number that leaves some out which we were told were stored.
+    fn tell_missing(&mut self, of: &Submission, from: u64, to: u64, wall_ns: i64, stream_ns: i64) {
+        let Some(envelope) = of.pieces.first().and_then(|p| p.envelopes.first()) else { return };
+        let gap = Gap {
+            protocol: Some(envelope.protocol),
+            connection: envelope.connection,
+            ..Gap::at(GapCause::SequenceHole, Certainty::Known, &envelope.source, wall_ns)
+        };
+        let batch = crate::announce::about(envelope, &gap.over(from, to));
+        self.control(&batch, wall_ns, stream_ns);
     }
 
     fn place(
         &mut self,
-        piece: &Piece,
+        piece: Piece,
         producer: Option<Producer>,
+        first_offset: u64,
         wall_ns: i64,
         stream_ns: i64,
-        numbered: &mut Vec<Numbered>,
-    ) {
+    ) -> Option<Stored> {
         let producer =
             producer.map(|p| Producer { base_seq: p.base_seq + piece.first_record, ..p });
-        let run = RunHead { producer, wall_ns, stream_ns };
-        let block_max = self.shared.options.piece_bytes_max();
-        self.group.add(piece, &run, self.next_offset, block_max);
+        let (ended, tail_crc) = (piece.ended, piece.tail_crc);
+        let offset = self.next_offset;
         self.next_offset += u64::from(piece.parts);
-        if let Some(p) = producer
-            && let Some(seq) = (p.base_seq + piece.records_ended()).checked_sub(1)
-            && seq >= p.base_seq
-        {
-            let offset = self.next_offset - 1;
-            numbered.push(Numbered { id: p.id, epoch: p.epoch, seq, offset });
+        let run = RunHead { producer, wall_ns, stream_ns };
+        self.group.add(piece, &run, offset, self.shared.options.piece_bytes_max());
+        let p = producer.filter(|_| ended > 0)?;
+        let state = ProducerState { epoch: p.epoch, seq: p.base_seq + ended - 1, tail_crc };
+        let offset = self.next_offset - 1;
+        Some(Stored { id: p.id, state, first_offset, offset, stream_ns })
+    }
+
+    /// Adds a control record of our own.
+    fn control(&mut self, batch: &RawBatch, wall_ns: i64, stream_ns: i64) {
+        let shared = self.shared.clone();
+        let pieces = encode(batch, shared.options.piece_bytes_max(), &shared.pool);
+        for piece in pieces.unwrap_or_default() {
+            self.place(piece, None, 0, wall_ns, stream_ns);
         }
     }
 
@@ -274,9 +379,7 @@ impl Writer {
             format!(r#"{{"wall_ns":{wall_ns},"stream_ns":{stream_ns},"step_ns":{step_ns}}}"#);
         let mut batch = RawBatch::of(Arc::new(Envelope::internal()));
         batch.push_as(RecordKind::Tick, 0, wall_ns, text.as_bytes());
-        for piece in encode(&batch, self.shared.options.piece_bytes_max()).unwrap_or_default() {
-            self.place(&piece, None, wall_ns, stream_ns, &mut Vec::new());
-        }
+        self.control(&batch, wall_ns, stream_ns);
     }
 
     /// Writes and syncs the group. After a first failure once more, to a new segment.
@@ -296,6 +399,7 @@ impl Writer {
                     tracing::error!(%error, failures, "writing the journal failed");
                     // The page cache of that file cannot be trusted from here on.
                     self.live = None;
+                    self.shared.announce_fault(&error);
                     if failures == 2 {
                         self.shared.set_state(State::Faulted);
                         return Err(AppendError::Faulted);
@@ -306,7 +410,7 @@ impl Writer {
         if at_block > 0 {
             let counters = &self.shared.counters;
             counters.groups.fetch_add(1, SeqCst);
-            counters.group_bytes.fetch_add(self.group.bytes.len() as u64, SeqCst);
+            counters.group_bytes.fetch_add(self.group.stored_len(), SeqCst);
         }
         Ok(())
     }
@@ -335,9 +439,8 @@ impl Writer {
                 self.live = None;
                 continue;
             }
-            let blocks = &self.group.blocks[*at_block..*at_block + count];
-            let bytes = &self.group.bytes[blocks[0].start..blocks[count - 1].end];
-            let written = live.file.write_at(bytes, live.pos).and_then(|()| {
+            let mut slices = self.group.io_slices(*at_block..*at_block + count);
+            let written = live.file.write_slices_at(&mut slices, live.pos).and_then(|()| {
                 let from = self.shared.clock.mono_ns();
                 live.file.sync_data()?;
                 note_sync(&self.shared, self.shared.clock.mono_ns().saturating_sub(from));
@@ -347,15 +450,18 @@ impl Writer {
                 self.live = None;
                 return Err(error.into());
             }
+            let blocks = &self.group.blocks[*at_block..*at_block + count];
             let mut pos = live.pos;
-            let mut index = live.index.lock();
+            let (mut index, mut tally) = (live.index.lock(), live.tally.lock());
+            let mut parts = 0;
             for block in blocks {
                 push_index(&mut index, pos, &block.head);
                 pos += block.head.stored_len();
+                parts += u64::from(block.head.parts);
+                tally.add(block, pos);
             }
-            drop(index);
+            drop((index, tally));
             (live.pos, live.prev_crc) = (end_pos, crc);
-            let parts: u64 = blocks.iter().map(|b| u64::from(b.head.parts)).sum();
             self.shared.counters.records.fetch_add(parts, SeqCst);
             self.shared.publish(blocks[count - 1].head.next_offset());
             *at_block += count;
@@ -374,6 +480,7 @@ impl Writer {
             prev_crc: entry.head.chain_start(),
             head: entry.head,
             index: entry.index,
+            tally: entry.tally,
         })
     }
 }

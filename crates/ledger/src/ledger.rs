@@ -24,10 +24,11 @@ const BULK_BATCH: usize = 500;
 /// Longest note, bytes.
 pub const NOTE_MAX_BYTES: usize = alert::triage::REASON_MAX_BYTES;
 
-/// Options for the `ledger` stream's journal: small segments, and a disk reserve far below that of
-/// the `data` stream, so that alerts and audit can still be written when events no longer can.
+/// Options for the `ledger` stream's journal: small segments, and its own space. Eight zeroed files
+/// are kept ready, so alerts and audit go on for 32 MiB (tens of thousands of alerts) on a disk that
+/// has no byte left, long after the `data` stream, which keeps a reserve free, has stopped.
 pub fn journal_options() -> Options {
-    Options { segment_size_bytes: 4 << 20, disk_reserve_bytes: 64 << 20, ..Options::default() }
+    Options { segment_size_bytes: 4 << 20, disk_reserve_bytes: 0, spares: 8, ..Options::default() }
 }
 
 /// Why the ledger said no.

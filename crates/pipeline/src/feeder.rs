@@ -218,6 +218,8 @@ impl Feeder {
             })),
             // The ledger stream's own records are never in the data stream.
             RecordKind::Ledger | RecordKind::Audit => {}
+            // For the journal itself, and for people who look.
+            RecordKind::Lifecycle | RecordKind::ConnectionEnd => {}
         }
     }
 

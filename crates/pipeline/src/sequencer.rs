@@ -6,12 +6,11 @@ use crate::worker::Done;
 use alert::{Desk, Firing as Offer, Folded, Offered, RuleMeta};
 use detect::Rule;
 use detect::correlate::{Contribution, Engine, Firing, FiringKind};
-use event::{Alert, EventBatch, EventId, EventView, Evidence, Explanation, Marks, Outcome};
-use serde::Deserialize;
+use event::{Alert, EventBatch, EventId, EventView, Evidence, Explanation, Gap, Marks, Outcome};
 use shape::{Dedupe, Drops};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use watch::{Balance, Certainty, Counter, Finding, GapCause, Registry, Tick};
+use watch::{Balance, Counter, Finding, Registry, Tick};
 
 /// Fields that say whom an alert is about, in the order in which they are shown.
 pub const ENTITY_FIELDS: [&str; 4] = ["user.name", "host.name", "source.ip", "cloud.account.id"];
@@ -207,8 +206,9 @@ impl Core {
     }
 
     fn gap(&mut self, source: &str, bytes: &[u8], tick: Tick, out: &mut dyn Outlets) {
-        let Some(gap) = GapText::read(bytes) else { return };
-        let finding = self.registry.gap(source, gap.cause(), gap.count(), gap.certainty, tick);
+        let Some(gap) = Gap::read(bytes) else { return };
+        let count = gap.known_count();
+        let finding = self.registry.gap(source, gap.cause, count, gap.certainty, tick);
         self.finding(&finding, out);
     }
 
@@ -369,38 +369,6 @@ impl Core {
         if let Offered::Fired(alert) = offered {
             out.alert(AlertChange::Fired(alert, Box::new(meta_of(rule))));
         }
-    }
-}
-
-/// What a gap record says, whoever wrote it.
-#[derive(Deserialize)]
-struct GapText {
-    cause: String,
-    certainty: Certainty,
-    #[serde(default)]
-    count: u64,
-}
-
-impl GapText {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
-    }
-
-    fn cause(&self) -> GapCause {
-        match self.cause.as_str() {
-            "udp_drop" => GapCause::UdpDrop,
-            "rotation_race" => GapCause::RotationRace,
-            "cut_off" | "crash_unacked" => GapCause::CrashUnacked,
-            "corruption" => GapCause::Corruption,
-            "sequence_hole" => GapCause::SequenceHole,
-            "agent_fork" => GapCause::AgentFork,
-            "clock" => GapCause::Clock,
-            _ => GapCause::Shed,
-        }
-    }
-
-    fn count(&self) -> Option<u64> {
-        Some(self.count).filter(|n| *n > 0)
     }
 }
 

@@ -393,6 +393,27 @@ pub enum Journal {
         #[arg(long, default_value = "data")]
         stream: String,
     },
+    /// Print whole records with their exact bytes as NDJSON, and what is missing between them
+    Export {
+        /// First offset
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Last offset
+        #[arg(long)]
+        to: Option<u64>,
+        /// data or ledger
+        #[arg(long, default_value = "data")]
+        stream: String,
+    },
+    /// Copy all that can still be read of a damaged stream to a new folder
+    Salvage {
+        /// Folder to make; a stream can be opened there
+        #[arg(value_name = "DIR")]
+        out: PathBuf,
+        /// data or ledger
+        #[arg(long, default_value = "data")]
+        stream: String,
+    },
 }
 
 /// `alcedo certs ...`

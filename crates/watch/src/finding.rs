@@ -4,6 +4,7 @@ use alert::{alert_id, entity_key};
 use event::text::render;
 use event::time::{SECOND_NS, rfc3339};
 use event::{Alert, EventId, Explanation, Level};
+pub use event::{Certainty, GapCause};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -50,40 +51,6 @@ impl Monitor {
     pub fn title(self) -> &'static str {
         Self::ALL[self as usize].2
     }
-}
-
-/// Why events are missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GapCause {
-    /// The kernel dropped datagrams: its receive buffer was full.
-    UdpDrop,
-    /// Bytes that a sender had sent and we had not confirmed when the process died.
-    CrashUnacked,
-    /// Stored bytes that no longer read back.
-    Corruption,
-    /// Numbers missing in an agent's sequence.
-    SequenceHole,
-    /// A file was rotated away before it was read to its end.
-    RotationRace,
-    /// Two spools use one agent identity.
-    AgentFork,
-    /// A consumer skipped because it could not keep up.
-    ConsumerSkip,
-    /// We refused or dropped under overload.
-    Shed,
-    /// The clock jumped.
-    Clock,
-}
-
-/// How sure a loss is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Certainty {
-    /// The events are gone.
-    Known,
-    /// They may be.
-    Possible,
 }
 
 /// Something an operator should know about the flow of events.

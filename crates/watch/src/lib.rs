@@ -6,6 +6,7 @@
 //! Tick ------tick----------->|        Volume  (many more events than usual)
 //! gap reports --gap--------->+--Finding--> event::Alert (rule ids `alcedo.*`)
 //! counts per minute --> Balance --close--> Finding::Imbalance
+//! load ----------> Ladder --assess--> Change (what is given up, in order)
 //! ```
 //!
 //! Invariants
@@ -17,10 +18,12 @@
 //!
 //! Not here: thresholds' configuration syntax, delivery, metrics endpoints.
 //!
-//! Reading order: [`finding`], [`rate`], [`silence`], [`volume`], [`registry`], [`balance`].
+//! Reading order: [`finding`], [`rate`], [`silence`], [`volume`], [`registry`], [`balance`],
+//! [`degrade`].
 #![forbid(unsafe_code)]
 
 pub mod balance;
+pub mod degrade;
 pub mod finding;
 pub mod rate;
 pub mod registry;
@@ -28,6 +31,7 @@ pub mod silence;
 pub mod volume;
 
 pub use balance::{Balance, Counter, Counts};
+pub use degrade::{Change, Ladder, Load, Step};
 pub use finding::{Certainty, Finding, GapCause, Monitor, Tick};
 pub use registry::{HostStatus, Registry, Settings, SourceSettings, SourceStatus};
 pub use silence::Silence;

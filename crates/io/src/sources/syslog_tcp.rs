@@ -3,11 +3,10 @@
 
 use super::listener::{self, Caps, Place};
 use crate::framing::{self, Frame, Framer};
-use crate::gap::{Cause, Certainty, Gap};
 use crate::intake::{Context, HELD_BYTES_FREE, wall_ns};
 use crate::running::Running;
 use crate::stats::SourceStats;
-use event::{Envelope, Protocol, RawBatch};
+use event::{Certainty, Envelope, Gap, GapCause, Protocol, RawBatch, RecordKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +104,7 @@ async fn serve(
     let mut framer = Framer::new(config.framing);
     let mut buffer = vec![0u8; READ_BYTES];
     let mut room = None;
-    let mut squeezed = false;
+    let (mut squeezed, mut heard) = (false, false);
     loop {
         let read = tokio::select! {
             biased;
@@ -123,6 +122,7 @@ async fn serve(
         let mut batch = RawBatch::of(Arc::clone(&envelope));
         let now = wall_ns();
         framer.feed(&buffer[..n], |frame| keep(&context, &mut batch, now, frame));
+        heard |= !batch.is_empty();
         if !hand_over(&context, batch, &stop).await {
             return;
         }
@@ -141,6 +141,10 @@ async fn serve(
         };
         keep(&context, &mut batch, now, frame);
     });
+    if heard {
+        // Without this the next start would fear for what this connection had under way.
+        batch.push_as(RecordKind::ConnectionEnd, 0, now, b"");
+    }
     hand_over(&context, batch, &stop).await;
 }
 
@@ -167,25 +171,26 @@ fn charge(context: &Context, room: &mut Option<OwnedSemaphorePermit>, held: usiz
 
 /// Puts a frame into the batch; loss becomes a gap record beside its neighbours.
 fn keep(context: &Context, batch: &mut RawBatch, now: i64, frame: Frame<'_>) {
-    let gap = |cause, bytes, count| Gap {
-        cause,
-        certainty: Certainty::Known,
-        source: context.name.to_string(),
-        count,
+    let first = batch.envelopes.first();
+    let batch_protocol = first.map(|e| e.protocol);
+    let connection = first.map_or(0, |e| e.connection);
+    let gap = |cause, bytes| Gap {
+        protocol: batch_protocol,
+        connection,
+        count: 1,
         bytes,
-        from_ns: now,
-        to_ns: now,
+        ..Gap::at(cause, Certainty::Known, &context.name, now)
     };
     match frame {
         Frame::Message(message) => batch.push(now, message),
         Frame::CutOff(start) => {
             batch.push(now, start);
-            gap(Cause::CutOff, 0, 1).push_to(batch, 0);
+            gap(GapCause::CutOff, 0).push_to(batch, 0);
         }
         Frame::Oversize { bytes } => {
             SourceStats::add(&context.stats.oversize_records, 1);
             SourceStats::add(&context.stats.oversize_bytes, bytes);
-            gap(Cause::Oversize, bytes, 1).push_to(batch, 0);
+            gap(GapCause::Oversize, bytes).push_to(batch, 0);
         }
     }
 }

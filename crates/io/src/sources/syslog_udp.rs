@@ -2,11 +2,10 @@
 //! the kernel drops is read from `/proc/net/udp*`, counted, and journaled as a gap record.
 
 use crate::framing;
-use crate::gap::{Cause, Certainty, Gap};
 use crate::intake::{Context, wall_ns};
 use crate::running::Running;
 use crate::stats::SourceStats;
-use event::{Envelope, Protocol, RawBatch};
+use event::{Certainty, Envelope, Gap, GapCause, Protocol, RawBatch};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -162,9 +161,12 @@ impl Reader {
             return;
         }
         SourceStats::add(&self.context.stats.kernel_drops, count);
-        let source = self.context.name.to_string();
-        let (cause, certainty) = (Cause::UdpDrop, Certainty::Known);
-        let gap = Gap { cause, certainty, source, count, bytes: 0, from_ns, to_ns };
+        let gap = Gap {
+            protocol: Some(Protocol::SyslogUdp),
+            count,
+            from_ns,
+            ..Gap::at(GapCause::UdpDrop, Certainty::Known, &self.context.name, to_ns)
+        };
         let mut batch = RawBatch::of(Arc::new(self.context.envelope(Protocol::SyslogUdp)));
         gap.push_to(&mut batch, 0);
         let _ = self.context.submit(batch, stop, |_| ()).await;

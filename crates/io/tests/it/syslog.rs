@@ -62,7 +62,7 @@ async fn kernel_drops_are_counted_and_journaled() {
         .kept()
         .iter()
         .filter(|r| r.1 == RecordKind::Gap)
-        .map(|r| serde_json::from_slice::<io::gap::Gap>(&r.2).unwrap().count)
+        .map(|r| event::Gap::read(&r.2).unwrap().count)
         .sum();
     assert_eq!(gaps, stats.snapshot().kernel_drops);
     running.stop().await;

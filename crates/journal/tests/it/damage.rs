@@ -1,33 +1,42 @@
 //! Bytes that changed on disk: torn tails are told from damage, and both are told.
 
-use crate::{batch, open, read_all};
-use journal::JournalError;
+use crate::{batch, read_all, small};
+use journal::{Journal, JournalError, OsClock, Recovery};
 use proptest::prelude::*;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use testkit::SimFs;
 
 type Files = Vec<(String, Vec<u8>)>;
 
-fn snapshot(dir: &Path) -> Files {
-    fs::read_dir(dir)
-        .unwrap()
-        .map(|e| e.unwrap())
-        .filter(|e| !e.file_name().to_string_lossy().ends_with(".spare"))
-        .map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap()))
-        .collect()
+fn open(fs: &SimFs) -> (Journal, Recovery) {
+    Journal::open("/sim", small(), Arc::new(fs.clone()), Arc::new(OsClock)).unwrap()
 }
 
-fn restore(files: &Files) -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, bytes) in files {
-        fs::write(dir.path().join(name), bytes).unwrap();
-    }
-    dir
+fn snapshot(fs: &SimFs) -> Files {
+    let names = fs.names().into_iter().filter(|name| !name.ends_with(".spare"));
+    names.map(|name| (name.clone(), fs.bytes_of(&name).unwrap())).collect()
 }
 
-fn segment(dir: &Path) -> PathBuf {
-    dir.join("00000000000000000000.wal")
+fn restore(files: &Files) -> SimFs {
+    let fs = SimFs::new(1);
+    files.iter().for_each(|(name, bytes)| fs.put(name, bytes.clone()));
+    fs
+}
+
+const SEGMENT: &str = "00000000000000000000.wal";
+
+fn segment_of(files: &Files) -> &Vec<u8> {
+    &files.iter().find(|(name, _)| name == SEGMENT).unwrap().1
+}
+
+/// The folder with its segment changed.
+fn damaged(files: &Files, damage: impl FnOnce(&mut Vec<u8>)) -> SimFs {
+    let fs = restore(files);
+    let mut bytes = segment_of(files).clone();
+    damage(&mut bytes);
+    fs.put(SEGMENT, bytes);
+    fs
 }
 
 const RECORDS: u64 = 6;
@@ -37,22 +46,24 @@ const RECORDS: u64 = 6;
 fn folders() -> &'static (Files, Files, u64) {
     static FOLDERS: OnceLock<(Files, Files, u64)> = OnceLock::new();
     FOLDERS.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = open(dir.path());
+        let fs = SimFs::new(1);
+        let (journal, _) = open(&fs);
         for i in 0..RECORDS {
             journal.appender().append_wait(batch(&[&[b'a' + i as u8; 40]])).unwrap();
         }
-        let mut crashed = snapshot(dir.path());
-        // As if the crash came before the first manifest that knows of these records.
+        let mut crashed = snapshot(&fs);
         journal.close().unwrap();
-        let clean = snapshot(dir.path());
-        let empty = tempfile::tempdir().unwrap();
-        let (journal, _) = open(empty.path());
-        let manifests = snapshot(empty.path());
+        let mut clean = snapshot(&fs);
+        // What the senders' table covers is not read at a start; here all of it shall be.
+        clean.retain(|(name, _)| name != "senders.snap");
+        // As if the crash came before the first manifest that knows of these records.
+        let empty = SimFs::new(1);
+        let (journal, _) = open(&empty);
+        let manifests = snapshot(&empty);
         drop(journal);
         crashed.retain(|(name, _)| !name.starts_with("MANIFEST"));
         crashed.extend(manifests.into_iter().filter(|(name, _)| name.starts_with("MANIFEST")));
-        let bytes = &clean.iter().find(|(n, _)| n.ends_with(".wal")).unwrap().1;
+        let bytes = segment_of(&clean);
         // All blocks are of one size: header and payload, padded to 8.
         let payload = u32::from_le_bytes(bytes[4100..4104].try_into().unwrap());
         let end = 4096 + RECORDS * u64::from((64 + payload).next_multiple_of(8));
@@ -62,8 +73,8 @@ fn folders() -> &'static (Files, Files, u64) {
 
 /// Opens the damaged folder: what is read must be what was written, and what is not read must be
 /// accounted for. Returns (readable records, torn bytes, whether a hole was told).
-fn judge(dir: &Path) -> (Vec<u64>, u64, bool) {
-    let (journal, recovery) = open(dir);
+fn judge(fs: &SimFs) -> (Vec<u64>, u64, bool) {
+    let (journal, recovery) = open(fs);
     let (records, errors) = read_all(&journal, 0);
     for (offset, bytes) in &records {
         assert_eq!(*bytes, vec![b'a' + *offset as u8; 40]);
@@ -74,7 +85,7 @@ fn judge(dir: &Path) -> (Vec<u64>, u64, bool) {
     let next = journal.appender().append_wait(batch(&[b"on"])).unwrap().first;
     assert_eq!(Some(next), recovery.last_offset.map_or(Some(0), |l| Some(l + 1)));
     journal.close().unwrap();
-    let (_, again) = open(dir);
+    let (_, again) = open(fs);
     assert_eq!((again.torn_bytes, again.last_offset), (0, Some(next)));
     (records.into_iter().map(|r| r.0).collect(), recovery.torn_bytes, !recovery.holes.is_empty())
 }
@@ -83,7 +94,7 @@ fn judge(dir: &Path) -> (Vec<u64>, u64, bool) {
 fn a_tail_cut_at_any_byte_loses_only_what_it_cut() {
     let (crashed, clean, end) = folders();
     let block = (end - 4096) / RECORDS;
-    let bytes = &clean.iter().find(|(n, _)| n.ends_with(".wal")).unwrap().1;
+    let bytes = segment_of(clean);
     for cut in (end - 2 * block)..=*end {
         // A block whose cut-off part was zeros anyway is whole.
         let whole = |o: &u64| {
@@ -92,14 +103,12 @@ fn a_tail_cut_at_any_byte_loses_only_what_it_cut() {
             cut >= 4096 + o * block + needed
         };
         let kept: Vec<u64> = (0..RECORDS).filter(whole).collect();
-        let dir = restore(crashed);
-        fs::File::options().write(true).open(segment(dir.path())).unwrap().set_len(cut).unwrap();
-        let (records, _, hole) = judge(dir.path());
+        let fs = damaged(crashed, |bytes| bytes.truncate(cut as usize));
+        let (records, _, hole) = judge(&fs);
         // Two blocks before the end nothing says that the last ones had been acknowledged.
         assert_eq!((records, hole), (kept.clone(), false), "cut at {cut}");
-        let dir = restore(clean);
-        fs::File::options().write(true).open(segment(dir.path())).unwrap().set_len(cut).unwrap();
-        let (records, torn, hole) = judge(dir.path());
+        let fs = damaged(clean, |bytes| bytes.truncate(cut as usize));
+        let (records, torn, hole) = judge(&fs);
         // A clean close knows what had been there.
         let short = kept.len() as u64 != RECORDS;
         assert_eq!((records, torn, hole), (kept, 0, short), "cut at {cut}");
@@ -116,12 +125,9 @@ fn every_flipped_bit_of_the_blocks_is_noticed() {
             if closed && at % 3 != 0 {
                 continue;
             }
-            let dir = restore(files);
-            let mut bytes = fs::read(segment(dir.path())).unwrap();
-            bytes[at as usize] ^= 1 << (at % 8);
-            fs::write(segment(dir.path()), bytes).unwrap();
+            let fs = damaged(files, |bytes| bytes[at as usize] ^= 1 << (at % 8));
             let hit = (at - 4096) / block;
-            let (records, torn, hole) = judge(dir.path());
+            let (records, torn, hole) = judge(&fs);
             let kept: Vec<u64> = (0..RECORDS).filter(|o| *o != hit).collect();
             assert_eq!(records, kept, "byte {at}");
             // Only the very last block may pass for torn, and only after a crash.
@@ -131,15 +137,64 @@ fn every_flipped_bit_of_the_blocks_is_noticed() {
     }
 }
 
+/// Scenario (R3): the last 64 KiB of what was written, cut at a byte or with a bit turned, as a
+/// check offline sees it. By default every 211th byte; `ALCEDO_DAMAGE_STEP=1` takes every byte, and
+/// with it every bit.
+/// Guarantees: each one is found, as damage when the journal had been closed, else as damage or as
+/// a torn tail.
+#[test]
+fn damage_anywhere_in_the_last_64_kib_is_found() {
+    let step = std::env::var("ALCEDO_DAMAGE_STEP").ok().and_then(|n| n.parse().ok());
+    let step: usize = step.unwrap_or(211);
+    let fs = SimFs::new(1);
+    let (journal, _) = open(&fs);
+    for n in 0..30u8 {
+        let record: Vec<u8> = (0..2200u32).map(|i| (i * u32::from(n) + 1) as u8 | 1).collect();
+        journal.appender().append_wait(batch(&[&record])).unwrap();
+    }
+    journal.close().unwrap();
+    let closed = snapshot(&fs);
+    let crashed: Files =
+        closed.iter().filter(|(name, _)| !name.starts_with("MANIFEST")).cloned().collect();
+    let whole = segment_of(&closed);
+    let end = whole.iter().rposition(|b| *b != 0).unwrap() + 1;
+    let from = (end - (64 << 10)).max(4096);
+    let found = |files: &Files, fs: &SimFs, damage: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = segment_of(files).clone();
+        damage(&mut bytes);
+        fs.put(SEGMENT, bytes);
+        let report = journal::inspect::fsck_on(fs, "/sim".as_ref(), &mut |_| ()).unwrap();
+        let torn = report.segments.iter().any(|s| s.torn_bytes > 0);
+        (!report.holes.is_empty(), torn)
+    };
+    let mut cases = 0u64;
+    for (files, was_closed) in [(&closed, true), (&crashed, false)] {
+        let fs = restore(files);
+        assert_eq!(found(files, &fs, &|_| ()), (false, false));
+        for at in (from..end).step_by(step) {
+            for bit in 0..8 {
+                if step > 1 && bit != at % 8 {
+                    continue;
+                }
+                let (hole, torn) = found(files, &fs, &|bytes| bytes[at] ^= 1 << bit);
+                assert!(hole || (torn && !was_closed), "bit {bit} of byte {at}");
+                cases += 1;
+            }
+            // A cut takes the rest; without a manifest only what it leaves can tell.
+            let (hole, _) = found(files, &fs, &|bytes| bytes[at..].fill(0));
+            assert!(hole || !was_closed, "cut at {at}");
+            cases += 1;
+        }
+    }
+    println!("{cases} damages, all found");
+}
+
 #[test]
 fn a_flipped_header_bit_costs_nothing() {
     let (_, clean, _) = folders();
     for at in [0, 9, 30, 33, 47, 2047, 2048, 2100, 4095] {
-        let dir = restore(clean);
-        let mut bytes = fs::read(segment(dir.path())).unwrap();
-        bytes[at] ^= 16;
-        fs::write(segment(dir.path()), bytes).unwrap();
-        let (journal, recovery) = open(dir.path());
+        let fs = damaged(clean, |bytes| bytes[at] ^= 16);
+        let (journal, recovery) = open(&fs);
         assert_eq!(recovery.damaged_headers.len(), 1);
         assert_eq!(read_all(&journal, 0).0.len() as u64, RECORDS);
     }
@@ -148,9 +203,9 @@ fn a_flipped_header_bit_costs_nothing() {
 #[test]
 fn a_lost_segment_is_told() {
     let (_, clean, _) = folders();
-    let dir = restore(clean);
-    fs::remove_file(segment(dir.path())).unwrap();
-    let (journal, recovery) = open(dir.path());
+    let fs = restore(clean);
+    fs.remove(SEGMENT);
+    let (journal, recovery) = open(&fs);
     assert_eq!((recovery.holes[0].from_offset, recovery.holes[0].to_offset), (0, RECORDS));
     assert_eq!(journal.appender().append_wait(batch(&[b"on"])).unwrap().first, RECORDS);
 }
@@ -158,31 +213,27 @@ fn a_lost_segment_is_told() {
 #[test]
 fn a_block_inside_event_bytes_is_only_bytes() {
     let (crashed, _, end) = folders();
-    let files = crashed.iter().find(|(n, _)| n.ends_with(".wal")).unwrap();
     // The best an attacker can have: a genuine block of another journal, at every alignment.
     let block = (end - 4096) / RECORDS;
-    let genuine = &files.1[(end - block) as usize..*end as usize];
-    let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = open(dir.path());
+    let genuine = &segment_of(crashed)[(end - block) as usize..*end as usize];
+    let fs = SimFs::new(1);
+    let (journal, _) = open(&fs);
     journal.appender().append_wait(batch(&[b"before"])).unwrap();
-    let held = snapshot(dir.path());
+    let held = snapshot(&fs);
     let mut forged = Vec::new();
     for shift in 0..8 {
         forged.extend_from_slice(&vec![0; shift]);
         forged.extend_from_slice(genuine);
     }
     journal.appender().append_wait(batch(&[&forged])).unwrap();
-    let whole = snapshot(dir.path());
+    let whole = snapshot(&fs);
     drop(journal);
     // Torn: the block's header page is lost, the event's bytes arrived.
-    let mut torn = held;
-    let of = |files: &Files| files.iter().position(|(n, _)| n.ends_with(".wal")).unwrap();
-    let source = whole[of(&whole)].1.clone();
-    let at = of(&torn);
-    let start = torn[at].1.iter().rposition(|b| *b != 0).unwrap() + 200;
-    torn[at].1[start..].copy_from_slice(&source[start..]);
-    let dir = restore(&torn);
-    let (journal, recovery) = open(dir.path());
+    let fs = damaged(&held, |bytes| {
+        let start = bytes.iter().rposition(|b| *b != 0).unwrap() + 200;
+        bytes[start..].copy_from_slice(&segment_of(&whole)[start..]);
+    });
+    let (journal, recovery) = open(&fs);
     assert!(recovery.holes.is_empty(), "{recovery:?}");
     assert!(recovery.torn_bytes > 0);
     assert_eq!(read_all(&journal, 0).0, vec![(0, b"before".to_vec())]);
@@ -198,22 +249,21 @@ proptest! {
         keep in any::<bool>(),
     ) {
         let (_, clean, _) = folders();
-        let dir = if keep { restore(clean) } else { tempfile::tempdir().unwrap() };
-        let path = segment(dir.path());
-        let mut bytes = if keep { fs::read(&path).unwrap() } else { Vec::new() };
+        let fs = if keep { restore(clean) } else { SimFs::new(1) };
+        let mut bytes = if keep { segment_of(clean).clone() } else { Vec::new() };
         let at = at.min(bytes.len());
-        bytes.truncate((at + wal.len()).max(bytes.len()));
         bytes.resize(bytes.len().max(at + wal.len()), 0);
         bytes[at..at + wal.len()].copy_from_slice(&wal);
-        fs::write(&path, bytes).unwrap();
-        fs::write(dir.path().join("producers.snap"), &side).unwrap();
-        fs::write(dir.path().join("sealed.log"), &side).unwrap();
+        fs.put(SEGMENT, bytes);
+        fs.put("senders.snap", side.clone());
+        fs.put("roots.log", side.clone());
         if !keep {
-            fs::write(dir.path().join("MANIFEST.a"), &side).unwrap();
+            fs.put("MANIFEST.a", side);
         }
-        let _ = journal::inspect::fsck(dir.path()).unwrap();
-        let (journal, _) = open(dir.path());
+        let _ = journal::inspect::fsck_on(&fs, "/sim".as_ref(), &mut |_| ()).unwrap();
+        let (journal, _) = open(&fs);
         let durable = journal.appender().append_wait(batch(&[b"on"])).unwrap();
+        prop_assert!(journal.wait_durable(durable.last, Duration::ZERO));
         let (records, _) = read_all(&journal, 0);
         prop_assert_eq!(records.last().unwrap(), &(durable.last, b"on".to_vec()));
     }

@@ -1,11 +1,11 @@
 //! A disk that fails: what was acknowledged stays, and nothing is acknowledged that does not.
 
-use crate::sim_fs::{Fault, SimFs};
 use crate::{batch, read_all, small};
 use journal::{AppendError, Journal, JournalError, OsClock, Recovery, State};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use testkit::{Fault, SimFs};
 
 fn try_open(fs: &SimFs) -> Result<(Journal, Recovery), JournalError> {
     Journal::open("/sim", small(), Arc::new(fs.clone()), Arc::new(OsClock))
@@ -39,7 +39,7 @@ fn assert_holds(journal: &Journal, acked: &BTreeMap<u64, Vec<u8>>, what: &str) {
 #[test]
 fn power_loss_takes_nothing_acknowledged() {
     for seed in 1..60u64 {
-        let fs = SimFs::new();
+        let fs = SimFs::new(1);
         let (journal, _) = try_open(&fs).unwrap();
         let mut acked = load(&journal, seed, 5 + seed % 30);
         // Some more are on their way when the power goes.
@@ -66,7 +66,7 @@ fn power_loss_takes_nothing_acknowledged() {
 #[test]
 fn one_failed_sync_moves_to_a_new_file_and_two_stop_the_intake() {
     for k in 1..40 {
-        let fs = SimFs::new();
+        let fs = SimFs::new(1);
         let (journal, _) = try_open(&fs).unwrap();
         fs.arm(Fault::Sync, k, k + 1);
         let acked = load(&journal, k, 25);
@@ -78,7 +78,7 @@ fn one_failed_sync_moves_to_a_new_file_and_two_stop_the_intake() {
         let fs = fs.after_power_loss(k);
         assert_holds(&try_open(&fs).unwrap().0, &acked, &format!("sync {k} failed, power lost"));
     }
-    let fs = SimFs::new();
+    let fs = SimFs::new(1);
     let (journal, _) = try_open(&fs).unwrap();
     let acked = load(&journal, 1, 3);
     fs.arm(Fault::Sync, 1, u64::MAX);
@@ -97,7 +97,7 @@ fn one_failed_sync_moves_to_a_new_file_and_two_stop_the_intake() {
 fn failing_writes_and_full_disks_at_every_call_lose_nothing() {
     for fault in [Fault::Write, Fault::Full] {
         for k in 1..60 {
-            let fs = SimFs::new();
+            let fs = SimFs::new(1);
             let (journal, _) = try_open(&fs).unwrap();
             fs.arm(fault, k, k + 3);
             let mut acked = load(&journal, k, 12);
@@ -123,7 +123,7 @@ fn failing_writes_and_full_disks_at_every_call_lose_nothing() {
 
 #[test]
 fn the_reserve_is_kept_and_space_resumes() {
-    let fs = SimFs::new();
+    let fs = SimFs::new(1);
     let (journal, _) = try_open(&fs).unwrap();
     fs.set_available(1000);
     let mut acked = load(&journal, 3, 60);

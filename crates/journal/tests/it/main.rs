@@ -5,7 +5,9 @@
 mod damage;
 mod faults;
 mod model;
-mod sim_fs;
+mod promises;
+mod sim;
+mod tools;
 
 use event::{Envelope, Protocol, RawBatch};
 use journal::{Journal, JournalError, Options, OsClock, OsFs, Recovery};

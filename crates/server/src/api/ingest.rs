@@ -94,7 +94,7 @@ fn producer_of(principal: &Principal, key: &str) -> Producer {
     hash.update(key.as_bytes());
     let hash = hash.finalize();
     let id = hash.iter().take(16).fold(0u128, |n, b| n << 8 | u128::from(*b));
-    Producer { id, epoch: 1, base_seq: 1 }
+    Producer::once(id)
 }
 
 async fn append(source: &io::Context, batch: RawBatch) -> Result<event::Durable, Problem> {

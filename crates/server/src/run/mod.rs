@@ -338,8 +338,9 @@ async fn start_sources(app: &Arc<App>) -> Result<Started, Failure> {
     let intake: Arc<dyn io::Intake> = Arc::new(app.journal.appender());
     let tls = http::tls_config(&app.config)?;
     let (mut running, mut syslog, mut agents) = (Vec::new(), Vec::new(), None);
+    let door = io::Door::new(io::intake::DOOR_BYTES_DEFAULT);
     for source in &app.config.sources {
-        let mut context = io::Context::new(&source.name, intake.clone());
+        let mut context = io::Context::new(&source.name, intake.clone()).at(&door);
         context.pack = source.pack.as_deref().unwrap_or_default().into();
         app.add_context(context.clone());
         let listens = match &source.kind {

@@ -33,7 +33,7 @@ pub fn run(data_dir: &Path) -> Outcome {
 fn stream_is_sound(dir: &Path, name: &str) -> Result<bool, Failure> {
     let failed =
         |e: journal::JournalError| Failure::new(Exit::Integrity, e, "is --data-dir right?");
-    let report = journal::inspect::fsck(dir).map_err(failed)?;
+    let report = journal::inspect::fsck(dir, &mut |_| ()).map_err(failed)?;
     let mut sound = report.is_sound();
     let mut checked = 0;
     let roots = journal::inspect::sealed_roots(dir).map_err(failed)?;
