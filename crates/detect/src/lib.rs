@@ -23,9 +23,10 @@ pub mod sigma;
 pub mod synthesize;
 
 pub use matcher::{LOGSOURCE_FIELD, MatcherStats, Scratch};
-pub use ruleset::{RuleSet, fields_of, load_paths, load_text};
+pub use ruleset::{RuleSet, fields_of, load_paths, load_paths_with, load_text, load_text_with};
 pub use ruletest::{RegressionCase, TestResult, read_regression};
 pub use sigma::{
-    Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, LogSource, ProblemKind,
-    Rule, RuleExpr, RuleKind, RuleProblem, RuleSource, RuleTest, TestInput, TestStep, Timespan,
+    Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, FilterReading, LogSource,
+    ProblemKind, Rule, RuleExpr, RuleKind, RuleProblem, RuleSource, RuleTest, SigmaSettings,
+    TestInput, TestStep, Timespan, Window,
 };

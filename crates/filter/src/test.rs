@@ -3,6 +3,7 @@
 use event::text::{eq_folded, fold, fold_into};
 use event::{Kind, Value, time};
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::net::IpAddr;
 
 /// What must hold for a value (any one of a field's values).
@@ -131,20 +132,16 @@ impl Number {
         text.parse::<f64>().ok().filter(|f| f.is_finite()).map(Number::Float)
     }
 
-    fn order(self, other: Number) -> Option<std::cmp::Ordering> {
-        let float = |n: Number| match n {
+    fn float(self) -> f64 {
+        match self {
             Number::Int(i) => i as f64,
             Number::Float(f) => f,
-        };
-        match (self, other) {
-            (Number::Int(a), Number::Int(b)) => Some(a.cmp(&b)),
-            (a, b) => float(a).partial_cmp(&float(b)),
         }
     }
 }
 
 impl CompareOp {
-    fn holds(self, order: std::cmp::Ordering) -> bool {
+    fn holds(self, order: Ordering) -> bool {
         match self {
             CompareOp::Lt => order.is_lt(),
             CompareOp::Le => order.is_le(),
@@ -346,11 +343,83 @@ fn find_ascii_folded(value: &[u8], folded: &[u8]) -> Option<usize> {
 
 fn compare(op: CompareOp, operand: &Operand, value: &[u8]) -> bool {
     let order = match operand {
-        Operand::Number(number) => Number::parse(value).and_then(|v| v.order(*number)),
+        Operand::Number(number) => order_of(value, *number),
         Operand::Time(ns) => time_of(value).map(|v| v.cmp(ns)),
         Operand::Part(part, number) => date_part(*part, value).map(|v| v.cmp(number)),
     };
     order.is_some_and(|o| op.holds(o))
+}
+
+/// Order of a value's decimal text and a number, exact for integers and decimals of any length;
+/// `None` if the text is not a finite number.
+fn order_of(value: &[u8], number: Number) -> Option<Ordering> {
+    let parsed = Number::parse(value)?;
+    if let (Number::Int(a), Number::Int(b)) = (parsed, number) {
+        return Some(a.cmp(&b));
+    }
+    // Rounding to the nearest keeps order: only where both round to the same are digits compared.
+    match parsed.float().partial_cmp(&number.float())? {
+        Ordering::Equal => {
+            let text = match number {
+                Number::Int(n) => n.to_string(),
+                Number::Float(f) => f.to_string(),
+            };
+            Some(Decimal::of(value)?.cmp(&Decimal::of(text.as_bytes())?))
+        }
+        order => Some(order),
+    }
+}
+
+/// A decimal as written, for exact comparison.
+struct Decimal {
+    negative: bool,
+    /// Significant digits, without zeros at either end; empty for zero.
+    digits: Vec<u8>,
+    /// The value is 0.digits * 10^exponent.
+    exponent: i64,
+}
+
+impl Decimal {
+    /// Reads text that [`Number::parse`] has accepted; its length is bounded there.
+    fn of(text: &[u8]) -> Option<Self> {
+        let text = text.trim_ascii();
+        let (negative, text) = match text.first()? {
+            b'-' => (true, &text[1..]),
+            b'+' => (false, &text[1..]),
+            _ => (false, text),
+        };
+        let at = text.iter().position(|b| matches!(b, b'e' | b'E')).unwrap_or(text.len());
+        let (mantissa, scale) = text.split_at(at);
+        let scale: i64 = match scale.get(1..) {
+            None => 0,
+            // Beyond any number that is not zero or infinite as a fraction.
+            Some(scale) => std::str::from_utf8(scale).ok()?.parse().unwrap_or(i64::from(i32::MAX)),
+        };
+        let point = mantissa.iter().position(|b| *b == b'.').unwrap_or(mantissa.len());
+        let all: Vec<u8> = mantissa.iter().copied().filter(|b| *b != b'.').collect();
+        let zeros = all.iter().take_while(|b| **b == b'0').count();
+        let end = all.iter().rposition(|b| *b != b'0').map_or(zeros, |last| last + 1);
+        let digits = all.get(zeros..end).unwrap_or_default().to_vec();
+        let exponent = (point as i64 - zeros as i64).saturating_add(scale);
+        Some(match digits.is_empty() {
+            true => Self { negative: false, digits, exponent: 0 },
+            false => Self { negative, digits, exponent },
+        })
+    }
+
+    fn cmp(&self, other: &Self) -> Ordering {
+        let sign = |d: &Self| match (d.digits.is_empty(), d.negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        };
+        let size = self.exponent.cmp(&other.exponent).then_with(|| self.digits.cmp(&other.digits));
+        match sign(self).cmp(&sign(other)) {
+            Ordering::Equal if sign(self) < 0 => size.reverse(),
+            Ordering::Equal if sign(self) > 0 => size,
+            order => order,
+        }
+    }
 }
 
 /// A time as text (RFC 3339) or as a number of s, ms, us or ns told apart by magnitude.
@@ -422,6 +491,31 @@ mod tests {
         assert!(gt(4).holds(str_value("4.5")));
         assert!(!gt(4).holds(str_value("abc")));
         assert!(!gt(4).holds(str_value("inf")));
+        assert!(gt(i128::from(u64::MAX)).holds(str_value("18446744073709551616")));
+    }
+
+    #[test]
+    fn decimals_are_exact_where_fractions_of_the_machine_are_not() {
+        let order = |value: &str, number| order_of(value.as_bytes(), number);
+        for (value, number, expected) in [
+            ("9007199254740992.5", Number::Int(9_007_199_254_740_992), Ordering::Greater),
+            ("9007199254740993", Number::Float(9_007_199_254_740_992.0), Ordering::Greater),
+            ("0.30000000000000001", Number::Float(0.3), Ordering::Greater),
+            ("0.3", Number::Float(0.3), Ordering::Equal),
+            ("3e-1", Number::Float(0.3), Ordering::Equal),
+            ("-0.30000000000000001", Number::Float(-0.3), Ordering::Less),
+            ("1.0", Number::Int(1), Ordering::Equal),
+            ("+001.00e0", Number::Int(1), Ordering::Equal),
+            ("-0.0", Number::Int(0), Ordering::Equal),
+            (".5", Number::Float(0.5), Ordering::Equal),
+            ("1e-400", Number::Int(0), Ordering::Greater),
+            ("0e999999999999", Number::Int(0), Ordering::Equal),
+            ("99999999999999999999999999999999999999999", Number::Float(1e41), Ordering::Less),
+        ] {
+            assert_eq!(order(value, number), Some(expected), "{value} {number:?}");
+        }
+        assert_eq!(order("1e400", Number::Int(0)), None);
+        assert_eq!(order("1.2.3", Number::Int(0)), None);
     }
 
     #[test]

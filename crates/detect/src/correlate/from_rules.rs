@@ -1,8 +1,9 @@
 //! From the parsed rule model to what the engine runs.
 
-use super::spec::{Condition, Op, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target};
+use super::spec::{Condition, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target};
 use crate::ruleset::RuleSet;
-use crate::sigma::{BoundOp, Correlation, CorrelationCondition, CorrelationType, Rule, RuleExpr};
+use crate::sigma::{Correlation, CorrelationCondition, CorrelationType, Rule, RuleExpr, Window};
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -16,12 +17,8 @@ impl SpecSet {
     /// # Errors
     /// The first [`SpecError`]; it names the rule.
     pub fn from_rules(rules: &RuleSet) -> Result<Arc<Self>, SpecError> {
-        let mut specs = Vec::new();
-        for (index, rule) in rules.rules().iter().enumerate() {
-            if let Some(correlation) = rule.correlation() {
-                specs.push(spec_of(rules, index as u32, rule, correlation)?);
-            }
-        }
+        let lookup = Lookup { rules: rules.rules(), by_reference: rules.by_reference() };
+        let specs = specs_of(&lookup, &HashSet::new())?;
         Self::with_verdicts(specs, rules.rules().iter().map(|r| r.generate).collect())
     }
 
@@ -31,6 +28,7 @@ impl SpecSet {
     /// # Errors
     /// See [`SpecSet::from_rules`].
     pub fn of_rule(rules: &RuleSet, rule: u32) -> Result<Arc<Self>, SpecError> {
+        let lookup = Lookup { rules: rules.rules(), by_reference: rules.by_reference() };
         let mut wanted = vec![rule];
         let mut specs = Vec::new();
         let mut at = 0;
@@ -38,7 +36,7 @@ impl SpecSet {
             at += 1;
             let own = rules.rule(number);
             let Some(correlation) = own.correlation() else { continue };
-            specs.push(spec_of(rules, number, own, correlation)?);
+            specs.push(spec_of(&lookup, number, own, correlation)?);
             for part in correlation.rules.iter().filter_map(|name| rules.find(name)) {
                 if !wanted.contains(&part) {
                     wanted.push(part);
@@ -53,12 +51,74 @@ impl SpecSet {
     }
 }
 
+/// The rules that the engine cannot run as their documents say, each with the reason: what
+/// [`SpecSet::from_rules`] would refuse, one after the other.
+pub fn refused(rules: &[Rule]) -> Vec<(usize, SpecError)> {
+    let by_reference = references(rules);
+    let lookup = Lookup { rules, by_reference: &by_reference };
+    let mut left_out = HashSet::new();
+    let mut out = Vec::new();
+    while let Err(error) = specs_of(&lookup, &left_out).and_then(SpecSet::new) {
+        let Some(index) = error.id().and_then(|id| by_reference.get(id)).copied() else { break };
+        if !left_out.insert(index) {
+            break;
+        }
+        out.push((index as usize, error));
+    }
+    out
+}
+
+/// Numbers of rules by their ids and names.
+pub(crate) fn references(rules: &[Rule]) -> HashMap<Arc<str>, u32> {
+    let mut out = HashMap::with_capacity(rules.len());
+    for (index, rule) in rules.iter().enumerate() {
+        out.insert(rule.id.clone(), index as u32);
+        if let Some(name) = &rule.name {
+            out.insert(name.clone(), index as u32);
+        }
+    }
+    out
+}
+
+/// Rules and their numbers.
+#[derive(Clone, Copy)]
+struct Lookup<'a> {
+    rules: &'a [Rule],
+    by_reference: &'a HashMap<Arc<str>, u32>,
+}
+
+impl<'a> Lookup<'a> {
+    fn find(&self, reference: &str) -> Option<u32> {
+        self.by_reference.get(reference).copied()
+    }
+
+    fn rule(&self, index: u32) -> &'a Rule {
+        &self.rules[index as usize]
+    }
+}
+
+fn specs_of(rules: &Lookup<'_>, left_out: &HashSet<u32>) -> Result<Vec<Spec>, SpecError> {
+    let mut specs = Vec::new();
+    for (index, rule) in rules.rules.iter().enumerate() {
+        if let Some(correlation) = rule.correlation()
+            && !left_out.contains(&(index as u32))
+        {
+            specs.push(spec_of(rules, index as u32, rule, correlation)?);
+        }
+    }
+    Ok(specs)
+}
+
 fn spec_of(
-    rules: &RuleSet,
+    rules: &Lookup<'_>,
     index: u32,
     rule: &Rule,
     correlation: &Correlation,
 ) -> Result<Spec, SpecError> {
+    if correlation.window != Window::Sliding || correlation.kind == CorrelationType::Absence {
+        let problem = "the engine cannot run this type or window yet";
+        return Err(SpecError::Condition { id: rule.id.clone(), problem });
+    }
     let group_by: Vec<Arc<str>> = correlation.group_by.iter().map(|f| (&**f).into()).collect();
     let mut references = Vec::new();
     for name in &correlation.rules {
@@ -101,6 +161,8 @@ fn kind_of(correlation: &Correlation, percentile: Option<f64>) -> SpecKind {
         CorrelationType::ValueAvg => SpecKind::ValueAvg,
         CorrelationType::ValuePercentile => SpecKind::ValuePercentile(percentile.unwrap_or(50.0)),
         CorrelationType::ValueMedian => SpecKind::ValueMedian,
+        // Refused before: see `spec_of`.
+        CorrelationType::Absence => SpecKind::TemporalOrdered,
         CorrelationType::FirstSeen => SpecKind::FirstSeen {
             learn_for_ns: correlation.learn_for.map_or(LEARN_FOR_DEFAULT_NS, |t| t.ns()),
             expire_days: (correlation.timespan.ns() / DAY_NS).clamp(1, i64::from(u16::MAX)) as u16,
@@ -110,7 +172,7 @@ fn kind_of(correlation: &Correlation, percentile: Option<f64>) -> SpecKind {
 
 type ConditionParts = (Condition, Option<SlotExpr>, Vec<Arc<str>>, Option<f64>);
 
-fn condition_of(rules: &RuleSet, correlation: &Correlation) -> ConditionParts {
+fn condition_of(rules: &Lookup<'_>, correlation: &Correlation) -> ConditionParts {
     match &correlation.condition {
         CorrelationCondition::AllRules => (Condition::default(), None, Vec::new(), None),
         CorrelationCondition::Expression(expression) => {
@@ -118,21 +180,10 @@ fn condition_of(rules: &RuleSet, correlation: &Correlation) -> ConditionParts {
             (Condition::default(), Some(slots), Vec::new(), None)
         }
         CorrelationCondition::Bounds { bounds, fields, percentile } => {
-            let parts = bounds.iter().map(|(op, n)| (op_of(*op), number(n)));
+            let parts = bounds.iter().map(|(op, n)| (*op, number(n)));
             let fields = fields.iter().map(|f| (&**f).into()).collect();
             (Condition(parts.collect()), None, fields, *percentile)
         }
-    }
-}
-
-fn op_of(op: BoundOp) -> Op {
-    match op {
-        BoundOp::Gt => Op::Gt,
-        BoundOp::Gte => Op::Gte,
-        BoundOp::Lt => Op::Lt,
-        BoundOp::Lte => Op::Lte,
-        BoundOp::Eq => Op::Eq,
-        BoundOp::Neq => Op::Neq,
     }
 }
 
@@ -144,7 +195,7 @@ fn number(n: &filter::Number) -> f64 {
 }
 
 /// References of the expression as slots; the parser has checked that each is one of the rules.
-fn slot_expr(rules: &RuleSet, correlation: &Correlation, expression: &RuleExpr) -> SlotExpr {
+fn slot_expr(rules: &Lookup<'_>, correlation: &Correlation, expression: &RuleExpr) -> SlotExpr {
     let each =
         |parts: &[RuleExpr]| parts.iter().map(|p| slot_expr(rules, correlation, p)).collect();
     match expression {
@@ -167,7 +218,7 @@ fn field_of(correlation: &Correlation, target: &Rule, name: &Arc<str>) -> Arc<st
 }
 
 /// Hash of a correlation and of everything it builds on.
-fn hash_deep(rules: &RuleSet, rule: &Rule, hasher: &mut Xxh3, depth: u32) {
+fn hash_deep(rules: &Lookup<'_>, rule: &Rule, hasher: &mut Xxh3, depth: u32) {
     hasher.update(rule.id.as_bytes());
     hasher.update(rule.hash.as_bytes());
     let Some(correlation) = rule.correlation() else { return };

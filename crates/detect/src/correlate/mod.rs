@@ -49,7 +49,7 @@ pub use replay::in_event_time;
 pub use settings::{EVIDENCE_MAX, SHARDS, Settings};
 pub use shard::{Counters, ShardState};
 pub use snapshot::SnapshotError;
-pub use spec::{Condition, Op, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target};
+pub use spec::{Condition, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target};
 
 #[cfg(test)]
 mod tests;

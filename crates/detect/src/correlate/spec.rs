@@ -6,6 +6,7 @@
 //! ```
 
 use super::settings::{HITS_PER_CHAINED_KEY_MAX, HITS_PER_KEY_MAX, HITS_PER_SCANNED_KEY_MAX};
+use crate::sigma::BoundOp;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -80,64 +81,19 @@ impl SpecKind {
     }
 }
 
-/// Comparison of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// `>`
-    Gt,
-    /// `>=`
-    Gte,
-    /// `<`
-    Lt,
-    /// `<=`
-    Lte,
-    /// `==`
-    Eq,
-    /// `!=`
-    Neq,
-}
-
-impl Op {
-    /// All, with the names used in rules.
-    pub const ALL: &[(Op, &'static str)] = &[
-        (Op::Gt, "gt"),
-        (Op::Gte, "gte"),
-        (Op::Lt, "lt"),
-        (Op::Lte, "lte"),
-        (Op::Eq, "eq"),
-        (Op::Neq, "neq"),
-    ];
-
-    /// The name used in rules.
-    pub fn name(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
-
-    fn holds(self, value: f64, bound: f64) -> bool {
-        match self {
-            Op::Gt => value > bound,
-            Op::Gte => value >= bound,
-            Op::Lt => value < bound,
-            Op::Lte => value <= bound,
-            Op::Eq => value == bound,
-            Op::Neq => value != bound,
-        }
-    }
-}
-
 /// All of these must hold; two make a range. Empty = the default of the kind.
 #[derive(Clone, Debug, PartialEq, Default)]
-pub struct Condition(pub Vec<(Op, f64)>);
+pub struct Condition(pub Vec<(BoundOp, f64)>);
 
 impl Condition {
     /// `value >= bound`.
     pub fn gte(bound: u32) -> Self {
-        Self(vec![(Op::Gte, f64::from(bound))])
+        Self(vec![(BoundOp::Gte, f64::from(bound))])
     }
 
     /// Whether `value` satisfies every part.
     pub fn holds(&self, value: f64) -> bool {
-        self.0.iter().all(|(op, bound)| op.holds(value, *bound))
+        self.0.iter().all(|(op, bound)| value.partial_cmp(bound).is_some_and(|o| op.holds(o)))
     }
 
     /// For example `gte 5` or `gt 100 and lte 200`.
@@ -148,11 +104,11 @@ impl Condition {
 
     /// Once true for a set of events, true for every larger set.
     fn is_growing(&self) -> bool {
-        self.0.iter().all(|(op, _)| matches!(op, Op::Gt | Op::Gte))
+        self.0.iter().all(|(op, _)| matches!(op, BoundOp::Gt | BoundOp::Gte))
     }
 
     fn is_absence(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|(op, _)| matches!(op, Op::Lt | Op::Lte))
+        !self.0.is_empty() && self.0.iter().all(|(op, _)| matches!(op, BoundOp::Lt | BoundOp::Lte))
     }
 }
 
@@ -395,6 +351,23 @@ pub enum SpecError {
         /// Number of group-by names.
         want: usize,
     },
+}
+
+impl SpecError {
+    /// The correlation it is about; `None` if it is about all of them.
+    pub fn id(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::TooMany { .. } => None,
+            Self::DuplicateId { id }
+            | Self::References { id, .. }
+            | Self::Unknown { id, .. }
+            | Self::Depth { id }
+            | Self::ChainKey { id, .. }
+            | Self::Timespan { id, .. }
+            | Self::Condition { id, .. }
+            | Self::KeyFields { id, .. } => Some(id),
+        }
+    }
 }
 
 /// All correlations of one generation, checked. Cheap to share between workers and the engine.
@@ -660,11 +633,13 @@ fn check_condition(spec: &mut Spec, count: usize) -> Option<&'static str> {
     match spec.kind {
         SpecKind::FirstSeen { .. } => spec.condition = Condition::default(),
         SpecKind::Temporal if spec.condition.0.is_empty() => {
-            spec.condition = Condition(vec![(Op::Gte, all)]);
+            spec.condition = Condition(vec![(BoundOp::Gte, all)]);
         }
         SpecKind::TemporalOrdered => match spec.condition.0.as_slice() {
-            [] | [(Op::Gte | Op::Eq, _)] if spec.condition.0.iter().all(|c| c.1 == all) => {
-                spec.condition = Condition(vec![(Op::Gte, all)]);
+            [] | [(BoundOp::Gte | BoundOp::Eq, _)]
+                if spec.condition.0.iter().all(|c| c.1 == all) =>
+            {
+                spec.condition = Condition(vec![(BoundOp::Gte, all)]);
             }
             _ => return Some("temporal_ordered needs all its rules; remove the condition"),
         },

@@ -1,7 +1,12 @@
 //! Files and folders become rules; filters are applied; doubles and dangling references are found.
 
+use crate::correlate::from_rules;
 use crate::sigma::document::file_problem;
-use crate::sigma::{ParsedFile, ProblemKind, Rule, RuleKind, RuleProblem, parse_file};
+use crate::sigma::pipeline::{self, Body, Draft, Pipeline};
+use crate::sigma::{
+    Correlation, FilterReading, LogSource, ParsedFile, ProblemKind, Rule, RuleKind, RuleProblem,
+    SigmaSettings, parse_file, yaml,
+};
 use filter::{Node, Plan};
 use hashbrown::{HashMap, HashSet};
 use std::fs;
@@ -21,6 +26,14 @@ pub const FOLDER_DEPTH_MAX: usize = 32;
 /// Documents that are not Sigma are passed over. Every other document gives a rule or a problem.
 /// Filters are applied to their targets and do not appear among the rules.
 pub fn load_paths(paths: &[PathBuf]) -> (Vec<Rule>, Vec<RuleProblem>) {
+    load_paths_with(paths, &SigmaSettings::default())
+}
+
+/// As [`load_paths`], read under these settings.
+pub fn load_paths_with(
+    paths: &[PathBuf],
+    settings: &SigmaSettings,
+) -> (Vec<Rule>, Vec<RuleProblem>) {
     let mut files = Vec::new();
     let mut all = ParsedFile::default();
     for path in paths {
@@ -30,19 +43,24 @@ pub fn load_paths(paths: &[PathBuf]) -> (Vec<Rule>, Vec<RuleProblem>) {
         let file = Arc::new(path);
         match read(&file) {
             Ok(text) => {
-                let parsed = parse_file(&file, &text);
+                let parsed = parse_file(&file, &text, settings);
                 all.rules.extend(parsed.rules);
                 all.problems.extend(parsed.problems);
             }
             Err(reason) => all.problems.push(file_problem(&file, reason, "check the file")),
         }
     }
-    resolve(all)
+    resolve(all, settings)
 }
 
 /// Reads rules from text, as one file.
 pub fn load_text(text: &str) -> (Vec<Rule>, Vec<RuleProblem>) {
-    resolve(parse_file(&Arc::new(PathBuf::new()), text))
+    load_text_with(text, &SigmaSettings::default())
+}
+
+/// As [`load_text`], read under these settings.
+pub fn load_text_with(text: &str, settings: &SigmaSettings) -> (Vec<Rule>, Vec<RuleProblem>) {
+    resolve(parse_file(&Arc::new(PathBuf::new()), text, settings), settings)
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -81,11 +99,13 @@ fn collect(path: &Path, depth: usize, out: &mut Vec<PathBuf>, problems: &mut Vec
     }
 }
 
-fn resolve(parsed: ParsedFile) -> (Vec<Rule>, Vec<RuleProblem>) {
+fn resolve(parsed: ParsedFile, settings: &SigmaSettings) -> (Vec<Rule>, Vec<RuleProblem>) {
     let ParsedFile { mut rules, mut problems } = parsed;
     drop_doubles(&mut rules, &mut problems);
-    apply_filters(&mut rules, &mut problems);
+    apply_filters(&mut rules, settings.filters, &mut problems);
     check_references(&mut rules, &mut problems);
+    apply_pipelines(&mut rules, &settings.pipelines, &mut problems);
+    drop_refused(&mut rules, &mut problems);
     silence_related(&mut rules);
     (rules, problems)
 }
@@ -118,36 +138,106 @@ fn drop_doubles(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
     });
 }
 
-/// `(rule) and (filter)` for every rule that the filter names (or all) and its logsource covers.
-fn apply_filters(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
+/// Narrows every rule that a filter names (or all) and its logsource covers.
+fn apply_filters(rules: &mut Vec<Rule>, reading: FilterReading, problems: &mut Vec<RuleProblem>) {
     let is_filter = |rule: &Rule| matches!(rule.kind, RuleKind::Filter(_));
     let filters: Vec<Rule> = rules.extract_if(.., |r| is_filter(r)).collect();
     for filter in filters {
         let RuleKind::Filter(document) = &filter.kind else { continue };
-        let mut applied = 0;
-        for rule in rules.iter_mut() {
-            let named =
-                document.rules.is_empty() || document.rules.iter().any(|r| rule.answers_to(r));
-            let RuleKind::Detection { plan } = &mut rule.kind else { continue };
-            if !named || !filter.logsource.covers(&rule.logsource) {
-                continue;
-            }
-            let name = format!("filter {}", filter.title).into_boxed_str();
-            let condition = Plan {
-                leaves: document.plan.leaves.clone(),
-                root: Node::Named(name, Box::new(document.plan.root.clone())),
-            };
-            *plan = Plan::and([std::mem::replace(plan, Plan::everything()), condition]);
-            let both = format!("{}{}", rule.hash, filter.hash);
-            rule.hash = format!("{:032x}", xxh3_128(both.as_bytes())).into();
-            applied += 1;
+        let lost = document.rules.iter().filter(|r| !rules.iter().any(|rule| rule.answers_to(r)));
+        for reference in lost {
+            let reason = format!("the filter names the rule `{reference}`, which is not loaded");
+            let hint = "correct the reference, or remove it";
+            problems.push(about(&filter, ProblemKind::NotCovered, reason, hint));
         }
+        let applied = rules.iter_mut().filter_map(|rule| narrow(rule, &filter, reading)).count();
         if applied == 0 {
             let reason = "the filter applies to no loaded rule".to_owned();
             let hint = "check its rules and its logsource";
             problems.push(about(&filter, ProblemKind::NotCovered, reason, hint));
         }
     }
+}
+
+/// `Some` if the filter is about the rule.
+fn narrow(rule: &mut Rule, filter: &Rule, reading: FilterReading) -> Option<()> {
+    let RuleKind::Filter(document) = &filter.kind else { return None };
+    let named = document.rules.is_empty() || document.rules.iter().any(|r| rule.answers_to(r));
+    let covered = filter.logsource.covers(&rule.logsource_written);
+    let RuleKind::Detection { plan } = &mut rule.kind else { return None };
+    if !named || !covered {
+        return None;
+    }
+    let name = format!("filter {}", filter.title).into_boxed_str();
+    let root = Node::Named(name, Box::new(document.plan.root.clone()));
+    let condition = Plan { leaves: document.plan.leaves.clone(), root };
+    let condition = match reading {
+        FilterReading::Required => condition,
+        FilterReading::Excluded => condition.not(),
+    };
+    *plan = Plan::and([std::mem::replace(plan, Plan::everything()), condition]);
+    let both = format!("{}{}", rule.hash, filter.hash);
+    rule.hash = format!("{:032x}", xxh3_128(both.as_bytes())).into();
+    Some(())
+}
+
+/// Pipelines on correlations: now the logsources of the rules they relate are known.
+fn apply_pipelines(rules: &mut Vec<Rule>, pipelines: &[Pipeline], problems: &mut Vec<RuleProblem>) {
+    if pipelines.is_empty() {
+        return;
+    }
+    let by_reference = from_rules::references(rules);
+    let mut failed = HashSet::new();
+    for index in 0..rules.len() {
+        let rule = &rules[index];
+        let Some(correlation) = rule.correlation() else { continue };
+        let logsources = logsources_of(rules, &by_reference, correlation);
+        let text = &*rule.source.text;
+        let document = yaml::Document { text, first_line: rule.source.line };
+        let changed = yaml::parse(&document).and_then(|node| {
+            let body = Body::Correlation(correlation.clone());
+            let mut draft = Draft::new(&node, logsources, body);
+            pipeline::apply(pipelines, &mut draft).map(|()| draft.body)
+        });
+        match changed {
+            Ok(Body::Correlation(changed)) => rules[index].kind = RuleKind::Correlation(changed),
+            Ok(_) => {}
+            Err(refusal) => {
+                let rule = &rules[index];
+                problems.push(about(rule, refusal.kind, refusal.reason, &refusal.hint));
+                failed.insert(rule.id.clone());
+            }
+        }
+    }
+    if !failed.is_empty() {
+        rules.retain(|rule| !failed.contains(&rule.id));
+        check_references(rules, problems);
+    }
+}
+
+/// Logsources of all detection rules that a correlation leads to. References form no circle here.
+fn logsources_of(
+    rules: &[Rule],
+    by_reference: &HashMap<Arc<str>, u32>,
+    correlation: &Correlation,
+) -> Vec<LogSource> {
+    let mut out = Vec::new();
+    let mut seen = HashSet::new();
+    let mut open: Vec<u32> =
+        correlation.rules.iter().filter_map(|r| by_reference.get(&**r).copied()).collect();
+    while let Some(index) = open.pop() {
+        if !seen.insert(index) {
+            continue;
+        }
+        let rule = &rules[index as usize];
+        match rule.correlation() {
+            None => out.push(rule.logsource_written.clone()),
+            Some(inner) => {
+                open.extend(inner.rules.iter().filter_map(|r| by_reference.get(&**r).copied()));
+            }
+        }
+    }
+    out
 }
 
 /// Correlations over rules that are not there are not covered, and so on up the chain.
@@ -174,6 +264,26 @@ fn check_references(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
         }
     }
     drop_cycles(rules, problems);
+}
+
+/// Correlations that the engine cannot run as written are not covered, and so on up the chain.
+fn drop_refused(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
+    if rules.iter().all(|r| r.correlation().is_none()) {
+        return;
+    }
+    let mut reasons: HashMap<usize, String> =
+        from_rules::refused(rules).into_iter().map(|(i, e)| (i, e.to_string())).collect();
+    if reasons.is_empty() {
+        return;
+    }
+    let mut number = 0..;
+    rules.retain(|rule| {
+        let Some(reason) = number.next().and_then(|n| reasons.remove(&n)) else { return true };
+        let hint = "see docs/sigma.md for what correlations can do";
+        problems.push(about(rule, ProblemKind::NotCovered, reason, hint));
+        false
+    });
+    check_references(rules, problems);
 }
 
 /// Correlations that lead back to themselves: those left when all others are taken away in order.

@@ -8,8 +8,12 @@
 
 mod load;
 
-pub use load::{FILE_BYTES_MAX, FILES_MAX, FOLDER_DEPTH_MAX, load_paths, load_text};
+pub use load::{
+    FILE_BYTES_MAX, FILES_MAX, FOLDER_DEPTH_MAX, load_paths, load_paths_with, load_text,
+    load_text_with,
+};
 
+use crate::correlate::from_rules::references;
 use crate::matcher::{LOGSOURCE_FIELD, Matcher};
 use crate::sigma::{CorrelationCondition, Rule, RuleProblem};
 use event::{Dictionary, DictionaryBuilder};
@@ -62,13 +66,9 @@ impl RuleSet {
     pub fn build(rules: Vec<Rule>, dict: &Arc<Dictionary>) -> Self {
         let bindings: Vec<_> = rules.iter().map(|r| r.plan().map(|p| p.bind(&**dict))).collect();
         let matcher = Matcher::build(&rules, &bindings, dict);
-        let mut by_reference = HashMap::with_capacity(rules.len());
+        let by_reference = references(&rules);
         let mut hasher = Xxh3::new();
-        for (index, rule) in rules.iter().enumerate() {
-            by_reference.insert(rule.id.clone(), index as u32);
-            if let Some(name) = &rule.name {
-                by_reference.insert(name.clone(), index as u32);
-            }
+        for rule in &rules {
             hasher.update(rule.id.as_bytes());
             hasher.update(rule.hash.as_bytes());
         }
@@ -97,6 +97,11 @@ impl RuleSet {
     /// Number of the rule with that id or name.
     pub fn find(&self, reference: &str) -> Option<u32> {
         self.by_reference.get(reference).copied()
+    }
+
+    /// Numbers of the rules by their ids and names.
+    pub(crate) fn by_reference(&self) -> &HashMap<Arc<str>, u32> {
+        &self.by_reference
     }
 
     /// The dictionary it was compiled for; batches must have the same one.

@@ -199,20 +199,24 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Lowers a condition over named selections.
+/// Selections by name, lowered; `None` for those that a pipeline took away.
+pub type Selections = [(String, Option<Plan>)];
+
+/// Lowers a condition over named selections. Terms over selections that were taken away are left
+/// out; `None` if no term remains.
 ///
 /// # Errors
 /// Names and patterns that no selection answers to.
-pub fn lower(expr: &Expr, selections: &[(String, Plan)]) -> Result<Plan, Refusal> {
+pub fn lower(expr: &Expr, selections: &Selections) -> Result<Option<Plan>, Refusal> {
     let mut budget = LEAVES_MAX;
     lower_within(expr, selections, &mut budget)
 }
 
 fn lower_within(
     expr: &Expr,
-    selections: &[(String, Plan)],
+    selections: &Selections,
     budget: &mut usize,
-) -> Result<Plan, Refusal> {
+) -> Result<Option<Plan>, Refusal> {
     let mut named = |name: &str, plan: &Plan| {
         *budget = budget.checked_sub(plan.leaves.len()).ok_or_else(|| {
             let reason = format!("more than {LEAVES_MAX} values in one condition");
@@ -223,18 +227,25 @@ fn lower_within(
     };
     match expr {
         Expr::Name(name) => match selections.iter().find(|(n, _)| n == name) {
-            Some((name, plan)) => named(name, plan),
+            Some((name, Some(plan))) => named(name, plan).map(Some),
+            Some((_, None)) => Ok(None),
             None => {
                 let known: Vec<_> = selections.iter().map(|(n, _)| n.as_str()).take(8).collect();
                 let hint = format!("selections are: {}", known.join(", "));
                 Err(Refusal::invalid(format!("there is no selection `{name}`"), hint))
             }
         },
-        Expr::Not(part) => Ok(lower_within(part, selections, budget)?.not()),
+        Expr::Not(part) => Ok(lower_within(part, selections, budget)?.map(Plan::not)),
         Expr::And(parts) | Expr::Or(parts) => {
-            let plans = parts.iter().map(|p| lower_within(p, selections, budget));
-            let plans = plans.collect::<Result<Vec<_>, _>>()?;
-            Ok(if matches!(expr, Expr::And(_)) { Plan::and(plans) } else { Plan::or(plans) })
+            let mut plans = Vec::with_capacity(parts.len());
+            for part in parts {
+                plans.extend(lower_within(part, selections, budget)?);
+            }
+            Ok(match (plans.is_empty(), expr) {
+                (true, _) => None,
+                (false, Expr::And(_)) => Some(Plan::and(plans)),
+                (false, _) => Some(Plan::or(plans)),
+            })
         }
         Expr::Of(quantity, pattern) => {
             let chosen: Vec<_> = selections.iter().filter(|(n, _)| is_named(n, pattern)).collect();
@@ -242,10 +253,13 @@ fn lower_within(
                 let reason = format!("no selection is named like `{pattern}`");
                 return Err(Refusal::invalid(reason, "check the pattern"));
             }
-            let plans = chosen.iter().map(|(n, plan)| named(n, plan));
-            let plans = plans.collect::<Result<Vec<_>, _>>()?;
+            let left = chosen.iter().filter_map(|(n, plan)| Some((n, plan.as_ref()?)));
+            let plans = left.map(|(n, plan)| named(n, plan)).collect::<Result<Vec<_>, _>>()?;
+            if plans.is_empty() {
+                return Ok(None);
+            }
             let count = plans.len();
-            Ok(match quantity {
+            Ok(Some(match quantity {
                 Quantity::All => Plan::and(plans),
                 Quantity::AtLeast(1) => Plan::or(plans),
                 Quantity::AtLeast(n) if *n as usize > count => {
@@ -253,7 +267,7 @@ fn lower_within(
                     return Err(Refusal::invalid(reason, "it can never hold"));
                 }
                 Quantity::AtLeast(n) => at_least(*n, plans),
-            })
+            }))
         }
     }
 }

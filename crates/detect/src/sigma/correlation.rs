@@ -15,8 +15,11 @@ pub struct Correlation {
     pub group_by: Vec<Box<str>>,
     /// Names usable in `group_by` whose field differs by rule.
     pub aliases: Vec<Alias>,
-    /// Length of the sliding window. For `first_seen`: how long a pair is remembered.
+    /// Length of the window. For `first_seen`: how long a pair is remembered; for sessions: the
+    /// longest one.
     pub timespan: Timespan,
+    /// How time is cut into windows (our `window` key).
+    pub window: Window,
     /// When it fires.
     pub condition: CorrelationCondition,
     /// Whether the related rules also alert by themselves (`generate`, default no).
@@ -47,6 +50,8 @@ pub enum CorrelationType {
     ValueMedian,
     /// Ours: the condition's field(s) have a value not seen before within the group.
     FirstSeen,
+    /// Ours: after a hit of the first rule, none of the others follows within the timespan.
+    Absence,
 }
 
 impl CorrelationType {
@@ -61,6 +66,7 @@ impl CorrelationType {
         (CorrelationType::ValuePercentile, "value_percentile"),
         (CorrelationType::ValueMedian, "value_median"),
         (CorrelationType::FirstSeen, "first_seen"),
+        (CorrelationType::Absence, "absence"),
     ];
 
     /// Its name in rules.
@@ -75,13 +81,28 @@ impl CorrelationType {
 
     /// Whether the type reads values of a field given in its condition.
     pub fn needs_field(self) -> bool {
-        !matches!(self, Self::EventCount | Self::Temporal | Self::TemporalOrdered)
+        !matches!(self, Self::EventCount | Self::Temporal | Self::TemporalOrdered | Self::Absence)
     }
 
     /// Whether the type relates several rules by their presence.
     pub fn is_temporal(self) -> bool {
         matches!(self, Self::Temporal | Self::TemporalOrdered)
     }
+}
+
+/// How time is cut into windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Window {
+    /// Any stretch of the timespan's length: nothing is lost between two windows.
+    #[default]
+    Sliding,
+    /// Back to back, from multiples of the timespan since 1970-01-01 UTC.
+    Tumbling,
+    /// From a first hit until none has followed for `gap`, or until the timespan is over.
+    Session {
+        /// Silence that ends it.
+        gap: Timespan,
+    },
 }
 
 /// A name whose field depends on which rule was hit.
@@ -149,7 +170,7 @@ pub enum CorrelationCondition {
         /// `value_percentile` only: which percentile, 0..=100.
         percentile: Option<f64>,
     },
-    /// `temporal` types without a condition: every listed rule must occur.
+    /// `temporal` types and `absence` without a condition: the listed rules say it all.
     AllRules,
     /// `temporal` types: a boolean expression over the rules by their references.
     Expression(RuleExpr),

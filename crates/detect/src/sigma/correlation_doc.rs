@@ -2,14 +2,14 @@
 
 use crate::sigma::condition::{self, Expr};
 use crate::sigma::correlation::{
-    Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, RuleExpr, Timespan,
+    Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, RuleExpr, Timespan, Window,
 };
-use crate::sigma::problem::Refusal;
+use crate::sigma::problem::{Refusal, Refusals};
 use crate::sigma::yaml::{Node, Yaml};
 use filter::Number;
 
 /// Most rules one correlation relates.
-pub const RULES_MAX: usize = 256;
+pub const RULES_MAX: usize = 255;
 /// Most fields that separate groups.
 pub const GROUP_BY_MAX: usize = 16;
 
@@ -22,64 +22,108 @@ const KEYS: &[&str] = &[
     "timeframe",
     "condition",
     "generate",
+    "window",
+    "gap",
     "learn-for",
 ];
 
 /// Reads a `correlation:` section. `outer_generate` is a `generate` beside it, where the
-/// specification puts it too.
-///
-/// # Errors
-/// The first thing that is wrong, with its place.
-pub fn read(section: &Node, outer_generate: Option<&Node>) -> Result<Correlation, Refusal> {
+/// specification puts it too. `None` if anything was wrong; everything that is goes into `problems`.
+pub fn read(
+    section: &Node,
+    outer_generate: Option<&Node>,
+    problems: &mut Refusals,
+) -> Option<Correlation> {
     let Yaml::Map(entries) = &section.value else {
         let reason = format!("`correlation` is {}", section.kind());
-        return Err(Refusal::invalid(reason, "write type, rules, timespan").at(section.at));
+        problems.push(Refusal::invalid(reason, "write type, rules, timespan").at(section.at));
+        return None;
     };
-    if let Some((key, value)) = entries.iter().find(|(k, _)| !KEYS.contains(&k.as_str())) {
+    for (key, value) in entries.iter().filter(|(k, _)| !KEYS.contains(&k.as_str())) {
         let reason = format!("unknown attribute `{key}` of a correlation");
-        return Err(Refusal::not_covered(reason, "remove it").at(value.at));
+        let hint = format!("remove it; known are {}", KEYS.join(", "));
+        problems.push(Refusal::not_covered(reason, hint).at(value.at));
     }
-    let required = |key: &str| {
-        section.get(key).ok_or_else(|| {
-            Refusal::invalid(format!("there is no `{key}`"), format!("add `{key}:`")).at(section.at)
-        })
-    };
-    let kind = read_type(required("type")?)?;
-    let rules = texts(required("rules")?, RULES_MAX)?;
-    if rules.is_empty() {
-        return Err(Refusal::invalid("no rules are named", "list ids or names").at(section.at));
-    }
-    let group_by = section.get("group-by").map_or(Ok(Vec::new()), |n| texts(n, GROUP_BY_MAX))?;
-    let aliases = section.get("aliases").map_or(Ok(Vec::new()), |n| read_aliases(n, &rules))?;
-    let timespan_node = match section.get("timespan") {
-        Some(node) => node,
-        None => section.get("timeframe").map_or_else(|| required("timespan"), Ok)?,
-    };
-    let timespan = read_timespan(timespan_node)?;
-    let learn_for = section.get("learn-for").map(read_timespan).transpose()?;
-    if learn_for.is_some() && kind != CorrelationType::FirstSeen {
-        let reason = "`learn-for` belongs to first_seen only";
-        return Err(Refusal::invalid(reason, "remove it").at(section.at));
-    }
-    let condition = read_condition(kind, section.get("condition"), &rules)
-        .map_err(|r| r.at(section.get("condition").map_or(section.at, |c| c.at)))?;
-    let generate = match section.get("generate").or(outer_generate) {
-        None => false,
-        Some(Node { value: Yaml::Bool(b), .. }) => *b,
-        Some(node) => {
-            return Err(Refusal::invalid("`generate` is true or false", "fix it").at(node.at));
-        }
-    };
-    Ok(Correlation { kind, rules, group_by, aliases, timespan, condition, generate, learn_for })
+    let kind = read_type(section).map_err(|r| r.at(section.at));
+    let kind = problems.ok(kind);
+    let rules = problems.ok(read_rules(section, kind).map_err(|r| r.at(section.at)));
+    let known = rules.as_deref().unwrap_or_default();
+    let list = |key: &str| section.get(key).map_or(Ok(Vec::new()), |n| texts(n, GROUP_BY_MAX));
+    let group_by = problems.ok(list("group-by"));
+    let aliases = section.get("aliases").map_or(Ok(Vec::new()), |n| read_aliases(n, known));
+    let aliases = problems.ok(aliases);
+    let timespan = section
+        .get("timespan")
+        .or(section.get("timeframe"))
+        .map_or_else(|| Err(missing("timespan").at(section.at)), read_timespan);
+    let timespan = problems.ok(timespan);
+    let window = problems.ok(read_window(section, kind));
+    let learn_for = problems.ok(read_learn_for(section, kind));
+    let generate = problems.ok(read_generate(section.get("generate").or(outer_generate)));
+    let place = section.get("condition").map_or(section.at, |c| c.at);
+    let kind = kind?;
+    let condition = read_condition(kind, section.get("condition"), known);
+    let condition = problems.ok(condition.map_err(|r| r.at(place)));
+    Some(Correlation {
+        kind,
+        rules: rules?,
+        group_by: group_by?,
+        aliases: aliases?,
+        timespan: timespan?,
+        window: window?,
+        condition: condition?,
+        generate: generate?,
+        learn_for: learn_for?,
+    })
 }
 
-fn read_type(node: &Node) -> Result<CorrelationType, Refusal> {
+fn missing(key: &str) -> Refusal {
+    Refusal::invalid(format!("there is no `{key}`"), format!("add `{key}:`"))
+}
+
+fn read_type(section: &Node) -> Result<CorrelationType, Refusal> {
+    let node = section.get("type").ok_or_else(|| missing("type"))?;
     let name = node.text().unwrap_or_default();
     CorrelationType::from_name(&name).ok_or_else(|| {
         let known: Vec<_> = CorrelationType::ALL.iter().map(|(_, n)| *n).collect();
         let hint = format!("types are: {}", known.join(", "));
         Refusal::not_covered(format!("unknown correlation type `{name}`"), hint).at(node.at)
     })
+}
+
+/// The listed rules, or those that an expression names, in its order.
+fn read_rules(section: &Node, kind: Option<CorrelationType>) -> Result<Vec<Box<str>>, Refusal> {
+    let condition = section.get("condition").map(|c| &c.value);
+    let rules = match (section.get("rules"), condition) {
+        (Some(node), _) => texts(node, RULES_MAX).map_err(|r| r.at(node.at))?,
+        (None, Some(Yaml::Text(text))) => {
+            let mut named = Vec::new();
+            names(&condition::parse(text)?, &mut named);
+            named
+        }
+        (None, _) => return Err(missing("rules")),
+    };
+    if rules.is_empty() {
+        return Err(Refusal::invalid("no rules are named", "list ids or names"));
+    }
+    if kind == Some(CorrelationType::Absence) && rules.len() < 2 {
+        let reason = "absence needs a first rule and one that should follow";
+        return Err(Refusal::invalid(reason, "list at least two rules"));
+    }
+    Ok(rules)
+}
+
+fn names(expr: &Expr, out: &mut Vec<Box<str>>) {
+    match expr {
+        Expr::Name(name) => {
+            if !out.iter().any(|n| **n == **name) {
+                out.push(name.as_str().into());
+            }
+        }
+        Expr::And(parts) | Expr::Or(parts) => parts.iter().for_each(|p| names(p, out)),
+        Expr::Not(part) => names(part, out),
+        Expr::Of(..) => {}
+    }
 }
 
 fn texts(node: &Node, most: usize) -> Result<Vec<Box<str>>, Refusal> {
@@ -92,8 +136,9 @@ fn texts(node: &Node, most: usize) -> Result<Vec<Box<str>>, Refusal> {
         return Err(Refusal::invalid(reason, "split the correlation").at(node.at));
     }
     let text = |n: &Node| {
+        let text = n.text().filter(|t| !t.is_empty()).map(String::into_boxed_str);
         let reason = format!("{} where text should stand", n.kind());
-        n.text().map(String::into_boxed_str).ok_or_else(|| Refusal::invalid(reason, "").at(n.at))
+        text.ok_or_else(|| Refusal::invalid(reason, "give names as text").at(n.at))
     };
     items.iter().map(text).collect()
 }
@@ -127,15 +172,71 @@ fn read_timespan(node: &Node) -> Result<Timespan, Refusal> {
     })
 }
 
+fn read_window(section: &Node, kind: Option<CorrelationType>) -> Result<Window, Refusal> {
+    let gap = section.get("gap");
+    let name = section.get("window");
+    let at = name.or(gap).map_or(section.at, |n| n.at);
+    let window = match (name.and_then(Node::text).as_deref(), gap) {
+        (Some("session"), Some(gap)) => Window::Session { gap: read_timespan(gap)? },
+        (Some("session"), None) => return Err(missing("gap").at(at)),
+        (_, Some(gap)) => {
+            let reason = "`gap` belongs to `window: session`";
+            return Err(Refusal::invalid(reason, "add it or remove `gap`").at(gap.at));
+        }
+        (Some("tumbling"), None) => Window::Tumbling,
+        (Some("sliding"), None) => Window::Sliding,
+        (None, None) if name.is_none() => Window::Sliding,
+        _ => {
+            let hint = "use sliding, tumbling or session";
+            return Err(Refusal::not_covered("unknown window", hint).at(at));
+        }
+    };
+    let own = matches!(kind, Some(CorrelationType::FirstSeen | CorrelationType::Absence));
+    if own && window != Window::Sliding {
+        let reason = "this type has a window of its own kind";
+        return Err(Refusal::invalid(reason, "remove `window`").at(at));
+    }
+    Ok(window)
+}
+
+fn read_learn_for(
+    section: &Node,
+    kind: Option<CorrelationType>,
+) -> Result<Option<Timespan>, Refusal> {
+    let Some(node) = section.get("learn-for") else { return Ok(None) };
+    if kind.is_some_and(|k| k != CorrelationType::FirstSeen) {
+        let reason = "`learn-for` belongs to first_seen only";
+        return Err(Refusal::invalid(reason, "remove it").at(node.at));
+    }
+    read_timespan(node).map(Some)
+}
+
+fn read_generate(node: Option<&Node>) -> Result<bool, Refusal> {
+    match node {
+        None => Ok(false),
+        Some(Node { value: Yaml::Bool(b), .. }) => Ok(*b),
+        Some(node) => {
+            let hint = "write true or false";
+            Err(Refusal::invalid("`generate` is true or false", hint).at(node.at))
+        }
+    }
+}
+
 fn read_condition(
     kind: CorrelationType,
     node: Option<&Node>,
     rules: &[Box<str>],
 ) -> Result<CorrelationCondition, Refusal> {
+    if kind == CorrelationType::Absence {
+        return match node {
+            None => Ok(CorrelationCondition::AllRules),
+            Some(_) => Err(Refusal::invalid("absence has no condition", "remove it")),
+        };
+    }
     let Some(node) = node else {
         return match kind.is_temporal() {
             true => Ok(CorrelationCondition::AllRules),
-            false => Err(Refusal::invalid("there is no condition", "add `condition:`")),
+            false => Err(missing("condition")),
         };
     };
     match &node.value {
@@ -148,7 +249,10 @@ fn read_condition(
                 let reason = format!("the condition does not use `{unused}`");
                 return Err(Refusal::invalid(reason, "use it or remove it from `rules`"));
             }
-            Ok(CorrelationCondition::Expression(expr))
+            match kind {
+                CorrelationType::Temporal => Ok(CorrelationCondition::Expression(expr)),
+                _ => ordered(&expr),
+            }
         }
         _ => {
             let reason = format!("the condition of {} is {}", kind.name(), node.kind());
@@ -157,20 +261,44 @@ fn read_condition(
     }
 }
 
+/// An order over an expression has a meaning only where every rule must occur.
+fn ordered(expr: &RuleExpr) -> Result<CorrelationCondition, Refusal> {
+    match expr {
+        RuleExpr::Rule(_) => Ok(CorrelationCondition::AllRules),
+        RuleExpr::And(parts) if parts.iter().all(|p| matches!(p, RuleExpr::Rule(_))) => {
+            Ok(CorrelationCondition::AllRules)
+        }
+        _ => {
+            let reason = "`or` and `not` have no order";
+            let hint = "use `temporal`, or `absence` for: a is not followed by b";
+            Err(Refusal::not_covered(reason, hint))
+        }
+    }
+}
+
+/// What a map of conditions says, before it is held against the type.
+#[derive(Default)]
+struct Bounds {
+    bounds: Vec<(BoundOp, Number)>,
+    fields: Vec<Box<str>>,
+    percentile: Option<f64>,
+}
+
 fn read_bounds(
     kind: CorrelationType,
     entries: &[(String, Node)],
 ) -> Result<CorrelationCondition, Refusal> {
-    let (mut bounds, mut fields, mut percentile) = (Vec::new(), Vec::new(), None);
+    let mut out = Bounds::default();
     for (key, value) in entries {
         match key.as_str() {
-            "field" => fields = texts(value, GROUP_BY_MAX)?,
+            "field" => out.fields = texts(value, GROUP_BY_MAX)?,
             "percentile" => {
                 let number = value.text().and_then(|t| t.parse::<f64>().ok());
                 let number = number.filter(|n| (0.0..=100.0).contains(n)).ok_or_else(|| {
-                    Refusal::invalid("a percentile is 0 to 100", "fix it").at(value.at)
+                    let hint = "write a number from 0 to 100";
+                    Refusal::invalid("a percentile is 0 to 100", hint).at(value.at)
                 })?;
-                percentile = Some(number);
+                out.percentile = Some(number);
             }
             name => {
                 let op = BoundOp::from_name(name).ok_or_else(|| {
@@ -178,37 +306,53 @@ fn read_bounds(
                     Refusal::not_covered(format!("unknown condition `{name}`"), hint).at(value.at)
                 })?;
                 let number = match &value.value {
-                    Yaml::Int(n) => Number::Int(*n),
-                    Yaml::Float(n) => Number::Float(*n),
-                    _ => {
-                        let reason = format!("`{name}` needs a number");
-                        return Err(Refusal::invalid(reason, "write a number").at(value.at));
-                    }
+                    Yaml::Int(n) => Some(Number::Int(*n)),
+                    Yaml::Float(n, _) if n.is_finite() => Some(Number::Float(*n)),
+                    Yaml::Text(text) => Number::parse(text.as_bytes()),
+                    _ => None,
                 };
-                bounds.push((op, number));
+                let number = number.ok_or_else(|| {
+                    let reason = format!("`{name}` needs a number");
+                    Refusal::invalid(reason, "write a number").at(value.at)
+                })?;
+                out.bounds.push((op, number));
             }
         }
     }
-    if kind.needs_field() && fields.is_empty() {
-        let reason = format!("{} needs a `field` in its condition", kind.name());
-        return Err(Refusal::invalid(reason, "add `field:`"));
-    }
-    if !kind.needs_field() && !fields.is_empty() {
-        let reason = format!("{} takes no `field`", kind.name());
-        return Err(Refusal::invalid(reason, "use value_count"));
-    }
-    let first_seen = kind == CorrelationType::FirstSeen;
-    if bounds.is_empty() != first_seen {
-        let reason = match first_seen {
-            true => "first_seen has no threshold",
-            false => "the condition has no threshold",
-        };
-        return Err(Refusal::invalid(reason, "see docs/sigma.md"));
-    }
-    match (kind == CorrelationType::ValuePercentile, percentile) {
-        (true, None) => Err(Refusal::invalid("no percentile given", "add `percentile: 95`")),
-        (false, Some(_)) => Err(Refusal::invalid("percentile without value_percentile", "")),
-        _ => Ok(CorrelationCondition::Bounds { bounds, fields, percentile }),
+    out.fits(kind)?;
+    let Bounds { bounds, fields, percentile } = out;
+    Ok(CorrelationCondition::Bounds { bounds, fields, percentile })
+}
+
+impl Bounds {
+    fn fits(&self, kind: CorrelationType) -> Result<(), Refusal> {
+        let first_seen = kind == CorrelationType::FirstSeen;
+        if kind.needs_field() && self.fields.is_empty() {
+            let reason = format!("{} needs a `field` in its condition", kind.name());
+            return Err(Refusal::invalid(reason, "add `field:`"));
+        }
+        if !kind.needs_field() && !self.fields.is_empty() {
+            let reason = format!("{} takes no `field`", kind.name());
+            return Err(Refusal::invalid(reason, "use value_count"));
+        }
+        if self.bounds.is_empty() != first_seen {
+            let reason = match first_seen {
+                true => "first_seen has no threshold",
+                false => "the condition has no threshold",
+            };
+            return Err(Refusal::invalid(reason, "see docs/sigma.md"));
+        }
+        match (kind == CorrelationType::ValuePercentile, self.percentile) {
+            (true, None) => {
+                let reason = "value_percentile does not say which percentile is measured";
+                Err(Refusal::not_covered(reason, "add `percentile: 95`"))
+            }
+            (false, Some(_)) => {
+                let reason = "`percentile` belongs to value_percentile only";
+                Err(Refusal::invalid(reason, "remove it"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -228,7 +372,8 @@ fn expression(expr: &Expr, rules: &[Box<str>]) -> Result<RuleExpr, Refusal> {
         Expr::Or(parts) => RuleExpr::Or(all(parts)?),
         Expr::Not(part) => RuleExpr::Not(Box::new(expression(part, rules)?)),
         Expr::Of(..) => {
-            return Err(Refusal::invalid("`of` has no meaning here", "use and, or, not"));
+            let hint = "use and, or, not";
+            return Err(Refusal::invalid("`of` has no meaning between rules", hint));
         }
     })
 }

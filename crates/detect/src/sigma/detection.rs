@@ -1,57 +1,63 @@
 //! The `detection` section: named selections and a condition become one plan.
 
-use crate::sigma::problem::Refusal;
+use crate::sigma::condition::{self, Expr};
+use crate::sigma::lowering::Lowering;
+use crate::sigma::problem::{Position, Refusal, Refusals};
+use crate::sigma::selection::{self, Selection};
 use crate::sigma::yaml::{Node, Yaml};
-use crate::sigma::{condition, item};
 use filter::Plan;
-
-/// Deepest nesting of lists within a selection.
-pub const DEPTH_MAX: usize = 8;
 
 /// Keys of the section that are no selections.
 const RESERVED: &[&str] = &["condition", "timeframe", "rules"];
+/// Most selections of one section.
+pub const SELECTIONS_MAX: usize = 4_096;
 
-/// Lowers a `detection:` (or `filter:`) section.
-///
-/// # Errors
-/// The first thing in it that is wrong or cannot be honoured, with its place.
-pub fn lower(section: &Node) -> Result<Plan, Refusal> {
+/// A `detection:` (or `filter:`) section, its modifiers applied.
+#[derive(Clone, Debug)]
+pub struct Detection {
+    /// Selections by name, in order. `None` is one that a pipeline took away: it is left out of the
+    /// conditions that name it.
+    pub selections: Vec<(String, Option<Selection>)>,
+    /// Conditions with their places; any of them.
+    pub conditions: Vec<(Expr, Position)>,
+}
+
+/// Reads a section. Everything wrong in it is noted in `problems`.
+pub fn read(section: &Node, problems: &mut Refusals) -> Option<Detection> {
     let Yaml::Map(entries) = &section.value else {
         let reason = format!("`detection` is {}", section.kind());
-        return Err(Refusal::invalid(reason, "write selections and a condition").at(section.at));
+        problems.push(Refusal::invalid(reason, "write selections and a condition").at(section.at));
+        return None;
     };
     if let Some(timeframe) = section.get("timeframe") {
         let hint = "write a correlation document with `timespan`";
-        return Err(Refusal::not_covered("`timeframe` is obsolete", hint).at(timeframe.at));
+        problems.push(Refusal::not_covered("`timeframe` is obsolete", hint).at(timeframe.at));
+        return None;
     }
     let Some(condition) = section.get("condition") else {
-        return Err(Refusal::invalid("there is no condition", "add `condition:`").at(section.at));
+        let hint = "add `condition:`";
+        problems.push(Refusal::invalid("there is no condition", hint).at(section.at));
+        return None;
     };
     // The condition first: obsolete rules are told apart by it, whatever their selections hold.
-    let texts = condition_texts(condition)?;
-    let exprs = texts
-        .iter()
-        .map(|(text, node)| condition::parse(text).map_err(|r| r.at(node.at)))
-        .collect::<Result<Vec<_>, _>>()?;
+    let conditions = problems.ok(read_conditions(condition))?;
+    if entries.len() > SELECTIONS_MAX {
+        let reason = format!("more than {SELECTIONS_MAX} selections");
+        problems.push(Refusal::invalid(reason, "split the rule").at(section.at));
+        return None;
+    }
     let mut selections = Vec::new();
-    for (name, node) in entries {
-        if !RESERVED.contains(&name.as_str()) {
-            selections.push((name.clone(), selection(node, 0).map_err(|r| r.at(node.at))?));
+    let mut complete = true;
+    for (name, node) in entries.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
+        match selection::read(node, problems) {
+            Some(selection) => selections.push((name.clone(), Some(selection))),
+            None => complete = false,
         }
     }
-    let plans = exprs
-        .iter()
-        .map(|e| condition::lower(e, &selections).map_err(|r| r.at(condition.at)))
-        .collect::<Result<Vec<_>, _>>()?;
-    let plan = Plan::or(plans);
-    if plan.depth() > filter::plan::DEPTH_MAX {
-        let reason = "the condition is nested too deeply";
-        return Err(Refusal::invalid(reason, "split the rule").at(condition.at));
-    }
-    Ok(plan)
+    complete.then_some(Detection { selections, conditions })
 }
 
-fn condition_texts(node: &Node) -> Result<Vec<(String, &Node)>, Refusal> {
+fn read_conditions(node: &Node) -> Result<Vec<(Expr, Position)>, Refusal> {
     let items = match &node.value {
         Yaml::List(items) => items.as_slice(),
         _ => std::slice::from_ref(node),
@@ -63,32 +69,47 @@ fn condition_texts(node: &Node) -> Result<Vec<(String, &Node)>, Refusal> {
     if items.is_empty() {
         return Err(wrong(node));
     }
-    items.iter().map(|n| Ok((n.text().ok_or_else(|| wrong(n))?, n))).collect()
+    let each = |n: &Node| {
+        let text = n.text().ok_or_else(|| wrong(n))?;
+        Ok((condition::parse(&text).map_err(|r| r.at(n.at))?, n.at))
+    };
+    items.iter().map(each).collect()
 }
 
-/// A map is all of its lines, a list is any of its parts, a scalar is a keyword.
-fn selection(node: &Node, depth: usize) -> Result<Plan, Refusal> {
-    if depth > DEPTH_MAX {
-        return Err(Refusal::invalid("lists nested too deeply", "flatten the selection"));
-    }
-    let empty = || Refusal::invalid("an empty selection", "remove it or give values").at(node.at);
-    match &node.value {
-        Yaml::Map(lines) if lines.is_empty() => Err(empty()),
-        Yaml::List(parts) if parts.is_empty() => Err(empty()),
-        Yaml::Null => Err(empty()),
-        Yaml::Map(lines) => {
-            let plans = lines.iter().map(|(key, value)| {
-                item::lower(key, value).map_err(|mut refusal| {
-                    refusal.reason = format!("{key}: {}", refusal.reason);
-                    refusal.at(value.at)
-                })
-            });
-            Ok(Plan::and(plans.collect::<Result<Vec<_>, _>>()?))
+impl Detection {
+    /// Lowers it into one plan. Everything that cannot be honoured is noted in `problems`.
+    pub fn lower(&self, lowering: &mut Lowering<'_>, problems: &mut Refusals) -> Option<Plan> {
+        let mut selections = Vec::with_capacity(self.selections.len());
+        let mut complete = true;
+        for (name, selection) in &self.selections {
+            let Some(selection) = selection else {
+                selections.push((name.clone(), None));
+                continue;
+            };
+            match selection.lower(lowering, problems) {
+                Some(plan) => selections.push((name.clone(), Some(plan))),
+                None => complete = false,
+            }
         }
-        Yaml::List(parts) => {
-            let plans = parts.iter().map(|part| selection(part, depth + 1));
-            Ok(Plan::or(plans.collect::<Result<Vec<_>, _>>()?))
+        if !complete {
+            return None;
         }
-        _ => item::lower("", node).map_err(|r| r.at(node.at)),
+        let mut plans = Vec::new();
+        for (expr, at) in &self.conditions {
+            plans.extend(problems.ok(condition::lower(expr, &selections).map_err(|r| r.at(*at)))?);
+        }
+        let at = self.conditions.first().map_or(Position::default(), |c| c.1);
+        if plans.is_empty() {
+            let reason = "pipelines left nothing of the condition";
+            problems.push(Refusal::not_covered(reason, "check drop_detection_item").at(at));
+            return None;
+        }
+        let plan = Plan::or(plans);
+        if plan.depth() > filter::plan::DEPTH_MAX {
+            let reason = "the condition is nested too deeply";
+            problems.push(Refusal::invalid(reason, "split the rule").at(at));
+            return None;
+        }
+        Some(plan)
     }
 }

@@ -1,14 +1,17 @@
 //! One document becomes one rule.
 
 use crate::sigma::correlation::Timespan;
-use crate::sigma::problem::{Position, ProblemKind, Refusal, RuleProblem};
+use crate::sigma::lowering::Lowering;
+use crate::sigma::pipeline::{self, Body, Draft};
+use crate::sigma::problem::{Position, ProblemKind, Refusal, Refusals, RuleProblem};
 use crate::sigma::rule::{FilterDoc, LogSource, Rule, RuleKind, RuleSource};
+use crate::sigma::settings::SigmaSettings;
 use crate::sigma::yaml::{self, Document, Node, Yaml};
 use crate::sigma::{correlation_doc, detection, tests_doc};
 use event::Level;
 use std::path::PathBuf;
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::Xxh3;
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -21,7 +24,7 @@ pub struct ParsedFile {
 
 /// Reads all documents of a file. Documents that are not Sigma (no `detection`, `correlation` or
 /// `filter`) are passed over.
-pub fn parse_file(file: &Arc<PathBuf>, text: &str) -> ParsedFile {
+pub fn parse_file(file: &Arc<PathBuf>, text: &str, settings: &SigmaSettings) -> ParsedFile {
     let mut out = ParsedFile::default();
     for document in yaml::documents(text) {
         match yaml::parse(&document) {
@@ -29,12 +32,13 @@ pub fn parse_file(file: &Arc<PathBuf>, text: &str) -> ParsedFile {
                 out.problems.push(problem(file, &document, None, refusal));
             }
             Err(_) => {}
-            Ok(node) if is_sigma(&node) => match rule(file, &document, &node) {
-                Ok(rule) => out.rules.push(rule),
-                Err(refusal) => {
-                    out.problems.push(problem(file, &document, Some(&node), refusal));
-                }
-            },
+            Ok(node) if is_sigma(&node) => {
+                let mut refusals = Refusals::default();
+                let rule = rule(file, &document, &node, settings, &mut refusals);
+                let about = |refusal| problem(file, &document, Some(&node), refusal);
+                out.problems.extend(refusals.into_vec().into_iter().map(about));
+                out.rules.extend(rule);
+            }
             Ok(_) => {}
         }
     }
@@ -47,7 +51,8 @@ fn is_sigma(node: &Node) -> bool {
 }
 
 fn looks_like_sigma(text: &str) -> bool {
-    text.lines().any(|l| l.starts_with("detection:") || l.starts_with("correlation:"))
+    let sections = ["detection:", "correlation:", "filter:", "logsource:"];
+    text.lines().any(|l| sections.iter().any(|s| l.starts_with(s)))
 }
 
 fn problem(
@@ -69,7 +74,14 @@ fn problem(
     }
 }
 
-fn rule(file: &Arc<PathBuf>, document: &Document<'_>, node: &Node) -> Result<Rule, Refusal> {
+/// The rule, or everything that is wrong with it.
+fn rule(
+    file: &Arc<PathBuf>,
+    document: &Document<'_>,
+    node: &Node,
+    settings: &SigmaSettings,
+    problems: &mut Refusals,
+) -> Option<Rule> {
     let text = |key: &str| node.get(key).and_then(Node::text).unwrap_or_default();
     let list = |key: &str| -> Vec<Box<str>> {
         match node.get(key).map(|n| &n.value) {
@@ -79,17 +91,29 @@ fn rule(file: &Arc<PathBuf>, document: &Document<'_>, node: &Node) -> Result<Rul
             _ => Vec::new(),
         }
     };
-    let hash: Arc<str> = format!("{:032x}", xxh3_128(document.text.as_bytes())).into();
-    refuse_action(node)?;
+    let hash: Arc<str> = format!("{:032x}", content_hash(document, settings)).into();
+    problems.ok(refuse_action(node));
     if text("title").is_empty() {
-        return Err(Refusal::invalid("the rule has no title", "add `title:`"));
+        problems.push(Refusal::invalid("the rule has no title", "add `title:`"));
     }
     let name = Some(text("name")).filter(|n| !n.is_empty()).map(Arc::from);
     let id = match text("id") {
         id if !id.is_empty() => id.into(),
         _ => name.clone().unwrap_or_else(|| format!("sha:{hash}").into()),
     };
-    Ok(Rule {
+    let level = problems.ok(level(node));
+    let suppression_ns = problems.ok(suppression(node));
+    let generate = problems.ok(generate(node));
+    let shadow = problems.ok(shadow(node));
+    let tests = problems.ok(tests_doc::read(node));
+    let logsource_written = problems.ok(logsource(node));
+    let logsource = logsource_written.clone().unwrap_or_default();
+    let lowered = kind(node, logsource, settings, problems);
+    if !problems.is_empty() {
+        return None;
+    }
+    let (kind, logsource) = lowered?;
+    Some(Rule {
         id,
         name,
         title: text("title").into(),
@@ -99,16 +123,17 @@ fn rule(file: &Arc<PathBuf>, document: &Document<'_>, node: &Node) -> Result<Rul
         license: text("license").into(),
         references: list("references"),
         tags: list("tags"),
-        level: level(node)?,
-        logsource: logsource(node),
+        level: level?,
+        logsource,
+        logsource_written: logsource_written?,
         date: text("date").into(),
         modified: text("modified").into(),
         hash,
-        suppression_ns: suppression(node)?,
-        generate: generate(node)?,
-        shadow: shadow(node)?,
-        kind: kind(node)?,
-        tests: tests_doc::read(node)?,
+        suppression_ns: suppression_ns?,
+        generate: generate?,
+        shadow: shadow?,
+        kind,
+        tests: tests?,
         source: RuleSource {
             file: file.clone(),
             line: document.first_line,
@@ -125,12 +150,40 @@ fn level(node: &Node) -> Result<Level, Refusal> {
     })
 }
 
-fn logsource(node: &Node) -> LogSource {
-    let part = |key: &str| {
-        let text = node.get("logsource").and_then(|n| n.get(key)).and_then(Node::text);
-        text.filter(|t| !t.is_empty() && t != "*" && t != "any").map(String::into_boxed_str)
+/// Hash of what decides what the rule does: its text, and settings that are not the default.
+fn content_hash(document: &Document<'_>, settings: &SigmaSettings) -> u128 {
+    let mut hasher = Xxh3::new();
+    hasher.update(document.text.as_bytes());
+    if let Some(fingerprint) = settings.fingerprint() {
+        hasher.update(&fingerprint.to_le_bytes());
+    }
+    hasher.digest128()
+}
+
+fn logsource(node: &Node) -> Result<LogSource, Refusal> {
+    let Some(section) = node.get("logsource") else { return Ok(LogSource::default()) };
+    if !matches!(section.value, Yaml::Map(_)) {
+        let reason = format!("`logsource` is {}", section.kind());
+        let hint = "write product, category and service";
+        return Err(Refusal::invalid(reason, hint).at(section.at));
+    }
+    let text = |key: &str| match section.get(key) {
+        None | Some(Node { value: Yaml::Null, .. }) => Ok(None),
+        Some(n) => n.text().map(Some).ok_or_else(|| {
+            let reason = format!("`{key}` of the logsource is {}", n.kind());
+            Refusal::invalid(reason, "write one text").at(n.at)
+        }),
     };
-    LogSource { product: part("product"), category: part("category"), service: part("service") }
+    let part = |key: &str| -> Result<Option<Box<str>>, Refusal> {
+        let text = text(key)?.filter(|t| !t.is_empty() && t != "*" && t != "any");
+        Ok(text.map(String::into_boxed_str))
+    };
+    Ok(LogSource {
+        product: part("product")?,
+        category: part("category")?,
+        service: part("service")?,
+        definition: text("definition")?.map(String::into_boxed_str),
+    })
 }
 
 fn suppression(node: &Node) -> Result<Option<i64>, Refusal> {
@@ -165,27 +218,62 @@ fn shadow(node: &Node) -> Result<bool, Refusal> {
     }
 }
 
-fn kind(node: &Node) -> Result<RuleKind, Refusal> {
+/// What the rule does, and what it is about after the pipelines.
+fn kind(
+    node: &Node,
+    logsource: LogSource,
+    settings: &SigmaSettings,
+    problems: &mut Refusals,
+) -> Option<(RuleKind, LogSource)> {
     if let Some(section) = node.get("correlation") {
-        let correlation = correlation_doc::read(section, node.get("generate"))?;
-        return Ok(RuleKind::Correlation(correlation));
+        // Pipelines act on correlations when the rules that they relate are known.
+        let correlation = correlation_doc::read(section, node.get("generate"), problems)?;
+        return Some((RuleKind::Correlation(correlation), logsource));
     }
-    if let Some(section) = node.get("filter") {
-        let rules = match section.get("rules") {
-            None => Vec::new(),
-            Some(Node { value: Yaml::List(items), .. }) => {
-                items.iter().filter_map(Node::text).map(String::into_boxed_str).collect()
-            }
-            Some(Node { value: Yaml::Text(text), .. }) if text != "any" => {
-                vec![text.as_str().into()]
-            }
-            Some(_) => Vec::new(),
-        };
-        return Ok(RuleKind::Filter(FilterDoc { rules, plan: detection::lower(section)? }));
-    }
-    match node.get("detection") {
-        Some(section) => Ok(RuleKind::Detection { plan: detection::lower(section)? }),
-        None => Err(Refusal::invalid("there is no detection", "add `detection:`")),
+    let (section, rules) = match (node.get("filter"), node.get("detection")) {
+        (Some(section), _) => (section, Some(problems.ok(filter_rules(section))?)),
+        (None, Some(section)) => (section, None),
+        (None, None) => {
+            problems.push(Refusal::invalid("there is no detection", "add `detection:`"));
+            return None;
+        }
+    };
+    let detection = detection::read(section, problems)?;
+    let body = match rules {
+        Some(_) => Body::Filter(detection),
+        None => Body::Detection(detection),
+    };
+    let mut draft = Draft::new(node, vec![logsource], body);
+    problems.ok(pipeline::apply(&settings.pipelines, &mut draft).map_err(|r| r.at(section.at)))?;
+    let mut lowering = Lowering::new(settings);
+    let plan = draft.detection()?.lower(&mut lowering, problems)?;
+    let logsource = draft.logsources.pop().unwrap_or_default();
+    let kind = match rules {
+        Some(rules) => RuleKind::Filter(FilterDoc { rules, plan }),
+        None => RuleKind::Detection { plan },
+    };
+    Some((kind, logsource))
+}
+
+/// The rules a filter names; empty = all its logsource covers (`any`, `all`, or an empty list).
+fn filter_rules(section: &Node) -> Result<Vec<Box<str>>, Refusal> {
+    let Some(node) = section.get("rules") else {
+        let hint = "list ids or names, or write `rules: any`";
+        return Err(Refusal::invalid("the filter names no rules", hint).at(section.at));
+    };
+    let wrong = |n: &Node| {
+        let reason = format!("{} where an id or a name should stand", n.kind());
+        Refusal::invalid(reason, "list ids or names, or write `rules: any`").at(n.at)
+    };
+    match &node.value {
+        Yaml::List(items) => items
+            .iter()
+            .map(|n| n.text().map(String::into_boxed_str).ok_or_else(|| wrong(n)))
+            .collect(),
+        Yaml::Text(text) if ["any", "all"].iter().any(|w| text.eq_ignore_ascii_case(w)) => {
+            Ok(Vec::new())
+        }
+        _ => Ok(vec![node.text().ok_or_else(|| wrong(node))?.into()]),
     }
 }
 

@@ -1,31 +1,39 @@
 //! One line of a selection, `field|modifier|modifier: values`, on its way to a plan.
 //!
 //! ```text
-//! YAML value(s) -> Item { values } --modifier 1--> --modifier 2--> ... --finish--> filter::Plan
+//! YAML value(s) -> Item { values } --modifier 1--> --modifier 2--> ... --pipelines--> Item
+//! Item --lower--> filter::Plan
 //! ```
 //! Modifiers are applied from left to right; each changes the values or sets how they combine.
+//! Pipelines see the item afterwards, as those of the reference implementation do.
 
-use crate::sigma::modifiers::{MODIFIERS, windash};
-use crate::sigma::problem::Refusal;
-use crate::sigma::string;
+use crate::sigma::lowering::{self, Lowering};
+use crate::sigma::modifiers::MODIFIERS;
+use crate::sigma::problem::{Position, Refusal};
+use crate::sigma::string::{self, Piece};
 use crate::sigma::yaml::{Node, Yaml};
-use filter::{CompareOp, Number, Operand, Part, Plan, Target, Test, TextOp};
-use filter::{TimePart, pattern};
+use filter::{CompareOp, Number, Operand, Part, Plan, Target, Test, TextOp, TimePart};
 use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Most values of one line, alternatives counted each: as many as a plan has leaves.
+pub const VALUES_MAX: usize = filter::plan::LEAVES_MAX;
 
 /// The state that modifiers work on.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// Field name; `None` for keywords.
     pub field: Option<Box<str>>,
-    /// The values so far.
-    pub values: Vec<Val>,
+    /// The values so far, each with its place.
+    pub values: Vec<(Val, Position)>,
     /// Whether the document gave a list.
     pub is_list: bool,
     /// All values must hold instead of one.
     pub all: bool,
     /// Text is compared exactly.
     pub cased: bool,
+    /// The values are base64 text, which is compared exactly unless a setting says otherwise.
+    pub encoded: bool,
     /// None of the values may hold.
     pub negated: bool,
     /// Numbers are compared with this instead of for equality.
@@ -36,6 +44,10 @@ pub struct Item {
     pub anchored: bool,
     /// Modifiers applied so far.
     pub applied: Vec<&'static str>,
+    /// Where it stands.
+    pub at: Position,
+    /// Pipeline steps that changed it.
+    pub steps: Vec<Arc<str>>,
 }
 
 /// One value on its way.
@@ -47,6 +59,11 @@ pub enum Val {
         raw: String,
         /// Text and wildcards.
         parts: Vec<Part>,
+    },
+    /// A Sigma string with placeholders that wait for their values.
+    Template {
+        /// Text, wildcards and placeholders.
+        pieces: Vec<Piece>,
     },
     /// A Sigma string with many option dashes, each of which may be any dash.
     DashClasses {
@@ -84,6 +101,11 @@ pub enum Val {
 }
 
 impl Val {
+    /// A Sigma string, in which `*` and `?` are wildcards.
+    pub fn sigma(text: &str) -> Self {
+        Val::Text { parts: string::parse(text), raw: text.to_owned() }
+    }
+
     /// A value from plain text without wildcards.
     pub fn plain(text: impl Into<String>) -> Self {
         let raw: String = text.into();
@@ -98,13 +120,37 @@ impl Val {
             other => other,
         }
     }
+
+    /// What it is, in words.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Val::Text { .. } | Val::DashClasses { .. } => "text",
+            Val::Template { .. } => "text with placeholders",
+            Val::Number(..) => "a number",
+            Val::Bool(_) => "a boolean",
+            Val::Null => "null",
+            Val::Regex { .. } => "a regular expression",
+            Val::Cidr(_) => "a network",
+            Val::FieldRef { .. } => "a field",
+            Val::Exists(_) => "presence",
+            Val::Bytes(_) => "UTF-16 bytes (encode them with base64 first)",
+            Val::AnyOf(_) => "alternatives",
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Val::AnyOf(list) => list.iter().map(Val::count).sum(),
+            _ => 1,
+        }
+    }
 }
 
-/// Splits a selection's key into field and modifiers, and lowers its value.
+/// Splits a selection's key into field and modifiers and applies them to its value.
 ///
 /// # Errors
-/// Unknown or misplaced modifiers, values they cannot take, and what cannot be honoured exactly.
-pub fn lower(key: &str, value: &Node) -> Result<Plan, Refusal> {
+/// Unknown or misplaced modifiers, and values they cannot take.
+pub fn read(key: &str, value: &Node) -> Result<Item, Refusal> {
     let mut names = key.split('|');
     let field = names.next().filter(|f| !f.is_empty()).map(Box::from);
     let mut item = Item::new(field, value)?;
@@ -113,10 +159,14 @@ pub fn lower(key: &str, value: &Node) -> Result<Plan, Refusal> {
             let hint = "see docs/sigma.md for the modifiers that exist";
             Refusal::not_covered(format!("unknown modifier `{name}`"), hint)
         })?;
+        if item.applied.contains(&"exists") {
+            let reason = format!("`{name}` cannot follow `exists`");
+            return Err(Refusal::invalid(reason, "`exists` stands alone"));
+        }
         modifier.apply(&mut item)?;
         item.applied.push(modifier.name());
     }
-    item.finish()
+    Ok(item)
 }
 
 impl Item {
@@ -129,19 +179,32 @@ impl Item {
         if nodes.is_empty() {
             return Err(Refusal::invalid("an empty list matches nothing", "give values"));
         }
-        let values = nodes.iter().map(scalar).collect::<Result<_, _>>()?;
+        if nodes.len() > VALUES_MAX {
+            let reason = format!("more than {VALUES_MAX} values");
+            return Err(Refusal::not_covered(reason, "split the rule"));
+        }
+        let values = nodes.iter().map(|n| Ok((scalar(n)?, n.at))).collect::<Result<_, _>>()?;
         Ok(Self {
             field,
             values,
             is_list,
             all: false,
             cased: false,
+            encoded: false,
             negated: false,
             compare: None,
             time_part: None,
             anchored: false,
             applied: Vec::new(),
+            at: value.at,
+            steps: Vec::new(),
         })
+    }
+
+    /// `field|modifiers`, as in the document.
+    pub fn key(&self) -> String {
+        let field = self.field.as_deref().unwrap_or_default();
+        std::iter::once(field).chain(self.applied.iter().copied()).collect::<Vec<_>>().join("|")
     }
 
     /// Replaces every value, alternatives included.
@@ -158,7 +221,16 @@ impl Item {
             }
         }
         let values = std::mem::take(&mut self.values);
-        self.values = values.into_iter().map(|v| each(v, &mut f)).collect::<Result<_, _>>()?;
+        let mut count = 0;
+        for (value, at) in values {
+            let value = each(value, &mut f).map_err(|r| r.at(at))?;
+            count += value.count();
+            if count > VALUES_MAX {
+                let reason = format!("more than {VALUES_MAX} values after modifiers");
+                return Err(Refusal::not_covered(reason, "split the rule").at(at));
+            }
+            self.values.push((value, at));
+        }
         Ok(())
     }
 
@@ -173,17 +245,29 @@ impl Item {
         }
     }
 
-    fn finish(self) -> Result<Plan, Refusal> {
-        let plans = self
-            .values
-            .iter()
-            .map(|value| self.value_plan(value))
-            .collect::<Result<Vec<_>, _>>()?;
+    /// Lowers it.
+    ///
+    /// # Errors
+    /// Values that make no sense under the modifiers, and what cannot be honoured exactly.
+    pub fn lower(&self, lowering: &mut Lowering<'_>) -> Result<Plan, Refusal> {
+        let mut plans = Vec::with_capacity(self.values.len());
+        for (value, at) in &self.values {
+            plans.push(self.value_plan(value, lowering).map_err(|r| r.at(*at))?);
+        }
         let plan = if self.all { Plan::and(plans) } else { Plan::or(plans) };
-        Ok(if self.negated { plan.not() } else { plan })
+        if !self.negated {
+            return Ok(plan);
+        }
+        match &self.field {
+            Some(field) if lowering.settings.neq_needs_field => {
+                let there = Plan::leaf(Target::Field(field.clone()), Test::Exists);
+                Ok(Plan::and([there, plan.not()]))
+            }
+            _ => Ok(plan.not()),
+        }
     }
 
-    fn value_plan(&self, value: &Val) -> Result<Plan, Refusal> {
+    fn value_plan(&self, value: &Val, lowering: &mut Lowering<'_>) -> Result<Plan, Refusal> {
         let target = || match &self.field {
             Some(name) => Target::Field(name.clone()),
             None => Target::Keyword,
@@ -192,19 +276,29 @@ impl Item {
         if let Some(test) = self.comparison(value)? {
             return leaf(test);
         }
+        let cased = self.cased || (self.encoded && !lowering.settings.base64_ignores_case);
+        let mut text = |parts: &[Part]| lowering.text(&self.placed(parts)?, cased);
         match value {
-            Val::Text { parts, .. } => leaf(self.text(parts)?),
-            Val::DashClasses { parts } => leaf(dash_classes(&self.placed(parts), self.cased)?),
+            Val::Text { parts, .. } => leaf(text(parts)?),
             // Another spelling of the same fraction is the same number; integers compare as text.
             Val::Number(Number::Float(f), _) if self.field.is_some() => leaf(Test::Compare {
                 op: CompareOp::Eq,
                 operand: Operand::Number(Number::Float(*f)),
             }),
-            Val::Number(_, text) => leaf(self.text(&[Part::Text(text.clone())])?),
-            Val::Bool(b) => leaf(self.text(&[Part::Text(b.to_string())])?),
-            Val::Null if self.field.is_some() => leaf(Test::Null),
-            Val::Null => Err(Refusal::invalid("null is not a keyword", "remove it")),
-            Val::Regex { source, flags } => leaf(regex(source, flags)?),
+            Val::Number(_, number) => leaf(text(&[Part::Text(number.clone())])?),
+            Val::Bool(b) => leaf(text(&[Part::Text(b.to_string())])?),
+            Val::Null if self.field.is_none() => {
+                Err(Refusal::invalid("null is not a keyword", "remove it"))
+            }
+            Val::Null if lowering.settings.null_includes_empty => {
+                let empty = Plan::leaf(target(), Test::text(TextOp::Equals, "", true));
+                Ok(Plan::or([Plan::leaf(target(), Test::Null), empty]))
+            }
+            Val::Null => leaf(Test::Null),
+            Val::DashClasses { parts } => {
+                leaf(lowering::dash_classes(&self.placed(parts)?, cased, lowering)?)
+            }
+            Val::Regex { source, flags } => leaf(lowering.regex(source, flags)?),
             Val::Cidr(net) => leaf(Test::Cidr(*net)),
             Val::FieldRef { name, op } => {
                 leaf(Test::Field { op: *op, other: name.as_str().into(), cased: self.cased })
@@ -215,25 +309,34 @@ impl Item {
                 "UTF-16 text never occurs in a field's text",
                 "follow it with base64 or base64offset",
             )),
+            Val::Template { pieces } => {
+                let values = lowering.resolved(pieces)?;
+                let plans = values.iter().map(|parts| {
+                    Ok(Plan::leaf(target(), lowering.text(&self.placed(parts)?, cased)?))
+                });
+                Ok(Plan::or(plans.collect::<Result<Vec<_>, Refusal>>()?))
+            }
             Val::AnyOf(list) => {
-                let plans = list.iter().map(|v| self.value_plan(v)).collect::<Result<Vec<_>, _>>();
-                Ok(Plan::or(plans?))
+                let plans = list.iter().map(|v| self.value_plan(v, lowering));
+                Ok(Plan::or(plans.collect::<Result<Vec<_>, _>>()?))
             }
         }
     }
 
-    fn text(&self, parts: &[Part]) -> Result<Test, Refusal> {
-        pattern::text_test(&self.placed(parts), self.cased)
-            .map_err(|e| Refusal::not_covered(e.to_string(), "shorten the value"))
-    }
-
     /// Keywords stand anywhere unless the author anchored them.
-    fn placed<'a>(&self, parts: &'a [Part]) -> Cow<'a, [Part]> {
-        if self.field.is_some() || self.anchored {
-            return parts.into();
+    fn placed<'a>(&self, parts: &'a [Part]) -> Result<Cow<'a, [Part]>, Refusal> {
+        if self.field.is_some() {
+            return Ok(parts.into());
+        }
+        if parts.iter().all(|p| *p == Part::Any || *p == Part::Text(String::new())) {
+            let reason = "a keyword without text is found in every event";
+            return Err(Refusal::invalid(reason, "give the text to look for"));
+        }
+        if self.anchored {
+            return Ok(parts.into());
         }
         let edge = std::iter::once(Part::Any);
-        edge.clone().chain(parts.iter().cloned()).chain(edge).collect()
+        Ok(edge.clone().chain(parts.iter().cloned()).chain(edge).collect())
     }
 
     fn comparison(&self, value: &Val) -> Result<Option<Test>, Refusal> {
@@ -242,12 +345,15 @@ impl Item {
         }
         let number = match value {
             Val::Number(number, _) => Some(*number),
-            Val::Text { raw, .. } => Number::parse(raw.as_bytes()),
+            Val::Text { parts, .. } => {
+                string::plain(parts).and_then(|text| Number::parse(text.as_bytes()))
+            }
             _ => None,
         };
         let Some(number) = number else {
             let last = self.applied.last().copied().unwrap_or_default();
-            return Err(Refusal::invalid(format!("`{last}` needs a number"), "give a number"));
+            let reason = format!("`{last}` needs a number, not {}", value.kind());
+            return Err(Refusal::invalid(reason, "give a number"));
         };
         let operand = match (self.time_part, number) {
             (None, number) => Operand::Number(number),
@@ -264,51 +370,31 @@ impl Item {
     }
 }
 
-fn scalar(node: &Node) -> Result<Val, Refusal> {
+/// A value as written.
+///
+/// # Errors
+/// A list, a map, or a number that is none.
+pub fn scalar(node: &Node) -> Result<Val, Refusal> {
     Ok(match &node.value {
         Yaml::Null => Val::Null,
         Yaml::Bool(b) => Val::Bool(*b),
         Yaml::Int(n) => Val::Number(Number::Int(*n), n.to_string()),
-        Yaml::Float(f) => Val::Number(Number::Float(*f), f.to_string()),
-        Yaml::Text(raw) => Val::Text { raw: raw.clone(), parts: string::parse(raw) },
+        // YAML has no integers beyond 64 bits; their digits are exact all the same.
+        Yaml::Float(_, text) if text.bytes().all(|b| b.is_ascii_digit() || b == b'-') => {
+            match text.parse::<i128>() {
+                Ok(n) => Val::Number(Number::Int(n), n.to_string()),
+                Err(_) => Val::plain(text.as_str()),
+            }
+        }
+        Yaml::Float(f, text) if f.is_finite() => Val::Number(Number::Float(*f), text.clone()),
+        Yaml::Float(..) => {
+            let reason = "infinity and not-a-number equal no value";
+            return Err(Refusal::invalid(reason, "quote it if it is text").at(node.at));
+        }
+        Yaml::Text(raw) => Val::sigma(raw),
         Yaml::List(_) | Yaml::Map(_) => {
             let reason = format!("{} cannot be the value of a field", node.kind());
             return Err(Refusal::invalid(reason, "give text or a number").at(node.at));
         }
     })
-}
-
-/// An expression over the whole value in which option dashes are classes.
-fn dash_classes(parts: &[Part], cased: bool) -> Result<Test, Refusal> {
-    let mut source = String::from("\\A");
-    for part in parts {
-        match part {
-            Part::Text(text) => source.push_str(&windash::class_source(text)),
-            Part::Any => source.push_str("(?-u:.)*"),
-            Part::One => source.push_str("(?:.|(?-u:[\\x80-\\xff]))"),
-        }
-    }
-    source.push_str("\\z");
-    regex(&source, if cased { "s" } else { "si" })
-}
-
-/// Size limit of one expression that an author wrote: SigmaHQ's largest, with Unicode classes under
-/// bounded repetition, needs between 1 and 8 MiB.
-const REGEX_BYTES_MAX: usize = 8 << 20;
-
-fn regex(source: &str, flags: &str) -> Result<Test, Refusal> {
-    let whole = if flags.is_empty() { source.to_owned() } else { format!("(?{flags}){source}") };
-    regex::bytes::RegexBuilder::new(&whole)
-        .size_limit(REGEX_BYTES_MAX)
-        .build()
-        .map(|regex| Test::Regex { shown: whole.as_str().into(), regex })
-        .map_err(|error| {
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or_default().trim().to_owned();
-            let hint = match error {
-                regex::Error::CompiledTooBig(_) => "use shorter repetitions",
-                _ => "only what a linear-time engine knows: no look-around, no back-references",
-            };
-            Refusal::not_covered(format!("regular expression: {reason}"), hint)
-        })
 }

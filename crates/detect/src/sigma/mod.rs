@@ -3,10 +3,11 @@
 //! ```text
 //! file --yaml--> documents --document--> Rule { Detection(plan) | Correlation | Filter }
 //!                              |
-//!          detection: selections --item + modifiers--> plans --condition--> one plan
+//!          detection: selections of items --modifiers--> --pipeline--> --lowering--> one plan
 //! ```
 //! Reading order: [`rule`] and [`correlation`] (what comes out), [`document`], [`detection`],
-//! [`item`], [`modifiers`], [`condition`], [`mod@string`], [`yaml`], [`problem`].
+//! [`selection`], [`item`], [`modifiers`], [`condition`], [`pipeline`], [`lowering`], [`settings`],
+//! [`mod@string`], [`yaml`], [`problem`].
 
 pub mod condition;
 pub mod correlation;
@@ -14,16 +15,21 @@ pub mod correlation_doc;
 pub mod detection;
 pub mod document;
 pub mod item;
+pub mod lowering;
 pub mod modifiers;
+pub mod pipeline;
 pub mod problem;
 pub mod rule;
+pub mod selection;
+pub mod settings;
 pub mod string;
 mod tests_doc;
 pub mod yaml;
 
 pub use correlation::{
-    Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, RuleExpr, Timespan,
+    Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, RuleExpr, Timespan, Window,
 };
 pub use document::{ParsedFile, parse_file};
-pub use problem::{Position, ProblemKind, Refusal, RuleProblem};
+pub use problem::{Position, ProblemKind, Refusal, Refusals, RuleProblem};
 pub use rule::{FilterDoc, LogSource, Rule, RuleKind, RuleSource, RuleTest, TestInput, TestStep};
+pub use settings::{FilterReading, SigmaSettings};

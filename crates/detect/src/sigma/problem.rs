@@ -83,3 +83,35 @@ impl Refusal {
         self
     }
 }
+
+/// The problems of one document so far. Reading goes on after each, so that an author sees all of
+/// them at once.
+#[derive(Debug, Default)]
+pub struct Refusals(Vec<Refusal>);
+
+/// Most problems listed of one document: the rest is more of the same.
+pub const PROBLEMS_MAX: usize = 64;
+
+impl Refusals {
+    /// Takes note of a problem; further ones than [`PROBLEMS_MAX`] are left out.
+    pub fn push(&mut self, refusal: Refusal) {
+        if self.0.len() < PROBLEMS_MAX {
+            self.0.push(refusal);
+        }
+    }
+
+    /// The value, or a note of why there is none.
+    pub fn ok<T>(&mut self, result: Result<T, Refusal>) -> Option<T> {
+        result.map_err(|refusal| self.push(refusal)).ok()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, in the order found.
+    pub fn into_vec(self) -> Vec<Refusal> {
+        self.0
+    }
+}

@@ -40,8 +40,10 @@ pub struct Rule {
     pub tags: Vec<Box<str>>,
     /// Severity; `medium` where the document gives none.
     pub level: Level,
-    /// Events the rule is about.
+    /// Events the rule is about, after pipelines.
     pub logsource: LogSource,
+    /// Events the rule is about as written: what filters go by.
+    pub logsource_written: LogSource,
     /// Date of writing as written, `YYYY-MM-DD`; may be empty.
     pub date: Box<str>,
     /// Date of last change as written; may be empty.
@@ -127,6 +129,9 @@ pub struct LogSource {
     pub category: Option<Box<str>>,
     /// `security`, `sshd`, `cloudtrail`, ...
     pub service: Option<Box<str>>,
+    /// What has to be logged for the rule to see anything, in the author's words. It decides
+    /// nothing.
+    pub definition: Option<Box<str>>,
 }
 
 impl LogSource {

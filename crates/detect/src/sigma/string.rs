@@ -2,6 +2,15 @@
 
 use filter::Part;
 
+/// A piece of a string in which placeholders may stand.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    /// Text or a wildcard.
+    Part(Part),
+    /// `%name%`, to be replaced by each of its values.
+    Placeholder(String),
+}
+
 /// Splits a Sigma string into text and wildcards.
 ///
 /// `\*` and `\?` are the characters themselves, `\\` is one backslash (so `\\*` is a backslash and
@@ -48,19 +57,91 @@ pub fn plain(parts: &[Part]) -> Option<String> {
     Some(out)
 }
 
+/// `parts` as a Sigma string that [`parse`] reads back: backslashes, stars and question marks of the
+/// text are escaped where they would be read otherwise.
+pub fn written(parts: &[Part]) -> String {
+    let mut out = String::new();
+    for (at, part) in parts.iter().enumerate() {
+        match part {
+            Part::Any => out.push('*'),
+            Part::One => out.push('?'),
+            Part::Text(text) => {
+                let mut chars = text.chars().peekable();
+                while let Some(c) = chars.next() {
+                    let before_wildcard = match chars.peek() {
+                        Some(next) => matches!(next, '*' | '?' | '\\'),
+                        None => at + 1 < parts.len(),
+                    };
+                    if matches!(c, '*' | '?') || (c == '\\' && before_wildcard) {
+                        out.push('\\');
+                    }
+                    out.push(c);
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Finds the placeholders in the text of `parts`: `%name%`, and `\%` for a plain percent sign.
+pub fn with_placeholders(parts: Vec<Part>) -> Vec<Piece> {
+    let mut out = Vec::new();
+    for part in parts {
+        match part {
+            Part::Text(text) => split_placeholders(&text, &mut out),
+            other => out.push(Piece::Part(other)),
+        }
+    }
+    out
+}
+
+fn split_placeholders(text: &str, out: &mut Vec<Piece>) {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix("\\%") {
+            plain.push('%');
+            rest = after;
+        } else if let Some((name, after)) = placeholder(rest) {
+            if !plain.is_empty() {
+                out.push(Piece::Part(Part::Text(std::mem::take(&mut plain))));
+            }
+            out.push(Piece::Placeholder(name.to_owned()));
+            rest = after;
+        } else {
+            plain.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    if !plain.is_empty() {
+        out.push(Piece::Part(Part::Text(plain)));
+    }
+}
+
+/// The name of a placeholder at the very start of `text`, and what follows it.
+fn placeholder(text: &str) -> Option<(&str, &str)> {
+    let (name, after) = text.strip_prefix('%')?.split_once('%')?;
+    let wordy = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    (wordy && !name.is_empty()).then_some((name, after))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn t(text: &str) -> Part {
+        Part::Text(text.into())
+    }
+
     #[test]
     fn escapes_follow_the_specification() {
-        let t = |s: &str| Part::Text(s.into());
         for (text, parts) in [
             (r"a\*c", vec![t("a*c")]),
             (r"C:\\*", vec![t(r"C:\"), Part::Any]),
             (r"a\\\*c", vec![t(r"a\*c")]),
             (r"a\c", vec![t(r"a\c")]),
             (r"a\\c", vec![t(r"a\c")]),
+            (r"\\\srv", vec![t(r"\\srv")]),
             (r"\\\\srv", vec![t(r"\\srv")]),
             (r"Temp\", vec![t(r"Temp\")]),
             (r"\?x?", vec![t("?x"), Part::One]),
@@ -68,6 +149,19 @@ mod tests {
             ("", vec![]),
         ] {
             assert_eq!(parse(text), parts, "{text}");
+            assert_eq!(parse(&written(&parts)), parts, "{text} written as {}", written(&parts));
         }
+        assert_eq!(written(&[Part::Any, t(r"\cmd.exe")]), r"*\cmd.exe");
+    }
+
+    #[test]
+    fn placeholders_are_words_between_percent_signs() {
+        let name = |n: &str| Piece::Placeholder(n.into());
+        let text = |n: &str| Piece::Part(t(n));
+        let of = |s: &str| with_placeholders(parse(s));
+        assert_eq!(of("%Servers%"), [name("Servers")]);
+        assert_eq!(of(r"\%plain%name%"), [text("%plain"), name("name")]);
+        assert_eq!(of("a%b% c%*"), [text("a"), name("b"), text(" c%"), Piece::Part(Part::Any)]);
+        assert_eq!(of("100% of %x y%"), [text("100% of %x y%")]);
     }
 }

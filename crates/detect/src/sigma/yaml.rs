@@ -10,8 +10,9 @@ use std::fmt;
 
 /// Largest document in bytes: SigmaHQ's largest rule has 150 KB.
 pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
-/// Most nodes of one document after aliases are expanded; bounds "billion laughs" texts.
-pub const NODES_MAX: usize = 200_000;
+/// Most nodes of one document after aliases are expanded; bounds "billion laughs" texts. SigmaHQ's
+/// largest rule has 5,000.
+pub const NODES_MAX: usize = 100_000;
 /// Deepest nesting of maps and lists.
 pub const DEPTH_MAX: usize = 32;
 /// Most documents in one file.
@@ -35,8 +36,8 @@ pub enum Yaml {
     Bool(bool),
     /// An integer.
     Int(i128),
-    /// Another number.
-    Float(f64),
+    /// Another number, with the text as written.
+    Float(f64, String),
     /// Text, quoted or not.
     Text(String),
     /// A list.
@@ -59,7 +60,7 @@ impl Node {
         match &self.value {
             Yaml::Text(text) => Some(text.clone()),
             Yaml::Int(n) => Some(n.to_string()),
-            Yaml::Float(n) => Some(n.to_string()),
+            Yaml::Float(_, text) => Some(text.clone()),
             Yaml::Bool(b) => Some(b.to_string()),
             _ => None,
         }
@@ -70,7 +71,7 @@ impl Node {
         match &self.value {
             Yaml::Null => "null",
             Yaml::Bool(_) => "a boolean",
-            Yaml::Int(_) | Yaml::Float(_) => "a number",
+            Yaml::Int(_) | Yaml::Float(..) => "a number",
             Yaml::Text(_) => "text",
             Yaml::List(_) => "a list",
             Yaml::Map(_) => "a map",
@@ -87,7 +88,7 @@ impl Node {
                 .map(J::from)
                 .or_else(|_| u64::try_from(*n).map(J::from))
                 .unwrap_or_else(|_| J::String(n.to_string())),
-            Yaml::Float(n) => J::from(*n),
+            Yaml::Float(n, _) => J::from(*n),
             Yaml::Text(text) => J::String(text.clone()),
             Yaml::List(items) => J::Array(items.iter().map(Node::json).collect()),
             Yaml::Map(entries) => {
@@ -112,10 +113,18 @@ pub fn documents(text: &str) -> Vec<Document<'_>> {
     let mut out = Vec::new();
     let (mut start, mut first_line, mut line, mut at) = (0, 1, 1, 0);
     for piece in text.split_inclusive('\n') {
-        let marker = piece.trim_end() == "---" || piece.starts_with("--- ");
-        if marker && out.len() < DOCUMENTS_MAX {
+        let rest = piece
+            .strip_prefix("---")
+            .filter(|r| r.is_empty() || r.starts_with([' ', '\t', '\r', '\n']));
+        if let Some(rest) = rest
+            && out.len() < DOCUMENTS_MAX
+        {
             out.push(Document { text: &text[start..at], first_line });
-            (start, first_line) = (at + piece.len(), line + 1);
+            let inline = !rest.trim().is_empty() && !rest.trim_start().starts_with('#');
+            (start, first_line) = match inline {
+                true => (at + 3, line),
+                false => (at + piece.len(), line + 1),
+            };
         }
         at += piece.len();
         line += 1;
@@ -154,7 +163,7 @@ pub fn parse(document: &Document<'_>) -> Result<Node, Refusal> {
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options::<Located>(document.text, options)
-        .map(|located| located.node(document.first_line))
+        .map(|located| located.node(document))
         .map_err(|error| {
             let at = error.location().map_or(start, |l| place(&l, document.first_line));
             let reason = format!("not valid YAML: {error}");
@@ -178,16 +187,32 @@ enum Raw {
 
 impl Located {
     /// Nesting is bounded by [`DEPTH_MAX`].
-    fn node(self, first_line: u32) -> Node {
-        let at = place(&self.0.referenced, first_line);
+    fn node(self, document: &Document<'_>) -> Node {
+        let at = place(&self.0.referenced, document.first_line);
         let value = match self.0.value {
+            Raw::Scalar(Yaml::Float(n, _)) => {
+                Yaml::Float(n, as_written(n, &self.0.defined, document.text))
+            }
             Raw::Scalar(value) => value,
-            Raw::List(items) => Yaml::List(items.into_iter().map(|i| i.node(first_line)).collect()),
+            Raw::List(items) => Yaml::List(items.into_iter().map(|i| i.node(document)).collect()),
             Raw::Map(entries) => {
-                Yaml::Map(entries.into_iter().map(|(k, v)| (k, v.node(first_line))).collect())
+                Yaml::Map(entries.into_iter().map(|(k, v)| (k, v.node(document))).collect())
             }
         };
         Node { value, at }
+    }
+}
+
+/// The text of a fraction as its author wrote it: `6.10` is a version more often than a number.
+fn as_written(number: f64, location: &serde_saphyr::Location, text: &str) -> String {
+    let span = location.span();
+    let range = span.byte_offset().zip(span.byte_len()).and_then(|(start, len)| {
+        let start = usize::try_from(start).ok()?;
+        text.get(start..start.checked_add(usize::try_from(len).ok()?)?)
+    });
+    match range.map(str::trim) {
+        Some(raw) if raw.parse::<f64>().is_ok_and(|n| n == number) => raw.to_owned(),
+        _ => number.to_string(),
     }
 }
 
@@ -239,7 +264,7 @@ impl<'de> Visitor<'de> for RawVisitor {
         }))
     }
     fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
-        Ok(Raw::Scalar(Yaml::Float(value)))
+        Ok(Raw::Scalar(Yaml::Float(value, String::new())))
     }
     fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
         Ok(Raw::Scalar(Yaml::Text(value.to_owned())))
@@ -266,15 +291,15 @@ mod tests {
 
     #[test]
     fn values_keep_their_type_and_place() {
-        let text = "a: 0755\nb: [yes, true, 1_000, 4624, 1.5, ~]\nc:\n  d: '7'\n";
+        let text = "a: 0755\nb: [yes, true, 1_000, 4624, 1.50, ~]\nc:\n  d: '7'\n";
         let docs = documents(text);
         let node = parse(&docs[0]).unwrap();
         assert_eq!(node.get("a").unwrap().value, Yaml::Text("0755".into()));
         let Yaml::List(items) = &node.get("b").unwrap().value else { panic!() };
         let values: Vec<_> = items.iter().map(|i| i.value.clone()).collect();
         let text = |t: &str| Yaml::Text(t.into());
-        let expected =
-            [text("yes"), Yaml::Bool(true), text("1_000"), Yaml::Int(4624), Yaml::Float(1.5)];
+        let fraction = Yaml::Float(1.5, "1.50".into());
+        let expected = [text("yes"), Yaml::Bool(true), text("1_000"), Yaml::Int(4624), fraction];
         assert_eq!(values[..5], expected);
         assert_eq!(values[5], Yaml::Null);
         assert_eq!(items[0].at, Position { line: 2, column: 5 });
@@ -284,9 +309,10 @@ mod tests {
 
     #[test]
     fn a_broken_document_does_not_hide_its_neighbours() {
-        let docs = documents("# head\n---\na: 1\n---\nb: [\n--- # x\nc: 3\n");
-        assert_eq!(docs.len(), 3);
+        let docs = documents("# head\n---\na: 1\n---\nb: [\n--- # x\nc: 3\n--- {d: 4}\n");
+        assert_eq!(docs.len(), 4);
         assert!(parse(&docs[0]).is_ok() && parse(&docs[2]).is_ok());
+        assert_eq!(parse(&docs[3]).unwrap().get("d").unwrap().value, Yaml::Int(4));
         assert_eq!(docs[2].first_line, 7);
         let refusal = parse(&docs[1]).unwrap_err();
         assert!(refusal.at.unwrap().line >= 5, "{refusal:?}");

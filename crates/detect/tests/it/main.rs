@@ -1,10 +1,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 //! Rules in, verdicts out: semantics, corpora, the batch matcher against the evaluator.
 
+mod conformance;
 mod corpus;
 mod equality;
+mod literal;
 mod live;
+mod pipelines;
 mod problems;
+mod refusals;
 mod samples;
 mod scores;
 mod semantics;

@@ -57,7 +57,7 @@ fn correlations_are_read_whole() {
          group-by: [user.name, addr]\n  aliases: {{addr: {{good: source.ip}}}}\n  timespan: 2M\n  \
          generate: true\n  condition: {{gt: 1.5, lte: 200, field: bytes, percentile: 95}}\n---\n\
          title: t\nid: t\ncorrelation: {{type: temporal, rules: [good, c], timespan: 1w, \
-         condition: good and not c}}\n---\n\
+         group-by: [user.name, addr], condition: good and not c}}\n---\n\
          title: f\nid: f\ncorrelation: {{type: first_seen, rules: [good], group-by: [user.name], \
          timespan: 30d, learn-for: 7d, condition: {{field: source.ip}}}}\n"
     );

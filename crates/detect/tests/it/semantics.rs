@@ -6,15 +6,16 @@ use event::EventBatch;
 use serde_json::Value as Json;
 use std::process::Command;
 
-/// `None` if the rule was refused.
-fn verdict(rule: &str, event: &Json) -> Option<bool> {
-    let (rules, _) = load_text(rule);
+/// `None` if the rule was refused. All evaluators must agree.
+pub(crate) fn verdict(rule: &str, event: &Json, raw: &str) -> Option<bool> {
+    let (rules, problems) = load_text(rule);
     if rules.is_empty() {
+        assert!(!problems.is_empty(), "neither a rule nor a problem: {rule}");
         return None;
     }
     let set = RuleSet::standalone(rules);
     let mut batch = EventBatch::new(set.dict().clone());
-    push_event(&mut batch, event, b"");
+    push_event(&mut batch, event, raw.as_bytes());
     let mut found = Vec::new();
     set.match_batch(&batch, &mut Scratch::new(), &mut found);
     let plan = set.rule(0).plan().unwrap();
@@ -36,7 +37,7 @@ fn our_own_cases() {
         let [name, detection, event, expected] =
             line.split('\t').collect::<Vec<_>>().try_into().unwrap();
         let rule = format!("title: {name}\nlogsource: {{product: test}}\ndetection: {detection}\n");
-        let got = match verdict(&rule, &serde_json::from_str(event).unwrap()) {
+        let got = match verdict(&rule, &serde_json::from_str(event).unwrap(), "") {
             None => "refused",
             Some(true) => "yes",
             Some(false) => "no",
@@ -65,7 +66,7 @@ fn every_case_the_specification_decides() {
     let (mut decided, mut wrong, mut open) = (0, Vec::new(), 0);
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         let case: Json = serde_json::from_str(line).unwrap();
-        let got = verdict(case["rule"].as_str().unwrap(), &case["event"]);
+        let got = verdict(case["rule"].as_str().unwrap(), &case["event"], "");
         let name = &case["name"];
         match case["expect"].as_bool() {
             None => {

@@ -125,7 +125,7 @@ fn order_is_that_of_event_time_and_a_second_is_one_instant() {
 #[test]
 fn absence_and_ranges_wait_until_the_window_is_closed() {
     let heartbeat = Spec {
-        condition: Condition(vec![(Op::Lt, 1.0)]),
+        condition: Condition(vec![(BoundOp::Lt, 1.0)]),
         ..spec("a", SpecKind::EventCount, &[0], 60)
     };
     let set = SpecSet::new(vec![heartbeat]).unwrap();
@@ -143,7 +143,7 @@ fn absence_and_ranges_wait_until_the_window_is_closed() {
     assert_eq!(out.iter().map(|f| f.fired_by.offset).collect::<Vec<_>>(), [3]);
 
     let exactly = |n: f64| Spec {
-        condition: Condition(vec![(Op::Eq, n)]),
+        condition: Condition(vec![(BoundOp::Eq, n)]),
         ..spec("e", SpecKind::EventCount, &[0], 60)
     };
     let three = [ev(0, 1, 0), ev(0, 2, 0), ev(0, 3, 0)];
@@ -153,7 +153,7 @@ fn absence_and_ranges_wait_until_the_window_is_closed() {
 #[test]
 fn numbers_are_summed_averaged_and_ranked() {
     let with = |kind, bound: f64| Spec {
-        condition: Condition(vec![(Op::Gt, bound)]),
+        condition: Condition(vec![(BoundOp::Gt, bound)]),
         ..spec("n", kind, &[0], 60)
     };
     let events: Vec<Ev> = [10, 20, 90]

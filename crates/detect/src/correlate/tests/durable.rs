@@ -7,7 +7,7 @@ fn specs() -> Vec<Spec> {
     let distinct =
         Spec { condition: Condition::gte(3), ..spec("v", SpecKind::ValueCount, &[0], 30) };
     out.push(Spec { rule: 3_000, ..distinct });
-    let quiet = Condition(vec![(Op::Lt, 1.0)]);
+    let quiet = Condition(vec![(BoundOp::Lt, 1.0)]);
     let quiet = Spec { condition: quiet, ..spec("q", SpecKind::EventCount, &[1], 15) };
     out.push(Spec { rule: 4_000, ..quiet });
     let kind = SpecKind::FirstSeen { learn_for_ns: 10 * S, expire_days: 1 };

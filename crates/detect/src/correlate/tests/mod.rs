@@ -6,6 +6,7 @@ mod durable;
 mod oracle;
 
 use super::*;
+use crate::sigma::BoundOp;
 use event::EventId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -198,7 +198,7 @@ proptest! {
     #[test]
     fn ranges_are_decided_on_the_whole_window((list, order) in shuffled(1), n in 1u32..5) {
         let expected = episodes(plain(&list, |w| (n..=n + 1).contains(&count(w))));
-        let condition = Condition(vec![(Op::Gte, f64::from(n)), (Op::Lt, f64::from(n + 2))]);
+        let condition = Condition(vec![(BoundOp::Gte, f64::from(n)), (BoundOp::Lt, f64::from(n + 2))]);
         let s = Spec { condition, ..spec("r", SpecKind::EventCount, &[0], W) };
         check(vec![s], 1_000, expected, [&by_time(&list), &order])?;
     }
@@ -212,7 +212,7 @@ proptest! {
             (count(&after) < n).then(|| (own.clone(), own))
         });
         let expected = episodes(windows.collect());
-        let condition = Condition(vec![(Op::Lt, f64::from(n))]);
+        let condition = Condition(vec![(BoundOp::Lt, f64::from(n))]);
         let s = Spec { condition, ..spec("a", SpecKind::EventCount, &[0], W) };
         check(vec![s], 1_000, expected, [&by_time(&list), &order])?;
     }

@@ -22,10 +22,11 @@ impl Modifier for Base64 {
     }
 
     fn apply(&self, item: &mut Item) -> Result<(), Refusal> {
-        item.cased = true;
+        item.encoded = true;
         item.map(|value| {
+            let kind = value.kind();
             let bytes = bytes_of(value).ok_or_else(|| {
-                let reason = format!("`{}` needs text without wildcards", self.name);
+                let reason = format!("`{}` needs text without wildcards, not {kind}", self.name);
                 Refusal::invalid(reason, "escape * and ? with a backslash")
             })?;
             if !self.all_offsets {

@@ -1,7 +1,7 @@
 //! `cased`: text is compared exactly.
 
 use super::Modifier;
-use crate::sigma::item::Item;
+use crate::sigma::item::{Item, Val};
 use crate::sigma::problem::Refusal;
 
 pub(super) struct Cased;
@@ -13,6 +13,12 @@ impl Modifier for Cased {
 
     fn apply(&self, item: &mut Item) -> Result<(), Refusal> {
         item.cased = true;
-        Ok(())
+        item.map(|value| match value {
+            Val::Regex { .. } | Val::Cidr(_) => {
+                let reason = format!("`cased` needs text, not {}", value.kind());
+                Err(Refusal::invalid(reason, "remove it; `re` is case-sensitive without `i`"))
+            }
+            value => Ok(value),
+        })
     }
 }

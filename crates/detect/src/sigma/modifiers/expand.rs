@@ -1,8 +1,9 @@
-//! `expand`: `%name%` placeholders. None are configured yet, so a rule that has one is not covered.
+//! `expand`: `%name%` is a placeholder for each of the values that a site gives it.
 
 use super::Modifier;
 use crate::sigma::item::{Item, Val};
 use crate::sigma::problem::Refusal;
+use crate::sigma::string::{self, Piece};
 
 pub(super) struct Expand;
 
@@ -12,24 +13,26 @@ impl Modifier for Expand {
     }
 
     fn apply(&self, item: &mut Item) -> Result<(), Refusal> {
-        item.map(|value| match &value {
-            Val::Text { raw, .. } => match placeholder(raw) {
-                None => Ok(value),
-                Some(name) => Err(Refusal::not_covered(
-                    format!("the placeholder %{name}% has no values here"),
-                    "copy the rule and write the values of your site in place of it",
-                )),
-            },
-            _ => Ok(value),
+        item.map(|value| match value {
+            Val::Text { raw, parts } => Ok(template(raw, string::with_placeholders(parts))),
+            Val::Number(..) | Val::Bool(_) | Val::Null => Ok(value),
+            other => {
+                let reason = format!("`expand` needs text, not {}", other.kind());
+                let hint = "write `expand` before what changes the text, or copy the rule";
+                Err(Refusal::not_covered(reason, hint))
+            }
         })
     }
 }
 
-/// The first `%name%` in the text.
-fn placeholder(text: &str) -> Option<&str> {
-    let mut pieces = text.split('%').skip(1);
-    let name = pieces.next()?;
-    pieces.next()?;
-    let wordy = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    (wordy && !name.is_empty()).then_some(name)
+/// Text again where there is no placeholder.
+fn template(raw: String, pieces: Vec<Piece>) -> Val {
+    let parts = pieces.iter().map(|piece| match piece {
+        Piece::Part(part) => Some(part.clone()),
+        Piece::Placeholder(_) => None,
+    });
+    match parts.collect() {
+        Some(parts) => Val::Text { raw, parts },
+        None => Val::Template { pieces },
+    }
 }

@@ -3,6 +3,7 @@
 use super::Modifier;
 use crate::sigma::item::{Item, Val};
 use crate::sigma::problem::Refusal;
+use crate::sigma::string::Piece;
 use filter::{Part, TextOp};
 
 /// A position modifier.
@@ -21,8 +22,13 @@ impl Modifier for Position {
         let Position(name, op) = *self;
         item.anchored |= op != TextOp::Contains;
         item.map(|value| match value.into_text() {
-            Val::Text { raw, parts } => Ok(Val::Text { raw, parts: widened(op, parts) }),
-            Val::DashClasses { parts } => Ok(Val::DashClasses { parts: widened(op, parts) }),
+            Val::Text { raw, parts } => Ok(Val::Text { raw, parts: widened(op, parts, Part::Any) }),
+            Val::Template { pieces } => {
+                Ok(Val::Template { pieces: widened(op, pieces, Piece::Part(Part::Any)) })
+            }
+            Val::DashClasses { parts } => {
+                Ok(Val::DashClasses { parts: widened(op, parts, Part::Any) })
+            }
             // A search is unanchored already; the others bind it to one end of the value.
             Val::Regex { source, flags } => Ok(Val::Regex {
                 source: match op {
@@ -34,7 +40,7 @@ impl Modifier for Position {
             }),
             Val::FieldRef { name, .. } => Ok(Val::FieldRef { name, op }),
             other => {
-                let reason = format!("`{name}` needs text, not {}", kind(&other));
+                let reason = format!("`{name}` needs text, not {}", other.kind());
                 Err(Refusal::invalid(reason, "remove the modifier or give text"))
             }
         })
@@ -42,22 +48,12 @@ impl Modifier for Position {
 }
 
 /// Adds the wildcards that the modifier stands for.
-fn widened(op: TextOp, mut parts: Vec<Part>) -> Vec<Part> {
+fn widened<P: Clone>(op: TextOp, mut parts: Vec<P>, any: P) -> Vec<P> {
     if matches!(op, TextOp::Contains | TextOp::Suffix) {
-        parts.insert(0, Part::Any);
+        parts.insert(0, any.clone());
     }
     if matches!(op, TextOp::Contains | TextOp::Prefix) {
-        parts.push(Part::Any);
+        parts.push(any);
     }
     parts
-}
-
-fn kind(value: &Val) -> &'static str {
-    match value {
-        Val::Null => "null",
-        Val::Cidr(_) => "a network",
-        Val::Exists(_) => "presence",
-        Val::Bytes(_) => "UTF-16 bytes (encode them with base64 first)",
-        _ => "this value",
-    }
 }

@@ -17,7 +17,10 @@ impl Modifier for Re {
             Val::Text { raw, .. } | Val::Number(_, raw) => {
                 Ok(Val::Regex { source: raw, flags: String::new() })
             }
-            _ => Err(Refusal::invalid("`re` needs text", "give a regular expression")),
+            other => {
+                let reason = format!("`re` needs text, not {}", other.kind());
+                Err(Refusal::invalid(reason, "give a regular expression"))
+            }
         })
     }
 }

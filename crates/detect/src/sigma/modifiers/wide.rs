@@ -25,12 +25,13 @@ impl Modifier for Utf16 {
 
     fn apply(&self, item: &mut Item) -> Result<(), Refusal> {
         item.map(|value| {
+            let kind = value.kind();
             let text = match &value.into_text() {
                 Val::Text { parts, .. } => string::plain(parts),
                 _ => None,
             };
             let text = text.ok_or_else(|| {
-                let reason = format!("`{}` needs text without wildcards", self.name);
+                let reason = format!("`{}` needs text without wildcards, not {kind}", self.name);
                 Refusal::invalid(reason, "escape * and ? with a backslash")
             })?;
             let mark = self.mark.then_some(0xfeff_u16);

@@ -19,13 +19,16 @@ impl Modifier for Windash {
     }
 
     fn apply(&self, item: &mut Item) -> Result<(), Refusal> {
-        item.map(|value| match value {
+        item.map(|value| match value.into_text() {
             Val::Text { raw, parts } => Ok(match option_dashes(&parts) {
                 0 => Val::Text { raw, parts },
                 1..=WRITTEN_OUT_MAX => Val::AnyOf(written_out(&raw, &parts)),
                 _ => Val::DashClasses { parts },
             }),
-            other => Ok(other),
+            other => {
+                let reason = format!("`windash` needs text, not {}", other.kind());
+                Err(Refusal::invalid(reason, "remove it or give text"))
+            }
         })
     }
 }

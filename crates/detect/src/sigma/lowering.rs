@@ -1,0 +1,166 @@
+//! What lowering one document may use up, and the settings it follows.
+
+use crate::sigma::modifiers::windash;
+use crate::sigma::problem::Refusal;
+use crate::sigma::settings::SigmaSettings;
+use crate::sigma::string::Piece;
+use crate::sigma::{item, string};
+use filter::{Part, Test, pattern};
+
+/// Longest regular expression, in bytes: SigmaHQ's longest has 1,100.
+pub const REGEX_SOURCE_BYTES_MAX: usize = 64 << 10;
+/// Memory that the expressions of one document may take when compiled. SigmaHQ's rule with the most
+/// takes under 10 MiB, most of it for Unicode classes under bounded repetition.
+pub const REGEX_BYTES_MAX: usize = 32 << 20;
+/// Sizes tried one after the other, so that a document is charged about what it takes.
+const REGEX_SIZES: [usize; 3] = [64 << 10, 1 << 20, 8 << 20];
+/// Compiled bytes a character with inner wildcards around it takes, about: a case-insensitive
+/// character is a class of a few ranges.
+const GLOB_BYTES_PER_BYTE: usize = 256;
+
+/// Lowers the items of one document.
+pub struct Lowering<'a> {
+    /// The settings.
+    pub settings: &'a SigmaSettings,
+    regex_bytes_left: usize,
+}
+
+impl<'a> Lowering<'a> {
+    /// For one document.
+    pub fn new(settings: &'a SigmaSettings) -> Self {
+        Self { settings, regex_bytes_left: REGEX_BYTES_MAX }
+    }
+
+    /// The test for text with wildcards.
+    ///
+    /// # Errors
+    /// Over a limit.
+    pub fn text(&mut self, parts: &[Part], cased: bool) -> Result<Test, Refusal> {
+        let wildcards = parts.iter().any(|p| !matches!(p, Part::Text(_)));
+        if wildcards && self.regex_bytes_left == 0 {
+            return Err(out_of_budget());
+        }
+        let test = pattern::text_test(parts, cased)
+            .map_err(|e| Refusal::not_covered(e.to_string(), "shorten the value"))?;
+        if let Test::Regex { shown, .. } = &test {
+            self.charge(shown.len().saturating_mul(GLOB_BYTES_PER_BYTE))?;
+        }
+        Ok(test)
+    }
+
+    /// The test for a regular expression.
+    ///
+    /// # Errors
+    /// Not an expression, not a linear-time one, or over a limit.
+    pub fn regex(&mut self, source: &str, flags: &str) -> Result<Test, Refusal> {
+        if source.len() > REGEX_SOURCE_BYTES_MAX {
+            let reason = format!("regular expression: longer than {REGEX_SOURCE_BYTES_MAX} bytes");
+            return Err(Refusal::not_covered(reason, "write a list of values instead"));
+        }
+        let whole =
+            if flags.is_empty() { source.to_owned() } else { format!("(?{flags}){source}") };
+        if self.regex_bytes_left == 0 {
+            return Err(out_of_budget());
+        }
+        let mut last = None;
+        for size in REGEX_SIZES {
+            let built = regex::bytes::RegexBuilder::new(&whole).size_limit(size).build();
+            match built {
+                Ok(regex) => {
+                    self.charge(size.min(whole.len().saturating_mul(1 << 10)))?;
+                    return Ok(Test::Regex { shown: whole.as_str().into(), regex });
+                }
+                Err(error @ regex::Error::CompiledTooBig(_)) => last = Some(error),
+                Err(error) => return Err(refused(&error)),
+            }
+        }
+        // What was tried in vain has cost as much.
+        self.regex_bytes_left = self.regex_bytes_left.saturating_sub(REGEX_SIZES[2]);
+        Err(last.as_ref().map_or_else(out_of_budget, refused))
+    }
+
+    /// Every text that a value with placeholders stands for.
+    ///
+    /// # Errors
+    /// A placeholder without values, or too many texts.
+    pub fn resolved(&self, pieces: &[Piece]) -> Texts {
+        resolve(pieces, &mut |name| match self.settings.placeholders.get(name) {
+            Some(values) => Ok(values.iter().map(|v| string::parse(v)).collect()),
+            None => Err(Refusal::not_covered(
+                format!("the placeholder %{name}% has no values here"),
+                "give it values in the settings or by a pipeline",
+            )),
+        })
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let enough = self.regex_bytes_left >= bytes;
+        self.regex_bytes_left = self.regex_bytes_left.saturating_sub(bytes);
+        if enough { Ok(()) } else { Err(out_of_budget()) }
+    }
+}
+
+fn out_of_budget() -> Refusal {
+    let reason = format!("the rule's expressions take more than {REGEX_BYTES_MAX} bytes");
+    Refusal::not_covered(reason, "use contains, startswith and endswith, or split the rule")
+}
+
+fn refused(error: &regex::Error) -> Refusal {
+    let text = error.to_string();
+    let reason = text.lines().last().unwrap_or_default().trim().to_owned();
+    let hint = match error {
+        regex::Error::CompiledTooBig(_) => "use shorter repetitions",
+        _ => "only what a linear-time engine knows: no look-around, no back-references",
+    };
+    Refusal::not_covered(format!("regular expression: {reason}"), hint)
+}
+
+/// Texts in place of a placeholder, or why there are none.
+pub type Texts = Result<Vec<Vec<Part>>, Refusal>;
+
+/// Replaces the placeholders by each of their values in turn.
+///
+/// # Errors
+/// What `values` says of a name, or more than [`item::VALUES_MAX`] texts.
+pub fn resolve(pieces: &[Piece], values: &mut dyn FnMut(&str) -> Texts) -> Texts {
+    let mut out: Vec<Vec<Part>> = vec![Vec::new()];
+    for piece in pieces {
+        match piece {
+            Piece::Part(part) => out.iter_mut().for_each(|parts| parts.push(part.clone())),
+            Piece::Placeholder(name) => {
+                let values = values(name)?;
+                if values.is_empty() {
+                    let reason = format!("the placeholder %{name}% has an empty list of values");
+                    return Err(Refusal::not_covered(reason, "give it at least one value"));
+                }
+                if out.len().saturating_mul(values.len()) > item::VALUES_MAX {
+                    let reason = format!("%{name}% makes too many values");
+                    return Err(Refusal::not_covered(reason, "shorten its list"));
+                }
+                let each = |parts: &Vec<Part>| -> Vec<Vec<Part>> {
+                    values.iter().map(|v| [parts.as_slice(), v].concat()).collect()
+                };
+                out = out.iter().flat_map(each).collect();
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// An expression over the whole value in which option dashes are classes.
+pub(crate) fn dash_classes(
+    parts: &[Part],
+    cased: bool,
+    lowering: &mut Lowering<'_>,
+) -> Result<Test, Refusal> {
+    let mut source = String::from("\\A");
+    for part in parts {
+        match part {
+            Part::Text(text) => source.push_str(&windash::class_source(text)),
+            Part::Any => source.push_str("(?-u:.)*"),
+            Part::One => source.push_str("(?:.|(?-u:[\\x80-\\xff]))"),
+        }
+    }
+    source.push_str("\\z");
+    lowering.regex(&source, if cased { "s" } else { "si" })
+}

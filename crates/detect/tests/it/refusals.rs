@@ -1,0 +1,266 @@
+//! Every kind of problem names its place, its reason and what to do; hostile documents are refused
+//! quickly.
+
+use detect::ProblemKind::{self, Invalid, NotCovered};
+use detect::load_text;
+use std::time::{Duration, Instant};
+
+/// (what, the selection's key and value, kind, words of the reason). All stand at line 5, column
+/// `4 + key + 2`.
+const LINES: &[(&str, &str, ProblemKind, &str)] = &[
+    ("F|sounds", "x", NotCovered, "unknown modifier `sounds`"),
+    ("F|all", "x", Invalid, "needs a list"),
+    ("F", "[]", Invalid, "empty list"),
+    ("F", "{a: b}", Invalid, "a map cannot be the value"),
+    ("F", "[a, [b]]", Invalid, "a list cannot be the value"),
+    ("F|contains", "null", Invalid, "needs text, not null"),
+    ("F|re", "a(", NotCovered, "regular expression"),
+    ("F|re", "a(?=b)", NotCovered, "look-around"),
+    ("F|re", "'(a)\\1'", NotCovered, "backreferences"),
+    ("F|contains|re", "a", Invalid, "`re` cannot follow `contains`"),
+    ("F|i", "a", Invalid, "flag of `re`"),
+    ("F|re|cased", "a", Invalid, "`cased` needs text"),
+    ("F|cidr", "ten", Invalid, "`ten` is not a network"),
+    ("F|cidr", "5", Invalid, "`cidr` needs text"),
+    ("F|contains|cidr", "10.0.0.0/8", Invalid, "`cidr` cannot follow"),
+    ("F|exists", "maybe", Invalid, "needs true or false"),
+    ("F|exists|all", "[true]", Invalid, "one boolean"),
+    ("F|exists|neq", "true", Invalid, "cannot follow `exists`"),
+    ("F|gt", "many", Invalid, "`gt` needs a number, not text"),
+    ("F|gt", "'5*'", Invalid, "`gt` needs a number"),
+    ("F|gt|lt", "5", Invalid, "no other comparison"),
+    ("F|hour|minute", "5", Invalid, "no other part of a date"),
+    ("F|hour", "1.5", Invalid, "whole number"),
+    ("F|hour", "18446744073709551615", Invalid, "out of range"),
+    ("F|base64", "'a*'", Invalid, "without wildcards"),
+    ("F|base64offset", "a", Invalid, "too short"),
+    ("F|wide", "a", Invalid, "UTF-16 text never occurs"),
+    ("F|wide|base64", "'a?'", Invalid, "without wildcards"),
+    ("F|re|windash", "a", Invalid, "`windash` needs text"),
+    ("F|fieldref", "5", Invalid, "needs a field name"),
+    ("F|expand", "'%Servers%'", NotCovered, "%Servers% has no values"),
+    ("F|re|expand", "'%Servers%'", NotCovered, "`expand` needs text"),
+    ("'|exists'", "true", Invalid, "one field"),
+    ("'|gt'", "5", Invalid, "needs a field"),
+    ("'|fieldref'", "G", Invalid, "needs a field"),
+    ("'|contains'", "''", Invalid, "found in every event"),
+    ("''", "null", Invalid, "null is not a keyword"),
+];
+
+#[test]
+fn every_line_that_is_wrong_is_named() {
+    for (key, value, kind, reason) in LINES {
+        let text = format!(
+            "title: t\nid: t\ndetection:\n  s:\n    {key}: {value}\n    G: fine\n  condition: s\n"
+        );
+        let (rules, problems) = load_text(&text);
+        let [problem] = problems.as_slice() else { panic!("{key}: {value}: {problems:?}") };
+        assert!(rules.is_empty(), "{key}: {value}");
+        assert_eq!((problem.kind, problem.line), (*kind, 5), "{key}: {problem}");
+        assert!(problem.column as usize >= 5, "{key}: {problem}");
+        assert!(problem.reason.contains(reason), "{key}: {problem}");
+        assert!(!problem.hint.is_empty() && &*problem.rule == "t", "{key}: {problem}");
+    }
+}
+
+/// (document after the title, line, kind, words of the reason).
+const DOCUMENTS: &[(&str, u32, ProblemKind, &str)] = &[
+    ("detection: 5\n", 2, Invalid, "`detection` is a number"),
+    ("detection: {s: {F: x}}\n", 2, Invalid, "no condition"),
+    ("detection: {s: {}, condition: s}\n", 2, Invalid, "empty selection"),
+    ("detection: {s: null, condition: s}\n", 2, Invalid, "empty selection"),
+    ("detection: {s: {F: x}, condition: []}\n", 2, Invalid, "the condition is a list"),
+    ("detection: {s: {F: x}, condition: {a: b}}\n", 2, Invalid, "the condition is a map"),
+    ("detection: {s: {F: x}, condition: s and}\n", 2, Invalid, "found the end"),
+    ("detection: {s: {F: x}, condition: (s}\n", 2, Invalid, "where `)` should stand"),
+    ("detection: {s: {F: x}, condition: s t}\n", 2, Invalid, "found `t`"),
+    ("detection: {s: {F: x}, condition: s & s}\n", 2, Invalid, "`&` does not belong"),
+    ("detection: {s: {F: x}, condition: t}\n", 2, Invalid, "no selection `t`"),
+    ("detection: {s: {F: x}, condition: 1 of t*}\n", 2, Invalid, "named like `t*`"),
+    ("detection: {s: {F: x}, condition: 5 of s}\n", 2, Invalid, "only 1 selections"),
+    ("detection: {s: {F: x}, condition: s | count() > 5}\n", 2, NotCovered, "obsolete"),
+    ("detection: {s: {F: x}, condition: s, timeframe: 5m}\n", 2, NotCovered, "`timeframe`"),
+    ("logsource: {product: a}\n", 1, Invalid, "no detection"),
+    ("logsource: windows\ndetection: {s: {F: x}, condition: s}\n", 2, Invalid, "`logsource`"),
+    ("level: loud\ndetection: {s: {F: x}, condition: s}\n", 2, Invalid, "unknown level"),
+    ("action: global\ndetection: {s: {F: x}, condition: s}\n", 2, NotCovered, "`action`"),
+    ("generate: 5\ndetection: {s: {F: x}, condition: s}\n", 2, Invalid, "`generate`"),
+    ("alcedo_tests: 5\ndetection: {s: {F: x}, condition: s}\n", 2, Invalid, "`alcedo_tests`"),
+    ("alcedo_suppression: x\ndetection: {s: {F: x}, condition: s}\n", 2, Invalid, "length of time"),
+    ("filter: {s: {F: x}, condition: not s}\n", 2, Invalid, "names no rules"),
+    ("filter: {rules: {a: b}, s: {F: x}, condition: s}\n", 2, Invalid, "id or a name"),
+    ("filter: {rules: any, s: {F: x}, condition: not s}\n", 1, NotCovered, "no loaded rule"),
+    ("detection: {s: {F: x, F: y}, condition: s}\n", 2, Invalid, "not valid YAML"),
+    ("detection: {s: [x, condition: s}\n", 2, Invalid, "not valid YAML"),
+    ("detection: {s: {F: .inf}, condition: s}\n", 2, Invalid, "non-finite"),
+    ("correlation: 5\n", 2, Invalid, "`correlation` is a number"),
+];
+
+#[test]
+fn every_document_that_is_wrong_is_named() {
+    for (body, line, kind, reason) in DOCUMENTS {
+        let text = format!("title: t\n{body}");
+        let (rules, problems) = load_text(&text);
+        let [problem] = problems.as_slice() else { panic!("{body}: {problems:?}") };
+        assert!(rules.is_empty(), "{body}");
+        assert_eq!((problem.kind, problem.line), (*kind, *line), "{body}: {problem}");
+        assert!(problem.reason.contains(reason), "{body}: {problem}");
+        assert!(!problem.hint.is_empty() && problem.column >= 1, "{body}: {problem}");
+    }
+    let untitled = "id: t\ndetection: {s: {F: x}, condition: s}\n";
+    assert!(load_text(untitled).1[0].reason.contains("no title"));
+}
+
+/// (lines of a correlation over the rule `a`, words of the reason).
+const CORRELATIONS: &[(&str, &str)] = &[
+    ("rules: [a], timespan: 5m, condition: {gte: 1}", "no `type`"),
+    ("type: nothing, rules: [a], timespan: 5m, condition: {gte: 1}", "unknown correlation type"),
+    ("type: event_count, timespan: 5m, condition: {gte: 1}", "no `rules`"),
+    ("type: event_count, rules: [], timespan: 5m, condition: {gte: 1}", "no rules are named"),
+    ("type: event_count, rules: [{b: c}], timespan: 5m, condition: {gte: 1}", "a map where text"),
+    ("type: event_count, rules: [a], condition: {gte: 1}", "no `timespan`"),
+    ("type: event_count, rules: [a], timespan: 5x, condition: {gte: 1}", "not a length of time"),
+    ("type: event_count, rules: [a], timespan: 900y, condition: {gte: 1}", "not a length of time"),
+    ("type: event_count, rules: [a], timespan: 5m", "no `condition`"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: a", "the condition of event_count"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {near: 1}", "unknown condition"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gte: many}", "needs a number"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {field: F, gte: 1}", "no `field`"),
+    ("type: value_count, rules: [a], timespan: 5m, condition: {gte: 1}", "needs a `field`"),
+    ("type: value_sum, rules: [a], timespan: 5m, condition: {field: F}", "no threshold"),
+    (
+        "type: value_percentile, rules: [a], timespan: 5m, condition: {field: F, gte: 1}",
+        "which percentile",
+    ),
+    (
+        "type: value_sum, rules: [a], timespan: 5m, condition: {field: F, gte: 1, percentile: 5}",
+        "belongs to value_percentile",
+    ),
+    (
+        "type: value_percentile, rules: [a], timespan: 5m, condition: {field: F, gte: 1, \
+         percentile: 101}",
+        "0 to 100",
+    ),
+    ("type: temporal, rules: [a], timespan: 5m, condition: a and b", "not in `rules`"),
+    ("type: temporal, rules: [a, b], timespan: 5m, condition: a", "does not use `b`"),
+    ("type: temporal, rules: [a], timespan: 5m, condition: 1 of a", "`of` has no meaning"),
+    ("type: temporal_ordered, rules: [a, b], timespan: 5m, condition: a or b", "no order"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gte: 1}, other: 1", "`other`"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gte: 1}, aliases: 5", "aliases"),
+    (
+        "type: event_count, rules: [a], timespan: 5m, condition: {gte: 1}, aliases: {x: {b: F}}",
+        "not in `rules`",
+    ),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gte: 1}, generate: 5", "`generate`"),
+    (
+        "type: event_count, rules: [a], timespan: 5m, condition: {gte: 1}, learn-for: 1d",
+        "first_seen",
+    ),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gte: 1}, window: round", "window"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gte: 1}, window: session", "`gap`"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gte: 1}, gap: 5s", "`gap`"),
+    ("type: absence, rules: [a], timespan: 5m", "one that should follow"),
+    ("type: absence, rules: [a, b], timespan: 5m, condition: {gte: 1}", "no condition"),
+    ("type: absence, rules: [a, b], timespan: 5m, window: tumbling", "window of its own"),
+    ("type: event_count, rules: [zz], timespan: 5m, condition: {gte: 1}", "not loaded"),
+    ("type: event_count, rules: [c], timespan: 5m, condition: {gte: 1}", "depends on itself"),
+];
+
+#[test]
+fn every_correlation_that_is_wrong_is_named() {
+    let base =
+        |id: &str| format!("title: t\nid: {id}\ndetection: {{s: {{F: x}}, condition: s}}\n---\n");
+    for (body, reason) in CORRELATIONS {
+        let text = format!("{}{}title: c\nid: c\ncorrelation: {{{body}}}\n", base("a"), base("b"));
+        let (rules, problems) = load_text(&text);
+        let [problem] = problems.as_slice() else { panic!("{body}: {problems:?}") };
+        assert_eq!((rules.len(), &*problem.rule), (2, "c"), "{body}: {problem}");
+        assert!(problem.line >= 9 && problem.line <= 11, "{body}: {problem}");
+        assert!(problem.reason.contains(reason), "{body}: {problem}");
+        assert!(!problem.hint.is_empty(), "{body}: {problem}");
+    }
+}
+
+#[test]
+fn all_problems_of_a_document_are_listed_at_once() {
+    let text = "level: loud\nid: t\ndetection:\n  s:\n    F|sounds: x\n    G|re: a(\n  t:\n    \
+                - H|cidr: ten\n    - I: []\n  condition: s or t\n";
+    let (rules, problems) = load_text(text);
+    assert!(rules.is_empty());
+    let lines: Vec<_> = problems.iter().map(|p| p.line).collect();
+    assert_eq!(lines, [1, 1, 5, 8, 9], "{problems:#?}");
+    let many = "- {F|cidr: ten}\n".repeat(500);
+    let text =
+        format!("title: t\ndetection:\n s:\n{}\n condition: s\n", many.replace("- ", "  - "));
+    assert_eq!(load_text(&text).1.len(), 64);
+}
+
+/// Far more than any of them takes on a slow machine in a debug build; without limits they would
+/// take minutes, or all memory.
+const QUICKLY: Duration = Duration::from_secs(30);
+
+#[test]
+fn hostile_documents_are_refused_quickly() {
+    let rule = |selections: &str, condition: &str| {
+        format!("title: t\nid: t\ndetection:\n{selections}  condition: {condition}\n")
+    };
+    let mut laughs = String::from("  a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for i in 1..9 {
+        let refs = vec![format!("*a{}", i - 1); 9].join(", ");
+        laughs.push_str(&format!("  a{i}: &a{i} [{refs}]\n"));
+    }
+    let alternatives = vec!["abc"; 1_000_000].join("|");
+    let values = |n: usize| {
+        let list: Vec<_> = (0..n).map(|i| format!("v{i}")).collect();
+        format!("  s:\n    F: [{}]\n", list.join(", "))
+    };
+    let large_classes =
+        (0..400).map(|i| format!("    - F|re: '\\w{{{}}}'\n", 200 + i % 50)).collect::<String>();
+    let globs: String =
+        (0..200).map(|i| format!("    - F: 'a*{}*b'\n", "é".repeat(900 + i))).collect();
+    let many = (0..3_000).map(|i| format!("  s{i}:\n    F{i}: [a, b, c]\n")).collect::<String>();
+    let ofs = vec!["1 of s*"; 1_000].join(" and ");
+    let cases = [
+        ("laughs", rule(&laughs, "a8")),
+        ("cycle", rule("  s: &a [*a]\n", "s")),
+        ("deep", rule(&format!("  s: {}x{}\n", "[".repeat(5_000), "]".repeat(5_000)), "s")),
+        ("huge scalar", rule(&format!("  s:\n    F: {}\n", "x".repeat(5 << 20)), "s")),
+        ("alternatives", rule(&format!("  s:\n    F|re: {alternatives}\n"), "s")),
+        ("values", rule(&values(70_000), "s")),
+        ("large classes", rule(&format!("  s:\n{large_classes}"), "s")),
+        ("globs", rule(&format!("  s:\n{globs}"), "s")),
+        ("one of many, often", rule(&many, &ofs)),
+        (
+            "parentheses",
+            rule("  s: {F: x}\n", &format!("{}s{}", "(".repeat(9_999), ")".repeat(9_999))),
+        ),
+        ("not", rule("  s: {F: x}\n", &format!("{}s", "not ".repeat(9_999)))),
+        ("long condition", rule("  s: {F: x}\n", &vec!["s"; 9_999].join(" or "))),
+        ("repetition of repetition", rule("  s: {F|re: '((a{1000}){1000}){1000}'}\n", "s")),
+    ];
+    for (name, text) in cases {
+        let begun = Instant::now();
+        let (rules, problems) = load_text(&text);
+        assert!(
+            rules.is_empty() && !problems.is_empty(),
+            "{name}: {} rules, {problems:?}",
+            rules.len()
+        );
+        assert!(begun.elapsed() < QUICKLY, "{name}: {:?}", begun.elapsed());
+        println!("{name}: {:?}: {}", begun.elapsed(), problems[0].reason);
+    }
+}
+
+#[test]
+fn large_but_honest_rules_are_live() {
+    let values: Vec<_> = (0..5_000).map(|i| format!("v{i}")).collect();
+    let many = (0..1_000).map(|i| format!("  s{i}:\n    F: x{i}\n")).collect::<String>();
+    let text = format!(
+        "title: a\nid: a\ndetection:\n  s:\n    F: [{}]\n  condition: s\n---\ntitle: b\nid: b\n\
+         detection:\n{many}  condition: 1 of *\n---\ntitle: c\nid: c\ndetection:\n  s:\n    \
+         F|contains|windash: '-a -b -c -d -e -f -g -h -i -j -k -l -m -n -o -p'\n  condition: s\n",
+        values.join(", ")
+    );
+    let (rules, problems) = load_text(&text);
+    assert_eq!((rules.len(), problems), (3, Vec::new()));
+}
