@@ -39,6 +39,7 @@ pub mod shaper;
 pub mod sniff;
 mod spec;
 pub mod tables;
+pub mod testing;
 mod text;
 mod transport;
 mod value;

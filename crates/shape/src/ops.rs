@@ -2,7 +2,7 @@
 
 use crate::extract::{Columns, Cutter, Pattern, Target};
 use crate::program::{Findings, Work, class_of, class_of_type, push_named};
-use crate::spec::{CsvSpec, KvSpec, OneOrMany, Spec, StepSpec};
+use crate::spec::{CsvSpec, KvSpec, OneOrMany, Patterns, Spec, StepSpec};
 use crate::value::{self, Class};
 use crate::{dissect, when};
 use event::{Dictionary, FieldId, FieldType, Kind, RowWriter};
@@ -105,14 +105,19 @@ pub(crate) struct UrlFields {
 }
 
 /// What is wrong with a step: a text that stands near it, the message, the hint.
-pub(crate) fn check(step: &StepSpec, spec: &Spec) -> Option<(String, String, &'static str)> {
+pub(crate) fn check(
+    step: &StepSpec,
+    spec: &Spec,
+    patterns: Patterns,
+) -> Option<(String, String, &'static str)> {
     if let Some(crate::spec::Condition::Filter(text)) = &step.when
         && let Err(message) = when::plan(spec, text)
     {
         return Some((text.clone(), message, "write a filter as in a search"));
     }
     let cases = step.select.iter().flat_map(|s| s.cases.values());
-    for pattern in step.regex.values().chain(step.grok.values()).chain(cases) {
+    let given = step.regex.values().chain(step.grok.values()).chain(cases);
+    for pattern in given.filter(|_| patterns == Patterns::Tried) {
         for pattern in pattern.texts() {
             if let Err(message) = Pattern::check(&pattern, &spec.patterns) {
                 let place = pattern.lines().next().unwrap_or_default().to_owned();

@@ -327,16 +327,25 @@ pub(crate) struct StepSpec {
     pub(crate) tag: Vec<String>,
 }
 
+/// Whether the patterns of a pack are tried when it is loaded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patterns {
+    /// A user's pack: told at once what is wrong.
+    Tried,
+    /// A built-in pack: a test tried its patterns, and hundreds of them would delay every start.
+    Trusted,
+}
+
 impl Spec {
     /// Reads and checks one pack.yaml. `file` is its name for messages.
-    pub(crate) fn parse(file: &str, text: &str) -> Result<Spec, PackError> {
+    pub(crate) fn parse(file: &str, text: &str, patterns: Patterns) -> Result<Spec, PackError> {
         let spec: Spec = serde_saphyr::from_str(text).map_err(|error| PackError {
             file: file.into(),
             line: error.location().map_or(0, |l| l.line() as usize),
             message: error.to_string().lines().next().unwrap_or_default().to_owned(),
             hint: "compare with a built-in pack; keys are listed in docs of crate shape".into(),
         })?;
-        spec.check(file, text)?;
+        spec.check(file, text, patterns)?;
         Ok(spec)
     }
 
@@ -348,7 +357,7 @@ impl Spec {
         }
     }
 
-    fn check(&self, file: &str, text: &str) -> Result<(), PackError> {
+    fn check(&self, file: &str, text: &str, patterns: Patterns) -> Result<(), PackError> {
         let wrong = |needle: &str, message: String, hint: &str| PackError {
             file: file.into(),
             line: line_of(text, needle),
@@ -381,12 +390,13 @@ impl Spec {
                     return Err(wrong(name, message, "change the value"));
                 }
             }
-            if let Some((place, message, hint)) = crate::ops::check(step, self) {
+            if let Some((place, message, hint)) = crate::ops::check(step, self, patterns) {
                 return Err(wrong(&place, message, hint));
             }
         }
         for marks in &self.recognise.any {
-            for pattern in [&marks.matches, &marks.line].into_iter().filter(|p| !p.is_empty()) {
+            let given = [&marks.matches, &marks.line].into_iter();
+            for pattern in given.filter(|p| patterns == Patterns::Tried && !p.is_empty()) {
                 if let Err(message) = crate::extract::Pattern::check(pattern, &self.patterns) {
                     return Err(wrong(pattern, message, crate::ops::LINEAR_HINT));
                 }

@@ -61,6 +61,28 @@ fn golden_of(bench: &mut Bench, sample: &[u8], pack: &str, strays: &mut Vec<Stri
 }
 
 #[test]
+fn every_builtin_pattern_is_sound() {
+    PackSet::builtin_tried().unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn a_new_pack_passes_its_test_and_a_wrong_sample_is_told_by_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = shape::testing::create(dir.path(), "acme-gate").unwrap();
+    let packs = std::sync::Arc::new(PackSet::load(dir.path()).unwrap());
+    assert_eq!(shape::testing::run(&packs, &folder), Ok(1));
+    let golden = folder.join("expected/first.json");
+    let text = fs::read_to_string(&golden).unwrap();
+    assert!(text.contains("10.0.0.1") && text.contains("acme-gate"));
+    fs::write(&golden, text.replace("alice", "bob")).unwrap();
+    let wrong = shape::testing::run(&packs, &folder).unwrap_err();
+    assert_eq!((wrong.len(), wrong[0].line), (1, 1));
+    assert!(wrong[0].message.contains("alice") && wrong[0].file.ends_with("first.json"));
+    assert!(shape::testing::create(dir.path(), "acme-gate").is_err());
+    assert!(shape::testing::create(dir.path(), "../x").is_err());
+}
+
+#[test]
 fn folders_and_table_agree() {
     for entry in fs::read_dir(folder("")).unwrap() {
         let path = entry.unwrap().path();
