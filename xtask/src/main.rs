@@ -38,7 +38,7 @@ const SLOW: &[(&str, &str, &str, Settings)] = &[
     ("synthetic", "detect", "synthetic", &[("ALCEDO_SYNTHETIC_STEP", "1")]),
     ("scores", "detect", "scores", &[("ALCEDO_SCORES", "1")]),
     ("journal-sim", "journal", "sim::", &[("ALCEDO_SIM_SEEDS", "100000")]),
-    ("journal-damage", "journal", "damage_anywhere", &[("ALCEDO_DAMAGE_STEP", "1")]),
+    ("journal-damage", "journal", "damage::", &[("ALCEDO_DAMAGE_STEP", "1")]),
 ];
 
 fn main() -> ExitCode {

@@ -84,7 +84,7 @@ fn export(data_dir: &Path, stream: &str, from: u64, to: Option<u64>) -> Outcome 
         Exported::Record(record, bytes) => {
             let mut line = head(record);
             line["connection"] = record.envelope.connection.into();
-            line["path"] = record.envelope.path.as_ref().into();
+            line["path"] = (*record.envelope.path).into();
             line["received_ns"] = record.wall_ns.into();
             line["bytes_base64"] = STANDARD.encode(bytes).into();
             say(&line.to_string());
