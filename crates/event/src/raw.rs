@@ -118,6 +118,11 @@ pub struct Envelope {
     pub path: Arc<str>,
     /// Pack the source is configured to, or empty for automatic detection.
     pub pack: Arc<str>,
+    /// Header lines in force for this record's stream (`#Fields: date time ...`), joined by line
+    /// ends: what the stream's reader remembers for text whose columns mean nothing without them.
+    /// Never part of the journal.
+    #[serde(skip)]
+    pub header: Option<Arc<[u8]>>,
 }
 
 impl Envelope {
@@ -131,6 +136,7 @@ impl Envelope {
             connection: 0,
             path: "".into(),
             pack: "".into(),
+            header: None,
         }
     }
 

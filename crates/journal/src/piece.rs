@@ -277,7 +277,16 @@ pub(crate) fn read_envelope(bytes: &[u8]) -> Option<Envelope> {
     let mut text = || std::str::from_utf8(cut.text()?).ok().map(Arc::<str>::from);
     let (source, identity, peer) = (text()?, text()?, text()?);
     let (path, pack) = (text()?, text()?);
-    cut.is_empty().then_some(Envelope { source, identity, peer, protocol, connection, path, pack })
+    cut.is_empty().then_some(Envelope {
+        source,
+        identity,
+        peer,
+        protocol,
+        connection,
+        path,
+        pack,
+        header: None,
+    })
 }
 
 #[cfg(test)]

@@ -593,6 +593,30 @@ pub fn value_end(text: &[u8], at: usize) -> Result<usize, ParseError> {
     Err(expected(text.len(), "a closing bracket"))
 }
 
+/// Where the value of member `name` starts in the object at `at`, told without reading values. Names
+/// with escapes are passed over. `None`: no such member, or no valid object up to it.
+pub fn member(text: &[u8], at: usize, name: &[u8]) -> Option<usize> {
+    let mut at = skip_space(text, at + 1);
+    while text.get(at) == Some(&b'"') {
+        let (end, _) = string_end(text, at + 1).ok()?;
+        let is_wanted = text.get(at + 1..end) == Some(name);
+        let colon = skip_space(text, end + 1);
+        if text.get(colon) != Some(&b':') {
+            return None;
+        }
+        let value = skip_space(text, colon + 1);
+        if is_wanted {
+            return Some(value);
+        }
+        at = skip_space(text, value_end(text, value).ok()?);
+        if text.get(at) != Some(&b',') {
+            return None;
+        }
+        at = skip_space(text, at + 1);
+    }
+    None
+}
+
 fn next_structural(text: &[u8], at: usize) -> Option<usize> {
     let is_structural = |c: &u8| matches!(c, b'"' | b'{' | b'[' | b'}' | b']');
     text.get(at..)?.iter().position(is_structural).map(|n| at + n)

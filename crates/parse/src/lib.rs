@@ -11,13 +11,15 @@
 //!
 //! Reading order: [`error`], [`format`] (the table of formats), [`records`] (a body to records),
 //! [`csv_file`], [`timestamp`], [`syslog`], [`json`], [`kv`], [`cef`], [`leef`], [`csv`] (one line),
-//! [`access_log`], [`auth`], [`netfilter`], [`auditd`], [`windows`].
+//! [`access_log`], [`auth`], [`netfilter`], [`auditd`], [`windows`], [`windows_text`], [`columns`]
+//! (named by a header line), [`zeek`].
 #![forbid(unsafe_code)]
 
 pub mod access_log;
 pub mod auditd;
 pub mod auth;
 pub mod cef;
+pub mod columns;
 pub mod csv;
 pub mod csv_file;
 pub mod error;
@@ -30,6 +32,8 @@ pub mod records;
 pub mod syslog;
 pub mod timestamp;
 pub mod windows;
+pub mod windows_text;
+pub mod zeek;
 
 pub use error::ParseError;
 pub use format::{Confidence, Format};

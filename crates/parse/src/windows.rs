@@ -109,6 +109,36 @@ pub fn any_xml(text: &[u8], prefix: &str, row: &mut RowWriter<'_>) -> Result<usi
     Ok(row.cell_count() - before)
 }
 
+/// Gives the `<Data Name="X">value</Data>` elements of event data that came without its event
+/// (Azure stores it so), whatever stands around them. Entities are resolved, markup in values is not.
+pub fn named_data(text: &[u8], mut put: impl FnMut(&[u8], &[u8])) {
+    let mut at = 0;
+    let mut plain = Vec::new();
+    while let Some(start) = text.get(at..).and_then(|rest| find(rest, b"<Data")) {
+        at += start + 5;
+        let Some(end) = text.get(at..).and_then(|rest| memchr::memchr(b'>', rest)) else { return };
+        let tag = &text[at..at + end];
+        at += end + 1;
+        let Some(name) = attribute_of(tag, b"Name=") else { continue };
+        if tag.ends_with(b"/") {
+            continue;
+        }
+        let Some(end) = find(&text[at..], b"</Data>") else { return };
+        plain.clear();
+        resolve_entities(&text[at..at + end], &mut plain);
+        put(name, &plain);
+        at += end;
+    }
+}
+
+/// The value in quotes behind `name` in a tag.
+fn attribute_of<'t>(tag: &'t [u8], name: &[u8]) -> Option<&'t [u8]> {
+    let from = find(tag, name)? + name.len();
+    let (quote, rest) = tag.get(from..)?.split_first()?;
+    let end = memchr::memchr(*quote, rest).filter(|_| matches!(quote, b'"' | b'\''))?;
+    Some(&rest[..end])
+}
+
 fn expected(at: usize, expected: &'static str) -> ParseError {
     ParseError::Expected { format: FORMAT, at, expected }
 }
@@ -440,6 +470,15 @@ mod tests {
             "Event.EventData.Data=<two>",
         ];
         assert_eq!(cells(text).unwrap(), want);
+    }
+
+    #[test]
+    fn data_without_its_event() {
+        let text = br#"<EventData xmlns="x"><Data Name="A">1 &amp; 2</Data><Data Name='B'/><Data>3</Data><Data Name="C">"#;
+        let mut seen = Vec::new();
+        named_data(text, |n, v| seen.push((n.to_vec(), v.to_vec())));
+        assert_eq!(seen, [(b"A".to_vec(), b"1 & 2".to_vec())]);
+        named_data(b"<Data Name=", |_, _| unreachable!());
     }
 
     #[test]

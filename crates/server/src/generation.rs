@@ -58,8 +58,12 @@ impl Parts {
     pub fn compile(self, number: u64, secret: [u8; 16]) -> Result<Generation, Failure> {
         let mut names = DictionaryBuilder::new();
         self.packs.register(&mut names);
-        for field in self.rules.iter().flat_map(detect::fields_of) {
-            self.packs.register_rule_field(&mut names, field);
+        for rule in &self.rules {
+            // A correlation's fields stand in whatever its rules match.
+            let logsource = rule.plan().map_or([None; 3], |_| rule.logsource.parts());
+            for field in detect::fields_of(rule) {
+                self.packs.register_rule_field(&mut names, logsource, field);
+            }
         }
         RuleSet::register(&self.rules, &mut names);
         let dict = names.build();

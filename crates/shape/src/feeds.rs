@@ -40,7 +40,7 @@ impl<'a> Feed<'a> {
 
     /// Logsources that its events may have.
     pub fn logsources(&self) -> Vec<String> {
-        let Pack { spec, routes } = self.pack;
+        let Pack { spec, routes, .. } = self.pack;
         let steps = spec.steps.iter().flat_map(|s| s.logsource.clone());
         let mut out: Vec<String> =
             spec.logsource.iter().cloned().chain(steps).chain(routes.logsources()).collect();

@@ -23,9 +23,11 @@
 #![forbid(unsafe_code)]
 
 mod dissect;
+mod envelope;
 mod extract;
 pub mod feeds;
 mod grok;
+pub mod headers;
 mod native;
 mod ops;
 pub mod packs;
@@ -45,6 +47,7 @@ mod transport;
 mod value;
 mod when;
 
+pub use headers::Headers;
 pub use packs::{PackError, PackFiles, PackInfo, PackSet};
 pub use remember::{Dedupe, Drops};
 pub use render::to_json;

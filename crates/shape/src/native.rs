@@ -1,10 +1,11 @@
 //! Hand-written parsers of the hot formats, under the names that packs use.
 
-use crate::program::{Findings, Work, push_named};
+use crate::program::{Findings, Work, push_kind, push_named};
 use event::{Dictionary, FieldId, Kind, RowWriter};
 use parse::auth::{Action, AuthEvent, Outcome};
+use parse::columns::{self, Family, Layout};
 use parse::timestamp::Stamp;
-use parse::{Limits, access_log, auditd, auth, cef, kv, leef, netfilter};
+use parse::{Limits, access_log, auditd, auth, cef, kv, leef, netfilter, windows_text, zeek};
 
 /// A parser that a pack can name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,9 @@ pub(crate) enum Parser {
     Cef,
     Leef,
     Kv,
+    W3c,
+    VpcFlow,
+    Zeek,
 }
 
 /// Every parser by its name in pack.yaml.
@@ -33,6 +37,9 @@ pub(crate) const ALL: &[(&str, Parser)] = &[
     ("cef", Parser::Cef),
     ("leef", Parser::Leef),
     ("kv", Parser::Kv),
+    ("w3c", Parser::W3c),
+    ("vpc-flow", Parser::VpcFlow),
+    ("zeek", Parser::Zeek),
 ];
 
 /// Fewest pairs that make text recognisable as key=value.
@@ -113,6 +120,19 @@ impl Parser {
         ALL.iter().find(|p| p.1 == self).map_or("text", |p| p.0)
     }
 
+    /// What the header of a stream says its lines are, if it is a header of one of these parsers.
+    pub(crate) fn of_header(header: &[u8]) -> Option<Self> {
+        let all = [Parser::Zeek, Parser::W3c, Parser::VpcFlow];
+        all.into_iter().find(|parser| match parser {
+            Parser::Zeek => zeek::header(header).is_some(),
+            other => Layout::of_header(header, other.family()).is_some(),
+        })
+    }
+
+    fn family(self) -> Family {
+        if self == Parser::VpcFlow { Family::VpcFlow } else { Family::W3c }
+    }
+
     /// Whether the text looks like this parser's format.
     pub(crate) fn probe(self, body: &Body<'_>) -> bool {
         let text = &body.text[..body.text.len().min(PROBE_BYTES_MAX)];
@@ -133,8 +153,16 @@ impl Parser {
                 let pairs = kv::pairs(text, &kv::KvOptions::default());
                 pairs.filter(|(key, _)| is_key(key)).take(KV_PAIRS_MIN).count() == KV_PAIRS_MIN
             }
+            Parser::W3c | Parser::VpcFlow => {
+                columns::is_header_line(text) && (text[0] == b'#') == (self == Parser::W3c)
+                    || Layout::guess(text, self.family()).is_some()
+            }
+            Parser::Zeek => zeek::is_header_line(text) || zeek::guess(text).is_some(),
             Parser::Auth => auth::parse(body.program, body.text).is_some(),
-            Parser::Json | Parser::WindowsXml | Parser::Text => false,
+            Parser::WindowsXml => {
+                windows_text::snare(text).or_else(|| windows_text::splunk(text)).is_some()
+            }
+            Parser::Json | Parser::Text => false,
         }
     }
 
@@ -153,7 +181,13 @@ impl Parser {
                 .flattener
                 .flatten(body.text, "", row, &Limits { keep_partial: true, ..Limits::default() })
                 .map(|_| ()),
-            Parser::WindowsXml => parse::windows::xml(body.text, row).map(|_| ()),
+            Parser::WindowsXml => match memchr::memmem::find(body.text, b"<Event") {
+                Some(_) => parse::windows::xml(body.text, row).map(|_| ()),
+                None => {
+                    write_windows_text(body.text, row, &mut work.name);
+                    Ok(())
+                }
+            },
             Parser::Text => Ok(()),
             Parser::Auth => {
                 if let Some(event) = auth::parse(body.program, body.text) {
@@ -192,6 +226,21 @@ impl Parser {
             Parser::Kv => {
                 let pairs = kv::pairs(body.text, &kv::KvOptions::default());
                 write_pairs(pairs, prefix, row, &mut work.name);
+                Ok(())
+            }
+            Parser::W3c | Parser::VpcFlow => {
+                let header = row.envelope().header.clone();
+                let layout = header.as_deref().and_then(|h| Layout::of_header(h, self.family()));
+                let layout = layout.or_else(|| Layout::guess(body.text, self.family()));
+                if let Some(layout) = layout.filter(|_| !columns::is_header_line(body.text)) {
+                    layout.values(body.text, |key, value| {
+                        push_named(row, prefix, key, value, &mut work.name);
+                    });
+                }
+                Ok(())
+            }
+            Parser::Zeek => {
+                write_zeek(body.text, prefix, row, &mut work.name);
                 Ok(())
             }
         };
@@ -398,6 +447,61 @@ fn write_access(a: &access_log::Access<'_>, ids: &Ids, row: &mut RowWriter<'_>) 
     if let Some(first) = a.status.and_then(|s| s.first()) {
         let outcome: &[u8] = if *first < b'4' { b"success" } else { b"failure" };
         row.push(ids.outcome, Kind::Str, outcome);
+    }
+}
+
+/// A Windows event as Snare or Splunk write it: head, and the data of its rendered message.
+fn write_windows_text(text: &[u8], row: &mut RowWriter<'_>, name: &mut String) {
+    let Some(head) = windows_text::snare(text).or_else(|| windows_text::splunk(text)) else {
+        return;
+    };
+    let parts = [
+        ("winlog.channel", Kind::Str, head.channel),
+        ("winlog.event_id", Kind::Int, head.event_id),
+        ("winlog.provider_name", Kind::Str, head.provider),
+        ("winlog.computer_name", Kind::Str, head.computer),
+        ("winlog.record_id", Kind::Int, head.record_id),
+        ("winlog.time_created_local", Kind::Str, head.time),
+        ("winlog.keywords", Kind::Str, head.kind),
+        ("winlog.user.name", Kind::Str, head.user),
+        ("winlog.message", Kind::Str, head.message),
+    ];
+    for (field, kind, value) in parts {
+        if !value.is_empty() {
+            let field = row.field(field);
+            row.push(field, kind, value);
+        }
+    }
+    windows_text::data(head.message, |key, value| {
+        push_named(row, "winlog.event_data", key.as_bytes(), value, name);
+    });
+}
+
+/// A line of a Zeek log: by the stream's header, else by what Zeek's own scripts write.
+fn write_zeek(line: &[u8], prefix: &str, row: &mut RowWriter<'_>, name: &mut String) {
+    if zeek::is_header_line(line) {
+        return;
+    }
+    let mut put = |row: &mut RowWriter<'_>, key: &[u8], kind, value: &[u8]| {
+        let kind = match kind {
+            zeek::Type::Int => Kind::Int,
+            zeek::Type::Float => Kind::Float,
+            zeek::Type::Bool => Kind::Bool,
+            zeek::Type::Text | zeek::Type::Many => Kind::Str,
+        };
+        push_kind(row, prefix, key, kind, value, name);
+    };
+    let text = row.envelope().header.clone();
+    if let Some(header) = text.as_deref().and_then(zeek::header) {
+        if let Some(log) = header.path {
+            put(row, b"_path", zeek::Type::Text, log);
+        }
+        zeek::values(line, &header, |key, kind, value| put(row, key, kind, value));
+    } else if let Some((log, columns)) = zeek::guess(line) {
+        put(row, b"_path", zeek::Type::Text, log.as_bytes());
+        zeek::guessed_values(line, &columns, |key, kind, value| {
+            put(row, key.as_bytes(), kind, value);
+        });
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) enum Op {
     Kv(FieldId, KvForm),
     Json(FieldId, String),
     Xml(FieldId, String),
+    WindowsData(FieldId, String),
+    JsonText(Vec<String>, FieldId),
     Cef(FieldId, String),
     Leef(FieldId, String),
     Split(FieldId, Box<Finder<'static>>, Target),
@@ -47,7 +49,7 @@ pub(crate) enum Op {
     Lookup(Box<Lookup>),
     Date(TimeSource),
     Set(FieldId, Kind, Box<[u8]>),
-    Default(FieldId, Kind, Box<[u8]>),
+    Default(FieldId, Kind, Box<[Box<[u8]>]>),
 }
 
 /// Fields whose texts together are a time.
@@ -210,10 +212,18 @@ pub(crate) fn names(step: &StepSpec, spec: &Spec) -> Vec<String> {
         out.extend(lookup.from.texts());
     }
     out.extend(step.date.iter().flat_map(|d| time_names(d)));
-    let keyed = [&step.convert, &step.json, &step.xml, &step.cef, &step.leef, &step.case];
+    let keyed = [
+        &step.convert,
+        &step.json,
+        &step.xml,
+        &step.windows_data,
+        &step.cef,
+        &step.leef,
+        &step.case,
+    ];
     out.extend(keyed.into_iter().flat_map(BTreeMap::keys).cloned());
     out.extend(step.kv.keys().chain(step.set.keys()).chain(step.default.keys()).cloned());
-    out.extend(step.lower.iter().cloned());
+    out.extend(step.lower.iter().chain(step.json_text.values()).cloned());
     let users: Vec<String> =
         out.iter().filter_map(|n| Some(format!("{}domain", n.strip_suffix("name")?))).collect();
     out.extend(users.into_iter().filter(|n| n.ends_with("user.domain")));
@@ -266,6 +276,13 @@ pub(crate) fn compile(step: &StepSpec, spec: &Spec, dict: &Dictionary) -> Vec<Op
     ops.extend(step.kv.iter().map(|(from, kv)| Op::Kv(id(from), KvForm::new(kv))));
     ops.extend(step.json.iter().map(|(from, to)| Op::Json(id(from), to.clone())));
     ops.extend(step.xml.iter().map(|(from, to)| Op::Xml(id(from), to.clone())));
+    ops.extend(
+        step.json_text
+            .iter()
+            .map(|(path, to)| Op::JsonText(path.split('.').map(str::to_owned).collect(), id(to))),
+    );
+    let windows = step.windows_data.iter();
+    ops.extend(windows.map(|(from, to)| Op::WindowsData(id(from), to.clone())));
     ops.extend(step.cef.iter().map(|(from, to)| Op::Cef(id(from), to.clone())));
     ops.extend(step.leef.iter().map(|(from, to)| Op::Leef(id(from), to.clone())));
     let columns = |csv: &CsvSpec| Columns::new(spec, csv, dict);
@@ -375,8 +392,8 @@ fn compile_values(
     }
     for (field, values) in &step.default {
         let field = id(field);
-        let values = values.texts().into_iter();
-        ops.extend(values.map(|v| Op::Default(field, kind_of(field), v.into_bytes().into())));
+        let values = values.texts().into_iter().map(|v| v.into_bytes().into()).collect();
+        ops.push(Op::Default(field, kind_of(field), values));
     }
     let text = |name: &str, value: &String| Op::Set(id(name), Kind::Str, value.as_bytes().into());
     ops.extend(step.logsource.iter().map(|v| text("alcedo.logsource", v)));
@@ -400,6 +417,8 @@ impl Op {
             Op::Kv(..) => "kv",
             Op::Json(..) => "json",
             Op::Xml(..) => "xml",
+            Op::WindowsData(..) => "windows_data",
+            Op::JsonText(..) => "json_text",
             Op::Cef(..) => "cef",
             Op::Leef(..) => "leef",
             Op::Split(..) => "split",
@@ -442,6 +461,12 @@ impl Op {
                     fields.run(row, at, &mut work.buffer);
                 }
             }
+            Op::JsonText(path, to) => {
+                let raw = row.raw();
+                if let Some(text) = json_text(raw, path) {
+                    row.push(*to, Kind::Str, text);
+                }
+            }
             Op::Lookup(lookup) => lookup.run(row, work),
             Op::Date(source) => {
                 if let Some(stamp) = source.read(row, work) {
@@ -451,9 +476,11 @@ impl Op {
             Op::Set(field, kind, value) => {
                 row.push(*field, *kind, value);
             }
-            Op::Default(field, kind, value) => {
+            Op::Default(field, kind, values) => {
                 if work.index.get(*field).is_none() {
-                    row.push(*field, *kind, value);
+                    for value in values {
+                        row.push(*field, *kind, value);
+                    }
                 }
             }
             Op::Patterns(from, _)
@@ -463,6 +490,7 @@ impl Op {
             | Op::Kv(from, _)
             | Op::Json(from, _)
             | Op::Xml(from, _)
+            | Op::WindowsData(from, _)
             | Op::Cef(from, _)
             | Op::Leef(from, _)
             | Op::Split(from, ..)
@@ -524,6 +552,12 @@ impl Op {
                     false
                 }
             },
+            Op::WindowsData(_, prefix) => {
+                parse::windows::named_data(text, |name, value| {
+                    push_named(row, prefix, name, value, &mut work.name);
+                });
+                true
+            }
             Op::Cef(_, prefix) => match cef::parse(text) {
                 Ok(cef) => {
                     crate::native::write_cef(&cef, prefix, row, &mut work.name);
@@ -548,6 +582,20 @@ impl Op {
         };
         found.matched |= matched;
     }
+}
+
+/// The text of the list or object at a path in the first JSON object of a record.
+fn json_text<'r>(raw: &'r [u8], path: &[String]) -> Option<&'r [u8]> {
+    let mut at = memchr::memchr(b'{', raw)?;
+    for (depth, name) in path.iter().enumerate() {
+        at = parse::json::member(raw, at, name.as_bytes())?;
+        let is_last = depth + 1 == path.len();
+        if raw.get(at) != Some(&b'{') && !(is_last && raw.get(at) == Some(&b'[')) {
+            return None;
+        }
+    }
+    let end = parse::json::value_end(raw, at).ok()?;
+    Some(&raw[at..end])
 }
 
 fn rename(from: FieldId, to: FieldId, row: &mut RowWriter<'_>, work: &mut Work) {
@@ -662,9 +710,11 @@ impl AddressFields {
                 _ => (text, None),
             },
         };
-        if host.is_empty() {
+        if host.is_empty() || row.find(self.address).is_some() {
             return false;
         }
+        let inner = host.strip_prefix(b"[").and_then(|h| h.strip_suffix(b"]"));
+        let host = inner.unwrap_or(host);
         crate::native::put_address(row, host, self.address, self.ip, self.domain);
         if let Some(port) = port {
             row.push(self.port, Kind::Int, port);

@@ -39,6 +39,7 @@ macro_rules! pack {
 /// Every built-in pack, in the order in which products are looked for.
 pub const ALL: &[PackFiles] = &[
     pack!("alcedo"),
+    pack!("sysmon-linux", routes),
     pack!("windows", routes),
     pack!("aws-cloudtrail"),
     pack!("cisco-asa"),
@@ -149,7 +150,51 @@ pub const ALL: &[PackFiles] = &[
     pack!("auditd"),
     pack!("cef"),
     pack!("leef"),
+    pack!("suricata"),
+    pack!("kubernetes-audit"),
+    pack!("okta"),
+    pack!("microsoft-defender"),
+    pack!("gcp-audit"),
+    pack!("azure"),
+    pack!("m365"),
+    pack!("google-workspace"),
+    pack!("aws-guardduty"),
+    pack!("aws-securityhub"),
+    pack!("aws-waf"),
+    pack!("aws-route53-resolver"),
+    pack!("aws-vpcflow"),
+    pack!("gcp-log"),
+    pack!("crowdstrike-fdr"),
+    pack!("cloudflare"),
+    pack!("duo"),
+    pack!("1password"),
+    pack!("onelogin"),
+    pack!("auth0"),
+    pack!("slack-audit"),
+    pack!("salesforce"),
+    pack!("snowflake"),
+    pack!("zoom"),
+    pack!("box"),
+    pack!("atlassian"),
+    pack!("gitlab"),
+    pack!("github-audit"),
+    pack!("docker"),
+    pack!("journald"),
+    pack!("macos"),
+    pack!("mongodb-json"),
+    pack!("postgresql"),
+    pack!("mysql"),
+    pack!("osquery"),
+    pack!("falco"),
+    pack!("wazuh"),
+    pack!("modsecurity"),
+    pack!("web-json"),
+    pack!("envoy"),
+    pack!("nginx-error"),
+    pack!("zeek"),
+    pack!("iis"),
     pack!("web-access"),
+    pack!("shipper"),
     pack!("json"),
     pack!("kv"),
     pack!("syslog"),
@@ -188,6 +233,8 @@ pub struct PackInfo {
 pub(crate) struct Pack {
     pub(crate) spec: Spec,
     pub(crate) routes: Routes,
+    /// Every logsource that its events may have, sorted.
+    logsources: Vec<String>,
 }
 
 /// The packs of one generation.
@@ -251,7 +298,7 @@ impl PackSet {
     pub fn register(&self, names: &mut DictionaryBuilder) {
         crate::shaper::register(names);
         crate::tables::register(names);
-        for Pack { spec, routes } in &self.packs {
+        for Pack { spec, routes, .. } in &self.packs {
             for (name, kind) in &spec.fields {
                 if let Some(kind) = spec::field_type(kind) {
                     names.field_of(&spec.full(name), kind);
@@ -260,7 +307,7 @@ impl PackSet {
             for name in spec.time.iter().flat_map(|t| crate::ops::time_names(t)) {
                 names.field(&spec.full(&name));
             }
-            for name in &spec.known {
+            for name in &spec.own_names() {
                 if !spec.prefix.is_empty() {
                     names.field(&format!("{}.{name}", spec.prefix));
                 }
@@ -287,20 +334,38 @@ impl PackSet {
                 }
             }
             routes.register(names);
-            for (name, fields) in &spec.sigma {
-                for field in fields.texts() {
-                    names.alias(name, &spec.full(&field));
+        }
+        self.register_sigma(names);
+    }
+
+    /// Sigma's names are answered by the value as sent, in whatever product's field it stands, and
+    /// only then by ECS fields, which many packs share and fill with normalised values.
+    fn register_sigma(&self, names: &mut DictionaryBuilder) {
+        for shared in [false, true] {
+            for Pack { spec, .. } in &self.packs {
+                for (name, fields) in &spec.sigma {
+                    let fields = fields.texts().into_iter().map(|f| spec.full(&f));
+                    for field in fields.filter(|f| is_ecs(f) == shared) {
+                        names.alias(name, &field);
+                    }
                 }
             }
         }
     }
 
     /// Adds the answers to a name that a rule mentions: below the prefixes of every product, for
-    /// names that no pack lists. Call it for each field of each live rule after
+    /// names that no pack lists. `logsource`: the rule's product, category and service, `None` where
+    /// it names none; only packs whose events such a rule may see are asked, so that a thousand
+    /// rules do not get a hundred answers each. Call it for each field of each live rule after
     /// [`PackSet::register`]; unknown names stay answered by themselves.
-    pub fn register_rule_field(&self, names: &mut DictionaryBuilder, name: &str) {
-        for Pack { spec, .. } in &self.packs {
-            for prefix in &spec.sigma_prefixes {
+    pub fn register_rule_field(
+        &self,
+        names: &mut DictionaryBuilder,
+        logsource: [Option<&str>; 3],
+        name: &str,
+    ) {
+        for pack in self.packs.iter().filter(|p| p.may_be(logsource)) {
+            for prefix in &pack.spec.sigma_prefixes {
                 names.alias(name, &format!("{prefix}{name}"));
             }
         }
@@ -308,22 +373,36 @@ impl PackSet {
 
     /// What the packs are, in the order in which they are looked at.
     pub fn list(&self) -> Vec<PackInfo> {
-        let info = |Pack { spec, routes }: &Pack| {
-            let steps = spec.steps.iter().flat_map(|s| s.logsource.clone());
-            let mut logsources: Vec<_> =
-                spec.logsource.iter().cloned().chain(steps).chain(routes.logsources()).collect();
-            logsources.sort();
-            logsources.dedup();
-            PackInfo {
-                name: spec.pack.clone(),
-                title: spec.title.clone(),
-                format: spec.format.clone(),
-                logsources,
-                sigma_names: spec.sigma.len(),
-            }
+        let info = |pack: &Pack| PackInfo {
+            name: pack.spec.pack.clone(),
+            title: pack.spec.title.clone(),
+            format: pack.spec.format.clone(),
+            logsources: pack.logsources.clone(),
+            sigma_names: pack.spec.sigma.len(),
         };
         self.packs.iter().map(info).collect()
     }
+}
+
+impl Pack {
+    /// Whether a rule of this logsource may see its events. A pack that names none is asked always.
+    fn may_be(&self, wanted: [Option<&str>; 3]) -> bool {
+        let fits = |logsource: &String| {
+            let mut parts = logsource.split('/');
+            wanted.iter().all(|want| {
+                let have = parts.next().unwrap_or_default();
+                want.is_none_or(|w| have == "*" || have.eq_ignore_ascii_case(w))
+            })
+        };
+        self.logsources.is_empty() || self.logsources.iter().any(fits)
+    }
+}
+
+/// Whether the name is one of ECS.
+fn is_ecs(name: &str) -> bool {
+    static ECS: std::sync::LazyLock<hashbrown::HashSet<&'static str>> =
+        std::sync::LazyLock::new(|| event::field::ecs_fields().map(|(name, _)| name).collect());
+    ECS.contains(name)
 }
 
 fn pack(file: &str, spec: &str, routes: &str, patterns: Patterns) -> Result<Pack, PackError> {
@@ -337,5 +416,10 @@ fn pack(file: &str, spec: &str, routes: &str, patterns: Patterns) -> Result<Pack
         });
     }
     let routes = Routes::parse(&format!("{file}/routes.tsv"), routes)?;
-    Ok(Pack { spec, routes })
+    let steps = spec.steps.iter().flat_map(|s| s.logsource.clone());
+    let fixed = spec.logsource.iter().cloned();
+    let mut logsources: Vec<_> = fixed.chain(steps).chain(routes.logsources()).collect();
+    logsources.sort();
+    logsources.dedup();
+    Ok(Pack { spec, routes, logsources })
 }

@@ -4,7 +4,7 @@ use crate::native::{Body, Parser};
 use crate::packs::Pack;
 use crate::program::{Index, Program};
 use crate::recognise::{Hits, Recogniser};
-use event::Dictionary;
+use event::{Dictionary, RowWriter};
 use hashbrown::HashMap;
 
 /// Why a pack was chosen.
@@ -20,6 +20,7 @@ pub(crate) enum Why {
     StartsWith,
     Contains,
     Probed,
+    Columns,
     Header,
     Nothing,
 }
@@ -37,6 +38,7 @@ impl Why {
             Why::StartsWith => "the message starts as this product's do".into(),
             Why::Contains => "the message contains what this product's do".into(),
             Why::Probed => "the pack's parser recognises the text".into(),
+            Why::Columns => "the stream's header lines name its columns".into(),
             Why::Header => "it has a syslog header and nothing more is known".into(),
             Why::Nothing => "nothing is known of this text".into(),
         }
@@ -81,6 +83,7 @@ impl Products {
     /// forms are tried.
     pub(crate) fn of_json(
         &self,
+        row: &RowWriter<'_>,
         index: &Index,
         only: Option<usize>,
     ) -> (usize, Option<usize>, Why) {
@@ -88,7 +91,7 @@ impl Products {
             if only.is_some_and(|o| o != at) {
                 continue;
             }
-            if let Some(form) = program.forms.iter().position(|f| f.fits(index)) {
+            if let Some(form) = program.forms.iter().position(|f| f.fits(row, index)) {
                 let why = match only {
                     Some(_) => Why::Configured,
                     None => Why::JsonForm(program.forms[form].name.clone()),
@@ -134,6 +137,16 @@ impl Products {
         }
         let found = self.recogniser.of(body, lower, hits);
         found.filter(|(at, _)| self.all[*at].parser == Parser::Json)
+    }
+
+    /// Whether this is one of the packs for text and JSON of no known product.
+    pub(crate) fn is_generic(&self, at: usize) -> bool {
+        at == self.json || at == self.syslog || at == self.text || self.all[at].name == "kv"
+    }
+
+    /// The pack that reads text with this parser.
+    pub(crate) fn with_parser(&self, parser: Parser) -> Option<usize> {
+        self.all.iter().position(|p| p.parser == parser)
     }
 
     pub(crate) fn windows(&self) -> usize {

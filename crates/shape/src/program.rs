@@ -71,6 +71,8 @@ pub(crate) struct Work {
     /// The record and its message as UTF-8, where they came as something else.
     pub(crate) wide: Vec<u8>,
     pub(crate) decoded: Vec<u8>,
+    /// The wrapped record being parsed.
+    pub(crate) inner: Vec<u8>,
     pub(crate) name: String,
     pub(crate) slots: Vec<Option<NonMaxUsize>>,
     pub(crate) cuts: Vec<(usize, Range<usize>)>,
@@ -101,6 +103,8 @@ impl Work {
 #[derive(Default)]
 pub(crate) struct Findings {
     pub(crate) stamp: Option<Stamp>,
+    /// What the carrier of a wrapped record says, for one that has no time of its own.
+    pub(crate) carrier: Option<Stamp>,
     pub(crate) failed: Option<String>,
     /// Whether a pattern of the running step matched.
     pub(crate) matched: bool,
@@ -126,9 +130,33 @@ pub(crate) struct Form {
     pub(crate) name: String,
     all: Vec<FieldId>,
     any: Vec<FieldId>,
+    none: Vec<FieldId>,
+    is: Vec<(FieldId, Vec<Wanted>)>,
+    /// The wrapped record and the program that wrote it.
+    pub(crate) inner: Option<(FieldId, Option<FieldId>)>,
     /// By id: where a known name goes. [`STAYS`] and [`BY_NAME`] are the exceptions.
     moved: Vec<u32>,
     by_name: ByName,
+}
+
+/// A value that a form wants: the whole of it, or how it starts.
+struct Wanted {
+    text: Box<[u8]>,
+    is_prefix: bool,
+}
+
+impl Wanted {
+    fn of(text: &str) -> Self {
+        match text.strip_suffix('*') {
+            Some(head) => Self { text: head.as_bytes().into(), is_prefix: true },
+            None => Self { text: text.as_bytes().into(), is_prefix: false },
+        }
+    }
+
+    fn fits(&self, value: &[u8]) -> bool {
+        let part = if self.is_prefix { value.get(..self.text.len()) } else { Some(value) };
+        part.is_some_and(|p| p.eq_ignore_ascii_case(&self.text))
+    }
 }
 
 /// The slow way: for names the generation does not know.
@@ -151,28 +179,33 @@ impl Form {
             rest: form.rest.clone(),
             keep: form.keep.iter().cloned().collect(),
         };
-        let mut to = String::new();
-        let moved = (0..dict.len() as u32).map(|n| {
-            if FieldId(n).is_intrinsic() || dict.name(FieldId(n)).starts_with("alcedo.") {
-                return STAYS;
-            }
-            if !by_name.target(dict.name(FieldId(n)), &mut to) {
-                return STAYS;
-            }
-            dict.id(&to).filter(|t| !t.is_intrinsic()).map_or(BY_NAME, |t| t.0)
-        });
+        let wanted = |(name, values): (&String, &crate::spec::OneOrMany)| {
+            (id(name), values.texts().iter().map(|t| Wanted::of(t)).collect())
+        };
         Self {
             name: form.name.clone(),
             all: form.all.iter().map(id).collect(),
             any: form.any.iter().map(id).collect(),
-            moved: moved.collect(),
+            none: form.none.iter().map(id).collect(),
+            is: form.is.iter().map(wanted).collect(),
+            inner: (!form.inner.is_empty()).then(|| {
+                let program = Some(&form.inner_program).filter(|p| !p.is_empty());
+                (id(&form.inner), program.map(id))
+            }),
+            moved: moved(spec, form, &by_name, dict),
             by_name,
         }
     }
 
-    pub(crate) fn fits(&self, index: &Index) -> bool {
+    pub(crate) fn fits(&self, row: &RowWriter<'_>, index: &Index) -> bool {
         let has = |f: &FieldId| index.get(*f).is_some();
-        self.all.iter().all(has) && (self.any.is_empty() || self.any.iter().any(has))
+        self.all.iter().all(has)
+            && (self.any.is_empty() || self.any.iter().any(has))
+            && !self.none.iter().any(has)
+            && self.is.iter().all(|(field, wanted)| {
+                let value = index.get(*field).map(|at| row.cell(at).1.bytes);
+                value.is_some_and(|v| wanted.iter().any(|w| w.fits(v)))
+            })
     }
 
     /// Renames the row's cells from `from` on.
@@ -191,6 +224,38 @@ impl Form {
             }
         }
     }
+}
+
+/// The new place of every name that the pack lists; all others are looked at by name.
+fn moved(spec: &Spec, form: &JsonForm, by_name: &ByName, dict: &Dictionary) -> Vec<u32> {
+    if by_name.names.is_empty() && by_name.moves.is_empty() && by_name.rest.is_empty() {
+        return vec![STAYS; dict.len()];
+    }
+    let mut out = vec![BY_NAME; dict.len()];
+    let mut to = String::new();
+    let mut set = |name: &str| {
+        let Some(from) = dict.id(name).filter(|id| !id.is_intrinsic()) else { return };
+        out[from.0 as usize] = match by_name.target(name, &mut to) {
+            false => STAYS,
+            true => dict.id(&to).filter(|t| !t.is_intrinsic()).map_or(BY_NAME, |t| t.0),
+        };
+    };
+    for name in event::field::INTRINSIC_NAMES {
+        set(&format!("alcedo.claimed.{name}"));
+    }
+    form.keep.iter().for_each(|n| set(n));
+    form.names.keys().for_each(|n| set(n));
+    for name in form.all.iter().chain(&form.any).chain(&spec.own_names()) {
+        set(&spec.full(name));
+        set(name);
+        for (from, _) in &form.moves {
+            set(&format!("{from}{name}"));
+        }
+    }
+    if form.rest.is_empty() {
+        event::field::ecs_fields().for_each(|(name, _)| set(name));
+    }
+    out
 }
 
 impl ByName {
@@ -268,10 +333,19 @@ impl Program {
         }
     }
 
-    /// Everything behind the parser: maps, sets, routes, finds the time.
-    pub(crate) fn run(&self, row: &mut RowWriter<'_>, work: &mut Work, found: &mut Findings) {
-        for (field, value) in &self.module {
-            row.push(*field, Kind::Str, value);
+    /// Everything behind the parser: maps, sets, routes, finds the time. `is_wrapper`: the event is
+    /// another product's, which this one only carried, so that this one does not say what it is.
+    pub(crate) fn run(
+        &self,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+        is_wrapper: bool,
+    ) {
+        if !is_wrapper {
+            for (field, value) in &self.module {
+                row.push(*field, Kind::Str, value);
+            }
         }
         work.index.update(row);
         for (number, step) in self.steps.iter().enumerate() {
@@ -296,8 +370,10 @@ impl Program {
             let index = &work.index;
             routes.apply(row, &|_, field| index.get(field), &mut work.name);
         }
-        for logsource in &self.logsources {
-            row.push(self.logsource, Kind::Str, logsource);
+        if !is_wrapper {
+            for logsource in &self.logsources {
+                row.push(self.logsource, Kind::Str, logsource);
+            }
         }
         if found.stamp.is_none() {
             found.stamp = self.times.iter().find_map(|t| t.read(row, work));
@@ -346,6 +422,18 @@ pub(crate) fn push_named(
     value: &[u8],
     name: &mut String,
 ) {
+    push_kind(row, prefix, key, Kind::Str, value, name);
+}
+
+/// As [`push_named`], with the value's kind.
+pub(crate) fn push_kind(
+    row: &mut RowWriter<'_>,
+    prefix: &str,
+    key: &[u8],
+    kind: Kind,
+    value: &[u8],
+    name: &mut String,
+) {
     let Ok(key) = std::str::from_utf8(key) else { return };
     if key.is_empty() || key.len() > KEY_LEN_MAX {
         return;
@@ -357,5 +445,5 @@ pub(crate) fn push_named(
     }
     name.push_str(key);
     let field = row.field(name);
-    row.push(field, Kind::Str, value);
+    row.push(field, kind, value);
 }

@@ -1,5 +1,7 @@
 //! The steps of one record, in order: expand, transport, product, parse, map, time, enrich.
 
+use crate::envelope;
+pub use crate::envelope::EXPANDED_MAX;
 use crate::native::{Body, ID_NAMES, Ids, Parser};
 use crate::packs::PackSet;
 use crate::product::{Products, Why};
@@ -10,13 +12,9 @@ use event::{
     Dictionary, DictionaryBuilder, EventBatch, EventId, FieldType, Kind, Marks, RowHead, RowWriter,
 };
 use hashbrown::HashMap;
-use parse::json;
 use parse::timestamp::{Plausibility, Stamp};
 use std::sync::Arc;
 
-/// Most events that one record expands to. CloudTrail delivers at most some thousand in a file; the
-/// rest of a longer one stays raw in the last event.
-pub const EXPANDED_MAX: usize = 10_000;
 /// Tag of an event whose parser or step failed.
 pub const TAG_PARSE_FAILED: &str = "parse_failed";
 /// Tag of an event whose own time was not believed.
@@ -90,6 +88,16 @@ pub struct Explanation {
     pub stages: Vec<Stage>,
 }
 
+/// Most wrappers around one event: a line in a container's JSON in a log service's JSON is two.
+const WRAPPED_DEPTH_MAX: usize = 3;
+
+/// The product that took a body.
+struct Taken {
+    at: usize,
+    form: Option<usize>,
+    why: Why,
+}
+
 /// A worker's buffers. Keep one per thread; it holds nothing that changes results.
 #[derive(Default)]
 pub struct Scratch {
@@ -134,7 +142,7 @@ impl Shaper {
         let first_row = batch.len();
         let mut pieces = std::mem::take(&mut scratch.pieces);
         pieces.clear();
-        let rest = expand(raw, &mut pieces);
+        let rest = envelope::expand(raw, bom_len(raw), &mut pieces);
         let mut failed = 0;
         if pieces.is_empty() {
             failed += usize::from(self.shape_one(head, raw, None, batch, scratch));
@@ -168,7 +176,7 @@ impl Shaper {
     /// Tells which pack takes a record and why; for `parse --explain`.
     pub fn detect(&self, head: RowHead, raw: &[u8], dict: &Arc<Dictionary>) -> Detected {
         let mut pieces = Vec::new();
-        expand(raw, &mut pieces);
+        envelope::expand(raw, bom_len(raw), &mut pieces);
         let piece = pieces.first().map_or(raw, |(from, to)| &raw[*from..*to]);
         let mut batch = EventBatch::new(dict.clone());
         let mut row = batch.begin(head, piece);
@@ -176,10 +184,16 @@ impl Shaper {
         work.index.start(dict);
         let mut found = Findings::default();
         let (body, _) = self.strip(without_bom(piece), &mut row, &mut work.name);
-        let (at, why) = self.parse(&body, &mut row, &mut work, &mut found);
+        let configured = self.configured(&row);
+        let mut taken = self.parse(&body, configured, &mut row, &mut work, &mut found);
+        let mut depth = 0;
+        while let Some(inside) = self.unwrap(&taken, &mut row, &mut work, &mut found, depth) {
+            taken = inside;
+            depth += 1;
+        }
         Detected {
-            pack: self.products.all[at].name.clone(),
-            why: why.text(),
+            pack: self.products.all[taken.at].name.clone(),
+            why: taken.why.text(),
             has_syslog_header: body.has_header,
             events: pieces.len().max(1),
         }
@@ -189,7 +203,7 @@ impl Shaper {
     pub fn explain(&self, head: RowHead, raw: &[u8], dict: &Arc<Dictionary>) -> Vec<Explanation> {
         let mut scratch = Scratch::default();
         let mut pieces = Vec::new();
-        expand(raw, &mut pieces);
+        envelope::expand(raw, bom_len(raw), &mut pieces);
         if pieces.is_empty() {
             pieces.push((0, raw.len()));
         }
@@ -249,8 +263,14 @@ impl Shaper {
             if text::decode(body.text, body.has_header, &mut decoded) {
                 body.text = &decoded;
             }
-            let (at, _) = self.parse(&body, &mut row, work, &mut found);
-            let program = &self.products.all[at];
+            let configured = self.configured(&row);
+            let mut taken = self.parse(&body, configured, &mut row, work, &mut found);
+            let mut depth = 0;
+            while let Some(inside) = self.unwrap(&taken, &mut row, work, &mut found, depth) {
+                taken = inside;
+                depth += 1;
+            }
+            let program = &self.products.all[taken.at];
             if !program.data_prefix.is_empty() {
                 for (_, key, value) in parse::syslog::StructuredData(body.data) {
                     push_named(&mut row, &program.data_prefix, key, &value, &mut work.name);
@@ -259,10 +279,10 @@ impl Shaper {
             let parsed = row.cell_count();
             work.note(|| format!("parser {}", program.parser.name()), headed, parsed);
             row.push(self.ids.pack, Kind::Str, program.name.as_bytes());
-            program.run(&mut row, work, &mut found);
+            program.run(&mut row, work, &mut found, false);
             (work.wide, work.decoded) = (wide, decoded);
         }
-        self.set_time(&mut row, found.stamp.or(header_stamp));
+        self.set_time(&mut row, found.stamp.or(found.carrier).or(header_stamp));
         work.index.update(&row);
         let before = row.cell_count();
         self.tables.enrich(&mut row, &work.index, &self.ids, &mut scratch.memo);
@@ -284,65 +304,119 @@ impl Shaper {
         row: &mut RowWriter<'_>,
         name: &mut String,
     ) -> (Body<'t>, Option<Stamp>) {
-        match self.products.is_headless(text) {
+        // Lines in columns that a header names start with a time that is no syslog header's.
+        let is_headless = row.envelope().header.is_some() || self.products.is_headless(text);
+        match is_headless {
             true => (transport::bare(text), None),
             false => transport::strip(text, &self.ids, row, name),
         }
     }
 
-    /// Finds the product, writes the body's fields under its names. Out: the program's place.
+    /// Finds the product, writes the body's fields under its names.
     fn parse(
         &self,
         body: &Body<'_>,
+        configured: Option<usize>,
         row: &mut RowWriter<'_>,
         work: &mut Work,
         found: &mut Findings,
-    ) -> (usize, Why) {
-        let configured = self.configured(row);
+    ) -> Taken {
         let text = body.text.trim_ascii_start();
         let json_at = match text.strip_prefix(b"@cee:") {
             Some(rest) => rest.trim_ascii_start(),
             None => text,
         };
-        if json_at.first() == Some(&b'{') {
+        let tree = match (json_at.first(), text.starts_with(b"<Event")) {
+            (Some(b'{'), _) => Some((Parser::Json, json_at, configured)),
+            (_, true) => Some((Parser::WindowsXml, text, None)),
+            _ => None,
+        };
+        if let Some((parser, text, only)) = tree {
             let from = row.cell_count();
-            let body = Body { text: json_at, ..*body };
-            Parser::Json.run(&body, "", &self.ids, row, work, found);
+            parser.run(&Body { text, ..*body }, "", &self.ids, row, work, found);
             work.index.update(row);
-            let (mut at, form, mut why) = self.products.of_json(&work.index, configured);
-            if why == Why::Json
+            let (mut at, form, mut why) = self.products.of_json(row, &work.index, only);
+            if parser == Parser::WindowsXml {
+                at = form.map_or(self.products.windows(), |_| at);
+                why = Why::Xml;
+            } else if why == Why::Json
                 && let Some(known) =
-                    self.products.of_json_header(&body, &mut work.buffer, &mut work.hits)
+                    self.products.of_json_header(body, &mut work.buffer, &mut work.hits)
             {
                 (at, why) = known;
                 self.move_below(&self.products.all[at].prefix, from, row, work);
             }
-            self.take_form(at, form, from, row, work);
-            return (at, why);
+            if let Some(form) = form {
+                self.products.all[at].forms[form].rename(row, from, &mut work.name);
+                work.index.restart(row);
+            }
+            return Taken { at, form, why };
         }
-        if text.starts_with(b"<Event") {
-            let from = row.cell_count();
-            let body = Body { text, ..*body };
-            Parser::WindowsXml.run(&body, "", &self.ids, row, work, found);
-            work.index.update(row);
-            let at = self.products.windows();
-            let (at, form, _) = self.products.of_json(&work.index, Some(at));
-            self.take_form(at, form, from, row, work);
-            return (at, Why::Xml);
-        }
-        let (at, why) = match configured {
-            Some(at) => (at, Why::Configured),
-            None => {
+        let header = row.envelope().header.as_deref().and_then(Parser::of_header);
+        let announced = header.and_then(|parser| self.products.with_parser(parser));
+        let (at, why) = match (configured, announced) {
+            (Some(at), _) => (at, Why::Configured),
+            (None, Some(at)) => (at, Why::Columns),
+            (None, None) => {
                 let remembered = self.remembered(row);
                 self.products.of_text(body, remembered, &mut work.buffer, &mut work.hits)
             }
         };
-        if !body.text.is_empty() {
+        if !body.text.is_empty() && work.index.get(self.ids.message).is_none() {
             row.push(self.ids.message, Kind::Str, body.text);
         }
         let parser = self.products.text_parser(at);
         parser.run(body, &self.products.all[at].prefix, &self.ids, row, work, found);
-        (at, why)
+        Taken { at, form: None, why }
+    }
+
+    /// Takes out the record that the event only carries (a container's line, a journal entry's
+    /// message, Windows XML in a string) and parses it. Out: its product, when it has one; then the
+    /// carrier's own steps are done.
+    fn unwrap(
+        &self,
+        taken: &Taken,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+        depth: usize,
+    ) -> Option<Taken> {
+        let wrapper = &self.products.all[taken.at];
+        let (field, program) = wrapper.forms.get(taken.form?)?.inner?;
+        let place = work.index.get(field).filter(|_| depth < WRAPPED_DEPTH_MAX)?;
+        let mut text = std::mem::take(&mut work.inner);
+        text.clear();
+        if let Some(at) = program.and_then(|p| work.index.get(p)) {
+            text.extend_from_slice(row.cell(at).1.bytes);
+        }
+        let program_len = text.len();
+        text.extend_from_slice(row.cell(place).1.bytes);
+        let (program, line) = text.split_at(program_len);
+        let line = line.trim_ascii_end();
+        let (mut body, _) = match program.is_empty() {
+            true => transport::strip(line, &self.ids, row, &mut work.name),
+            false => {
+                let bare = Body { text: line, program, has_header: true, msgid: b"", data: b"" };
+                (bare, None)
+            }
+        };
+        if body.program.is_empty() {
+            body.program = program;
+        }
+        let mut inner = Findings::default();
+        let inside = self.parse(&body, None, row, work, &mut inner);
+        work.inner = text;
+        work.index.update(row);
+        // Of a text of which nothing is known, the carrier says what there is to say.
+        if self.products.is_generic(inside.at) {
+            return None;
+        }
+        found.failed = inner.failed.or(found.failed.take());
+        found.stamp = inner.stamp;
+        let mut outer = Findings::default();
+        wrapper.run(row, work, &mut outer, true);
+        found.carrier = found.carrier.or(outer.stamp);
+        Some(inside)
     }
 
     fn configured(&self, row: &RowWriter<'_>) -> Option<usize> {
@@ -378,20 +452,6 @@ impl Shaper {
         self.products.configured(self.settings.remembered.get(&*row.envelope().source)?)
     }
 
-    fn take_form(
-        &self,
-        at: usize,
-        form: Option<usize>,
-        from: usize,
-        row: &mut RowWriter<'_>,
-        work: &mut Work,
-    ) {
-        if let Some(form) = form {
-            self.products.all[at].forms[form].rename(row, from, &mut work.name);
-            work.index.restart(row);
-        }
-    }
-
     fn set_time(&self, row: &mut RowWriter<'_>, stamp: Option<Stamp>) {
         let Some(stamp) = stamp else { return };
         let zones = &self.settings.zones_s;
@@ -423,60 +483,9 @@ pub(crate) fn register(names: &mut DictionaryBuilder) {
 }
 
 fn without_bom(raw: &[u8]) -> &[u8] {
-    raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw)
+    &raw[bom_len(raw)..]
 }
 
-/// Finds the elements of a JSON array or of `{"Records":[...]}`. Out: where the part that is no
-/// element starts, and why, if there is one. No pieces = the record is one event.
-fn expand(raw: &[u8], pieces: &mut Vec<(usize, usize)>) -> Option<(usize, &'static str)> {
-    let start = raw.len() - without_bom(raw).len();
-    let at = json::skip_space(raw, start);
-    let list = match raw.get(at)? {
-        b'[' => at,
-        b'{' => records_list(raw, at)?,
-        _ => return None,
-    };
-    let mut at = json::skip_space(raw, list + 1);
-    if raw.get(at) != Some(&b'{') {
-        return None;
-    }
-    loop {
-        if pieces.len() == EXPANDED_MAX {
-            return Some((at, "more events in one record than are taken apart"));
-        }
-        let Ok(end) = json::value_end(raw, at) else {
-            return rest_of(pieces, at, "the list of events is cut or not valid JSON");
-        };
-        pieces.push((at, end));
-        at = json::skip_space(raw, end);
-        match raw.get(at) {
-            Some(b',') => at = json::skip_space(raw, at + 1),
-            Some(b']') => return None,
-            _ => return rest_of(pieces, at, "the list of events is cut or not valid JSON"),
-        }
-    }
-}
-
-/// The malformed rest, or nothing when there is no element before it: then the record stays whole.
-fn rest_of(
-    pieces: &mut [(usize, usize)],
-    at: usize,
-    why: &'static str,
-) -> Option<(usize, &'static str)> {
-    (!pieces.is_empty()).then_some((at, why))
-}
-
-/// Where the list of `{"Records":[` starts, when nothing else stands in the object.
-fn records_list(raw: &[u8], at: usize) -> Option<usize> {
-    const KEY: &[u8] = b"\"Records\"";
-    let key = json::skip_space(raw, at + 1);
-    if raw.get(key..key + KEY.len())? != KEY {
-        return None;
-    }
-    let colon = json::skip_space(raw, key + KEY.len());
-    if raw.get(colon)? != &b':' {
-        return None;
-    }
-    let list = json::skip_space(raw, colon + 1);
-    (raw.get(list)? == &b'[').then_some(list)
+fn bom_len(raw: &[u8]) -> usize {
+    if raw.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }
 }

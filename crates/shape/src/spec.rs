@@ -155,6 +155,15 @@ pub(crate) struct JsonForm {
     pub(crate) all: Vec<String>,
     /// Names one of which must be present (ignored when empty).
     pub(crate) any: Vec<String>,
+    /// Names that must be absent.
+    pub(crate) none: Vec<String>,
+    /// Names with the values one of which they must have, in any case; `text*` is a prefix.
+    pub(crate) is: BTreeMap<String, OneOrMany>,
+    /// Field (by its new name) whose text is a record of its own: another product's line or JSON,
+    /// wrapped by this one. It is recognised and parsed as if it had come alone.
+    pub(crate) inner: String,
+    /// Field that holds the program which wrote `inner`, as a syslog header would name it.
+    pub(crate) inner_program: String,
     /// Exact renames.
     pub(crate) names: BTreeMap<String, String>,
     /// Prefix renames, first that fits; `a.*.` drops one level.
@@ -285,6 +294,11 @@ pub(crate) struct StepSpec {
     /// JSON, XML, CEF or LEEF text: source -> prefix.
     pub(crate) json: BTreeMap<String, String>,
     pub(crate) xml: BTreeMap<String, String>,
+    /// Path in the record's JSON -> field that gets the text of what stands there, for rules that
+    /// search a list or an object as text.
+    pub(crate) json_text: BTreeMap<String, String>,
+    /// `<Data Name="..">` elements of a Windows event: source -> prefix.
+    pub(crate) windows_data: BTreeMap<String, String>,
     pub(crate) cef: BTreeMap<String, String>,
     pub(crate) leef: BTreeMap<String, String>,
     /// Values by position.
@@ -347,6 +361,16 @@ impl Spec {
         })?;
         spec.check(file, text, patterns)?;
         Ok(spec)
+    }
+
+    /// The product's own names that the pack mentions, without the prefix.
+    pub(crate) fn own_names(&self) -> Vec<String> {
+        let times = self.time.iter().map(|t| t.strip_suffix(" utc").unwrap_or(t).to_owned());
+        let steps = self.steps.iter().flat_map(|s| crate::ops::names(s, self));
+        let sigma = self.sigma.values().flat_map(OneOrMany::texts);
+        let dotted = times.chain(steps).chain(sigma);
+        let dotted = dotted.filter_map(|n| n.strip_prefix('.').map(str::to_owned));
+        self.known.iter().cloned().chain(dotted).collect()
     }
 
     /// A source name in full: a leading dot stands for the pack's prefix.

@@ -3,6 +3,7 @@
 use crate::native::{Body, Ids};
 use crate::program::push_named;
 use event::{Kind, RowWriter};
+use parse::columns::{Family, Layout};
 use parse::syslog::{self, Header};
 use parse::timestamp::Stamp;
 
@@ -17,12 +18,24 @@ pub(crate) fn strip<'a>(
     name: &mut String,
 ) -> (Body<'a>, Option<Stamp>) {
     let bare = bare(raw);
-    if !may_be_syslog(raw) {
+    if let Some((time, stream, text)) = container_line(raw) {
+        push_named(row, CONTAINER, b"stream", stream, name);
+        let stamp = parse::timestamp::parse(time).ok();
+        return (Body { text, ..bare }, stamp);
+    }
+    if !may_be_syslog(raw) || is_in_columns(raw) {
         return (bare, None);
     }
     let Ok(header) = syslog::header(raw) else { return (bare, None) };
     // A time alone in front of a line is no syslog header.
     if header.pri.is_none() && header.host.is_none() && header.app.is_none() {
+        return (bare, None);
+    }
+    // Nor is a time in front of a thread's number a sender's name: databases write so.
+    let first = header.host.or(header.app).unwrap_or_default();
+    let is_number =
+        first.split(|c| *c == b' ').next().is_some_and(|w| w.iter().all(u8::is_ascii_digit));
+    if header.pri.is_none() && is_number {
         return (bare, None);
     }
     let program = header.app.map_or(&b""[..], base_name);
@@ -47,11 +60,34 @@ fn may_be_syslog(raw: &[u8]) -> bool {
         // `Mar  5 ...`: the header's reader decides.
         Some(c) if c.is_ascii_alphabetic() && raw.get(3) == Some(&b' ') => true,
         Some(c) if c.is_ascii_digit() && is_dotted(raw) => false,
-        Some(c) if c.is_ascii_alphanumeric() => {
-            parse::timestamp::leading(raw).is_some() || raw.starts_with(b"1 ")
-        }
+        // A tab behind the time is a column's.
+        Some(c) if c.is_ascii_alphanumeric() => match parse::timestamp::leading(raw) {
+            Some((_, len)) => raw.get(len) != Some(&b'\t'),
+            None => raw.starts_with(b"1 "),
+        },
         _ => false,
     }
+}
+
+/// Where the Kubernetes runtimes' own words about a line go.
+const CONTAINER: &str = "container.log";
+
+/// `2016-10-06T00:17:09.669794202Z stdout F message`: how containerd and CRI-O keep what a container
+/// wrote. Out: time, stream, message.
+fn container_line(raw: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    if raw.get(10) != Some(&b'T') {
+        return None;
+    }
+    let mut words = raw.splitn(4, |c| *c == b' ');
+    let (time, stream, tag, text) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let fits = matches!(stream, b"stdout" | b"stderr") && matches!(tag, b"F" | b"P");
+    fits.then_some((time, stream, text))
+}
+
+/// Whether a line that starts with date and time is one of a W3C log without its header.
+fn is_in_columns(raw: &[u8]) -> bool {
+    let is_dated = raw.get(4) == Some(&b'-') && matches!(raw.get(10), Some(b' ' | b'\t'));
+    is_dated && Layout::guess(raw, Family::W3c).is_some()
 }
 
 /// Whether the text starts with a number and a dot, as an address does and no date.

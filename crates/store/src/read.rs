@@ -410,6 +410,7 @@ impl<'a> RowDecoder<'a> {
             connection,
             path: text(4).into(),
             pack: text(5).into(),
+            header: None,
         });
         *last = Some(envelope.clone());
         envelope

@@ -21,8 +21,11 @@ impl Live {
         let packs = Arc::new(PackSet::builtin().unwrap());
         let mut names = DictionaryBuilder::new();
         packs.register(&mut names);
-        for field in rules.iter().flat_map(detect::fields_of) {
-            packs.register_rule_field(&mut names, field);
+        for rule in &rules {
+            let logsource = rule.plan().map_or([None; 3], |_| rule.logsource.parts());
+            for field in detect::fields_of(rule) {
+                packs.register_rule_field(&mut names, logsource, field);
+            }
         }
         RuleSet::register(&rules, &mut names);
         let dict = names.build();

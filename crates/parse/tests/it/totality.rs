@@ -3,6 +3,7 @@
 use crate::batch;
 use parse::{
     access_log, auditd, auth, cef, format, json, kv, leef, netfilter, records, syslog, timestamp,
+    windows, windows_text, zeek,
 };
 use proptest::prelude::*;
 
@@ -10,7 +11,7 @@ const PROGRAMS: [&str; 8] =
     ["sshd", "sudo", "su", "CRON", "systemd-logind", "useradd", "login", "sshd(pam_unix)"];
 
 /// Lines to mutate besides the samples of the table.
-const LINES: [&str; 14] = [
+const LINES: &[&str] = &[
     "<189>45: *Mar  5 14:07:09.123 CET: %SYS-5-CONFIG_I: Configured from console",
     "<34>Oct 11 22:14:15 mymachine su[12]: 'su root' failed for lonvick on /dev/pts/8",
     "<165>1 2003-10-11T22:14:15.003Z host app 12 ID47 [x@1 k=\"v\\\"\"][y@1] \u{feff}text",
@@ -24,8 +25,48 @@ const LINES: [&str; 14] = [
     "type=USER_AUTH msg=audit(1.5:2): pid=1 msg='op=PAM acct=\"root\" res=failed' exe=2F62",
     "Tue, 05 Mar 2024 14:07:09 GMT",
     "/Date(1709647629123+0100)/",
+    "#separator \\x09\n#path\tdns\n#fields\tts\tuid\tanswers\n#types\ttime\tstring\tset[string]",
+    "1521911721.255387\tC8Tful1TvM3Zf5x8fl\t10.0.0.1\t1\t10.0.0.2\t2\ttcp\t-\ta\\x2cb",
+    "#Fields: date time s-ip cs-method cs(User-Agent) sc-status",
+    "2024-03-05 14:07:09 10.0.0.5 GET /a - 443 - 203.0.113.7 x - 200 0 0 15",
+    "2 123456789010 eni-1 10.0.0.1 10.0.0.2 1 22 6 1 40 1418530010 1418530070 ACCEPT OK",
+    "MSWinEventLog\t1\tSecurity\t7\tMon Nov 23 09:00:00 2026\t4624\tP\tU\tN\tT\tC\tL\t\tA.  Subject:   Name:  x",
+    "LogName=Security\nEventCode=4624\nMessage=A.\n\nSubject:\n\tAccount Name:\tx\nImage: y",
+    "<EventData><Data Name=\"A\">1 &amp; 2</Data><Data Name='B'/></EventData>",
     "{\"a\":[{\"b\":\"\\ud83d\\ude00\"},[[]],1.5e-3,null,true]}",
 ];
+
+/// Text in columns and Windows' texts: what is given lies in the line or is no longer than it.
+fn everything_in_columns(bytes: &[u8]) {
+    use parse::columns::{Family, Layout, is_header_line};
+    let count = std::cell::Cell::new(0usize);
+    let fits = |value: &[u8]| {
+        count.set(count.get() + 1);
+        assert!(value.len() <= bytes.len());
+    };
+    let _ = zeek::is_header_line(bytes) || is_header_line(bytes);
+    if let Some(header) = zeek::header(bytes) {
+        zeek::values(bytes, &header, |_, _, value| fits(value));
+    }
+    if let Some((_, columns)) = zeek::guess(bytes) {
+        zeek::guessed_values(bytes, &columns, |_, _, value| fits(value));
+    }
+    for family in [Family::W3c, Family::VpcFlow] {
+        let layouts = [Layout::of_header(bytes, family), Layout::guess(bytes, family)];
+        for layout in layouts.into_iter().flatten() {
+            layout.values(bytes, |_, value| fits(value));
+        }
+    }
+    for head in [windows_text::snare(bytes), windows_text::splunk(bytes)].into_iter().flatten() {
+        assert!(head.message.len() <= bytes.len());
+    }
+    windows_text::data(bytes, |_, value| fits(value));
+    windows::named_data(bytes, |_, value| fits(value));
+    assert!(count.get() <= 8 * bytes.len() + 8);
+    if let Some(at) = json::member(bytes, 0, b"a") {
+        assert!(at <= bytes.len());
+    }
+}
 
 /// Runs everything over `bytes`; asserts what holds for any input.
 fn everything(bytes: &[u8]) {
@@ -72,6 +113,7 @@ fn everything(bytes: &[u8]) {
     let _ = netfilter::parse(bytes).map(|p| p.words().count());
     let _ = access_log::parse(bytes);
     everything_splits(bytes);
+    everything_in_columns(bytes);
     for format in format::ALL {
         let _ = format.sniff(bytes);
         let (mut batch, head) = batch();
@@ -110,7 +152,7 @@ fn everything_splits(bytes: &[u8]) {
 
 fn seeds() -> Vec<Vec<u8>> {
     let samples = format::ALL.iter().map(|f| f.sample());
-    samples.chain(LINES).map(|text| text.as_bytes().to_vec()).collect()
+    samples.chain(LINES.iter().copied()).map(|text| text.as_bytes().to_vec()).collect()
 }
 
 proptest! {

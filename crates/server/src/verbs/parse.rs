@@ -60,6 +60,7 @@ struct Printer {
     generation: Generation,
     batch: EventBatch,
     scratch: shape::Scratch,
+    headers: shape::Headers,
     envelope: Arc<Envelope>,
     pack: Arc<str>,
     received_ns: i64,
@@ -74,6 +75,7 @@ impl Printer {
             batch: EventBatch::new(generation.dict.clone()),
             generation,
             scratch: shape::Scratch::default(),
+            headers: shape::Headers::default(),
             envelope: Arc::new(Envelope::of("file", Protocol::File)),
             pack: pack.unwrap_or_default().into(),
             received_ns: io::intake::wall_ns(),
@@ -89,11 +91,12 @@ impl Printer {
     }
 
     fn record(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let with_header = self.headers.take(&self.envelope, bytes);
         let head = RowHead {
             id: EventId::at(self.offset),
             received_ns: self.received_ns,
             stream_ns: self.received_ns,
-            envelope: self.envelope.clone(),
+            envelope: with_header.unwrap_or_else(|| self.envelope.clone()),
         };
         self.offset += 1;
         self.generation.shaper.shape_whole(head, bytes, &mut self.batch, &mut self.scratch);

@@ -1,14 +1,19 @@
 //! Shaping as a whole: packs and their samples, real corpora, tables, the steps that remember.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod cloud;
 mod corpora;
 mod coverage;
 mod expand;
 mod hard_cases;
+mod network;
 mod packs;
 mod remember;
+mod sigma;
 mod steps;
 mod tables;
+mod windows_shapes;
+mod wrapped;
 
 use event::{Dictionary, DictionaryBuilder, Envelope, EventBatch, EventId, Protocol, RowHead};
 use shape::{PackSet, Scratch, Settings, Shaped, Shaper, Tables};
@@ -24,6 +29,7 @@ pub(crate) struct Bench {
     pub(crate) batch: EventBatch,
     pub(crate) scratch: Scratch,
     pub(crate) envelope: Arc<Envelope>,
+    pub(crate) headers: shape::Headers,
     offset: u64,
 }
 
@@ -44,6 +50,7 @@ impl Bench {
             dict,
             scratch: Scratch::default(),
             envelope: Arc::new(Envelope::of("test", Protocol::File)),
+            headers: shape::Headers::default(),
             offset: 0,
         }
     }
@@ -58,7 +65,10 @@ impl Bench {
     }
 
     pub(crate) fn shape(&mut self, raw: &[u8]) -> Shaped {
-        let head = self.head();
+        let mut head = self.head();
+        if let Some(with_header) = self.headers.take(&self.envelope, raw) {
+            head.envelope = with_header;
+        }
         self.offset += 1;
         self.shaper.shape(head, raw, &mut self.batch, &mut self.scratch)
     }
@@ -66,6 +76,7 @@ impl Bench {
     /// Starts over, as for a first record.
     pub(crate) fn start(&mut self) -> &mut Self {
         self.offset = 0;
+        self.headers = shape::Headers::default();
         self.clear();
         self
     }

@@ -104,8 +104,10 @@ fn aliases_resolve_to_what_packs_write() {
     let set = PackSet::builtin().unwrap();
     let mut names = DictionaryBuilder::new();
     set.register(&mut names);
-    set.register_rule_field(&mut names, "requestParameters.enable");
-    set.register_rule_field(&mut names, "RareEventDataField");
+    let aws = [Some("aws"), None, Some("cloudtrail")];
+    set.register_rule_field(&mut names, aws, "requestParameters.enable");
+    let security = [Some("windows"), None, Some("security")];
+    set.register_rule_field(&mut names, security, "RareEventDataField");
     let dict = names.build();
     let answers = |name: &str| -> Vec<String> {
         dict.answers(name).into_iter().map(|id| dict.name(id).to_owned()).collect()
