@@ -156,7 +156,7 @@ fn pieces(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         let rest = text.get(at..).filter(|r| !r.is_empty())?;
         let end = (0..rest.len()).find(|n| match rest[*n] {
             b'\t' | b'\r' | b'\n' => true,
-            b' ' => rest.get(n + 1).is_none_or(|c| blank(c)),
+            b' ' => rest.get(n + 1).is_none_or(blank),
             _ => false,
         });
         let piece = &rest[..end.unwrap_or(rest.len())];
