@@ -120,7 +120,7 @@ fn list_of(raw: &[u8], at: usize) -> Option<usize> {
     let mut seen: [&[u8]; MEMBERS_MAX] = [b""; MEMBERS_MAX];
     let mut at = at;
     let (mut list, mut found) = (None, 0);
-    for member in 0..MEMBERS_MAX {
+    for slot in &mut seen {
         at = json::skip_space(raw, at + 1);
         let name = name_at(raw, at)?;
         let colon = json::skip_space(raw, at + name.len() + 2);
@@ -132,7 +132,7 @@ fn list_of(raw: &[u8], at: usize) -> Option<usize> {
         match known.filter(|_| list.is_none() && raw.get(value) == Some(&b'[')) {
             Some(which) => (list, found) = (Some(which), value),
             None if !LISTS.iter().any(|l| l.allows(name)) => return None,
-            None => seen[member] = name,
+            None => *slot = name,
         }
         let Ok(end) = json::value_end(raw, value) else { break };
         at = json::skip_space(raw, end);
