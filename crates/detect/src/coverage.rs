@@ -85,8 +85,12 @@ fn of_detection(rule: &Rule, feeds: &[Feed<'_>]) -> Coverage {
     }
 }
 
-/// Whether events of the logsource `text` are offered to rules of `wanted`.
+/// Whether events of the logsource `text` are what rules of `wanted` are about. Routing also offers
+/// events of an unknown product to rules of every product; that feeds none of them.
 fn carries(wanted: &LogSource, text: &str) -> bool {
+    if wanted.product.is_some() && text.starts_with("*/") {
+        return false;
+    }
     let parts = wanted.parts().map(|p| p.map(|t| t.to_ascii_lowercase().into_boxed_str()));
     fits(&parts, text.as_bytes())
 }

@@ -186,7 +186,7 @@ fn from_evtx(folder: &Path) -> Vec<String> {
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     for file in files.iter().filter(|f| f.extension().is_some_and(|e| e == "evtx")) {
-        let settings = evtx::ParserSettings::default().num_threads(1).indent(false);
+        let settings = evtx::ParserSettings::default().indent(false);
         let mut parser = evtx::EvtxParser::from_path(file).unwrap().with_configuration(settings);
         out.extend(parser.records_json().map(|record| record.unwrap().data));
     }

@@ -222,7 +222,7 @@ impl<'a, 'b> Cutter<'a, 'b> {
 
 /// Records of an event log file; one that cannot be read is told and keeps its number.
 fn evtx(bytes: Vec<u8>, cutter: &mut Cutter<'_, '_>) -> Result<(), Trouble> {
-    let settings = evtx::ParserSettings::default().num_threads(1).indent(false);
+    let settings = evtx::ParserSettings::default().indent(false);
     let parser = evtx::EvtxParser::from_buffer(bytes)
         .map_err(|e| Trouble::File(format!("is no whole EVTX log: {e}")))?;
     let mut broken = 0;
