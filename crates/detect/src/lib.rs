@@ -22,7 +22,9 @@ pub mod ruletest;
 pub mod sigma;
 pub mod synthesize;
 
-pub use matcher::{LOGSOURCE_FIELD, MatcherStats, Scratch};
+pub use matcher::{
+    LOGSOURCE_FIELD, MatcherStats, OverBudget, RuleCost, Scratch, WORK_PER_EVENT_MAX,
+};
 pub use ruleset::{RuleSet, fields_of, load_paths, load_paths_with, load_text, load_text_with};
 pub use ruletest::{RegressionCase, TestResult, read_regression};
 pub use sigma::{

@@ -563,6 +563,17 @@ impl<'a> EventView<'a> {
         (to <= self.row.raw_len as usize).then_some(from..to)
     }
 
+    /// Number of cells.
+    pub fn cell_count(&self) -> usize {
+        self.own_cells().len()
+    }
+
+    /// Field and value of cell `index`, `0..cell_count`.
+    pub fn cell(&self, index: usize) -> (FieldId, Value<'a>) {
+        let cell = &self.own_cells()[index];
+        (cell.field, value_of(self.batch, cell))
+    }
+
     /// First value of a cell field, or of an intrinsic field that is stored as bytes. For the
     /// computed ones (`@timestamp`, `event.ingested`, `event.id`, `event.count`) use
     /// [`EventView::intrinsic_text`].

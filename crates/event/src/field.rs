@@ -109,7 +109,6 @@ fn field_type(name: &str) -> Option<FieldType> {
 struct Entry {
     name: Box<str>,
     kind: FieldType,
-    hot: u16,
 }
 
 /// The names of one generation, and which fields answer to which other names.
@@ -117,11 +116,14 @@ pub struct Dictionary {
     entries: Vec<Entry>,
     by_name: HashMap<Box<str>, FieldId>,
     aliases: HashMap<Box<str>, Vec<FieldId>>,
+    /// By id; apart from the entries, because it is read for every cell.
+    hot: Vec<u16>,
     hot_count: u16,
 }
 
-/// Largest number of hot slots a row has: 2 x 256 cache lines of u32 per 8 rows stay in L2.
-pub const HOT_MAX: u16 = 256;
+/// Largest number of hot slots a row has. The table is written for every row, so 64 slots are four
+/// cache lines of it; what reads most fields of a row brings an index of its own.
+pub const HOT_MAX: u16 = 64;
 const NOT_HOT: u16 = u16::MAX;
 
 impl Dictionary {
@@ -170,6 +172,20 @@ impl Dictionary {
         out
     }
 
+    /// Whether this dictionary is `older` with further names behind it: then every id and every
+    /// answer of `older` means the same here.
+    pub fn extends(&self, older: &Dictionary) -> bool {
+        let same = |(a, b): (&Entry, &Entry)| a.name == b.name && a.kind == b.kind;
+        let is_kept = self.entries.len() >= older.entries.len()
+            && self.entries.iter().zip(&older.entries).all(same);
+        let has_all = older.aliases.keys().all(|name| self.aliases.contains_key(name));
+        is_kept
+            && has_all
+            && self.aliases.iter().all(|(name, fields)| {
+                older.aliases.get(name).map_or(older.id(name).is_none(), |old| old == fields)
+            })
+    }
+
     /// Names that have aliases, for listings and completion.
     pub fn alias_names(&self) -> impl Iterator<Item = &str> {
         self.aliases.keys().map(|k| &**k)
@@ -177,7 +193,7 @@ impl Dictionary {
 
     /// The dense slot of a hot field.
     pub fn hot_slot(&self, id: FieldId) -> Option<u16> {
-        let slot = self.entries.get(id.0 as usize)?.hot;
+        let slot = *self.hot.get(id.0 as usize)?;
         (slot != NOT_HOT).then_some(slot)
     }
 
@@ -206,6 +222,7 @@ impl DictionaryBuilder {
                 entries: Vec::with_capacity(2048),
                 by_name: HashMap::with_capacity(2048),
                 aliases: HashMap::new(),
+                hot: Vec::with_capacity(2048),
                 hot_count: 0,
             },
         };
@@ -227,6 +244,21 @@ impl DictionaryBuilder {
         builder
     }
 
+    /// Starts with everything another dictionary holds: what is built [extends](Dictionary::extends)
+    /// it, unless names it knows are given new aliases.
+    pub fn extending(older: &Dictionary) -> Self {
+        let entry = |e: &Entry| Entry { name: e.name.clone(), kind: e.kind };
+        Self {
+            inner: Dictionary {
+                entries: older.entries.iter().map(entry).collect(),
+                by_name: older.by_name.clone(),
+                aliases: older.aliases.clone(),
+                hot: older.hot.clone(),
+                hot_count: older.hot_count,
+            },
+        }
+    }
+
     /// The id of `name`, added as a keyword if it is new.
     pub fn field(&mut self, name: &str) -> FieldId {
         self.field_of(name, FieldType::Keyword)
@@ -238,7 +270,8 @@ impl DictionaryBuilder {
             return *id;
         }
         let id = FieldId(self.inner.entries.len() as u32);
-        self.inner.entries.push(Entry { name: name.into(), kind, hot: NOT_HOT });
+        self.inner.entries.push(Entry { name: name.into(), kind });
+        self.inner.hot.push(NOT_HOT);
         self.inner.by_name.insert(name.into(), id);
         id
     }
@@ -255,9 +288,9 @@ impl DictionaryBuilder {
     /// Gives the field a dense slot in every row, if there is one left: for fields that live rules
     /// read.
     pub fn hot(&mut self, id: FieldId) {
-        let entry = &mut self.inner.entries[id.0 as usize];
-        if entry.hot == NOT_HOT && self.inner.hot_count < HOT_MAX && !id.is_intrinsic() {
-            entry.hot = self.inner.hot_count;
+        let slot = &mut self.inner.hot[id.0 as usize];
+        if *slot == NOT_HOT && self.inner.hot_count < HOT_MAX && !id.is_intrinsic() {
+            *slot = self.inner.hot_count;
             self.inner.hot_count += 1;
         }
     }
@@ -286,6 +319,25 @@ mod tests {
         assert_eq!(d.kind(d.id("source.ip").unwrap()), FieldType::Ip);
         assert_eq!(d.kind(d.id("source.port").unwrap()), FieldType::Long);
         assert!(ecs_fields().count() > 800);
+    }
+
+    #[test]
+    fn an_extended_dictionary_keeps_ids_and_answers() {
+        let mut b = DictionaryBuilder::new();
+        b.alias("Image", "process.executable");
+        let older = b.build();
+        let mut b = DictionaryBuilder::extending(&older);
+        b.field("New");
+        b.alias("CommandLine", "process.command_line");
+        let newer = b.build();
+        assert!(newer.extends(&older) && older.extends(&older) && !older.extends(&newer));
+        assert_eq!(newer.answers("Image"), older.answers("Image"));
+        let mut b = DictionaryBuilder::extending(&older);
+        b.alias("Image", "file.path");
+        assert!(!b.build().extends(&older));
+        let mut b = DictionaryBuilder::extending(&older);
+        b.alias("user.name", "file.path");
+        assert!(!b.build().extends(&older));
     }
 
     #[test]

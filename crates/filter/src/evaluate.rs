@@ -12,43 +12,61 @@ impl Plan {
     }
 
     /// Whether leaf `index` alone holds.
-    pub fn leaf_matches(&self, index: u32, binding: &Binding, row: &EventView<'_>) -> bool {
+    pub fn leaf_matches<'a>(&self, index: u32, binding: &Binding, row: &impl Values<'a>) -> bool {
         let leaf = &self.leaves[index as usize];
         match leaf.target {
-            Target::Keyword => keyword_value(&leaf.test, row).is_some(),
+            Target::Keyword => keyword_value(&leaf.test, &row.view()).is_some(),
             Target::Field(_) => field_leaf(&leaf.test, &binding.leaves[index as usize], row),
         }
     }
 
-    /// Evaluates the tree with leaf verdicts that the caller already knows.
-    pub fn holds_with(&self, verdict: &impl Fn(u32) -> bool) -> bool {
-        tree(&self.root, verdict)
-    }
-
     fn node(&self, node: &Node, binding: &Binding, row: &EventView<'_>) -> bool {
-        tree(node, &|index| self.leaf_matches(index, binding, row))
+        node.holds(&|index| self.leaf_matches(index, binding, row))
     }
 }
 
-fn tree(node: &Node, verdict: &impl Fn(u32) -> bool) -> bool {
-    match node {
-        Node::Const(value) => *value,
-        Node::Leaf(index) => verdict(*index),
-        Node::And(parts) => parts.iter().all(|p| tree(p, verdict)),
-        Node::Or(parts) => parts.iter().any(|p| tree(p, verdict)),
-        Node::Not(part) => !tree(part, verdict),
-        Node::AtLeast(n, parts) => {
-            let mut missing = *n;
-            parts.iter().any(|p| {
-                missing -= u32::from(missing > 0 && tree(p, verdict));
-                missing == 0
-            }) || missing == 0
+/// A row whose values can be found by field. A caller that tests many leaves of one row may bring
+/// an index over its cells.
+pub trait Values<'a> {
+    /// The row.
+    fn view(&self) -> EventView<'a>;
+
+    /// As [`EventView::all`].
+    fn values(&self, field: FieldId) -> impl Iterator<Item = Value<'a>>;
+}
+
+impl<'a> Values<'a> for EventView<'a> {
+    fn view(&self) -> EventView<'a> {
+        *self
+    }
+
+    fn values(&self, field: FieldId) -> impl Iterator<Item = Value<'a>> {
+        self.all(field)
+    }
+}
+
+impl Node {
+    /// Evaluates the tree with the verdicts of its leaves.
+    pub fn holds(&self, verdict: &impl Fn(u32) -> bool) -> bool {
+        match self {
+            Node::Const(value) => *value,
+            Node::Leaf(index) => verdict(*index),
+            Node::And(parts) => parts.iter().all(|p| p.holds(verdict)),
+            Node::Or(parts) => parts.iter().any(|p| p.holds(verdict)),
+            Node::Not(part) => !part.holds(verdict),
+            Node::AtLeast(n, parts) => {
+                let mut missing = *n;
+                parts.iter().any(|p| {
+                    missing -= u32::from(missing > 0 && p.holds(verdict));
+                    missing == 0
+                }) || missing == 0
+            }
+            Node::Named(_, part) => part.holds(verdict),
         }
-        Node::Named(_, part) => tree(part, verdict),
     }
 }
 
-fn field_leaf(test: &Test, fields: &LeafFields, row: &EventView<'_>) -> bool {
+fn field_leaf<'a>(test: &Test, fields: &LeafFields, row: &impl Values<'a>) -> bool {
     if let Test::Field { op, cased, .. } = test {
         return any_value(row, &fields.target, |a| {
             any_value(row, &fields.other, |b| {
@@ -63,20 +81,20 @@ fn field_leaf(test: &Test, fields: &LeafFields, row: &EventView<'_>) -> bool {
 }
 
 /// Whether any value of the first present field among `fields` holds; `None` if none is present.
-pub(crate) fn any_value(
-    row: &EventView<'_>,
+pub(crate) fn any_value<'a>(
+    row: &impl Values<'a>,
     fields: &[FieldId],
     mut holds: impl FnMut(Value<'_>) -> bool,
 ) -> Option<bool> {
     for field in fields {
         if field.is_intrinsic() {
-            if let Some(text) = row.intrinsic_text(*field) {
+            if let Some(text) = row.view().intrinsic_text(*field) {
                 return Some(holds(Value { kind: Kind::Str, bytes: text.as_bytes() }));
             }
             // Large raw bytes are not copied: see `EventView::get`.
             continue;
         }
-        let mut values = row.all(*field).peekable();
+        let mut values = row.values(*field).peekable();
         if values.peek().is_some() {
             return Some(values.any(&mut holds));
         }

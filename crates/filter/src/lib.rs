@@ -25,6 +25,7 @@ pub mod plan;
 pub mod search;
 pub mod test;
 
+pub use evaluate::Values;
 pub use pattern::{Part, text_test};
 pub use plan::{Binding, Leaf, Names, Node, Plan, Target};
 pub use test::{CompareOp, Number, Operand, Test, TextOp, TimePart};

@@ -333,12 +333,26 @@ fn find_folded(op: TextOp, value: &[u8], folded: &[u8]) -> Option<(usize, usize)
     Some(if copy.len() == value.len() { span } else { (0, value.len()) })
 }
 
+/// Looks for the pattern's rarest byte, so that few places have to be compared.
 fn find_ascii_folded(value: &[u8], folded: &[u8]) -> Option<usize> {
-    let Some(first) = folded.first() else { return Some(0) };
+    let rarest = folded.iter().enumerate().min_by_key(|(_, b)| commonness(**b));
+    let Some((at, byte)) = rarest else { return Some(0) };
     let last_start = value.len().checked_sub(folded.len())?;
-    let heads = &value[..=last_start];
-    memchr::memchr2_iter(*first, first.to_ascii_uppercase(), heads)
-        .find(|at| value[*at..at + folded.len()].eq_ignore_ascii_case(folded))
+    let places = &value[at..=at + last_start];
+    memchr::memchr2_iter(*byte, byte.to_ascii_uppercase(), places)
+        .find(|start| value[*start..start + folded.len()].eq_ignore_ascii_case(folded))
+}
+
+/// How common a byte is in log values, roughly: paths and English words, hex digits, the rest.
+fn commonness(byte: u8) -> u8 {
+    match byte {
+        b'e' | b's' | b'i' | b'o' | b't' | b'n' | b'r' | b'a' | b'c' | b'\\' => 5,
+        b'd' | b'l' | b'm' | b'w' | b'p' | b'u' | b'.' | b' ' | b'0' => 4,
+        b'f' | b'b' | b'h' | b'g' | b'y' | b'x' | b'-' | b'/' | b':' | b'1'..=b'9' => 3,
+        b'v' | b'k' | b'"' | b'_' => 2,
+        b'a'..=b'z' => 1,
+        _ => 0,
+    }
 }
 
 fn compare(op: CompareOp, operand: &Operand, value: &[u8]) -> bool {

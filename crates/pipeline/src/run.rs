@@ -1,4 +1,5 @@
-//! The threads: feeder, workers, sequencer, and the bounded queues between them.
+//! The threads: feeder, workers, sequencer, one that chooses witnesses for the matcher, and the
+//! bounded queues between them.
 
 use crate::feeder::Job;
 use crate::feeder::{Control, Feeder, Step};
@@ -7,6 +8,7 @@ use crate::in_hand::InHand;
 use crate::sequencer::{Core, Outlets};
 use crate::worker::{Done, Worker};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use detect::RuleSet;
 use journal::Journal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,12 +69,20 @@ impl Pipeline {
         threads.push(named("feeder").spawn(move || {
             feed(feeder, &stopping, &jobs_in, &results_of_feeder);
         })?);
+        // One place: while it learns from one set, further requests for the same are not needed.
+        let (learn_in, learn) = bounded::<Arc<RuleSet>>(1);
         for index in 0..workers {
             let (jobs, results, hand) = (jobs.clone(), results_in.clone(), hand.clone());
+            let learn_in = learn_in.clone();
             let worker = named(&format!("worker-{index}"));
-            threads.push(worker.spawn(move || work(index, &jobs, &results, &hand))?);
+            threads.push(worker.spawn(move || work(index, &jobs, &results, &hand, &learn_in))?);
         }
-        drop(results_in);
+        drop((results_in, learn_in));
+        threads.push(named("witness").spawn(move || {
+            for rules in learn {
+                rules.retrain();
+            }
+        })?);
         let keep = settings.keep_snapshot;
         threads.push(named("sequencer").spawn(move || sequence(core, outlets, &results, keep))?);
         Ok(Self { stop, threads })
@@ -124,12 +134,22 @@ fn feed(
     }
 }
 
-fn work(index: usize, jobs: &Receiver<(u64, Job)>, results: &Sender<Numbered>, hand: &InHand) {
+fn work(
+    index: usize,
+    jobs: &Receiver<(u64, Job)>,
+    results: &Sender<Numbered>,
+    hand: &InHand,
+    learn: &Sender<Arc<RuleSet>>,
+) {
     let mut worker = Worker::default();
     for (number, job) in jobs {
         let held = hand.take(index, job.offsets(), job.care);
         let done = Box::new(worker.work(job));
         drop(held);
+        if done.generation.rules.wants_training() {
+            // Full means that it is being done.
+            let _ = learn.try_send(done.generation.rules.clone());
+        }
         if results.send(Numbered::Done(number, done)).is_err() {
             return;
         }

@@ -104,10 +104,11 @@ impl Worker {
             return raw_event(&mut done.batch, place, bytes, why, true);
         }
         let rows_before = done.batch.len();
-        let shaper = done.generation.shaper.clone();
-        let (batch, scratch) = (&mut done.batch, &mut self.shape);
+        // Borrowed, not cloned: a count that all workers change for every record would be the one
+        // thing they share.
+        let (generation, batch, scratch) = (&done.generation, &mut done.batch, &mut self.shape);
         let shaped = catch_unwind(AssertUnwindSafe(|| {
-            shaper.shape(place.head(), bytes, batch, scratch);
+            generation.shaper.shape(place.head(), bytes, batch, scratch);
         }));
         if shaped.is_err() {
             // Rows that were finished before the panic stay; the buffers start afresh.

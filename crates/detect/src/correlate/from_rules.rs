@@ -4,6 +4,7 @@ use super::spec::{Condition, Reference, SlotExpr, Spec, SpecError, SpecKind, Spe
 use crate::ruleset::RuleSet;
 use crate::sigma::{Correlation, CorrelationCondition, CorrelationType, Rule, RuleExpr, Window};
 use hashbrown::{HashMap, HashSet};
+use std::borrow::Borrow;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -17,7 +18,8 @@ impl SpecSet {
     /// # Errors
     /// The first [`SpecError`]; it names the rule.
     pub fn from_rules(rules: &RuleSet) -> Result<Arc<Self>, SpecError> {
-        let lookup = Lookup { rules: rules.rules(), by_reference: rules.by_reference() };
+        let list: Vec<&Rule> = rules.rules().iter().map(|r| &**r).collect();
+        let lookup = Lookup { rules: &list, by_reference: rules.by_reference() };
         let specs = specs_of(&lookup, &HashSet::new())?;
         Self::with_verdicts(specs, rules.rules().iter().map(|r| r.generate).collect())
     }
@@ -28,7 +30,8 @@ impl SpecSet {
     /// # Errors
     /// See [`SpecSet::from_rules`].
     pub fn of_rule(rules: &RuleSet, rule: u32) -> Result<Arc<Self>, SpecError> {
-        let lookup = Lookup { rules: rules.rules(), by_reference: rules.by_reference() };
+        let list: Vec<&Rule> = rules.rules().iter().map(|r| &**r).collect();
+        let lookup = Lookup { rules: &list, by_reference: rules.by_reference() };
         let mut wanted = vec![rule];
         let mut specs = Vec::new();
         let mut at = 0;
@@ -55,7 +58,8 @@ impl SpecSet {
 /// [`SpecSet::from_rules`] would refuse, one after the other.
 pub fn refused(rules: &[Rule]) -> Vec<(usize, SpecError)> {
     let by_reference = references(rules);
-    let lookup = Lookup { rules, by_reference: &by_reference };
+    let list: Vec<&Rule> = rules.iter().collect();
+    let lookup = Lookup { rules: &list, by_reference: &by_reference };
     let mut left_out = HashSet::new();
     let mut out = Vec::new();
     while let Err(error) = specs_of(&lookup, &left_out).and_then(SpecSet::new) {
@@ -69,9 +73,10 @@ pub fn refused(rules: &[Rule]) -> Vec<(usize, SpecError)> {
 }
 
 /// Numbers of rules by their ids and names.
-pub(crate) fn references(rules: &[Rule]) -> HashMap<Arc<str>, u32> {
+pub(crate) fn references(rules: &[impl Borrow<Rule>]) -> HashMap<Arc<str>, u32> {
     let mut out = HashMap::with_capacity(rules.len());
     for (index, rule) in rules.iter().enumerate() {
+        let rule: &Rule = rule.borrow();
         out.insert(rule.id.clone(), index as u32);
         if let Some(name) = &rule.name {
             out.insert(name.clone(), index as u32);
@@ -83,7 +88,7 @@ pub(crate) fn references(rules: &[Rule]) -> HashMap<Arc<str>, u32> {
 /// Rules and their numbers.
 #[derive(Clone, Copy)]
 struct Lookup<'a> {
-    rules: &'a [Rule],
+    rules: &'a [&'a Rule],
     by_reference: &'a HashMap<Arc<str>, u32>,
 }
 
@@ -93,7 +98,7 @@ impl<'a> Lookup<'a> {
     }
 
     fn rule(&self, index: u32) -> &'a Rule {
-        &self.rules[index as usize]
+        self.rules[index as usize]
     }
 }
 

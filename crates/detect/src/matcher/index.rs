@@ -1,25 +1,26 @@
-//! Which leaves may hold for a value: one structure per field, one pass per value.
+//! Which leaves may hold for a value: one structure per group of fields, one pass per value.
 //!
-//! No false negatives: a leaf that holds for the value is always among the hits. A hit may still be
-//! wrong (case, alias order); candidates are verified.
+//! No false negatives: a leaf that holds for the value is always among the hits. A hit on a leaf
+//! that is not certain (exact case, an expression) may still be wrong; candidates are verified.
 
-use super::literal;
 use daachorse::DoubleArrayAhoCorasick;
 use event::text::fold_into;
 use event::{Kind, Value};
 use filter::{Test, TextOp};
 use hashbrown::HashMap;
+use ipnet::IpNet;
+use std::net::IpAddr;
 
-/// Leaves on one field (or on keywords), ready to be looked up by value.
+/// Leaves on one group of fields (or on keywords), ready to be looked up by value. Leaves are
+/// numbers that mean something to whoever added them.
 #[derive(Default)]
 pub(crate) struct ValueIndex {
     /// Folded whole value -> leaves.
     equals: HashMap<Box<[u8]>, Vec<u32>>,
     /// Literals anywhere in the folded value; its values are indices into `needles`.
     automaton: Option<DoubleArrayAhoCorasick<u32>>,
-    needles: Vec<Vec<Needle>>,
-    /// Networks, each with its leaf.
-    networks: Vec<(ipnet::IpNet, u32)>,
+    needles: Vec<Box<[Needle]>>,
+    networks: Networks,
     /// Leaves that any value, even null, may satisfy.
     present: Vec<u32>,
     /// Expressions behind literals: all of them for values outside ASCII.
@@ -36,19 +37,20 @@ struct Needle {
 #[derive(Default)]
 pub(crate) struct IndexBuilder {
     index: ValueIndex,
-    literals: HashMap<Vec<u8>, u32>,
+    literals: HashMap<Vec<u8>, Vec<Needle>>,
 }
 
 impl IndexBuilder {
-    /// Adds a leaf. Every kind of test has a place.
-    pub(crate) fn add(&mut self, leaf: u32, test: &Test) {
+    /// Adds a leaf; `literals` are those that an expression stands behind. Every kind of test has a
+    /// place.
+    pub(crate) fn add(&mut self, leaf: u32, test: &Test, literals: Option<&[Vec<u8>]>) {
         match test {
             Test::Text { folded, .. } if folded.is_empty() => self.index.present.push(leaf),
             Test::Text { op: TextOp::Equals, folded, .. } => {
                 self.index.equals.entry_ref(&**folded).or_default().push(leaf);
             }
-            Test::Text { op, folded, .. } => self.needle(folded.to_vec(), *op, leaf),
-            Test::Regex { regex, .. } => match literal::required(regex.as_str()) {
+            Test::Text { op, folded, .. } => self.needle(folded, *op, leaf),
+            Test::Regex { .. } => match literals {
                 Some(set) => {
                     for text in set {
                         self.needle(text, TextOp::Contains, leaf);
@@ -57,28 +59,28 @@ impl IndexBuilder {
                 }
                 None => self.index.present.push(leaf),
             },
-            Test::Cidr(net) => self.index.networks.push((*net, leaf)),
+            Test::Cidr(net) => self.index.networks.add(*net, leaf),
             Test::Exists | Test::Null | Test::Compare { .. } | Test::Field { .. } => {
                 self.index.present.push(leaf);
             }
         }
     }
 
-    fn needle(&mut self, text: Vec<u8>, op: TextOp, leaf: u32) {
-        let next = self.index.needles.len() as u32;
-        let slot = *self.literals.entry(text).or_insert(next);
-        if slot == next {
-            self.index.needles.push(Vec::new());
-        }
-        self.index.needles[slot as usize].push(Needle { op, leaf });
+    fn needle(&mut self, text: &[u8], op: TextOp, leaf: u32) {
+        self.literals.entry_ref(text).or_default().push(Needle { op, leaf });
     }
 
     /// Builds the automaton.
     pub(crate) fn build(mut self) -> ValueIndex {
         if !self.literals.is_empty() {
             let mut pairs: Vec<_> = self.literals.into_iter().collect();
-            pairs.sort();
-            match DoubleArrayAhoCorasick::with_values(pairs) {
+            pairs.sort_by(|a, b| a.0.cmp(&b.0));
+            let mut texts = Vec::with_capacity(pairs.len());
+            for (text, needles) in pairs {
+                texts.push((text, texts.len() as u32));
+                self.index.needles.push(needles.into_boxed_slice());
+            }
+            match DoubleArrayAhoCorasick::with_values(texts) {
                 Ok(automaton) => self.index.automaton = Some(automaton),
                 // More literals than the automaton can number: slower, never wrong.
                 Err(_) => {
@@ -92,9 +94,19 @@ impl IndexBuilder {
 }
 
 impl ValueIndex {
-    /// Appends the leaves that may hold for `value`; some may come twice. `folded` is a buffer.
+    /// Leaves that the mere presence of a value may satisfy.
+    pub(crate) fn present(&self) -> &[u32] {
+        &self.present
+    }
+
+    /// Whether values can add anything to [`ValueIndex::present`].
+    pub(crate) fn reads_values(&self) -> bool {
+        self.automaton.is_some() || !self.equals.is_empty() || !self.networks.is_empty()
+    }
+
+    /// Appends the leaves that may hold for `value` besides those of [`ValueIndex::present`]; some
+    /// may come twice. `folded` is a buffer.
     pub(crate) fn scan(&self, value: Value<'_>, folded: &mut Vec<u8>, hits: &mut Vec<u32>) {
-        hits.extend_from_slice(&self.present);
         if value.kind == Kind::Null {
             return;
         }
@@ -123,8 +135,68 @@ impl ValueIndex {
         if !self.networks.is_empty()
             && let Some(ip) = filter::test::ip_of(value.bytes)
         {
-            let inside = self.networks.iter().filter(|(net, _)| net.contains(&ip));
-            hits.extend(inside.map(|(_, leaf)| *leaf));
+            self.networks.scan(ip, hits);
         }
+    }
+}
+
+/// Networks by prefix length: as many look-ups as there are different lengths, whatever the number
+/// of networks.
+#[derive(Default)]
+struct Networks {
+    lengths: Vec<(u8, bool)>,
+    leaves: HashMap<IpNet, Vec<u32>>,
+}
+
+impl Networks {
+    fn add(&mut self, net: IpNet, leaf: u32) {
+        let net = net.trunc();
+        let length = (net.prefix_len(), net.addr().is_ipv4());
+        if !self.lengths.contains(&length) {
+            self.lengths.push(length);
+        }
+        self.leaves.entry(net).or_default().push(leaf);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    fn scan(&self, ip: IpAddr, hits: &mut Vec<u32>) {
+        for (length, is_v4) in &self.lengths {
+            if *is_v4 == ip.is_ipv4()
+                && let Ok(net) = IpNet::new(ip, *length)
+                && let Some(leaves) = self.leaves.get(&net.trunc())
+            {
+                hits.extend_from_slice(leaves);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_found_by_every_length() {
+        let mut builder = IndexBuilder::default();
+        for (leaf, net) in
+            ["10.0.0.0/8", "10.1.0.7/16", "::/0", "0.0.0.0/0", "fe80::/10"].into_iter().enumerate()
+        {
+            builder.add(leaf as u32, &Test::Cidr(net.parse().unwrap()), None);
+        }
+        let index = builder.build();
+        let hits = |text: &str| {
+            let mut hits = Vec::new();
+            let value = Value { kind: Kind::Str, bytes: text.as_bytes() };
+            index.scan(value, &mut Vec::new(), &mut hits);
+            hits.sort_unstable();
+            hits
+        };
+        assert_eq!(hits("10.1.2.3"), [0, 1, 3]);
+        assert_eq!(hits("::ffff:10.2.2.3"), [0, 3]);
+        assert_eq!(hits("fe80::1%eth0"), [2, 4]);
+        assert!(hits("nowhere").is_empty());
     }
 }

@@ -1,74 +1,184 @@
 //! A bounded memory of values and the leaves they hit: log values repeat.
 
-use event::{Kind, Value};
+use event::Value;
 use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
-/// Places; a value's place is given by its hash, and a newcomer takes it over. 2^15 places hold the
-/// working set of one worker and stay within a few MB.
-const PLACES: usize = 1 << 15;
+/// Sets of [`WAYS`] places; a value's set is given by its hash. 2^13 sets hold the working set of
+/// one worker and stay within a few MB.
+const SETS: usize = 1 << 13;
+/// Places a value may take in its set.
+const WAYS: usize = 4;
 /// Longer values are rarely seen twice and are looked up each time.
 const VALUE_BYTES_MAX: usize = 512;
 /// Values with more hits than this are not kept, so that memory stays bounded.
 const HITS_MAX: usize = 512;
+/// Look-ups after which a slot's share of known values is judged anew.
+const JUDGED_EVERY: u32 = 1_024;
+/// A slot with a smaller share of known values (1 in so many) is not worth remembering: its values
+/// would only push out others. It is tried again in one period of [`RETRIED_EVERY`].
+const KNOWN_MIN: u32 = 10;
+const RETRIED_EVERY: u32 = 16;
 
-/// Remembers hits per (index, value).
+/// Remembers hits per (slot, value). What it holds never changes a verdict.
 pub(crate) struct Memo {
-    places: Vec<Place>,
+    places: Vec<Entry>,
+    /// Per set: the place that is looked at first when one has to go (CLOCK).
+    hands: Vec<u8>,
     hasher: DefaultHashBuilder,
+    worth: Vec<Worth>,
 }
 
 #[derive(Default, Clone)]
-struct Place {
-    /// Number of the index plus one; 0 = free.
-    index: u32,
+struct Entry {
+    /// Number of the slot plus one; 0 = free.
+    slot: u32,
+    /// Upper half of the value's hash: most other values are told apart by it.
+    tag: u32,
+    was_used: bool,
     value: Vec<u8>,
     hits: Vec<u32>,
 }
 
+/// How well remembering works for one slot.
+#[derive(Default, Clone, Copy)]
+struct Worth {
+    asked: u32,
+    known: u32,
+    periods_off: u32,
+}
+
 impl Default for Memo {
     fn default() -> Self {
-        Self { places: vec![Place::default(); PLACES], hasher: DefaultHashBuilder::default() }
+        Self {
+            places: vec![Entry::default(); SETS * WAYS],
+            hands: vec![0; SETS],
+            hasher: DefaultHashBuilder::default(),
+            worth: Vec::new(),
+        }
     }
 }
 
 impl Memo {
-    pub(crate) fn clear(&mut self) {
-        for place in &mut self.places {
-            place.index = 0;
-        }
-    }
-
-    /// The hits of a value: remembered, or worked out by `scan` into the buffer it is given.
+    /// The hits of a value in an index, whose number is `slot`: remembered, or worked out by `scan`
+    /// into the buffer it is given.
+    #[inline]
     pub(crate) fn hits<'a>(
         &'a mut self,
-        index: u32,
+        slot: u32,
         value: Value<'_>,
         spare: &'a mut Vec<u32>,
         scan: impl FnOnce(&mut Vec<u32>),
     ) -> &'a [u32] {
-        if value.kind == Kind::Null || value.bytes.len() > VALUE_BYTES_MAX {
+        if value.bytes.len() > VALUE_BYTES_MAX || !self.is_worth(slot) {
             spare.clear();
             scan(spare);
             return spare;
         }
-        let hash = self.hasher.hash_one((index, value.bytes));
-        let place = &mut self.places[hash as usize % PLACES];
-        if place.index == index + 1 && place.value == value.bytes {
-            return &place.hits;
+        let hash = self.hasher.hash_one(value.bytes) ^ u64::from(slot).wrapping_mul(0x9e37_79b9);
+        let (set, tag) = (hash as usize % SETS, (hash >> 32) as u32);
+        let from = set * WAYS;
+        let known = self.places[from..from + WAYS]
+            .iter()
+            .position(|e| e.tag == tag && e.slot == slot + 1 && e.value == value.bytes);
+        if let Some(at) = known {
+            self.worth[slot as usize].known += 1;
+            let entry = &mut self.places[from + at];
+            entry.was_used = true;
+            return &entry.hits;
         }
-        place.hits.clear();
-        scan(&mut place.hits);
-        if place.hits.len() > HITS_MAX {
-            place.index = 0;
-            spare.clear();
-            spare.append(&mut place.hits);
-            place.hits.shrink_to(HITS_MAX);
-            return spare;
+        spare.clear();
+        scan(spare);
+        if spare.len() <= HITS_MAX {
+            let place = from + self.free_place(set);
+            let entry = &mut self.places[place];
+            (entry.slot, entry.tag, entry.was_used) = (slot + 1, tag, false);
+            entry.value.clear();
+            entry.value.extend_from_slice(value.bytes);
+            entry.hits.clear();
+            entry.hits.extend_from_slice(spare);
         }
-        place.index = index + 1;
-        place.value.clear();
-        place.value.extend_from_slice(value.bytes);
-        &place.hits
+        spare
+    }
+
+    /// The next place of a set that was not used since the hand last passed it.
+    fn free_place(&mut self, set: usize) -> usize {
+        let hand = &mut self.hands[set];
+        for _ in 0..WAYS {
+            let at = usize::from(*hand);
+            *hand = ((at + 1) % WAYS) as u8;
+            if !std::mem::take(&mut self.places[set * WAYS + at].was_used) {
+                return at;
+            }
+        }
+        usize::from(*hand)
+    }
+
+    /// Whether values of the slot are remembered now.
+    fn is_worth(&mut self, slot: u32) -> bool {
+        if self.worth.len() <= slot as usize {
+            self.worth.resize(slot as usize + 1, Worth::default());
+        }
+        let worth = &mut self.worth[slot as usize];
+        worth.asked += 1;
+        if worth.asked > JUDGED_EVERY {
+            worth.periods_off = match worth.periods_off {
+                0 if worth.known * KNOWN_MIN < JUDGED_EVERY => RETRIED_EVERY,
+                0 => 0,
+                n => n - 1,
+            };
+            (worth.asked, worth.known) = (1, 0);
+        }
+        worth.periods_off == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::Kind;
+
+    #[test]
+    fn what_is_remembered_is_what_was_worked_out_whatever_is_pushed_out() {
+        let mut memo = Memo::default();
+        let mut spare = Vec::new();
+        let mut scans = 0;
+        // More values than places, in three slots, each twice in a row.
+        for n in 0..(SETS * WAYS * 2) as u32 {
+            for _ in 0..2 {
+                let (slot, text) = (n % 3, (n / 3).to_string());
+                let value = Value { kind: Kind::Str, bytes: text.as_bytes() };
+                let hits = memo.hits(slot, value, &mut spare, |hits| {
+                    scans += 1;
+                    hits.extend([slot, n]);
+                });
+                assert_eq!(hits, [slot, n]);
+            }
+        }
+        assert!(scans < SETS * WAYS * 3, "{scans}");
+    }
+
+    #[test]
+    fn a_slot_whose_values_never_repeat_is_not_remembered_for_a_while() {
+        let mut memo = Memo::default();
+        let mut spare = Vec::new();
+        let mut ask = |text: &str, scans: &mut u32| {
+            let value = Value { kind: Kind::Str, bytes: text.as_bytes() };
+            memo.hits(0, value, &mut spare, |_| *scans += 1);
+        };
+        let mut scans = 0;
+        for n in 0..2 * JUDGED_EVERY {
+            ask(&n.to_string(), &mut scans);
+        }
+        let before = scans;
+        ask("same", &mut scans);
+        ask("same", &mut scans);
+        assert_eq!(scans, before + 2);
+        for n in 0..(RETRIED_EVERY + 2) * JUDGED_EVERY {
+            ask(&(n % 7).to_string(), &mut scans);
+        }
+        let before = scans;
+        ask("3", &mut scans);
+        assert_eq!(scans, before);
     }
 }

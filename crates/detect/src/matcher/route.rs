@@ -1,69 +1,180 @@
-//! Logsource routing: which rules an event is offered to.
+//! Logsource routing: which rules an event is offered to, and the indexes of just those rules.
+//!
+//! ```text
+//! cells of alcedo.logsource --Routes::key--> Route {rules allowed, index per group of fields}
+//! ```
+//! Routes are built when the first such event comes and are shared by all workers. Events choose
+//! among few; should they choose among very many, the route of all rules serves the rest.
 
-use super::index::{IndexBuilder, ValueIndex};
+use super::cells::CellIndex;
+use super::index::ValueIndex;
+use super::memo::Memo;
+use super::training::Sampler;
 use crate::sigma::Rule;
-use event::{EventView, FieldId};
-use filter::Test;
+use event::{EventView, FieldId, Kind, Value};
 use hashbrown::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The field whose cells say what an event is: `product/category/service`. A component may be empty
 /// (the event has none) or `*` (not known: fits anything). An event without such a cell is offered
 /// to every rule.
 pub const LOGSOURCE_FIELD: &str = "alcedo.logsource";
-/// Most different routes kept; events choose among few, so this only bounds memory.
-const ROUTES_MAX: usize = 1_024;
+/// Most routes with indexes of their own: real estates have a few dozen; the largest takes some MB.
+const ROUTES_MAX: usize = 128;
+/// Most different cells whose route is remembered.
+const KEYS_MAX: usize = 4_096;
 
-/// Rules one kind of event is offered to.
+pub(crate) const NONE: u32 = u32::MAX;
+/// The leaf is looked up: not being hit proves that it does not hold.
+pub(crate) const INDEXED: u8 = 1;
+/// A hit proves that it holds.
+pub(crate) const CERTAIN: u8 = 2;
+
+/// Bit per rule.
+pub(crate) type RuleBits = Box<[u64]>;
+
+pub(crate) fn has_bit(bits: &[u64], rule: u32) -> bool {
+    bits[rule as usize / 64] >> (rule % 64) & 1 == 1
+}
+
+/// The rules one kind of event is offered to, compiled for it.
 pub(crate) struct Route {
-    /// Bit per rule.
-    allowed: Box<[u64]>,
-    /// Rules without a witness among them.
+    pub(crate) allowed: RuleBits,
+    /// Field id -> first member, or [`NONE`].
+    pub(crate) of_field: Box<[u32]>,
+    pub(crate) members: Box<[Member]>,
+    /// An index per group of fields. Their hits are *entries* of this route.
+    pub(crate) indexes: Box<[ValueIndex]>,
+    /// Number of the first index among all that ever were: tells values of different indexes apart
+    /// in a memo.
+    pub(crate) first_slot: u32,
+    /// Entry -> leaf.
+    pub(crate) leaf_of: Box<[u32]>,
+    /// Entry -> where the rules that it is a witness of start in `postings`; one more at the end.
+    pub(crate) postings_from: Box<[u32]>,
+    pub(crate) postings: Box<[u32]>,
+    /// Leaf -> [`INDEXED`], [`CERTAIN`].
+    pub(crate) flags: Box<[u8]>,
+    /// Rules whose witness is common: another set of leaves one of which must have been hit too.
+    pub(crate) guards: HashMap<u32, Box<[u32]>>,
+    /// Rules without a witness.
     pub(crate) always: Box<[u32]>,
-    /// The keyword leaves of the allowed rules, if there are any: an index per route, so that
-    /// events are not searched for the keywords of other products.
+    /// Keywords of the allowed rules, if there are any.
     pub(crate) keywords: Option<ValueIndex>,
+    /// Rows that its witnesses were chosen by; 0 = by what is usual in logs.
+    pub(crate) trained_rows: u32,
+}
+
+/// A field that belongs to a group of one of the indexes.
+pub(crate) struct Member {
+    pub(crate) index: u32,
+    /// Fields that answer before this one.
+    pub(crate) earlier: Box<[FieldId]>,
+    /// Whether no further member of the same field follows.
+    pub(crate) is_last: bool,
 }
 
 impl Route {
-    /// Whether the rule may match such events.
-    pub(crate) fn allows(&self, rule: u32) -> bool {
-        self.allowed[rule as usize / 64] >> (rule % 64) & 1 == 1
+    /// Calls `hit` with every entry that may hold for the row; some may come twice.
+    pub(crate) fn scan(
+        &self,
+        row: &EventView<'_>,
+        cells: &CellIndex,
+        buffers: &mut Buffers,
+        mut hit: impl FnMut(u32),
+    ) {
+        let Buffers { memo, spare, folded } = buffers;
+        for (field, value) in row.cells() {
+            let Some(mut at) = self.of_field.get(field.0 as usize).copied() else { continue };
+            while at != NONE {
+                let member = &self.members[at as usize];
+                at = if member.is_last { NONE } else { at + 1 };
+                if member.earlier.iter().any(|f| cells.has(*f)) {
+                    continue;
+                }
+                let index = &self.indexes[member.index as usize];
+                index.present().iter().for_each(|e| hit(*e));
+                if value.kind == Kind::Null || !index.reads_values() {
+                    continue;
+                }
+                let slot = self.first_slot + member.index;
+                let hits = memo.hits(slot, value, spare, |hits| index.scan(value, folded, hits));
+                hits.iter().for_each(|e| hit(*e));
+            }
+        }
+        if let Some(keywords) = &self.keywords {
+            spare.clear();
+            scan_keywords(keywords, row, folded, spare);
+            spare.iter().for_each(|e| hit(*e));
+        }
+    }
+
+    /// The rules that entry `entry` is a witness of.
+    pub(crate) fn rules_of(&self, entry: u32) -> &[u32] {
+        let at = entry as usize;
+        let (from, to) = (self.postings_from[at], self.postings_from[at + 1]);
+        &self.postings[from as usize..to as usize]
     }
 }
 
-/// What routes are made from.
+/// Looks keywords up in the raw bytes and in every cell that is not a piece of them.
+fn scan_keywords(
+    index: &ValueIndex,
+    row: &EventView<'_>,
+    folded: &mut Vec<u8>,
+    hits: &mut Vec<u32>,
+) {
+    let raw = row.raw();
+    index.scan(Value { kind: Kind::Str, bytes: raw }, folded, hits);
+    let range = raw.as_ptr_range();
+    let mut last = None;
+    for (_, value) in row.cells() {
+        let own = value.bytes.as_ptr_range();
+        let is_piece = own.start >= range.start && own.end <= range.end;
+        // Fields often share the value of the cell before.
+        if !is_piece && last.as_ref() != Some(&own) {
+            index.scan(value, folded, hits);
+        }
+        last = Some(own);
+    }
+}
+
+/// What looking values up needs besides the route.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    pub(crate) memo: Memo,
+    pub(crate) spare: Vec<u32>,
+    pub(crate) folded: Vec<u8>,
+}
+
+/// Tells which rules an event is offered to.
 pub(crate) struct Router {
     field: Option<FieldId>,
     /// Per rule: its three components, folded; `None` for correlations, which match no event.
     logsources: Vec<Option<[Option<Box<str>>; 3]>>,
-    always: Vec<u32>,
-    keywords: Vec<KeywordLeaf>,
-}
-
-/// A keyword leaf that is looked up.
-pub(crate) struct KeywordLeaf {
-    pub(crate) leaf: u32,
-    pub(crate) test: Test,
-    /// All rules that have it.
-    pub(crate) rules: Vec<u32>,
 }
 
 impl Router {
-    pub(crate) fn new(
-        rules: &[Rule],
-        field: Option<FieldId>,
-        always: Vec<u32>,
-        keywords: Vec<KeywordLeaf>,
-    ) -> Self {
-        let components = |rule: &Rule| {
+    pub(crate) fn new(rules: &[Arc<Rule>], field: Option<FieldId>) -> Self {
+        let components = |rule: &Arc<Rule>| {
             rule.plan()?;
             Some(rule.logsource.parts().map(|p| p.map(|t| t.to_ascii_lowercase().into())))
         };
-        Self { field, logsources: rules.iter().map(components).collect(), always, keywords }
+        Self { field, logsources: rules.iter().map(components).collect() }
     }
 
-    fn build(&self, cells: &[u8]) -> Route {
-        let cells: Vec<&[u8]> = cells.split(|b| *b == b'\n').filter(|c| !c.is_empty()).collect();
+    /// Writes what decides the row's route.
+    pub(crate) fn key(&self, row: &EventView<'_>, key: &mut Vec<u8>) {
+        key.clear();
+        for value in self.field.into_iter().flat_map(|f| row.all(f)) {
+            key.extend_from_slice(value.bytes);
+            key.push(b'\n');
+        }
+    }
+
+    /// The rules that events with such a key are offered to.
+    pub(crate) fn allowed(&self, key: &[u8]) -> RuleBits {
+        let cells: Vec<&[u8]> = key.split(|b| *b == b'\n').filter(|c| !c.is_empty()).collect();
         let mut allowed = vec![0u64; self.logsources.len().div_ceil(64)].into_boxed_slice();
         for (index, logsource) in self.logsources.iter().enumerate() {
             let Some(parts) = logsource else { continue };
@@ -71,16 +182,7 @@ impl Router {
                 allowed[index / 64] |= 1 << (index % 64);
             }
         }
-        let mut route = Route { allowed, always: Box::default(), keywords: None };
-        route.always = self.always.iter().copied().filter(|r| route.allows(*r)).collect();
-        let mut keywords: Option<IndexBuilder> = None;
-        for keyword in &self.keywords {
-            if keyword.rules.iter().any(|r| route.allows(*r)) {
-                keywords.get_or_insert_default().add(keyword.leaf, &keyword.test);
-            }
-        }
-        route.keywords = keywords.map(IndexBuilder::build);
-        route
+        allowed
     }
 }
 
@@ -97,36 +199,94 @@ pub(crate) fn fits(parts: &[Option<Box<str>>; 3], cell: &[u8]) -> bool {
     })
 }
 
-/// Routes seen so far.
+/// The routes of a set, shared by all workers.
 #[derive(Default)]
 pub(crate) struct Routes {
-    known: HashMap<Box<[u8]>, usize>,
-    list: Vec<Route>,
-    key: Vec<u8>,
+    built: Mutex<HashMap<RuleBits, Arc<Route>>>,
 }
 
 impl Routes {
-    pub(crate) fn clear(&mut self) {
-        self.known.clear();
-        self.list.clear();
+    /// The route for these rules, built by `build` when it is new. Building under the lock lets a
+    /// second worker wait instead of doing the same work.
+    pub(crate) fn get(
+        &self,
+        allowed: &RuleBits,
+        build: impl Fn(RuleBits) -> Route,
+        all: impl Fn() -> RuleBits,
+    ) -> Arc<Route> {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(route) = built.get(allowed) {
+            return route.clone();
+        }
+        let key = if built.len() < ROUTES_MAX { allowed.clone() } else { all() };
+        built.entry(key).or_insert_with_key(|bits| Arc::new(build(bits.clone()))).clone()
     }
 
-    /// The route of a row.
-    pub(crate) fn of(&mut self, router: &Router, row: &EventView<'_>) -> &Route {
-        self.key.clear();
-        for value in router.field.into_iter().flat_map(|f| row.all(f)) {
-            self.key.extend_from_slice(value.bytes);
-            self.key.push(b'\n');
+    /// Puts a better route in the place of one for the same rules.
+    pub(crate) fn replace(&self, route: Arc<Route>) {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        built.insert(route.allowed.clone(), route);
+    }
+
+    /// All that were built.
+    pub(crate) fn all(&self) -> Vec<Arc<Route>> {
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+/// Where a worker's rows go: the routes it has met, so that no lock is taken for a known one.
+#[derive(Default)]
+pub(crate) struct Directory {
+    known: HashMap<Box<[u8]>, u32>,
+    pub(crate) chosen: Vec<Chosen>,
+    key: Vec<u8>,
+    last: Option<u32>,
+    last_key: Vec<u8>,
+}
+
+/// A route, and which of its rules count.
+pub(crate) struct Chosen {
+    pub(crate) route: Arc<Route>,
+    /// `None`: all that the route allows.
+    pub(crate) only: Option<RuleBits>,
+    pub(crate) sampler: Sampler,
+}
+
+impl Directory {
+    pub(crate) fn clear(&mut self) {
+        self.known.clear();
+        self.chosen.clear();
+        self.last = None;
+    }
+
+    /// Number of the row's entry in `chosen`, which `find` fills for a key it has not met.
+    pub(crate) fn of(
+        &mut self,
+        router: &Router,
+        row: &EventView<'_>,
+        find: impl FnOnce(&[u8]) -> Chosen,
+    ) -> u32 {
+        router.key(row, &mut self.key);
+        if let Some(last) = self.last
+            && self.last_key == self.key
+        {
+            return last;
         }
-        if let Some(at) = self.known.get(self.key.as_slice()) {
-            return &self.list[*at];
-        }
-        if self.list.len() >= ROUTES_MAX {
-            self.clear();
-        }
-        self.known.insert(self.key.as_slice().into(), self.list.len());
-        self.list.push(router.build(&self.key));
-        &self.list[self.list.len() - 1]
+        let number = match self.known.get(self.key.as_slice()) {
+            Some(number) => *number,
+            None => {
+                if self.chosen.len() >= KEYS_MAX {
+                    self.clear();
+                }
+                let number = self.chosen.len() as u32;
+                self.chosen.push(find(&self.key));
+                self.known.insert(self.key.as_slice().into(), number);
+                number
+            }
+        };
+        self.last = Some(number);
+        self.last_key.clone_from(&self.key);
+        number
     }
 }
 

@@ -1,19 +1,19 @@
 //! Working space of one matching thread: allocated once, reused for every batch.
 
-use super::memo::Memo;
-use super::route::Routes;
+use super::cells::CellIndex;
+use super::compiled::Compiled;
+use super::costs::Tally;
+use super::route::{Buffers, Directory};
 use std::cell::Cell;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// Reusable working space; see [`crate::RuleSet::match_batch`].
 #[derive(Default)]
 pub struct Scratch {
-    serial: u64,
-    pub(super) routes: Routes,
-    pub(super) memo: Memo,
-    pub(super) spare: Vec<u32>,
-    pub(super) folded: Vec<u8>,
-    pub(super) marks: Marks,
-    pub(super) candidates: Vec<u32>,
+    pub(super) cells: CellIndex,
+    pub(super) parts: Vec<PartScratch>,
+    pub(super) found: Vec<u32>,
 }
 
 impl Scratch {
@@ -21,16 +21,55 @@ impl Scratch {
     pub fn new() -> Self {
         Self::default()
     }
+}
 
-    /// Makes it fit a rule set; forgets everything about another one.
-    pub(super) fn prepare(&mut self, serial: u64, leaves: usize, rules: usize) {
-        if self.serial == serial {
-            return;
+/// Working space for one compiled part of a set.
+pub(crate) struct PartScratch {
+    serial: u64,
+    epoch: u64,
+    pub(super) directory: Directory,
+    pub(super) buffers: Buffers,
+    pub(super) marks: Marks,
+    pub(super) candidates: Vec<u32>,
+    pub(super) tally: Tally,
+}
+
+impl PartScratch {
+    fn new(compiled: &Compiled) -> Self {
+        Self {
+            serial: compiled.serial,
+            epoch: compiled.epoch.load(Ordering::Acquire),
+            directory: Directory::default(),
+            buffers: Buffers::default(),
+            marks: Marks::new(compiled.leaves.len(), compiled.rules.len()),
+            candidates: Vec::new(),
+            tally: Tally::new(compiled.rules.len()),
         }
-        self.serial = serial;
-        self.routes.clear();
-        self.memo.clear();
-        self.marks = Marks::new(leaves, rules);
+    }
+
+    /// Makes `parts` fit the compiled parts of a set: space for parts that are still there is kept
+    /// with all it has learned, routes that were replaced are forgotten.
+    pub(super) fn prepare<'c>(parts: &mut Vec<Self>, all: impl Iterator<Item = &'c Compiled>) {
+        for (at, compiled) in all.enumerate() {
+            match parts[at..].iter().position(|p| p.serial == compiled.serial) {
+                Some(found) => parts.swap(at, at + found),
+                None => {
+                    parts.insert(at, Self::new(compiled));
+                }
+            }
+            let part = &mut parts[at];
+            let epoch = compiled.epoch.load(Ordering::Acquire);
+            if std::mem::replace(&mut part.epoch, epoch) != epoch {
+                part.directory.clear();
+            }
+        }
+    }
+
+    /// Hands over what was counted in a batch of `rows`.
+    pub(super) fn hand_over(&mut self, compiled: &Compiled, rows: usize) {
+        self.tally.rows += rows as u64;
+        let mut sum = compiled.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tally.flush_into(&mut sum);
     }
 }
 

@@ -1,6 +1,5 @@
 //! Witnesses: leaves of a rule of which at least one holds whenever the rule does.
 
-use super::literal;
 use filter::{Leaf, Node, Plan, Target, Test, TextOp};
 
 /// A necessary set and what it is expected to cost.
@@ -16,6 +15,28 @@ pub(crate) struct Witness {
 /// means that the plan never holds.
 pub(crate) fn of(plan: &Plan, cost: &impl Fn(u32) -> Option<f64>) -> Option<Witness> {
     node(&plan.root, cost)
+}
+
+/// The cheapest necessary set that shares no part of the rule with `first`, if there is one.
+pub(crate) fn second(
+    plan: &Plan,
+    first: &Witness,
+    cost: &impl Fn(u32) -> Option<f64>,
+) -> Option<Witness> {
+    let mut parts = Vec::new();
+    all_of(&plan.root, &mut parts);
+    let others = parts.into_iter().filter_map(|part| node(part, cost));
+    let others = others.filter(|w| w.leaves.iter().all(|leaf| !first.leaves.contains(leaf)));
+    others.min_by(|a, b| a.cost.total_cmp(&b.cost))
+}
+
+/// The parts that all have to hold.
+fn all_of<'p>(tree: &'p Node, out: &mut Vec<&'p Node>) {
+    match tree {
+        Node::And(parts) => parts.iter().for_each(|part| all_of(part, out)),
+        Node::Named(_, part) => all_of(part, out),
+        other => out.push(other),
+    }
 }
 
 fn node(tree: &Node, cost: &impl Fn(u32) -> Option<f64>) -> Option<Witness> {
@@ -95,8 +116,9 @@ const COMMON_TEXTS: &[&[u8]] = &[
 ];
 
 /// How often a leaf is expected to hold, in arbitrary units; `None` if it may hold without any
-/// value. `uses` is the number of rules that share it: what many rules ask for is common.
-pub(crate) fn expected_cost(leaf: &Leaf, uses: u32) -> Option<f64> {
+/// value. `literals` are those that an expression stands behind; `uses` is the number of rules that
+/// share the leaf: what many rules ask for is common.
+pub(crate) fn expected_cost(leaf: &Leaf, literals: Option<&[Vec<u8>]>, uses: u32) -> Option<f64> {
     let length = |text: &[u8]| text.len() as f64;
     let base = match &leaf.test {
         Test::Null => return None,
@@ -106,7 +128,7 @@ pub(crate) fn expected_cost(leaf: &Leaf, uses: u32) -> Option<f64> {
         Test::Text { op: TextOp::Contains, folded, .. } => 2.0 + 600.0 / length(folded).powi(2),
         Test::Text { folded, .. } => 2.0 + 300.0 / length(folded).powi(2),
         // An expression without a literal is tried on every value, which costs more than a hit.
-        Test::Regex { regex, .. } => match literal::required(regex.as_str()) {
+        Test::Regex { .. } => match literals {
             Some(set) => set.iter().map(|l| 2.0 + 600.0 / length(l).powi(2)).sum(),
             None => 2.0 * ANY_VALUE,
         },
@@ -150,5 +172,22 @@ mod tests {
         assert_eq!(witness(AtLeast(4, three())), Some(vec![]));
         assert_eq!(witness(AtLeast(2, vec![leaf(9), leaf(9), leaf(1)])), None);
         assert_eq!(witness(Node::Const(false)), Some(vec![]));
+    }
+
+    #[test]
+    fn a_second_set_comes_from_another_part() {
+        use Node::{And, Named, Or};
+        let second = |root: Node| {
+            let plan = Plan { leaves: Vec::new(), root };
+            let cost = |l: u32| (l != 9).then_some(f64::from(l));
+            let first = of(&plan, &cost)?;
+            super::second(&plan, &first, &cost).map(|w| w.leaves)
+        };
+        let named = |part| Named("s".into(), Box::new(part));
+        let selection = named(And(vec![leaf(4), leaf(2)]));
+        assert_eq!(second(And(vec![selection.clone(), leaf(9)])), Some(vec![4]));
+        assert_eq!(second(And(vec![selection, Or(vec![leaf(1), leaf(2)])])), Some(vec![4]));
+        assert_eq!(second(And(vec![leaf(1), leaf(9)])), None);
+        assert_eq!(second(Or(vec![leaf(1), leaf(2)])), None);
     }
 }

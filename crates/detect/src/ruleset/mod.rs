@@ -5,6 +5,8 @@
 //!                   \-------------------------compile--------------------+--> RuleSet
 //! ```
 //! Two steps, because packs and settings add their names to the same dictionary in between.
+//! A change of few rules goes through [`RuleSet::update`], which keeps what was compiled of all
+//! others.
 
 mod load;
 
@@ -14,10 +16,9 @@ pub use load::{
 };
 
 use crate::correlate::from_rules::references;
-use crate::matcher::{LOGSOURCE_FIELD, Matcher};
+use crate::matcher::{Compiled, LOGSOURCE_FIELD};
 use crate::sigma::{CorrelationCondition, Rule, RuleProblem};
 use event::{Dictionary, DictionaryBuilder};
-use filter::Binding;
 use hashbrown::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,13 +26,46 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// The rules of a generation. Immutable; a change of rules makes a new one.
 pub struct RuleSet {
-    pub(crate) rules: Vec<Rule>,
-    /// One per rule; `None` for correlations.
-    pub(crate) bindings: Vec<Option<Binding>>,
-    pub(crate) matcher: Matcher,
+    rules: Vec<Arc<Rule>>,
+    /// The rules as compiled: most of them at once, later ones apart (see [`RuleSet::update`]).
+    pub(crate) parts: Vec<Part>,
     dict: Arc<Dictionary>,
     by_reference: HashMap<Arc<str>, u32>,
     hash: Arc<str>,
+}
+
+/// Rules compiled together, and which of the set they are.
+#[derive(Clone)]
+pub(crate) struct Part {
+    pub(crate) compiled: Arc<Compiled>,
+    /// Number in the set of each compiled rule, or [`GONE`].
+    numbers: Arc<[u32]>,
+}
+
+/// A compiled rule that is not in the set any more.
+const GONE: u32 = u32::MAX;
+
+/// Most rules that are new or gone before everything is compiled anew: each event is looked up in
+/// the rules that were added as well, so they should stay few.
+const CHANGED_MAX: usize = 256;
+
+/// Whether two rules match the same events.
+fn is_same(a: &Arc<Rule>, b: &Arc<Rule>) -> bool {
+    Arc::ptr_eq(a, b) || (a.hash == b.hash && a.logsource == b.logsource && a.plan() == b.plan())
+}
+
+impl Part {
+    /// Compiles rules of a set; `numbers` are theirs there.
+    fn compile(rules: Vec<Arc<Rule>>, numbers: Vec<u32>, dict: &Dictionary) -> Self {
+        let bindings = rules.iter().map(|r| r.plan().map(|p| p.bind(dict))).collect();
+        let compiled = Arc::new(Compiled::new(rules, bindings, dict));
+        Self { compiled, numbers: numbers.into() }
+    }
+
+    /// Number in the set of a compiled rule, unless it has gone.
+    pub(crate) fn number(&self, compiled: u32) -> Option<u32> {
+        Some(self.numbers[compiled as usize]).filter(|n| *n != GONE)
+    }
 }
 
 impl RuleSet {
@@ -64,8 +98,52 @@ impl RuleSet {
     /// Compiles the rules for a dictionary that they were [registered](RuleSet::register) in.
     /// Rule `i` of the list is rule `i` of the set.
     pub fn build(rules: Vec<Rule>, dict: &Arc<Dictionary>) -> Self {
-        let bindings: Vec<_> = rules.iter().map(|r| r.plan().map(|p| p.bind(&**dict))).collect();
-        let matcher = Matcher::build(&rules, &bindings, dict);
+        Self::build_shared(rules.into_iter().map(Arc::new).collect(), dict)
+    }
+
+    /// As [`RuleSet::build`], for rules that are shared.
+    pub fn build_shared(rules: Vec<Arc<Rule>>, dict: &Arc<Dictionary>) -> Self {
+        let numbers = (0..rules.len() as u32).collect();
+        let part = Part::compile(rules.clone(), numbers, dict);
+        Self::of_parts(rules, vec![part], dict)
+    }
+
+    /// The set for another list of rules, which mostly are those of this one: only what is new or
+    /// was edited is compiled, the rest is shared, with all it has learned of the traffic. Equal to
+    /// [`RuleSet::build_shared`] in every verdict.
+    ///
+    /// `dict` must hold the fields of all rules; when it is not this set's dictionary or one that
+    /// [extends](Dictionary::extends) it, or when much has changed, everything is compiled anew.
+    pub fn update(&self, rules: Vec<Arc<Rule>>, dict: &Arc<Dictionary>) -> Self {
+        let base = &self.parts[0].compiled;
+        if !Arc::ptr_eq(dict, &self.dict) && !dict.extends(&self.dict) {
+            return Self::build_shared(rules, dict);
+        }
+        let places = base.rules.iter().enumerate().map(|(at, rule)| (&*rule.id, at));
+        let places: HashMap<&str, usize> = places.collect();
+        let mut numbers = vec![GONE; base.rules.len()];
+        let (mut added, mut added_numbers) = (Vec::new(), Vec::new());
+        for (number, rule) in rules.iter().enumerate() {
+            match places.get(&*rule.id) {
+                Some(at) if is_same(&base.rules[*at], rule) => numbers[*at] = number as u32,
+                _ => {
+                    added.push(rule.clone());
+                    added_numbers.push(number as u32);
+                }
+            }
+        }
+        let gone = numbers.iter().filter(|n| **n == GONE).count();
+        if added.len().max(gone) > CHANGED_MAX {
+            return Self::build_shared(rules, dict);
+        }
+        let mut parts = vec![Part { compiled: base.clone(), numbers: numbers.into() }];
+        if !added.is_empty() {
+            parts.push(Part::compile(added, added_numbers, dict));
+        }
+        Self::of_parts(rules, parts, dict)
+    }
+
+    fn of_parts(rules: Vec<Arc<Rule>>, parts: Vec<Part>, dict: &Arc<Dictionary>) -> Self {
         let by_reference = references(&rules);
         let mut hasher = Xxh3::new();
         for rule in &rules {
@@ -73,7 +151,7 @@ impl RuleSet {
             hasher.update(rule.hash.as_bytes());
         }
         let hash = format!("{:032x}", hasher.digest128()).into();
-        Self { rules, bindings, matcher, dict: dict.clone(), by_reference, hash }
+        Self { rules, parts, dict: dict.clone(), by_reference, hash }
     }
 
     /// Registers, builds a dictionary of ECS and rule fields alone, and compiles: for tests, tools
@@ -85,7 +163,7 @@ impl RuleSet {
     }
 
     /// All rules; their index is the number in [`event::Match`].
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
@@ -112,11 +190,6 @@ impl RuleSet {
     /// Hex of a hash over ids and contents of all rules, in order.
     pub fn hash(&self) -> &Arc<str> {
         &self.hash
-    }
-
-    /// What the matcher was built of, for listings.
-    pub fn matcher(&self) -> &Matcher {
-        &self.matcher
     }
 }
 

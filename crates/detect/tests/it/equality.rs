@@ -6,27 +6,36 @@ use detect::{RuleSet, Scratch, load_paths, load_text, read_regression};
 use event::{DictionaryBuilder, EventBatch, Match};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
+use std::sync::Arc;
 
+/// By the single-event evaluator: what every other way has to agree with.
 fn one_by_one(set: &RuleSet, batch: &EventBatch) -> Vec<Match> {
     let mut out = Vec::new();
     for row in batch.rows() {
-        for (number, rule) in set.rules().iter().enumerate() {
-            let Some(plan) = rule.plan() else { continue };
-            if plan.matches(&plan.bind(&**set.dict()), &row) {
-                out.push(Match { rule: number as u32, row: row.index() as u32 });
-            }
-        }
+        let matches = set.match_exactly(&row).into_iter();
+        out.extend(matches.map(|rule| Match { rule, row: row.index() as u32 }));
     }
     out
 }
 
+/// Rows of one kind after which the matcher has a sample to learn from.
+const SAMPLE_ROWS: usize = 64;
+
+/// By the batch matcher: at first, with what it remembers, and after it has learned.
 fn batched(set: &RuleSet, batch: &EventBatch) -> Vec<Match> {
-    let mut out = Vec::new();
     let mut scratch = Scratch::new();
-    set.match_batch(batch, &mut scratch, &mut out);
-    let mut again = Vec::new();
-    set.match_batch(batch, &mut scratch, &mut again);
-    assert_eq!(out, again, "the memo changes verdicts");
+    let once = |scratch: &mut Scratch| {
+        let mut out = Vec::new();
+        set.match_batch(batch, scratch, &mut out);
+        out
+    };
+    let out = once(&mut scratch);
+    for _ in 0..SAMPLE_ROWS.div_ceil(batch.len().max(1)) {
+        assert_eq!(out, once(&mut scratch), "the memo changes verdicts");
+    }
+    set.retrain();
+    assert_eq!(out, once(&mut scratch), "learning changes verdicts");
+    assert_eq!(out, once(&mut Scratch::new()), "learning changes verdicts");
     out
 }
 
@@ -49,6 +58,24 @@ fn on_sigmahq_rules_and_samples() {
     let found = batched(&set, &batch);
     assert!(found.len() > 20, "{}", found.len());
     assert_eq!(found, one_by_one(&set, &batch));
+    let stats = set.matcher_stats();
+    assert!(stats.trained > 0, "{stats:?}");
+    let costs = set.costs();
+    let matched: u64 = costs.iter().map(|c| c.matched).sum();
+    assert_eq!(matched % found.len() as u64, 0);
+    let fired = set.rule(found[0].rule);
+    let cost = costs.iter().find(|c| set.rule(c.rule).id == fired.id).unwrap();
+    assert!(cost.candidates >= cost.matched && cost.work > 0, "{cost:?}");
+    // An edit keeps all other rules as they are compiled, and their verdicts.
+    let mut rules = set.rules().to_vec();
+    let dropped = rules.remove(found[0].rule as usize);
+    let mut edited = (*rules[10]).clone();
+    edited.hash = "edited".into();
+    rules[10] = Arc::new(edited);
+    let updated = set.update(rules, set.dict());
+    assert_eq!(updated.matcher_stats().added, 1);
+    assert!(updated.find(&dropped.id).is_none());
+    assert_eq!(batched(&updated, &batch), one_by_one(&updated, &batch));
 }
 
 #[test]
@@ -109,6 +136,64 @@ fn events_go_only_to_rules_of_their_logsource() {
     assert_eq!(pairs, expected.map(|(row, id)| (row, id.to_owned())));
 }
 
+#[test]
+fn more_kinds_of_events_than_there_are_routes() {
+    const KINDS: usize = 300;
+    let rules: String = (0..KINDS)
+        .map(|n| {
+            format!(
+                "title: t\nid: r{n}\nlogsource: {{product: p{n}}}\n\
+                 detection: {{s: {{F|contains: x}}, condition: s}}\n---\n"
+            )
+        })
+        .collect();
+    let set = RuleSet::standalone(load_text(&rules).0);
+    let mut batch = EventBatch::new(set.dict().clone());
+    for n in 0..KINDS {
+        let event = json!({"F": "axa", "alcedo.logsource": format!("p{n}//")});
+        push_event(&mut batch, &event, b"");
+    }
+    let found = batched(&set, &batch);
+    assert_eq!(found, one_by_one(&set, &batch));
+    assert_eq!(found.len(), KINDS);
+    assert!(set.matcher_stats().routes < KINDS);
+}
+
+#[test]
+fn workers_match_while_another_thread_learns() {
+    let rules = "title: a\nid: a\ndetection: {s: {F|contains: ab, G: x}, condition: s}\n---\n\
+                 title: b\nid: b\ndetection: {s: {F|re: 'a[bc]+d'}, t: {G: y}, \
+                 condition: s or t}\n";
+    let set = RuleSet::standalone(load_text(rules).0);
+    let mut batch = EventBatch::new(set.dict().clone());
+    for n in 0..50 {
+        let (f, g) = (["ab", "abd", "acd", "zz"][n % 4], ["x", "y", "z"][n % 3]);
+        push_event(&mut batch, &json!({"F": f, "G": g}), b"");
+    }
+    let expected = one_by_one(&set, &batch);
+    assert!(expected.len() > 10);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut scratch = Scratch::new();
+                    for _ in 0..300 {
+                        let mut out = Vec::new();
+                        set.match_batch(&batch, &mut scratch, &mut out);
+                        assert_eq!(out, expected);
+                    }
+                })
+            })
+            .collect();
+        let mut learned = 0;
+        while workers.iter().any(|w| !w.is_finished()) {
+            learned += set.retrain();
+        }
+        learned += set.retrain();
+        assert!(learned > 0);
+    });
+}
+
 const TEXTS: &[&str] =
     &["", "a", "b", "ab", "AB", "aab", "xaby", "a*b", "\u{e4}b", "\u{212a}", "k", "10.1.2.3", "5"];
 const MODIFIERS: &[&str] = &[
@@ -146,11 +231,17 @@ fn line() -> impl Strategy<Value = String> {
     })
 }
 
+const LOGSOURCES: &[&str] = &["{}", "{product: p}", "{product: q}", "{product: p, category: c}"];
+
 fn rule() -> impl Strategy<Value = String> {
     let extra = prop::sample::select(vec!["{F: null}", "{G|exists: true}", "{H|cidr: 10.0.0.0/8}"]);
     let condition = prop::sample::select(CONDITIONS.to_vec());
-    (line(), line(), extra, condition).prop_map(|(s, t, u, condition)| {
-        format!("detection: {{s: {s}, t: {t}, u: {u}, condition: '{condition}'}}\n")
+    let logsource = prop::sample::select(LOGSOURCES.to_vec());
+    (line(), line(), extra, condition, logsource).prop_map(|(s, t, u, condition, logsource)| {
+        format!(
+            "logsource: {logsource}\n\
+             detection: {{s: {s}, t: {t}, u: {u}, condition: '{condition}'}}\n"
+        )
     })
 }
 
@@ -163,7 +254,18 @@ fn event() -> impl Strategy<Value = Json> {
         Just(json!(5)),
     ];
     let field = prop::sample::select(vec!["F", "G", "H", "I"]);
-    prop::collection::btree_map(field, value, 0..4).prop_map(|map| json!(map))
+    let cells = prop::sample::select(vec![
+        json!([]),
+        json!("p/c/"),
+        json!("q//"),
+        json!(["p//", "q/*/"]),
+        json!("r//"),
+    ]);
+    (prop::collection::btree_map(field, value, 0..4), cells).prop_map(|(map, cells)| {
+        let mut event = json!(map);
+        event["alcedo.logsource"] = cells;
+        event
+    })
 }
 
 proptest! {
@@ -181,5 +283,14 @@ proptest! {
             push_event(&mut batch, event, raw.as_bytes());
         }
         prop_assert_eq!(batched(&set, &batch), one_by_one(&set, &batch));
+        // The same rules, with every other one compiled later and one taken out.
+        let rules = set.rules().to_vec();
+        let early = rules.iter().step_by(2).cloned().collect();
+        let updated = RuleSet::build_shared(early, set.dict()).update(rules.clone(), set.dict());
+        prop_assert_eq!(updated.hash(), set.hash());
+        prop_assert_eq!(batched(&updated, &batch), one_by_one(&set, &batch));
+        let fewer: Vec<_> = rules.into_iter().skip(1).collect();
+        let fewer = updated.update(fewer, set.dict());
+        prop_assert_eq!(batched(&fewer, &batch), one_by_one(&fewer, &batch));
     }
 }

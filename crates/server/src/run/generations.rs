@@ -167,7 +167,8 @@ impl Archive {
         if path.exists() {
             return Ok(());
         }
-        let texts: Vec<String> = generation.rules.rules().iter().map(text_of).collect();
+        let texts: Vec<String> =
+            generation.rules.rules().iter().map(|rule| text_of(rule)).collect();
         write_synced(&path, &serde_json::to_vec(&texts).unwrap_or_default())
     }
 

@@ -1,0 +1,179 @@
+//! Witnesses chosen by observed traffic.
+//!
+//! ```text
+//! worker: every n-th row -> Sample --inbox--> retrain(): which leaves hit how often?
+//!                                                 -> a route with rarer witnesses, swapped in
+//! ```
+//! A witness that is always among the rule's necessary sets can be any of them, so a swap never
+//! changes a verdict: only how many candidates are verified in vain.
+
+use super::cells::CellIndex;
+use super::compiled::Compiled;
+use super::leaves::Place;
+use super::route::{Buffers, Route, RuleBits};
+use crate::ruleset::RuleSet;
+use event::{EventBatch, EventView, RowHead};
+use hashbrown::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+/// Rounds of sampling: every how many rows one is taken, and how many make a sample. The first
+/// round corrects the worst guesses at once, later ones follow the traffic.
+const ROUNDS: [(u64, usize); 3] = [(1, 64), (16, 256), (512, 512)];
+/// Samples that wait to be learned from; more are dropped.
+const INBOX_MAX: usize = 64;
+/// Longest record whose raw bytes are sampled (for keywords).
+const RAW_BYTES_MAX: usize = 16 << 10;
+/// Rows that what is usual in logs counts for beside those observed.
+const PRIOR_ROWS: f64 = 64.0;
+/// Share of rows that one unit of usual cost stands for.
+const PRIOR_SHARE: f64 = 1e-4;
+
+/// Rows of one route, thinned out.
+pub(crate) struct Sample {
+    pub(crate) route: Arc<Route>,
+    pub(crate) rows: EventBatch,
+}
+
+/// Takes a sample now and then.
+#[derive(Default)]
+pub(crate) struct Sampler {
+    seen: u64,
+    next: u64,
+    round: usize,
+    rows: Option<EventBatch>,
+}
+
+impl Sampler {
+    /// Sees one more row of the route; gives the sample when it is complete.
+    #[inline]
+    pub(crate) fn see(
+        &mut self,
+        row: &EventView<'_>,
+        route: &Arc<Route>,
+        reads: &[bool],
+    ) -> Option<Sample> {
+        self.seen += 1;
+        if self.seen < self.next {
+            return None;
+        }
+        self.take(row, route, reads)
+    }
+
+    fn take(&mut self, row: &EventView<'_>, route: &Arc<Route>, reads: &[bool]) -> Option<Sample> {
+        let (every, enough) = ROUNDS[self.round.min(ROUNDS.len() - 1)];
+        self.next = self.seen + every;
+        let rows = self.rows.get_or_insert_with(|| EventBatch::new(row.batch().dict().clone()));
+        let head = RowHead {
+            id: row.id(),
+            received_ns: row.received_ns(),
+            stream_ns: row.stream_ns(),
+            envelope: row.envelope().clone(),
+        };
+        let is_read = route.keywords.is_some() && row.raw().len() <= RAW_BYTES_MAX;
+        let mut copy = rows.begin(head, if is_read { row.raw() } else { b"" });
+        for (field, value) in row.cells() {
+            if reads.get(field.0 as usize).is_some_and(|r| *r) {
+                copy.push(field, value.kind, value.bytes);
+            }
+        }
+        copy.finish();
+        if rows.len() < enough {
+            return None;
+        }
+        self.round += 1;
+        self.rows.take().map(|rows| Sample { route: route.clone(), rows })
+    }
+}
+
+/// How often leaves hit in the sampled rows of one route.
+pub(crate) struct Observed {
+    pub(crate) rows: u32,
+    hits: Vec<u32>,
+    /// Leaves whose values were not sampled.
+    unseen: Vec<bool>,
+}
+
+impl Observed {
+    /// Expected share of rows that the leaf hits, in thousandths. `usual` is its
+    /// [`super::witness::expected_cost`].
+    pub(crate) fn cost(&self, leaf: u32, usual: f64) -> f64 {
+        let hits = f64::from(self.hits[leaf as usize]);
+        let rows = f64::from(self.rows);
+        let prior = usual * PRIOR_SHARE;
+        if self.unseen[leaf as usize] {
+            return 1_000.0 * prior * PRIOR_ROWS;
+        }
+        1_000.0 * (hits + prior * PRIOR_ROWS) / (rows + PRIOR_ROWS)
+    }
+}
+
+impl Compiled {
+    /// Leaves a sample for [`Compiled::retrain`].
+    pub(crate) fn post(&self, sample: Sample) {
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        if inbox.len() < INBOX_MAX {
+            inbox.push(sample);
+            self.has_samples.store(true, Ordering::Release);
+        }
+    }
+
+    /// Learns from the samples that were left; the number of routes that were replaced.
+    pub(crate) fn retrain(&self) -> usize {
+        self.has_samples.store(false, Ordering::Release);
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let samples = std::mem::take(&mut *inbox);
+        drop(inbox);
+        let mut by_route: HashMap<RuleBits, Vec<Sample>> = HashMap::new();
+        for sample in samples {
+            by_route.entry(sample.route.allowed.clone()).or_default().push(sample);
+        }
+        let replaced = by_route.len();
+        for (allowed, samples) in by_route {
+            let observed = self.observe(&allowed, &samples);
+            self.routes.replace(Arc::new(self.build_route(allowed, Some(&observed))));
+        }
+        if replaced > 0 {
+            self.epoch.fetch_add(1, Ordering::Release);
+        }
+        replaced
+    }
+
+    fn observe(&self, allowed: &RuleBits, samples: &[Sample]) -> Observed {
+        let route = self.build_observing_route(allowed.clone());
+        let has_keywords = samples.iter().any(|s| s.route.keywords.is_some());
+        let unseen = |place: Place| place == Place::Keyword && !has_keywords;
+        let mut observed = Observed {
+            rows: 0,
+            hits: vec![0; self.leaves.len()],
+            unseen: self.leaves.all.iter().map(|l| unseen(l.place)).collect(),
+        };
+        let mut last_row = vec![u32::MAX; self.leaves.len()];
+        let (mut cells, mut buffers) = (CellIndex::default(), Buffers::default());
+        for row in samples.iter().flat_map(|s| s.rows.rows()) {
+            cells.read(&row, self.fields);
+            let now = observed.rows;
+            route.scan(&row, &cells, &mut buffers, |entry| {
+                let leaf = route.leaf_of[entry as usize] as usize;
+                observed.hits[leaf] +=
+                    u32::from(std::mem::replace(&mut last_row[leaf], now) != now);
+            });
+            observed.rows += 1;
+        }
+        observed
+    }
+}
+
+impl RuleSet {
+    /// Whether workers have left samples to learn from.
+    pub fn wants_training(&self) -> bool {
+        self.parts.iter().any(|part| part.compiled.has_samples.load(Ordering::Acquire))
+    }
+
+    /// Chooses witnesses anew from what workers have sampled, and swaps them in: running workers
+    /// take them at their next batch. Takes some ms per kind of event, so it belongs to a thread in
+    /// the background. Never changes a verdict. The number of routes that were replaced.
+    pub fn retrain(&self) -> usize {
+        self.parts.iter().map(|part| part.compiled.retrain()).sum()
+    }
+}
