@@ -13,9 +13,10 @@
 //! offset. Not here: a value tree, the meaning of any field.
 
 use crate::ParseError;
-use event::{Kind, RowWriter, batch};
+use event::{Dictionary, FieldId, Kind, RowWriter, batch};
 use memchr::memchr2;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 const FORMAT: &str = "JSON";
 /// Deepest nesting that is taken apart. Real events stay below 20; deeper ones keep the subtree as
@@ -79,6 +80,76 @@ pub struct Flattener {
     frames: Vec<Frame>,
     key_hashes: Vec<u64>,
     wide: Vec<HashSet<u64>>,
+    names: NameCache,
+}
+
+/// Places of a [`NameCache`]: a stream has some dozens to some hundreds of names.
+const CACHED_NAMES: usize = 1_024;
+
+/// The fields of names met before. Records of one source repeat their names, so nearly every key
+/// costs one comparison, instead of joining a path and hashing it. Only names that the generation
+/// knows: others live and die with a batch.
+#[derive(Default)]
+struct NameCache {
+    dict: Option<Arc<Dictionary>>,
+    /// By [`NameCache::place`]; a newcomer takes the place over.
+    names: Vec<CachedName>,
+}
+
+#[derive(Clone)]
+struct CachedName {
+    /// The dotted path of the object, then the key.
+    path: String,
+    parent_len: usize,
+    key_from: usize,
+    field: FieldId,
+    key_hash: u64,
+}
+
+impl NameCache {
+    /// Makes it fit the names of a row.
+    fn prepare(&mut self, dict: &Arc<Dictionary>) {
+        if self.dict.as_ref().is_none_or(|d| !Arc::ptr_eq(d, dict)) {
+            self.dict = Some(dict.clone());
+            self.names.clear();
+            let none = CachedName {
+                path: String::new(),
+                parent_len: usize::MAX,
+                key_from: 0,
+                field: FieldId::TIMESTAMP,
+                key_hash: 0,
+            };
+            self.names.resize(CACHED_NAMES, none);
+        }
+    }
+
+    fn place(parent_len: usize, key: &[u8]) -> usize {
+        let head = key.iter().take(4).fold(key.len() as u64, |n, b| n << 8 | u64::from(*b));
+        let tail = key.iter().rev().take(4).fold(parent_len as u64, |n, b| n << 8 | u64::from(*b));
+        let mixed = (head ^ tail.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 54) as usize
+    }
+
+    /// The field of `key` in the object at `parent`, and the key's hash.
+    #[inline]
+    fn find(&self, parent: &str, key: &[u8]) -> Option<(FieldId, u64)> {
+        let name = self.names.get(Self::place(parent.len(), key))?;
+        let is_same = name.parent_len == parent.len()
+            && name.path.as_bytes()[name.key_from..] == *key
+            && name.path.as_bytes()[..name.parent_len] == *parent.as_bytes();
+        is_same.then_some((name.field, name.key_hash))
+    }
+
+    fn learn(&mut self, path: &str, parent_len: usize, field: FieldId) {
+        let key_from = parent_len + usize::from(parent_len > 0);
+        let key = &path.as_bytes()[key_from..];
+        if let Some(name) = self.names.get_mut(Self::place(parent_len, key)) {
+            name.path.clear();
+            name.path.push_str(path);
+            (name.parent_len, name.key_from, name.field) = (parent_len, key_from, field);
+            name.key_hash = hash_of(key);
+        }
+    }
 }
 
 /// An object or array that is open.
@@ -122,8 +193,10 @@ impl Flattener {
         self.frames.clear();
         self.key_hashes.clear();
         self.wide.clear();
+        self.names.prepare(row.dict());
         let before = row.cell_count();
-        let mut pass = Pass { buffers: self, text, row, limits, shape: JsonShape::default() };
+        let shape = JsonShape::default();
+        let mut pass = Pass { buffers: self, text, row, limits, shape, named: Named::ByPath };
         let done = pass.run(prefix.is_empty());
         let mut shape = pass.shape;
         if done.is_err() && !limits.keep_partial {
@@ -140,6 +213,19 @@ struct Pass<'p, 'r, 't> {
     row: &'p mut RowWriter<'r>,
     limits: &'p Limits,
     shape: JsonShape,
+    named: Named,
+}
+
+/// How the name of the value being read is known.
+#[derive(Clone, Copy)]
+enum Named {
+    /// By the path.
+    ByPath,
+    /// By the path, which is a key as written in an object whose path has so many bytes: worth
+    /// learning.
+    ByKeyIn(usize),
+    /// It is this field; the path is not up to date.
+    Field(FieldId),
 }
 
 impl Pass<'_, '_, '_> {
@@ -182,7 +268,20 @@ impl Pass<'_, '_, '_> {
             return Err(expected(at, "':'"));
         }
         at = skip_space(text, at + 1);
-        self.set_path(&text[key_start..key_end], escaped, frame.path_len);
+        let key = &text[key_start..key_end];
+        let parent = &self.buffers.path[..frame.path_len];
+        if !escaped
+            && frame.path_len + 1 + key.len() <= self.limits.path_len
+            && !matches!(text.get(at), Some(b'{' | b'['))
+            && let Some((field, hash)) = self.buffers.names.find(parent, key)
+        {
+            self.note_key(hash);
+            self.named = Named::Field(field);
+            return self.value(at);
+        }
+        self.set_path(key, escaped, frame.path_len);
+        let is_as_written = !escaped && self.buffers.path.as_bytes().ends_with(key);
+        self.named = if is_as_written { Named::ByKeyIn(frame.path_len) } else { Named::ByPath };
         if self.buffers.path.len() > self.limits.path_len {
             return self.long_name(at, frame.path_len);
         }
@@ -195,6 +294,7 @@ impl Pass<'_, '_, '_> {
         let first = self.buffers.frames[frame].seen == 0;
         self.buffers.frames[frame].seen = 1;
         self.buffers.path.truncate(self.buffers.frames[frame].path_len);
+        self.named = Named::ByPath;
         match self.text.get(at) {
             Some(b']') => Ok(self.close(at + 1)),
             Some(b',') if !first => self.value(skip_space(self.text, at + 1)),
@@ -216,14 +316,16 @@ impl Pass<'_, '_, '_> {
                 let from = at + 1;
                 let stop = quote_or_backslash(text, from).ok_or(unclosed(text))?;
                 if text[stop] == b'"' {
-                    let body = &text[from..stop];
-                    push(self.row, &mut self.shape, &self.buffers.path, Kind::Str, body);
+                    self.push(Kind::Str, &text[from..stop]);
                     return Ok(stop + 1);
                 }
-                let Flattener { path, unescaped, .. } = &mut *self.buffers;
-                let end = unescape_to_quote(text, from, stop, unescaped)?;
-                push(self.row, &mut self.shape, path, Kind::Str, unescaped);
-                Ok(end + 1)
+                let mut unescaped = std::mem::take(&mut self.buffers.unescaped);
+                let end = unescape_to_quote(text, from, stop, &mut unescaped);
+                if end.is_ok() {
+                    self.push(Kind::Str, &unescaped);
+                }
+                self.buffers.unescaped = unescaped;
+                Ok(end? + 1)
             }
             Some(open @ (b'{' | b'[')) => self.open(at, *open == b'{'),
             Some(b't') => self.literal(at, b"true", Kind::Bool),
@@ -231,7 +333,7 @@ impl Pass<'_, '_, '_> {
             Some(b'n') => self.literal(at, b"null", Kind::Null),
             Some(b'-' | b'0'..=b'9') => {
                 let (end, kind) = number_end(text, at)?;
-                push(self.row, &mut self.shape, &self.buffers.path, kind, &text[at..end]);
+                self.push(kind, &text[at..end]);
                 Ok(end)
             }
             _ => Err(expected(at, "a value")),
@@ -244,7 +346,7 @@ impl Pass<'_, '_, '_> {
             return Err(expected(at, "a value"));
         }
         let bytes = if kind == Kind::Null { &[][..] } else { &self.text[at..end] };
-        push(self.row, &mut self.shape, &self.buffers.path, kind, bytes);
+        self.push(kind, bytes);
         Ok(end)
     }
 
@@ -276,8 +378,8 @@ impl Pass<'_, '_, '_> {
     /// Keeps a value's own text in one cell under the current path.
     fn as_text(&mut self, at: usize) -> Result<usize, ParseError> {
         let end = value_end(self.text, at)?;
-        let text = &self.text[at..end];
-        push(self.row, &mut self.shape, &self.buffers.path, Kind::Str, text);
+        self.named = Named::ByPath;
+        self.push(Kind::Str, &self.text[at..end]);
         Ok(end)
     }
 
@@ -289,6 +391,30 @@ impl Pass<'_, '_, '_> {
             self.buffers.path.push_str(batch::OVERFLOW_NAME);
         }
         self.as_text(at)
+    }
+
+    /// Writes a value under the current name.
+    fn push(&mut self, kind: Kind, bytes: &[u8]) {
+        if self.row.cell_count() >= batch::CELLS_PER_ROW_MAX {
+            // The name is not even looked up: a full row must not add names to the batch.
+            self.shape.not_stored += 1;
+            return;
+        }
+        let field = match self.named {
+            Named::Field(field) => field,
+            Named::ByPath => self.row.field(&self.buffers.path),
+            Named::ByKeyIn(parent_len) => {
+                let Flattener { path, names, .. } = &mut *self.buffers;
+                let field = self.row.field(path);
+                if !field.is_local() {
+                    names.learn(path, parent_len, field);
+                }
+                field
+            }
+        };
+        if !self.row.push(field, kind, bytes) {
+            self.shape.not_stored += 1;
+        }
     }
 
     /// Makes the path that of the member `key` of the object whose path has `parent_len` bytes.
@@ -333,18 +459,6 @@ impl Pass<'_, '_, '_> {
             return;
         }
         key_hashes.push(hash);
-    }
-}
-
-fn push(row: &mut RowWriter<'_>, shape: &mut JsonShape, path: &str, kind: Kind, bytes: &[u8]) {
-    if row.cell_count() >= batch::CELLS_PER_ROW_MAX {
-        // The name is not even looked up: a full row must not add names to the batch.
-        shape.not_stored += 1;
-        return;
-    }
-    let field = row.field(path);
-    if !row.push(field, kind, bytes) {
-        shape.not_stored += 1;
     }
 }
 
@@ -695,6 +809,39 @@ mod tests {
         assert_eq!(cells, ["winlog.a:Int=1"]);
         let (cells, _) = run(b"[1,2]", "list", Limits::default());
         assert_eq!(cells, ["list:Int=1", "list:Int=2"]);
+    }
+
+    #[test]
+    fn names_met_before_give_the_same_cells() {
+        let texts = [
+            r#"{"user":{"name":"a","id":1},"user.name":"b","name":"c","":0,"host":{"":1}}"#,
+            r#"{"name":"c","user":{"id":1,"name":["a","b",{"name":2}]},"host":{"name":"h"}}"#,
+            r#"{"user":{"user":{"name":"x"}},"event":{"original":"claimed"},"name":{"name":3}}"#,
+            r#"{"us\u0065r":{"name":"e"},"user":"twice","user":"again","@timestamp":"t"}"#,
+        ];
+        let mut kept = Flattener::new();
+        for (round, text) in texts.iter().cycle().take(12).enumerate() {
+            // Another generation knows other names under the same ids.
+            let mut names = event::DictionaryBuilder::new();
+            names.field(["name", "host.name.x"][round / 6]);
+            names.field("user");
+            let dict = names.build();
+            for _ in 0..2 {
+                let cells = |flattener: &mut Flattener| {
+                    let mut batch = EventBatch::new(dict.clone());
+                    let envelope = Arc::new(Envelope::internal());
+                    let id = EventId::default();
+                    let head = RowHead { id, received_ns: 0, stream_ns: 0, envelope };
+                    let mut row = batch.begin(head, text.as_bytes());
+                    let raw = row.raw();
+                    let shape = flattener.flatten(raw, "", &mut row, &Limits::default());
+                    let cells =
+                        row.cells().map(|(f, v)| (row.name(f).to_owned(), v.text().into_owned()));
+                    (cells.collect::<Vec<_>>(), shape)
+                };
+                assert_eq!(cells(&mut kept), cells(&mut Flattener::new()), "{text}");
+            }
+        }
     }
 
     #[test]

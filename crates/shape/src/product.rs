@@ -11,7 +11,8 @@ use hashbrown::HashMap;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     Configured,
-    JsonForm(String),
+    /// Pack and form, by place: told for every event, so no text is made of it here.
+    JsonForm(usize, usize),
     Json,
     Xml,
     SyslogProgram,
@@ -26,10 +27,13 @@ pub(crate) enum Why {
 }
 
 impl Why {
-    pub(crate) fn text(&self) -> String {
+    pub(crate) fn text(&self, products: &Products) -> String {
         match self {
             Why::Configured => "the source is configured to this pack".into(),
-            Why::JsonForm(form) => format!("the JSON has the fields of form `{form}`"),
+            Why::JsonForm(pack, form) => {
+                let form = &products.all[*pack].forms[*form].name;
+                format!("the JSON has the fields of form `{form}`")
+            }
             Why::Json => "it is JSON of no known product".into(),
             Why::Xml => "it is Windows event XML".into(),
             Why::SyslogProgram => "the syslog header names a program of this pack".into(),
@@ -94,7 +98,7 @@ impl Products {
             if let Some(form) = program.forms.iter().position(|f| f.fits(row, index)) {
                 let why = match only {
                     Some(_) => Why::Configured,
-                    None => Why::JsonForm(program.forms[form].name.clone()),
+                    None => Why::JsonForm(at, form),
                 };
                 return (at, Some(form), why);
             }

@@ -193,7 +193,7 @@ impl Shaper {
         }
         Detected {
             pack: self.products.all[taken.at].name.clone(),
-            why: taken.why.text(),
+            why: taken.why.text(&self.products),
             has_syslog_header: body.has_header,
             events: pieces.len().max(1),
         }
