@@ -102,7 +102,15 @@ fn slow(args: &[String]) -> ExitCode {
     run(cargo.envs(settings.iter().copied()))
 }
 
+/// Figures taken beside a rival, in a workspace of its own that holds it.
+const COMPARED: &[&str] = &["detect"];
+
 fn bench(args: &[String]) -> ExitCode {
+    if args.first().is_some_and(|name| COMPARED.contains(&name.as_str())) {
+        let compare =
+            ["run", "--release", "--quiet", "--manifest-path", "bench/compare/Cargo.toml"];
+        return run(Command::new("cargo").args(compare).arg("--").args(args));
+    }
     if args.first().is_none_or(|name| name != "list") {
         let build = ["build", "--release", "--package", "server", "--package", "bench"];
         if run(Command::new("cargo").args(build)) != ExitCode::SUCCESS {
