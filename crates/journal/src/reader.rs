@@ -4,7 +4,7 @@ use crate::block::{BLOCK_HEAD_LEN, Block, EnvelopeCache, RecordView};
 use crate::error::JournalError;
 use crate::fs::Access;
 use crate::piece::RECORD_BYTES_MAX;
-use crate::scan::{Window, block_at, next_valid};
+use crate::scan::{Hole, Window, block_at, next_valid};
 use crate::segment::{Footer, HEADER_LEN, SegmentHead, segment_name};
 use crate::shared::Shared;
 use std::sync::Arc;
@@ -140,6 +140,9 @@ impl Reader {
 
     fn hole(&mut self, segment: String, to_offset: u64, pos: u64) -> JournalError {
         let from_offset = std::mem::replace(&mut self.next_offset, to_offset);
+        let (from_pos, to_pos) = (pos, pos);
+        let hole = Hole { segment: segment.clone(), from_offset, to_offset, from_pos, to_pos };
+        self.shared.announce_hole(&hole);
         JournalError::Corrupt { segment, from_offset, to_offset, pos }
     }
 }

