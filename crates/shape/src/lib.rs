@@ -17,9 +17,11 @@
 //! Not here: threads, sockets, clocks, files other than packs and tables given by path.
 //!
 //! Reading order: [`shaper`] (the steps of one record), [`packs`] (the table of products), `spec`
-//! (pack.yaml), `program` (a pack compiled to ids), `product` (which pack), `transport` (syslog),
-//! `native` (hot parsers), `routes` (Windows channels), `value` (normalising), [`tables`]
-//! (enrichment), [`remember`] (dedupe, drops), [`render`] (JSON).
+//! (pack.yaml), `program` (a pack compiled to ids), `ops` and `when` (its steps and their
+//! conditions), `extract`, `grok` and `dissect` (patterns), `product` and `recognise` (which pack),
+//! [`sniff`] (what a source usually sends), `transport` (syslog), `text` (encodings), `native` (hot
+//! parsers), `routes` (Windows channels), `value` (normalising), [`feeds`] (what packs can feed),
+//! [`tables`] (enrichment), [`remember`] (dedupe, drops), [`render`] (JSON), [`testing`] (samples).
 #![forbid(unsafe_code)]
 
 mod dissect;
