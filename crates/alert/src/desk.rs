@@ -212,6 +212,16 @@ impl Desk {
         Offered::Fired(Box::new(self.fire(key, entity, firing, build)))
     }
 
+    /// An alert that went out, or was folded, has more evidence: `firing.evidence`, with
+    /// `firing.times` 0. Returns the alert whose open episode takes it, or `None` when that is over.
+    pub fn grow(&mut self, firing: &Firing<'_>) -> Option<String> {
+        self.close_until(firing.stream_ns);
+        let entity = episode_key(firing, false);
+        let shared = episode_key(firing, true);
+        let key = [entity, shared].into_iter().find(|key| self.episodes.contains_key(key))?;
+        Some(self.fold(key, entity, firing))
+    }
+
     /// Time passes: returns what was folded since the last call, one update an alert, and closes
     /// episodes whose window is over. Call it with every tick of the journal.
     pub fn tick(&mut self, stream_ns: i64) -> Vec<Folded> {

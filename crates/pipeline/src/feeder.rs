@@ -135,18 +135,21 @@ pub struct Feeder {
     generation: Arc<Generation>,
     joining: Option<Joined>,
     hand: Arc<InHand>,
+    /// A job begins at this offset: what was detected before and what was not never share one.
+    cut: u64,
 }
 
 impl Feeder {
     /// Starts at the reader's place with the generation in force there.
+    /// A job begins at `cut` if it comes by.
     pub fn new(
         reader: Reader,
         generations: Arc<dyn Generations>,
-        from: u64,
+        (from, cut): (u64, u64),
         hand: Arc<InHand>,
     ) -> Self {
         let generation = generations.at(from);
-        Self { reader, generations, generation, joining: None, hand }
+        Self { reader, generations, generation, joining: None, hand, cut }
     }
 
     /// The generation in force at the current place.
@@ -164,6 +167,10 @@ impl Feeder {
         let Some(block) = self.reader.next(timeout)? else { return Ok(false) };
         let mut from = 0;
         for (index, record) in block.records().enumerate() {
+            if record.offset == self.cut && from < index {
+                self.job(&block, from..index, Care::None, out);
+                from = index;
+            }
             let whole =
                 record.kind == RecordKind::Data && !record.continued && !record.continuation;
             let care = if whole { self.care(record.offset) } else { Care::None };

@@ -28,6 +28,7 @@ pub mod sequencer;
 pub mod snapshot;
 pub mod worker;
 
+pub use detect::correlate::RuleStats;
 pub use feeder::Loose;
 pub use generation::{Generation, Generations};
 pub use hunt::Hunt;

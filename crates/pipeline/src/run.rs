@@ -62,7 +62,12 @@ impl Pipeline {
         let (results_in, results) = bounded::<Numbered>(workers * JOBS_PER_WORKER);
         let hand = Arc::new(settings.in_hand);
         let reader = journal.reader(settings.from);
-        let feeder = Feeder::new(reader, generations, settings.from, hand.clone());
+        let feeder = Feeder::new(
+            reader,
+            generations,
+            (settings.from, core.progress().next_offset),
+            hand.clone(),
+        );
         let mut threads = Vec::new();
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let (stopping, results_of_feeder) = (stop.clone(), results_in.clone());
@@ -176,11 +181,11 @@ fn sequence(
                 Numbered::Done(_, done) => core.done(*done, &mut *outlets),
                 Numbered::Control(_, control) => core.control(control, &mut *outlets),
             }
-        }
-        let progress = core.progress();
-        if progress.stream_ns - kept_at_ns >= SNAPSHOT_EVERY_NS {
-            kept_at_ns = progress.stream_ns;
-            keep(progress.next_offset, core.snapshot());
+            let progress = core.progress();
+            if progress.stream_ns - kept_at_ns >= SNAPSHOT_EVERY_NS {
+                kept_at_ns = progress.stream_ns;
+                keep(progress.next_offset, core.snapshot());
+            }
         }
     }
     keep(core.progress().next_offset, core.snapshot());

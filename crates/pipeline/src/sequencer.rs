@@ -2,13 +2,13 @@
 
 use crate::feeder::Control;
 use crate::generation::Generation;
-use crate::worker::Done;
+use crate::worker::{BACKFILL_AFTER_NS, Done};
 use alert::{Desk, Firing as Offer, Folded, Offered, RuleMeta};
 use detect::Rule;
-use detect::correlate::{Contribution, Engine, Firing, FiringKind};
+use detect::correlate::{Contribution, Engine, Firing, FiringKind, Lags, RuleStats, Settings};
 use event::{Alert, EventBatch, EventId, EventView, Evidence, Explanation, Gap, Marks, Outcome};
 use shape::{Dedupe, Drops};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use watch::{Balance, Counter, Finding, Registry, Tick};
 
@@ -31,7 +31,12 @@ pub trait Outlets: Send {
     }
     /// Source health, once per tick.
     fn health(&mut self, registry: &Registry, balance: &Balance, stream_ns: i64);
+    /// What each correlation holds and gave up, every [`STATS_EVERY_NS`] of stream time.
+    fn correlations(&mut self, _stats: Vec<RuleStats>) {}
 }
+
+/// Pause between two reports of correlation state, which walk every shard of every rule.
+pub const STATS_EVERY_NS: i64 = 10 * event::time::SECOND_NS;
 
 /// News about alerts.
 #[derive(Clone, Debug)]
@@ -93,20 +98,27 @@ pub struct Core {
     pub(crate) progress: Progress,
     /// Rows below were detected in an earlier run: they are for the store only.
     pub(crate) detect_from: u64,
-    dedupe: Dedupe,
+    pub(crate) dedupe: Dedupe,
+    /// Marks rows that an earlier run worked and the store still needs.
+    again: Dedupe,
     drops: Drops,
+    pub(crate) lags: Lags,
+    /// Stream time of the last report of correlation state.
+    reported_ns: i64,
     firings: Vec<Firing>,
-    /// Per episode, the newest event that was told as evidence.
-    sent: HashMap<(Arc<str>, u128), EventId>,
+    /// Correlation alerts that were folded into others: id to id.
+    pub(crate) joined: BTreeMap<String, String>,
 }
 
-/// Most episodes whose told evidence is remembered; beyond it updates repeat evidence.
-const SENT_MAX: usize = 100_000;
+/// Most folded alerts that are remembered. Beyond it the memory starts anew, and what an old one
+/// still gains is told under its own id.
+const JOINED_MAX: usize = 100_000;
 
 impl Core {
     /// A core that has seen nothing.
     pub fn new(generation: Arc<Generation>, settings: CoreSettings) -> Self {
-        let engine = Engine::new(generation.specs.clone(), Default::default());
+        let engine = Engine::new(generation.specs.clone(), Settings::default());
+        let dedupe = || Dedupe::new(generation.settings.dedupe_ns.clone(), settings.seed);
         Self {
             engine,
             desk: Desk::default(),
@@ -114,10 +126,13 @@ impl Core {
             balance: Balance::default(),
             progress: Progress::default(),
             detect_from: 0,
-            dedupe: Dedupe::new(generation.settings.dedupe_ns.clone(), settings.seed),
+            dedupe: dedupe(),
+            again: dedupe(),
             drops: Drops::new(generation.settings.drops.clone()),
+            lags: Lags::default(),
+            reported_ns: i64::MIN,
             firings: Vec::new(),
-            sent: HashMap::new(),
+            joined: BTreeMap::new(),
             generation,
             settings,
         }
@@ -130,10 +145,16 @@ impl Core {
 
     /// The result of the next job, in order.
     pub fn done(&mut self, mut done: Done, out: &mut dyn Outlets) {
-        self.dedupe.apply(&mut done.batch);
+        // The feeder cuts jobs at `detect_from`: a batch is wholly before it or wholly after.
+        let new = done.next_offset > self.detect_from;
+        match new {
+            true => drop(self.dedupe.apply(&mut done.batch)),
+            false => self.again.remark(&mut done.batch, &self.dedupe),
+        }
         self.drops.apply(&mut done.batch);
         let batch = Arc::new(done.batch);
-        if done.next_offset > self.detect_from {
+        if new {
+            self.lags.observe(&batch, Settings::default().lateness_ns);
             self.registry.observe(&batch);
             for row in batch.rows().filter(|r| !r.marks().has(Marks::EXPANDED)) {
                 let minute = Balance::minute(row.received_ns());
@@ -142,11 +163,9 @@ impl Core {
             self.balance.sequenced(&batch);
         }
         out.events(&batch);
-        if done.next_offset > self.detect_from {
+        if new {
             self.balance.stored(&batch);
-            let mut hits = done.hits;
-            hits.retain(|hit| hit.id.offset >= self.detect_from);
-            self.engine.process(hits, done.stream_ns, &mut self.firings);
+            self.engine.process(done.hits, done.stream_ns, &mut self.firings);
             self.offer_all(&done.generation, &batch, &done.matches, out);
         }
         self.pass(done.next_offset, done.stream_ns, done.wall_ns, out);
@@ -179,7 +198,8 @@ impl Core {
     /// New rules, packs or settings. State of unchanged rules is kept.
     fn switch(&mut self, generation: Arc<Generation>) {
         self.engine.reload(generation.specs.clone());
-        self.dedupe = Dedupe::new(generation.settings.dedupe_ns.clone(), self.settings.seed);
+        self.dedupe.reconfigure(generation.settings.dedupe_ns.clone());
+        self.again.reconfigure(generation.settings.dedupe_ns.clone());
         self.drops = Drops::new(generation.settings.drops.clone());
         self.generation = generation;
     }
@@ -190,9 +210,12 @@ impl Core {
     }
 
     fn tick(&mut self, tick: Tick, out: &mut dyn Outlets) {
-        self.engine.tick(tick.stream_ns, &mut self.firings);
+        let lagging = self.lags.at(tick.stream_ns);
+        self.engine.tick_with(tick.stream_ns, &lagging, &mut self.firings);
         let generation = self.generation.clone();
-        self.offer_firings(&generation, None, out);
+        for firing in std::mem::take(&mut self.firings) {
+            self.offer_firing(&generation, None, &firing, tick.stream_ns, out);
+        }
         for folded in self.desk.tick(tick.stream_ns) {
             out.alert(AlertChange::Folded(folded));
         }
@@ -203,6 +226,10 @@ impl Core {
             self.finding(&finding, out);
         }
         out.health(&self.registry, &self.balance, tick.stream_ns);
+        if tick.stream_ns >= self.reported_ns.saturating_add(STATS_EVERY_NS) {
+            self.reported_ns = tick.stream_ns;
+            out.correlations(self.engine.stats());
+        }
     }
 
     fn gap(&mut self, source: &str, bytes: &[u8], tick: Tick, out: &mut dyn Outlets) {
@@ -232,7 +259,8 @@ impl Core {
         }
     }
 
-    /// Offers what plain rules and correlations found in a batch, in (event, rule) order.
+    /// Offers what plain rules and correlations found in a batch, event by event: the order does not
+    /// depend on how the journal was cut into batches.
     fn offer_all(
         &mut self,
         generation: &Arc<Generation>,
@@ -240,15 +268,32 @@ impl Core {
         matches: &[event::Match],
         out: &mut dyn Outlets,
     ) {
+        let firings = std::mem::take(&mut self.firings);
+        let mut waiting = firings.iter().peekable();
         for found in matches {
             let row = batch.row(found.row as usize);
-            let speaks =
-                generation.rules.rule(found.rule).generate && generation.specs.speaks(found.rule);
-            if speaks && row.id().offset >= self.detect_from {
+            while let Some(firing) = waiting.next_if(|f| f.trigger < row.id()) {
+                self.offer_triggered(generation, batch, firing, out);
+            }
+            if generation.rules.rule(found.rule).generate && generation.specs.speaks(found.rule) {
                 self.offer_match(generation, found.rule, &row, out);
             }
         }
-        self.offer_firings(generation, Some(batch), out);
+        for firing in waiting {
+            self.offer_triggered(generation, batch, firing, out);
+        }
+    }
+
+    fn offer_triggered(
+        &mut self,
+        generation: &Arc<Generation>,
+        batch: &EventBatch,
+        firing: &Firing,
+        out: &mut dyn Outlets,
+    ) {
+        let row = batch.rows().find(|row| row.id() == firing.trigger);
+        let now_ns = row.map_or(firing.stream_ns, |row| row.stream_ns());
+        self.offer_firing(generation, Some(batch), firing, now_ns, out);
     }
 
     fn offer_match(
@@ -294,25 +339,12 @@ impl Core {
         }
     }
 
-    fn offer_firings(
-        &mut self,
-        generation: &Arc<Generation>,
-        batch: Option<&EventBatch>,
-        out: &mut dyn Outlets,
-    ) {
-        let mut firings = std::mem::take(&mut self.firings);
-        detect::correlate::sort_firings(&mut firings);
-        for firing in firings.drain(..) {
-            self.offer_firing(generation, batch, &firing, out);
-        }
-        self.firings = firings;
-    }
-
     fn offer_firing(
         &mut self,
         generation: &Arc<Generation>,
         batch: Option<&EventBatch>,
         firing: &Firing,
+        now_ns: i64,
         out: &mut dyn Outlets,
     ) {
         let rule = generation.rules.rule(firing.rule);
@@ -327,59 +359,67 @@ impl Core {
         // The key of a correlation is its group, whatever case its values were sent in.
         let key = firing.key.to_be_bytes();
         let id_of = |fired_by| alert::alert_id(&rule.id, &key, fired_by);
-        let evidence = evidence_of(generation, &firing.evidence);
-        match firing.kind {
-            FiringKind::New => self.remember_sent(firing),
-            FiringKind::Update => {
-                // An update tells the whole episode; the ledger needs what is new in it. What
-                // arrived later has the larger id, also when it happened earlier.
-                let sent = self.sent.get(&(rule.id.clone(), firing.key)).copied();
-                let mut evidence = evidence;
-                evidence.retain(|e| sent.is_none_or(|sent| e.id > sent));
-                self.remember_sent(firing);
-                return out.alert(AlertChange::Grew {
-                    id: id_of(firing.fired_by),
-                    evidence,
-                    evidence_total: firing.events,
-                    last_event_ns: firing.last_ns,
-                });
+        let id = id_of(firing.fired_by);
+        if let FiringKind::MergedInto(older) = firing.kind {
+            let into = self.known_as(id_of(older));
+            let id = self.known_as(id);
+            if id != into {
+                out.alert(AlertChange::Merged { id, into });
             }
-            FiringKind::MergedInto(older) => {
-                let (id, into) = (id_of(firing.fired_by), id_of(older));
-                return out.alert(AlertChange::Merged { id, into });
-            }
+            return;
         }
+        let grows = firing.kind == FiringKind::Update;
+        let evidence = evidence_of(generation, &firing.fresh);
         let offer = Offer {
             rule_id: &rule.id,
             key: &key,
             level: rule.level,
             event_ns: firing.event_ns,
-            stream_ns: firing.stream_ns,
+            stream_ns: now_ns,
             fired_by: firing.fired_by,
-            times: 1,
+            times: u64::from(!grows),
             evidence: &evidence,
             suppress_ns: rule.suppression_ns.unwrap_or(self.settings.suppress_ns),
-            backfill: false,
+            // Nobody is paged for what an archive says; see `worker::BACKFILL_AFTER_NS`.
+            backfill: firing.backfill
+                && firing.stream_ns.saturating_sub(firing.event_ns) > BACKFILL_AFTER_NS,
         };
+        if grows && self.desk.grow(&offer).is_some() {
+            return;
+        }
+        if grows && !self.joined.contains_key(&id) {
+            return out.alert(AlertChange::Grew {
+                id,
+                evidence,
+                evidence_total: firing.events,
+                last_event_ns: firing.last_ns,
+            });
+        }
+        // New, or one that was folded into an alert whose window is over and still grows.
+        let evidence = evidence_of(generation, &firing.evidence);
+        let offer = Offer { times: 1, evidence: &evidence, ..offer };
         let offered = self.desk.offer(&offer, |id| {
             let explanation = explain_firing(generation, batch, firing);
             let reason = format!("{}: {}", rule.title, firing.reason());
             alert_of(rule, generation, &offer, id, entity.clone(), reason, explanation)
         });
-        if let Offered::Fired(alert) = offered {
-            out.alert(AlertChange::Fired(alert, Box::new(meta_of(rule))));
+        match offered {
+            Offered::Fired(alert) => {
+                self.joined.remove(&id);
+                out.alert(AlertChange::Fired(alert, Box::new(meta_of(rule))));
+            }
+            Offered::Folded(into) => {
+                if self.joined.len() >= JOINED_MAX {
+                    self.joined.clear();
+                }
+                self.joined.insert(id, into);
+            }
         }
     }
-}
 
-impl Core {
-    fn remember_sent(&mut self, firing: &Firing) {
-        if self.sent.len() >= SENT_MAX {
-            self.sent.clear();
-        }
-        if let Some(newest) = firing.evidence.iter().map(|c| c.id).max() {
-            self.sent.insert((firing.rule_id.clone(), firing.key), newest);
-        }
+    /// The alert under which people know an episode.
+    fn known_as(&self, id: String) -> String {
+        self.joined.get(&id).cloned().unwrap_or(id)
     }
 }
 
@@ -480,6 +520,10 @@ fn explain_firing(
     correlation.insert("condition".into(), firing.condition.clone());
     correlation.insert("measured".into(), firing.measured.to_string());
     correlation.insert("window_s".into(), (firing.timespan_ns / 1_000_000_000).to_string());
+    if firing.estimated > 0 {
+        correlation.insert("measured_is".into(), "an upper bound: a flood of groups".into());
+        correlation.insert("of_it_sketched".into(), firing.estimated.to_string());
+    }
     correlation.insert("events".into(), firing.events.to_string());
     correlation.insert("occurrences".into(), firing.weight.to_string());
     correlation.insert("first".into(), event::time::rfc3339(firing.first_ns));

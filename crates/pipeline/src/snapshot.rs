@@ -6,11 +6,13 @@ use crate::generation::Generation;
 use crate::sequencer::{Core, CoreSettings};
 use alert::Desk;
 use alert::desk::DeskState;
+use detect::correlate::Lags;
 use serde::{Deserialize, Serialize};
+use shape::DedupeState;
 use std::sync::Arc;
 use watch::{Balance, Registry};
 
-const MAGIC: &[u8; 8] = b"ALCSNAP1";
+const MAGIC: &[u8; 8] = b"ALCSNAP2";
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
@@ -22,6 +24,10 @@ struct Saved {
     desk: DeskState,
     registry: Registry,
     balance: Balance,
+    dedupe: DedupeState,
+    lags: Lags,
+    /// Alerts that were folded into others, by id.
+    joined: Vec<(String, String)>,
 }
 
 /// A snapshot that cannot be used; the core then starts from the oldest record there is.
@@ -48,6 +54,9 @@ impl Core {
             desk: self.desk.snapshot(),
             registry: self.registry.clone(),
             balance: self.balance.clone(),
+            dedupe: self.dedupe.snapshot(),
+            lags: self.lags.clone(),
+            joined: self.joined.iter().map(|(id, into)| (id.clone(), into.clone())).collect(),
         };
         let mut out = MAGIC.to_vec();
         let body = postcard::to_stdvec(&saved).expect("plain data always encodes");
@@ -71,6 +80,9 @@ impl Core {
         core.desk = Desk::restore(saved.desk, alert::Limits::default());
         core.registry = saved.registry.restored(core.settings.watch.clone());
         core.balance = saved.balance;
+        core.dedupe.restore(saved.dedupe);
+        core.lags = saved.lags;
+        core.joined = saved.joined.into_iter().collect();
         core.progress.next_offset = saved.next_offset;
         core.progress.stream_ns = saved.stream_ns;
         core.progress.wall_ns = saved.wall_ns;

@@ -13,6 +13,10 @@ const OVER_LIMIT: &str = "record over the size limit";
 /// See [`crate::in_hand`].
 const SET_ASIDE: &str = "the process ended several times with this record in hand";
 
+/// An event older than this at receipt was read in bulk: its alerts are queued, nobody is paged. A
+/// day: a machine that comes back after a night reports what happened to it; an archive does not.
+pub const BACKFILL_AFTER_NS: i64 = 86_400 * event::time::SECOND_NS;
+
 /// What a worker made of a job.
 pub struct Done {
     /// Its generation.
@@ -126,6 +130,12 @@ impl Worker {
     }
 
     fn detect(&mut self, done: &mut Done) {
+        for index in 0..done.batch.len() {
+            let row = done.batch.row(index);
+            if row.received_ns().saturating_sub(row.event_ns()) > BACKFILL_AFTER_NS {
+                done.batch.mark(index, Marks::BACKFILL);
+            }
+        }
         let rules = done.generation.rules.clone();
         let (batch, scratch, matches) = (&done.batch, &mut self.matching, &mut done.matches);
         let matched = catch_unwind(AssertUnwindSafe(|| {

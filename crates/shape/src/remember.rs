@@ -1,9 +1,10 @@
 //! The steps that remember: dedupe and drop filters. The sequencer drives them in journal order;
 //! they mark rows and never remove one.
 
-use event::{EventBatch, EventId, Marks};
+use event::{EventBatch, EventId, EventView, Marks};
 use filter::Plan;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -20,9 +21,19 @@ pub struct DedupeSummary {
     pub count: u64,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     first: EventId,
     count: u64,
+}
+
+/// Everything a [`Dedupe`] remembers, for snapshots: the same memory gives the same bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DedupeState {
+    /// (end of its window, fingerprint, what is known of the record), in the order of ends.
+    windows: Vec<(i64, u128, Entry)>,
+    marked: u64,
+    forgotten: u64,
 }
 
 /// Marks repeats of a record from the same source within the source's window of stream time.
@@ -59,6 +70,48 @@ impl Dedupe {
         }
     }
 
+    /// What it remembers.
+    pub fn snapshot(&self) -> DedupeState {
+        let window = |(end, key): &(i64, u128)| Some((*end, *key, *self.entries.get(key)?));
+        DedupeState {
+            windows: self.queue.iter().filter_map(window).collect(),
+            marked: self.marked,
+            forgotten: self.forgotten,
+        }
+    }
+
+    /// Puts back what [`Dedupe::snapshot`] gave.
+    pub fn restore(&mut self, state: DedupeState) {
+        self.queue = state.windows.iter().map(|(end, key, _)| (*end, *key)).collect();
+        self.entries = state.windows.iter().map(|(_, key, entry)| (*key, *entry)).collect();
+        (self.marked, self.forgotten) = (state.marked, state.forgotten);
+    }
+
+    /// Other windows from now on; what is remembered stays, under the window it began with.
+    pub fn reconfigure(&mut self, windows_ns: HashMap<String, i64>) {
+        self.windows_ns = windows_ns;
+    }
+
+    /// Marks a batch that was worked before `later` was saved, as far as can be told now: rows that
+    /// `later` knows the first of, and repeats within what this memory has been shown. A repeat whose
+    /// window was open before and is over is not marked: it is kept twice rather than not at all.
+    pub fn remark(&mut self, batch: &mut EventBatch, later: &Dedupe) {
+        self.apply(batch);
+        for index in 0..batch.len() {
+            let row = batch.row(index);
+            let known = later.entries.get(&self.key_of(&row));
+            if known.is_some_and(|entry| entry.first < row.id()) {
+                batch.mark(index, Marks::DEDUPED);
+            }
+        }
+    }
+
+    fn key_of(&self, row: &EventView<'_>) -> u128 {
+        let source = row.envelope().source.as_bytes();
+        xxh3_128_with_seed(row.raw(), self.seed)
+            ^ xxh3_128_with_seed(source, self.seed.rotate_left(32)).rotate_left(64)
+    }
+
     /// Marks the repeats of a batch. Out: summaries of windows that closed and had repeats.
     pub fn apply(&mut self, batch: &mut EventBatch) -> Vec<DedupeSummary> {
         let mut closed = Vec::new();
@@ -71,9 +124,7 @@ impl Dedupe {
                 continue;
             };
             let now = row.stream_ns();
-            let source = row.envelope().source.as_bytes();
-            let key = xxh3_128_with_seed(row.raw(), self.seed)
-                ^ xxh3_128_with_seed(source, self.seed.rotate_left(32)).rotate_left(64);
+            let key = self.key_of(&row);
             let id = row.id();
             self.close(now, &mut closed);
             match self.entries.get_mut(&key) {

@@ -2,8 +2,9 @@
 
 use super::firing::{Firing, sort_firings};
 use super::hit::Hit;
+use super::keys::{Counters, SpecState};
 use super::settings::{SHARDS, Settings};
-use super::shard::{Context, Counters, ShardState, SpecState};
+use super::shard::{Context, ShardState};
 use super::spec::{Spec, SpecSet, Target};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -16,6 +17,27 @@ pub struct Engine {
     pub(super) shards: Vec<ShardState>,
     /// Per correlation, stream time of its activation; `i64::MIN` until the first hit or tick.
     pub(super) since: Vec<i64>,
+}
+
+/// One correlation in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleStats {
+    /// The rule's id.
+    pub id: Arc<str>,
+    /// What happened, degradations included.
+    pub counters: Counters,
+    /// Keys held, or values remembered.
+    pub groups: u64,
+    /// Of those, keys in the compact form.
+    pub packed: u64,
+    /// Memory of the state, about, in bytes.
+    pub bytes: u64,
+    /// Memory of its sketches, in bytes.
+    pub sketch_bytes: u64,
+    /// How long its windows are held open for lagging sources, ns.
+    pub held_ns: i64,
+    /// It is beyond its budget: keys are let go.
+    pub tight: bool,
 }
 
 /// A set of shards, to be driven by one thread.
@@ -49,7 +71,12 @@ impl Engine {
         let hits = hits.as_ref();
         let from = out.len();
         self.activate(hits.first().map_or(now_stream_ns, |h| h.stream_ns));
-        let cx = Context { set: &self.set, settings: &self.settings, since: &self.since };
+        let cx = Context {
+            set: &self.set,
+            settings: &self.settings,
+            since: &self.since,
+            backfill: false,
+        };
         for hit in hits {
             self.shards[hit.key.shard()].hit(&cx, hit, out);
         }
@@ -58,10 +85,24 @@ impl Engine {
 
     /// Stream time has reached `now_stream_ns`: call for every tick record, never between. Closes
     /// windows, sends pending updates, forgets idle keys; sorted as by [`Engine::process`].
+    ///
+    /// No source lags; see [`Engine::tick_with`].
     pub fn tick(&mut self, now_stream_ns: i64, out: &mut Vec<Firing>) {
+        self.tick_with(now_stream_ns, &[], out);
+    }
+
+    /// As [`Engine::tick`], with the sources that lag now and by how much ([`super::Lags`]): windows
+    /// of the rules they feed are held open for so long, within the settings' bound.
+    pub fn tick_with(&mut self, now_stream_ns: i64, lagging: &[(u64, i64)], out: &mut Vec<Firing>) {
         let from = out.len();
         self.activate(now_stream_ns);
-        let cx = Context { set: &self.set, settings: &self.settings, since: &self.since };
+        self.weigh(lagging);
+        let cx = Context {
+            set: &self.set,
+            settings: &self.settings,
+            since: &self.since,
+            backfill: false,
+        };
         for shard in &mut self.shards {
             shard.tick(&cx, now_stream_ns, out);
         }
@@ -72,11 +113,48 @@ impl Engine {
     /// what is pending.
     pub fn finish(&mut self, out: &mut Vec<Firing>) {
         let from = out.len();
-        let cx = Context { set: &self.set, settings: &self.settings, since: &self.since };
+        let cx = Context {
+            set: &self.set,
+            settings: &self.settings,
+            since: &self.since,
+            backfill: false,
+        };
         for shard in &mut self.shards {
             shard.finish(&cx, out);
         }
         sort_firings(&mut out[from..]);
+    }
+
+    /// What is decided over all shards once per tick, before the shards' own ticks: how long rules
+    /// wait for lagging sources, and which are beyond their budget. [`Engine::tick_with`] does it;
+    /// whoever drives parts calls it before a tick.
+    pub fn weigh(&mut self, lagging: &[(u64, i64)]) {
+        for index in 0..self.set.len() {
+            for backfill in [false, true] {
+                let pass = |s: &ShardState| if backfill { s.backfill.len() } else { s.specs.len() };
+                let of = |s: &ShardState| -> usize {
+                    let list = if backfill { &s.backfill } else { &s.specs };
+                    list.get(index).map_or(0, SpecState::bytes)
+                };
+                if self.shards.iter().all(|s| pass(s) == 0) {
+                    continue;
+                }
+                let bytes: usize = self.shards.iter().map(of).sum();
+                let tight = bytes > self.settings.bytes_per_rule;
+                for shard in &mut self.shards {
+                    let list = if backfill { &mut shard.backfill } else { &mut shard.specs };
+                    if let Some(spec) = list.get_mut(index) {
+                        // Once over, a rule stays tight until it has shrunk well below.
+                        spec.tight =
+                            tight || (spec.tight && bytes > self.settings.bytes_per_rule / 2);
+                    }
+                }
+            }
+            let feeds = |source: u64| self.shards.iter().any(|s| s.specs[index].is_fed_by(source));
+            let lags = lagging.iter().filter(|(source, _)| feeds(*source)).map(|l| l.1);
+            let hold = lags.max().unwrap_or(0).clamp(0, self.settings.hold_max_ns);
+            self.shards.iter_mut().for_each(|s| s.specs[index].hold_ns = hold);
+        }
     }
 
     /// The shards in `count` parts for as many threads. Every part is given all hits of the batch
@@ -114,34 +192,50 @@ impl Engine {
             .map(|s| kept.get(&s.id).map_or(i64::MIN, |i| old_since[*i as usize]))
             .collect();
         for shard in &mut self.shards {
-            let mut before: Vec<Option<SpecState>> =
-                std::mem::take(&mut shard.specs).into_iter().map(Some).collect();
-            for (index, spec) in self.set.specs().enumerate() {
-                let state = kept.get(&spec.id).and_then(|i| before[*i as usize].take());
-                let mut state = state.unwrap_or_default();
-                state.renumber(&numbers);
-                state.rebuild(self.set.node(index as u32));
-                shard.specs.push(state);
+            for list in [&mut shard.specs, &mut shard.backfill] {
+                if list.is_empty() && !old.is_empty() {
+                    continue;
+                }
+                let mut before: Vec<Option<SpecState>> =
+                    std::mem::take(list).into_iter().map(Some).collect();
+                for (index, spec) in self.set.specs().enumerate() {
+                    let state = kept.get(&spec.id).and_then(|i| before[*i as usize].take());
+                    let mut state = state.unwrap_or_default();
+                    state.renumber(&numbers);
+                    state.rebuild(self.set.node(index as u32));
+                    list.push(state);
+                }
             }
         }
         lost
     }
 
-    /// What was given up or refused, by correlation in the set's order.
-    pub fn counters(&self) -> Vec<(Arc<str>, Counters)> {
-        let of = |(index, spec): (usize, &Spec)| {
-            let mut sum = Counters::default();
-            for shard in &self.shards {
-                sum.add(&shard.specs[index].counters);
-            }
-            (spec.id.clone(), sum)
-        };
-        self.set.specs().enumerate().map(of).collect()
+    /// What each correlation holds and what happened to it, in the set's order.
+    pub fn stats(&self) -> Vec<RuleStats> {
+        self.set.specs().enumerate().map(|(index, spec)| self.stats_of(index, spec)).collect()
+    }
+
+    fn stats_of(&self, index: usize, spec: &Spec) -> RuleStats {
+        let mut out = RuleStats { id: spec.id.clone(), ..RuleStats::default() };
+        let states = self
+            .shards
+            .iter()
+            .flat_map(|s| s.specs.get(index).into_iter().chain(s.backfill.get(index)));
+        for state in states {
+            out.counters.add(&state.counters);
+            out.groups += (state.keys() + state.seen.len()) as u64;
+            out.packed += state.packed.len() as u64;
+            out.bytes += state.bytes() as u64;
+            out.sketch_bytes += state.sketch_bytes() as u64;
+            out.held_ns = out.held_ns.max(state.hold_ns);
+            out.tight |= state.tight;
+        }
+        out
     }
 
     /// Number of keys held now, over all correlations.
     pub fn keys(&self) -> usize {
-        let specs = self.shards.iter().flat_map(|s| &s.specs);
+        let specs = self.shards.iter().flat_map(|s| s.specs.iter().chain(&s.backfill));
         specs.map(|s| s.keys() + s.seen.len()).sum()
     }
 
@@ -155,7 +249,8 @@ impl Engine {
 impl Part<'_> {
     /// As [`Engine::process`], for the part's own shards.
     pub fn process(&mut self, hits: &[Hit], out: &mut Vec<Firing>) {
-        let cx = Context { set: self.set, settings: self.settings, since: self.since };
+        let cx =
+            Context { set: self.set, settings: self.settings, since: self.since, backfill: false };
         for hit in hits {
             let at = hit.key.shard().checked_sub(self.first);
             if let Some(shard) = at.and_then(|i| self.shards.get_mut(i)) {
@@ -166,7 +261,8 @@ impl Part<'_> {
 
     /// As [`Engine::tick`], for the part's own shards.
     pub fn tick(&mut self, now_stream_ns: i64, out: &mut Vec<Firing>) {
-        let cx = Context { set: self.set, settings: self.settings, since: self.since };
+        let cx =
+            Context { set: self.set, settings: self.settings, since: self.since, backfill: false };
         for shard in self.shards.iter_mut() {
             shard.tick(&cx, now_stream_ns, out);
         }

@@ -2,8 +2,10 @@
 
 use super::hit::{Hit, HitValue};
 use super::key::KeyHasher;
+use super::lags::source_hash;
+use super::settings::HOLD_MAX_NS;
 use super::spec::SpecSet;
-use event::{Dictionary, EventBatch, EventView, FieldId, Match};
+use event::{Dictionary, EventBatch, EventView, FieldId, Marks, Match};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -82,6 +84,9 @@ impl Extractor {
             id: row.id(),
             event_ns: row.event_ns(),
             stream_ns: row.stream_ns(),
+            source: source_hash(row.envelope()),
+            backfill: row.marks().has(Marks::BACKFILL)
+                || row.received_ns().saturating_sub(row.event_ns()) > HOLD_MAX_NS,
             weight: row.weight(),
             key,
             value,

@@ -45,7 +45,7 @@ pub struct Firing {
     pub rule_type: &'static str,
     /// Hash of the key: the same for the same values in any case.
     pub key: u128,
-    /// Group-by names and values as first sent.
+    /// Group-by names and values as one of the events sent them.
     pub group: Vec<(Arc<str>, String)>,
     /// The event whose arrival first made the condition true.
     pub fired_by: EventId,
@@ -66,14 +66,21 @@ pub struct Firing {
     pub timespan_ns: i64,
     /// What the window measured when this was sent: events, distinct values, rules, sum...
     pub measured: f64,
+    /// How many of `measured` come from a sketch of events that had to be let go in a flood of keys:
+    /// `measured` is then an upper bound. Zero: exact.
+    pub estimated: u64,
     /// The condition as text, for example `gte 5`.
     pub condition: String,
     /// Contributing events so far, oldest first; at most [`super::EVIDENCE_MAX`].
     pub evidence: Vec<Contribution>,
+    /// Those of `evidence` that no message about this episode has told before.
+    pub fresh: Vec<Contribution>,
     /// Contributing events of the whole episode, listed or not.
     pub events: u64,
     /// The same, weighted.
     pub weight: u64,
+    /// It comes from the pass over events that were too old for the live windows.
+    pub backfill: bool,
 }
 
 impl Firing {
@@ -91,6 +98,7 @@ impl Firing {
             "temporal" => format!("{} rules matched within {seconds} s", self.measured),
             "temporal_ordered" => format!("{} steps in order within {seconds} s", self.measured),
             "first_seen" => "a value not seen before".to_owned(),
+            "absence" => format!("not followed by what should follow within {seconds} s"),
             other => format!("{other} is {} within {seconds} s", self.measured),
         };
         match group.is_empty() {
@@ -103,5 +111,5 @@ impl Firing {
 /// Order in which firings are consumed: by the event that was being worked in, then cause, rule, key
 /// and kind. Total, so it does not depend on how shards were spread over threads.
 pub fn sort_firings(firings: &mut [Firing]) {
-    firings.sort_by_key(|a| (a.trigger, a.cause, a.rule, a.key, a.kind, a.fired_by));
+    firings.sort_by_key(|a| (a.trigger, a.cause, a.rule, a.key, a.kind, a.fired_by, a.backfill));
 }

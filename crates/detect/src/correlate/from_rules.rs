@@ -1,6 +1,8 @@
 //! From the parsed rule model to what the engine runs.
 
-use super::spec::{Condition, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target};
+use super::spec::{
+    Condition, Frame, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target,
+};
 use crate::ruleset::RuleSet;
 use crate::sigma::{Correlation, CorrelationCondition, CorrelationType, Rule, RuleExpr, Window};
 use hashbrown::{HashMap, HashSet};
@@ -120,10 +122,6 @@ fn spec_of(
     rule: &Rule,
     correlation: &Correlation,
 ) -> Result<Spec, SpecError> {
-    if correlation.window != Window::Sliding || correlation.kind == CorrelationType::Absence {
-        let problem = "the engine cannot run this type or window yet";
-        return Err(SpecError::Condition { id: rule.id.clone(), problem });
-    }
     let group_by: Vec<Arc<str>> = correlation.group_by.iter().map(|f| (&**f).into()).collect();
     let mut references = Vec::new();
     for name in &correlation.rules {
@@ -149,11 +147,20 @@ fn spec_of(
         references,
         group_by,
         timespan_ns: correlation.timespan.ns(),
+        frame: frame_of(correlation),
         condition,
         expression,
         value_fields,
         generate: correlation.generate,
     })
+}
+
+fn frame_of(correlation: &Correlation) -> Frame {
+    match correlation.window {
+        Window::Sliding => Frame::Sliding,
+        Window::Tumbling => Frame::Tumbling,
+        Window::Session { gap } => Frame::Session { gap_ns: gap.ns() },
+    }
 }
 
 fn kind_of(correlation: &Correlation, percentile: Option<f64>) -> SpecKind {
@@ -166,8 +173,7 @@ fn kind_of(correlation: &Correlation, percentile: Option<f64>) -> SpecKind {
         CorrelationType::ValueAvg => SpecKind::ValueAvg,
         CorrelationType::ValuePercentile => SpecKind::ValuePercentile(percentile.unwrap_or(50.0)),
         CorrelationType::ValueMedian => SpecKind::ValueMedian,
-        // Refused before: see `spec_of`.
-        CorrelationType::Absence => SpecKind::TemporalOrdered,
+        CorrelationType::Absence => SpecKind::Absence,
         CorrelationType::FirstSeen => SpecKind::FirstSeen {
             learn_for_ns: correlation.learn_for.map_or(LEARN_FOR_DEFAULT_NS, |t| t.ns()),
             expire_days: (correlation.timespan.ns() / DAY_NS).clamp(1, i64::from(u16::MAX)) as u16,

@@ -16,6 +16,11 @@ pub struct Hit {
     pub event_ns: i64,
     /// The journal's stream time at receipt, ns.
     pub stream_ns: i64,
+    /// Which sender's stream it came by ([`super::source_hash`]): lag is known per source.
+    pub source: u64,
+    /// It came too late for windows to be held open for it ([`super::settings::HOLD_MAX_NS`]) and is
+    /// worked in a pass of its own.
+    pub backfill: bool,
     /// How many occurrences it stands for.
     pub weight: u32,
     /// The group-by values.

@@ -27,29 +27,39 @@
 //! `replay` (finished logs).
 
 pub mod engine;
+mod evidence;
 pub mod extract;
 pub mod firing;
 pub mod from_rules;
 pub mod hit;
 pub mod key;
+mod keys;
+pub mod lags;
+mod packed;
+mod ranks;
 mod replay;
 mod seen;
 pub mod settings;
 mod shard;
+mod sketch;
 mod snapshot;
+mod speak;
 pub mod spec;
+mod total;
 mod window;
 
-pub use engine::{Engine, Part};
+pub use engine::{Engine, Part, RuleStats};
 pub use extract::Extractor;
 pub use firing::{Contribution, Firing, FiringKind, sort_firings};
 pub use hit::{Hit, HitValue, Key};
 pub use key::KeyHasher;
+pub use keys::Counters;
+pub use lags::{Lags, source_hash};
 pub use replay::in_event_time;
 pub use settings::{EVIDENCE_MAX, SHARDS, Settings};
-pub use shard::{Counters, ShardState};
+pub use shard::ShardState;
 pub use snapshot::SnapshotError;
-pub use spec::{Condition, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target};
+pub use spec::{Condition, Frame, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target};
 
 #[cfg(test)]
 mod tests;

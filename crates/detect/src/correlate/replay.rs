@@ -22,7 +22,7 @@ pub fn in_event_time(specs: &Arc<SpecSet>, mut hits: Vec<Hit>) -> Vec<Firing> {
     let mut out = Episodes::default();
     for (number, hit) in hits.into_iter().enumerate() {
         let now = hit.event_ns;
-        engine.process(&[Hit { stream_ns: now, ..hit }][..], now, &mut firings);
+        engine.process(&[Hit { stream_ns: now, backfill: false, ..hit }][..], now, &mut firings);
         if number % HITS_PER_TICK == HITS_PER_TICK - 1 {
             engine.tick(now, &mut firings);
         }

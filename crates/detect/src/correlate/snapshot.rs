@@ -1,14 +1,14 @@
 //! State as bytes, shard by shard, and back.
 
 use super::engine::{Engine, renumbering};
-use super::shard::SpecState;
+use super::keys::SpecState;
 use super::spec::{Spec, Target};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Version of the bytes. A change of any stored struct changes it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Head {
@@ -25,6 +25,8 @@ struct Stored<S> {
     /// Numbers of the referenced detection rules when it was written.
     rules: Vec<Option<u32>>,
     state: S,
+    /// State of the backfill pass, once there was any.
+    backfill: Option<S>,
 }
 
 /// Why a snapshot cannot be used.
@@ -61,12 +63,14 @@ impl Engine {
             .specs()
             .zip(&self.shards[shard].specs)
             .zip(&self.since)
-            .map(|((spec, state), since)| Stored {
+            .enumerate()
+            .map(|(index, ((spec, state), since))| Stored {
                 id: spec.id.clone(),
                 hash: spec.hash,
                 since: *since,
                 rules: rules_of(spec),
                 state,
+                backfill: self.shards[shard].backfill.get(index),
             })
             .collect();
         // Writing to memory cannot fail; an empty snapshot would be refused on the way back.
@@ -93,21 +97,30 @@ impl Engine {
         let places: HashMap<Arc<str>, usize> =
             self.set.specs().enumerate().map(|(i, s)| (s.id.clone(), i)).collect();
         let numbers = self.numbers(&stored);
-        let mut specs: Vec<SpecState> = self.set.specs().map(|_| SpecState::default()).collect();
+        let empty = || self.set.specs().map(|_| SpecState::default()).collect::<Vec<_>>();
+        let (mut specs, mut backfill) = (empty(), Vec::new());
+        if stored.iter().any(|s| s.backfill.is_some()) {
+            backfill = empty();
+        }
         let mut lost = Vec::new();
-        for mut old in stored {
+        for old in stored {
             let index = places.get(&old.id).copied();
             let fits = index.filter(|i| self.set.node(*i as u32).spec.hash == old.hash);
             let Some(index) = fits else {
                 lost.push(old.id);
                 continue;
             };
-            old.state.renumber(&numbers);
-            old.state.rebuild(self.set.node(index as u32));
-            specs[index] = old.state;
+            let node = self.set.node(index as u32);
+            for (state, place) in [(Some(old.state), &mut specs), (old.backfill, &mut backfill)] {
+                if let Some(mut state) = state {
+                    state.renumber(&numbers);
+                    state.rebuild(node);
+                    place[index] = state;
+                }
+            }
             self.since[index] = old.since;
         }
-        self.shards[shard].specs = specs;
+        (self.shards[shard].specs, self.shards[shard].backfill) = (specs, backfill);
         Ok(lost)
     }
 

@@ -6,6 +6,8 @@
 //! ```
 
 use super::settings::{HITS_PER_CHAINED_KEY_MAX, HITS_PER_KEY_MAX, HITS_PER_SCANNED_KEY_MAX};
+use super::total::Total;
+use super::window::Entry;
 use crate::sigma::BoundOp;
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -39,7 +41,9 @@ pub enum SpecKind {
     ValuePercentile(f64),
     /// Median of a numeric field.
     ValueMedian,
-    /// A value that this key has not shown before.
+    /// The first referenced rule, with none of the others after it within the window: ours.
+    Absence,
+    /// A value that this key has not shown before: ours.
     FirstSeen {
         /// From the rule's activation on, values are remembered silently for so long (stream time).
         learn_for_ns: i64,
@@ -60,13 +64,14 @@ impl SpecKind {
             Self::ValueAvg => "value_avg",
             Self::ValuePercentile(_) => "value_percentile",
             Self::ValueMedian => "value_median",
+            Self::Absence => "absence",
             Self::FirstSeen { .. } => "first_seen",
         }
     }
 
     /// Whether it reads a field of each event beside the key.
     pub fn reads_value(self) -> bool {
-        !matches!(self, Self::EventCount | Self::Temporal | Self::TemporalOrdered)
+        !matches!(self, Self::EventCount | Self::Temporal | Self::TemporalOrdered | Self::Absence)
     }
 
     pub(super) fn is_numeric(self) -> bool {
@@ -76,8 +81,35 @@ impl SpecKind {
         )
     }
 
+    /// Whether the slot of an event is what counts: one event may then serve several slots.
     pub(super) fn is_temporal(self) -> bool {
-        matches!(self, Self::Temporal | Self::TemporalOrdered)
+        matches!(self, Self::Temporal | Self::TemporalOrdered | Self::Absence)
+    }
+}
+
+/// How windows lie on the time line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Frame {
+    /// One window ends at every event and reaches back by the timespan (Sigma's own).
+    #[default]
+    Sliding,
+    /// Windows of the length of the timespan, side by side, counted from 1970-01-01 UTC.
+    Tumbling,
+    /// As sliding, cut off where nothing came for longer than the gap.
+    Session {
+        /// Longest pause within a session, ns; a pause of exactly this length is within.
+        gap_ns: i64,
+    },
+}
+
+impl Frame {
+    /// The name in rule text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sliding => "sliding",
+            Self::Tumbling => "tumbling",
+            Self::Session { .. } => "session",
+        }
     }
 }
 
@@ -194,6 +226,8 @@ pub struct Spec {
     /// Length of the window, ns. Events exactly this far apart are within it. Ignored by
     /// `first_seen`.
     pub timespan_ns: i64,
+    /// How windows lie on the time line.
+    pub frame: Frame,
     /// When it fires.
     pub condition: Condition,
     /// `temporal` only: which references must occur, instead of a number of them.
@@ -252,10 +286,80 @@ impl Node {
 
     /// Stream time after the last arrival at which nothing open can change any more.
     pub(super) fn close_delay_ns(&self, lateness_ns: i64) -> i64 {
-        match self.decide {
-            Decide::OnLeaving => lateness_ns.saturating_add(self.spec.timespan_ns),
-            _ => lateness_ns,
+        let reach = match (self.decide, self.spec.frame) {
+            (Decide::OnArrival, _) => 0,
+            (Decide::OnLeaving, _) | (_, Frame::Tumbling) => self.spec.timespan_ns,
+            (_, Frame::Session { gap_ns }) => gap_ns,
+            (_, Frame::Sliding) => 0,
+        };
+        lateness_ns.saturating_add(reach)
+    }
+
+    /// How long after `t` an event can still change what an entry at `t` is decided by, ns.
+    pub(super) fn reach_ns(&self, t: i64) -> i64 {
+        match (self.decide, self.spec.frame) {
+            (Decide::OnArrival, _) => 0,
+            (Decide::OnLeaving, _) => self.spec.timespan_ns,
+            (_, Frame::Tumbling) => {
+                self.tumble(t).saturating_add(self.spec.timespan_ns - 1).saturating_sub(t)
+            }
+            (_, Frame::Session { gap_ns }) => gap_ns,
+            (_, Frame::Sliding) => 0,
         }
+    }
+
+    /// Where the tumbling window of `t` begins.
+    pub(super) fn tumble(&self, t: i64) -> i64 {
+        t.saturating_sub(t.rem_euclid(self.spec.timespan_ns))
+    }
+
+    /// Earliest event time of the window that ends at `t`, gaps aside.
+    pub(super) fn edge(&self, t: i64) -> i64 {
+        match self.spec.frame {
+            Frame::Tumbling => self.tumble(t),
+            _ => t.saturating_sub(self.spec.timespan_ns),
+        }
+    }
+
+    /// Latest event time whose window may still hold `t`.
+    pub(super) fn until(&self, t: i64) -> i64 {
+        match self.spec.frame {
+            Frame::Tumbling => self.tumble(t).saturating_add(self.spec.timespan_ns - 1),
+            _ => t.saturating_add(self.spec.timespan_ns),
+        }
+    }
+
+    /// Longest pause within a window.
+    pub(super) fn gap(&self) -> i64 {
+        match self.spec.frame {
+            Frame::Session { gap_ns } => gap_ns,
+            _ => i64::MAX,
+        }
+    }
+
+    /// Decided once per window, at its end, instead of at every event.
+    pub(super) fn decides_whole_windows(&self) -> bool {
+        self.decide == Decide::AtClose && self.spec.frame != Frame::Sliding
+    }
+
+    /// Whether a key's only entry can be kept in the compact form.
+    pub(super) fn packs(&self) -> bool {
+        self.decide == Decide::OnArrival && !self.has_children()
+    }
+
+    /// What one entry by itself measures, for kinds that are packed.
+    pub(super) fn alone(&self, entry: &Entry) -> Option<f64> {
+        if self.spec.kind == SpecKind::TemporalOrdered {
+            return (self.children.len() == 1).then_some(1.0);
+        }
+        let mut total = Total::of(self.spec.kind);
+        total.add(entry);
+        total.qualifies(self)
+    }
+
+    /// Whether a count-min sketch says what is missing: counts that only grow.
+    pub(super) fn sketches(&self) -> bool {
+        self.packs() && matches!(self.spec.kind, SpecKind::EventCount | SpecKind::ValueCount)
     }
 
     /// Stream time after the last arrival at which a key is forgotten.
@@ -452,6 +556,11 @@ impl SpecSet {
         uses.iter().any(|(n, _)| self.nodes[*n as usize].spec.generate)
     }
 
+    /// Children before parents.
+    pub(super) fn order(&self) -> &[u32] {
+        &self.order
+    }
+
     pub(super) fn node(&self, index: u32) -> &Node {
         &self.nodes[index as usize]
     }
@@ -476,7 +585,7 @@ impl SpecSet {
                 self.nodes[index].children.push(child);
             }
             let node = &mut self.nodes[index];
-            node.scans |= node.spec.kind.is_temporal() && node.has_children();
+            node.scans |= node.spec.kind == SpecKind::Temporal && node.has_children();
         }
         Ok(())
     }
@@ -507,6 +616,12 @@ impl SpecSet {
             });
         }
         let (generate, temporal) = (own.generate, own.kind.is_temporal());
+        if temporal && own.frame != Frame::Sliding {
+            return Err(SpecError::Condition {
+                id: own.id.clone(),
+                problem: "a correlation over correlations slides; remove `window`",
+            });
+        }
         let child_node = &mut self.nodes[child as usize];
         child_node.speaks = generate || (child_node.speaks && !child_node.parents.is_empty());
         child_node.parents.push(place);
@@ -575,24 +690,11 @@ fn check(mut spec: Spec) -> Result<Node, SpecError> {
             return Err(SpecError::KeyFields { id, got, want });
         }
     }
-    let problem = check_condition(&mut spec, count);
+    let problem = check_condition(&mut spec, count).or_else(|| check_frame(&spec));
     if let Some(problem) = problem {
         return Err(SpecError::Condition { id, problem });
     }
-    let growing = match &spec.expression {
-        Some(expression) => expression.is_growing(),
-        None => spec.condition.is_growing(),
-    };
-    let decide = match spec.kind {
-        SpecKind::ValueAvg | SpecKind::ValuePercentile(_) | SpecKind::ValueMedian => {
-            Decide::AtClose
-        }
-        _ if growing => Decide::OnArrival,
-        SpecKind::EventCount | SpecKind::ValueCount if spec.condition.is_absence() => {
-            Decide::OnLeaving
-        }
-        _ => Decide::AtClose,
-    };
+    let decide = decide_of(&spec);
     Ok(Node {
         decide,
         parents: Vec::new(),
@@ -600,14 +702,49 @@ fn check(mut spec: Spec) -> Result<Node, SpecError> {
         condition: match (&spec.expression, spec.kind) {
             (Some(_), _) => "the rules' expression".to_owned(),
             (None, SpecKind::FirstSeen { .. }) => "not seen before".to_owned(),
+            (None, SpecKind::Absence) => "not followed".to_owned(),
             (None, _) => spec.condition.text(),
         },
         children: Vec::new(),
         retain_ns: spec.timespan_ns,
         speaks: true,
-        scans: spec.kind == SpecKind::TemporalOrdered || decide != Decide::OnArrival,
+        scans: spec.kind == SpecKind::TemporalOrdered,
         spec,
     })
+}
+
+fn decide_of(spec: &Spec) -> Decide {
+    let growing = match &spec.expression {
+        Some(expression) => expression.is_growing(),
+        None => spec.condition.is_growing(),
+    };
+    match spec.kind {
+        SpecKind::Absence => Decide::OnLeaving,
+        SpecKind::ValueAvg | SpecKind::ValuePercentile(_) | SpecKind::ValueMedian => {
+            Decide::AtClose
+        }
+        // A sum may shrink again when numbers are negative, but what was reached was reached.
+        _ if growing => Decide::OnArrival,
+        SpecKind::EventCount | SpecKind::ValueCount
+            if spec.condition.is_absence() && spec.frame == Frame::Sliding =>
+        {
+            Decide::OnLeaving
+        }
+        _ => Decide::AtClose,
+    }
+}
+
+fn check_frame(spec: &Spec) -> Option<&'static str> {
+    match (spec.kind, spec.frame) {
+        (
+            SpecKind::Absence | SpecKind::FirstSeen { .. },
+            Frame::Tumbling | Frame::Session { .. },
+        ) => Some("this kind has no window to cut; remove `window`"),
+        (_, Frame::Session { gap_ns }) if gap_ns <= 0 || gap_ns > spec.timespan_ns => {
+            Some("`gap` must be positive and at most the timespan")
+        }
+        _ => None,
+    }
 }
 
 fn check_condition(spec: &mut Spec, count: usize) -> Option<&'static str> {
@@ -632,6 +769,13 @@ fn check_condition(spec: &mut Spec, count: usize) -> Option<&'static str> {
     let all = count as f64;
     match spec.kind {
         SpecKind::FirstSeen { .. } => spec.condition = Condition::default(),
+        SpecKind::Absence if count < 2 => {
+            return Some("absence needs two rules: what happens, and what should follow it");
+        }
+        SpecKind::Absence if !spec.condition.0.is_empty() => {
+            return Some("absence has no threshold; remove the condition");
+        }
+        SpecKind::Absence => {}
         SpecKind::Temporal if spec.condition.0.is_empty() => {
             spec.condition = Condition(vec![(BoundOp::Gte, all)]);
         }

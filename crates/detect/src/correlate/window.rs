@@ -1,24 +1,21 @@
-//! The window of one key: entries in event time, a running total over the newest window, and the
+//! The window of one key: entries in event time, a running total over one window, and the
 //! episodes they belong to.
 //!
 //! ```text
 //! entries  . . . [ . . x x x x ]      sorted by (event time, EventId), late ones put in place
-//!                head          last   running total over [last - timespan, last]
+//!                head         tail    running total: the newest window, or, for kinds decided at
+//!                                     close, the window that is decided next
 //! labels   0 0 0   0 0 1 1 1 1        which episode an entry is evidence of
 //! ```
-//! An episode is a maximal chain of qualifying windows that share evidence, so its content depends
-//! on the events alone and not on the order in which they arrived.
+//! How an entry becomes evidence: `evidence`.
 
-use super::firing::Contribution;
-use super::settings::{EVIDENCE_MAX, UPDATE_PAUSE_MIN_NS};
-use super::spec::{Node, SpecKind};
+use super::evidence::{Behind, Cause, Changes, Episode};
+use super::spec::{Decide, Frame, Node, SpecKind};
+use super::total::Total;
 use event::EventId;
 use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, VecDeque};
-
-/// Sums are kept in millionths, so that adding and taking away leave nothing behind.
-const MICROS: f64 = 1e6;
+use std::collections::VecDeque;
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
@@ -26,7 +23,7 @@ pub(super) struct Entry {
     pub(super) id: EventId,
     /// Event time of the first thing it rests on: `t`, or earlier for a chained correlation.
     pub(super) start: i64,
-    /// Fingerprint, or bits of the number.
+    /// Fingerprint, or bits of the number, or the slot.
     pub(super) value: u64,
     pub(super) weight: u32,
     /// Events folded into this entry.
@@ -41,106 +38,6 @@ impl Entry {
     }
 }
 
-/// An open or recently open episode.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Episode {
-    pub(super) label: u32,
-    pub(super) fired_by: EventId,
-    pub(super) stream_ns: i64,
-    pub(super) cause: EventId,
-    pub(super) cause_ns: i64,
-    pub(super) first: i64,
-    pub(super) last: i64,
-    pub(super) measured: f64,
-    pub(super) events: u64,
-    pub(super) weight: u64,
-    pub(super) evidence: Vec<Contribution>,
-    /// Evidence that came through chained correlations.
-    taken: BTreeSet<(i64, EventId, u32)>,
-    pub(super) announced: bool,
-    pub(super) dirty: bool,
-    /// Stream time of the next update, and the pause after it.
-    pub(super) next_update: i64,
-    pub(super) pause: i64,
-}
-
-/// What changed in a key while one hit was worked in.
-#[derive(Default)]
-pub(super) struct Changes {
-    /// Ends of windows that qualified: index and start of what is needed.
-    pub(super) ends: Vec<(i64, EventId, i64)>,
-    /// Episodes absorbed by older ones: (absorbed, into).
-    pub(super) merged: Vec<(Episode, EventId)>,
-}
-
-/// Running total of a window.
-#[derive(Debug, Default)]
-enum Total {
-    #[default]
-    None,
-    Count(u64),
-    Distinct(HashMap<u64, u32>),
-    Sum(i128),
-}
-
-impl Total {
-    fn of(kind: SpecKind) -> Self {
-        match kind {
-            SpecKind::EventCount => Self::Count(0),
-            SpecKind::ValueCount | SpecKind::Temporal => Self::Distinct(HashMap::new()),
-            SpecKind::ValueSum => Self::Sum(0),
-            _ => Self::None,
-        }
-    }
-
-    fn add(&mut self, e: &Entry) {
-        match self {
-            Self::None => {}
-            Self::Count(n) => *n += u64::from(e.weight),
-            Self::Distinct(map) => *map.entry(e.value).or_default() += 1,
-            Self::Sum(n) => *n += micros(e),
-        }
-    }
-
-    fn remove(&mut self, e: &Entry) {
-        match self {
-            Self::None => {}
-            Self::Count(n) => *n -= u64::from(e.weight),
-            Self::Distinct(map) => {
-                if let Some(n) = map.get_mut(&e.value) {
-                    *n -= 1;
-                    if *n == 0 {
-                        map.remove(&e.value);
-                    }
-                }
-            }
-            Self::Sum(n) => *n -= micros(e),
-        }
-    }
-
-    fn measured(&self) -> f64 {
-        match self {
-            Self::None => 0.0,
-            Self::Count(n) => *n as f64,
-            Self::Distinct(map) => map.len() as f64,
-            Self::Sum(n) => *n as f64 / MICROS,
-        }
-    }
-
-    fn qualifies(&self, node: &Node) -> Option<f64> {
-        let measured = self.measured();
-        let occurred = |slot: u8| match self {
-            Self::Distinct(map) => map.contains_key(&u64::from(slot)),
-            _ => false,
-        };
-        node.holds(measured, &occurred).then_some(measured)
-    }
-}
-
-fn micros(e: &Entry) -> i128 {
-    (f64::from_bits(e.value) * MICROS) as i128 * i128::from(e.weight)
-}
-
 /// All that is kept of one key of one correlation.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct KeyState {
@@ -148,28 +45,24 @@ pub(super) struct KeyState {
     pub(super) entries: VecDeque<Entry>,
     pub(super) max_t: i64,
     pub(super) last_stream: i64,
-    /// Windows anchored at or before this time are decided (kinds decided late).
+    /// Entries up to this time are decided (kinds decided late).
     closed_t: i64,
+    /// Events up to this time would change what is decided, so they come too late.
+    pub(super) sealed_t: i64,
     pub(super) timer: i64,
     /// Whether it stands in the list of keys with something to say.
     pub(super) listed: bool,
-    labels: u32,
+    pub(super) labels: u32,
     pub(super) episodes: Vec<Episode>,
+    /// Number of decided entries.
+    #[serde(skip)]
+    closed: usize,
     #[serde(skip)]
     head: usize,
     #[serde(skip)]
+    tail: usize,
+    #[serde(skip)]
     total: Total,
-}
-
-/// A way to read the evidence behind chained entries: (slot, from, to) to contributions.
-pub(super) type Behind<'a> = &'a dyn Fn(u8, i64, i64, &mut Vec<(Contribution, u32)>);
-
-/// Why an evaluation happens.
-#[derive(Clone, Copy)]
-pub(super) struct Cause {
-    pub(super) id: EventId,
-    pub(super) t: i64,
-    pub(super) stream_ns: i64,
 }
 
 impl KeyState {
@@ -179,6 +72,7 @@ impl KeyState {
             max_t: i64::MIN,
             last_stream: i64::MIN,
             closed_t: i64::MIN,
+            sealed_t: i64::MIN,
             total: Total::of(node.spec.kind),
             ..Self::default()
         }
@@ -186,34 +80,44 @@ impl KeyState {
 
     /// Before this event time nothing new is accepted. Bounded by stream time, so that one event
     /// from the future does not shut out the present.
-    pub(super) fn horizon(&self, now: i64, lateness_ns: i64) -> i64 {
-        self.max_t.min(now).saturating_sub(lateness_ns)
+    pub(super) fn horizon(&self, now: i64, reach_ns: i64) -> i64 {
+        self.max_t.min(now).saturating_sub(reach_ns)
     }
 
-    /// Puts entries in and decides what can be decided at once.
+    /// What it costs in memory, about: the state itself, its place in the indexes, its entries with
+    /// their share of the running total, its evidence.
+    pub(super) fn bytes(&self) -> usize {
+        let evidence: usize = self.episodes.iter().map(Episode::bytes).sum();
+        size_of::<Self>() + 96 + self.text.len() + self.entries.len() * 80 + evidence
+    }
+
+    /// Takes in the entry that the packed form of the key held; it decides nothing.
+    pub(super) fn unpack(&mut self, node: &Node, entry: Entry) {
+        self.insert(node, entry);
+    }
+
+    /// Puts entries in and decides what can be decided at once. `prior`: how many occurrences may
+    /// be missing in the newest window.
     pub(super) fn apply(
         &mut self,
         node: &Node,
         new: &[Entry],
-        cause: Cause,
+        (cause, prior): (Cause, u64),
         behind: Behind<'_>,
         changes: &mut Changes,
     ) {
-        if !node.scans && new.len() == 1 {
-            if let Some(at) = self.insert(node, new[0]) {
-                self.decide_running(node, at, cause, changes);
-            }
-            return;
-        }
+        let at_once = node.decide == Decide::OnArrival;
         let (mut from, mut to) = (i64::MAX, i64::MIN);
         for entry in new {
-            self.insert(node, *entry);
+            let place = self.insert(node, *entry);
             (from, to) = (from.min(entry.t), to.max(entry.t));
+            if let Some(at) = place.filter(|_| at_once && !node.scans) {
+                self.decide_running(node, at, (cause, prior), behind, changes);
+            }
         }
-        if node.decide == super::spec::Decide::OnArrival {
-            let first = self.entries.partition_point(|e| e.t < from);
-            let until = to.saturating_add(node.spec.timespan_ns);
-            let mut at = first;
+        if at_once && node.scans {
+            let until = node.until(to);
+            let mut at = self.entries.partition_point(|e| e.t < from);
             while at < self.entries.len() && self.entries[at].t <= until {
                 self.decide_scanned(node, at, cause, behind, changes);
                 at += 1;
@@ -221,37 +125,36 @@ impl KeyState {
         }
     }
 
-    /// Decides windows that can no longer change: all anchored before `horizon`, or all.
+    /// Decides windows that can no longer change: those that end before `horizon`, or all.
     pub(super) fn close(
         &mut self,
         node: &Node,
-        horizon: i64,
-        all: bool,
+        (horizon, all): (i64, bool),
         stream_ns: i64,
         behind: Behind<'_>,
         changes: &mut Changes,
     ) {
-        use super::spec::Decide;
-        let reach = if node.decide == Decide::OnLeaving { node.spec.timespan_ns } else { 0 };
-        let mut at = self.entries.partition_point(|e| e.t <= self.closed_t);
-        while at < self.entries.len() {
-            let anchor = self.entries[at];
-            if !all && anchor.t.saturating_add(reach) >= horizon {
+        while self.closed < self.entries.len() {
+            let anchor = self.entries[self.closed];
+            let sealed = anchor.t.saturating_add(node.reach_ns(anchor.t));
+            if !all && sealed >= horizon {
                 break;
             }
             let cause = Cause { id: anchor.id, t: anchor.t, stream_ns };
             match node.decide {
-                Decide::OnLeaving => self.decide_leaving(node, at, cause, changes),
-                _ => self.decide_scanned(node, at, cause, behind, changes),
+                Decide::OnLeaving => self.decide_leaving(node, cause, behind, changes),
+                _ if node.scans => self.decide_scanned(node, self.closed, cause, behind, changes),
+                _ => self.decide_sliding(node, cause, behind, changes),
             }
             self.closed_t = anchor.t;
-            at += 1;
+            self.sealed_t = self.sealed_t.max(sealed);
+            self.closed += 1;
         }
     }
 
     /// Whether a window is still undecided (kinds decided late).
-    pub(super) fn is_open(&self) -> bool {
-        self.entries.back().is_some_and(|e| e.t > self.closed_t)
+    pub(super) fn is_open(&self, node: &Node) -> bool {
+        node.decide != Decide::OnArrival && self.closed < self.entries.len()
     }
 
     /// Drops what no window can reach any more. Returns how many entries went.
@@ -264,15 +167,17 @@ impl KeyState {
             }
             self.entries.pop_front();
             self.head = self.head.saturating_sub(1);
+            self.tail = self.tail.saturating_sub(1);
+            self.closed = self.closed.saturating_sub(1);
             gone += 1;
         }
         if gone > 0 {
             self.episodes.retain(|e| e.last >= limit || e.dirty);
             let behind = limit.saturating_sub(node.spec.timespan_ns);
-            for episode in &mut self.episodes {
-                while episode.taken.first().is_some_and(|t| t.0 < behind) {
-                    episode.taken.pop_first();
-                }
+            self.episodes.iter_mut().for_each(|e| e.forget_taken(behind));
+            // A burst must not hold its memory for ever.
+            if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
+                self.entries.shrink_to(self.entries.len() * 2);
             }
         }
         gone
@@ -282,7 +187,6 @@ impl KeyState {
     fn insert(&mut self, node: &Node, mut entry: Entry) -> Option<usize> {
         entry.label = 0;
         self.max_t = self.max_t.max(entry.t);
-        let temporal = node.spec.kind.is_temporal();
         let in_order = self.entries.back().is_none_or(|last| last.place() < entry.place());
         let at = match in_order {
             true => self.entries.len(),
@@ -294,81 +198,120 @@ impl KeyState {
             return None;
         }
         let twin = |e: Option<&Entry>| e.is_some_and(|e| (e.t, e.id) == (entry.t, entry.id));
-        if !temporal && (twin(self.entries.get(at)) || (at > 0 && twin(self.entries.get(at - 1)))) {
+        let counted = !node.spec.kind.is_temporal();
+        if counted && (twin(self.entries.get(at)) || (at > 0 && twin(self.entries.get(at - 1)))) {
             return None;
         }
         match in_order {
             true => self.entries.push_back(entry),
             false => self.entries.insert(at, entry),
         }
-        if node.scans {
-            return Some(at);
+        if node.decide == Decide::OnArrival && !node.scans {
+            self.count_in(node, at, in_order);
         }
-        if !in_order && at < self.head {
-            self.head += 1;
-            return Some(at);
+        Some(at)
+    }
+
+    /// Takes entry `at` into the running total of the newest window.
+    fn count_in(&mut self, node: &Node, at: usize, in_order: bool) {
+        let newest = self.entries.len() - 1;
+        if !in_order && node.gap() != i64::MAX {
+            // It may have joined two windows.
+            return self.rebuild(node);
         }
-        let newest = self.entries[self.entries.len() - 1].t;
-        let edge = newest.saturating_sub(node.spec.timespan_ns);
-        if !in_order && entry.t < edge {
-            // Just before the running window: it lies at `head`, which moves past it.
+        self.tail = newest + 1;
+        let entry = self.entries[at];
+        if at < self.head || entry.t < node.edge(self.entries[newest].t) {
             self.head += 1;
-            return Some(at);
+            return;
         }
         self.total.add(&entry);
-        while self.entries[self.head].t < edge {
+        self.advance(node, newest);
+    }
+
+    /// Takes out of the total what the window ending at `end` does not hold.
+    fn advance(&mut self, node: &Node, end: usize) {
+        let t = self.entries[end].t;
+        let edge = node.edge(t);
+        let cut = end > self.head && t.saturating_sub(self.entries[end - 1].t) > node.gap();
+        while self.head < end && (cut || self.entries[self.head].t < edge) {
             let old = self.entries[self.head];
             self.total.remove(&old);
             self.head += 1;
         }
-        Some(at)
+    }
+
+    /// First entry of the window that ends at entry `end`.
+    fn lower(&self, node: &Node, end: usize) -> usize {
+        let edge = node.edge(self.entries[end].t);
+        let from = self.entries.partition_point(|e| e.t < edge);
+        if node.gap() == i64::MAX {
+            return from;
+        }
+        let near =
+            |i: &usize| self.entries[*i].t.saturating_sub(self.entries[*i - 1].t) <= node.gap();
+        let steps = (from + 1..=end).rev().take_while(near).count();
+        end - steps
     }
 
     /// Rebuilds what is not stored.
     pub(super) fn rebuild(&mut self, node: &Node) {
         self.total = Total::of(node.spec.kind);
-        self.head = 0;
-        let Some(last) = self.entries.back().filter(|_| !node.scans) else { return };
-        let edge = last.t.saturating_sub(node.spec.timespan_ns);
-        self.head = self.entries.partition_point(|e| e.t < edge);
-        for entry in self.entries.range(self.head..) {
+        self.closed = self.entries.partition_point(|e| e.t <= self.closed_t);
+        (self.head, self.tail) = match node.decide {
+            _ if node.scans => (0, 0),
+            Decide::OnArrival => (0, self.entries.len()),
+            Decide::AtClose => (0, self.closed),
+            Decide::OnLeaving => (self.closed, self.closed),
+        };
+        if self.tail > self.head {
+            self.head = self.lower(node, self.tail - 1);
+        }
+        for entry in self.entries.range(self.head..self.tail) {
             self.total.add(entry);
         }
     }
 
     /// Windows that entry `at` takes part in, by running totals.
-    fn decide_running(&mut self, node: &Node, at: usize, cause: Cause, changes: &mut Changes) {
+    fn decide_running(
+        &mut self,
+        node: &Node,
+        at: usize,
+        (cause, prior): (Cause, u64),
+        behind: Behind<'_>,
+        changes: &mut Changes,
+    ) {
         if at + 1 == self.entries.len() {
-            if let Some(measured) = self.total.qualifies(node) {
-                self.note_end(node, self.head, at, changes);
-                // The common case: the window slid on by one entry within an episode.
-                let before = if at > self.head { self.entries[at - 1].label } else { 0 };
-                if before != 0 && self.entries[self.head].label == before {
-                    self.take(node, before, &[at], measured, cause);
-                } else {
-                    self.contribute(node, self.head, at, measured, cause, changes);
+            let exact = self.total.qualifies(node);
+            let estimated = || self.with_prior(node, prior);
+            if let Some(measured) = exact.or_else(estimated) {
+                self.end_window(node, at, measured, cause, behind, changes);
+                if exact.is_none() {
+                    self.note_prior(self.entries[at].label, prior);
                 }
             }
             return;
         }
         let t = self.entries[at].t;
-        let span = node.spec.timespan_ns;
-        if node.parents.is_empty() && self.lies_within(at, span) {
+        let sliding = node.spec.frame == Frame::Sliding;
+        if sliding && node.parents.is_empty() && self.lies_within(at, node.spec.timespan_ns) {
             let label = self.entries[at - 1].label;
             self.take(node, label, &[at], 0.0, cause);
             return;
         }
-        let mut start = self.entries.partition_point(|e| e.t < t.saturating_sub(span));
+        let mut start = self.lower(node, at);
         let mut total = Total::of(node.spec.kind);
-        for entry in self.entries.range(start..at) {
-            total.add(entry);
-        }
+        self.entries.range(start..at).for_each(|e| total.add(e));
         // Qualifying windows that overlap are one piece of evidence: taken together, once.
         let mut piece: Option<(usize, usize, f64)> = None;
-        let mut end = at;
-        while end < self.entries.len() && self.entries[end].t <= t.saturating_add(span) {
+        let (mut end, until) = (at, node.until(t));
+        while end < self.entries.len() && self.entries[end].t <= until {
+            let pause = if end == at { 0 } else { self.entries[end].t - self.entries[end - 1].t };
+            if pause > node.gap() {
+                break;
+            }
             total.add(&self.entries[end]);
-            let edge = self.entries[end].t.saturating_sub(span);
+            let edge = node.edge(self.entries[end].t);
             while self.entries[start].t < edge {
                 total.remove(&self.entries[start]);
                 start += 1;
@@ -379,7 +322,7 @@ impl KeyState {
                     Some((from, to, most)) if start <= to => Some((from, end, most.max(measured))),
                     other => {
                         if let Some((from, to, most)) = other {
-                            self.contribute(node, from, to, most, cause, changes);
+                            self.contribute(node, (from, to), most, cause, behind, changes);
                         }
                         Some((start, end, measured))
                     }
@@ -388,8 +331,33 @@ impl KeyState {
             end += 1;
         }
         if let Some((from, to, most)) = piece {
-            self.contribute(node, from, to, most, cause, changes);
+            self.contribute(node, (from, to), most, cause, behind, changes);
         }
+    }
+
+    /// The counted window, which ends at entry `at`, qualifies.
+    fn end_window(
+        &mut self,
+        node: &Node,
+        at: usize,
+        measured: f64,
+        cause: Cause,
+        behind: Behind<'_>,
+        changes: &mut Changes,
+    ) {
+        self.note_end(node, self.head, at, changes);
+        // The common case: the window slid on by one entry within an episode.
+        let before = if at > self.head { self.entries[at - 1].label } else { 0 };
+        if before != 0 && self.entries[self.head].label == before && !node.has_children() {
+            self.take(node, before, &[at], measured, cause);
+        } else {
+            self.contribute(node, (self.head, at), measured, cause, behind, changes);
+        }
+    }
+
+    fn with_prior(&self, node: &Node, prior: u64) -> Option<f64> {
+        let measured = self.total.measured(node.spec.kind)? + prior as f64;
+        (prior > 0 && node.holds(measured, &|_| false)).then_some(measured)
     }
 
     /// Whether everything within one window on both sides of entry `at` is evidence of one episode:
@@ -407,7 +375,83 @@ impl KeyState {
         label != 0 && ends.iter().all(|i| self.entries[*i].label == label)
     }
 
-    /// The window that ends at entry `at`, walked.
+    /// The next undecided entry ends a window, by running totals.
+    fn decide_sliding(
+        &mut self,
+        node: &Node,
+        cause: Cause,
+        behind: Behind<'_>,
+        changes: &mut Changes,
+    ) {
+        let at = self.closed;
+        self.total.add(&self.entries[at]);
+        self.tail = at + 1;
+        self.advance(node, at);
+        if node.decides_whole_windows() && self.goes_on(node, at) {
+            return;
+        }
+        if let Some(measured) = self.total.qualifies(node) {
+            self.end_window(node, at, measured, cause, behind, changes);
+        }
+    }
+
+    /// Whether the entry after `at` is of the same window (tumbling and session).
+    fn goes_on(&self, node: &Node, at: usize) -> bool {
+        let Some(next) = self.entries.get(at + 1) else { return false };
+        let t = self.entries[at].t;
+        match node.spec.frame {
+            Frame::Tumbling => node.tumble(next.t) == node.tumble(t),
+            _ => next.t.saturating_sub(t) <= node.gap(),
+        }
+    }
+
+    /// The window just after the next undecided entry has slid out of it; for absence, the one
+    /// that begins with it.
+    fn decide_leaving(
+        &mut self,
+        node: &Node,
+        cause: Cause,
+        behind: Behind<'_>,
+        changes: &mut Changes,
+    ) {
+        let at = self.closed;
+        let anchor = self.entries[at];
+        let absence = node.spec.kind == SpecKind::Absence;
+        let outside = |t: i64| if absence { t < anchor.t } else { t <= anchor.t };
+        let counts = |e: &Entry| !absence || e.slot > 0;
+        while self.head < self.tail && outside(self.entries[self.head].t) {
+            if counts(&self.entries[self.head]) {
+                self.total.remove(&self.entries[self.head]);
+            }
+            self.head += 1;
+        }
+        if self.head == self.tail {
+            while self.entries.get(self.head).is_some_and(|e| outside(e.t)) {
+                self.head += 1;
+            }
+            self.tail = self.head;
+        }
+        let until = anchor.t.saturating_add(node.spec.timespan_ns);
+        while self.entries.get(self.tail).is_some_and(|e| e.t <= until) {
+            if counts(&self.entries[self.tail]) {
+                self.total.add(&self.entries[self.tail]);
+            }
+            self.tail += 1;
+        }
+        let Some(measured) = self.total.measured(node.spec.kind) else { return };
+        if absence {
+            if anchor.slot == 0 && measured == 0.0 {
+                changes.ends.push((anchor.t, anchor.id, anchor.start));
+                self.absorb(node, &[at], anchor.start, measured, cause, behind, changes);
+            }
+        } else if node.holds(measured, &|_| false) {
+            let chosen: Vec<usize> = std::iter::once(at).chain(self.head..self.tail).collect();
+            changes.ends.push((anchor.t, anchor.id, anchor.t));
+            self.absorb(node, &chosen, anchor.t, measured, cause, behind, changes);
+        }
+    }
+
+    /// The window that ends at entry `at`, walked: ordered kinds and those over correlations.
     fn decide_scanned(
         &mut self,
         node: &Node,
@@ -417,8 +461,8 @@ impl KeyState {
         changes: &mut Changes,
     ) {
         let end = self.entries[at];
-        let edge = end.t.saturating_sub(node.spec.timespan_ns);
-        let from = self.entries.partition_point(|e| e.t < edge);
+        let edge = node.edge(end.t);
+        let from = self.lower(node, at);
         if node.spec.kind == SpecKind::TemporalOrdered {
             if usize::from(end.slot) + 1 != node.children.len() {
                 return;
@@ -430,48 +474,12 @@ impl KeyState {
             return;
         }
         let chosen: Vec<usize> = (from..=at).filter(|i| self.entries[*i].start >= edge).collect();
-        let measured = self.measure(node, &chosen);
-        let occurred = |slot: u8| chosen.iter().any(|i| self.entries[*i].slot == slot);
-        if node.holds(measured, &occurred) {
+        let slots: HashSet<u8> = chosen.iter().map(|i| self.entries[*i].slot).collect();
+        let measured = slots.len() as f64;
+        if node.holds(measured, &|slot| slots.contains(&slot)) {
             let start = self.tight_start(node, &chosen);
             changes.ends.push((end.t, end.id, start));
             self.absorb(node, &chosen, edge, measured, cause, behind, changes);
-        }
-    }
-
-    /// The window just after entry `at` has slid out of it.
-    fn decide_leaving(&mut self, node: &Node, at: usize, cause: Cause, changes: &mut Changes) {
-        let t = self.entries[at].t;
-        let from = self.entries.partition_point(|e| e.t <= t);
-        let until = t.saturating_add(node.spec.timespan_ns);
-        let to = self.entries.partition_point(|e| e.t <= until);
-        let rest: Vec<usize> = (from..to).collect();
-        let measured = self.measure(node, &rest);
-        if node.holds(measured, &|_| false) {
-            let chosen: Vec<usize> = std::iter::once(at).chain(rest).collect();
-            changes.ends.push((t, self.entries[at].id, t));
-            self.absorb(node, &chosen, t, measured, cause, &|_, _, _, _| {}, changes);
-        }
-    }
-
-    /// What a set of entries measures, without running totals.
-    fn measure(&self, node: &Node, chosen: &[usize]) -> f64 {
-        let entries = || chosen.iter().map(|i| &self.entries[*i]);
-        let numbers = || entries().map(|e| (f64::from_bits(e.value), e.weight));
-        match node.spec.kind {
-            SpecKind::EventCount => entries().map(|e| u64::from(e.weight)).sum::<u64>() as f64,
-            SpecKind::ValueCount => entries().map(|e| e.value).collect::<HashSet<_>>().len() as f64,
-            SpecKind::Temporal | SpecKind::TemporalOrdered => {
-                entries().map(|e| e.slot).collect::<HashSet<_>>().len() as f64
-            }
-            SpecKind::ValueSum => entries().map(micros).sum::<i128>() as f64 / MICROS,
-            SpecKind::ValueAvg => {
-                let weight: f64 = numbers().map(|(_, w)| f64::from(w)).sum();
-                numbers().map(|(v, w)| v * f64::from(w)).sum::<f64>() / weight
-            }
-            SpecKind::ValueMedian => percentile(numbers().collect(), 50.0),
-            SpecKind::ValuePercentile(p) => percentile(numbers().collect(), p),
-            SpecKind::FirstSeen { .. } => 0.0,
         }
     }
 
@@ -480,9 +488,13 @@ impl KeyState {
     /// only.
     fn ordered(&self, node: &Node, from: usize, at: usize, edge: i64) -> Option<(Vec<usize>, i64)> {
         let last = node.children.len() - 1;
+        let end = self.entries[at].t;
         // Earliest time at which the chain up to a slot is complete.
         let mut on_chain: Vec<Vec<usize>> = vec![Vec::new(); last + 1];
         let mut complete = i64::MIN;
+        // Entries of the same instant that stand after `at` belong to its window too.
+        let after = (at + 1..self.entries.len()).take_while(|i| self.entries[*i].t == end);
+        let window = from..=at + after.count();
         for (slot, list) in on_chain.iter_mut().enumerate() {
             let fits = |i: &usize| {
                 let e = &self.entries[*i];
@@ -490,11 +502,7 @@ impl KeyState {
             };
             match slot == last {
                 true => list.extend(Some(at).filter(fits)),
-                false => list.extend(
-                    (from..self.entries.len())
-                        .take_while(|i| self.entries[*i].t <= self.entries[at].t)
-                        .filter(fits),
-                ),
+                false => list.extend(window.clone().filter(fits)),
             }
             complete = self.entries[*list.first()?].t;
         }
@@ -529,159 +537,10 @@ impl KeyState {
 
     fn note_end(&self, node: &Node, from: usize, to: usize, changes: &mut Changes) {
         if !node.parents.is_empty() {
-            let (mut total, mut start) = (Total::of(node.spec.kind), i64::MAX);
-            for index in (from..=to).rev() {
-                total.add(&self.entries[index]);
-                start = start.min(self.entries[index].start);
-                if total.qualifies(node).is_some() {
-                    break;
-                }
-            }
+            let chosen: Vec<usize> = (from..=to).collect();
+            let start = self.tight_start(node, &chosen);
             changes.ends.push((self.entries[to].t, self.entries[to].id, start));
         }
-    }
-
-    /// The entries `from..=to` form a qualifying window.
-    fn contribute(
-        &mut self,
-        node: &Node,
-        from: usize,
-        to: usize,
-        measured: f64,
-        cause: Cause,
-        changes: &mut Changes,
-    ) {
-        let chosen: Vec<usize> = (from..=to).collect();
-        self.absorb(node, &chosen, 0, measured, cause, &|_, _, _, _| {}, changes);
-    }
-
-    /// Makes `chosen` evidence of one episode: a new one, or the oldest of those it touches.
-    #[allow(clippy::too_many_arguments, reason = "one call carries one decision")]
-    fn absorb(
-        &mut self,
-        node: &Node,
-        chosen: &[usize],
-        edge: i64,
-        measured: f64,
-        cause: Cause,
-        behind: Behind<'_>,
-        changes: &mut Changes,
-    ) {
-        let mut touched: Vec<u32> = Vec::new();
-        let mut fresh = Vec::new();
-        for index in chosen {
-            match self.entries[*index].label {
-                0 => fresh.push(*index),
-                label if touched.last() == Some(&label) || touched.contains(&label) => {}
-                label => touched.push(label),
-            }
-        }
-        touched.retain(|label| self.episodes.iter().any(|e| e.label == *label));
-        let found = self.read_behind(node, chosen, edge, behind);
-        for episode in &self.episodes {
-            let shares = |f: &(Contribution, u32)| episode.taken.contains(&place_of(&f.0));
-            if !touched.contains(&episode.label) && found.iter().any(shares) {
-                touched.push(episode.label);
-            }
-        }
-        let label = self.settle(&touched, chosen, measured, cause, changes);
-        self.take(node, label, &fresh, measured, cause);
-        let Some(episode) = self.episodes.iter_mut().find(|e| e.label == label) else { return };
-        for (c, rows) in found {
-            if episode.taken.insert(place_of(&c)) {
-                episode.reach(c.event_ns, cause);
-                episode.add(c, rows, node.speaks);
-            }
-        }
-    }
-
-    /// The label that carries on: new, or the oldest touched one after joining the others to it.
-    fn settle(
-        &mut self,
-        touched: &[u32],
-        chosen: &[usize],
-        measured: f64,
-        cause: Cause,
-        changes: &mut Changes,
-    ) -> u32 {
-        let oldest = touched.iter().filter_map(|l| self.episode(*l)).min_by_key(|e| e.fired_by);
-        let Some(keep) = oldest.map(|e| e.label) else {
-            self.labels += 1;
-            let t = self.entries[chosen[0]].t;
-            self.episodes.push(Episode {
-                label: self.labels,
-                fired_by: cause.id,
-                stream_ns: cause.stream_ns,
-                cause: cause.id,
-                cause_ns: cause.t,
-                first: t,
-                last: t,
-                measured,
-                events: 0,
-                weight: 0,
-                evidence: Vec::new(),
-                taken: BTreeSet::new(),
-                announced: false,
-                dirty: true,
-                next_update: i64::MIN,
-                pause: UPDATE_PAUSE_MIN_NS,
-            });
-            return self.labels;
-        };
-        for label in touched.iter().filter(|l| **l != keep) {
-            let Some(at) = self.episodes.iter().position(|e| e.label == *label) else { continue };
-            let gone = self.episodes.swap_remove(at);
-            for entry in self.entries.iter_mut().filter(|e| e.label == *label) {
-                entry.label = keep;
-            }
-            if let Some(kept) = self.episodes.iter_mut().find(|e| e.label == keep) {
-                kept.join(&gone, cause);
-                changes.merged.push((gone, kept.fired_by));
-            }
-        }
-        keep
-    }
-
-    /// Labels entries as evidence of an episode.
-    fn take(&mut self, node: &Node, label: u32, fresh: &[usize], measured: f64, cause: Cause) {
-        let Some(episode) = self.episodes.iter_mut().find(|e| e.label == label) else { return };
-        episode.measured = episode.measured.max(measured);
-        for index in fresh {
-            let entry = &mut self.entries[*index];
-            entry.label = label;
-            episode.reach(entry.t, cause);
-            // A chained entry stands for the events behind it, which are taken by themselves.
-            let super::spec::Target::Rule(rule) =
-                node.spec.references[usize::from(entry.slot)].target
-            else {
-                continue;
-            };
-            let c = Contribution { event_ns: entry.t, id: entry.id, rule, weight: entry.weight };
-            episode.add(c, entry.rows, node.speaks);
-        }
-    }
-
-    /// Evidence behind the chained entries among `chosen`.
-    fn read_behind(
-        &self,
-        node: &Node,
-        chosen: &[usize],
-        edge: i64,
-        behind: Behind<'_>,
-    ) -> Vec<(Contribution, u32)> {
-        let mut found = Vec::new();
-        for (slot, _) in node.children.iter().enumerate().filter(|(_, c)| c.is_some()) {
-            let of_slot = chosen.iter().map(|i| &self.entries[*i]);
-            let until = of_slot.filter(|e| usize::from(e.slot) == slot).map(|e| e.t).max();
-            if let Some(until) = until {
-                behind(slot as u8, edge, until, &mut found);
-            }
-        }
-        found
-    }
-
-    fn episode(&self, label: u32) -> Option<&Episode> {
-        self.episodes.iter().find(|e| e.label == label)
     }
 
     /// Folds neighbours together, oldest half first; what cannot be folded is dropped from the
@@ -690,46 +549,10 @@ impl KeyState {
         let before = self.entries.len();
         let half = before / 2;
         let tail = self.entries.split_off(half);
-        let mut kept: VecDeque<Entry> = VecDeque::with_capacity(before);
-        match node.spec.kind {
-            // Only the newest of equal values decides windows to come.
-            SpecKind::ValueCount => {
-                let mut newest: HashMap<(u64, u32), (u32, u32)> = HashMap::new();
-                for entry in self.entries.iter().rev() {
-                    match newest.entry((entry.value, entry.label)) {
-                        hashbrown::hash_map::Entry::Vacant(v) => {
-                            v.insert((0, 0));
-                            kept.push_front(*entry);
-                        }
-                        hashbrown::hash_map::Entry::Occupied(mut o) => {
-                            let folded = o.get_mut();
-                            folded.0 = folded.0.saturating_add(entry.weight);
-                            folded.1 = folded.1.saturating_add(entry.rows);
-                        }
-                    }
-                }
-                for entry in &mut kept {
-                    if let Some((weight, rows)) = newest.get(&(entry.value, entry.label)) {
-                        entry.weight = entry.weight.saturating_add(*weight);
-                        entry.rows = entry.rows.saturating_add(*rows);
-                    }
-                }
-            }
-            // The later time is kept: nothing leaves a window too early.
-            _ => {
-                for entry in self.entries.drain(..) {
-                    match kept.back_mut() {
-                        Some(last) if folds(last, &entry) => {
-                            let (weight, rows) = (last.weight, last.rows);
-                            *last = entry;
-                            last.weight = entry.weight.saturating_add(weight);
-                            last.rows = entry.rows.saturating_add(rows);
-                        }
-                        _ => kept.push_back(entry),
-                    }
-                }
-            }
-        }
+        let mut kept = match node.spec.kind {
+            SpecKind::ValueCount => self.fold_values(before),
+            _ => self.fold_neighbours(before),
+        };
         let folded = (half - kept.len()) as u64;
         kept.extend(tail);
         let goal = most - most / 8;
@@ -739,65 +562,52 @@ impl KeyState {
         self.rebuild(node);
         (folded, dropped as u64)
     }
-}
 
-fn place_of(c: &Contribution) -> (i64, EventId, u32) {
-    (c.event_ns, c.id, c.rule)
+    /// Only the newest of equal values decides windows to come.
+    fn fold_values(&mut self, capacity: usize) -> VecDeque<Entry> {
+        let mut kept: VecDeque<Entry> = VecDeque::with_capacity(capacity);
+        let mut newest: HashMap<(u64, u32), (u32, u32)> = HashMap::new();
+        for entry in self.entries.iter().rev() {
+            match newest.entry((entry.value, entry.label)) {
+                hashbrown::hash_map::Entry::Vacant(v) => {
+                    v.insert((0, 0));
+                    kept.push_front(*entry);
+                }
+                hashbrown::hash_map::Entry::Occupied(mut o) => {
+                    let folded = o.get_mut();
+                    folded.0 = folded.0.saturating_add(entry.weight);
+                    folded.1 = folded.1.saturating_add(entry.rows);
+                }
+            }
+        }
+        for entry in &mut kept {
+            if let Some((weight, rows)) = newest.get(&(entry.value, entry.label)) {
+                entry.weight = entry.weight.saturating_add(*weight);
+                entry.rows = entry.rows.saturating_add(*rows);
+            }
+        }
+        kept
+    }
+
+    /// Pairs become one; the later time is kept: nothing leaves a window too early.
+    fn fold_neighbours(&mut self, capacity: usize) -> VecDeque<Entry> {
+        let mut kept: VecDeque<Entry> = VecDeque::with_capacity(capacity);
+        for entry in self.entries.drain(..) {
+            match kept.back_mut() {
+                Some(last) if folds(last, &entry) => {
+                    let (weight, rows) = (last.weight, last.rows);
+                    *last = entry;
+                    last.weight = entry.weight.saturating_add(weight);
+                    last.rows = entry.rows.saturating_add(rows);
+                }
+                _ => kept.push_back(entry),
+            }
+        }
+        kept
+    }
 }
 
 /// Whether two neighbours may become one: pairs only, so that folding stays gradual.
 fn folds(a: &Entry, b: &Entry) -> bool {
     (a.slot, a.label, a.value) == (b.slot, b.label, b.value) && a.rows <= b.rows
-}
-
-impl Episode {
-    fn add(&mut self, c: Contribution, rows: u32, listed: bool) {
-        self.events += u64::from(rows);
-        self.weight += u64::from(c.weight);
-        // A new episode collects everything and is cut to the newest when it is announced.
-        if listed && (!self.announced || self.evidence.len() < EVIDENCE_MAX) {
-            self.evidence.push(c);
-        }
-    }
-
-    fn reach(&mut self, t: i64, cause: Cause) {
-        (self.first, self.last) = (self.first.min(t), self.last.max(t));
-        (self.cause, self.cause_ns) = (cause.id, cause.t);
-        self.dirty = true;
-    }
-
-    fn join(&mut self, other: &Episode, cause: Cause) {
-        self.reach(other.first, cause);
-        self.reach(other.last, cause);
-        self.events += other.events;
-        self.weight += other.weight;
-        self.measured = self.measured.max(other.measured);
-        let known: BTreeSet<Contribution> = self.evidence.iter().copied().collect();
-        for c in &other.evidence {
-            if !known.contains(c) && (!self.announced || self.evidence.len() < EVIDENCE_MAX) {
-                self.evidence.push(*c);
-            } else if known.contains(c) {
-                self.events = self.events.saturating_sub(1);
-                self.weight = self.weight.saturating_sub(u64::from(c.weight));
-            }
-        }
-        self.taken.extend(other.taken.iter().copied());
-    }
-}
-
-/// Percentile of weighted numbers, linearly interpolated between the two nearest ranks.
-fn percentile(mut numbers: Vec<(f64, u32)>, p: f64) -> f64 {
-    numbers.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let count: u64 = numbers.iter().map(|n| u64::from(n.1)).sum();
-    let at = |rank: u64| {
-        let mut seen = 0u64;
-        let found = numbers.iter().find(|n| {
-            seen += u64::from(n.1);
-            rank < seen
-        });
-        found.map_or(f64::NAN, |n| n.0)
-    };
-    let place = p / 100.0 * count.saturating_sub(1) as f64;
-    let (low, high) = (at(place.floor() as u64), at(place.ceil() as u64));
-    low + (high - low) * place.fract()
 }

@@ -10,6 +10,20 @@ fn specs() -> Vec<Spec> {
     let quiet = Condition(vec![(BoundOp::Lt, 1.0)]);
     let quiet = Spec { condition: quiet, ..spec("q", SpecKind::EventCount, &[1], 15) };
     out.push(Spec { rule: 4_000, ..quiet });
+    out.push(Spec { rule: 6_000, ..spec("n", SpecKind::Absence, &[0, 1], 9) });
+    let median = Spec {
+        frame: Frame::Session { gap_ns: 6 * S },
+        condition: Condition(vec![(BoundOp::Gt, 2.0)]),
+        ..spec("m", SpecKind::ValueMedian, &[0, 1], 30)
+    };
+    out.push(Spec { rule: 7_000, ..median });
+    let tumbling = Condition(vec![(BoundOp::Gte, 2.0), (BoundOp::Lt, 4.0)]);
+    let tumbling = Spec {
+        frame: Frame::Tumbling,
+        condition: tumbling,
+        ..spec("w", SpecKind::EventCount, &[0], 20)
+    };
+    out.push(Spec { rule: 8_000, ..tumbling });
     let kind = SpecKind::FirstSeen { learn_for_ns: 10 * S, expire_days: 1 };
     out.push(Spec { rule: 5_000, ..spec("f", kind, &[1], 1) });
     out
@@ -32,6 +46,8 @@ fn story(count: u64) -> Vec<Ev> {
             user: format!("user{}", next(40)),
             value: next(5) as u32,
             weight: 1 + next(3) as u32 / 2,
+            source: next(3),
+            backfill: next(50) == 0,
         })
         .collect()
 }
@@ -55,7 +71,8 @@ fn steps() -> Vec<Step> {
 }
 
 fn settings() -> Settings {
-    Settings { lateness_ns: 15 * S, ..Settings::default() }
+    // A budget that the story exceeds: what is let go is part of the state too.
+    Settings { lateness_ns: 15 * S, bytes_per_rule: 24 << 10, ..Settings::default() }
 }
 
 fn step(engine: &mut Engine, step: &Step, out: &mut Vec<Firing>) {
@@ -69,23 +86,32 @@ fn step(engine: &mut Engine, step: &Step, out: &mut Vec<Firing>) {
     }
 }
 
-fn reference() -> Vec<Firing> {
+fn reference() -> (Vec<Firing>, Vec<RuleStats>) {
     let mut engine = Engine::new(SpecSet::new(specs()).unwrap(), settings());
     let mut out = Vec::new();
     for s in steps() {
         step(&mut engine, &s, &mut out);
     }
     assert_eq!(engine.keys(), 0, "everything was forgotten in the end");
-    out
+    (out, engine.stats())
 }
 
 #[test]
 fn a_crash_anywhere_gives_the_same_firings() {
-    let expected = reference();
+    let (expected, stats) = reference();
+    let lost: u64 = stats.iter().map(|s| s.counters.sketched + s.counters.evicted_keys).sum();
+    assert!(lost > 0 && stats.iter().any(|s| s.counters.backfill > 0), "{stats:?}");
     let rules: BTreeSet<u32> = expected.iter().map(|f| f.rule).collect();
-    assert_eq!(rules.into_iter().collect::<Vec<_>>(), [2_000, 3_000, 4_000, 5_000]);
+    assert_eq!(
+        rules.into_iter().collect::<Vec<_>>(),
+        [2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000]
+    );
     let all = steps();
-    for cut in [1, 77, 500, 1_234, 2_100, 2_300] {
+    let mut x = std::env::var("ALCEDO_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1u64);
+    let count = super::oracle::cases() as usize / 5;
+    for _ in 0..count.max(1) {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let cut = (x >> 33) as usize % all.len();
         let mut engine = Engine::new(SpecSet::new(specs()).unwrap(), settings());
         let mut out = Vec::new();
         for s in &all[..cut] {
@@ -159,9 +185,9 @@ fn a_reload_keeps_windows_of_unchanged_rules_only() {
 
 #[test]
 fn the_number_of_threads_changes_nothing() {
-    let expected = reference();
+    let (expected, _) = reference();
     let all = steps();
-    for threads in [1, 2, 4, 256] {
+    for threads in [2, 5] {
         let mut engine = Engine::new(SpecSet::new(specs()).unwrap(), settings());
         let set = engine.specs().clone();
         let mut out = Vec::new();
@@ -179,6 +205,9 @@ fn the_number_of_threads_changes_nothing() {
                 }
             }
             let first = tick.unwrap_or_else(|| batch_hits[0].stream_ns);
+            if tick.is_some() {
+                engine.weigh(&[]);
+            }
             let parts = engine.split(threads, first);
             let mut found: Vec<Firing> = std::thread::scope(|scope| {
                 let batch_hits = &batch_hits;

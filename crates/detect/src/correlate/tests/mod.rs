@@ -3,7 +3,10 @@
 mod attack;
 mod behaviour;
 mod durable;
+mod flood;
+mod frames;
 mod oracle;
+mod probes;
 
 use super::*;
 use crate::sigma::BoundOp;
@@ -24,6 +27,7 @@ fn spec(id: &str, kind: SpecKind, rules: &[u32], window_s: i64) -> Spec {
         references: rules.iter().map(|r| Reference::rule(*r, &group_by)).collect(),
         group_by,
         timespan_ns: window_s * S,
+        frame: Frame::Sliding,
         condition: Condition::default(),
         expression: None,
         value_fields: if kind.reads_value() { vec!["v".into()] } else { Vec::new() },
@@ -55,10 +59,12 @@ struct Ev {
     user: String,
     value: u32,
     weight: u32,
+    source: u64,
+    backfill: bool,
 }
 
 fn ev(rule: u32, id: u64, t_s: i64) -> Ev {
-    Ev { rule, id, t_s, user: "u".into(), value: 0, weight: 1 }
+    Ev { rule, id, t_s, user: "u".into(), value: 0, weight: 1, source: 0, backfill: false }
 }
 
 /// The hits of one event for every correlation that references its rule.
@@ -82,6 +88,8 @@ fn hits(set: &SpecSet, e: &Ev, stream_ns: i64) -> Vec<Hit> {
                 id: EventId::at(e.id),
                 event_ns: e.t_s * S,
                 stream_ns,
+                source: e.source,
+                backfill: e.backfill,
                 weight: e.weight,
                 key: key.clone(),
                 value,

@@ -3,10 +3,15 @@
 use super::*;
 use proptest::prelude::*;
 
-const W: i64 = 10;
+pub(super) const W: i64 = 10;
+
+/// Cases per property; `ALCEDO_CASES` asks for more.
+pub(super) fn cases() -> u32 {
+    std::env::var("ALCEDO_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(16)
+}
 
 /// One contributing set per qualifying window end: (own entries, evidence).
-type Window = (BTreeSet<u64>, BTreeSet<u64>);
+pub(super) type Window = (BTreeSet<u64>, BTreeSet<u64>);
 
 fn in_window(events: &[Ev], end: &Ev) -> Vec<Ev> {
     events
@@ -16,7 +21,7 @@ fn in_window(events: &[Ev], end: &Ev) -> Vec<Ev> {
         .collect()
 }
 
-fn ids(events: &[Ev]) -> BTreeSet<u64> {
+pub(super) fn ids(events: &[Ev]) -> BTreeSet<u64> {
     events.iter().map(|e| e.id).collect()
 }
 
@@ -27,7 +32,7 @@ fn plain(events: &[Ev], holds: impl Fn(&[Ev]) -> bool) -> Vec<Window> {
 }
 
 /// Joins windows that share entries.
-fn episodes(mut windows: Vec<Window>) -> BTreeSet<BTreeSet<u64>> {
+pub(super) fn episodes(mut windows: Vec<Window>) -> BTreeSet<BTreeSet<u64>> {
     let mut at = 0;
     while at < windows.len() {
         let other = (at + 1..windows.len()).find(|o| !windows[at].0.is_disjoint(&windows[*o].0));
@@ -44,7 +49,7 @@ fn episodes(mut windows: Vec<Window>) -> BTreeSet<BTreeSet<u64>> {
     windows.into_iter().map(|w| w.1).collect()
 }
 
-fn count(events: &[Ev]) -> u32 {
+pub(super) fn count(events: &[Ev]) -> u32 {
     events.iter().map(|e| e.weight).sum()
 }
 
@@ -129,7 +134,7 @@ fn shuffled(rules: u32) -> impl Strategy<Value = (Vec<Ev>, Vec<Ev>)> {
     events(rules).prop_flat_map(|list| (Just(list.clone()), Just(list).prop_shuffle()))
 }
 
-fn check(
+pub(super) fn check(
     specs: Vec<Spec>,
     rule: u32,
     expected: BTreeSet<BTreeSet<u64>>,
@@ -146,7 +151,7 @@ fn check(
     Ok(())
 }
 
-fn final_ids(firings: &[Firing], rule: u32) -> BTreeSet<BTreeSet<u64>> {
+pub(super) fn final_ids(firings: &[Firing], rule: u32) -> BTreeSet<BTreeSet<u64>> {
     // Under a permuted arrival ids do not tell which came first; only the sets are compared.
     let mut open: BTreeMap<EventId, BTreeSet<u64>> = BTreeMap::new();
     for f in firings.iter().filter(|f| f.rule == rule) {
@@ -162,14 +167,14 @@ fn final_ids(firings: &[Firing], rule: u32) -> BTreeSet<BTreeSet<u64>> {
     open.into_values().collect()
 }
 
-fn by_time(events: &[Ev]) -> Vec<Ev> {
+pub(super) fn by_time(events: &[Ev]) -> Vec<Ev> {
     let mut sorted = events.to_vec();
     sorted.sort_by_key(|e| (e.t_s, e.id));
     sorted
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn event_count_is_its_definition((list, order) in shuffled(1), n in 2u32..6) {
@@ -259,7 +264,7 @@ proptest! {
             engine.process(hits(&set, e, *at * S), *at * S, &mut out);
         }
         engine.finish(&mut out);
-        prop_assert_eq!(engine.counters().iter().map(|c| c.1.late).sum::<u64>(), 0);
+        prop_assert_eq!(engine.stats().iter().map(|c| c.counters.late).sum::<u64>(), 0);
         prop_assert_eq!(final_ids(&out, 2_000), episodes(chained(&list, n)));
     }
 }

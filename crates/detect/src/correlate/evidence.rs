@@ -1,0 +1,289 @@
+//! Episodes: which entries of a key are evidence of which alert.
+//!
+//! An episode is a maximal chain of qualifying windows that share evidence, so its content depends
+//! on the events alone and not on the order in which they arrived.
+
+use super::firing::Contribution;
+use super::settings::{EVIDENCE_MAX, UPDATE_PAUSE_MIN_NS};
+use super::spec::{Node, Target};
+use super::window::KeyState;
+use event::EventId;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// A way to read the evidence behind chained entries: (slot, from, to) to contributions.
+pub(super) type Behind<'a> = &'a dyn Fn(u8, i64, i64, &mut Vec<(Contribution, u32)>);
+
+/// Why an evaluation happens.
+#[derive(Clone, Copy)]
+pub(super) struct Cause {
+    pub(super) id: EventId,
+    pub(super) t: i64,
+    pub(super) stream_ns: i64,
+}
+
+/// What changed in a key while one hit was worked in.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// Ends of windows that qualified: time, event and start of what is needed.
+    pub(super) ends: Vec<(i64, EventId, i64)>,
+    /// Episodes absorbed by older ones: (absorbed, into).
+    pub(super) merged: Vec<(Episode, EventId)>,
+}
+
+/// An open or recently open episode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Episode {
+    pub(super) label: u32,
+    pub(super) fired_by: EventId,
+    pub(super) stream_ns: i64,
+    pub(super) cause: EventId,
+    pub(super) cause_ns: i64,
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) measured: f64,
+    /// How much of `measured` a sketch says, at most.
+    pub(super) estimated: u64,
+    pub(super) events: u64,
+    pub(super) weight: u64,
+    /// Each with whether it has been told under this episode's name.
+    pub(super) evidence: Vec<(Contribution, bool)>,
+    /// Evidence that came through chained correlations.
+    taken: BTreeSet<(i64, EventId, u32)>,
+    pub(super) announced: bool,
+    pub(super) dirty: bool,
+    /// Stream time of the next update, and the pause after it.
+    pub(super) next_update: i64,
+    pub(super) pause: i64,
+}
+
+impl KeyState {
+    /// The entries `from..=to` form a qualifying window.
+    pub(super) fn contribute(
+        &mut self,
+        node: &Node,
+        (from, to): (usize, usize),
+        measured: f64,
+        cause: Cause,
+        behind: Behind<'_>,
+        changes: &mut Changes,
+    ) {
+        let chosen: Vec<usize> = (from..=to).collect();
+        let edge = self.entries.range(from..=to).map(|e| e.start).min().unwrap_or_default();
+        self.absorb(node, &chosen, edge, measured, cause, behind, changes);
+    }
+
+    /// Makes `chosen` evidence of one episode: a new one, or the oldest of those it touches.
+    #[allow(clippy::too_many_arguments, reason = "one call carries one decision")]
+    pub(super) fn absorb(
+        &mut self,
+        node: &Node,
+        chosen: &[usize],
+        edge: i64,
+        measured: f64,
+        cause: Cause,
+        behind: Behind<'_>,
+        changes: &mut Changes,
+    ) {
+        let mut touched: Vec<u32> = Vec::new();
+        let mut fresh = Vec::new();
+        for index in chosen {
+            match self.entries[*index].label {
+                0 => fresh.push(*index),
+                label if touched.last() == Some(&label) || touched.contains(&label) => {}
+                label => touched.push(label),
+            }
+        }
+        touched.retain(|label| self.is_kept(*label));
+        let found = self.read_behind(node, chosen, edge, behind);
+        for episode in self.episodes.iter().filter(|_| !found.is_empty()) {
+            let shares = |f: &(Contribution, u32)| episode.taken.contains(&place_of(&f.0));
+            if !touched.contains(&episode.label) && found.iter().any(shares) {
+                touched.push(episode.label);
+            }
+        }
+        let label = self.settle(&touched, chosen, measured, cause, changes);
+        self.take(node, label, &fresh, measured, cause);
+        let Some(episode) = self.episodes.iter_mut().rev().find(|e| e.label == label) else {
+            return;
+        };
+        for (c, rows) in found {
+            if episode.taken.insert(place_of(&c)) {
+                episode.reach(c.event_ns, cause);
+                episode.add(c, rows, node.speaks);
+            }
+        }
+    }
+
+    /// The label that carries on: new, or the oldest touched one after joining the others to it.
+    fn settle(
+        &mut self,
+        touched: &[u32],
+        chosen: &[usize],
+        measured: f64,
+        cause: Cause,
+        changes: &mut Changes,
+    ) -> u32 {
+        let named = |l: &u32| self.episodes.iter().rev().find(|e| e.label == *l);
+        let oldest = touched.iter().filter_map(named).min_by_key(|e| e.fired_by);
+        let Some(keep) = oldest.map(|e| e.label) else {
+            self.labels += 1;
+            let t = self.entries[chosen[0]].t;
+            self.episodes.push(Episode::begin(self.labels, t, measured, cause));
+            return self.labels;
+        };
+        for label in touched.iter().filter(|l| **l != keep) {
+            let Some(at) = self.episodes.iter().position(|e| e.label == *label) else { continue };
+            let gone = self.episodes.swap_remove(at);
+            for entry in self.entries.iter_mut().filter(|e| e.label == *label) {
+                entry.label = keep;
+            }
+            if let Some(kept) = self.episodes.iter_mut().rev().find(|e| e.label == keep) {
+                kept.join(&gone, cause);
+                changes.merged.push((gone, kept.fired_by));
+            }
+        }
+        keep
+    }
+
+    /// Labels entries as evidence of an episode.
+    pub(super) fn take(
+        &mut self,
+        node: &Node,
+        label: u32,
+        fresh: &[usize],
+        measured: f64,
+        cause: Cause,
+    ) {
+        let Some(episode) = self.episodes.iter_mut().rev().find(|e| e.label == label) else {
+            return;
+        };
+        episode.measured = episode.measured.max(measured);
+        for index in fresh {
+            let entry = &mut self.entries[*index];
+            entry.label = label;
+            episode.reach(entry.t, cause);
+            // A chained entry stands for the events behind it, which are taken by themselves.
+            let Target::Rule(rule) = node.spec.references[usize::from(entry.slot)].target else {
+                continue;
+            };
+            let c = Contribution { event_ns: entry.t, id: entry.id, rule, weight: entry.weight };
+            episode.add(c, entry.rows, node.speaks);
+        }
+    }
+
+    /// Evidence behind the chained entries among `chosen`.
+    fn read_behind(
+        &self,
+        node: &Node,
+        chosen: &[usize],
+        edge: i64,
+        behind: Behind<'_>,
+    ) -> Vec<(Contribution, u32)> {
+        let mut found = Vec::new();
+        for (slot, _) in node.children.iter().enumerate().filter(|(_, c)| c.is_some()) {
+            let of_slot = chosen.iter().map(|i| &self.entries[*i]);
+            let until = of_slot.filter(|e| usize::from(e.slot) == slot).map(|e| e.t).max();
+            if let Some(until) = until {
+                behind(slot as u8, edge, until, &mut found);
+            }
+        }
+        found
+    }
+
+    pub(super) fn is_kept(&self, label: u32) -> bool {
+        self.episodes.iter().rev().any(|e| e.label == label)
+    }
+
+    pub(super) fn note_prior(&mut self, label: u32, prior: u64) {
+        if let Some(episode) = self.episodes.iter_mut().rev().find(|e| e.label == label) {
+            episode.estimated = episode.estimated.max(prior);
+        }
+    }
+}
+
+fn place_of(c: &Contribution) -> (i64, EventId, u32) {
+    (c.event_ns, c.id, c.rule)
+}
+
+impl Episode {
+    fn begin(label: u32, t: i64, measured: f64, cause: Cause) -> Self {
+        Self {
+            label,
+            fired_by: cause.id,
+            stream_ns: cause.stream_ns,
+            cause: cause.id,
+            cause_ns: cause.t,
+            first: t,
+            last: t,
+            measured,
+            estimated: 0,
+            events: 0,
+            weight: 0,
+            evidence: Vec::new(),
+            taken: BTreeSet::new(),
+            announced: false,
+            dirty: true,
+            next_update: i64::MIN,
+            pause: UPDATE_PAUSE_MIN_NS,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.evidence.len() * 48 + self.taken.len() * 48
+    }
+
+    /// Forgets chained evidence before `t`.
+    pub(super) fn forget_taken(&mut self, t: i64) {
+        while self.taken.first().is_some_and(|c| c.0 < t) {
+            self.taken.pop_first();
+        }
+    }
+
+    fn add(&mut self, c: Contribution, rows: u32, listed: bool) {
+        self.events += u64::from(rows);
+        self.weight += u64::from(c.weight);
+        // A new episode collects everything and is cut to the newest when it is announced.
+        if listed && (!self.announced || self.evidence.len() < EVIDENCE_MAX) {
+            self.evidence.push((c, false));
+        }
+    }
+
+    fn reach(&mut self, t: i64, cause: Cause) {
+        (self.first, self.last) = (self.first.min(t), self.last.max(t));
+        (self.cause, self.cause_ns) = (cause.id, cause.t);
+        self.dirty = true;
+    }
+
+    fn join(&mut self, other: &Episode, cause: Cause) {
+        self.reach(other.first, cause);
+        self.reach(other.last, cause);
+        self.events += other.events;
+        self.weight += other.weight;
+        self.measured = self.measured.max(other.measured);
+        self.estimated = self.estimated.max(other.estimated);
+        let known: BTreeSet<Contribution> = self.evidence.iter().map(|e| e.0).collect();
+        for (c, _) in &other.evidence {
+            if known.contains(c) {
+                self.events = self.events.saturating_sub(1);
+                self.weight = self.weight.saturating_sub(u64::from(c.weight));
+            } else if !self.announced || self.evidence.len() < EVIDENCE_MAX {
+                self.evidence.push((*c, false));
+            }
+        }
+        self.taken.extend(other.taken.iter().copied());
+    }
+
+    /// Puts the evidence in order, cuts it to what may be listed, and tells what was not told yet.
+    pub(super) fn tell(&mut self) -> Vec<Contribution> {
+        self.evidence.sort_unstable();
+        let surplus = self.evidence.len().saturating_sub(EVIDENCE_MAX);
+        self.evidence.drain(..surplus);
+        let mut fresh = Vec::new();
+        for (c, told) in self.evidence.iter_mut().filter(|e| !e.1) {
+            fresh.push(*c);
+            *told = true;
+        }
+        fresh
+    }
+}

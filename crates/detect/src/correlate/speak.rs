@@ -1,0 +1,163 @@
+//! What a key says: new episodes and joins at once, growth with ticks.
+
+use super::evidence::{Cause, Changes, Episode};
+use super::firing::{Contribution, Firing, FiringKind};
+use super::hit::{Hit, values};
+use super::keys::Counters;
+use super::settings::UPDATE_PAUSE_MAX_NS;
+use super::spec::{Node, SpecKind, Target};
+use super::window::{Entry, KeyState};
+use event::EventId;
+
+/// Entries for the parents: each qualifying window for temporal kinds, each new episode for the
+/// kinds that count.
+pub(super) fn upward(
+    node: &Node,
+    state: &KeyState,
+    changes: &Changes,
+    cause: Cause,
+) -> Vec<(usize, Vec<Entry>)> {
+    let mut out = Vec::new();
+    if node.parents.is_empty() || changes.ends.is_empty() {
+        return out;
+    }
+    let new = state.episodes.iter().find(|e| !e.announced);
+    for (place, (_, slot)) in node.parents.iter().enumerate() {
+        let entry = |t: i64, id, start| Entry {
+            t,
+            id,
+            start,
+            value: u64::from(*slot),
+            weight: 1,
+            rows: 1,
+            label: 0,
+            slot: *slot,
+        };
+        let entries: Vec<Entry> = match node.parents_walk[place] {
+            true => changes.ends.iter().map(|(t, id, start)| entry(*t, *id, *start)).collect(),
+            false => new.iter().map(|e| entry(cause.t, e.fired_by, e.first)).collect(),
+        };
+        if !entries.is_empty() {
+            out.push((place, entries));
+        }
+    }
+    out
+}
+
+/// Says joins and new episodes at once.
+pub(super) fn announce(
+    node: &Node,
+    hash: u128,
+    state: &mut KeyState,
+    changes: &mut Changes,
+    counters: &mut Counters,
+    out: &mut Vec<Firing>,
+) {
+    for (mut gone, into) in changes.merged.drain(..) {
+        counters.merged += u64::from(gone.announced);
+        if gone.announced && node.speaks {
+            out.push(firing(node, hash, &state.text, &mut gone, FiringKind::MergedInto(into)));
+        }
+    }
+    let KeyState { episodes, text, .. } = state;
+    for episode in episodes.iter_mut().filter(|e| !e.announced) {
+        episode.announced = true;
+        episode.dirty = false;
+        counters.episodes += 1;
+        counters.estimated += u64::from(episode.estimated > 0);
+        if node.speaks {
+            out.push(firing(node, hash, text, episode, FiringKind::New));
+        }
+    }
+    if node.spec.kind == SpecKind::Absence && !node.has_children() {
+        // Each is complete when it begins, and nothing can touch it any more.
+        episodes.clear();
+    }
+}
+
+/// Says updates that are due at `now` (all of them at the end of time).
+pub(super) fn flush(
+    node: &Node,
+    hash: u128,
+    state: &mut KeyState,
+    now: i64,
+    counters: &mut Counters,
+    out: &mut Vec<Firing>,
+) {
+    let KeyState { episodes, text, .. } = state;
+    for episode in episodes.iter_mut().filter(|e| e.dirty && e.next_update <= now) {
+        episode.dirty = false;
+        episode.next_update = now.saturating_add(episode.pause);
+        episode.pause = (episode.pause * 2).min(UPDATE_PAUSE_MAX_NS);
+        counters.updates += 1;
+        if node.speaks {
+            out.push(firing(node, hash, text, episode, FiringKind::Update));
+        }
+    }
+}
+
+fn firing(node: &Node, key: u128, text: &[u8], episode: &mut Episode, kind: FiringKind) -> Firing {
+    let fresh = episode.tell();
+    let cause = match kind {
+        FiringKind::New => episode.fired_by,
+        _ => episode.cause,
+    };
+    Firing {
+        kind,
+        rule: node.spec.rule,
+        rule_id: node.spec.id.clone(),
+        rule_type: node.spec.kind.name(),
+        key,
+        group: node.spec.group_by.iter().cloned().zip(values(text)).collect(),
+        fired_by: episode.fired_by,
+        cause,
+        trigger: EventId::default(),
+        event_ns: episode.cause_ns,
+        stream_ns: episode.stream_ns,
+        first_ns: episode.first,
+        last_ns: episode.last,
+        timespan_ns: node.spec.timespan_ns,
+        measured: episode.measured,
+        estimated: episode.estimated,
+        condition: node.condition.clone(),
+        evidence: episode.evidence.iter().map(|e| e.0).collect(),
+        fresh,
+        events: episode.events,
+        weight: episode.weight,
+        backfill: false,
+    }
+}
+
+/// A value was seen for the first time.
+pub(super) fn first_seen(node: &Node, hit: &Hit) -> Firing {
+    let rule = match node.spec.references[usize::from(hit.slot)].target {
+        Target::Rule(rule) => rule,
+        Target::Correlation(_) => node.spec.rule,
+    };
+    let evidence =
+        vec![Contribution { event_ns: hit.event_ns, id: hit.id, rule, weight: hit.weight }];
+    Firing {
+        kind: FiringKind::New,
+        rule: node.spec.rule,
+        rule_id: node.spec.id.clone(),
+        rule_type: node.spec.kind.name(),
+        key: hit.key.hash,
+        group: node.spec.group_by.iter().cloned().zip(hit.key.values()).collect(),
+        fired_by: hit.id,
+        cause: hit.id,
+        trigger: hit.id,
+        event_ns: hit.event_ns,
+        stream_ns: hit.stream_ns,
+        first_ns: hit.event_ns,
+        last_ns: hit.event_ns,
+        timespan_ns: 0,
+        measured: 1.0,
+        estimated: 0,
+        condition: node.condition.clone(),
+        fresh: evidence.clone(),
+        evidence,
+        events: 1,
+        weight: u64::from(hit.weight),
+        backfill: hit.backfill,
+    }
+}

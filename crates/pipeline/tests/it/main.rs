@@ -1,0 +1,6 @@
+//! The core over a real journal, from bytes to alerts.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod backfill;
+mod replay;
+mod stage;
