@@ -211,7 +211,7 @@ fn documents_with_absence_and_frames_are_read() {
     for (wrong, says) in [
         (format!("{counted}, window: session"), "gap"),
         (format!("{counted}, gap: 1m"), "session"),
-        (format!("{counted}, window: hopping"), "hopping"),
+        (format!("{counted}, window: hopping"), "sliding, tumbling or session"),
     ] {
         let (_, problems) = load(&wrong);
         assert!(problems.contains(says), "{wrong}: {problems}");
@@ -219,7 +219,7 @@ fn documents_with_absence_and_frames_are_read() {
     for (wrong, says) in [
         (format!("type: absence, {both}, window: tumbling"), "window"),
         (format!("{counted}, window: session, gap: 1h"), "gap"),
-        ("type: absence, rules: [one], timespan: 5m".to_owned(), "two rules"),
+        ("type: absence, rules: [one], timespan: 5m".to_owned(), "follow"),
     ] {
         let (set, problems) = load(&wrong);
         let error = set.err().map(|e| e.to_string()).unwrap_or_default();
