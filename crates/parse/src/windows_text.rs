@@ -113,9 +113,16 @@ pub fn data(message: &[u8], mut put: impl FnMut(&str, &[u8])) {
     let mut section: &[u8] = b"";
     let mut open: Option<(&[u8], Cow<'_, [u8]>)> = None;
     let mut labels = 0;
+    let mut after_ip = false;
     let mut close = |open: &mut Option<(&[u8], Cow<'_, [u8]>)>, section: &[u8]| {
         if let Some((label, value)) = open.take().filter(|(_, v)| !v.is_empty()) {
-            put(&name_of(section, label), &value);
+            // Log-ons say `Source Network Address` and `Source Port`, connections `Source Address`.
+            let is_port = after_ip && label == b"Source Port";
+            after_ip = label == b"Source Network Address";
+            match is_port {
+                true => put("IpPort", &value),
+                false => put(&name_of(section, label), &value),
+            }
         }
     };
     for piece in pieces(message) {
@@ -345,6 +352,7 @@ mod tests {
             "IpAddress=10.1.2.3",
         ];
         assert_eq!(shown(LOGON)[..10], want);
+        assert_eq!(shown(LOGON)[10], "IpPort=50123");
         let flat: String = LOGON.replace(['\r', '\n', '\t'], "  ");
         assert_eq!(shown(&flat), shown(LOGON));
         let sysmon = "Process Create:\r\nRuleName: -\r\nUtcTime: 2026-11-23 09:00:00.000\r\nImage: C:\\Windows\\a.exe\r\nCommandLine: a.exe /x: y\r\n";

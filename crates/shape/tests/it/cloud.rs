@@ -159,6 +159,11 @@ fn linux_and_cloud_tables_of_a_siem_are_read() {
     for line in text.split(|c| *c == b'\n').filter(|l| !l.is_empty()).take(60) {
         bench.start();
         let at = bench.shape(line).first_row;
+        // A message that the collector cut is no XML any more: kept whole, and marked.
+        if memchr::memmem::find(line, b"/Event\\u003e\"").is_none() {
+            assert_eq!(bench.all(at, "tags"), ["parse_failed"]);
+            continue;
+        }
         assert_eq!(bench.text(at, "alcedo.pack").as_deref(), Some("sysmon-linux"));
         assert!(bench.text(at, "host.name").is_some());
     }
