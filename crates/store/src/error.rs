@@ -23,6 +23,28 @@ pub enum StoreError {
         /// What the reader or writer said.
         reason: String,
     },
+    /// The store was opened for reading only.
+    #[error("store `{}` is open for reading only; stop the program that writes it, or ask it", path.display())]
+    ReadOnly {
+        /// The store's folder.
+        path: PathBuf,
+    },
+    /// A filter of a hold, a deletion or a rule of retention.
+    #[error("filter `{filter}`: {reason}")]
+    Filter {
+        /// The filter as given.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Rows to be deleted are under a legal hold.
+    #[error("hold {hold} ({reason}) keeps some of these rows; release it first")]
+    Held {
+        /// Number of the hold.
+        hold: u64,
+        /// Its reason.
+        reason: String,
+    },
     /// The list of files is damaged other than by a torn last write.
     #[error("manifest `{}` is damaged at byte {at}: {reason}; restore it from a copy", path.display())]
     Manifest {

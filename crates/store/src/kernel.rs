@@ -11,11 +11,16 @@ use crate::error::StoreError;
 use crate::layout::envelope;
 use crate::read::{StoredFile, TextColumn};
 use crate::residual::{self, Cell};
-use arrow::array::{Array, ArrayRef, AsArray};
+use crate::sidecar::{BLOCK_ROWS, Sidecar};
+use crate::template;
+use crate::words::{self, Needs, needs_of};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{TimestampNanosecondType, UInt32Type, UInt64Type};
 use event::{Dictionary, EventId, EventView, FieldId, Kind, Value, field::INTRINSIC_NAMES, time};
 use filter::{Node, Plan, Target, Test, TextOp, plan::Names};
 use hashbrown::HashMap;
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The names that answer to `name` in a generation, first present one wins. A name that the
@@ -51,6 +56,8 @@ pub(crate) struct Resolved {
 struct LeafNames {
     target: Vec<Box<str>>,
     other: Vec<Box<str>>,
+    /// What the index must show for a block; none if the index cannot tell.
+    needs: Option<Vec<Needs>>,
 }
 
 impl Resolved {
@@ -61,8 +68,67 @@ impl Resolved {
                 Target::Keyword => Vec::new(),
             },
             other: leaf.test.other_field().map_or_else(Vec::new, |n| answers(dict, n)),
+            needs: needs_of(&leaf.test),
         });
-        Self { leaves: leaves.collect(), plan }
+        let mut leaves: Vec<LeafNames> = leaves.collect();
+        for leaf in &mut leaves {
+            // The index knows the texts of cells, raw bytes and the envelope, not computed ones.
+            let computed = |name: &Box<str>| {
+                let stored =
+                    [envelope::SOURCE, envelope::IDENTITY, envelope::PEER, envelope::ORIGINAL];
+                INTRINSIC_NAMES.contains(&&**name) && !stored.contains(&&**name)
+            };
+            if leaf.target.iter().any(computed) {
+                leaf.needs = None;
+            }
+        }
+        Self { leaves, plan }
+    }
+
+    /// Whether the index can narrow the search at all.
+    pub(crate) fn asks_index(&self) -> bool {
+        self.leaves.iter().any(|leaf| leaf.needs.is_some())
+    }
+
+    /// The blocks of a group that may hold, by the index.
+    pub(crate) fn blocks(&self, sidecar: &Sidecar, group: usize) -> Result<u64, String> {
+        self.node_blocks(&self.plan.root, sidecar, group)
+    }
+
+    fn node_blocks(&self, node: &Node, sidecar: &Sidecar, group: usize) -> Result<u64, String> {
+        Ok(match node {
+            Node::Const(true) | Node::Not(_) => u64::MAX,
+            Node::Const(false) => 0,
+            Node::Leaf(index) => match &self.leaves[*index as usize].needs {
+                None => u64::MAX,
+                Some(alternatives) => {
+                    let mut mask = 0;
+                    for needs in alternatives {
+                        mask |= sidecar.blocks(group, needs)?;
+                    }
+                    mask
+                }
+            },
+            Node::And(parts) => {
+                let mut mask = u64::MAX;
+                for part in parts {
+                    if mask == 0 {
+                        break;
+                    }
+                    mask &= self.node_blocks(part, sidecar, group)?;
+                }
+                mask
+            }
+            Node::AtLeast(0, _) => u64::MAX,
+            Node::Or(parts) | Node::AtLeast(_, parts) => {
+                let mut mask = 0;
+                for part in parts {
+                    mask |= self.node_blocks(part, sidecar, group)?;
+                }
+                mask
+            }
+            Node::Named(_, part) => self.node_blocks(part, sidecar, group)?,
+        })
     }
 
     /// Whether some row of the group may hold, judged by necessary conditions alone.
@@ -142,7 +208,17 @@ impl Bits {
         self.words.iter().all(|w| *w == 0)
     }
 
-    fn minus(&self, other: &Self) -> Self {
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        let words = self.words.iter().zip(&other.words).map(|(a, b)| a & b);
+        Self { words: words.collect() }
+    }
+
+    pub(crate) fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        let rows: Vec<usize> = self.iter().filter(|row| !keep(*row)).collect();
+        rows.into_iter().for_each(|row| self.words[row / 64] &= !(1 << (row % 64)));
+    }
+
+    pub(crate) fn minus(&self, other: &Self) -> Self {
         let words = self.words.iter().zip(&other.words).map(|(a, b)| a & !b);
         Self { words: words.collect() }
     }
@@ -169,11 +245,14 @@ impl Bits {
 
 type Residuals = Arc<Vec<Vec<Cell>>>;
 
-/// One row group with the columns read so far.
+/// One row group, or some blocks of it, with the columns read so far. Rows are numbered from 0 over
+/// the chosen blocks: [`Group::number`] gives a row's number in the group.
 pub(crate) struct Group {
     pub(crate) file: Arc<StoredFile>,
     pub(crate) group: usize,
     pub(crate) rows: usize,
+    /// The chosen rows of the group; none: all.
+    ranges: Option<Vec<Range<usize>>>,
     arrays: HashMap<usize, ArrayRef>,
     texts: HashMap<usize, Arc<TextColumn>>,
     residual: Option<Residuals>,
@@ -182,14 +261,74 @@ pub(crate) struct Group {
 impl Group {
     pub(crate) fn new(file: Arc<StoredFile>, group: usize) -> Self {
         let rows = file.group_rows(group);
-        Self { file, group, rows, arrays: HashMap::new(), texts: HashMap::new(), residual: None }
+        Self {
+            file,
+            group,
+            rows,
+            ranges: None,
+            arrays: HashMap::new(),
+            texts: HashMap::new(),
+            residual: None,
+        }
+    }
+
+    /// Only the blocks of `mask`.
+    pub(crate) fn of_blocks(file: Arc<StoredFile>, group: usize, mask: u64) -> Self {
+        let mut this = Self::new(file, group);
+        let total = this.rows;
+        let blocks = total.div_ceil(BLOCK_ROWS);
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for block in (0..blocks).filter(|b| *b < 64 && mask >> b & 1 == 1) {
+            let (start, end) = (block * BLOCK_ROWS, total.min((block + 1) * BLOCK_ROWS));
+            match ranges.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => ranges.push(start..end),
+            }
+        }
+        if ranges != [0..total] {
+            this.rows = ranges.iter().map(ExactSizeIterator::len).sum();
+            this.ranges = Some(ranges);
+        }
+        this
+    }
+
+    /// The row's number in the whole group.
+    pub(crate) fn number(&self, row: usize) -> u32 {
+        let mut left = row;
+        for range in self.ranges.iter().flatten() {
+            if left < range.len() {
+                return (range.start + left) as u32;
+            }
+            left -= range.len();
+        }
+        row as u32
+    }
+
+    fn read(&self, indices: &[usize]) -> Result<RecordBatch, StoreError> {
+        self.file.read(self.group, Some(indices), self.ranges.as_deref())
+    }
+
+    /// Reads text columns at once that would be read one by one.
+    fn prefetch(&mut self, indices: impl Iterator<Item = usize>) -> Result<(), StoreError> {
+        let wanted: Vec<usize> = indices
+            .filter(|i| !self.texts.contains_key(i) && !self.file.group_is_null(self.group, *i))
+            .collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let batch = self.read(&wanted)?;
+        for (array, index) in batch.columns().iter().zip(wanted) {
+            let column = TextColumn::new(array).ok_or_else(|| self.unreadable("text"))?;
+            self.texts.insert(index, Arc::new(column));
+        }
+        Ok(())
     }
 
     fn array(&mut self, index: usize) -> Result<ArrayRef, StoreError> {
         if let Some(array) = self.arrays.get(&index) {
             return Ok(array.clone());
         }
-        let batch = self.file.read(self.group, Some(&[index]), None)?;
+        let batch = self.read(&[index])?;
         let array = batch.column(0).clone();
         self.arrays.insert(index, array.clone());
         Ok(array)
@@ -211,8 +350,13 @@ impl Group {
         if let Some(column) = self.texts.get(&index) {
             return Ok(column.clone());
         }
-        let batch = self.file.read(self.group, Some(&[index]), None)?;
-        let column = TextColumn::new(batch.column(0)).ok_or_else(|| self.unreadable("text"))?;
+        let column = match self.file.group_is_null(self.group, index) {
+            true => TextColumn::empty(self.rows),
+            false => {
+                let batch = self.read(&[index])?;
+                TextColumn::new(batch.column(0)).ok_or_else(|| self.unreadable("text"))?
+            }
+        };
         let column = Arc::new(column);
         self.texts.insert(index, column.clone());
         Ok(column)
@@ -222,6 +366,12 @@ impl Group {
     pub(crate) fn residual(&mut self) -> Result<Residuals, StoreError> {
         if let Some(cells) = &self.residual {
             return Ok(cells.clone());
+        }
+        let index = self.file.column_index(envelope::RESIDUAL);
+        if index.is_some_and(|i| self.file.group_is_null(self.group, i)) {
+            let out: Residuals = Arc::new((0..self.rows).map(|_| Vec::new()).collect());
+            self.residual = Some(out.clone());
+            return Ok(out);
         }
         let array = self.envelope_array(envelope::RESIDUAL)?;
         let texts = array.as_string_opt::<i32>().ok_or_else(|| self.unreadable("residual"))?;
@@ -242,6 +392,11 @@ impl Group {
     /// `@timestamp` of every row, ns.
     pub(crate) fn times(&mut self) -> Result<Vec<i64>, StoreError> {
         self.time_column(envelope::TIMESTAMP)
+    }
+
+    /// When each row was received, ns.
+    pub(crate) fn received(&mut self) -> Result<Vec<i64>, StoreError> {
+        self.time_column(envelope::INGESTED)
     }
 
     fn time_column(&mut self, name: &str) -> Result<Vec<i64>, StoreError> {
@@ -375,7 +530,7 @@ impl Group {
                 if self.file.residual_may_hold(name) {
                     let cells = self.residual()?;
                     for row in open.minus(&decided).iter() {
-                        for cell in cells[row].iter().filter(|c| c.name == *name) {
+                        for cell in cells[row].iter().filter(|c| *c.name == **name) {
                             decided.set(row);
                             if test.holds(value_of(cell)) {
                                 held.set(row);
@@ -392,16 +547,11 @@ impl Group {
         Ok(held)
     }
 
+    /// Raw bytes or any cell's text. Cells first: each distinct value is tested once.
     fn keyword(&mut self, test: &Test, mask: &Bits) -> Result<Bits, StoreError> {
         let mut held = Bits::none(self.rows);
-        let raw = self.envelope_array(envelope::ORIGINAL)?;
-        let raw = raw.as_binary_opt::<i32>().ok_or_else(|| self.unreadable("event.original"))?;
-        for row in mask.iter() {
-            if test.holds(Value { kind: Kind::Str, bytes: raw.value(row) }) {
-                held.set(row);
-            }
-        }
-        let mut open = mask.minus(&held);
+        let mut open = mask.clone();
+        self.prefetch(self.file.clone().field_indices())?;
         for column in self.file.field_indices() {
             if open.is_empty() {
                 return Ok(held);
@@ -418,7 +568,81 @@ impl Group {
                 held.set(row);
             }
         }
+        open = open.minus(&held);
+        self.raw_where(Some(test), &open, &mut |row, bytes| {
+            if test.holds(Value { kind: Kind::Str, bytes }) {
+                held.set(row);
+            }
+        })?;
         Ok(held)
+    }
+
+    /// Calls `each` with the raw bytes of the rows of `mask`, rebuilt from templates where they have
+    /// one. With a test whose match cannot span a reference's edge, rows are left out of which no
+    /// cell holds (the caller knows) and whose template does not hold either.
+    fn raw_where(
+        &mut self,
+        test: Option<&Test>,
+        mask: &Bits,
+        each: &mut dyn FnMut(usize, &[u8]),
+    ) -> Result<(), StoreError> {
+        if mask.is_empty() {
+            return Ok(());
+        }
+        let raw = self.envelope_array(envelope::ORIGINAL)?;
+        let raw = raw.as_binary_opt::<i32>().ok_or_else(|| self.unreadable("event.original"))?;
+        let templates = match self.file.column_index(envelope::TEMPLATE) {
+            Some(index) if raw.null_count() > 0 => Some(self.text(index)?),
+            _ => None,
+        };
+        let inner = test.filter(|test| within_runs(test));
+        let mut parsed: HashMap<usize, Option<Rebuild<'_>>> = HashMap::new();
+        let mut bytes = Vec::new();
+        for row in mask.iter() {
+            if raw.is_valid(row) {
+                each(row, raw.value(row));
+                continue;
+            }
+            let lost = || StoreError::file(Path::new("event.original"), "a row has no template");
+            let templates = templates.as_ref().ok_or_else(lost)?;
+            let key = templates.key(row).ok_or_else(lost)?;
+            if !parsed.contains_key(&key) {
+                let parts = template::parse(templates.value(key));
+                let idle = inner.is_some_and(|test| cannot_hold(test, &parts));
+                let rebuild = if idle { None } else { Some(self.rebuild(parts)?) };
+                parsed.insert(key, rebuild);
+            }
+            let Some(Some(rebuild)) = parsed.get(&key) else { continue };
+            bytes.clear();
+            let event_ns = rebuild.times.get(row).copied().unwrap_or_default();
+            for (part, column) in &rebuild.parts {
+                let text = column.as_ref().and_then(|c| c.get(row));
+                let text = match (text, part.name()) {
+                    (Some(text), _) => text,
+                    (None, None) => "",
+                    (None, Some(name)) => {
+                        let cells = &rebuild.cells[row];
+                        let cell = cells.iter().find(|c| &*c.name == name).ok_or_else(lost)?;
+                        std::str::from_utf8(&cell.bytes).map_err(|_| lost())?
+                    }
+                };
+                part.append(text, event_ns, &mut bytes);
+            }
+            each(row, &bytes);
+        }
+        Ok(())
+    }
+
+    fn rebuild<'t>(&mut self, parts: Vec<template::Part<'t>>) -> Result<Rebuild<'t>, StoreError> {
+        let mut columns = Vec::with_capacity(parts.len());
+        for part in &parts {
+            let index = part.name().and_then(|name| self.file.field_index(name));
+            columns.push(index.map(|index| self.text(index)).transpose()?);
+        }
+        let times =
+            if parts.iter().any(template::Part::is_time) { self.times()? } else { Vec::new() };
+        let cells = self.residual()?;
+        Ok(Rebuild { parts: parts.into_iter().zip(columns).collect(), times, cells })
     }
 
     fn relation(
@@ -474,7 +698,7 @@ impl Group {
                 if self.file.residual_may_hold(name) {
                     let cells = self.residual()?;
                     for row in open.minus(&decided).iter() {
-                        for cell in cells[row].iter().filter(|c| c.name == *name) {
+                        for cell in cells[row].iter().filter(|c| *c.name == **name) {
                             decided.set(row);
                             by_row.entry(row).or_default().push((cell.kind, cell.bytes.clone()));
                         }
@@ -514,9 +738,9 @@ impl Group {
                 mask.iter().for_each(|row| each(row, &weights.value(row).to_string()));
             }
             ORIGINAL => {
-                let array = self.envelope_array(name)?;
-                let raw = array.as_binary_opt::<i32>().ok_or_else(|| self.unreadable(name))?;
-                mask.iter().for_each(|row| each(row, &String::from_utf8_lossy(raw.value(row))));
+                self.raw_where(None, mask, &mut |row, bytes| {
+                    each(row, &String::from_utf8_lossy(bytes));
+                })?;
             }
             SOURCE | IDENTITY | PEER => {
                 let index = self.file.column_index(name).ok_or_else(|| self.unreadable(name))?;
@@ -532,6 +756,40 @@ impl Group {
         }
         Ok(())
     }
+}
+
+/// A template with the columns that it refers to.
+struct Rebuild<'t> {
+    parts: Vec<(template::Part<'t>, Option<Arc<TextColumn>>)>,
+    times: Vec<i64>,
+    cells: Residuals,
+}
+
+/// Whether every match of a test lies within one run of word bytes: then it cannot begin in a
+/// template's own text and end in a cell, because references stand between other bytes.
+fn within_runs(test: &Test) -> bool {
+    match test {
+        Test::Text { op: TextOp::Contains, folded, .. } => {
+            !folded.is_empty() && folded.iter().all(|b| words::in_run(*b))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a test from [`within_runs`] holds nowhere in a template's own parts, given that it holds
+/// in no cell.
+fn cannot_hold(test: &Test, parts: &[template::Part<'_>]) -> bool {
+    let Test::Text { folded, .. } = test else { return false };
+    // Times are digits with at most three letters in a row.
+    let in_time =
+        folded.len() <= 30 && (folded.len() <= 3 || folded.iter().any(u8::is_ascii_digit));
+    !parts.iter().any(|part| match part {
+        template::Part::Literal(text) => {
+            test.holds(Value { kind: Kind::Str, bytes: text.as_bytes() })
+        }
+        template::Part::Plain(_) | template::Part::Json(_) => false,
+        template::Part::Time(_) | template::Part::Bsd => in_time,
+    })
 }
 
 /// A value that outlives its column.

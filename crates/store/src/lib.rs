@@ -21,29 +21,40 @@
 //! Not here: sockets, the search text's grammar (crate `filter`), rules, the journal.
 //!
 //! Reading order: [`store`] (the whole), [`search`] (requests and answers), `scan` (one pass),
-//! `kernel` (a plan over columns), `pipes` and `table` (DataFusion), `layout`, `write`, `read`,
-//! `residual` (the files), [`manifest`] (which files), `upkeep` (joining, retention), [`verify`].
+//! `kernel` (a plan over columns), `coded`, `pipes` and `table` (DataFusion), `layout`, `write`,
+//! `read`, `residual`, `template` (the files), `words`, `sidecar` (the index beside them),
+//! [`manifest`] (which files), `upkeep` (joining, retention), [`verify`].
 #![forbid(unsafe_code)]
 
+pub mod backup;
+mod coded;
 pub mod error;
+pub mod export;
 mod kernel;
 mod layout;
 pub mod manifest;
 mod pipes;
+pub mod policy;
 mod read;
 mod render;
 mod residual;
 mod rows;
 mod scan;
 pub mod search;
+mod sidecar;
 pub mod store;
 mod table;
+mod template;
 mod upkeep;
 pub mod verify;
+mod words;
 mod write;
 
 pub use error::{SearchError, StoreError};
+pub use export::{ExportFile, ExportFormat, ExportManifest};
 pub use manifest::FileEntry;
-pub use search::{FieldValues, Histogram, Row, SearchRequest, SearchSummary};
+pub use policy::{AuditRecord, Forecast, Hold, RetentionRule, RulePlan, Tombstone};
+pub use search::{FieldValues, Histogram, LookupTable, Row, SearchRequest, SearchSummary};
+pub use sidecar::IndexEntry;
 pub use store::{OpenReport, Options, Stats, StepHook, Store, Upkeep};
 pub use verify::{Problem, VerifyReport};

@@ -10,6 +10,8 @@
 //! because dropping a record would orphan files that nobody else knows.
 
 use crate::error::StoreError;
+use crate::policy::{Hold, Tombstone};
+use crate::sidecar::IndexEntry;
 use event::EventId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,9 +24,11 @@ const RECORDS_PER_LOG: u64 = 1_024;
 /// Longest record: bounds what a damaged length field can make us allocate.
 const RECORD_BYTES_MAX: u32 = 256 << 20;
 const FRAME_BYTES: usize = 8;
+/// Version of the state; a program refuses newer ones. 2: indexes, holds, tombstones.
+pub(crate) const FORMAT: u32 = 2;
 
 /// One stored file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
     /// Path below the store's folder, with `/`.
     pub path: String,
@@ -48,6 +52,9 @@ pub struct FileEntry {
     pub received_min_ns: i64,
     /// Latest receipt, ns.
     pub received_max_ns: i64,
+    /// The index beside it; none for files of before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexEntry>,
 }
 
 /// A range of events that retention removed: after (exclusive) .. through (inclusive).
@@ -72,6 +79,15 @@ pub(crate) struct State {
     pub(crate) covered: BTreeMap<u32, EventId>,
     /// What retention took, oldest first, adjacent ranges joined.
     pub(crate) retired: Vec<Retired>,
+    /// [`FORMAT`] of the program that wrote the state; 0 before there was one.
+    #[serde(default)]
+    pub(crate) format: u32,
+    /// Rows that must stay.
+    #[serde(default)]
+    pub(crate) holds: Vec<Hold>,
+    /// Rows that are hidden until their files are rewritten.
+    #[serde(default)]
+    pub(crate) tombstones: Vec<Tombstone>,
 }
 
 /// One change.
@@ -85,6 +101,18 @@ pub(crate) struct Change {
     pub(crate) through: BTreeMap<u32, EventId>,
     /// Whether the removed files' events are gone (else they live on in `add`).
     pub(crate) retire: bool,
+    /// Holds that are set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) holds: Vec<Hold>,
+    /// Numbers of holds that are released.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) released: Vec<u64>,
+    /// Rows that are hidden from now on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tombstones: Vec<Tombstone>,
+    /// Numbers of tombstones whose rows are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) buried: Vec<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +138,10 @@ impl State {
             let through = self.through.entry(*partition).or_insert(*id);
             *through = (*through).max(*id);
         }
+        self.holds.extend(change.holds.iter().cloned());
+        self.holds.retain(|hold| !change.released.contains(&hold.id));
+        self.tombstones.extend(change.tombstones.iter().cloned());
+        self.tombstones.retain(|tombstone| !change.buried.contains(&tombstone.id));
         self.version += 1;
     }
 
@@ -171,12 +203,41 @@ impl Manifest {
             let manifest = Self::start(folder, 1, State::default())?;
             return Ok((manifest, Tail::Clean));
         };
-        let (manifest, tail) = Self::replay(folder, newest)?;
+        let (manifest, tail) = Self::replay(folder, newest, false)?;
         for old in generations {
             let path = log_path(folder, old);
             fs::remove_file(&path).map_err(StoreError::io("removing", &path))?;
         }
         Ok((manifest, tail))
+    }
+
+    /// Reads the newest log and changes nothing, not even a torn end: another program may be
+    /// writing it. It must not be appended to.
+    pub(crate) fn open_read_only(folder: &Path) -> Result<(Self, Tail), StoreError> {
+        // A new log may take over between listing and reading.
+        let mut tries = 5;
+        loop {
+            let mut newest = 0;
+            for entry in fs::read_dir(folder).map_err(StoreError::io("listing", folder))? {
+                let name = entry.map_err(StoreError::io("listing", folder))?.file_name();
+                let number = name.to_str().and_then(|n| n.strip_suffix(".log"));
+                newest = newest.max(number.and_then(|n| n.parse().ok()).unwrap_or(0));
+            }
+            match Self::replay(folder, newest, true) {
+                Err(StoreError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound && tries > 0 =>
+                {
+                    tries -= 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Starts a log with a known state, in a folder without one.
+    pub(crate) fn create(folder: &Path, state: State) -> Result<Self, StoreError> {
+        fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+        Self::start(folder, 1, state)
     }
 
     /// What is stored.
@@ -216,7 +277,7 @@ impl Manifest {
         Ok(Self { folder: folder.into(), generation, path, file, end, records: 0, state })
     }
 
-    fn replay(folder: &Path, generation: u64) -> Result<(Self, Tail), StoreError> {
+    fn replay(folder: &Path, generation: u64, read_only: bool) -> Result<(Self, Tail), StoreError> {
         let path = log_path(folder, generation);
         let bytes = fs::read(&path).map_err(StoreError::io("reading", &path))?;
         let bad = |at: usize, reason: &str| StoreError::Manifest {
@@ -250,9 +311,16 @@ impl Manifest {
             }
         }
         // The first record was fsynced before the log got its name: it cannot be torn by a crash.
-        let state = state.ok_or_else(|| bad(0, "no state at the start"))?;
-        let file = append_to(&path)?;
-        if tail != Tail::Clean {
+        let mut state = state.ok_or_else(|| bad(0, "no state at the start"))?;
+        if state.format > FORMAT {
+            return Err(bad(0, "it was written by a newer version of this program: update"));
+        }
+        state.format = FORMAT;
+        let file = match read_only {
+            true => File::open(&path).map_err(StoreError::io("opening", &path))?,
+            false => append_to(&path)?,
+        };
+        if tail != Tail::Clean && !read_only {
             file.set_len(at as u64).map_err(StoreError::io("truncating", &path))?;
             file.sync_all().map_err(StoreError::io("syncing", &path))?;
         }
@@ -328,10 +396,7 @@ mod tests {
             rows: 10,
             size_bytes: 1,
             sha256: String::new(),
-            event_min_ns: 0,
-            event_max_ns: 0,
-            received_min_ns: 0,
-            received_max_ns: 0,
+            ..FileEntry::default()
         }
     }
 

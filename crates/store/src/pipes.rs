@@ -8,40 +8,46 @@
 //! it all; sorting and grouping stay within the request's memory and never spill to disk, where event
 //! data would lie about in a folder for temporary files.
 
+use crate::coded::{Coded, alike};
 use crate::error::SearchError;
-use crate::kernel::{OwnValue, answers};
-use crate::render::array;
+use crate::kernel::answers;
 use crate::residual::quoted;
 use crate::scan::{Counters, Scan, Selected, Snapshot, Unit};
-use crate::search::{LIMIT_MAX, Output, Place, Row, SearchRequest, SearchSummary};
+use crate::search::{LIMIT_MAX, LookupTable, Output, Place, Row, SearchRequest, SearchSummary};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray,
     TimestampNanosecondArray, UInt64Array,
 };
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, UInt64Type};
+use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::{DataFusionError, ScalarValue};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::functions_aggregate::expr_fn::{avg, count, count_distinct, max, min, sum};
-use datafusion::logical_expr::{Expr, SortExpr, cast, lit, try_cast, when};
+use datafusion::functions::string::expr_fn::lower;
+use datafusion::functions_aggregate::array_agg::array_agg_udaf;
+use datafusion::functions_aggregate::expr_fn::{
+    approx_percentile_cont, avg, count, count_distinct, max, min, sum,
+};
+use datafusion::functions_aggregate::first_last::first_value_udaf;
+use datafusion::logical_expr::{
+    Expr, ExprFunctionExt, JoinType, SortExpr, cast, lit, try_cast, when,
+};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{SessionConfig, SessionContext, ident};
-use event::{Dictionary, FieldId, Kind, time};
-use filter::Number;
-use filter::search::{Aggregate, AggregateFunction, Pipe, SortKey};
+use event::{Dictionary, FieldId, time};
+use filter::search::{Aggregate, AggregateFunction, Pipe, Query, SortKey};
+use filter::{CompareOp, Node, Number, Operand, Plan, Target, Test, TextOp};
 use futures::StreamExt;
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Most bytes of one value that reach the engine: longer ones are cut for grouping and sorting only.
-const VALUE_BYTES_MAX: usize = 32 << 10;
 
 fn engine(error: DataFusionError) -> SearchError {
     SearchError::Engine(error.to_string())
@@ -83,25 +89,8 @@ pub(crate) fn run(
 ) -> Result<SearchSummary, SearchError> {
     let snapshot = scan.snapshot.clone();
     let shared = Arc::new(Mutex::new(Shared::default()));
-    let feeds = Feeds::of(pipes, &request.dictionary);
-    let source = Source::new(scan, &feeds.list, shared.clone());
     let context = session(request)?;
-    let table = source.schema.clone();
-    let provider =
-        datafusion::catalog::streaming::StreamingTable::try_new(table, vec![Arc::new(source)])
-            .map_err(engine)?;
-    let frame = context.read_table(Arc::new(provider)).map_err(engine)?;
-    let mut build = Build {
-        dict: &request.dictionary,
-        feeds,
-        frame,
-        mode: Mode::Events { fields: None },
-        order: None,
-        oldest_first: request.oldest_first,
-    };
-    for pipe in pipes {
-        build.pipe(pipe)?;
-    }
+    let build = Build::of(&context, scan, request, pipes, shared.clone())?;
     let limit = request.limit.min(LIMIT_MAX);
     let (frame, mode) = build.finish(limit)?;
     let batches = execute(frame, request)?;
@@ -217,18 +206,22 @@ pub(crate) struct Shared {
 struct Source {
     schema: SchemaRef,
     feeds: Vec<Feed>,
+    /// Rows that are alike come as one, with their number in the last column.
+    counted: bool,
     scan: Mutex<Option<Scan>>,
     shared: Arc<Mutex<Shared>>,
 }
 
 impl Source {
-    fn new(scan: Scan, feeds: &[Feed], shared: Arc<Mutex<Shared>>) -> Self {
+    fn new(scan: Scan, feeds: &Feeds, shared: Arc<Mutex<Shared>>) -> Self {
+        let (counted, feeds) = (feeds.counted, &feeds.list);
         let fields = feeds
             .iter()
             .enumerate()
-            .map(|(i, feed)| Field::new(format!("f{i}"), feed.data_type(), true));
+            .map(|(i, feed)| Field::new(format!("f{i}"), feed.data_type(), true))
+            .chain(counted.then(|| Field::new(COUNT_COLUMN, DataType::Int64, true)));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Self { schema, feeds: feeds.to_vec(), scan: Mutex::new(Some(scan)), shared }
+        Self { schema, feeds: feeds.clone(), counted, scan: Mutex::new(Some(scan)), shared }
     }
 }
 
@@ -244,10 +237,11 @@ impl PartitionStream for Source {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (schema, feeds) = (self.schema.clone(), self.feeds.clone());
+        let (schema, feeds, counted) = (self.schema.clone(), self.feeds.clone(), self.counted);
         let columns = move |selected: &mut Selected, unit: usize| {
-            feed(selected, unit, &feeds)
-                .and_then(|arrays| batch(&schema, arrays, selected.rows.len()))
+            let arrays = feed(selected, unit, &feeds, counted)?;
+            let rows = arrays.first().map_or(selected.rows.len(), |array| array.len());
+            batch(&schema, arrays, rows)
         };
         stream_of(self.scan.lock().take(), self.schema.clone(), self.shared.clone(), columns)
     }
@@ -297,33 +291,59 @@ pub(crate) fn batch(
         .map_err(|e| SearchError::Engine(e.to_string()))
 }
 
+/// The columns of some selected rows; with `counted`, rows that are alike become one with a count.
 fn feed(
     selected: &mut Selected,
     unit: usize,
     feeds: &[Feed],
+    counted: bool,
 ) -> Result<Vec<ArrayRef>, SearchError> {
-    let mut out: Vec<ArrayRef> = Vec::with_capacity(feeds.len());
+    let rows = selected.rows.len();
+    let mut coded: Vec<(&[Box<str>], Coded)> = Vec::new();
+    let mut buckets: Vec<Coded> = Vec::new();
+    let mut starts: Vec<Vec<i64>> = Vec::new();
     for feed in feeds {
-        out.push(match feed {
-            Feed::Text(names) => text_array(selected, names)?,
-            Feed::Number(names) => {
-                let values = selected.values(names)?;
-                let number = |v: &OwnValue| match Number::parse(&v.1) {
-                    Some(Number::Int(n)) if v.0 != Kind::Null => Some(n as f64),
-                    Some(Number::Float(n)) if v.0 != Kind::Null => Some(n),
-                    _ => None,
-                };
-                let numbers = values.iter().map(|v| match &v[..] {
-                    [one] => number(one),
-                    _ => None,
-                });
-                Arc::new(numbers.collect::<Float64Array>())
+        match feed {
+            Feed::Text(names) | Feed::Number(names) if !coded.iter().any(|(n, _)| n == names) => {
+                coded.push((names, selected.coded(names)?));
             }
-            Feed::Time => Arc::new(Int64Array::from(selected.times()?)),
             Feed::Bucket(span) => {
                 let times = selected.times()?.into_iter();
-                let starts = times.map(|t| t.div_euclid(*span).saturating_mul(*span));
-                Arc::new(starts.collect::<Int64Array>())
+                starts.push(times.map(|t| t.div_euclid(*span).saturating_mul(*span)).collect());
+            }
+            _ => {}
+        }
+    }
+    for starts in &starts {
+        buckets.push(Coded::of_numbers(starts));
+    }
+    let (chosen, counts) = match counted {
+        true => {
+            let mut columns: Vec<(&[u32], u32)> =
+                coded.iter().map(|(_, c)| (&c.codes[..], c.size())).collect();
+            columns.extend(buckets.iter().map(|c| (&c.codes[..], c.size())));
+            if feeds.contains(&Feed::Time) { one_each(rows) } else { alike(&columns, rows) }
+        }
+        false => one_each(rows),
+    };
+    let mut out: Vec<ArrayRef> = Vec::with_capacity(feeds.len() + 1);
+    let mut bucket = starts.iter();
+    for feed in feeds {
+        let column = |names: &[Box<str>]| coded.iter().find(|(n, _)| *n == names);
+        out.push(match feed {
+            Feed::Text(names) => match column(names) {
+                Some((_, coded)) => coded.texts(&chosen),
+                None => text_array(selected, names)?,
+            },
+            Feed::Number(names) => match column(names) {
+                Some((_, coded)) => coded.numbers(&chosen),
+                None => Arc::new(Float64Array::new_null(chosen.len())),
+            },
+            Feed::Time => Arc::new(Int64Array::from(selected.times()?)),
+            Feed::Bucket(_) => {
+                let starts = bucket.next().map_or(&[][..], |starts| starts);
+                let chosen = chosen.iter().map(|row| starts[*row as usize]);
+                Arc::new(Int64Array::from_iter_values(chosen))
             }
             Feed::Place => {
                 let base = (unit as u64) << 32;
@@ -342,6 +362,9 @@ fn feed(
             }
         });
     }
+    if counted {
+        out.push(Arc::new(Int64Array::from(counts)));
+    }
     Ok(out)
 }
 
@@ -350,17 +373,8 @@ pub(crate) fn text_array(
     selected: &mut Selected,
     names: &[Box<str>],
 ) -> Result<ArrayRef, SearchError> {
-    let values = selected.values(names)?;
-    let text = |values: &Vec<OwnValue>| match &values[..] {
-        [] | [(Kind::Null, _)] => None,
-        [(_, bytes)] => Some(cut(&String::from_utf8_lossy(bytes)).to_owned()),
-        many => {
-            let mut text = String::new();
-            array(&mut text, many.iter().map(|(kind, bytes)| (*kind, &**bytes)));
-            Some(cut(&text).to_owned())
-        }
-    };
-    Ok(Arc::new(values.iter().map(text).collect::<StringArray>()))
+    let rows: Vec<u32> = (0..selected.rows.len() as u32).collect();
+    Ok(selected.coded(names)?.texts(&rows))
 }
 
 /// `@timestamp` and the like as a column of times.
@@ -368,19 +382,32 @@ pub(crate) fn time_array(times: Vec<i64>) -> ArrayRef {
     Arc::new(TimestampNanosecondArray::from(times).with_timezone("UTC"))
 }
 
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(VALUE_BYTES_MAX)]
-}
-
 /// The columns that pipes name before anything is aggregated.
 struct Feeds {
     list: Vec<Feed>,
+    /// Whether the first thing done to rows is to count them in groups.
+    counted: bool,
+}
+
+/// How many rows one row stands for, in a counted table.
+const COUNT_COLUMN: &str = "n";
+
+fn one_each(rows: usize) -> (Vec<u32>, Vec<i64>) {
+    ((0..rows as u32).collect(), vec![1; rows])
 }
 
 impl Feeds {
     fn of(pipes: &[Pipe], dict: &Dictionary) -> Self {
-        let mut feeds = Feeds { list: Vec::new() };
+        let counted = match pipes.first() {
+            Some(Pipe::Stats { aggregates, .. } | Pipe::Timechart { aggregates, .. }) => {
+                aggregates.iter().all(|a| a.function.counts_alike())
+            }
+            Some(Pipe::Top { .. }) => true,
+            _ => false,
+        };
+        let mut feeds = Feeds { list: Vec::new(), counted };
         let mut whole_events = true;
+        let joins = pipes.iter().any(|p| matches!(p, Pipe::Join { .. } | Pipe::Lookup { .. }));
         for pipe in pipes {
             let mut text = |name: &String| feeds.add(Feed::Text(answers(dict, name)));
             match pipe {
@@ -401,6 +428,8 @@ impl Feeds {
                 }
                 Pipe::Sort(keys) => keys.iter().for_each(|k| text(&k.column)),
                 Pipe::Dedup(names) => names.iter().for_each(&mut text),
+                Pipe::Fields(names) if joins => names.iter().for_each(&mut text),
+                Pipe::Join { .. } | Pipe::Lookup { .. } => whole_events = false,
                 Pipe::Where(_) | Pipe::Head(_) | Pipe::Fields(_) => {}
             }
             if !whole_events {
@@ -409,8 +438,13 @@ impl Feeds {
         }
         let uses_time = |pipe: &Pipe| match pipe {
             Pipe::Stats { aggregates, .. } | Pipe::Timechart { aggregates, .. } => {
-                aggregates.iter().filter_map(|a| a.field.as_ref()).any(|f| is_time(dict, f))
+                aggregates.iter().any(|a| {
+                    let ordered =
+                        matches!(a.function, AggregateFunction::First | AggregateFunction::Last);
+                    ordered || a.field.as_ref().is_some_and(|f| is_time(dict, f))
+                })
             }
+            Pipe::Top { by, .. } => by.iter().any(|f| is_time(dict, f)),
             _ => true,
         };
         // A count alone needs no order and no places.
@@ -439,6 +473,24 @@ impl Feeds {
     }
 }
 
+/// The filter of a query with the `where` pipes that belong to it, and the other pipes: `where` may
+/// stand after `sort` and `fields`, which change nothing about which events match.
+pub(crate) fn leading(query: &Query) -> (Plan, Vec<Pipe>) {
+    let mut parts = vec![query.filter.clone()];
+    let mut rest = Vec::new();
+    let mut events = true;
+    for pipe in &query.pipes {
+        match pipe {
+            Pipe::Where(plan) if events => parts.push(plan.clone()),
+            other => {
+                events &= matches!(other, Pipe::Sort(_) | Pipe::Fields(_));
+                rest.push(other.clone());
+            }
+        }
+    }
+    (Plan::and(parts), rest)
+}
+
 /// Whether a name means the event's own time.
 fn is_time(dict: &Dictionary, name: &str) -> bool {
     dict.answers(name).first() == Some(&FieldId::TIMESTAMP)
@@ -461,6 +513,8 @@ struct Column {
 #[derive(Clone, Copy, PartialEq)]
 enum Shows {
     Text,
+    /// Several texts; cannot be sorted by.
+    List,
     /// Text that is shown as a number where it is one.
     Either,
     Number,
@@ -468,7 +522,12 @@ enum Shows {
 }
 
 struct Build<'a> {
+    context: &'a SessionContext,
+    snapshot: Snapshot,
+    request: &'a SearchRequest,
     dict: &'a Dictionary,
+    /// Number of joins so far: names their columns.
+    joins: usize,
     feeds: Feeds,
     frame: DataFrame,
     mode: Mode,
@@ -477,12 +536,46 @@ struct Build<'a> {
     oldest_first: bool,
 }
 
-impl Build<'_> {
+impl<'a> Build<'a> {
+    /// The frame that the pipes make of a pass.
+    fn of(
+        context: &'a SessionContext,
+        scan: Scan,
+        request: &'a SearchRequest,
+        pipes: &[Pipe],
+        shared: Arc<Mutex<Shared>>,
+    ) -> Result<Self, SearchError> {
+        let snapshot = scan.snapshot.clone();
+        let feeds = Feeds::of(pipes, &request.dictionary);
+        let source = Source::new(scan, &feeds, shared);
+        let table = source.schema.clone();
+        let provider = StreamingTable::try_new(table, vec![Arc::new(source)]).map_err(engine)?;
+        let frame = context.read_table(Arc::new(provider)).map_err(engine)?;
+        let mut build = Build {
+            context,
+            snapshot,
+            request,
+            dict: &request.dictionary,
+            joins: 0,
+            feeds,
+            frame,
+            mode: Mode::Events { fields: None },
+            order: None,
+            oldest_first: request.oldest_first,
+        };
+        for pipe in pipes {
+            build.pipe(pipe)?;
+        }
+        Ok(build)
+    }
+
     fn pipe(&mut self, pipe: &Pipe) -> Result<(), SearchError> {
         match pipe {
-            Pipe::Where(_) => Err(SearchError::Pipes(
-                "`where` must stand before sort, head, dedup and aggregating pipes".into(),
-            )),
+            Pipe::Where(plan) => self.where_table(plan),
+            Pipe::Join { on, other, inner } => self.join(on, other, *inner),
+            Pipe::Lookup { table, field, key, output } => {
+                self.lookup(table, field, key.as_deref(), output)
+            }
             Pipe::Stats { aggregates, by } => self.stats(aggregates, by, None),
             Pipe::Timechart { span_ns, aggregates, by } => {
                 if *span_ns <= 0 {
@@ -529,6 +622,12 @@ impl Build<'_> {
                 Ok((ident(&column.inner), column.shows))
             }
         }
+    }
+
+    /// How many events a row stands for, while rows are counted events.
+    fn counts(&self) -> Option<Expr> {
+        let counted = self.feeds.counted && matches!(self.mode, Mode::Events { .. });
+        counted.then(|| ident(COUNT_COLUMN))
     }
 
     fn has(&self, feed: &Feed) -> bool {
@@ -600,16 +699,63 @@ impl Build<'_> {
         };
         let Some(field) = &aggregate.field else {
             return match aggregate.function {
-                Count => Ok((part(count(lit(1i64))), Shows::Number)),
+                Count => match self.counts() {
+                    Some(n) => Ok((zero_if_none(part(sum(n)))?, Shows::Number)),
+                    None => Ok((part(count(lit(1i64))), Shows::Number)),
+                },
                 _ => Err(SearchError::Pipes(format!("`{}` needs a field", aggregate.name))),
             };
         };
         let (column, shows) = self.column(field)?;
+        let counted = self.counts();
         Ok(match aggregate.function {
-            Count => (part(count(column)), Shows::Number),
+            Count => match counted {
+                Some(n) => {
+                    let present = when(column.is_not_null(), n).end().map_err(engine)?;
+                    (zero_if_none(part(sum(present)))?, Shows::Number)
+                }
+                None => (part(count(column)), Shows::Number),
+            },
             Dc => (part(count_distinct(column)), Shows::Number),
-            Sum => (part(sum(self.numbers(field)?)), Shows::Number),
-            Avg => (part(avg(self.numbers(field)?)), Shows::Number),
+            Sum => {
+                let numbers = self.numbers(field)?;
+                let numbers = match counted {
+                    Some(n) => numbers * cast(n, DataType::Float64),
+                    None => numbers,
+                };
+                (part(sum(numbers)), Shows::Number)
+            }
+            Avg => match counted {
+                Some(n) => {
+                    let (numbers, n) = (self.numbers(field)?, cast(n, DataType::Float64));
+                    let present = when(numbers.clone().is_not_null(), n.clone()).end();
+                    let total = part(sum(numbers * n));
+                    (total / part(sum(present.map_err(engine)?)), Shows::Number)
+                }
+                None => (part(avg(self.numbers(field)?)), Shows::Number),
+            },
+            Percentile(thousandths) => {
+                let numbers = self.numbers(field)?.sort(true, false);
+                let share = lit(f64::from(thousandths) / 1_000.0);
+                (part(approx_percentile_cont(numbers, share, None)), Shows::Number)
+            }
+            Values => {
+                let all = array_agg_udaf().call(vec![column.clone()]).distinct();
+                let all = all.filter(column.is_not_null()).build().map_err(engine)?;
+                (part(all), Shows::List)
+            }
+            First | Last => {
+                if !self.has(&Feed::Time) || matches!(self.mode, Mode::Table { .. }) {
+                    let text = "`first` and `last` go by the time of events: use them in the first \
+                                aggregating pipe";
+                    return Err(SearchError::Pipes(text.into()));
+                }
+                let ascending = aggregate.function == First;
+                let order = vec![self.feeds.column(&Feed::Time).sort(ascending, false)];
+                let one = first_value_udaf().call(vec![column.clone()]).order_by(order);
+                let one = one.filter(column.is_not_null()).build().map_err(engine)?;
+                (part(one), shows)
+            }
             Min | Max => {
                 let best = if aggregate.function == Min { min } else { max };
                 if shows == Shows::Time || shows == Shows::Number {
@@ -675,6 +821,183 @@ impl Build<'_> {
         self.change(|frame| frame.sort(order))
     }
 
+    /// Turns events into a table of the fields that were chosen.
+    fn as_table(&mut self, pipe: &str) -> Result<(), SearchError> {
+        let Mode::Events { fields } = &self.mode else { return Ok(()) };
+        let Some(names) = fields.clone() else {
+            let text = format!("`{pipe}` works on columns: put `fields` or `stats` before it");
+            return Err(SearchError::Pipes(text));
+        };
+        self.apply_order()?;
+        let mut columns = Vec::new();
+        // What the rows came with stays, because their order may name it.
+        let mut exprs: Vec<Expr> =
+            (0..self.feeds.list.len()).map(|at| ident(format!("f{at}"))).collect();
+        for (at, name) in names.iter().enumerate() {
+            let (expr, shows) = self.column(name)?;
+            let inner = format!("e{at}");
+            exprs.push(expr.alias(&inner));
+            columns.push(Column { name: name.clone(), inner, shows });
+        }
+        self.change(|frame| frame.select(exprs))?;
+        self.mode = Mode::Table { columns };
+        Ok(())
+    }
+
+    fn join(&mut self, on: &[String], other: &Query, inner: bool) -> Result<(), SearchError> {
+        self.as_table("join")?;
+        let (filter, pipes) = leading(other);
+        let scan = self.request.scan(self.snapshot.clone(), filter);
+        let mut right = Build::of(self.context, scan, self.request, &pipes, Arc::default())?;
+        right.as_table("join")?;
+        let Mode::Table { columns: theirs } = &right.mode else { return Ok(()) };
+        self.attach(right.frame.clone(), theirs.clone(), on, on, inner)
+    }
+
+    fn lookup(
+        &mut self,
+        table: &str,
+        field: &str,
+        key: Option<&str>,
+        output: &[String],
+    ) -> Result<(), SearchError> {
+        self.as_table("lookup")?;
+        let tables = &self.request.lookups;
+        let found = tables.get(table).ok_or_else(|| {
+            let names: Vec<&str> = tables.keys().map(|name| &**name).collect();
+            SearchError::Pipes(format!("no table `{table}`; there are: {}", names.join(", ")))
+        })?;
+        let (batch, columns) = found.batch(key, output)?;
+        let frame = self.context.read_batch(batch).map_err(engine)?;
+        let theirs = columns.first().map(|c| c.0.clone()).unwrap_or_default();
+        let columns = columns
+            .into_iter()
+            .map(|(name, inner)| Column { name, inner, shows: Shows::Text })
+            .collect();
+        self.attach(frame, columns, &[field.to_owned()], &[theirs], false)
+    }
+
+    /// Adds the columns of another table, matched by text.
+    fn attach(
+        &mut self,
+        frame: DataFrame,
+        theirs: Vec<Column>,
+        on: &[String],
+        their_on: &[String],
+        inner: bool,
+    ) -> Result<(), SearchError> {
+        let Mode::Table { columns: ours } = &self.mode else { return Ok(()) };
+        let mut columns = ours.clone();
+        self.joins += 1;
+        let (mut right, mut keys) = (Vec::new(), Vec::new());
+        let key = |expr: Expr| lower(cast(expr, DataType::Utf8));
+        for (at, (our, their)) in on.iter().zip(their_on).enumerate() {
+            let name = format!("k{}_{at}", self.joins);
+            let column = theirs.iter().find(|c| c.name == *their).ok_or_else(|| {
+                SearchError::Pipes(format!("the other side of the join has no column `{their}`"))
+            })?;
+            right.push(key(ident(&column.inner)).alias(&name));
+            keys.push(key(self.column(our)?.0).eq(ident(&name)));
+        }
+        for column in theirs.iter().filter(|c| !their_on.contains(&c.name)) {
+            if columns.iter().any(|c| c.name == column.name) {
+                let text =
+                    format!("both sides have a column `{}`: rename it with `as`", column.name);
+                return Err(SearchError::Pipes(text));
+            }
+            let inner = format!("j{}_{}", self.joins, column.inner);
+            right.push(ident(&column.inner).alias(&inner));
+            columns.push(Column { inner, ..column.clone() });
+        }
+        let right = frame.select(right).map_err(engine)?;
+        let kind = if inner { JoinType::Inner } else { JoinType::Left };
+        let order = self.order.take().unwrap_or_else(|| self.natural_order());
+        self.change(|frame| frame.join_on(right, kind, keys))?;
+        self.mode = Mode::Table { columns };
+        self.order = Some(order);
+        Ok(())
+    }
+
+    /// A filter over the columns of a table.
+    fn where_table(&mut self, plan: &Plan) -> Result<(), SearchError> {
+        if matches!(self.mode, Mode::Events { .. }) {
+            let text = "`where` over events must stand before head and dedup";
+            return Err(SearchError::Pipes(text.into()));
+        }
+        let expr = self.condition(plan, &plan.root)?;
+        self.change(|frame| frame.filter(expr))
+    }
+
+    fn condition(&self, plan: &Plan, node: &Node) -> Result<Expr, SearchError> {
+        let all = |parts: &[Node], join: fn(Expr, Expr) -> Expr, none: bool| {
+            let parts = parts.iter().map(|part| self.condition(plan, part));
+            let parts = parts.collect::<Result<Vec<_>, _>>()?;
+            Ok(parts.into_iter().reduce(join).unwrap_or(lit(none)))
+        };
+        match node {
+            Node::Const(value) => Ok(lit(*value)),
+            Node::Leaf(index) => self.leaf_condition(&plan.leaves[*index as usize]),
+            Node::And(parts) => all(parts, Expr::and, true),
+            Node::Or(parts) => all(parts, Expr::or, false),
+            Node::Not(part) => Ok(self.condition(plan, part)?.is_not_true()),
+            Node::Named(_, part) => self.condition(plan, part),
+            Node::AtLeast(..) => Err(SearchError::Pipes("`where` cannot count conditions".into())),
+        }
+    }
+
+    fn leaf_condition(&self, leaf: &filter::Leaf) -> Result<Expr, SearchError> {
+        let Target::Field(name) = &leaf.target else {
+            let text = "`where` after an aggregating pipe needs a column: write `column:value`";
+            return Err(SearchError::Pipes(text.into()));
+        };
+        let (column, shows) = self.column(name)?;
+        let text = lower(cast(column.clone(), DataType::Utf8));
+        let expr = match &leaf.test {
+            Test::Exists => column.is_not_null(),
+            Test::Null => column.is_null(),
+            Test::Text { op, folded, .. } => {
+                let folded = String::from_utf8_lossy(folded).into_owned();
+                let like = folded.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+                match op {
+                    TextOp::Equals => text.eq(lit(folded)),
+                    TextOp::Prefix => text.like(lit(format!("{like}%"))),
+                    TextOp::Suffix => text.like(lit(format!("%{like}"))),
+                    TextOp::Contains => text.like(lit(format!("%{like}%"))),
+                }
+            }
+            Test::Compare { op, operand } => {
+                let (left, right) = match (operand, shows) {
+                    (Operand::Time(ns), Shows::Time) => (column, lit(*ns)),
+                    (Operand::Number(Number::Int(n)), _) => {
+                        (try_cast(column, DataType::Float64), lit(*n as f64))
+                    }
+                    (Operand::Number(Number::Float(n)), _) => {
+                        (try_cast(column, DataType::Float64), lit(*n))
+                    }
+                    _ => {
+                        let text = format!("column `{name}` cannot be compared with that");
+                        return Err(SearchError::Pipes(text));
+                    }
+                };
+                match op {
+                    CompareOp::Lt => left.lt(right),
+                    CompareOp::Le => left.lt_eq(right),
+                    CompareOp::Gt => left.gt(right),
+                    CompareOp::Ge => left.gt_eq(right),
+                    CompareOp::Eq => left.eq(right),
+                }
+            }
+            Test::Regex { .. } | Test::Cidr(_) | Test::Field { .. } => {
+                let text = format!(
+                    "`{}` is not possible on a table's column: filter events before aggregating",
+                    leaf.test.shown()
+                );
+                return Err(SearchError::Pipes(text));
+            }
+        };
+        Ok(expr.is_true())
+    }
+
     fn fields(&mut self, names: &[String]) -> Result<(), SearchError> {
         if let Mode::Events { fields } = &mut self.mode {
             *fields = Some(names.to_vec());
@@ -727,7 +1050,12 @@ fn sort_by(expr: Expr, shows: Shows, descending: bool) -> Vec<SortExpr> {
             expr.sort(!descending, false),
         ],
         Shows::Number | Shows::Time => vec![expr.sort(!descending, false)],
+        Shows::List => Vec::new(),
     }
+}
+
+fn zero_if_none(expr: Expr) -> Result<Expr, SearchError> {
+    when(expr.clone().is_null(), lit(0i64)).otherwise(expr).map_err(engine)
 }
 
 fn places(batches: &[RecordBatch], units: &[Unit]) -> Vec<Place> {
@@ -785,6 +1113,14 @@ fn shown(array: &ArrayRef, row: usize, shows: Shows) -> String {
     if let Some(numbers) = array.as_primitive_opt::<Float64Type>() {
         return number(numbers.value(row));
     }
+    if let Some(list) = array.as_list_opt::<i32>() {
+        let values = list.value(row);
+        let Some(texts) = values.as_string_opt::<i32>() else { return "null".into() };
+        let mut texts: Vec<&str> = texts.iter().flatten().collect();
+        texts.sort_unstable();
+        let texts: Vec<String> = texts.into_iter().map(quoted).collect();
+        return format!("[{}]", texts.join(","));
+    }
     let text = match ScalarValue::try_from_array(array, row) {
         Ok(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text))) => text,
         Ok(other) => other.to_string(),
@@ -802,5 +1138,55 @@ fn number(value: f64) -> String {
         v if !v.is_finite() => "null".into(),
         v if v.fract() == 0.0 && v.abs() < 9e15 => format!("{}", v as i64),
         v => v.to_string(),
+    }
+}
+
+impl LookupTable {
+    /// The key, in lower case and each once, and the columns asked for: names and inner names.
+    fn batch(
+        &self,
+        key: Option<&str>,
+        output: &[String],
+    ) -> Result<(RecordBatch, Vec<(String, String)>), SearchError> {
+        let place = |name: &str| {
+            self.columns.iter().position(|c| c == name).ok_or_else(|| {
+                let names = self.columns.join(", ");
+                SearchError::Pipes(format!("the table has no column `{name}`; there are: {names}"))
+            })
+        };
+        let key = match key {
+            Some(name) => place(name)?,
+            None => 0,
+        };
+        let mut places = vec![key];
+        match output.is_empty() {
+            true => places.extend((0..self.columns.len()).filter(|at| *at != key)),
+            false => {
+                for name in output {
+                    places.push(place(name)?);
+                }
+            }
+        }
+        let mut seen = HashSet::new();
+        let rows: Vec<&Vec<String>> = self
+            .rows
+            .iter()
+            .filter(|row| row.get(key).is_some_and(|k| seen.insert(event::text::fold(k))))
+            .collect();
+        let columns: Vec<(String, String)> = places
+            .iter()
+            .enumerate()
+            .map(|(at, place)| {
+                let name = self.columns.get(*place).cloned().unwrap_or_default();
+                (name, format!("l{at}"))
+            })
+            .collect();
+        let fields = columns.iter().map(|(_, inner)| Field::new(inner, DataType::Utf8, true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let arrays = places.iter().map(|place| {
+            let texts = rows.iter().map(|row| row.get(*place));
+            Arc::new(texts.collect::<StringArray>()) as ArrayRef
+        });
+        Ok((batch(&schema, arrays.collect(), rows.len())?, columns))
     }
 }

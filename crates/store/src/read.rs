@@ -1,29 +1,35 @@
 //! Stored files opened for reading: row groups, their columns on demand, whole rows.
 
 use crate::error::StoreError;
-use crate::layout::{self, envelope};
+use crate::layout::{self, Type, envelope};
 use crate::manifest::FileEntry;
 use crate::residual::{self, Cell};
 use crate::rows::{FullRow, Head};
+use crate::sidecar::{Footer, Sidecar, index_path};
+use crate::template;
+use crate::write::typed_text;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, DictionaryArray, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, BinaryArray, Int32Array, RecordBatch, StringArray, StringBuilder,
 };
 use arrow::datatypes::{
-    DataType, Int32Type, Schema, TimestampNanosecondType, UInt16Type, UInt32Type, UInt64Type,
+    Float64Type, Int32Type, Int64Type, Schema, TimestampNanosecondType, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 use event::{Envelope, EventId, Kind, Marks, Protocol};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::statistics::Statistics;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// A listed file. Searches hold it while they run: a file that is no longer listed is unlinked when
 /// the last holder lets go.
@@ -51,7 +57,9 @@ impl FileHandle {
         if let Some(file) = &*open {
             return Ok(file.clone());
         }
-        let file = Arc::new(StoredFile::open(&self.path)?);
+        let mut file = StoredFile::open(&self.path)?;
+        file.indexed = self.entry.index.is_some();
+        let file = Arc::new(file);
         *open = Some(file.clone());
         Ok(file)
     }
@@ -59,10 +67,14 @@ impl FileHandle {
 
 impl Drop for FileHandle {
     fn drop(&mut self) {
-        if *self.doomed.get_mut()
-            && let Err(error) = std::fs::remove_file(&self.path)
-        {
-            tracing::warn!(path = %self.path.display(), %error, "retired file not removed");
+        if !*self.doomed.get_mut() {
+            return;
+        }
+        let index = self.entry.index.as_ref().map(|_| index_path(&self.path));
+        for path in std::iter::once(&self.path).chain(&index) {
+            if let Err(error) = std::fs::remove_file(path) {
+                tracing::warn!(path = %path.display(), %error, "retired file not removed");
+            }
         }
     }
 }
@@ -75,6 +87,11 @@ pub(crate) struct StoredFile {
     kinds: HashMap<Box<str>, Kind>,
     /// Names that occur in the residual; none when there were too many to list.
     residual: Option<HashSet<Box<str>>>,
+    /// Number of envelope columns in this version of the format.
+    envelope: usize,
+    /// Whether there should be an index beside it.
+    indexed: bool,
+    footer: OnceLock<Option<Arc<Footer>>>,
 }
 
 impl StoredFile {
@@ -86,6 +103,15 @@ impl StoredFile {
         let own = meta.metadata().file_metadata().key_value_metadata();
         let value = |key: &str| {
             own.into_iter().flatten().find(|kv| kv.key == key).and_then(|kv| kv.value.as_deref())
+        };
+        let format = value(layout::META_FORMAT).map_or(Ok(1), str::parse::<u32>);
+        let envelope = match format {
+            Ok(1) => envelope::COUNT_1,
+            Ok(layout::FORMAT) => envelope::COUNT,
+            _ => {
+                let text = format!("format {format:?} is newer than {}: update", layout::FORMAT);
+                return Err(wrong(text));
+            }
         };
         let kinds: HashMap<Box<str>, char> = value(layout::META_KINDS)
             .and_then(|text| {
@@ -105,7 +131,7 @@ impl StoredFile {
             .enumerate()
             .map(|(i, field)| (field.name().as_str().into(), i))
             .collect();
-        if index.len() <= envelope::COUNT || !index.contains_key(envelope::RESIDUAL) {
+        if index.len() <= envelope || !index.contains_key(envelope::RESIDUAL) {
             return Err(wrong("envelope columns are missing".into()));
         }
         Ok(Self {
@@ -117,7 +143,47 @@ impl StoredFile {
                 .collect(),
             residual: residual.map(|names| names.into_iter().map(String::into_boxed_str).collect()),
             meta,
+            envelope,
+            indexed: false,
+            footer: OnceLock::new(),
         })
+    }
+
+    /// The index beside the file. None (said once in the log) if there is none that can be read:
+    /// then every block may hold anything.
+    pub(crate) fn sidecar(&self) -> Option<Sidecar> {
+        if !self.indexed {
+            return None;
+        }
+        let path = index_path(&self.path);
+        let mut opened = None;
+        let footer = self.footer.get_or_init(|| match Sidecar::open(&path) {
+            Ok(sidecar) if sidecar.group_rows().eq(self.all_group_rows()) => {
+                let footer = sidecar.footer();
+                opened = Some(sidecar);
+                Some(footer)
+            }
+            Ok(_) => {
+                tracing::error!(path = %path.display(), "index is not of its file: searches are slow");
+                None
+            }
+            Err(reason) => {
+                tracing::error!(path = %path.display(), reason, "index not read: searches are slow");
+                None
+            }
+        });
+        let footer = footer.clone()?;
+        opened.or_else(|| Sidecar::reopen(&path, footer).ok())
+    }
+
+    fn all_group_rows(&self) -> impl Iterator<Item = u64> {
+        (0..self.groups()).map(|group| self.group_rows(group) as u64)
+    }
+
+    /// Whether no row of a group has a value in a column.
+    pub(crate) fn group_is_null(&self, group: usize, index: usize) -> bool {
+        let statistics = self.meta.metadata().row_group(group).column(index).statistics();
+        statistics.and_then(Statistics::null_count_opt) == Some(self.group_rows(group) as u64)
     }
 
     pub(crate) fn schema(&self) -> &Arc<Schema> {
@@ -131,6 +197,39 @@ impl StoredFile {
 
     pub(crate) fn group_rows(&self, group: usize) -> usize {
         self.meta.metadata().row_group(group).num_rows() as usize
+    }
+
+    /// Rows of the file.
+    pub(crate) fn rows(&self) -> u64 {
+        self.meta.metadata().file_metadata().num_rows().unsigned_abs()
+    }
+
+    /// Type of a field column, with how it is written.
+    pub(crate) fn column_type(&self, index: usize) -> Option<Type> {
+        let plain = self.meta.metadata().row_groups().iter().any(|group| {
+            let chunk = group.column(index);
+            let null = chunk.statistics().and_then(Statistics::null_count_opt)
+                == Some(group.num_rows().unsigned_abs());
+            !null && chunk.dictionary_page_offset().is_none()
+        });
+        match Type::of(self.schema().field(index).data_type())? {
+            Type::Long if plain => Some(Type::PlainLong),
+            ty => Some(ty),
+        }
+    }
+
+    /// Rows that have a value in a column, about.
+    pub(crate) fn present(&self, index: usize) -> u64 {
+        let groups = self.meta.metadata().row_groups().iter();
+        let nulls = groups.map(|group| {
+            group.column(index).statistics().and_then(Statistics::null_count_opt).unwrap_or(0)
+        });
+        self.rows().saturating_sub(nulls.sum())
+    }
+
+    /// An error about this file.
+    pub(crate) fn unreadable(&self, reason: &dyn std::fmt::Display) -> StoreError {
+        StoreError::file(&self.path, reason)
     }
 
     /// Compressed bytes of some columns of a group.
@@ -162,12 +261,12 @@ impl StoredFile {
     }
 
     fn is_field(&self, index: usize) -> bool {
-        index >= envelope::COUNT && index + 1 < self.index.len()
+        index >= self.envelope && index + 1 < self.index.len()
     }
 
     /// Positions of all field columns.
     pub(crate) fn field_indices(&self) -> std::ops::Range<usize> {
-        envelope::COUNT..self.index.len() - 1
+        self.envelope..self.index.len() - 1
     }
 
     /// Kind of the values of a field column.
@@ -186,8 +285,7 @@ impl StoredFile {
         self.residual.iter().flatten().map(|n| &**n)
     }
 
-    /// Whether a group can hold `text` (these very bytes) in a field column, by statistics and
-    /// bloom filter.
+    /// Whether a group can hold `text` (these very bytes) in a field column, by statistics.
     pub(crate) fn group_may_hold(&self, group: usize, index: usize, text: &str) -> bool {
         let chunk = self.meta.metadata().row_group(group).column(index);
         if let Some(Statistics::ByteArray(s)) = chunk.statistics() {
@@ -198,14 +296,7 @@ impl StoredFile {
                 return false;
             }
         }
-        if chunk.bloom_filter_offset().is_none() {
-            return true;
-        }
-        let Ok(builder) = self.builder() else { return true };
-        match builder.get_row_group_column_bloom_filter(group, index) {
-            Ok(Some(bloom)) => bloom.check(&text),
-            _ => true,
-        }
+        true
     }
 
     fn builder(&self) -> Result<ParquetRecordBatchReaderBuilder<File>, StoreError> {
@@ -214,12 +305,12 @@ impl StoredFile {
         Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.meta.clone()))
     }
 
-    /// Columns `indices` of the rows `rows` (ascending; none = all) of one group.
+    /// Columns `indices` of the rows in `ranges` (ascending; none = all) of one group.
     pub(crate) fn read(
         &self,
         group: usize,
         indices: Option<&[usize]>,
-        rows: Option<&[u32]>,
+        ranges: Option<&[Range<usize>]>,
     ) -> Result<RecordBatch, StoreError> {
         let wrong = |e: &dyn std::fmt::Display| StoreError::file(&self.path, e);
         let total = self.group_rows(group);
@@ -233,9 +324,8 @@ impl StoredFile {
             sorted.sort_unstable();
             schema = Arc::new(schema.project(&sorted).map_err(|e| wrong(&e))?);
         }
-        if let Some(rows) = rows {
-            let ranges = rows.iter().map(|r| *r as usize..*r as usize + 1);
-            let selection = RowSelection::from_consecutive_ranges(ranges, total);
+        if let Some(ranges) = ranges {
+            let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), total);
             builder = builder.with_row_selection(selection);
         }
         let reader = builder.build().map_err(|e| wrong(&e))?;
@@ -252,45 +342,112 @@ impl StoredFile {
         group: usize,
         rows: Option<&[u32]>,
     ) -> Result<Vec<FullRow>, StoreError> {
-        let batch = self.read(group, None, rows)?;
+        // Columns that have nothing in this group need not be read at all.
+        let used = |i: &usize| !self.is_field(*i) || !self.group_is_null(group, *i);
+        let columns: Vec<usize> = (0..self.index.len()).filter(used).collect();
+        let ranges: Option<Vec<Range<usize>>> =
+            rows.map(|rows| rows.iter().map(|r| *r as usize..*r as usize + 1).collect());
+        let batch = self.read(group, Some(&columns), ranges.as_deref())?;
         RowDecoder::new(self, &batch)?.rows()
+    }
+
+    /// A reader of a whole file in small batches, for joining files.
+    pub(crate) fn stream(&self, rows: usize) -> Result<ParquetRecordBatchReader, StoreError> {
+        let builder = self.builder()?.with_batch_size(rows);
+        builder.build().map_err(|e| StoreError::file(&self.path, e))
+    }
+
+    /// The rows of a batch that has all columns, from [`StoredFile::stream`].
+    pub(crate) fn decode(&self, batch: &RecordBatch) -> Result<Vec<FullRow>, StoreError> {
+        RowDecoder::new(self, batch)?.rows()
     }
 }
 
-/// A text column: dictionary keys and values.
+/// A column as text: a number per row into its distinct values.
 pub(crate) struct TextColumn {
-    pub(crate) array: DictionaryArray<Int32Type>,
+    /// None: every row is its own value.
+    keys: Option<Int32Array>,
+    values: StringArray,
 }
 
 impl TextColumn {
     pub(crate) fn new(array: &ArrayRef) -> Option<Self> {
-        match array.data_type() {
-            DataType::Dictionary(..) => {
-                Some(Self { array: array.as_dictionary_opt::<Int32Type>()?.clone() })
+        match Type::of(array.data_type())? {
+            Type::Text => {
+                let array = match array.as_dictionary_opt::<Int32Type>() {
+                    Some(array) => array.clone(),
+                    None => {
+                        let cast = arrow::compute::cast(array, &layout::text_type()).ok()?;
+                        cast.as_dictionary_opt::<Int32Type>()?.clone()
+                    }
+                };
+                let values = array.values().as_string_opt::<i32>()?.clone();
+                Some(Self { keys: Some(array.keys().clone()), values })
             }
-            _ => {
-                let cast = arrow::compute::cast(array, &layout::text_type()).ok()?;
-                Some(Self { array: cast.as_dictionary_opt::<Int32Type>()?.clone() })
+            Type::Plain => Some(Self { keys: None, values: array.as_string_opt()?.clone() }),
+            Type::Long | Type::PlainLong => {
+                let numbers = array.as_primitive_opt::<Int64Type>()?;
+                Some(Self::numbered(array, |row| numbers.value(row)))
+            }
+            Type::Double => {
+                let numbers = array.as_primitive_opt::<Float64Type>()?;
+                Some(Self::numbered(array, |row| numbers.value(row).to_bits() as i64))
+            }
+            Type::Time => {
+                let times = array.as_primitive_opt::<TimestampNanosecondType>()?;
+                Some(Self::numbered(array, |row| times.value(row)))
+            }
+            Type::Boolean => {
+                let flags = array.as_boolean_opt()?;
+                Some(Self::numbered(array, |row| i64::from(flags.value(row))))
             }
         }
     }
 
-    fn values(&self) -> &StringArray {
-        self.array.values().as_string::<i32>()
+    /// A column without any value.
+    pub(crate) fn empty(rows: usize) -> Self {
+        Self { keys: Some(Int32Array::new_null(rows)), values: StringArray::new_null(0) }
+    }
+
+    fn numbered(array: &ArrayRef, bits: impl Fn(usize) -> i64) -> Self {
+        let mut numbers: HashMap<i64, i32> = HashMap::new();
+        let mut values = StringBuilder::new();
+        let mut last: Option<(i64, i32)> = None;
+        let keys = (0..array.len()).map(|row| {
+            if array.is_null(row) {
+                return None;
+            }
+            let bits = bits(row);
+            if let Some((_, key)) = last.filter(|(b, _)| *b == bits) {
+                return Some(key);
+            }
+            let next = numbers.len() as i32;
+            let key = *numbers.entry(bits).or_insert_with(|| {
+                values.append_value(typed_text(array, row));
+                next
+            });
+            last = Some((bits, key));
+            Some(key)
+        });
+        let keys = keys.collect::<Int32Array>();
+        Self { keys: Some(keys), values: values.finish() }
     }
 
     /// Number of distinct values, at most.
     pub(crate) fn distinct(&self) -> usize {
-        self.array.values().len()
+        self.values.len()
     }
 
     /// Number of a row's value; none where the field has no value in this column.
     pub(crate) fn key(&self, row: usize) -> Option<usize> {
-        self.array.is_valid(row).then(|| self.array.keys().value(row) as usize)
+        match &self.keys {
+            Some(keys) => keys.is_valid(row).then(|| keys.value(row) as usize),
+            None => self.values.is_valid(row).then_some(row),
+        }
     }
 
     pub(crate) fn value(&self, key: usize) -> &str {
-        self.values().value(key)
+        self.values.value(key)
     }
 
     pub(crate) fn get(&self, row: usize) -> Option<&str> {
@@ -302,8 +459,9 @@ struct RowDecoder<'a> {
     path: &'a Path,
     batch: &'a RecordBatch,
     texts: Vec<TextColumn>,
-    fields: Vec<(&'a str, Kind, TextColumn)>,
+    fields: Vec<(Arc<str>, Kind, TextColumn)>,
     raw: &'a BinaryArray,
+    templates: Option<TextColumn>,
     residual: &'a StringArray,
 }
 
@@ -318,14 +476,16 @@ impl<'a> RowDecoder<'a> {
         let mut fields = Vec::new();
         for index in file.field_indices() {
             let name = file.schema().field(index).name().as_str();
-            let values = TextColumn::new(batch.column(index)).ok_or_else(|| wrong(name))?;
-            fields.push((name, file.kind(index), values));
+            let Some(array) = batch.column_by_name(name) else { continue };
+            let values = TextColumn::new(array).ok_or_else(|| wrong(name))?;
+            fields.push((name.into(), file.kind(index), values));
         }
         Ok(Self {
             path: &file.path,
             batch,
             texts: texts.into_iter().map(text).collect::<Result<_, _>>()?,
             fields,
+            templates: batch.column_by_name(TEMPLATE).and_then(TextColumn::new),
             raw: column(ORIGINAL)?.as_binary_opt::<i32>().ok_or_else(|| wrong(ORIGINAL))?,
             residual: column(RESIDUAL)?.as_string_opt::<i32>().ok_or_else(|| wrong(RESIDUAL))?,
         })
@@ -364,7 +524,7 @@ impl<'a> RowDecoder<'a> {
             for (name, kind, column) in &self.fields {
                 if let Some(text) = column.get(row) {
                     cells.push(Cell {
-                        name: (*name).into(),
+                        name: name.clone(),
                         kind: *kind,
                         bytes: text.as_bytes().into(),
                     });
@@ -375,9 +535,24 @@ impl<'a> RowDecoder<'a> {
                     residual::parse(self.residual.value(row)).ok_or_else(|| wrong(RESIDUAL))?,
                 );
             }
-            out.push(FullRow { head, raw: self.raw.value(row).into(), cells });
+            let raw = self.raw(row, head.event_ns, &cells).ok_or_else(|| wrong(ORIGINAL))?;
+            out.push(FullRow { head, raw, cells });
         }
         Ok(out)
+    }
+
+    /// The raw bytes: as they are, or from the row's template.
+    fn raw(&self, row: usize, event_ns: i64, cells: &[Cell]) -> Option<Box<[u8]>> {
+        if self.raw.is_valid(row) {
+            return Some(self.raw.value(row).into());
+        }
+        let parts = template::parse(self.templates.as_ref()?.get(row)?);
+        let find = |name: &str| {
+            let cell = cells.iter().find(|c| &*c.name == name)?;
+            std::str::from_utf8(&cell.bytes).ok()
+        };
+        let mut out = Vec::new();
+        template::build(&parts, event_ns, &find, &mut out).then(|| out.into())
     }
 
     fn envelope(

@@ -59,7 +59,7 @@ pub(crate) fn values(row: &FullRow, names: &[Box<str>]) -> Vec<OwnValue> {
         let values: Vec<OwnValue> = row
             .cells
             .iter()
-            .filter(|c| c.name == *name)
+            .filter(|c| *c.name == **name)
             .map(|c| (c.kind, c.bytes.clone()))
             .collect();
         if !values.is_empty() {

@@ -7,11 +7,12 @@
 use event::Kind;
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// One cell as stored.
 pub(crate) struct Cell {
     /// Field name.
-    pub(crate) name: Box<str>,
+    pub(crate) name: Arc<str>,
     /// What it was in the source.
     pub(crate) kind: Kind,
     /// Its text.

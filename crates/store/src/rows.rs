@@ -102,6 +102,28 @@ impl<'a> RowRef<'a> {
         }
     }
 
+    /// Calls `each` with the names of the row's pack and source.
+    pub(crate) fn envelope_texts(&self, each: &mut dyn FnMut(&str, &str)) {
+        match self {
+            RowRef::Hot(row) => each(&row.envelope().pack, &row.envelope().source),
+            RowRef::Full(row) => each(&row.head.envelope.pack, &row.head.envelope.source),
+        }
+    }
+
+    /// Bytes of the first cell of this name.
+    pub(crate) fn first(&self, name: &str) -> Option<&'a [u8]> {
+        match self {
+            RowRef::Hot(row) => {
+                let id = row.batch().id(name).filter(|id| !id.is_intrinsic())?;
+                row.all(id).next().map(|value| value.bytes)
+            }
+            RowRef::Full(row) => {
+                let row: &'a FullRow = row;
+                row.cells.iter().find(|c| &*c.name == name).map(|c| &*c.bytes)
+            }
+        }
+    }
+
     /// Calls `each` with name, kind and bytes of every cell, in order.
     pub(crate) fn cells(&self, each: &mut dyn FnMut(&'a str, Kind, &'a [u8])) {
         match self {

@@ -1,10 +1,14 @@
 //! One pass over a snapshot: hot batches and row groups, best time first, each with its matching rows.
 
+use crate::coded::Coded;
 use crate::error::{SearchError, StoreError};
 use crate::kernel::{BatchNames, Bits, Group, OwnValue, Resolved, hot_values};
+use crate::policy::Hidden;
 use crate::read::{FileHandle, StoredFile};
 use crate::rows::{FullRow, HotBatch};
 use event::{Dictionary, EventId};
+use filter::Plan;
+use hashbrown::HashMap;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +19,8 @@ use std::time::Instant;
 pub(crate) struct Snapshot {
     pub(crate) files: Vec<Arc<FileHandle>>,
     pub(crate) hot: Vec<HotBatch>,
+    /// Rows that nobody sees any more.
+    pub(crate) hidden: Arc<Vec<Hidden>>,
 }
 
 /// When to stop early.
@@ -56,7 +62,10 @@ pub(crate) enum Unit {
 /// The rows of one unit that hold, and the means to read more of them.
 pub(crate) struct Selected {
     pub(crate) unit: Unit,
+    /// Row numbers within the unit.
     pub(crate) rows: Vec<u32>,
+    /// The same as the reader counts them.
+    local: Vec<u32>,
     group: Option<Group>,
     batch: Option<HotBatch>,
 }
@@ -65,12 +74,15 @@ pub(crate) struct Selected {
 pub(crate) struct Scan {
     pub(crate) snapshot: Snapshot,
     resolved: Arc<Resolved>,
+    hint: Option<Resolved>,
     dict: Arc<Dictionary>,
     since: Option<i64>,
     until: Option<i64>,
     oldest_first: bool,
     control: Control,
     queue: BinaryHeap<(i64, Unit)>,
+    /// Blocks of a group that may hold, where the index has told.
+    blocks: HashMap<(usize, usize), u64>,
     pub(crate) counters: Counters,
 }
 
@@ -86,12 +98,14 @@ impl Scan {
         let mut scan = Self {
             snapshot,
             resolved,
+            hint: None,
             dict,
             since,
             until,
             oldest_first,
             control,
             queue: BinaryHeap::new(),
+            blocks: HashMap::new(),
             counters: Counters::default(),
         };
         let hot = scan.snapshot.hot.iter().map(|h| (h.event_min_ns, h.event_max_ns));
@@ -104,6 +118,12 @@ impl Scan {
         let units: Vec<_> = units.collect();
         units.into_iter().for_each(|(unit, times)| scan.push(unit, times));
         scan
+    }
+
+    /// Leaves out blocks that cannot meet a further condition, without applying it to rows.
+    pub(crate) fn hinted(mut self, hint: Plan) -> Self {
+        self.hint = Some(Resolved::new(hint, &self.dict)).filter(Resolved::asks_index);
+        self
     }
 
     fn push(&mut self, unit: Unit, (low, high): (i64, i64)) {
@@ -145,29 +165,65 @@ impl Scan {
     fn expand(&mut self, index: usize) -> Result<(), StoreError> {
         let file = self.snapshot.files[index].open()?;
         self.counters.scanned_files += 1;
+        let asks = self.resolved.asks_index() || self.hint.is_some();
+        let mut sidecar = if asks { file.sidecar() } else { None };
         for group in 0..file.groups() {
-            if self.resolved.may_hold(&file, group) {
-                self.push(Unit::Group(index, group), file.group_times(group));
+            if !self.resolved.may_hold(&file, group) {
+                continue;
             }
+            if let Some(open) = &sidecar {
+                let hinted = match &self.hint {
+                    Some(hint) => hint.blocks(open, group),
+                    None => Ok(u64::MAX),
+                };
+                let found = self.resolved.blocks(open, group);
+                match found.and_then(|mask| Ok(mask & hinted?)) {
+                    Ok(0) => continue,
+                    Ok(mask) => drop(self.blocks.insert((index, group), mask)),
+                    Err(reason) => {
+                        let path = &self.snapshot.files[index].entry.path;
+                        tracing::error!(path, reason, "index is damaged: searching without it");
+                        sidecar = None;
+                    }
+                }
+            }
+            self.push(Unit::Group(index, group), file.group_times(group));
         }
         Ok(())
     }
 
     fn group(&mut self, index: usize, group: usize) -> Result<Selected, StoreError> {
         let file: Arc<StoredFile> = self.snapshot.files[index].open()?;
-        self.counters.scanned_bytes += file.group_bytes(group);
-        let mut reader = Group::new(file, group);
+        let whole = file.group_rows(group).max(1) as u64;
+        let bytes = file.group_bytes(group);
+        let blocks = self.blocks.remove(&(index, group)).unwrap_or(u64::MAX);
+        let mut reader = Group::of_blocks(file, group, blocks);
         self.counters.scanned_rows += reader.rows as u64;
+        self.counters.scanned_bytes +=
+            (u128::from(bytes) * reader.rows as u128 / u128::from(whole)) as u64;
         let mask = reader.in_time(self.since, self.until)?;
-        let held = reader.matching(&self.resolved, &mask)?;
-        let rows = held.iter().map(|r| r as u32).collect();
-        Ok(Selected { unit: Unit::Group(index, group), rows, group: Some(reader), batch: None })
+        let mut held = reader.matching(&self.resolved, &mask)?;
+        for hidden in self.snapshot.hidden.iter() {
+            if !held.is_empty() {
+                held = held.minus(&hidden.rows(&mut reader, &held)?);
+            }
+        }
+        let local: Vec<u32> = held.iter().map(|r| r as u32).collect();
+        let rows = local.iter().map(|row| reader.number(*row as usize)).collect();
+        let unit = Unit::Group(index, group);
+        Ok(Selected { unit, rows, local, group: Some(reader), batch: None })
     }
 
     fn hot(&mut self, index: usize) -> Selected {
         let hot = self.snapshot.hot[index].clone();
         let batch = &*hot.batch;
         let binding = self.resolved.plan.bind(&BatchNames { dict: &self.dict, batch });
+        let hidden: Vec<_> = self
+            .snapshot
+            .hidden
+            .iter()
+            .map(|h| (h, h.resolved.plan.bind(&BatchNames { dict: &self.dict, batch })))
+            .collect();
         self.counters.scanned_rows += hot.kept.len() as u64;
         let rows = hot.kept.iter().copied().filter(|index| {
             let row = batch.row(*index as usize);
@@ -175,16 +231,18 @@ impl Scan {
             self.since.is_none_or(|s| at >= s)
                 && self.until.is_none_or(|u| at < u)
                 && self.resolved.plan.matches(&binding, &row)
+                && !hidden.iter().any(|(hidden, binding)| hidden.holds(binding, &row))
         });
-        let rows = rows.collect();
-        Selected { unit: Unit::Hot(index), rows, group: None, batch: Some(hot) }
+        let rows: Vec<u32> = rows.collect();
+        let local = rows.clone();
+        Selected { unit: Unit::Hot(index), rows, local, group: None, batch: Some(hot) }
     }
 }
 
 impl Selected {
     fn mask(&self, group: &Group) -> Bits {
         let mut mask = Bits::none(group.rows);
-        self.rows.iter().for_each(|row| mask.set(*row as usize));
+        self.local.iter().for_each(|row| mask.set(*row as usize));
         mask
     }
 
@@ -192,7 +250,7 @@ impl Selected {
     pub(crate) fn keys(&mut self) -> Result<Vec<(i64, EventId)>, StoreError> {
         if let Some(group) = &mut self.group {
             let (times, ids) = (group.times()?, group.ids()?);
-            return Ok(self.rows.iter().map(|r| (times[*r as usize], ids[*r as usize])).collect());
+            return Ok(self.local.iter().map(|r| (times[*r as usize], ids[*r as usize])).collect());
         }
         let views = self.hot_rows();
         Ok(views.map(|row| (row.event_ns(), row.id())).collect())
@@ -202,14 +260,22 @@ impl Selected {
     pub(crate) fn times(&mut self) -> Result<Vec<i64>, StoreError> {
         if let Some(group) = &mut self.group {
             let times = group.times()?;
-            return Ok(self.rows.iter().map(|r| times[*r as usize]).collect());
+            return Ok(self.local.iter().map(|r| times[*r as usize]).collect());
         }
         Ok(self.hot_rows().map(|row| row.event_ns()).collect())
     }
 
     fn hot_rows(&self) -> impl Iterator<Item = event::EventView<'_>> {
         let batch = self.batch.iter();
-        batch.flat_map(|hot| self.rows.iter().map(|index| hot.batch.row(*index as usize)))
+        batch.flat_map(|hot| self.local.iter().map(|index| hot.batch.row(*index as usize)))
+    }
+
+    /// The same as [`Selected::values`], as numbers into distinct texts.
+    pub(crate) fn coded(&mut self, names: &[Box<str>]) -> Result<Coded, StoreError> {
+        match &mut self.group {
+            Some(group) => Coded::of_group(group, names, &self.local),
+            None => Ok(Coded::of_values(self.values(names)?)),
+        }
     }
 
     /// The values of the first present field among `names`, for each selected row.

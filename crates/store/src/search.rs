@@ -51,6 +51,17 @@ pub struct SearchRequest {
     pub memory_bytes_max: usize,
     /// Set from another thread to stop early.
     pub cancelled: Arc<AtomicBool>,
+    /// Tables that `lookup` may name.
+    pub lookups: Arc<BTreeMap<String, LookupTable>>,
+}
+
+/// A reference table for `lookup`: assets, owners, known bad addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LookupTable {
+    /// Names of the columns; the first is the key unless the query names another.
+    pub columns: Vec<String>,
+    /// Rows of as many texts.
+    pub rows: Vec<Vec<String>>,
 }
 
 impl SearchRequest {
@@ -66,6 +77,7 @@ impl SearchRequest {
             timeout: None,
             memory_bytes_max: MEMORY_BYTES_DEFAULT,
             cancelled: Arc::default(),
+            lookups: Arc::default(),
         }
     }
 
@@ -160,31 +172,38 @@ pub struct FieldValues {
 }
 
 /// How a query is to be run.
-pub(crate) enum Shape<'a> {
+pub(crate) enum Shape {
     /// Events as they are: the filter, a limit, a projection.
     Events { filter: Plan, limit: usize, fields: Option<Vec<String>> },
     /// Through the query engine: the filter and the remaining pipes.
-    Pipes { filter: Plan, pipes: &'a [Pipe] },
+    Pipes { filter: Plan, pipes: Vec<Pipe> },
 }
 
-pub(crate) fn shape(request: &SearchRequest) -> Shape<'_> {
-    let mut parts = vec![request.query.filter.clone()];
-    let mut pipes = &request.query.pipes[..];
-    while let [Pipe::Where(plan), rest @ ..] = pipes {
-        parts.push(plan.clone());
-        pipes = rest;
-    }
-    let filter = Plan::and(parts);
+pub(crate) fn shape(request: &SearchRequest) -> Shape {
+    let (filter, pipes) = pipes::leading(&request.query);
     let mut limit = request.limit.min(LIMIT_MAX);
     let mut fields: Option<Vec<String>> = None;
-    for pipe in pipes {
+    for (at, pipe) in pipes.iter().enumerate() {
         match pipe {
             Pipe::Head(n) => limit = limit.min(usize::try_from(*n).unwrap_or(usize::MAX)),
             Pipe::Fields(names) if fields.is_none() => fields = Some(names.clone()),
+            // Newest first is how events come anyway.
+            Pipe::Sort(keys) if at == 0 && is_natural(keys, request) => {}
             _ => return Shape::Pipes { filter, pipes },
         }
     }
     Shape::Events { filter, limit, fields }
+}
+
+fn is_natural(keys: &[filter::search::SortKey], request: &SearchRequest) -> bool {
+    match keys {
+        [key] => {
+            let answers = request.dictionary.answers(&key.column);
+            let time = answers.first() == Some(&event::FieldId::TIMESTAMP);
+            time && key.descending != request.oldest_first
+        }
+        _ => false,
+    }
 }
 
 /// Runs a search over one snapshot.
@@ -206,7 +225,7 @@ pub(crate) fn run(
         }
         Shape::Pipes { filter, pipes } => {
             let scan = request.scan(snapshot, filter);
-            pipes::run(scan, request, pipes, started, out)
+            pipes::run(scan, request, &pipes, started, out)
         }
     }
 }
@@ -347,7 +366,8 @@ pub(crate) fn histogram(
     let mut scan = request.scan(snapshot, event_filter(&request.query));
     while let Some(mut selected) = scan.next(None)? {
         for at in selected.times()? {
-            let bucket = (i128::from(at) - i128::from(from_ns)) / i128::from(span_ns);
+            // The pass gives times from `from_ns` on only; their distance fits 64 bits.
+            let bucket = at.wrapping_sub(from_ns) as u64 / span_ns as u64;
             if let Some(count) = usize::try_from(bucket).ok().and_then(|b| counts.get_mut(b)) {
                 *count += 1;
             }
@@ -370,21 +390,35 @@ pub(crate) fn field_values(
     let mut counts: HashMap<Box<[u8]>, u64> = HashMap::new();
     let (mut present, mut overflow) = (0, false);
     let mut scan = request.scan(snapshot, event_filter(&request.query));
+    let mut count = |bytes: &[u8], n: u64, overflow: &mut bool| {
+        if let Some(count) = counts.get_mut(bytes) {
+            *count += n;
+        } else if counts.len() < DISTINCT_MAX {
+            counts.insert(bytes.into(), n);
+        } else {
+            *overflow = true;
+        }
+    };
     while let Some(mut selected) = scan.next(None)? {
+        let coded = selected.coded(&names)?;
+        if coded.is_plain() {
+            let mut here = vec![0u64; coded.size() as usize];
+            for code in coded.codes.iter().filter(|code| **code != crate::coded::NONE) {
+                here[*code as usize] += 1;
+                present += 1;
+            }
+            for (code, n) in here.iter().enumerate().filter(|(_, n)| **n > 0) {
+                let text = coded.text(code as u32).unwrap_or_default();
+                count(text.as_bytes(), *n, &mut overflow);
+            }
+            continue;
+        }
         for mut values in selected.values(&names)? {
             present += u64::from(!values.is_empty());
             values.retain(|(kind, _)| *kind != Kind::Null);
             values.sort_by(|a, b| a.1.cmp(&b.1));
             values.dedup_by(|a, b| a.1 == b.1);
-            for (_, bytes) in values {
-                if let Some(count) = counts.get_mut(&bytes) {
-                    *count += 1;
-                } else if counts.len() < DISTINCT_MAX {
-                    counts.insert(bytes, 1);
-                } else {
-                    overflow = true;
-                }
-            }
+            values.iter().for_each(|(_, bytes)| count(bytes, 1, &mut overflow));
         }
     }
     let mut list: Vec<(Box<[u8]>, u64)> = counts.into_iter().collect();
@@ -403,6 +437,14 @@ pub(crate) fn find(snapshot: &Snapshot, id: EventId) -> Result<Option<FullRow>, 
     for (index, hot) in snapshot.hot.iter().enumerate() {
         let found = hot.kept.iter().find(|row| hot.batch.row(**row as usize).id() == id);
         if let Some(row) = found {
+            let view = hot.batch.row(*row as usize);
+            let hidden = snapshot.hidden.iter().any(|h| {
+                let binding = h.resolved.plan.bind(&*hot.batch);
+                h.holds(&binding, &view)
+            });
+            if hidden {
+                return Ok(None);
+            }
             return Ok(snapshot.full_rows(Unit::Hot(index), &[*row])?.pop());
         }
     }
@@ -412,8 +454,16 @@ pub(crate) fn find(snapshot: &Snapshot, id: EventId) -> Result<Option<FullRow>, 
         }
         let stored = file.open()?;
         for group in 0..stored.groups() {
-            let ids = crate::kernel::Group::new(stored.clone(), group).ids()?;
+            let mut reader = crate::kernel::Group::new(stored.clone(), group);
+            let ids = reader.ids()?;
             if let Some(row) = ids.iter().position(|other| *other == id) {
+                let mut one = crate::kernel::Bits::none(reader.rows);
+                one.set(row);
+                for hidden in snapshot.hidden.iter() {
+                    if !hidden.rows(&mut reader, &one)?.is_empty() {
+                        return Ok(None);
+                    }
+                }
                 return Ok(snapshot.full_rows(Unit::Group(index, group), &[row as u32])?.pop());
             }
         }

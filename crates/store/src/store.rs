@@ -3,11 +3,13 @@
 use crate::error::{SearchError, StoreError};
 use crate::manifest::{Change, FileEntry, Manifest, Tail, sync_folder};
 use crate::pipes;
+use crate::policy::{AuditRecord, Hidden, RetentionRule};
 use crate::read::FileHandle;
 use crate::render::event_json;
 use crate::rows::{HotBatch, RowRef};
 use crate::scan::Snapshot;
 use crate::search::{self, FieldValues, Histogram, Row, SearchRequest, SearchSummary};
+use crate::sidecar::index_path;
 use crate::write::{hour_folder, write_file};
 use event::{Dictionary, EventBatch, EventId};
 use hashbrown::HashSet;
@@ -35,8 +37,27 @@ pub struct Options {
     pub retention_age_ns: Option<i64>,
     /// Oldest files are deleted beyond so many bytes in all; none: no limit of size.
     pub retention_bytes: Option<u64>,
+    /// Further rules of retention, for some rows or for all.
+    pub retention_rules: Vec<RetentionRule>,
     /// Called at each step of publication.
     pub step_hook: Option<StepHook>,
+}
+
+impl Options {
+    /// All rules of retention.
+    pub fn rules(&self) -> Vec<RetentionRule> {
+        let mut rules = Vec::new();
+        if self.retention_age_ns.is_some() || self.retention_bytes.is_some() {
+            rules.push(RetentionRule {
+                name: "default".into(),
+                age_ns: self.retention_age_ns,
+                bytes: self.retention_bytes,
+                filter: None,
+            });
+        }
+        rules.extend(self.retention_rules.iter().cloned());
+        rules
+    }
 }
 
 impl Default for Options {
@@ -46,6 +67,7 @@ impl Default for Options {
             hot_age_max_ns: 60 * event::time::SECOND_NS,
             retention_age_ns: Some(RETENTION_AGE_DEFAULT_NS),
             retention_bytes: None,
+            retention_rules: Vec::new(),
             step_hook: None,
         }
     }
@@ -102,6 +124,8 @@ pub struct Upkeep {
     pub retired_files: u64,
     /// Rows in them.
     pub retired_rows: u64,
+    /// What was removed or hidden, for the ledger.
+    pub audit: Vec<AuditRecord>,
 }
 
 #[derive(Default)]
@@ -116,6 +140,7 @@ struct Live {
     /// Copies of the manifest's, so that asking never waits for a flush.
     through: BTreeMap<u32, EventId>,
     version: u64,
+    hidden: Arc<Vec<Hidden>>,
 }
 
 pub(crate) struct Writer {
@@ -128,9 +153,12 @@ pub(crate) struct Writer {
 pub struct Store {
     pub(crate) root: PathBuf,
     pub(crate) options: Options,
+    read_only: bool,
     dictionary: RwLock<Arc<Dictionary>>,
     live: Mutex<Live>,
     pub(crate) writer: Mutex<Writer>,
+    /// Held while files are joined or removed, one such work at a time; taken before `writer`.
+    pub(crate) upkeep: Mutex<()>,
 }
 
 impl Store {
@@ -144,6 +172,31 @@ impl Store {
         }
         let set_aside = matches!(tail, Tail::Damaged(_));
         sweep_orphans(dir, &manifest, set_aside, &mut report)?;
+        let store = Self::with(dir, options, manifest, false, &mut report);
+        store.refresh_hidden(&store.writer.lock())?;
+        Ok((store, report))
+    }
+
+    /// Opens a store for looking at it, also while another program writes it: nothing on disk is
+    /// created, changed or removed. What would write fails with [`StoreError::ReadOnly`].
+    pub fn open_read_only(dir: &Path) -> Result<(Store, OpenReport), StoreError> {
+        let (manifest, tail) = Manifest::open_read_only(&dir.join("manifest"))?;
+        let mut report = OpenReport::default();
+        if let Tail::Torn(bytes) | Tail::Damaged(bytes) = tail {
+            report.manifest_bytes_cut = bytes;
+        }
+        let store = Self::with(dir, Options::default(), manifest, true, &mut report);
+        store.refresh_hidden(&store.writer.lock())?;
+        Ok((store, report))
+    }
+
+    fn with(
+        dir: &Path,
+        options: Options,
+        manifest: Manifest,
+        read_only: bool,
+        report: &mut OpenReport,
+    ) -> Self {
         let mut live = Live {
             appended: manifest.state().through.clone(),
             through: manifest.state().through.clone(),
@@ -161,19 +214,32 @@ impl Store {
         }
         live.missing = report.missing.len() as u64;
         sort_files(&mut live.files);
-        let store = Store {
+        Store {
             root: dir.to_path_buf(),
             options,
+            read_only,
             dictionary: RwLock::new(Dictionary::ecs()),
             live: Mutex::new(live),
             writer: Mutex::new(Writer { manifest, broken: false }),
-        };
-        Ok((store, report))
+            upkeep: Mutex::new(()),
+        }
+    }
+
+    pub(crate) fn writable(&self) -> Result<(), StoreError> {
+        match self.read_only {
+            true => Err(StoreError::ReadOnly { path: self.root.clone() }),
+            false => Ok(()),
+        }
     }
 
     /// Tells which names the current generation knows: they get columns even where they are rare.
     pub fn set_dictionary(&self, dictionary: Arc<Dictionary>) {
         *self.dictionary.write() = dictionary;
+        let writer = self.writer.lock();
+        // Their filters were read when they were set; they can be read again.
+        if let Err(error) = self.refresh_hidden(&writer) {
+            tracing::error!(%error, "a deletion is not applied");
+        }
     }
 
     pub(crate) fn dictionary(&self) -> Arc<Dictionary> {
@@ -221,6 +287,7 @@ impl Store {
     /// After an error nothing has changed for searches; when it was the manifest's own write that
     /// failed, the store must be opened anew before it writes again.
     pub fn flush(&self) -> Result<Option<u64>, StoreError> {
+        self.writable()?;
         let mut writer = self.writer.lock();
         let (hot, appended) = {
             let live = self.live.lock();
@@ -274,19 +341,24 @@ impl Store {
     /// when hot rows are many or old, joins tiny neighbouring files, applies retention.
     pub fn maintain(&self, now_ns: i64) -> Result<Upkeep, StoreError> {
         let mut done = Upkeep::default();
-        let due = {
-            let mut live = self.live.lock();
-            let through = !live.hot.is_empty();
-            let since = if through { *live.hot_since_ns.get_or_insert(now_ns) } else { now_ns };
-            live.hot_bytes >= self.options.hot_bytes_max
-                || now_ns.saturating_sub(since) >= self.options.hot_age_max_ns && through
-        };
-        if due {
+        if self.hot_is_due(now_ns) {
             done.flushed_through = self.flush()?;
         }
         done.compacted_files = self.compact(now_ns)?;
-        (done.retired_files, done.retired_rows) = self.retire(now_ns)?;
+        let rules = self.options.rules();
+        (done.retired_files, done.retired_rows, done.audit) = self.retire(&rules, now_ns)?;
+        done.audit.extend(self.bury(now_ns)?);
         Ok(done)
+    }
+
+    pub(crate) fn hot_is_due(&self, now_ns: i64) -> bool {
+        let mut live = self.live.lock();
+        if live.hot.is_empty() {
+            return false;
+        }
+        let since = *live.hot_since_ns.get_or_insert(now_ns);
+        live.hot_bytes >= self.options.hot_bytes_max
+            || now_ns.saturating_sub(since) >= self.options.hot_age_max_ns
     }
 
     /// Runs a search. Rows are handed to `out` until it breaks; the summary says what was seen.
@@ -415,11 +487,13 @@ impl Store {
     /// one lock, so no row is in neither or both.
     pub(crate) fn snapshot(&self) -> (Snapshot, u64) {
         let live = self.live.lock();
-        (Snapshot { files: live.files.clone(), hot: live.hot.clone() }, live.missing)
+        let (files, hot, hidden) = (live.files.clone(), live.hot.clone(), live.hidden.clone());
+        (Snapshot { files, hot, hidden }, live.missing)
     }
 
     /// Makes a change durable. A failure here leaves unknown what is on disk: no more writes.
     pub(crate) fn commit(&self, writer: &mut Writer, change: Change) -> Result<(), StoreError> {
+        self.writable()?;
         self.step("before manifest");
         if writer.broken {
             return Err(StoreError::Manifest {
@@ -432,6 +506,11 @@ impl Store {
         writer.broken = result.is_err();
         self.step("after manifest");
         result
+    }
+
+    /// Rows that searches leave out from now on.
+    pub(crate) fn set_hidden(&self, hidden: Arc<Vec<Hidden>>) {
+        self.live.lock().hidden = hidden;
     }
 
     /// Replaces listed files in the eyes of searches; the old ones go when nobody reads them.
@@ -454,6 +533,15 @@ impl Store {
         self.step("unlinked");
     }
 
+    /// Searches see the file with its new entry from now on; nothing is removed.
+    pub(crate) fn replace_handle(&self, entry: &FileEntry) {
+        let fresh = Arc::new(FileHandle::new(&self.root, entry.clone()));
+        let mut live = self.live.lock();
+        for file in live.files.iter_mut().filter(|f| f.entry.path == entry.path) {
+            *file = fresh.clone();
+        }
+    }
+
     pub(crate) fn handles(&self, entries: &[FileEntry]) -> Vec<Arc<FileHandle>> {
         entries.iter().map(|e| Arc::new(FileHandle::new(&self.root, e.clone()))).collect()
     }
@@ -462,8 +550,10 @@ impl Store {
     fn discard(&self, entries: &[FileEntry]) {
         for entry in entries {
             let path = self.root.join(&entry.path);
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "unlisted file not removed");
+            for path in [index_path(&path), path] {
+                if let Err(error) = fs::remove_file(&path) {
+                    tracing::warn!(path = %path.display(), %error, "unlisted file not removed");
+                }
             }
         }
     }
@@ -532,20 +622,25 @@ fn sweep_orphans(
             for path in list(&hour)? {
                 let below = path.strip_prefix(root).unwrap_or(&path);
                 let name = below.to_string_lossy().replace('\\', "/");
-                if manifest.state().files.contains_key(&name) {
+                let data = match name.strip_suffix(".idx") {
+                    Some(stem) => format!("{stem}.parquet"),
+                    None => name,
+                };
+                if manifest.state().files.contains_key(&data) {
                     continue;
                 }
-                let complete = path.extension().is_some_and(|e| e == "parquet");
+                let index = path.extension().is_some_and(|e| e == "idx");
+                let complete = path.extension().is_some_and(|e| e == "parquet" || e == "idx");
                 if set_aside && complete {
                     let aside = root.join("orphans");
                     fs::create_dir_all(&aside).map_err(StoreError::io("creating", &aside))?;
                     let target = aside.join(path.file_name().unwrap_or_default());
                     fs::rename(&path, &target).map_err(StoreError::io("moving", &path))?;
                     sync_folder(&aside)?;
-                    report.orphans_set_aside += 1;
+                    report.orphans_set_aside += u64::from(data.ends_with(".parquet") && !index);
                 } else {
                     fs::remove_file(&path).map_err(StoreError::io("removing", &path))?;
-                    report.orphans_removed += 1;
+                    report.orphans_removed += u64::from(!index);
                 }
             }
         }

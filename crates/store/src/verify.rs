@@ -4,7 +4,9 @@ use crate::error::StoreError;
 use crate::kernel::Group;
 use crate::manifest::FileEntry;
 use crate::read::StoredFile;
+use crate::sidecar::{Sidecar, index_path};
 use crate::store::Store;
+use crate::write::hex;
 use event::EventId;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -48,7 +50,9 @@ impl Store {
         for entry in &entries {
             report.files += 1;
             let path = self.root.join(&entry.path);
-            for what in check_file(&path, entry, &mut report)? {
+            let mut found = check_file(&path, entry, &mut report)?;
+            found.extend(check_index(&path, entry, &mut report));
+            for what in found {
                 report.problems.push(Problem { path: entry.path.clone(), what });
             }
         }
@@ -60,31 +64,52 @@ impl Store {
     }
 }
 
+/// The index beside a file: as listed, and whole.
+fn check_index(path: &Path, entry: &FileEntry, report: &mut VerifyReport) -> Option<String> {
+    let listed = entry.index.as_ref()?;
+    let path = index_path(path);
+    let hint = "`reindex` makes it anew";
+    let (size, digest) = match hash_file(&path) {
+        Ok(found) => found,
+        Err(error) => return Some(format!("its index cannot be read: {error}; {hint}")),
+    };
+    report.bytes += size;
+    if size != listed.size_bytes || digest != listed.sha256 {
+        return Some(format!("its index is not the listed one; {hint}"));
+    }
+    let whole = Sidecar::open(&path).and_then(|sidecar| sidecar.verify());
+    whole.err().map(|reason| format!("its index: {reason}; {hint}"))
+}
+
+/// Size and SHA-256 of a file.
+pub(crate) fn hash_file(path: &Path) -> std::io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    let mut size = 0;
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok((size, hex(&hash.finalize())));
+        }
+        hash.update(&buffer[..n]);
+        size += n as u64;
+    }
+}
+
 fn check_file(
     path: &Path,
     entry: &FileEntry,
     report: &mut VerifyReport,
 ) -> Result<Vec<String>, StoreError> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
+    let (size, digest) = match hash_file(path) {
+        Ok(found) => found,
         Err(error) => return Ok(vec![format!("cannot be opened: {error}")]),
     };
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    let mut size = 0;
-    loop {
-        let n = file.read(&mut buffer).map_err(StoreError::io("reading", path))?;
-        if n == 0 {
-            break;
-        }
-        hash.update(&buffer[..n]);
-        size += n as u64;
-    }
     report.bytes += size;
     if size != entry.size_bytes {
         return Ok(vec![format!("is {size} bytes long, listed with {}", entry.size_bytes)]);
     }
-    let digest: String = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     if digest != entry.sha256 {
         return Ok(vec!["its SHA-256 is not the listed one".into()]);
     }

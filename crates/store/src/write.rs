@@ -1,30 +1,41 @@
-//! Rows become one Parquet file: written beside its place, fsynced, then renamed.
+//! Rows become one Parquet file and its index: written beside their places, fsynced, then renamed.
 
 use crate::error::StoreError;
-use crate::layout::{self, FieldColumn, GROUP_ROWS, Usage, envelope};
+use crate::layout::{self, FieldColumn, GROUP_ROWS, Type, Usage, envelope, typed};
 use crate::manifest::{FileEntry, sync_folder};
 use crate::residual;
-use crate::rows::RowRef;
+use crate::rows::{Head, RowRef};
+use crate::sidecar::{GroupIndex, SidecarWriter, index_path};
+use crate::template;
 use arrow::array::{
-    ArrayRef, BinaryBuilder, RecordBatch, StringBuilder, StringDictionaryBuilder,
-    TimestampNanosecondArray, UInt16Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Float64Builder, Int64Builder,
+    RecordBatch, StringBuilder, StringDictionaryBuilder, TimestampNanosecondArray,
+    TimestampNanosecondBuilder, UInt16Array, UInt32Array, UInt64Array,
 };
-use arrow::datatypes::{Int32Type, Schema};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, Schema, TimestampNanosecondType};
 use event::{Dictionary, EventId, Kind, time};
 use hashbrown::{HashMap, HashSet};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Rows between two checks of a page's size: pages stay near 8k rows for the page index.
-const PAGE_ROWS: usize = 8_192;
+/// Rows between two checks of a page's size: what a single row costs to read.
+const PAGE_ROWS: usize = 4_096;
+/// Rows that are looked at to choose columns.
+const SAMPLE_ROWS: usize = 4_096;
+/// Rows of one group that a template must serve; for fewer the raw bytes are smaller.
+const TEMPLATE_ROWS_MIN: usize = 4;
+/// Compression of files that are likely to be rewritten soon, and of others.
+pub(crate) const ZSTD_HOT: i32 = 1;
+pub(crate) const ZSTD_SETTLED: i32 = 3;
 
 /// Writes `rows` (at least one, of one partition) below `root`; `after` is where coverage starts.
 /// On return the file is durable under its name but nobody knows of it yet.
@@ -46,36 +57,36 @@ pub(crate) fn write_file(
     let (received_min_ns, received_max_ns) = bounds(|r| r.received_ns());
     let first = rows.iter().map(RowRef::id).min().unwrap_or_default();
     let last = rows.iter().map(RowRef::id).max().unwrap_or_default();
-    rows.sort_unstable_by_key(|row| (row.event_ns(), row.id()));
-
-    let folder = hour_folder(received_max_ns);
-    let name = format!("{}-{}-{}-{generation}.parquet", first.partition, first.offset, last.offset);
-    let path = format!("{folder}/{name}");
-    let full_folder = root.join(&folder);
-    fs::create_dir_all(&full_folder).map_err(StoreError::io("creating", &full_folder))?;
-    let tmp = full_folder.join(format!("{name}.tmp"));
-    let target = full_folder.join(&name);
-
-    let (size_bytes, sha256) = write_parquet(&tmp, rows, dict)?;
-    fs::rename(&tmp, &target).map_err(StoreError::io("renaming", &tmp))?;
-    // The hour folder may be new, and its parent too.
-    sync_folder(&full_folder)?;
-    for parent in full_folder.ancestors().skip(1).take_while(|p| p.starts_with(root)) {
-        sync_folder(parent)?;
-    }
-    Ok(FileEntry {
-        path,
+    let entry = FileEntry {
+        path: file_path(received_max_ns, first, last, generation),
         first,
         last,
         after,
         rows: rows.len() as u64,
-        size_bytes,
-        sha256,
         event_min_ns,
         event_max_ns,
         received_min_ns,
         received_max_ns,
-    })
+        ..FileEntry::default()
+    };
+    sort(rows);
+    let columns = layout::choose(&usage(rows), rows.len().min(SAMPLE_ROWS) as u64, dict);
+    let mut writer = FileWriter::create(root, entry, columns, ZSTD_HOT)?;
+    for chunk in rows.chunks(GROUP_ROWS) {
+        writer.group(chunk)?;
+    }
+    writer.finish()
+}
+
+/// Name of a file below the store's folder.
+pub(crate) fn file_path(
+    received_ns: i64,
+    first: EventId,
+    last: EventId,
+    generation: u64,
+) -> String {
+    let folder = hour_folder(received_ns);
+    format!("{folder}/{}-{}-{}-{generation}.parquet", first.partition, first.offset, last.offset)
 }
 
 /// `events/date=2026-11-24/hour=02`: the layout that other engines read as partitions.
@@ -85,32 +96,200 @@ pub(crate) fn hour_folder(received_ns: i64) -> String {
     format!("events/date={date}/hour={}", rest.get(..2).unwrap_or("00"))
 }
 
-fn write_parquet(
-    tmp: &Path,
-    rows: &[RowRef<'_>],
-    dict: &Dictionary,
-) -> Result<(u64, String), StoreError> {
-    let wrong = |e: parquet::errors::ParquetError| StoreError::file(tmp, e);
-    let file = File::create(tmp).map_err(StoreError::io("creating", tmp))?;
-    let out = Hashing { inner: file, hash: Sha256::new(), size: 0 };
-    let columns = layout::choose(&usage(rows), rows.len() as u64, dict);
-    let schema = layout::schema(&columns);
-    let properties = properties(&columns, rows.len());
-    let mut writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(wrong)?;
-    let mut residual_names = HashSet::new();
-    for chunk in rows.chunks(GROUP_ROWS) {
-        let batch = record_batch(chunk, &columns, &schema, &mut residual_names)
-            .map_err(|e| StoreError::file(tmp, e))?;
-        writer.write(&batch).map_err(wrong)?;
-        writer.flush().map_err(wrong)?;
+/// What stands together in a file: pack, source and module, then the host.
+pub(crate) fn lead(row: &RowRef<'_>, lead: &mut Vec<u8>, host: &mut Vec<u8>) {
+    lead.clear();
+    host.clear();
+    row.envelope_texts(&mut |pack, source| {
+        lead.extend_from_slice(pack.as_bytes());
+        lead.push(0);
+        lead.extend_from_slice(source.as_bytes());
+        lead.push(0);
+    });
+    lead.extend_from_slice(row.first("event.module").unwrap_or_default());
+    host.extend_from_slice(row.first("host.name").unwrap_or_default());
+}
+
+/// Puts rows in the order of a file.
+fn sort(rows: &mut [RowRef<'_>]) {
+    let (mut leads, mut hosts) = (Ranks::default(), Ranks::default());
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    let seen: Vec<(u32, u32)> = rows
+        .iter()
+        .map(|row| {
+            lead(row, &mut a, &mut b);
+            (leads.number(&a), hosts.number(&b))
+        })
+        .collect();
+    let (leads, hosts) = (leads.ranks(), hosts.ranks());
+    let mut keyed: Vec<_> = rows
+        .iter()
+        .zip(seen)
+        .map(|(row, (l, h))| {
+            ((leads[l as usize], hosts[h as usize], row.event_ns(), row.id()), *row)
+        })
+        .collect();
+    keyed.sort_unstable_by_key(|(key, _)| *key);
+    rows.iter_mut().zip(keyed).for_each(|(row, (_, sorted))| *row = sorted);
+}
+
+/// Texts as numbers, later as ranks in their order.
+#[derive(Default)]
+struct Ranks {
+    numbers: HashMap<Box<[u8]>, u32>,
+}
+
+impl Ranks {
+    fn number(&mut self, text: &[u8]) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        let number = self.numbers.len() as u32;
+        self.numbers.insert(text.into(), number);
+        number
     }
-    for (key, value) in metadata(&columns, residual_names) {
-        writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+
+    fn ranks(&self) -> Vec<u32> {
+        let mut sorted: Vec<(&[u8], u32)> = self.numbers.iter().map(|(t, n)| (&**t, *n)).collect();
+        sorted.sort_unstable();
+        let mut out = vec![0; sorted.len()];
+        for (rank, (_, number)) in sorted.into_iter().enumerate() {
+            out[number as usize] = rank as u32;
+        }
+        out
     }
-    let out = writer.into_inner().map_err(wrong)?;
-    out.inner.sync_all().map_err(StoreError::io("syncing", tmp))?;
-    let digest: String = out.hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok((out.size, digest))
+}
+
+/// Looks at a sample of the rows.
+fn usage(rows: &[RowRef<'_>]) -> HashMap<Box<str>, Usage> {
+    let mut out: HashMap<Box<str>, (Usage, usize)> = HashMap::new();
+    let hasher = RandomState::new();
+    let step = rows.len().div_ceil(SAMPLE_ROWS).max(1);
+    for (at, row) in rows.iter().step_by(step).enumerate() {
+        row.cells(&mut |name, kind, bytes| {
+            if !out.contains_key(name) {
+                out.insert(name.into(), (Usage::default(), usize::MAX));
+            }
+            let Some((usage, last)) = out.get_mut(name) else { return };
+            if *last != at {
+                (usage.rows, *last) = (usage.rows + 1, at);
+            }
+            usage.kinds[kind as usize] += 1;
+            if let (Ok(text), false) = (std::str::from_utf8(bytes), kind == Kind::Null) {
+                usage.distinct.insert(hasher.hash_one(text));
+                if text.len() <= 40 {
+                    usage.fits[0] += u64::from(typed::long(text).is_some());
+                    let number =
+                        text.as_bytes().first().is_some_and(|b| b"-0123456789".contains(b));
+                    usage.fits[1] += u64::from(number && typed::double(text).is_some());
+                    usage.fits[2] += u64::from(typed::boolean(text).is_some());
+                    usage.fits[3] += u64::from(number && typed::at(text).is_some());
+                }
+            }
+        });
+    }
+    out.into_iter().map(|(name, (usage, _))| (name, usage)).collect()
+}
+
+/// A file and its index in the making.
+pub(crate) struct FileWriter {
+    root: PathBuf,
+    entry: FileEntry,
+    tmp: PathBuf,
+    columns: Vec<FieldColumn>,
+    schema: Arc<Schema>,
+    level: i32,
+    parquet: Option<ArrowWriter<Hashing>>,
+    sidecar: SidecarWriter,
+    residual_names: HashSet<Box<str>>,
+    rows: u64,
+}
+
+impl FileWriter {
+    /// Begins the file that `entry` describes; size and hashes are filled in at the end.
+    pub(crate) fn create(
+        root: &Path,
+        entry: FileEntry,
+        columns: Vec<FieldColumn>,
+        level: i32,
+    ) -> Result<Self, StoreError> {
+        let target = root.join(&entry.path);
+        let folder = target.parent().unwrap_or(root);
+        fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+        let tmp = target.with_extension("parquet.tmp");
+        let sidecar = SidecarWriter::create(&target.with_extension("idx.tmp"))?;
+        let schema = layout::schema(&columns);
+        Ok(Self {
+            root: root.into(),
+            entry,
+            tmp,
+            columns,
+            schema,
+            level,
+            parquet: None,
+            sidecar,
+            residual_names: HashSet::new(),
+            rows: 0,
+        })
+    }
+
+    /// Writes the next rows, at most a group, in the order of the file.
+    pub(crate) fn group(&mut self, rows: &[RowRef<'_>]) -> Result<(), StoreError> {
+        let heads: Vec<Head> = rows.iter().map(RowRef::head).collect();
+        let mut index = GroupIndex::new();
+        let mut builder = GroupBuilder::new(&self.columns, &mut self.residual_names, &mut index);
+        let arrow = |e: arrow::error::ArrowError| StoreError::file(&self.tmp, e);
+        for (row, head) in rows.iter().zip(&heads) {
+            builder.row(row, head).map_err(arrow)?;
+        }
+        let arrays = builder.finish(rows, &heads).map_err(arrow)?;
+        let batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(arrow)?;
+        let wrong = |e: parquet::errors::ParquetError| StoreError::file(&self.tmp, e);
+        if self.parquet.is_none() {
+            let file = File::create(&self.tmp).map_err(StoreError::io("creating", &self.tmp))?;
+            let out = Hashing { inner: file, hash: Sha256::new(), size: 0 };
+            let properties = properties(&self.columns, &heads, self.level);
+            let writer = ArrowWriter::try_new(out, self.schema.clone(), Some(properties));
+            self.parquet = Some(writer.map_err(wrong)?);
+        }
+        if let Some(parquet) = &mut self.parquet {
+            parquet.write(&batch).map_err(wrong)?;
+            parquet.flush().map_err(wrong)?;
+        }
+        self.rows += rows.len() as u64;
+        self.sidecar.group(index)
+    }
+
+    /// Makes both files durable under their names.
+    pub(crate) fn finish(mut self) -> Result<FileEntry, StoreError> {
+        let tmp = &self.tmp;
+        let wrong = |e: parquet::errors::ParquetError| StoreError::file(tmp, e);
+        let mut parquet = self.parquet.ok_or_else(|| StoreError::file(tmp, "no rows"))?;
+        for (key, value) in metadata(&self.columns, self.residual_names) {
+            parquet.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
+        }
+        let out = parquet.into_inner().map_err(wrong)?;
+        out.inner.sync_all().map_err(StoreError::io("syncing", tmp))?;
+        self.entry.rows = self.rows;
+        self.entry.size_bytes = out.size;
+        self.entry.sha256 = hex(&out.hash.finalize());
+        self.entry.index = Some(self.sidecar.finish()?);
+        let target = self.root.join(&self.entry.path);
+        let index = index_path(&target);
+        let index_tmp = target.with_extension("idx.tmp");
+        fs::rename(&index_tmp, &index).map_err(StoreError::io("renaming", &index_tmp))?;
+        fs::rename(tmp, &target).map_err(StoreError::io("renaming", tmp))?;
+        // The hour folder may be new, and its parent too.
+        for parent in target.ancestors().skip(1).take_while(|p| p.starts_with(&self.root)) {
+            sync_folder(parent)?;
+        }
+        Ok(self.entry)
+    }
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 struct Hashing {
@@ -131,29 +310,44 @@ impl Write for Hashing {
     }
 }
 
-fn properties(columns: &[FieldColumn], rows: usize) -> WriterProperties {
-    let level = ZstdLevel::try_new(1).unwrap_or_default();
+fn properties(columns: &[FieldColumn], heads: &[Head], level: i32) -> WriterProperties {
+    let level = ZstdLevel::try_new(level).unwrap_or_default();
+    let path = |name: &str| ColumnPath::new(vec![name.to_owned()]);
     let mut builder = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_statistics_enabled(EnabledStatistics::Page)
         // Raw records hardly repeat: a dictionary of them is work for nothing.
-        .set_column_dictionary_enabled(ColumnPath::new(vec![envelope::ORIGINAL.into()]), false)
-        .set_column_statistics_enabled(
-            ColumnPath::new(vec![envelope::ORIGINAL.into()]),
-            EnabledStatistics::None,
-        );
-    for column in columns.iter().filter(|c| c.bloom) {
-        let path = ColumnPath::new(vec![column.name.to_string()]);
+        .set_column_dictionary_enabled(path(envelope::ORIGINAL), false)
+        .set_column_statistics_enabled(path(envelope::ORIGINAL), EnabledStatistics::None)
+        .set_column_dictionary_enabled(path(envelope::RESIDUAL), false)
+        .set_column_statistics_enabled(path(envelope::RESIDUAL), EnabledStatistics::Chunk);
+    let mut delta = vec![envelope::OFFSET, envelope::TIMESTAMP];
+    for (name, of) in [
+        (envelope::INGESTED, (|h| h.received_ns) as fn(&Head) -> i64),
+        (envelope::STREAM, |h| h.stream_ns),
+    ] {
+        // Times of receipt repeat where a batch came as one.
+        let distinct: HashSet<i64> = heads.iter().map(of).collect();
+        if distinct.len() > heads.len() / 8 {
+            delta.push(name);
+        }
+    }
+    let numbers = columns.iter().filter(|c| matches!(c.ty, Type::PlainLong | Type::Time));
+    delta.extend(numbers.map(|c| &*c.name));
+    for name in delta {
         builder = builder
-            .set_column_bloom_filter_enabled(path.clone(), true)
-            .set_column_bloom_filter_ndv(path, rows.clamp(64, GROUP_ROWS) as u64);
+            .set_column_dictionary_enabled(path(name), false)
+            .set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    for column in columns.iter().filter(|c| c.ty == Type::Plain) {
+        builder = builder.set_column_dictionary_enabled(path(&column.name), false);
     }
     builder.build()
 }
 
-fn metadata(columns: &[FieldColumn], names: HashSet<Box<str>>) -> [(&'static str, String); 2] {
+fn metadata(columns: &[FieldColumn], names: HashSet<Box<str>>) -> [(&'static str, String); 3] {
     let kinds: serde_json::Map<String, serde_json::Value> = columns
         .iter()
         .filter(|c| c.kind != Kind::Str)
@@ -168,115 +362,383 @@ fn metadata(columns: &[FieldColumn], names: HashSet<Box<str>>) -> [(&'static str
         }
     };
     [
+        (layout::META_FORMAT, layout::FORMAT.to_string()),
         (layout::META_KINDS, serde_json::Value::Object(kinds).to_string()),
         (layout::META_RESIDUAL, listed.to_string()),
     ]
 }
 
-/// How often each name occurs, and as what. Bounded by the rows themselves.
-fn usage(rows: &[RowRef<'_>]) -> HashMap<Box<str>, Usage> {
-    let mut borrowed: HashMap<&str, (Usage, usize)> = HashMap::new();
-    for (at, row) in rows.iter().enumerate() {
-        row.cells(&mut |name, kind, _| {
-            let (usage, last_row) = borrowed.entry(name).or_insert((Usage::default(), usize::MAX));
-            usage.rows += u64::from(*last_row != at);
-            *last_row = at;
-            usage.kinds[kind as usize] += 1;
-        });
-    }
-    borrowed.into_iter().map(|(name, (usage, _))| (name.into(), usage)).collect()
-}
-
 type TextBuilder = StringDictionaryBuilder<Int32Type>;
 
-/// A field column in the making; `pending` is the current row's cell of this field.
+enum Values {
+    Text(TextBuilder),
+    Plain(StringBuilder),
+    Long(Int64Builder),
+    Double(Float64Builder),
+    Boolean(BooleanBuilder),
+    Time(TimestampNanosecondBuilder),
+}
+
+impl Values {
+    fn new(ty: Type) -> Self {
+        match ty {
+            Type::Text => Values::Text(TextBuilder::new()),
+            Type::Plain => Values::Plain(StringBuilder::new()),
+            Type::Long | Type::PlainLong => Values::Long(Int64Builder::new()),
+            Type::Double => Values::Double(Float64Builder::new()),
+            Type::Boolean => Values::Boolean(BooleanBuilder::new()),
+            Type::Time => Values::Time(TimestampNanosecondBuilder::new()),
+        }
+    }
+
+    fn nulls(&mut self, count: usize) {
+        match self {
+            Values::Text(b) => b.append_nulls(count),
+            Values::Plain(b) => (0..count).for_each(|_| b.append_null()),
+            Values::Long(b) => b.append_nulls(count),
+            Values::Double(b) => b.append_nulls(count),
+            Values::Boolean(b) => b.append_nulls(count),
+            Values::Time(b) => b.append_nulls(count),
+        }
+    }
+
+    /// Whether the text fits, by its typed value.
+    fn fits(&self, text: &str) -> bool {
+        match self {
+            Values::Text(_) | Values::Plain(_) => true,
+            Values::Long(_) => typed::long(text).is_some(),
+            Values::Double(_) => typed::double(text).is_some(),
+            Values::Boolean(_) => typed::boolean(text).is_some(),
+            Values::Time(_) => typed::at(text).is_some(),
+        }
+    }
+
+    fn push(&mut self, text: &str) -> Result<(), arrow::error::ArrowError> {
+        match self {
+            Values::Text(b) => b.append(text).map(|_| ()),
+            Values::Plain(b) => {
+                b.append_value(text);
+                Ok(())
+            }
+            Values::Long(b) => {
+                b.append_option(typed::long(text));
+                Ok(())
+            }
+            Values::Double(b) => {
+                b.append_option(typed::double(text));
+                Ok(())
+            }
+            Values::Boolean(b) => {
+                b.append_option(typed::boolean(text));
+                Ok(())
+            }
+            Values::Time(b) => {
+                b.append_option(typed::at(text));
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            Values::Text(b) => Arc::new(b.finish()),
+            Values::Plain(b) => Arc::new(b.finish()),
+            Values::Long(b) => Arc::new(b.finish()),
+            Values::Double(b) => Arc::new(b.finish()),
+            Values::Boolean(b) => Arc::new(b.finish()),
+            Values::Time(b) => Arc::new(b.finish().with_timezone("UTC")),
+        }
+    }
+}
+
+/// A field column in the making; `row` and `count` are about the current row's cells of this field.
 struct ColumnBuilder {
     kind: Kind,
-    text: TextBuilder,
+    values: Values,
     filled: usize,
     row: usize,
     count: u32,
 }
 
-fn record_batch(
-    rows: &[RowRef<'_>],
-    columns: &[FieldColumn],
-    schema: &Arc<Schema>,
-    residual_names: &mut HashSet<Box<str>>,
-) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let by_name: HashMap<&str, usize> =
-        columns.iter().enumerate().map(|(i, c)| (&*c.name, i)).collect();
-    let mut builders: Vec<ColumnBuilder> = columns
-        .iter()
-        .map(|c| ColumnBuilder {
+/// Most names whose column is remembered by address; others are looked up by name.
+const KNOWN_NAMES_MAX: usize = 8_192;
+
+/// One row group in the making.
+struct GroupBuilder<'w, 'r> {
+    by_name: HashMap<&'w str, usize>,
+    /// Column by the address of the name: names of a batch or a file keep theirs.
+    known: HashMap<(usize, usize), Option<usize>>,
+    columns: Vec<ColumnBuilder>,
+    rest: StringBuilder,
+    residual_names: &'w mut HashSet<Box<str>>,
+    index: &'w mut GroupIndex,
+    cells: Vec<(Option<usize>, &'r str, Kind, &'r [u8])>,
+    json: String,
+    /// Templates of the rows by number, and how often each serves.
+    templates: HashMap<Box<str>, (u32, usize)>,
+    of_row: Vec<Option<u32>>,
+    text: String,
+    rows: usize,
+}
+
+impl<'w, 'r> GroupBuilder<'w, 'r> {
+    fn new(
+        columns: &'w [FieldColumn],
+        residual_names: &'w mut HashSet<Box<str>>,
+        index: &'w mut GroupIndex,
+    ) -> Self {
+        let builder = |c: &FieldColumn| ColumnBuilder {
             kind: c.kind,
-            text: TextBuilder::new(),
+            values: Values::new(c.ty),
             filled: 0,
             row: usize::MAX,
             count: 0,
-        })
-        .collect();
-    let mut rest = StringBuilder::new();
-    let mut cells: Vec<(Option<usize>, &str, Kind, &[u8])> = Vec::new();
-    let mut json = String::new();
-    for (at, row) in rows.iter().enumerate() {
+        };
+        Self {
+            by_name: columns.iter().enumerate().map(|(i, c)| (&*c.name, i)).collect(),
+            known: HashMap::new(),
+            columns: columns.iter().map(builder).collect(),
+            rest: StringBuilder::new(),
+            residual_names,
+            index,
+            cells: Vec::new(),
+            json: String::new(),
+            templates: HashMap::new(),
+            of_row: Vec::new(),
+            text: String::new(),
+            rows: 0,
+        }
+    }
+
+    fn row(&mut self, row: &RowRef<'r>, head: &Head) -> Result<(), arrow::error::ArrowError> {
+        let at = self.rows;
+        self.rows += 1;
+        self.index.row(at);
+        let mut cells = std::mem::take(&mut self.cells);
         cells.clear();
         row.cells(&mut |name, kind, bytes| {
-            let column = by_name.get(name).copied();
-            if let Some(builder) = column.map(|c| &mut builders[c]) {
+            let address = (name.as_ptr() as usize, name.len());
+            let column = match self.known.get(&address) {
+                Some(column) => *column,
+                None => {
+                    let column = self.by_name.get(name).copied();
+                    if self.known.len() < KNOWN_NAMES_MAX {
+                        self.known.insert(address, column);
+                    }
+                    column
+                }
+            };
+            if let Some(builder) = column.map(|c| &mut self.columns[c]) {
                 builder.count = if builder.row == at { builder.count + 1 } else { 1 };
                 builder.row = at;
             }
             cells.push((column, name, kind, bytes));
         });
-        json.clear();
+        self.template(row, head, &cells);
+        self.json.clear();
         for (column, name, kind, bytes) in &cells {
             let text = std::str::from_utf8(bytes).ok();
             if let (Some(column), Some(text)) = (column, text) {
-                let builder = &mut builders[*column];
-                if builder.count == 1 && builder.kind == *kind {
-                    builder.text.append_nulls(at - builder.filled);
-                    builder.text.append(text)?;
+                let builder = &mut self.columns[*column];
+                if builder.count == 1 && builder.kind == *kind && builder.values.fits(text) {
+                    builder.values.nulls(at - builder.filled);
+                    builder.values.push(text)?;
                     builder.filled = at + 1;
                     continue;
                 }
             }
-            if !residual_names.contains(*name) && residual_names.len() <= layout::RESIDUAL_NAMES_MAX
-            {
-                residual_names.insert((*name).into());
+            let names = &mut self.residual_names;
+            if names.len() <= layout::RESIDUAL_NAMES_MAX && !names.contains(*name) {
+                names.insert((*name).into());
             }
-            residual::push(&mut json, name, *kind, bytes);
+            self.index.cell(bytes);
+            residual::push(&mut self.json, name, *kind, bytes);
         }
-        match json.is_empty() {
-            true => rest.append_null(),
+        match self.json.is_empty() {
+            true => self.rest.append_null(),
             false => {
-                residual::finish(&mut json);
-                rest.append_value(&json);
+                residual::finish(&mut self.json);
+                self.rest.append_value(&self.json);
             }
         }
+        self.cells = cells;
+        Ok(())
     }
-    let mut arrays = envelope_arrays(rows)?;
-    for mut builder in builders {
-        builder.text.append_nulls(rows.len() - builder.filled);
-        arrays.push(Arc::new(builder.text.finish()));
+
+    /// Finds the row's template, if it has one.
+    fn template(
+        &mut self,
+        row: &RowRef<'r>,
+        head: &Head,
+        cells: &[(Option<usize>, &'r str, Kind, &'r [u8])],
+    ) {
+        let mut sources: Vec<template::Source<'_>> = Vec::with_capacity(cells.len());
+        for (column, name, kind, bytes) in cells {
+            let once = match column {
+                Some(column) => self.columns[*column].count == 1,
+                None => cells.iter().filter(|(_, other, ..)| other == name).count() == 1,
+            };
+            let text = std::str::from_utf8(bytes).ok().filter(|_| *kind != Kind::Null);
+            if let (true, Some(text)) = (once, text) {
+                sources.push(template::Source { name, kind: *kind, text });
+            }
+        }
+        let mut text = std::mem::take(&mut self.text);
+        let found = template::of(row.raw(), &sources, head.event_ns, &mut text);
+        self.of_row.push(found.then(|| {
+            let next = self.templates.len() as u32;
+            let (number, count) = match self.templates.get_mut(text.as_str()) {
+                Some(known) => known,
+                None => self.templates.entry(text.as_str().into()).or_insert((next, 0)),
+            };
+            *count += 1;
+            *number
+        }));
+        self.text = text;
     }
-    arrays.push(Arc::new(rest.finish()));
-    RecordBatch::try_new(schema.clone(), arrays)
+
+    fn finish(
+        mut self,
+        rows: &[RowRef<'_>],
+        heads: &[Head],
+    ) -> Result<Vec<ArrayRef>, arrow::error::ArrowError> {
+        let mut arrays = envelope_arrays(heads)?;
+        for name in [envelope::SOURCE, envelope::IDENTITY, envelope::PEER] {
+            let at = ENVELOPE_TEXTS.iter().position(|n| *n == name).unwrap_or(0);
+            index_column(&arrays[ENVELOPE_TEXTS_AT + at], self.index);
+        }
+        let (raw, templates) = self.raw(rows, heads)?;
+        arrays.extend([raw, templates]);
+        for mut builder in std::mem::take(&mut self.columns) {
+            builder.values.nulls(self.rows - builder.filled);
+            let array = builder.values.finish();
+            index_column(&array, self.index);
+            arrays.push(array);
+        }
+        arrays.push(Arc::new(self.rest.finish()));
+        Ok(arrays)
+    }
+
+    /// The columns of raw bytes and of templates; exactly one of them has a value.
+    fn raw(
+        &mut self,
+        rows: &[RowRef<'_>],
+        heads: &[Head],
+    ) -> Result<(ArrayRef, ArrayRef), arrow::error::ArrowError> {
+        let mut list: Vec<(&str, usize)> = vec![("", 0); self.templates.len()];
+        for (text, (number, count)) in &self.templates {
+            list[*number as usize] = (text, *count);
+        }
+        let parts: Vec<Vec<template::Part<'_>>> = list
+            .iter()
+            .map(
+                |(text, count)| {
+                    if *count < TEMPLATE_ROWS_MIN { Vec::new() } else { template::parse(text) }
+                },
+            )
+            .collect();
+        let mut indexed = vec![usize::MAX; list.len()];
+        let (mut raw, mut templates) = (BinaryBuilder::new(), TextBuilder::new());
+        let mut rendered = Vec::new();
+        for (at, (row, head)) in rows.iter().zip(heads).enumerate() {
+            self.index.row(at);
+            let served = self.of_row[at].filter(|n| list[*n as usize].1 >= TEMPLATE_ROWS_MIN);
+            let Some(number) = served.map(|n| n as usize) else {
+                raw.append_value(row.raw());
+                templates.append_null();
+                self.index.text(row.raw());
+                continue;
+            };
+            raw.append_null();
+            templates.append(list[number].0)?;
+            let block = at / crate::sidecar::BLOCK_ROWS;
+            let fresh = indexed[number] != block;
+            indexed[number] = block;
+            for part in &parts[number] {
+                match part {
+                    template::Part::Literal(text) if fresh => self.index.text(text.as_bytes()),
+                    part if part.is_time() => {
+                        rendered.clear();
+                        part.append("", head.event_ns, &mut rendered);
+                        self.index.text(&rendered);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok((Arc::new(raw.finish()), Arc::new(templates.finish())))
+    }
 }
 
-fn envelope_arrays(rows: &[RowRef<'_>]) -> Result<Vec<ArrayRef>, arrow::error::ArrowError> {
+/// Adds every value of a column to the index of its blocks.
+fn index_column(array: &ArrayRef, index: &mut GroupIndex) {
+    if array.null_count() == array.len() {
+        return;
+    }
+    let rows = (0..array.len()).filter(|row| array.is_valid(*row));
+    let block = crate::sidecar::BLOCK_ROWS;
+    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
+        let values = dictionary.values().as_string::<i32>();
+        let mut seen = vec![usize::MAX; values.len()];
+        for row in rows {
+            let key = dictionary.keys().value(row) as usize;
+            if seen[key] != row / block {
+                seen[key] = row / block;
+                index.row(row);
+                index.cell(values.value(key).as_bytes());
+            }
+        }
+    } else if let Some(texts) = array.as_string_opt::<i32>() {
+        for row in rows {
+            index.row(row);
+            index.cell(texts.value(row).as_bytes());
+        }
+    } else {
+        let mut last: Option<(usize, String)> = None;
+        for row in rows {
+            let text = typed_text(array, row);
+            let here = (row / block, text);
+            if last.as_ref() != Some(&here) {
+                index.row(row);
+                index.text(here.1.as_bytes());
+            }
+            last = Some(here);
+        }
+    }
+}
+
+/// The text of a typed value: what was given when it was written.
+pub(crate) fn typed_text(array: &dyn Array, row: usize) -> String {
+    if let Some(numbers) = array.as_primitive_opt::<Int64Type>() {
+        return numbers.value(row).to_string();
+    }
+    if let Some(numbers) = array.as_primitive_opt::<Float64Type>() {
+        return numbers.value(row).to_string();
+    }
+    if let Some(times) = array.as_primitive_opt::<TimestampNanosecondType>() {
+        return time::rfc3339(times.value(row));
+    }
+    match array.as_boolean_opt() {
+        Some(flags) => flags.value(row).to_string(),
+        None => String::new(),
+    }
+}
+
+/// Envelope columns of text, in file order, and the place of the first.
+const ENVELOPE_TEXTS: [&str; 4] =
+    [envelope::SOURCE, envelope::IDENTITY, envelope::PEER, envelope::PROTOCOL];
+const ENVELOPE_TEXTS_AT: usize = 8;
+
+fn envelope_arrays(heads: &[Head]) -> Result<Vec<ArrayRef>, arrow::error::ArrowError> {
     let mut texts: [TextBuilder; 6] = std::array::from_fn(|_| TextBuilder::new());
-    let mut raw = BinaryBuilder::new();
-    let heads: Vec<_> = rows.iter().map(RowRef::head).collect();
-    for (row, head) in rows.iter().zip(&heads) {
+    for head in heads {
         let e = &head.envelope;
         let values = [&*e.source, &*e.identity, &*e.peer, e.protocol.name(), &*e.path, &*e.pack];
         for (builder, value) in texts.iter_mut().zip(values) {
             builder.append(value)?;
         }
-        raw.append_value(row.raw());
     }
-    let times = |of: fn(&crate::rows::Head) -> i64| -> ArrayRef {
+    let times = |of: fn(&Head) -> i64| -> ArrayRef {
         let array = TimestampNanosecondArray::from_iter_values(heads.iter().map(of));
         Arc::new(array.with_timezone("UTC"))
     };
@@ -298,6 +760,5 @@ fn envelope_arrays(rows: &[RowRef<'_>]) -> Result<Vec<ArrayRef>, arrow::error::A
         Arc::new(UInt64Array::from_iter_values(heads.iter().map(|h| h.envelope.connection))),
         path,
         pack,
-        Arc::new(raw.finish()),
     ])
 }

@@ -13,11 +13,13 @@ pub(super) struct Cursor<'a> {
     pub(super) now_ns: i64,
     pub(super) depth: usize,
     pub(super) leaves: usize,
+    /// Joined searches that are open: `]` ends them.
+    pub(super) joins: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(text: &'a str, now_ns: i64) -> Result<Self, SearchError> {
-        let cursor = Self { text, at: 0, now_ns, depth: 0, leaves: 0 };
+        let cursor = Self { text, at: 0, now_ns, depth: 0, leaves: 0, joins: 0 };
         if text.len() > QUERY_BYTES_MAX {
             let message = format!("query of {} bytes is over {QUERY_BYTES_MAX}", text.len());
             return Err(cursor.error(message, Some("shorten it or use a rule")));
@@ -68,6 +70,16 @@ impl<'a> Cursor<'a> {
         let end = rest.find(|c| !keep(c)).unwrap_or(rest.len());
         self.at += end;
         &rest[..end]
+    }
+
+    /// Whether `c` ends a bare word here.
+    pub(super) fn ends_word(&self, c: char) -> bool {
+        ends_word(c) || c == ']' && self.joins > 0
+    }
+
+    /// Whether a joined search ends here.
+    pub(super) fn at_join_end(&mut self) -> bool {
+        self.joins > 0 && self.peek() == Some(']')
     }
 
     pub(super) fn advance(&mut self, bytes: usize) {

@@ -10,6 +10,9 @@ use crate::{CompareOp, Node, Number, Operand, Plan, Target, Test, TextOp};
 const NESTING_MAX: usize = 64;
 
 pub(super) fn filter(cursor: &mut Cursor<'_>) -> Result<Plan, SearchError> {
+    if cursor.at_join_end() {
+        return Ok(Plan::everything());
+    }
     match cursor.peek() {
         None | Some('|') => Ok(Plan::everything()),
         Some(_) => disjunction(cursor, None),
@@ -34,7 +37,9 @@ fn conjunction(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, Sea
     loop {
         let and = cursor.eat_word("and");
         let place = cursor.place();
-        let ends = matches!(cursor.peek(), None | Some(')' | '|')) || cursor.eat_word("or");
+        let ends = matches!(cursor.peek(), None | Some(')' | '|'))
+            || cursor.at_join_end()
+            || cursor.eat_word("or");
         if ends {
             cursor.advance_to(place);
             if and {
@@ -166,6 +171,14 @@ fn comparison(cursor: &mut Cursor<'_>, field: &str) -> Result<Plan, SearchError>
     Ok(if *negated { plan.not() } else { plan })
 }
 
+/// Fields of prose: a word or a phrase is looked for inside their value, not compared with all of it.
+pub const FULL_TEXT_FIELDS: [&str; 4] =
+    ["message", "error.message", "error.stack_trace", "event.original"];
+
+fn is_full_text(name: &str) -> bool {
+    FULL_TEXT_FIELDS.contains(&name)
+}
+
 /// A number, a time, or `now` with an offset.
 fn operand(text: &str, now_ns: i64) -> Option<Operand> {
     if let Some(offset) = text.strip_prefix("now") {
@@ -192,7 +205,8 @@ fn value(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, SearchErr
     let rest = cursor.rest();
     if rest.starts_with('"') {
         let text = quoted(cursor)?;
-        let op = if field.is_some() { TextOp::Equals } else { TextOp::Contains };
+        let whole_value = field.is_some_and(|name| !is_full_text(name));
+        let op = if whole_value { TextOp::Equals } else { TextOp::Contains };
         return whole(Test::text(op, &text, false));
     }
     if let Some(test) = expression(cursor)? {
@@ -224,7 +238,8 @@ fn value(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, SearchErr
         return whole(Test::Cidr(net.trunc()));
     }
     let mut parts = wildcards(word);
-    if field.is_none() {
+    let one_text = matches!(&parts[..], [Part::Text(_)]);
+    if field.is_none_or(|name| one_text && is_full_text(name)) {
         parts.insert(0, Part::Any);
         parts.push(Part::Any);
     }
@@ -324,9 +339,10 @@ fn bare_word<'a>(cursor: &mut Cursor<'a>) -> &'a str {
     let mut end = rest.len();
     let mut chars = rest.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
-        if c == '\\' && chars.peek().is_some_and(|(_, n)| ends_word(*n) && !n.is_whitespace()) {
+        let escapes = |n: char| cursor.ends_word(n) && !n.is_whitespace();
+        if c == '\\' && chars.peek().is_some_and(|(_, n)| escapes(*n)) {
             chars.next();
-        } else if ends_word(c) {
+        } else if cursor.ends_word(c) {
             end = at;
             break;
         }

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `word`, `"two words"`, `/reg.ex/i` | in the raw bytes or any field's value |
 //! | `field:value`, `field:val*`, `field:"literal *"` | the whole value, wildcards `*` and `?` outside quotes |
+//! | `message:word`, `message:"two words"` | anywhere in the value of a full text field |
 //! | `field:*` | the field is present and not null |
 //! | `field:10.0.0.0/8` | address in the network |
 //! | `field:/regex/i` | regular expression, unanchored; flags `i`, `m`, `s` |
@@ -23,6 +24,7 @@ mod filters;
 mod pipes;
 
 pub use ast::{Aggregate, AggregateFunction, Pipe, Query, SortKey};
+pub use filters::FULL_TEXT_FIELDS;
 
 use crate::Plan;
 use cursor::Cursor;
@@ -47,18 +49,24 @@ pub struct SearchError {
 /// Reads a query. `now_ns` gives `now-15m` its meaning.
 pub fn parse(text: &str, now_ns: i64) -> Result<Query, SearchError> {
     let mut cursor = Cursor::new(text, now_ns)?;
-    let filter = filters::filter(&mut cursor)?;
+    let query = query(&mut cursor)?;
+    match cursor.peek() {
+        None => Ok(query),
+        Some(c) => Err(cursor.error(format!("unexpected `{c}`"), Some("close or quote it"))),
+    }
+}
+
+/// A filter and its pipes, up to the end or a closing bracket.
+fn query(cursor: &mut Cursor<'_>) -> Result<Query, SearchError> {
+    let filter = filters::filter(cursor)?;
     let mut pipes = Vec::new();
     while cursor.eat('|') {
         if pipes.len() == PIPES_MAX {
             return Err(cursor.error(format!("more than {PIPES_MAX} pipes"), None));
         }
-        pipes.push(pipes::pipe(&mut cursor)?);
+        pipes.push(pipes::pipe(cursor)?);
     }
-    match cursor.peek() {
-        None => Ok(Query { filter, pipes }),
-        Some(c) => Err(cursor.error(format!("unexpected `{c}`"), Some("close or quote it"))),
-    }
+    Ok(Query { filter, pipes })
 }
 
 /// Reads a filter alone: for live tails, drop filters and alert exceptions.
@@ -161,6 +169,38 @@ mod tests {
         assert!(matches!(q.pipes[0], Pipe::Timechart { span_ns: 300_000_000_000, .. }));
         assert!(matches!(&q.pipes[1], Pipe::Top { limit: 3, rare: false, .. }));
         assert!(matches!(&q.pipes[2], Pipe::Top { limit: 10, rare: true, .. }));
+    }
+
+    #[test]
+    fn prose_is_searched_inside_and_other_fields_as_a_whole() {
+        let contains = |text| Test::text(TextOp::Contains, text, false);
+        assert_eq!(only_test(r#"message:"203.0.113.77""#), contains("203.0.113.77"));
+        assert_eq!(only_test("message:mimikatz"), contains("mimikatz"));
+        assert_eq!(only_test("message:foo*"), Test::text(TextOp::Prefix, "foo", false));
+        assert_eq!(only_test(r#"user.name:"a b""#), Test::text(TextOp::Equals, "a b", false));
+    }
+
+    #[test]
+    fn joins_lookups_and_every_function() {
+        let text = "a:1 | stats p95(x) as p, p99.9(x), median(x), values(u), first(u), last(u) by h \
+                    | join inner h [b:(2 or 3]) | stats count() by h] | lookup assets h as name output owner";
+        assert!(parse(text, NOW).is_err(), "the bracket of the list is not closed");
+        let text = text.replace("3])", "3)");
+        let q = parse(&text, NOW).unwrap();
+        let Pipe::Stats { aggregates, .. } = &q.pipes[0] else { panic!() };
+        assert_eq!(aggregates[0].function, AggregateFunction::Percentile(950));
+        assert_eq!(aggregates[1].function, AggregateFunction::Percentile(999));
+        assert_eq!(aggregates[1].name, "p99.9(x)");
+        let Pipe::Join { on, other, inner: true } = &q.pipes[1] else { panic!("{:?}", q.pipes[1]) };
+        assert_eq!((&on[..], other.pipes.len()), (&["h".to_owned()][..], 1));
+        let Pipe::Lookup { table, key: Some(key), output, .. } = &q.pipes[2] else { panic!() };
+        assert_eq!((&**table, &**key, &output[..]), ("assets", "name", &["owner".to_owned()][..]));
+        let q = parse("a:1 | stats count() by h | join h [b:x]", NOW).unwrap();
+        assert!(
+            matches!(&q.pipes[1], Pipe::Join { other, inner: false, .. } if other.pipes.is_empty())
+        );
+        assert!(parse("a | stats p101(x)", NOW).is_err() && parse("a | stats p5", NOW).is_err());
+        assert_eq!(parse("a:[1 to 2] | filter b:1 | limit 3", NOW).unwrap().pipes.len(), 2);
     }
 
     #[test]

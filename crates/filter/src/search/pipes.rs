@@ -10,19 +10,25 @@ type Parse = fn(&mut Cursor<'_>) -> Result<Pipe, SearchError>;
 const TOP_DEFAULT: u64 = 10;
 /// Most columns in one list.
 const LIST_MAX: usize = 256;
+/// Deepest nesting of joined searches.
+const JOIN_DEPTH_MAX: usize = 4;
 
 /// Every pipe: its name, its form, its parser.
 pub(super) const ALL: &[(&str, &str, Parse)] = &[
     ("where", "where FILTER", where_pipe),
-    ("stats", "stats count() as n, dc(FIELD) by FIELD, FIELD", stats),
+    ("filter", "filter FILTER", where_pipe),
+    ("stats", "stats count() as n, dc(FIELD), p95(FIELD) by FIELD, FIELD", stats),
     ("count", "count by FIELD, FIELD", count),
     ("timechart", "timechart 5m count() by FIELD", timechart),
     ("top", "top 10 FIELD, FIELD", top),
     ("rare", "rare 10 FIELD", rare),
     ("sort", "sort -COLUMN, COLUMN", sort),
     ("head", "head 10", head),
+    ("limit", "limit 10", head),
     ("fields", "fields FIELD, FIELD", fields),
     ("dedup", "dedup FIELD, FIELD", dedup),
+    ("join", "join FIELD [SEARCH | stats count() by FIELD]", join),
+    ("lookup", "lookup TABLE FIELD output COLUMN, COLUMN", lookup),
 ];
 
 pub(super) fn pipe(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
@@ -113,6 +119,35 @@ fn dedup(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
     names(cursor).map(Pipe::Dedup)
 }
 
+fn join(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    let inner = cursor.eat_word("inner");
+    if !inner {
+        cursor.eat_word("left");
+    }
+    let on = names(cursor)?;
+    let hint = Some("write join user.name [event.code:4625 | stats count() by user.name]");
+    if !cursor.eat('[') {
+        return Err(cursor.error("`[` is missing", hint));
+    }
+    cursor.joins += 1;
+    if cursor.joins > JOIN_DEPTH_MAX {
+        return Err(cursor.error(format!("joins nest deeper than {JOIN_DEPTH_MAX}"), None));
+    }
+    let other = super::query(cursor)?;
+    cursor.joins -= 1;
+    match cursor.eat(']') {
+        true => Ok(Pipe::Join { on, other: Box::new(other), inner }),
+        false => Err(cursor.error("`]` is missing", hint)),
+    }
+}
+
+fn lookup(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    let (table, field) = (column(cursor)?, column(cursor)?);
+    let key = if cursor.eat_word("as") { Some(column(cursor)?) } else { None };
+    let output = if cursor.eat_word("output") { names(cursor)? } else { Vec::new() };
+    Ok(Pipe::Lookup { table, field, key, output })
+}
+
 fn plain_count() -> Aggregate {
     Aggregate { function: AggregateFunction::Count, field: None, name: "count".into() }
 }
@@ -120,7 +155,7 @@ fn plain_count() -> Aggregate {
 /// Zero or more `f(field) as name`; none means `count()`.
 fn aggregates(cursor: &mut Cursor<'_>) -> Result<Vec<Aggregate>, SearchError> {
     let mut out = Vec::new();
-    while !matches!(cursor.peek(), None | Some('|')) && !at_by(cursor) {
+    while !matches!(cursor.peek(), None | Some('|' | ']')) && !at_by(cursor) {
         out.push(aggregate(cursor)?);
         if !cursor.eat(',') || out.len() >= LIST_MAX {
             break;
@@ -142,18 +177,11 @@ fn at_by(cursor: &mut Cursor<'_>) -> bool {
 fn aggregate(cursor: &mut Cursor<'_>) -> Result<Aggregate, SearchError> {
     cursor.skip_spaces();
     let place = cursor.place();
-    let name = cursor.take_while(|c| c.is_ascii_alphabetic()).to_ascii_lowercase();
-    let function = match name.as_str() {
-        "count" => AggregateFunction::Count,
-        "dc" => AggregateFunction::Dc,
-        "sum" => AggregateFunction::Sum,
-        "avg" => AggregateFunction::Avg,
-        "min" => AggregateFunction::Min,
-        "max" => AggregateFunction::Max,
-        _ => {
-            let hint = Some("functions are count, dc, sum, avg, min, max");
-            return Err(cursor.error_at(place, format!("no function is called `{name}`"), hint));
-        }
+    let name = cursor.take_while(|c| c.is_ascii_alphanumeric() || c == '.').to_ascii_lowercase();
+    let Some(function) = AggregateFunction::named(&name) else {
+        let hint = "functions are count, dc, sum, avg, min, max, p50 to p99.9, median, values, \
+                    first, last";
+        return Err(cursor.error_at(place, format!("no function is called `{name}`"), Some(hint)));
     };
     let mut field = None;
     if cursor.eat('(') {
@@ -199,7 +227,7 @@ fn column(cursor: &mut Cursor<'_>) -> Result<String, SearchError> {
     if name.is_empty() {
         return Err(cursor.error("a field name is missing", None));
     }
-    let is_function = ["count", "dc", "sum", "avg", "min", "max"].contains(&name);
+    let is_function = AggregateFunction::named(name).is_some();
     if is_function && cursor.rest().starts_with('(') {
         let rest = cursor.rest();
         let end = rest.find(')').ok_or_else(|| cursor.error("`)` is missing", None))?;

@@ -13,8 +13,7 @@ pub fn run(data_dir: &Path) -> Outcome {
         sound &= stream_is_sound(&data_dir.join(stream), stream)?;
     }
     let failed = |e: store::StoreError| Failure::new(Exit::Integrity, e, "is --data-dir right?");
-    let untouched = store::Options { retention_age_ns: None, ..store::Options::default() };
-    let (store, opened) = store::Store::open(&data_dir.join("store"), untouched).map_err(failed)?;
+    let (store, opened) = store::Store::open_read_only(&data_dir.join("store")).map_err(failed)?;
     let report = store.verify().map_err(failed)?;
     for missing in &opened.missing {
         sound = false;

@@ -1,9 +1,12 @@
 //! The store as its callers see it.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod copies;
 mod crash;
+mod index;
 mod parity;
 mod pipes;
+mod policy;
 mod samples;
 mod searches;
 mod together;

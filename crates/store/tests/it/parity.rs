@@ -86,6 +86,26 @@ proptest! {
     }
 }
 
+/// Several blocks and row groups: the index leaves out most of them and must never be wrong.
+#[test]
+fn the_index_leaves_nothing_out() {
+    for seed in 0..3 {
+        let mut random = Random(seed);
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+        let batches: Vec<_> =
+            (0..4).map(|n| random_batch(&mut random, n * 700..(n + 1) * 700)).collect();
+        batches.iter().for_each(|b| store.append(b.clone()));
+        store.flush().unwrap();
+        for _ in 0..40 {
+            let plan = random_plan(&mut random, 2);
+            let query = Query { filter: plan.clone(), pipes: Vec::new() };
+            let request = SearchRequest { limit: 9_000, ..SearchRequest::new(query, dictionary()) };
+            assert_eq!(ids(&store, &request), expected(&batches, &plan), "seed {seed}: {plan:?}");
+        }
+    }
+}
+
 #[test]
 fn an_older_generations_batch_answers_with_todays_names() {
     let dir = tempfile::tempdir().unwrap();

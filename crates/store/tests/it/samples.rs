@@ -131,6 +131,10 @@ const VALUES: &[&[u8]] = &[
     b"\xff\x00raw",
     b"2026-11-24T02:00:00Z",
     b"quote\" \\ and\nline",
+    b"from 10.0.0.77 port 22",
+    b"mimikatz64.exe",
+    b"Failed password for root",
+    b"::ffff:a00:1",
 ];
 const READ: &[&str] = &[
     "event.original",
@@ -151,8 +155,20 @@ pub(crate) fn random_batch(random: &mut Random, offsets: std::ops::Range<u64>) -
             let value = if kind == Kind::Null { b"" } else { random.pick(VALUES) };
             cells.push((random.pick(NAMES), kind, value));
         }
-        let raw = [random.pick(VALUES), b" ", random.pick(VALUES)].concat();
         let at = START_NS + random.below(100) as i64 * 1_000_000_000;
+        let raw = match random.below(3) {
+            0 => [random.pick(VALUES), b" ", random.pick(VALUES)].concat(),
+            // What cells say, as senders write it: these records are kept as templates.
+            1 => as_json(at, &cells).into_bytes(),
+            _ => {
+                let mut raw = b"<13>Nov 24 host app: ".to_vec();
+                for (_, _, bytes) in &cells {
+                    raw.extend_from_slice(bytes);
+                    raw.push(b' ');
+                }
+                raw
+            }
+        };
         push(&mut batch, n, at, &raw, &cells);
         if random.below(10) == 0 {
             batch.mark(batch.len() - 1, random.pick(&[Marks::DROPPED, Marks::MATCHED]));
@@ -161,12 +177,35 @@ pub(crate) fn random_batch(random: &mut Random, offsets: std::ops::Range<u64>) -
     Arc::new(batch)
 }
 
+fn as_json(at_ns: i64, cells: &[(&str, Kind, &[u8])]) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut out = format!("{{\"@timestamp\":{}", quoted(&event::time::rfc3339(at_ns)));
+    for (name, kind, bytes) in cells {
+        let text = String::from_utf8_lossy(bytes);
+        let value = if *kind == Kind::Str { quoted(&text) } else { text.into_owned() };
+        out.push_str(&format!(",{}:{value}", quoted(name)));
+    }
+    out.push('}');
+    out
+}
+
 fn random_test(random: &mut Random) -> Test {
     let ops = [TextOp::Equals, TextOp::Equals, TextOp::Prefix, TextOp::Suffix, TextOp::Contains];
     let compares = [CompareOp::Lt, CompareOp::Le, CompareOp::Gt, CompareOp::Ge, CompareOp::Eq];
     let op = random.pick(&ops);
     let cased = random.below(3) == 0;
-    match random.below(12) {
+    let word = |random: &mut Random| {
+        let words =
+            ["mimikatz", "10.0.0.77", "root", "0.0.7", "exe", "password for", "ffff", "02:00"];
+        random.pick(&words)
+    };
+    match random.below(14) {
+        12 => Test::text(op, word(random), cased),
+        13 => {
+            let word = word(random).replace('.', "\\.");
+            let regex = regex::bytes::Regex::new(&format!("(?i){word}|[xq]uote")).unwrap();
+            Test::Regex { shown: word.into(), regex }
+        }
         0 => Test::Exists,
         1 => Test::Null,
         2 => Test::Cidr("10.0.0.0/30".parse().unwrap()),

@@ -1,0 +1,573 @@
+//! What may go and what must stay: retention rules, deletions by query, legal holds.
+//!
+//! ```text
+//! rule (age, bytes, filter) --plan--> files to drop, rows to hide --hold?--> drop | tombstone
+//! delete(filter, who, why)  ----------------------------------------------> tombstone
+//! tombstone: searches do not see the rows from now on; files are rewritten later, then it is gone
+//! ```
+//! A row that a hold matches is never removed: files with such a row stay whole, rewrites keep it.
+//! Everything that removes or forbids removing gives back [`AuditRecord`]s for the ledger.
+//!
+//! Filters are kept as text in the search language; times in them must be absolute.
+
+use crate::error::StoreError;
+use crate::kernel::{Bits, Group, Resolved};
+use crate::manifest::Change;
+use crate::read::FileHandle;
+use crate::store::Store;
+use event::{Dictionary, EventId};
+use filter::Plan;
+use hashbrown::HashSet;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+const DAY_NS: i64 = 86_400 * event::time::SECOND_NS;
+/// PCI DSS 10.5.1: at least 12 months of audit history.
+pub const PCI_AGE_NS: i64 = 365 * DAY_NS;
+/// Most holds and most deletions waiting for their rewrite: each is a filter on every search.
+pub const RULES_MAX: usize = 256;
+
+/// One rule of retention. What it says applies to rows that its filter matches, or to all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionRule {
+    /// Name, for plans and audit.
+    pub name: String,
+    /// Rows received longer ago go.
+    pub age_ns: Option<i64>,
+    /// Oldest files go beyond so many bytes in all; only without a filter.
+    pub bytes: Option<u64>,
+    /// Which rows, in the search language: `alcedo.source:noisy`, `event.severity<3`.
+    pub filter: Option<String>,
+}
+
+/// Rows that must not be removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Number, given by the store.
+    pub id: u64,
+    /// Which rows, in the search language.
+    pub filter: String,
+    /// Only rows with `@timestamp` at or after this, ns.
+    pub since_ns: Option<i64>,
+    /// Only rows with `@timestamp` before this, ns.
+    pub until_ns: Option<i64>,
+    /// Who asked.
+    pub actor: String,
+    /// Why: a case number.
+    pub reason: String,
+    /// When, ns.
+    pub set_at_ns: i64,
+}
+
+/// Rows that searches no longer see and that go with the next rewrite.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// Number, given by the store.
+    pub id: u64,
+    /// Which rows, in the search language.
+    pub filter: String,
+    /// Only rows received before this, ns: what arrives later stays.
+    pub received_before_ns: i64,
+    /// Who asked, or the rule of retention.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Something that was removed, hidden, held or released.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AuditRecord {
+    /// `retention.drop`, `retention.held`, `delete.hide`, `delete.rewrite`, `hold.set`, `hold.release`.
+    pub action: String,
+    /// Who asked, or the rule of retention.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// Filter or path.
+    pub subject: String,
+    /// Rows concerned.
+    pub rows: u64,
+    /// Bytes given back.
+    pub bytes: u64,
+}
+
+/// What a rule would do now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RulePlan {
+    /// Name of the rule.
+    pub rule: String,
+    /// Files that would be dropped whole.
+    pub files: u64,
+    /// Rows that would go.
+    pub rows: u64,
+    /// Bytes of the dropped files; rewrites give back about as much as their share of rows.
+    pub bytes: u64,
+    /// Oldest receipt among what would go, ns.
+    pub oldest_ns: Option<i64>,
+    /// Files that would go if no hold kept them.
+    pub held_files: u64,
+}
+
+/// When the disk will be full.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Forecast {
+    /// Bytes stored now.
+    pub bytes: u64,
+    /// Bytes that came per day of receipt, over the last week.
+    pub bytes_per_day: u64,
+    /// Bytes that will be stored once rows leave as fast as they come; none without a limit.
+    pub settled_bytes: Option<u64>,
+    /// Days until the free space is used up; none if that never happens.
+    pub days_left: Option<u64>,
+}
+
+/// A hold or a tombstone ready for use.
+pub(crate) struct Hidden {
+    pub(crate) resolved: Resolved,
+    pub(crate) since_ns: Option<i64>,
+    pub(crate) until_ns: Option<i64>,
+    pub(crate) received_before_ns: Option<i64>,
+}
+
+impl Hidden {
+    fn of(text: &str, dict: &Dictionary) -> Result<Self, StoreError> {
+        let resolved = Resolved::new(plan_of(text)?, dict);
+        Ok(Self { resolved, since_ns: None, until_ns: None, received_before_ns: None })
+    }
+
+    /// The rows of `mask` that it matches.
+    pub(crate) fn rows(&self, group: &mut Group, mask: &Bits) -> Result<Bits, StoreError> {
+        let mut mask = mask.and(&group.in_time(self.since_ns, self.until_ns)?);
+        if let Some(before) = self.received_before_ns {
+            let times = group.received()?;
+            mask.retain(|row| times[row] < before);
+        }
+        group.matching(&self.resolved, &mask)
+    }
+
+    /// Whether it matches a hot row.
+    pub(crate) fn holds(&self, binding: &filter::Binding, row: &event::EventView<'_>) -> bool {
+        let at = row.event_ns();
+        self.since_ns.is_none_or(|s| at >= s)
+            && self.until_ns.is_none_or(|u| at < u)
+            && self.received_before_ns.is_none_or(|b| row.received_ns() < b)
+            && self.resolved.plan.matches(binding, row)
+    }
+}
+
+/// Reads a filter; its times must be absolute, so `now` is the beginning of time.
+fn plan_of(text: &str) -> Result<Plan, StoreError> {
+    let relative = text.split(|c: char| !c.is_alphanumeric()).any(|word| word == "now");
+    let parsed = filter::search::parse_filter(text, 0);
+    match (parsed, relative) {
+        (Ok(plan), false) => Ok(plan),
+        (Ok(_), true) => Err(StoreError::Filter {
+            filter: text.into(),
+            reason: "`now` would mean something else tomorrow: write the time".into(),
+        }),
+        (Err(error), _) => {
+            Err(StoreError::Filter { filter: text.into(), reason: error.to_string() })
+        }
+    }
+}
+
+/// A warning where the rules keep less than PCI DSS 10.5.1 asks for; empty when all is well or
+/// nothing is ever removed.
+pub fn warnings(rules: &[RetentionRule]) -> Vec<String> {
+    let short = rules.iter().filter_map(|rule| {
+        let days = rule.age_ns.filter(|age| *age < PCI_AGE_NS)? / DAY_NS;
+        Some(format!(
+            "rule `{}` keeps {days} days: PCI DSS 10.5.1 asks for 12 months of audit logs, the last \
+             three at hand",
+            rule.name
+        ))
+    });
+    let by_size = rules.iter().filter(|rule| rule.bytes.is_some()).map(|rule| {
+        format!(
+            "rule `{}` is by size: a busy month can shorten it below the 12 months of PCI DSS 10.5.1",
+            rule.name
+        )
+    });
+    short.chain(by_size).collect()
+}
+
+impl Store {
+    /// The holds that are set.
+    pub fn holds(&self) -> Vec<Hold> {
+        self.writer.lock().manifest.state().holds.clone()
+    }
+
+    /// Deletions whose rewrites are still to come.
+    pub fn tombstones(&self) -> Vec<Tombstone> {
+        self.writer.lock().manifest.state().tombstones.clone()
+    }
+
+    /// Sets a hold: from now on no row that it matches is removed by anything. Its `id` is given.
+    pub fn set_hold(&self, mut hold: Hold) -> Result<(Hold, AuditRecord), StoreError> {
+        plan_of(&hold.filter)?;
+        let _upkeep = self.upkeep.lock();
+        let mut writer = self.writer.lock();
+        let state = writer.manifest.state();
+        self.room_for_rule(&hold.filter, state.holds.len())?;
+        hold.id = state.version + 1;
+        let change = Change { holds: vec![hold.clone()], ..Change::default() };
+        self.commit(&mut writer, change)?;
+        let audit = record("hold.set", &hold.actor, &hold.reason, &hold.filter, 0, 0);
+        Ok((hold, audit))
+    }
+
+    /// Releases a hold. None if there is no such hold.
+    pub fn release_hold(
+        &self,
+        id: u64,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Option<AuditRecord>, StoreError> {
+        let _upkeep = self.upkeep.lock();
+        let mut writer = self.writer.lock();
+        let found = writer.manifest.state().holds.iter().find(|h| h.id == id).cloned();
+        let Some(hold) = found else { return Ok(None) };
+        self.commit(&mut writer, Change { released: vec![id], ..Change::default() })?;
+        Ok(Some(record("hold.release", actor, reason, &hold.filter, 0, 0)))
+    }
+
+    /// Hides the rows of a filter that were received before `received_before_ns`, at once and for
+    /// all searches; a later [`Store::maintain`] rewrites the files. Refused if a hold matches one of
+    /// the rows.
+    pub fn delete(
+        &self,
+        filter: &str,
+        received_before_ns: i64,
+        actor: &str,
+        reason: &str,
+    ) -> Result<AuditRecord, StoreError> {
+        let _upkeep = self.upkeep.lock();
+        let dict = self.dictionary();
+        let mut doomed = Hidden::of(filter, &dict)?;
+        doomed.received_before_ns = Some(received_before_ns);
+        let (snapshot, _) = self.snapshot();
+        let holds = self.hidden_holds()?;
+        let mut rows = 0;
+        for file in &snapshot.files {
+            let ids = matching_ids(file, &doomed, &[])?;
+            rows += ids.len() as u64;
+            for (hold, listed) in holds.iter().zip(self.holds()) {
+                if matching_ids(file, &doomed, std::slice::from_ref(hold))?.len() < ids.len() {
+                    return Err(StoreError::Held { hold: listed.id, reason: listed.reason });
+                }
+            }
+        }
+        self.hide(filter, received_before_ns, actor, reason)?;
+        Ok(record("delete.hide", actor, reason, filter, rows, 0))
+    }
+
+    fn hide(
+        &self,
+        filter: &str,
+        received_before_ns: i64,
+        actor: &str,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock();
+        let state = writer.manifest.state();
+        self.room_for_rule(filter, state.tombstones.len())?;
+        let tombstone = Tombstone {
+            id: state.version + 1,
+            filter: filter.into(),
+            received_before_ns,
+            actor: actor.into(),
+            reason: reason.into(),
+        };
+        self.commit(&mut writer, Change { tombstones: vec![tombstone], ..Change::default() })?;
+        self.refresh_hidden(&writer)
+    }
+
+    fn room_for_rule(&self, filter: &str, count: usize) -> Result<(), StoreError> {
+        match count < RULES_MAX {
+            true => Ok(()),
+            false => Err(StoreError::Filter {
+                filter: filter.into(),
+                reason: format!("there are {RULES_MAX} already: release some"),
+            }),
+        }
+    }
+
+    /// Makes the tombstones of the manifest count for searches.
+    pub(crate) fn refresh_hidden(&self, writer: &crate::store::Writer) -> Result<(), StoreError> {
+        let dict = self.dictionary();
+        let mut hidden = Vec::new();
+        for tombstone in &writer.manifest.state().tombstones {
+            let mut one = Hidden::of(&tombstone.filter, &dict)?;
+            one.received_before_ns = Some(tombstone.received_before_ns);
+            hidden.push(one);
+        }
+        self.set_hidden(Arc::new(hidden));
+        Ok(())
+    }
+
+    fn hidden_holds(&self) -> Result<Vec<Hidden>, StoreError> {
+        let dict = self.dictionary();
+        let make = |hold: &Hold| {
+            let mut one = Hidden::of(&hold.filter, &dict)?;
+            (one.since_ns, one.until_ns) = (hold.since_ns, hold.until_ns);
+            Ok(one)
+        };
+        self.holds().iter().map(make).collect()
+    }
+
+    /// Whether a hold matches a row of the file.
+    fn is_held(&self, file: &FileHandle, holds: &[Hidden]) -> Result<bool, StoreError> {
+        for hold in holds {
+            if !matching_ids(file, hold, &[])?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What the rules would remove now. Nothing is changed.
+    pub fn retention_plan(
+        &self,
+        rules: &[RetentionRule],
+        now_ns: i64,
+    ) -> Result<Vec<RulePlan>, StoreError> {
+        let mut taken = HashSet::new();
+        let mut out = Vec::new();
+        for rule in rules {
+            out.push(self.plan_rule(rule, now_ns, &mut taken)?.0);
+        }
+        Ok(out)
+    }
+
+    /// Files that a rule without a filter takes.
+    fn plan_rule(
+        &self,
+        rule: &RetentionRule,
+        now_ns: i64,
+        taken: &mut HashSet<String>,
+    ) -> Result<(RulePlan, Vec<Arc<FileHandle>>), StoreError> {
+        let mut plan = RulePlan { rule: rule.name.clone(), ..RulePlan::default() };
+        let (snapshot, _) = self.snapshot();
+        let mut files: Vec<Arc<FileHandle>> = snapshot.files.clone();
+        files.retain(|f| !taken.contains(&f.entry.path));
+        files.sort_by_key(|f| (f.entry.received_max_ns, f.entry.first));
+        if let Some(filter) = &rule.filter {
+            let Some(age) = rule.age_ns else { return Ok((plan, Vec::new())) };
+            let mut doomed = Hidden::of(filter, &self.dictionary())?;
+            doomed.received_before_ns = Some(now_ns.saturating_sub(age));
+            let holds = self.hidden_holds()?;
+            let old = |f: &Arc<FileHandle>| now_ns.saturating_sub(f.entry.received_min_ns) > age;
+            for file in files.iter().filter(|f| old(f)) {
+                let ids = matching_ids(file, &doomed, &holds)?;
+                plan.rows += ids.len() as u64;
+                if !ids.is_empty() {
+                    let least = file.entry.received_min_ns;
+                    plan.oldest_ns = Some(plan.oldest_ns.map_or(least, |o| o.min(least)));
+                }
+            }
+            return Ok((plan, Vec::new()));
+        }
+        let holds = self.hidden_holds()?;
+        let mut total: u64 = files.iter().map(|f| f.entry.size_bytes).sum();
+        let mut go = Vec::new();
+        for file in files {
+            let age = now_ns.saturating_sub(file.entry.received_max_ns);
+            let too_old = rule.age_ns.is_some_and(|max| age > max);
+            let too_much = rule.bytes.is_some_and(|max| total > max);
+            if !too_old && !too_much {
+                break;
+            }
+            if self.is_held(&file, &holds)? {
+                plan.held_files += 1;
+                continue;
+            }
+            total -= file.entry.size_bytes;
+            plan.files += 1;
+            plan.rows += file.entry.rows;
+            plan.bytes += file.entry.size_bytes;
+            let least = file.entry.received_min_ns;
+            plan.oldest_ns = Some(plan.oldest_ns.map_or(least, |o| o.min(least)));
+            taken.insert(file.entry.path.clone());
+            go.push(file);
+        }
+        Ok((plan, go))
+    }
+
+    /// Applies the rules: drops whole files, hides rows of rules with a filter.
+    pub(crate) fn retire(
+        &self,
+        rules: &[RetentionRule],
+        now_ns: i64,
+    ) -> Result<(u64, u64, Vec<AuditRecord>), StoreError> {
+        let _upkeep = self.upkeep.lock();
+        let (mut files, mut rows, mut audit) = (0, 0, Vec::new());
+        for rule in rules {
+            let (plan, go) = self.plan_rule(rule, now_ns, &mut HashSet::new())?;
+            if let (Some(filter), Some(age)) = (&rule.filter, rule.age_ns) {
+                let reason = format!("older than {} days", age / DAY_NS);
+                // One deletion at a time per rule: the next begins when its rewrites are done.
+                let waits = self.tombstones().iter().any(|t| t.actor == rule.name);
+                if plan.rows > 0 && !waits {
+                    let before = now_ns.saturating_sub(age);
+                    self.hide(filter, before, &rule.name, &reason)?;
+                    audit.push(record("delete.hide", &rule.name, &reason, filter, plan.rows, 0));
+                }
+                continue;
+            }
+            if go.is_empty() {
+                continue;
+            }
+            let remove: Vec<String> = go.iter().map(|f| f.entry.path.clone()).collect();
+            drop(go);
+            for path in &remove {
+                audit.push(record("retention.drop", &rule.name, "", path, 0, 0));
+            }
+            files += plan.files;
+            rows += plan.rows;
+            if let Some(last) = audit.last_mut() {
+                (last.rows, last.bytes) = (plan.rows, plan.bytes);
+            }
+            self.drop_files(remove)?;
+        }
+        Ok((files, rows, audit))
+    }
+
+    pub(crate) fn drop_files(&self, remove: Vec<String>) -> Result<(), StoreError> {
+        let gone: HashSet<String> = remove.iter().cloned().collect();
+        let mut writer = self.writer.lock();
+        let change = Change { remove, retire: true, ..Change::default() };
+        self.commit(&mut writer, change)?;
+        self.swap_files(&writer, &gone, Vec::new());
+        Ok(())
+    }
+
+    /// Rewrites one file that has hidden rows; a tombstone that has none left is done.
+    pub(crate) fn bury(&self, now_ns: i64) -> Result<Vec<AuditRecord>, StoreError> {
+        let upkeep = self.upkeep.lock();
+        let tombstones = self.tombstones();
+        let Some(tombstone) = tombstones.first() else { return Ok(Vec::new()) };
+        let mut doomed = Hidden::of(&tombstone.filter, &self.dictionary())?;
+        doomed.received_before_ns = Some(tombstone.received_before_ns);
+        let holds = self.hidden_holds()?;
+        let (snapshot, _) = self.snapshot();
+        let files = snapshot.files.clone();
+        let hot = snapshot.hot.iter().any(|hot| {
+            let mut rows = hot.kept.iter().map(|row| hot.batch.row(*row as usize));
+            rows.any(|row| row.received_ns() < tombstone.received_before_ns)
+        });
+        drop(snapshot);
+        for file in files {
+            if file.entry.received_min_ns >= tombstone.received_before_ns {
+                continue;
+            }
+            let ids = matching_ids(&file, &doomed, &holds)?;
+            if ids.is_empty() {
+                continue;
+            }
+            let (path, before) = (file.entry.path.clone(), file.entry.size_bytes);
+            let rows = ids.len() as u64;
+            let mut bytes = before;
+            if rows == file.entry.rows {
+                drop(file);
+                self.drop_files(vec![path.clone()])?;
+            } else {
+                let keep = |row: &crate::rows::FullRow| !ids.contains(&row.head.id);
+                let entry = self.rewrite(std::slice::from_ref(&file), &keep, now_ns)?;
+                bytes = before.saturating_sub(entry.size_bytes);
+                drop(file);
+                let add = self.handles(std::slice::from_ref(&entry));
+                let change =
+                    Change { add: vec![entry], remove: vec![path.clone()], ..Change::default() };
+                let mut writer = self.writer.lock();
+                self.commit(&mut writer, change)?;
+                self.swap_files(&writer, &HashSet::from_iter([path.clone()]), add);
+            }
+            let (actor, reason) = (&tombstone.actor, &tombstone.reason);
+            return Ok(vec![record("delete.rewrite", actor, reason, &path, rows, bytes)]);
+        }
+        if !hot && holds.is_empty() {
+            let mut writer = self.writer.lock();
+            let change = Change { buried: vec![tombstone.id], ..Change::default() };
+            self.commit(&mut writer, change)?;
+            self.refresh_hidden(&writer)?;
+        }
+        drop(upkeep);
+        Ok(Vec::new())
+    }
+
+    /// When the disk will be full, given its free bytes and the rules.
+    pub fn forecast(&self, rules: &[RetentionRule], free_bytes: u64, now_ns: i64) -> Forecast {
+        let (snapshot, _) = self.snapshot();
+        let files = || snapshot.files.iter().map(|f| &f.entry);
+        let bytes: u64 = files().map(|e| e.size_bytes).sum();
+        let week = now_ns.saturating_sub(7 * DAY_NS);
+        let recent = || files().filter(|e| e.received_max_ns >= week);
+        let oldest = recent().map(|e| e.received_min_ns).min().unwrap_or(now_ns).max(week);
+        let span = now_ns.saturating_sub(oldest).max(3_600 * event::time::SECOND_NS);
+        let came: u64 = recent().map(|e| e.size_bytes).sum();
+        let bytes_per_day = (u128::from(came) * DAY_NS as u128 / span as u128) as u64;
+        let whole = rules.iter().filter(|rule| rule.filter.is_none());
+        let limits = whole.flat_map(|rule| {
+            let by_age = rule.age_ns.map(|age| {
+                (u128::from(bytes_per_day) * age.max(0) as u128 / DAY_NS as u128) as u64
+            });
+            by_age.into_iter().chain(rule.bytes)
+        });
+        let settled_bytes = limits.min();
+        let room = bytes.saturating_add(free_bytes);
+        let never = bytes_per_day == 0 || settled_bytes.is_some_and(|settled| settled <= room);
+        let days_left = (!never).then(|| free_bytes / bytes_per_day.max(1));
+        Forecast { bytes, bytes_per_day, settled_bytes, days_left }
+    }
+}
+
+fn record(
+    action: &str,
+    actor: &str,
+    reason: &str,
+    subject: &str,
+    rows: u64,
+    bytes: u64,
+) -> AuditRecord {
+    AuditRecord {
+        action: action.into(),
+        actor: actor.into(),
+        reason: reason.into(),
+        subject: subject.into(),
+        rows,
+        bytes,
+    }
+}
+
+/// Events of a file that `wanted` matches and none of `except` does.
+fn matching_ids(
+    file: &FileHandle,
+    wanted: &Hidden,
+    except: &[Hidden],
+) -> Result<HashSet<EventId>, StoreError> {
+    let mut out = HashSet::new();
+    let stored = file.open()?;
+    let sidecar = if wanted.resolved.asks_index() { stored.sidecar() } else { None };
+    for number in 0..stored.groups() {
+        if !wanted.resolved.may_hold(&stored, number) {
+            continue;
+        }
+        let known = sidecar.as_ref().and_then(|s| wanted.resolved.blocks(s, number).ok());
+        let blocks = known.unwrap_or(u64::MAX);
+        if blocks == 0 {
+            continue;
+        }
+        let mut group = Group::of_blocks(stored.clone(), number, blocks);
+        let all = Bits::all(group.rows);
+        let mut held = wanted.rows(&mut group, &all)?;
+        for hidden in except {
+            let spared = hidden.rows(&mut group, &held)?;
+            held = held.minus(&spared);
+        }
+        if !held.is_empty() {
+            let ids = group.ids()?;
+            out.extend(held.iter().map(|row| ids[row]));
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,118 @@
+//! Looking without touching, backups, exports.
+
+use crate::samples::*;
+use crate::upkeep::walk;
+use std::path::Path;
+use store::{ExportFormat, Options, Store, StoreError, backup};
+
+fn store(dir: &Path) -> Store {
+    let (store, _) = Store::open(dir, Options::default()).unwrap();
+    store.append(logins(0..10));
+    store.flush().unwrap();
+    store.append(logins(10..15));
+    store
+}
+
+fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    walk(dir).into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn a_look_changes_nothing_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = store(dir.path());
+    let hour = walk(dir.path()).into_iter().find(|p| p.ends_with(".parquet")).unwrap();
+    let being_written = Path::new(&hour).with_extension("parquet.tmp");
+    std::fs::write(&being_written, b"unfinished").unwrap();
+    let log = dir.path().join("manifest/000000000001.log");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes.extend_from_slice(&[9, 0, 0, 0, 1]);
+    std::fs::write(&log, bytes).unwrap();
+    let before = contents(dir.path());
+    let (look, report) = Store::open_read_only(dir.path()).unwrap();
+    assert_eq!((report.rows, report.manifest_bytes_cut), (10, 5));
+    assert_eq!(look.verify().unwrap().problems, []);
+    assert_eq!(ids(&look, &request("user.name:u1")), [6, 1]);
+    look.append(logins(10..12));
+    assert!(matches!(look.flush(), Err(StoreError::ReadOnly { .. })));
+    assert!(look.delete("*", 0, "x", "y").is_err() && look.maintain(i64::MAX).is_err());
+    drop(look);
+    assert_eq!(contents(dir.path()), before);
+    drop(live);
+}
+
+#[test]
+fn backups_are_incremental_checked_and_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, target) = (dir.path().join("live"), dir.path().join("backup"));
+    let store = store(&live);
+    let first = store.backup(&target, 1).unwrap();
+    assert_eq!((first.files, first.rows, first.copied_bytes), (2, 15, first.bytes));
+    store.append(logins(15..20));
+    let second = store.backup(&target, 2).unwrap();
+    assert!(second.rows == 20 && second.copied_bytes < second.bytes);
+    assert_eq!(store.backup(&target, 3).unwrap().copied_bytes, 0);
+    assert_eq!(backup::list(&target).unwrap(), ["1", "2", "3"]);
+    assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
+    let everything = json(&store, "*");
+    drop(store);
+
+    let new = dir.path().join("new");
+    assert_eq!(backup::restore(&target, None, &new).unwrap().rows, 20);
+    let (restored, report) = Store::open(&new, Options::default()).unwrap();
+    assert_eq!((report.rows, report.orphans_removed), (20, 0));
+    assert_eq!(json(&restored, "*"), everything);
+    assert_eq!(restored.verify().unwrap().problems, []);
+    restored.append(logins(0..22));
+    assert_eq!(
+        ids(&restored, &request("*")).len(),
+        22,
+        "the journal goes on where the backup ends"
+    );
+    assert!(backup::restore(&target, None, &new).is_err(), "never over something");
+
+    let old = dir.path().join("old");
+    assert_eq!(backup::restore(&target, Some("1"), &old).unwrap().rows, 15);
+    let object = walk(&target.join("objects")).remove(0);
+    let mut bytes = std::fs::read(&object).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&object, bytes).unwrap();
+    assert_eq!(backup::verify(&target, None).unwrap().problems.len(), 1);
+    assert!(backup::restore(&target, None, &dir.path().join("third")).is_err());
+}
+
+#[test]
+fn exports_have_everything_and_a_manifest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir.path().join("live"));
+    let lines = |path: &Path| -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(str::to_owned).collect()
+    };
+    let mut r = request("user.name:(u1 or u2)");
+    r.limit = 1;
+    let to = dir.path().join("ndjson");
+    let done = store.export(&r, "user.name:(u1 or u2)", ExportFormat::Ndjson, &to).unwrap();
+    assert_eq!((done.rows, done.files.len(), done.partial.clone()), (6, 1, None));
+    let mut written = lines(&to.join("part-00000.ndjson"));
+    let mut expected = json(&store, "user.name:(u1 or u2)");
+    (written.sort(), expected.sort());
+    assert_eq!(written, expected);
+    let text = std::fs::read_to_string(to.join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(manifest["files"][0]["sha256"], done.files[0].sha256);
+    assert!(store.export(&r, "", ExportFormat::Ndjson, &to).is_err(), "never over something");
+
+    let to = dir.path().join("csv");
+    let r = request("user.name:u1 | fields user.name, source.bytes");
+    store.export(&r, "", ExportFormat::Csv, &to).unwrap();
+    let mut written = lines(&to.join("part-00000.csv"));
+    assert_eq!(written.remove(0), "user.name,source.bytes");
+    written.sort();
+    assert_eq!(written, ["u1,10", "u1,110", "u1,60"]);
+
+    let to = dir.path().join("parquet");
+    let done = store.export(&request("*"), "*", ExportFormat::Parquet, &to).unwrap();
+    assert_eq!(done.rows, 15);
+    assert!(done.files[0].path.ends_with(".parquet"));
+}
