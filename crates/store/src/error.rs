@@ -79,6 +79,12 @@ pub enum SearchError {
     /// The query engine gave up, for instance at its memory limit.
     #[error("query engine: {0}; narrow the time range or the filter")]
     Engine(String),
+    /// As many searches run as are allowed.
+    #[error("{running} searches are running; try again in a moment or cancel one")]
+    Busy {
+        /// How many.
+        running: usize,
+    },
     /// Reading a file failed.
     #[error(transparent)]
     Store(#[from] StoreError),

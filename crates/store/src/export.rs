@@ -96,6 +96,7 @@ impl Store {
         if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(StoreError::file(dir, "it is not empty: export into a new folder").into());
         }
+        let _admitted = self.admit()?;
         fs::create_dir_all(dir).map_err(StoreError::io("creating", dir))?;
         let mut sink = Sink::new(dir, format, request);
         let (snapshot, missing) = self.snapshot();

@@ -73,12 +73,12 @@ impl Resolved {
         let mut leaves: Vec<LeafNames> = leaves.collect();
         for leaf in &mut leaves {
             // The index knows the texts of cells, raw bytes and the envelope, not computed ones.
-            let computed = |name: &Box<str>| {
+            let computed = |name: &str| {
                 let stored =
                     [envelope::SOURCE, envelope::IDENTITY, envelope::PEER, envelope::ORIGINAL];
-                INTRINSIC_NAMES.contains(&&**name) && !stored.contains(&&**name)
+                INTRINSIC_NAMES.contains(&name) && !stored.contains(&name)
             };
-            if leaf.target.iter().any(computed) {
+            if leaf.target.iter().any(|name| computed(name)) {
                 leaf.needs = None;
             }
         }
@@ -285,8 +285,9 @@ impl Group {
                 _ => ranges.push(start..end),
             }
         }
-        if ranges != [0..total] {
-            this.rows = ranges.iter().map(ExactSizeIterator::len).sum();
+        let rows = ranges.iter().map(ExactSizeIterator::len).sum();
+        if rows != total {
+            this.rows = rows;
             this.ranges = Some(ranges);
         }
         this

@@ -57,6 +57,13 @@ pub struct FileEntry {
     pub index: Option<IndexEntry>,
 }
 
+impl FileEntry {
+    /// Bytes that go when the file goes.
+    pub fn total_bytes(&self) -> u64 {
+        self.size_bytes + self.index.as_ref().map_or(0, |index| index.size_bytes)
+    }
+}
+
 /// A range of events that retention removed: after (exclusive) .. through (inclusive).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retired {

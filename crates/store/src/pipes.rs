@@ -304,8 +304,10 @@ fn feed(
     let mut starts: Vec<Vec<i64>> = Vec::new();
     for feed in feeds {
         match feed {
-            Feed::Text(names) | Feed::Number(names) if !coded.iter().any(|(n, _)| n == names) => {
-                coded.push((names, selected.coded(names)?));
+            Feed::Text(names) | Feed::Number(names)
+                if !coded.iter().any(|(n, _)| *n == names.as_slice()) =>
+            {
+                coded.push((names.as_slice(), selected.coded(names)?));
             }
             Feed::Bucket(span) => {
                 let times = selected.times()?.into_iter();
@@ -929,7 +931,10 @@ impl<'a> Build<'a> {
     }
 
     fn condition(&self, plan: &Plan, node: &Node) -> Result<Expr, SearchError> {
-        let all = |parts: &[Node], join: fn(Expr, Expr) -> Expr, none: bool| {
+        let all = |parts: &[Node],
+                   join: fn(Expr, Expr) -> Expr,
+                   none: bool|
+         -> Result<Expr, SearchError> {
             let parts = parts.iter().map(|part| self.condition(plan, part));
             let parts = parts.collect::<Result<Vec<_>, _>>()?;
             Ok(parts.into_iter().reduce(join).unwrap_or(lit(none)))

@@ -12,7 +12,7 @@
 
 use crate::error::StoreError;
 use crate::kernel::{Bits, Group, Resolved};
-use crate::manifest::Change;
+use crate::manifest::{Change, FileEntry};
 use crate::read::FileHandle;
 use crate::store::Store;
 use event::{Dictionary, EventId};
@@ -368,7 +368,7 @@ impl Store {
             return Ok((plan, Vec::new()));
         }
         let holds = self.hidden_holds()?;
-        let mut total: u64 = files.iter().map(|f| f.entry.size_bytes).sum();
+        let mut total: u64 = files.iter().map(|f| f.entry.total_bytes()).sum();
         let mut go = Vec::new();
         for file in files {
             let age = now_ns.saturating_sub(file.entry.received_max_ns);
@@ -381,10 +381,10 @@ impl Store {
                 plan.held_files += 1;
                 continue;
             }
-            total -= file.entry.size_bytes;
+            total -= file.entry.total_bytes();
             plan.files += 1;
             plan.rows += file.entry.rows;
-            plan.bytes += file.entry.size_bytes;
+            plan.bytes += file.entry.total_bytes();
             let least = file.entry.received_min_ns;
             plan.oldest_ns = Some(plan.oldest_ns.map_or(least, |o| o.min(least)));
             taken.insert(file.entry.path.clone());
@@ -464,7 +464,7 @@ impl Store {
             if ids.is_empty() {
                 continue;
             }
-            let (path, before) = (file.entry.path.clone(), file.entry.size_bytes);
+            let (path, before) = (file.entry.path.clone(), file.entry.total_bytes());
             let rows = ids.len() as u64;
             let mut bytes = before;
             if rows == file.entry.rows {
@@ -473,7 +473,7 @@ impl Store {
             } else {
                 let keep = |row: &crate::rows::FullRow| !ids.contains(&row.head.id);
                 let entry = self.rewrite(std::slice::from_ref(&file), &keep, now_ns)?;
-                bytes = before.saturating_sub(entry.size_bytes);
+                bytes = before.saturating_sub(entry.total_bytes());
                 drop(file);
                 let add = self.handles(std::slice::from_ref(&entry));
                 let change =
@@ -499,12 +499,12 @@ impl Store {
     pub fn forecast(&self, rules: &[RetentionRule], free_bytes: u64, now_ns: i64) -> Forecast {
         let (snapshot, _) = self.snapshot();
         let files = || snapshot.files.iter().map(|f| &f.entry);
-        let bytes: u64 = files().map(|e| e.size_bytes).sum();
+        let bytes: u64 = files().map(FileEntry::total_bytes).sum();
         let week = now_ns.saturating_sub(7 * DAY_NS);
         let recent = || files().filter(|e| e.received_max_ns >= week);
         let oldest = recent().map(|e| e.received_min_ns).min().unwrap_or(now_ns).max(week);
         let span = now_ns.saturating_sub(oldest).max(3_600 * event::time::SECOND_NS);
-        let came: u64 = recent().map(|e| e.size_bytes).sum();
+        let came: u64 = recent().map(FileEntry::total_bytes).sum();
         let bytes_per_day = (u128::from(came) * DAY_NS as u128 / span as u128) as u64;
         let whole = rules.iter().filter(|rule| rule.filter.is_none());
         let limits = whole.flat_map(|rule| {

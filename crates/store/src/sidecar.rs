@@ -102,10 +102,9 @@ impl GroupIndex {
     /// networks are compared with.
     pub(crate) fn cell(&mut self, text: &[u8]) {
         self.text(text);
-        if text.len() <= 64 && text.contains(&b':') && !text.contains(&b'.') {
-            if let Some(std::net::IpAddr::V4(ip)) = filter::test::ip_of(text) {
-                self.text(ip.to_string().as_bytes());
-            }
+        let colons = text.len() <= 64 && text.contains(&b':') && !text.contains(&b'.');
+        if colons && let Some(std::net::IpAddr::V4(ip)) = filter::test::ip_of(text) {
+            self.text(ip.to_string().as_bytes());
         }
     }
 }

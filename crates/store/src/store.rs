@@ -19,12 +19,16 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Called with the name of each step of publication; tests copy the folder there.
 pub type StepHook = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// 400 days: above the year that PCI DSS 10.5.1 asks for.
 pub const RETENTION_AGE_DEFAULT_NS: i64 = 400 * 86_400 * event::time::SECOND_NS;
+
+/// Searches that run at once unless told otherwise: each may use its limit of memory.
+pub const SEARCHES_MAX_DEFAULT: usize = 16;
 
 /// How a store behaves.
 #[derive(Clone)]
@@ -39,6 +43,8 @@ pub struct Options {
     pub retention_bytes: Option<u64>,
     /// Further rules of retention, for some rows or for all.
     pub retention_rules: Vec<RetentionRule>,
+    /// Searches, exports and SQL that may run at once; one more is refused.
+    pub searches_max: usize,
     /// Called at each step of publication.
     pub step_hook: Option<StepHook>,
 }
@@ -68,6 +74,7 @@ impl Default for Options {
             retention_age_ns: Some(RETENTION_AGE_DEFAULT_NS),
             retention_bytes: None,
             retention_rules: Vec::new(),
+            searches_max: SEARCHES_MAX_DEFAULT,
             step_hook: None,
         }
     }
@@ -97,8 +104,10 @@ pub struct Stats {
     pub files: u64,
     /// Rows in files.
     pub file_rows: u64,
-    /// Bytes of files.
+    /// Bytes of files, without their indexes.
     pub file_bytes: u64,
+    /// Bytes of the indexes beside them.
+    pub index_bytes: u64,
     /// Rows only in memory (and in the journal).
     pub hot_rows: u64,
     /// Bytes of frozen batches.
@@ -157,6 +166,7 @@ pub struct Store {
     dictionary: RwLock<Arc<Dictionary>>,
     live: Mutex<Live>,
     pub(crate) writer: Mutex<Writer>,
+    running: AtomicUsize,
     /// Held while files are joined or removed, one such work at a time; taken before `writer`.
     pub(crate) upkeep: Mutex<()>,
 }
@@ -221,6 +231,7 @@ impl Store {
             dictionary: RwLock::new(Dictionary::ecs()),
             live: Mutex::new(live),
             writer: Mutex::new(Writer { manifest, broken: false }),
+            running: AtomicUsize::new(0),
             upkeep: Mutex::new(()),
         }
     }
@@ -351,6 +362,15 @@ impl Store {
         Ok(done)
     }
 
+    /// A place among the searches that run, or an error when there is none.
+    pub(crate) fn admit(&self) -> Result<Admitted<'_>, SearchError> {
+        let admitted = Admitted(&self.running);
+        match self.running.fetch_add(1, Ordering::AcqRel) < self.options.searches_max {
+            true => Ok(admitted),
+            false => Err(SearchError::Busy { running: self.options.searches_max }),
+        }
+    }
+
     pub(crate) fn hot_is_due(&self, now_ns: i64) -> bool {
         let mut live = self.live.lock();
         if live.hot.is_empty() {
@@ -367,6 +387,7 @@ impl Store {
         request: &SearchRequest,
         out: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) -> Result<SearchSummary, SearchError> {
+        let _admitted = self.admit()?;
         let (snapshot, missing) = self.snapshot();
         let mut summary = search::run(snapshot, request, out)?;
         mark_missing(&mut summary, missing);
@@ -380,6 +401,7 @@ impl Store {
         request: &SearchRequest,
         buckets: usize,
     ) -> Result<Histogram, SearchError> {
+        let _admitted = self.admit()?;
         let (snapshot, missing) = self.snapshot();
         let mut histogram = search::histogram(snapshot, request, buckets)?;
         mark_missing(&mut histogram.summary, missing);
@@ -393,6 +415,7 @@ impl Store {
         field: &str,
         limit: usize,
     ) -> Result<FieldValues, SearchError> {
+        let _admitted = self.admit()?;
         let (snapshot, missing) = self.snapshot();
         let mut values = search::field_values(snapshot, request, field, limit)?;
         mark_missing(&mut values.summary, missing);
@@ -415,6 +438,7 @@ impl Store {
         span_ns: i64,
         out: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) -> Result<Option<SearchSummary>, SearchError> {
+        let _admitted = self.admit()?;
         let (snapshot, missing) = self.snapshot();
         let Some(center) = search::find(&snapshot, id)? else { return Ok(None) };
         let at = center.head.event_ns;
@@ -459,6 +483,7 @@ impl Store {
         request: &SearchRequest,
         out: &mut dyn FnMut(Row) -> ControlFlow<()>,
     ) -> Result<SearchSummary, SearchError> {
+        let _admitted = self.admit()?;
         let (snapshot, missing) = self.snapshot();
         let mut summary = pipes::sql(snapshot, request, text, out)?;
         mark_missing(&mut summary, missing);
@@ -470,10 +495,13 @@ impl Store {
         let live = self.live.lock();
         let hot = live.hot.iter().map(|h| (h.event_min_ns, h.event_max_ns));
         let files = live.files.iter().map(|f| (f.entry.event_min_ns, f.entry.event_max_ns));
+        let indexes =
+            live.files.iter().filter_map(|f| f.entry.index.as_ref()).map(|i| i.size_bytes);
         Stats {
             files: live.files.len() as u64,
             file_rows: live.files.iter().map(|f| f.entry.rows).sum(),
             file_bytes: live.files.iter().map(|f| f.entry.size_bytes).sum(),
+            index_bytes: indexes.sum(),
             hot_rows: live.hot.iter().map(|h| h.kept.len() as u64).sum(),
             hot_bytes: live.hot_bytes as u64,
             event_times_ns: hot.chain(files).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))),
@@ -562,6 +590,15 @@ impl Store {
         if let Some(hook) = &self.options.step_hook {
             hook(name);
         }
+    }
+}
+
+/// Gives its place back when dropped.
+pub(crate) struct Admitted<'a>(&'a AtomicUsize);
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

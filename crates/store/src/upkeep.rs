@@ -189,11 +189,11 @@ impl Merge {
     }
 
     fn offer(&mut self, file: usize) -> Result<(), StoreError> {
-        if self.rows[file].is_empty() {
-            if let Some(batch) = self.readers[file].next() {
-                let batch = batch.map_err(|e| self.files[file].unreadable(&e))?;
-                self.rows[file].extend(self.files[file].decode(&batch)?);
-            }
+        if self.rows[file].is_empty()
+            && let Some(batch) = self.readers[file].next()
+        {
+            let batch = batch.map_err(|e| self.files[file].unreadable(&e))?;
+            self.rows[file].extend(self.files[file].decode(&batch)?);
         }
         if let Some(row) = self.rows[file].front() {
             let (mut a, mut b) = (Vec::new(), Vec::new());

@@ -96,7 +96,8 @@ fn exports_have_everything_and_a_manifest() {
     assert_eq!((done.rows, done.files.len(), done.partial.clone()), (6, 1, None));
     let mut written = lines(&to.join("part-00000.ndjson"));
     let mut expected = json(&store, "user.name:(u1 or u2)");
-    (written.sort(), expected.sort());
+    written.sort();
+    expected.sort();
     assert_eq!(written, expected);
     let text = std::fs::read_to_string(to.join("manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -152,3 +152,143 @@ fn sql_reads_and_does_nothing_else() {
         assert!(run(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn every_function_agrees_with_a_count_by_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    assert_eq!(
+        json(
+            &store,
+            "* | stats count(source.bytes) as n, values(user.name) as u, dc(user.name) as d"
+        ),
+        [r#"{"n":12,"u":["u0","u1","u2","u3","u4"],"d":5}"#]
+    );
+    assert_eq!(
+        json(
+            &store,
+            "* | stats first(source.bytes) as a, last(source.bytes) as z, median(source.bytes) as m"
+        ),
+        [r#"{"a":"0","z":"110","m":55}"#]
+    );
+    assert_eq!(
+        json(&store, "* | stats p0(source.bytes) as lo, p100(source.bytes) as hi"),
+        [r#"{"lo":0,"hi":110}"#]
+    );
+    assert_eq!(json(&store, "none:x | stats count() as n, sum(a) as s"), [r#"{"n":0,"s":null}"#]);
+}
+
+#[test]
+fn tables_are_filtered_and_joined() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let by_user = "* | stats count() as n, max(source.bytes) as top by user.name";
+    assert_eq!(
+        json(&store, &format!("{by_user} | where n >= 3 and not user.name:U0")),
+        [r#"{"user.name":"u1","n":3,"top":110}"#]
+    );
+    assert_eq!(
+        json(&store, &format!("{by_user} | where user.name:(*4 or u2*) | sort -user.name")),
+        [r#"{"user.name":"u4","n":2,"top":90}"#, r#"{"user.name":"u2","n":2,"top":70}"#]
+    );
+    let other = "[source.bytes>=100 | stats count() as big by user.name]";
+    assert_eq!(
+        json(&store, &format!("{by_user} | join inner user.name {other} | fields user.name, big")),
+        [r#"{"user.name":"u0","big":1}"#, r#"{"user.name":"u1","big":1}"#]
+    );
+    assert_eq!(
+        json(&store, &format!("{by_user} | join user.name {other} | where not big:* | head 1")),
+        [r#"{"user.name":"u2","n":2,"top":70,"big":null}"#]
+    );
+    assert_eq!(
+        json(
+            &store,
+            &format!("source.bytes<=10 | fields source.ip, user.name | join user.name {other}")
+        ),
+        [
+            r#"{"source.ip":"10.0.0.1","user.name":"u1","big":1}"#,
+            r#"{"source.ip":"10.0.0.0","user.name":"u0","big":1}"#
+        ]
+    );
+}
+
+#[test]
+fn lookups_add_columns_of_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let text = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    let table = store::LookupTable {
+        columns: text(&["name", "team", "site"]),
+        rows: vec![
+            text(&["U1", "red", "x"]),
+            text(&["u1", "second", "y"]),
+            text(&["u2", "blue", "z"]),
+        ],
+    };
+    let mut r = request("* | count by user.name | lookup people user.name output team | head 3");
+    r.lookups = Arc::new([("people".to_owned(), table)].into());
+    let found: Vec<String> = rows(&store, &r).0.into_iter().map(|row| row.json).collect();
+    assert_eq!(
+        found,
+        [
+            r#"{"user.name":"u0","count":3,"team":null}"#,
+            r#"{"user.name":"u1","count":3,"team":"red"}"#,
+            r#"{"user.name":"u2","count":2,"team":"blue"}"#
+        ]
+    );
+    r.query = request("* | count by user.name | lookup nobody user.name").query;
+    let error = store.search(&r, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(&error, SearchError::Pipes(text) if text.contains("people")));
+}
+
+/// Counting rows that are alike before the engine sees them changes no result.
+#[test]
+fn counted_and_plain_rows_give_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    let mut random = Random(7);
+    let batch = random_batch(&mut random, 0..900);
+    store.append(batch.clone());
+    let queries = [
+        "* | stats count(), count(x.only.here) as c, dc(user.name), sum(source.bytes) as s by Image",
+        "* | stats avg(source.bytes) as a, min(source.bytes), max(user.name) by alcedo.source",
+        "* | top 20 user.name, source.ip",
+        "* | timechart 7s count() by process.name",
+    ];
+    let hot: Vec<Vec<String>> = queries.iter().map(|q| json(&store, q)).collect();
+    store.flush().unwrap();
+    for (text, hot) in queries.iter().zip(hot) {
+        assert_eq!(json(&store, text), hot, "{text}");
+        // `head` before the table keeps rows apart.
+        let plain = text.replace("* |", "* | head 100000 |");
+        if !text.contains("timechart") {
+            assert_eq!(json(&store, &plain), hot, "{plain}");
+        }
+    }
+}
+
+#[test]
+fn sql_has_types_and_uses_the_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let run = |text: &str| {
+        let mut out = Vec::new();
+        let summary = store
+            .sql(text, &request("*"), &mut |row| {
+                out.push(row.json);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        (out, summary.scanned_rows)
+    };
+    let (out, _) =
+        run(r#"select sum("source.bytes") as s from events where "source.bytes" >= 100"#);
+    assert_eq!(out, [r#"{"s":210}"#]);
+    let (out, scanned) =
+        run(r#"select "user.name" as u from events where "source.ip" = '10.9.9.9'"#);
+    assert_eq!((out.len(), scanned), (0, 5), "only the hot rows were looked at");
+    let (out, _) = run(
+        r#"select count(*) as n from events where "@timestamp" >= timestamp '2026-11-24T02:00:10Z'"#,
+    );
+    assert_eq!(out, [r#"{"n":2}"#]);
+}

@@ -129,3 +129,21 @@ fn several_row_groups_are_pruned_by_time_and_read_by_row() {
     assert_eq!((found.len(), summary.scanned_rows), (1, 36_000 - 32_768));
     assert_eq!(json(&store, "* | stats count()"), [r#"{"count":36000}"#]);
 }
+
+#[test]
+fn one_search_too_many_is_refused_and_places_are_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { searches_max: 1, ..Options::default() };
+    let (store, _) = Store::open(dir.path(), options).unwrap();
+    store.append(logins(0..5));
+    let mut inner = Ok(());
+    store
+        .search(&request("*"), &mut |_| {
+            let second = store.search(&request("*"), &mut |_| ControlFlow::Continue(()));
+            inner = second.map(|_| ());
+            ControlFlow::Break(())
+        })
+        .unwrap();
+    assert!(matches!(inner, Err(store::SearchError::Busy { running: 1 })));
+    assert_eq!(ids(&store, &request("*")).len(), 5);
+}
