@@ -271,7 +271,8 @@ impl Manifest {
         Ok(())
     }
 
-    fn start(folder: &Path, generation: u64, state: State) -> Result<Self, StoreError> {
+    fn start(folder: &Path, generation: u64, mut state: State) -> Result<Self, StoreError> {
+        state.format = FORMAT;
         let path = log_path(folder, generation);
         let tmp = path.with_extension("tmp");
         let frame = frame(&Record::Full(state.clone()));

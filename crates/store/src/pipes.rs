@@ -915,8 +915,19 @@ impl<'a> Build<'a> {
         let kind = if inner { JoinType::Inner } else { JoinType::Left };
         let order = self.order.take().unwrap_or_else(|| self.natural_order());
         self.change(|frame| frame.join_on(right, kind, keys))?;
+        // The order is computed into columns of their own: the engine loses sight of an expression
+        // that it sorted by on one side of a join.
+        let mut all: Vec<Expr> =
+            self.frame.schema().fields().iter().map(|f| ident(f.name())).collect();
+        let mut kept = Vec::new();
+        for (at, key) in order.into_iter().enumerate() {
+            let name = format!("o{}_{at}", self.joins);
+            all.push(key.expr.alias(&name));
+            kept.push(ident(name).sort(key.asc, key.nulls_first));
+        }
+        self.change(|frame| frame.select(all))?;
         self.mode = Mode::Table { columns };
-        self.order = Some(order);
+        self.order = Some(kept);
         Ok(())
     }
 
@@ -1050,10 +1061,13 @@ impl<'a> Build<'a> {
 /// Numbers before text, numbers by size, nothing last.
 fn sort_by(expr: Expr, shows: Shows, descending: bool) -> Vec<SortExpr> {
     match shows {
-        Shows::Text | Shows::Either => vec![
-            try_cast(expr.clone(), DataType::Float64).sort(!descending, false),
-            expr.sort(!descending, false),
-        ],
+        Shows::Text | Shows::Either => {
+            // The engine takes a cast's order for that of its input and drops the second of two such
+            // keys; it knows nothing about the order of a case.
+            let number = try_cast(expr.clone(), DataType::Float64);
+            let number = when(expr.clone().is_not_null(), number.clone()).end().unwrap_or(number);
+            vec![number.sort(!descending, false), expr.sort(!descending, false)]
+        }
         Shows::Number | Shows::Time => vec![expr.sort(!descending, false)],
         Shows::List => Vec::new(),
     }
