@@ -8,6 +8,7 @@ use crate::cli::Demo;
 use crate::config::{Config, Notify, NotifyTo, Source, SourceKind, SyslogListen, Transport};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::run::{Server, Start};
+use crate::verbs::serve::{Signals, until_stopped};
 use crate::verbs::{complain, say};
 use io::http_client::HttpClient;
 use noise::Noise;
@@ -60,6 +61,7 @@ fn folder(args: &Demo) -> Result<(PathBuf, bool), Failure> {
 }
 
 async fn play(args: &Demo, data_dir: &Path, temporary: bool) -> Outcome {
+    let mut signals = Signals::listen()?;
     let server = Server::start(config(args, data_dir)?, start()).await?;
     introduce(&server, temporary);
     let alerts = crate::run::terminal::follow(&server);
@@ -67,7 +69,7 @@ async fn play(args: &Demo, data_dir: &Path, temporary: bool) -> Outcome {
     let (rate, stop_after) = (args.rate, args.stop_after);
     let player = tokio::spawn(async move { stream(doors, rate).await });
     let ended = tokio::select! {
-        reason = crate::verbs::serve::until_stopped(&server) => reason,
+        reason = until_stopped(&server, &mut signals) => reason,
         () = after(stop_after) => "the time is over",
         failed = player => {
             if let Ok(Err(error)) = failed {

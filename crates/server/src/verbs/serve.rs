@@ -7,7 +7,7 @@ use crate::config::Transport;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::run::{Server, Start};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How often the running parts are looked at.
@@ -20,6 +20,7 @@ pub fn run(args: &Run, global: &Global) -> Outcome {
     let runtime = crate::runtime()?;
     let quiet = global.quiet;
     runtime.block_on(async {
+        let mut signals = Signals::listen()?;
         let terminal: Option<Box<dyn Fn(&str) + Send + Sync>> =
             if quiet { None } else { Some(Box::new(complain)) };
         let server = Server::start(config, Start { demo: false, terminal }).await?;
@@ -27,7 +28,7 @@ pub fn run(args: &Run, global: &Global) -> Outcome {
             introduce(&server);
         }
         let alerts = crate::run::terminal::follow(&server);
-        let reason = until_stopped(&server).await;
+        let reason = until_stopped(&server, &mut signals).await;
         complain(&format!("stopping: {reason}"));
         alerts.abort();
         let failed = server.has_failed();
@@ -68,19 +69,32 @@ pub fn introduce(server: &Server) {
     ));
 }
 
+/// The signals that a server answers to.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Listens from now on. Before the server starts: until then a signal ends the process.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Waits for a signal, or for a part that ended by itself. SIGHUP reads the rules again.
-pub async fn until_stopped(server: &Server) -> &'static str {
-    let (Ok(mut term), Ok(mut hup)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        return "no signals can be received";
-    };
+pub async fn until_stopped(server: &Server, signals: &mut Signals) -> &'static str {
     let mut look = tokio::time::interval(WATCH_EVERY);
     loop {
         let reload = tokio::select! {
-            _ = tokio::signal::ctrl_c() => return "interrupted",
-            _ = term.recv() => return "asked to",
-            _ = hup.recv() => true,
+            _ = signals.interrupt.recv() => return "interrupted",
+            _ = signals.terminate.recv() => return "asked to",
+            _ = signals.hangup.recv() => true,
             () = server.rules_changed() => true,
             _ = look.tick() => false,
         };
