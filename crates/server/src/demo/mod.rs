@@ -31,10 +31,18 @@ const STEP: Duration = Duration::from_millis(50);
 /// Seed of the noise: every demo shows the same day.
 const SEED: u64 = 0x5eed;
 
-/// Our own rules for the story, loaded from files like any others.
+/// The rules that tell the story, loaded from files like any others. The rest of our own rules would
+/// comment on the noise around it.
 #[derive(rust_embed::RustEmbed)]
 #[folder = "../../rules"]
-#[include = "*.yml"]
+#[include = "demo/*.yml"]
+#[include = "linux/ssh_guessed_password.yml"]
+#[include = "linux/log_wiped.yml"]
+#[include = "windows/connection_to_new_address.yml"]
+#[include = "windows/encoded_powershell.yml"]
+#[include = "windows/log_cleared.yml"]
+#[include = "windows/logon_from_new_address.yml"]
+#[include = "windows/office_child_process.yml"]
 struct Rules;
 
 /// Runs the verb.

@@ -117,9 +117,9 @@ impl Server {
             stop,
             rules_watch,
         };
-        server.write_run_file()?;
         server.app.audit("alcedo", "server.start", "", env!("CARGO_PKG_VERSION"));
         audit_configuration(&server.app)?;
+        server.write_run_file()?;
         Ok(server)
     }
 
