@@ -41,6 +41,10 @@ pub fn looks_like(body: &[u8], is_whole: bool) -> bool {
         if at >= body.len() && !is_whole {
             break;
         }
+        // A blank line is no row.
+        if cells.len() == 1 && cells[0].is_empty() {
+            continue;
+        }
         if cells.len() != header.len() {
             return false;
         }
