@@ -9,7 +9,7 @@
 //! A value that is a piece of the raw record is not copied: its cell points into the raw bytes.
 //! Arrays are several cells of the same field, in order. Nested objects are dotted names.
 
-use crate::{Dictionary, Envelope, EventId, FieldId, time};
+use crate::{Dictionary, Envelope, EventId, FieldId, Protocol, time};
 use hashbrown::HashMap;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -23,6 +23,17 @@ pub const CELLS_PER_ROW_MAX: usize = 2_048;
 pub const LOCAL_NAMES_MAX: usize = 65_536;
 /// Name that holds the values of fields beyond [`LOCAL_NAMES_MAX`].
 pub const OVERFLOW_NAME: &str = "alcedo.overflow";
+
+/// Names below it are Alcedo's: which rules an event is offered to, which pack read it, what tables
+/// know of it.
+pub const OWN_PREFIX: &str = "alcedo.";
+/// Names below it hold what events themselves say under a name that is not theirs to give.
+pub const CLAIMED_PREFIX: &str = "alcedo.claimed.";
+
+/// Whether an event from outside may not write `name`.
+pub fn is_reserved(name: &str) -> bool {
+    name.starts_with(OWN_PREFIX) && !name.starts_with(CLAIMED_PREFIX) && name != OVERFLOW_NAME
+}
 
 /// What a value was in the source. The bytes are always its text as sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -281,8 +292,18 @@ impl<'a> RowWriter<'a> {
     }
 
     /// The id of `name`, made for this batch if the generation does not know it.
-    /// Writing an intrinsic name is redirected to `alcedo.claimed.NAME`: an event cannot forge them.
+    /// Writing an intrinsic name, or one below [`OWN_PREFIX`], is redirected to
+    /// `alcedo.claimed.NAME`: an event cannot forge what Alcedo says of it. Alcedo's own records may.
     pub fn field(&mut self, name: &str) -> FieldId {
+        if is_reserved(name) && self.envelope().protocol != Protocol::Internal {
+            return self.local(&format!("{CLAIMED_PREFIX}{name}"));
+        }
+        self.own_field(name)
+    }
+
+    /// As [`RowWriter::field`] for a name that Alcedo gives, not the event: names below
+    /// [`OWN_PREFIX`] are written as they are.
+    pub fn own_field(&mut self, name: &str) -> FieldId {
         if let Some(id) = self.batch.dict.id(name) {
             if !id.is_intrinsic() {
                 return id;
@@ -692,12 +713,19 @@ mod tests {
         drop(batch.begin(head(1), b"gone"));
         let mut row = batch.begin(head(2), b"kept");
         row.push_str("event.original", "forged");
+        row.push_str("alcedo.logsource", "nobody//");
+        row.push_str("alcedo.source", "gate");
+        let own = row.own_field("alcedo.logsource");
+        row.push(own, Kind::Str, b"linux//sshd");
         row.finish();
         assert_eq!(batch.len(), 1);
         let view = batch.row(0);
         assert_eq!(view.raw(), b"kept");
         assert_eq!(view.text("event.original").as_deref(), Some("kept"));
         assert_eq!(view.text("alcedo.claimed.event.original").as_deref(), Some("forged"));
+        assert_eq!(view.text("alcedo.claimed.alcedo.logsource").as_deref(), Some("nobody//"));
+        assert_eq!(view.text("alcedo.claimed.alcedo.source").as_deref(), Some("gate"));
+        assert_eq!(view.text("alcedo.logsource").as_deref(), Some("linux//sshd"));
     }
 
     #[test]

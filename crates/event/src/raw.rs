@@ -140,6 +140,16 @@ impl Envelope {
         }
     }
 
+    /// The envelope of a sample record of a pack's or a rule's tests: source `test`, or Alcedo itself
+    /// for a record with the key `alcedo.record`, which only Alcedo's own records may have.
+    pub fn of_sample(raw: &[u8]) -> Self {
+        let key = b"\"alcedo.record\"";
+        match raw.windows(key.len()).any(|part| part == key) {
+            true => Self::internal(),
+            false => Self::of("test", Protocol::File),
+        }
+    }
+
     /// An envelope for bytes of `source` that came over `protocol` from nobody in particular.
     pub fn of(source: &str, protocol: Protocol) -> Self {
         Self {

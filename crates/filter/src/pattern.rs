@@ -83,9 +83,8 @@ fn glob(parts: &[Part], cased: bool) -> Result<Test, PatternError> {
                 source.push_str(if outer { "" } else { "(?-u:.)*" });
                 shown.push('*');
             }
-            // One character, or one byte that belongs to none.
             Part::One => {
-                source.push_str("(?:.|(?-u:[\\x80-\\xff]))");
+                source.push('.');
                 shown.push('?');
             }
         }
@@ -96,7 +95,11 @@ fn glob(parts: &[Part], cased: bool) -> Result<Test, PatternError> {
     regex::bytes::RegexBuilder::new(&source)
         .size_limit(REGEX_SIZE_BYTES_MAX)
         .build()
-        .map(|regex| Test::Regex { shown: shown.as_str().into(), regex })
+        .map(|regex| Test::Regex {
+            shown: shown.as_str().into(),
+            regex,
+            by_character: parts.contains(&Part::One),
+        })
         .map_err(|_| PatternError::TooLarge { shown: shown.chars().take(80).collect() })
 }
 
@@ -135,6 +138,9 @@ mod tests {
         assert!(holds(&[t("a"), Part::One, t("c")], b"a\nc"));
         assert!(holds(&[t("a"), Part::One, t("c")], b"a\xffc"));
         assert!(!holds(&[t("a"), Part::One, t("c")], b"ac"));
+        let two = [Part::Any, Part::One, Part::One, Part::Any];
+        assert!(!holds(&two, "\u{212a}".as_bytes()) && holds(&two, b"\xff\xfe"));
+        assert!(holds(&two, "\u{212a}x".as_bytes()));
         assert!(holds(&[Part::Any, t("\\a"), Part::One, t(".exe")], b"C:\\x\\a1.exe"));
         assert!(holds(&[Part::Any, t("a"), Part::Any, t("c"), Part::Any], b"xxabcxx"));
         assert!(!holds(&[t("a"), Part::Any, t("c")], b"xac"));

@@ -30,6 +30,9 @@ pub enum Test {
         shown: Box<str>,
         /// The compiled form.
         regex: regex::bytes::Regex,
+        /// It counts characters (`?` of a glob): in a value that is not UTF-8, bytes that belong to
+        /// no character are read as [`Value::text`] shows them.
+        by_character: bool,
     },
     /// The value is an IP address of the network (IPv4-mapped IPv6 counts as IPv4).
     Cidr(ipnet::IpNet),
@@ -207,7 +210,8 @@ impl Test {
                 find_exact(*op, value.bytes, pattern.as_bytes()).is_some()
             }
             Test::Text { op, folded, .. } => find_folded(*op, value.bytes, folded).is_some(),
-            Test::Regex { regex, .. } => regex.is_match(value.bytes),
+            Test::Regex { regex, by_character: false, .. } => regex.is_match(value.bytes),
+            Test::Regex { regex, .. } => regex.is_match(value.text().as_bytes()),
             Test::Cidr(net) => ip_of(value.bytes).is_some_and(|ip| net.contains(&ip)),
             Test::Compare { op, operand } => compare(*op, operand, value.bytes),
             Test::Field { .. } => false,
@@ -222,6 +226,11 @@ impl Test {
                 find_exact(*op, value.bytes, pattern.as_bytes())?
             }
             Test::Text { op, folded, .. } => find_folded(*op, value.bytes, folded)?,
+            Test::Regex { by_character: true, .. }
+                if std::str::from_utf8(value.bytes).is_err() =>
+            {
+                (0, value.bytes.len())
+            }
             Test::Regex { regex, .. } => regex.find(value.bytes).map(|m| (m.start(), m.end()))?,
             Test::Cidr(_) | Test::Compare { .. } => (0, value.bytes.len()),
             Test::Exists | Test::Null | Test::Field { .. } => return None,
@@ -259,9 +268,10 @@ impl PartialEq for Test {
                 Test::Text { op: a, pattern: p, cased: c, .. },
                 Test::Text { op: b, pattern: q, cased: d, .. },
             ) => a == b && p == q && c == d,
-            (Test::Regex { regex: a, .. }, Test::Regex { regex: b, .. }) => {
-                a.as_str() == b.as_str()
-            }
+            (
+                Test::Regex { regex: a, by_character: m, .. },
+                Test::Regex { regex: b, by_character: n, .. },
+            ) => a.as_str() == b.as_str() && m == n,
             (Test::Cidr(a), Test::Cidr(b)) => a == b,
             (Test::Compare { op: a, operand: x }, Test::Compare { op: b, operand: y }) => {
                 a == b && x == y

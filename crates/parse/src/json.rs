@@ -406,7 +406,8 @@ impl Pass<'_, '_, '_> {
             Named::ByKeyIn(parent_len) => {
                 let Flattener { path, names, .. } = &mut *self.buffers;
                 let field = self.row.field(path);
-                if !field.is_local() {
+                // What a reserved name leads to depends on who sent the row.
+                if !field.is_local() && !batch::is_reserved(path) {
                     names.learn(path, parent_len, field);
                 }
                 field

@@ -4,7 +4,7 @@
 use crate::packs::{PackError, PackSet};
 use crate::shaper::{Scratch, Settings, Shaper};
 use crate::tables::Tables;
-use event::{DictionaryBuilder, Envelope, EventBatch, EventId, Protocol, RowHead};
+use event::{DictionaryBuilder, Envelope, EventBatch, EventId, RowHead};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +21,6 @@ pub fn events(packs: &Arc<PackSet>, samples: &[u8]) -> String {
     let dict = names.build();
     let (tables, settings) = (Arc::new(Tables::default()), Arc::new(Settings::default()));
     let shaper = Shaper::new(packs.clone(), dict.clone(), tables, settings);
-    let envelope = Arc::new(Envelope::of("test", Protocol::File));
     let mut scratch = Scratch::default();
     let mut out = String::new();
     let lines = samples.split(|c| *c == b'\n').filter(|l| !l.is_empty());
@@ -29,7 +28,8 @@ pub fn events(packs: &Arc<PackSet>, samples: &[u8]) -> String {
         let mut batch = EventBatch::new(dict.clone());
         let id = EventId::at(offset as u64);
         let stream_ns = offset as i64 * event::time::SECOND_NS;
-        let head = RowHead { id, received_ns: RECEIVED_NS, stream_ns, envelope: envelope.clone() };
+        let envelope = Arc::new(Envelope::of_sample(line));
+        let head = RowHead { id, received_ns: RECEIVED_NS, stream_ns, envelope };
         shaper.shape(head, line, &mut batch, &mut scratch);
         for row in batch.rows() {
             crate::to_json(&row, &mut out);

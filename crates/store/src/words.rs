@@ -325,7 +325,7 @@ mod tests {
 
     fn regex(source: &str) -> Test {
         let regex = regex::bytes::Regex::new(source).unwrap();
-        Test::Regex { shown: source.into(), regex }
+        Test::Regex { shown: source.into(), regex, by_character: false }
     }
 
     proptest! {

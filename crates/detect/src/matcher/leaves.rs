@@ -168,8 +168,8 @@ impl<'a> Key<'a> {
             Test::Text { op, folded, .. } => {
                 Key::Text { target, op: *op, text: folded, cased: false }
             }
-            Test::Regex { regex, .. } => {
-                Key::Other { target, test: format!("regex {}", regex.as_str()) }
+            Test::Regex { regex, by_character, .. } => {
+                Key::Other { target, test: format!("regex {by_character} {}", regex.as_str()) }
             }
             other => Key::Other { target, test: format!("{other:?}") },
         }

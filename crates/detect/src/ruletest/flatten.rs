@@ -59,6 +59,6 @@ fn push_value(row: &mut RowWriter<'_>, name: &mut String, value: &Json, depth: u
         Json::Number(n) => (Kind::Int, n.to_string()),
         Json::String(text) => (Kind::Str, text.clone()),
     };
-    let field = row.field(name);
+    let field = row.own_field(name);
     row.push(field, kind, text.as_bytes());
 }

@@ -112,7 +112,12 @@ impl<'a> Bench<'a> {
         for step in &test.steps {
             for n in 0..step.repeat {
                 let at = step.at_ns + step.every_ns * i64::from(n);
-                shaper(head(number, RECEIVED_NS + at), &numbered(step, n), &mut batch);
+                let input = numbered(step, n);
+                let mut head = head(number, RECEIVED_NS + at);
+                if let TestInput::Raw(raw) = &input {
+                    head.envelope = Arc::new(Envelope::of_sample(raw.as_bytes()));
+                }
+                shaper(head, &input, &mut batch);
                 number += 1;
                 if batch.len() >= BATCH_ROWS {
                     flush(&mut batch, self);

@@ -68,7 +68,7 @@ impl<'a> Lowering<'a> {
             match built {
                 Ok(regex) => {
                     self.charge(size.min(whole.len().saturating_mul(1 << 10)))?;
-                    return Ok(Test::Regex { shown: whole.as_str().into(), regex });
+                    return Ok(Test::Regex { shown: whole.as_str().into(), regex, by_character: false });
                 }
                 Err(error @ regex::Error::CompiledTooBig(_)) => last = Some(error),
                 Err(error) => return Err(refused(&error)),
@@ -158,9 +158,13 @@ pub(crate) fn dash_classes(
         match part {
             Part::Text(text) => source.push_str(&windash::class_source(text)),
             Part::Any => source.push_str("(?-u:.)*"),
-            Part::One => source.push_str("(?:.|(?-u:[\\x80-\\xff]))"),
+            Part::One => source.push('.'),
         }
     }
     source.push_str("\\z");
-    lowering.regex(&source, if cased { "s" } else { "si" })
+    let mut test = lowering.regex(&source, if cased { "s" } else { "si" })?;
+    if let Test::Regex { by_character, .. } = &mut test {
+        *by_character = parts.contains(&Part::One);
+    }
+    Ok(test)
 }

@@ -362,6 +362,10 @@ fn sources(section: &Section<'_>) -> Vec<Source> {
             problems.at(node, format!("`{name}` is no source name"), "use letters, digits, - _ .");
             continue;
         }
+        if name == crate::run::own_events::SOURCE {
+            problems.at(node, "`alcedo` is the source of this server's own events", "take another name");
+            continue;
+        }
         if let Some(source) = source(name, node, problems) {
             out.push(source);
         }

@@ -78,7 +78,7 @@ impl Assets {
             self.by_key.get(&key).copied()
         });
         for (name, text) in place.iter().flat_map(|p| &self.facts[*p]) {
-            let field = row.field(name);
+            let field = row.own_field(name);
             row.push(field, Kind::Str, text.as_bytes());
         }
     }

@@ -43,6 +43,7 @@ fn golden_of(bench: &mut Bench, sample: &[u8], pack: &str, strays: &mut Vec<Stri
     bench.clear();
     let mut out = String::new();
     for line in sample.split(|c| *c == b'\n').filter(|l| !l.is_empty()) {
+        bench.envelope = std::sync::Arc::new(event::Envelope::of_sample(line));
         let shaped = bench.shape(line);
         for at in shaped.first_row..shaped.first_row + shaped.rows {
             let name = bench.text(at, "alcedo.pack");
