@@ -7,7 +7,7 @@ use alert::{Desk, Firing as Offer, Folded, Offered, RuleMeta};
 use detect::Rule;
 use detect::correlate::{Contribution, Engine, Firing, FiringKind, Lags, RuleStats, Settings};
 use event::{Alert, EventBatch, EventId, EventView, Evidence, Explanation, Gap, Marks, Outcome};
-use shape::{Dedupe, Drops};
+use shape::{Dedupe, DedupeSummary, Drops};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use watch::{Balance, Counter, Finding, Registry, Tick};
@@ -29,6 +29,8 @@ pub trait Outlets: Send {
     fn shadow(&mut self, rule: &Rule, times: u64) {
         let _ = (rule, times);
     }
+    /// Windows of dedupe that closed: how often records came whose repeats are not stored.
+    fn repeats(&mut self, _closed: &[DedupeSummary]) {}
     /// Source health, once per tick.
     fn health(&mut self, registry: &Registry, balance: &Balance, stream_ns: i64);
     /// What each correlation holds and gave up, every [`STATS_EVERY_NS`] of stream time.
@@ -110,6 +112,12 @@ pub struct Core {
     pub(crate) joined: BTreeMap<String, String>,
 }
 
+fn tell_repeats(closed: &[DedupeSummary], out: &mut dyn Outlets) {
+    if !closed.is_empty() {
+        out.repeats(closed);
+    }
+}
+
 /// Most folded alerts that are remembered. Beyond it the memory starts anew, and what an old one
 /// still gains is told under its own id.
 const JOINED_MAX: usize = 100_000;
@@ -148,7 +156,7 @@ impl Core {
         // The feeder cuts jobs at `detect_from`: a batch is wholly before it or wholly after.
         let new = done.next_offset > self.detect_from;
         match new {
-            true => drop(self.dedupe.apply(&mut done.batch)),
+            true => tell_repeats(&self.dedupe.apply(&mut done.batch), out),
             false => self.again.remark(&mut done.batch, &self.dedupe),
         }
         self.drops.apply(&mut done.batch);
@@ -219,6 +227,9 @@ impl Core {
         for folded in self.desk.tick(tick.stream_ns) {
             out.alert(AlertChange::Folded(folded));
         }
+        let mut closed = Vec::new();
+        self.dedupe.close(tick.stream_ns, &mut closed);
+        tell_repeats(&closed, out);
         let mut findings = self.registry.tick(tick);
         // A minute is judged when the next but one has begun: no record is on its way any more.
         findings.extend(self.balance.close(Balance::minute(tick.wall_ns) - 2, tick));

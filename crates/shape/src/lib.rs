@@ -51,7 +51,7 @@ mod when;
 
 pub use headers::Headers;
 pub use packs::{PackError, PackFiles, PackInfo, PackSet};
-pub use remember::{Dedupe, DedupeState, Drops};
+pub use remember::{Dedupe, DedupeState, DedupeSummary, Drops};
 pub use render::to_json;
 pub use shaper::{Detected, Explanation, Scratch, Settings, Shaped, Shaper, Stage, StageField};
 pub use sniff::{Decision, Sniffer};

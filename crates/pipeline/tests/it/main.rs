@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod backfill;
+mod repeats;
 mod replay;
 mod stage;

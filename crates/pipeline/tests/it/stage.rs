@@ -57,6 +57,8 @@ pub(crate) struct Heard {
     /// Per row: offset and whether it is not a repeat.
     pub(crate) rows: Vec<(u64, bool)>,
     pub(crate) snapshots: Vec<(u64, Vec<u8>)>,
+    /// Closed windows of dedupe: offset of the first record, and how many came.
+    pub(crate) repeats: Vec<(u64, u64)>,
     done: Progress,
 }
 
@@ -78,6 +80,10 @@ impl Outlets for Ear {
     }
     fn progress(&mut self, progress: Progress) {
         self.0.lock().unwrap().done = progress;
+    }
+    fn repeats(&mut self, closed: &[shape::DedupeSummary]) {
+        let closed = closed.iter().map(|one| (one.first.offset, one.count));
+        self.0.lock().unwrap().repeats.extend(closed);
     }
     fn health(&mut self, _: &Registry, _: &Balance, _: i64) {}
 }

@@ -363,7 +363,11 @@ fn sources(section: &Section<'_>) -> Vec<Source> {
             continue;
         }
         if name == crate::run::own_events::SOURCE {
-            problems.at(node, "`alcedo` is the source of this server's own events", "take another name");
+            problems.at(
+                node,
+                "`alcedo` is the source of this server's own events",
+                "take another name",
+            );
             continue;
         }
         if let Some(source) = source(name, node, problems) {

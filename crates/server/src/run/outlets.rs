@@ -204,6 +204,15 @@ impl Outlets for Doors {
         self.app.count_shadow(&rule.id, times);
     }
 
+    fn repeats(&mut self, closed: &[shape::DedupeSummary]) {
+        let at_ns = io::intake::wall_ns();
+        let actor = Actor { who: "alcedo".into(), at_ns, client: "dedupe".into() };
+        for one in closed {
+            let count = one.count.to_string();
+            self.app.note(&actor, "dedupe.repeats", &one.first.to_string(), &count);
+        }
+    }
+
     fn progress(&mut self, progress: Progress) {
         self.app.set_progress(progress);
     }
