@@ -14,13 +14,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many jobs wait per worker: enough to keep it busy while the feeder reads on, few enough that
 /// an alert does not queue behind much (2 ms each).
 const JOBS_PER_WORKER: usize = 4;
 /// How long the feeder sleeps before it looks at the stop flag again; records wake it at once.
 const FEEDER_WAIT: Duration = Duration::from_millis(100);
+/// Learning takes a fifth of one core at most.
+const LEARN_REST: u32 = 4;
+/// Longest rest: the end of the process waits for it.
+const LEARN_REST_MAX: Duration = Duration::from_millis(500);
 /// Stream time between snapshots, ns.
 const SNAPSHOT_EVERY_NS: i64 = 30 * 1_000_000_000;
 
@@ -83,9 +87,10 @@ impl Pipeline {
             threads.push(worker.spawn(move || work(index, &jobs, &results, &hand, &learn_in))?);
         }
         drop((results_in, learn_in));
+        let stopping = stop.clone();
         threads.push(named("witness").spawn(move || {
             for rules in learn {
-                rules.retrain();
+                learn_from_samples(&rules, &stopping);
             }
         })?);
         let keep = settings.keep_snapshot;
@@ -108,6 +113,18 @@ impl Pipeline {
     /// Whether a thread has ended although nobody asked it to.
     pub fn has_failed(&self) -> bool {
         !self.stop.load(Ordering::SeqCst) && self.threads.iter().any(JoinHandle::is_finished)
+    }
+}
+
+/// Learns from all samples that wait, a kind of event at a time. Events come first: after each it rests
+/// [`LEARN_REST`] times as long as it took.
+fn learn_from_samples(rules: &RuleSet, stop: &AtomicBool) {
+    while !stop.load(Ordering::SeqCst) {
+        let began = Instant::now();
+        if !rules.retrain_one() {
+            return;
+        }
+        std::thread::sleep((began.elapsed() * LEARN_REST).min(LEARN_REST_MAX));
     }
 }
 

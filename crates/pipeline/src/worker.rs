@@ -151,6 +151,7 @@ impl Worker {
         for found in &done.matches {
             done.batch.mark(found.row as usize, Marks::MATCHED);
         }
+        done.batch.settle();
     }
 }
 

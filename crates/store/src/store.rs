@@ -129,6 +129,8 @@ pub struct Upkeep {
     pub flushed_through: Option<u64>,
     /// Small files that became one.
     pub compacted_files: u64,
+    /// There are more rows in memory than may be: call again at once.
+    pub is_behind: bool,
     /// Files that retention took.
     pub retired_files: u64,
     /// Rows in them.
@@ -285,6 +287,11 @@ impl Store {
         }
     }
 
+    /// Memory of the rows that are in no file yet, bytes.
+    pub fn hot_bytes(&self) -> usize {
+        self.live.lock().hot_bytes
+    }
+
     /// The last event of a partition up to which everything is in files. After a restart, feed
     /// what comes after it from the journal; what comes before is skipped.
     pub fn stored_through(&self, partition: u32) -> Option<EventId> {
@@ -354,6 +361,11 @@ impl Store {
         let mut done = Upkeep::default();
         if self.hot_is_due(now_ns) {
             done.flushed_through = self.flush()?;
+        }
+        // Joining can wait, rows in memory cannot.
+        done.is_behind = self.hot_is_due(now_ns);
+        if done.is_behind {
+            return Ok(done);
         }
         done.compacted_files = self.compact(now_ns)?;
         let rules = self.options.rules();

@@ -13,7 +13,6 @@ use super::leaves::Place;
 use super::route::{Buffers, Route, RuleBits};
 use crate::ruleset::RuleSet;
 use event::{EventBatch, EventView, RowHead};
-use hashbrown::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -118,25 +117,23 @@ impl Compiled {
         }
     }
 
-    /// Learns from the samples that were left; the number of routes that were replaced.
-    pub(crate) fn retrain(&self) -> usize {
-        self.has_samples.store(false, Ordering::Release);
+    /// Learns from the samples of one route that were left, if there are any: whether a route was
+    /// replaced.
+    pub(crate) fn retrain_one(&self) -> bool {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        let samples = std::mem::take(&mut *inbox);
+        let Some(first) = inbox.first() else {
+            self.has_samples.store(false, Ordering::Release);
+            return false;
+        };
+        let allowed = first.route.allowed.clone();
+        let (samples, others): (Vec<_>, Vec<_>) =
+            inbox.drain(..).partition(|sample| sample.route.allowed == allowed);
+        *inbox = others;
         drop(inbox);
-        let mut by_route: HashMap<RuleBits, Vec<Sample>> = HashMap::new();
-        for sample in samples {
-            by_route.entry(sample.route.allowed.clone()).or_default().push(sample);
-        }
-        let replaced = by_route.len();
-        for (allowed, samples) in by_route {
-            let observed = self.observe(&allowed, &samples);
-            self.routes.replace(Arc::new(self.build_route(allowed, Some(&observed))));
-        }
-        if replaced > 0 {
-            self.epoch.fetch_add(1, Ordering::Release);
-        }
-        replaced
+        let observed = self.observe(&allowed, &samples);
+        self.routes.replace(Arc::new(self.build_route(allowed, Some(&observed))));
+        self.epoch.fetch_add(1, Ordering::Release);
+        true
     }
 
     fn observe(&self, allowed: &RuleBits, samples: &[Sample]) -> Observed {
@@ -174,6 +171,12 @@ impl RuleSet {
     /// take them at their next batch. Takes some ms per kind of event, so it belongs to a thread in
     /// the background. Never changes a verdict. The number of routes that were replaced.
     pub fn retrain(&self) -> usize {
-        self.parts.iter().map(|part| part.compiled.retrain()).sum()
+        std::iter::from_fn(|| self.retrain_one().then_some(())).count()
+    }
+
+    /// One step of [`RuleSet::retrain`], so that whoever drives it can rest between steps: whether
+    /// there was a route to replace.
+    pub fn retrain_one(&self) -> bool {
+        self.parts.iter().any(|part| part.compiled.retrain_one())
     }
 }

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// The ordinary day runs alone for so long: rules that know what is new have to learn what is not.
-const LEARN: Duration = Duration::from_secs(6);
+const LEARN: Duration = Duration::from_secs(4);
 /// How long our own `first_seen` rules learn, and how long they do in a demo of half a minute.
 const LEARN_FOR: &str = "learn-for: 7d";
 /// See [`LEARN_FOR`].

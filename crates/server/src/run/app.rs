@@ -379,6 +379,11 @@ impl App {
         }
     }
 
+    /// Whether something is wrong under `key`.
+    pub fn has_problem(&self, key: &str) -> bool {
+        self.problems.lock().contains_key(key)
+    }
+
     /// Everything that is wrong now.
     pub fn problems(&self) -> Vec<String> {
         let mut out: Vec<String> = self.problems.lock().values().cloned().collect();

@@ -15,6 +15,7 @@ use serde_json::json;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use watch::{Balance, Registry};
 
 /// Alerts that may wait for the ledger before detection waits, too.
@@ -28,6 +29,14 @@ enum Order {
     Record(Box<AlertChange>),
     Barrier(Sender<()>),
 }
+
+/// Most memory of rows that are in no file yet before detection waits for the store: four times what
+/// starts a flush, a quarter of what a server of 50,000 events/s may have.
+const HOT_BYTES_MAX: usize = 256 << 20;
+/// Longest wait per batch: a store that stands still slows detection and does not stop it.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Pause between two looks.
+const ROOM_POLL: Duration = Duration::from_millis(2);
 
 /// Makes alerts durable, in order, on its own thread.
 #[derive(Clone)]
@@ -158,6 +167,18 @@ impl Doors {
         Self { app, recorder, greeted: HashSet::new() }
     }
 
+    /// Waits while the rows that are in no file yet fill their share of memory. A store that cannot
+    /// write at all is not waited for: detection goes on.
+    fn wait_for_room(&self) {
+        let begun = std::time::Instant::now();
+        while self.app.store.hot_bytes() > HOT_BYTES_MAX
+            && begun.elapsed() < ROOM_WAIT_MAX
+            && !self.app.has_problem("store")
+        {
+            std::thread::sleep(ROOM_POLL);
+        }
+    }
+
     /// A sender's first event greets with what became of it.
     fn greet(&mut self, batch: &EventBatch) {
         for row in batch.rows() {
@@ -185,6 +206,7 @@ impl Doors {
 impl Outlets for Doors {
     fn events(&mut self, batch: &Arc<EventBatch>) {
         let now_ns = io::intake::wall_ns();
+        self.wait_for_room();
         self.app.store.append(batch.clone());
         self.app.appended(now_ns);
         self.app.bus.show(batch);

@@ -22,8 +22,9 @@ impl Upkeep {
         let stopping = stop.clone();
         let thread = std::thread::Builder::new().name("upkeep".into()).spawn(move || {
             while !stopping.load(Ordering::SeqCst) {
-                once(&app);
-                std::thread::park_timeout(Duration::from_secs(1));
+                if !once(&app) {
+                    std::thread::park_timeout(Duration::from_secs(1));
+                }
             }
         })?;
         Ok(Self { stop, thread })
@@ -37,10 +38,15 @@ impl Upkeep {
     }
 }
 
-fn once(app: &App) {
+/// Out: whether the store is behind and there is more to do at once.
+fn once(app: &App) -> bool {
     let began_ns = io::intake::wall_ns();
-    match app.store.maintain(io::intake::wall_ns()) {
-        Ok(_) => app.set_problem("store", None),
+    let mut is_behind = false;
+    match app.store.maintain(began_ns) {
+        Ok(done) => {
+            is_behind = done.is_behind;
+            app.set_problem("store", None);
+        }
         Err(error) => app.set_problem("store", Some(format!("the store cannot write: {error}"))),
     }
     if let Some(stored) = app.store.stored_through(0) {
@@ -59,6 +65,7 @@ fn once(app: &App) {
             tracing::error!(%error, "old segments were not retired");
         }
     }
+    is_behind
 }
 
 /// The Merkle leaf of a record.
