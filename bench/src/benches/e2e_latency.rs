@@ -59,6 +59,7 @@ pub(crate) fn run(report: &mut Report) -> Result<(), BenchError> {
     for door in [Door::Http, Door::Tcp] {
         print(report, door, &sent, &arrived);
     }
+    tell_worst_of_seconds(&sent, &arrived);
     report.figure("late_to_send_p99", sent.late.percentile_ms(0.99), "ms");
     report.figure("refused", sent.refused as f64, "answers");
     server.stop()
@@ -204,6 +205,22 @@ fn wait_for(arrived: &Times, sent: &HashMap<Mark, Instant>) {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The slowest alert of each second of the load: one long stall looks like a slow system in a
+/// percentile, and is something else.
+fn tell_worst_of_seconds(sent: &Sent, arrived: &Times) {
+    let Some(start) = sent.start else { return };
+    let arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut worst = vec![0; LOAD_S as usize + 1];
+    for (mark, at) in &sent.times {
+        let second = at.saturating_duration_since(start).as_secs() as usize;
+        if let (Some(arrival), Some(worst)) = (arrived.get(mark), worst.get_mut(second)) {
+            *worst = arrival.saturating_duration_since(*at).as_millis().max(*worst);
+        }
+    }
+    let worst: Vec<String> = worst.iter().map(u128::to_string).collect();
+    tell(&format!("slowest alert of each second, ms: {}", worst.join(" ")));
 }
 
 fn print(report: &mut Report, door: Door, sent: &Sent, arrived: &Times) {
