@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// Computes the root over a segment that gets no more records. Runs in the keeper thread.
@@ -235,6 +235,11 @@ pub(crate) struct Spare {
 /// Outlived segments kept for reuse; more would only hold space back.
 const SPARES_MAX: usize = 2;
 const ZEROS: usize = 1 << 20;
+/// How long a piece of zeros is rested after, in multiples of what it took, while the writer has the
+/// time: a segment is ready after some seconds, and most of the disk stays the writer's.
+const ZEROS_REST: u32 = 3;
+/// Longest rest between two pieces.
+const ZEROS_REST_MAX: Duration = Duration::from_millis(40);
 
 pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
@@ -242,6 +247,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     pub(crate) state: AtomicU8,
+    /// The writer had to make its own segment: the next spare is made without rests.
+    pub(crate) hurried: AtomicBool,
     /// All offsets below are durable. Written with `durable_lock` held.
     pub(crate) durable_next: AtomicU64,
     pub(crate) durable_lock: Mutex<()>,
@@ -368,7 +375,7 @@ impl Shared {
             return;
         }
         let mut spares = self.spares.lock();
-        let ready = !spares.is_empty() || self.make_spare().map(|one| spares.push(one)).is_ok();
+        let ready = !spares.is_empty() || self.make_spare(0).map(|one| spares.push(one)).is_ok();
         drop(spares);
         if ready {
             tracing::info!("there is space again: the journal takes records");
@@ -391,7 +398,10 @@ impl Shared {
         let mut spares = self.spares.lock();
         match spares.pop() {
             Some(spare) => Ok(spare),
-            None => self.make_spare(),
+            None => {
+                self.hurried.store(true, SeqCst);
+                self.make_spare(0)
+            }
         }
     }
 
@@ -401,13 +411,14 @@ impl Shared {
         let wanted = self.options.spares.max(1);
         if self.spares.lock().len() < wanted {
             // Without the lock: a writer that needs one now makes its own.
-            let made = self.make_spare()?;
+            let rest = if self.hurried.swap(false, SeqCst) { 0 } else { ZEROS_REST };
+            let made = self.make_spare(rest)?;
             self.spares.lock().push(made);
         }
         Ok(self.spares.lock().len() < wanted)
     }
 
-    fn make_spare(&self) -> io::Result<Spare> {
+    fn make_spare(&self, rest: u32) -> io::Result<Spare> {
         let size = self.options.segment_size_bytes;
         let space = self.fs.space(&self.dir)?;
         self.counters.free_bytes.store(space.available, SeqCst);
@@ -420,7 +431,12 @@ impl Shared {
         self.clock.random(&mut random)?;
         let stem = format!("{:016x}", u64::from_le_bytes(random));
         let tmp = self.path(&format!("{stem}.tmp"));
-        let made = write_zeros(&*self.fs, &tmp, size);
+        let pause = |took: Duration| {
+            if self.state() != State::Closed {
+                std::thread::sleep((took * rest).min(ZEROS_REST_MAX));
+            }
+        };
+        let made = write_zeros(&*self.fs, &tmp, size, &pause);
         let name = format!("{stem}.spare");
         match made.and_then(|()| self.fs.rename(&tmp, &self.path(&name))) {
             Ok(()) => Ok(Spare { name, recycled: false }),
@@ -563,17 +579,23 @@ impl Shared {
 
 /// Written blocks are overwritten without the file system's own journal having to commit; that is
 /// what makes a later fdatasync cheap.
-fn write_zeros(fs: &dyn Fs, path: &Path, size: u64) -> io::Result<()> {
+///
+/// Each piece is synced by itself, and `pause` is told how long it took: a burst of zeros would hold up
+/// the sync of what senders wait for.
+fn write_zeros(fs: &dyn Fs, path: &Path, size: u64, pause: &dyn Fn(Duration)) -> io::Result<()> {
     let file = fs.open(path, Access::CreateNew)?;
     file.allocate(size)?;
     let zeros = vec![0; ZEROS];
     let mut at = 0;
     while at < size {
         let len = (size - at).min(ZEROS as u64);
+        let began = Instant::now();
         file.write_at(&zeros[..len as usize], at)?;
+        file.sync_data()?;
         at += len;
+        pause(began.elapsed());
     }
-    file.sync_data()
+    Ok(())
 }
 
 /// What `retire` removed.

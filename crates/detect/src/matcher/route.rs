@@ -13,7 +13,7 @@ use super::training::Sampler;
 use crate::sigma::Rule;
 use event::{EventView, FieldId, Kind, Value};
 use hashbrown::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The field whose cells say what an event is: `product/category/service`. A component may be empty
 /// (the event has none) or `*` (not known: fits anything). An event without such a cell is offered
@@ -203,6 +203,11 @@ pub(crate) fn fits(parts: &[Option<Box<str>>; 3], cell: &[u8]) -> bool {
 #[derive(Default)]
 pub(crate) struct Routes {
     built: Mutex<HashMap<RuleBits, Arc<Route>>>,
+    /// The route of all rules, if it was made beforehand: it serves a new kind of event at once, while
+    /// the kind's own route is made in the background.
+    wide: OnceLock<Arc<Route>>,
+    /// Kinds of events that wait for a route of their own.
+    wanted: Mutex<Vec<RuleBits>>,
 }
 
 impl Routes {
@@ -218,8 +223,40 @@ impl Routes {
         if let Some(route) = built.get(allowed) {
             return route.clone();
         }
+        if let Some(wide) = self.wide.get() {
+            if built.len() < ROUTES_MAX {
+                self.want(allowed);
+            }
+            return wide.clone();
+        }
         let key = if built.len() < ROUTES_MAX { allowed.clone() } else { all() };
         built.entry(key).or_insert_with_key(|bits| Arc::new(build(bits.clone()))).clone()
+    }
+
+    fn want(&self, allowed: &RuleBits) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted.len() < ROUTES_MAX && !wanted.contains(allowed) {
+            wanted.push(allowed.clone());
+        }
+    }
+
+    /// Rules that wait for a route of their own, and how many more do.
+    pub(crate) fn next_wanted(&self) -> Option<(RuleBits, usize)> {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = wanted.pop()?;
+        Some((next, wanted.len()))
+    }
+
+    /// Whether rules wait for a route of their own.
+    pub(crate) fn has_wanted(&self) -> bool {
+        !self.wanted.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Lets `route`, which has all rules, serve what has none of its own yet.
+    pub(crate) fn set_wide(&self, route: Arc<Route>) {
+        self.replace(route.clone());
+        // Whoever was first is as good.
+        let _ = self.wide.set(route);
     }
 
     /// Puts a better route in the place of one for the same rules.

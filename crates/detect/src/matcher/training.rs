@@ -21,6 +21,8 @@ use std::sync::{Arc, PoisonError};
 const ROUNDS: [(u64, usize); 3] = [(1, 64), (16, 256), (512, 512)];
 /// Samples that wait to be learned from; more are dropped.
 const INBOX_MAX: usize = 64;
+/// How many new routes are made before workers are told.
+const ROUTES_PER_EPOCH: usize = 8;
 /// Longest record whose raw bytes are sampled (for keywords).
 const RAW_BYTES_MAX: usize = 16 << 10;
 /// Rows that what is usual in logs counts for beside those observed.
@@ -117,9 +119,23 @@ impl Compiled {
         }
     }
 
-    /// Learns from the samples of one route that were left, if there are any: whether a route was
-    /// replaced.
+    /// Makes the route of all rules, for [`super::route::Routes`] to fall back on.
+    pub(crate) fn warm(&self) {
+        let all = self.router.allowed(b"");
+        self.routes.set_wide(Arc::new(self.build_route(all, None)));
+    }
+
+    /// Makes one route that is wanted, or learns from the samples of one that were left: whether there
+    /// was anything to do.
     pub(crate) fn retrain_one(&self) -> bool {
+        if let Some((allowed, more)) = self.routes.next_wanted() {
+            self.routes.replace(Arc::new(self.build_route(allowed, None)));
+            // Workers look up all their routes anew: not for each one.
+            if more.is_multiple_of(ROUTES_PER_EPOCH) {
+                self.epoch.fetch_add(1, Ordering::Release);
+            }
+            return true;
+        }
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(first) = inbox.first() else {
             self.has_samples.store(false, Ordering::Release);
@@ -164,7 +180,16 @@ impl Compiled {
 impl RuleSet {
     /// Whether workers have left samples to learn from.
     pub fn wants_training(&self) -> bool {
-        self.parts.iter().any(|part| part.compiled.has_samples.load(Ordering::Acquire))
+        self.parts.iter().any(|part| {
+            part.compiled.has_samples.load(Ordering::Acquire) || part.compiled.routes.has_wanted()
+        })
+    }
+
+    /// Prepares for live traffic: from now on the first event of a kind does not wait until the rules for
+    /// its kind are indexed, which takes some 10 ms with thousands of rules. [`RuleSet::retrain`] does
+    /// that in the background.
+    pub fn warm(&self) {
+        self.parts.iter().for_each(|part| part.compiled.warm());
     }
 
     /// Chooses witnesses anew from what workers have sampled, and swaps them in: running workers

@@ -109,17 +109,18 @@ fn a_name_is_answered_by_the_first_field_that_is_present() {
     assert_eq!((rows("a"), rows("b"), rows("c")), (vec![0, 2], vec![4], vec![0, 1, 2, 3, 4]));
 }
 
+fn rule_of(id: &str, logsource: &str) -> String {
+    format!(
+        "title: {id}\nid: {id}\nlogsource: {logsource}\n\
+         detection: {{s: {{F: x}}, condition: s}}\n---\n"
+    )
+}
+
 #[test]
 fn events_go_only_to_rules_of_their_logsource() {
-    let rule = |id: &str, logsource: &str| {
-        format!(
-            "title: {id}\nid: {id}\nlogsource: {logsource}\n\
-                 detection: {{s: {{F: x}}, condition: s}}\n---\n"
-        )
-    };
-    let text = rule("w", "{product: windows, category: process_creation}")
-        + &rule("l", "{product: linux}")
-        + &rule("a", "{category: process_creation}");
+    let text = rule_of("w", "{product: windows, category: process_creation}")
+        + &rule_of("l", "{product: linux}")
+        + &rule_of("a", "{category: process_creation}");
     let set = RuleSet::standalone(load_text(&text).0);
     let mut batch = EventBatch::new(set.dict().clone());
     for logsource in [
@@ -134,6 +135,29 @@ fn events_go_only_to_rules_of_their_logsource() {
         batched(&set, &batch).iter().map(|m| (m.row, set.rule(m.rule).id.to_string())).collect();
     let expected = [(0, "w"), (0, "a"), (1, "l"), (2, "l"), (2, "a"), (3, "w"), (3, "l"), (3, "a")];
     assert_eq!(pairs, expected.map(|(row, id)| (row, id.to_owned())));
+}
+
+/// Scenario: events of twelve kinds reach a set that was warmed, before anything ran in the background
+/// and after.
+/// Guarantees: the same matches both times; each kind has a route of its own in the end.
+#[test]
+fn a_warm_set_serves_new_kinds_at_once() {
+    let rules: String =
+        (0..12).map(|n| rule(&format!("r{n}"), &format!("{{product: p{n}}}"))).collect();
+    let set = RuleSet::standalone(load_text(&rules).0);
+    set.warm();
+    let mut batch = EventBatch::new(set.dict().clone());
+    for n in 0..12 {
+        let event = json!({"F": "X", "alcedo.logsource": format!("p{n}//")});
+        push_event(&mut batch, &event, b"");
+    }
+    let first = batched(&set, &batch);
+    assert_eq!((first.len(), set.matcher_stats().routes), (12, 1));
+    assert!(set.wants_training());
+    assert_eq!(set.retrain(), 12);
+    assert_eq!(set.matcher_stats().routes, 13);
+    assert_eq!(batched(&set, &batch), first);
+    assert_eq!(first, one_by_one(&set, &batch));
 }
 
 #[test]

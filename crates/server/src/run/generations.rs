@@ -76,6 +76,7 @@ impl Archive {
         let parts = Parts::of_config(&config)?;
         let problems = parts.problems.clone();
         let generation = Arc::new(parts.compile(number, secret)?);
+        generation.rules.warm();
         let archive = Self {
             dir,
             config: ArcSwap::from_pointee(config),
@@ -142,6 +143,7 @@ impl Archive {
         let failed = problems.iter().filter(|p| p.kind == detect::ProblemKind::Invalid).count();
         let number = self.current().number + 1;
         let generation = Arc::new(parts.compile(number, self.secret)?);
+        generation.rules.warm();
         let live = generation.rules.rules().len();
         self.keep(&generation)?;
         self.current.store(generation);
