@@ -143,7 +143,7 @@ fn events_go_only_to_rules_of_their_logsource() {
 #[test]
 fn a_warm_set_serves_new_kinds_at_once() {
     let rules: String =
-        (0..12).map(|n| rule(&format!("r{n}"), &format!("{{product: p{n}}}"))).collect();
+        (0..12).map(|n| rule_of(&format!("r{n}"), &format!("{{product: p{n}}}"))).collect();
     let set = RuleSet::standalone(load_text(&rules).0);
     set.warm();
     let mut batch = EventBatch::new(set.dict().clone());
