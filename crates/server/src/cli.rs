@@ -1,5 +1,8 @@
 //! The command line: every verb, its options and its help.
 
+pub mod store;
+
+use self::store::{Backup, BackupOf, Delete, Export, HoldVerb, Retention, Sql};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -69,6 +72,10 @@ pub enum Verb {
     Hunt(Hunt),
     /// Search stored and live events
     Search(Search),
+    /// Ask in SQL
+    Sql(Sql),
+    /// Write all results of a search to files, with a manifest
+    Export(Export),
     /// Follow events as they arrive
     Tail(Tail),
     /// Show the events around an event or an alert
@@ -84,6 +91,18 @@ pub enum Verb {
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Tokens(Tokens),
+    /// Rules of retention: what they remove, when the disk will be full
+    Retention(Retention),
+    /// Legal holds: add, list, release
+    #[command(subcommand)]
+    Hold(HoldVerb),
+    /// Delete the events that a filter matches
+    Delete(Delete),
+    /// Backups: create, verify, list
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Make a data folder of a backup
+    Restore(BackupOf),
     /// Check the store and the sealed journal offline
     Verify,
     /// Look into the journal offline

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is stored at one moment: files up to some event, frozen batches after it.
 #[derive(Clone, Default)]
@@ -160,6 +160,17 @@ impl Scan {
             }
         }
         Ok(None)
+    }
+
+    /// Puts off the deadline.
+    pub(crate) fn allow(&mut self, more: Duration) {
+        self.control.deadline = self.control.deadline.and_then(|at| at.checked_add(more));
+    }
+
+    /// What no unread row is better than, as [`Scan::push`] counts: the time, inverted for oldest
+    /// first. None when nothing is left to read.
+    pub(crate) fn best_unread(&self) -> Option<i64> {
+        self.queue.peek().map(|(bound, _)| *bound)
     }
 
     fn expand(&mut self, index: usize) -> Result<(), StoreError> {

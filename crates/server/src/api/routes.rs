@@ -1,7 +1,9 @@
 //! The policy table of the HTTP API: every route with what it needs. A route that is not here does
 //! not exist: the guard answers 404 before any handler runs.
 
-use super::{alerts, events, ingest, page, sources, status, tokens};
+use super::{
+    alerts, backups, events, exports, ingest, keeping, page, sources, sql, status, tokens,
+};
 use crate::run::App;
 use axum::Router;
 use axum::http::Method;
@@ -41,6 +43,21 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/search", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/search/histogram", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/search/values", Needs(Permission::EventsRead)),
+    ("POST", "/api/v1/sql", Needs(Permission::EventsRead)),
+    ("GET", "/api/v1/exports", Needs(Permission::EvidenceExport)),
+    ("POST", "/api/v1/exports", Needs(Permission::EvidenceExport)),
+    ("GET", "/api/v1/exports/{id}", Needs(Permission::EvidenceExport)),
+    ("DELETE", "/api/v1/exports/{id}", Needs(Permission::EvidenceExport)),
+    ("GET", "/api/v1/exports/{id}/files/{number}", Needs(Permission::EvidenceExport)),
+    ("GET", "/api/v1/retention", Needs(Permission::SourcesRead)),
+    ("POST", "/api/v1/retention/plan", Needs(Permission::RetentionRequest)),
+    ("GET", "/api/v1/holds", Needs(Permission::RetentionRequest)),
+    ("POST", "/api/v1/holds", Needs(Permission::RetentionRequest)),
+    ("DELETE", "/api/v1/holds/{id}", Needs(Permission::RetentionApprove)),
+    ("GET", "/api/v1/deletions", Needs(Permission::RetentionRequest)),
+    ("POST", "/api/v1/deletions", Needs(Permission::RetentionApprove)),
+    ("GET", "/api/v1/backups", Needs(Permission::RetentionRequest)),
+    ("POST", "/api/v1/backups", Needs(Permission::RetentionRequest)),
     ("GET", "/api/v1/events/{id}", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/events/{id}/around", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/tail", Needs(Permission::EventsRead)),
@@ -80,6 +97,16 @@ pub fn router() -> Router<Arc<App>> {
         ("/api/v1/search", post(events::search)),
         ("/api/v1/search/histogram", get(events::histogram)),
         ("/api/v1/search/values", get(events::values)),
+        ("/api/v1/sql", post(sql::sql)),
+        ("/api/v1/exports", get(exports::list).post(exports::create)),
+        ("/api/v1/exports/{id}", get(exports::show).delete(exports::remove)),
+        ("/api/v1/exports/{id}/files/{number}", get(exports::file)),
+        ("/api/v1/retention", get(keeping::retention)),
+        ("/api/v1/retention/plan", post(keeping::plan)),
+        ("/api/v1/holds", get(keeping::holds).post(keeping::hold)),
+        ("/api/v1/holds/{id}", delete(keeping::release)),
+        ("/api/v1/deletions", get(keeping::deletions).post(keeping::delete)),
+        ("/api/v1/backups", get(backups::list).post(backups::create)),
         ("/api/v1/events/{id}", get(events::show)),
         ("/api/v1/events/{id}/around", get(events::around)),
         ("/api/v1/tail", get(events::tail)),

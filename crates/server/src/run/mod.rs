@@ -1,7 +1,9 @@
 //! A running server: start-up as a list of steps, and the clean way down.
 
 pub mod app;
+pub mod backups;
 pub mod bus;
+pub mod exports;
 pub mod generations;
 pub mod http;
 pub mod outboxes;
@@ -139,6 +141,7 @@ impl Server {
         })
         .await
         .map_err(|e| Failure::new(Exit::Bug, e, ""))?;
+        self.app.exports.cancel_all();
         self.app.audit("alcedo", "server.stop", "", "");
         self.stop.cancel();
         for outbox in self.outboxes.drain(..) {
@@ -258,13 +261,18 @@ fn open_ledger(data_dir: &Path, stream: &Arc<Journal>) -> Result<Arc<Ledger>, Fa
     ledger.map(Arc::new).map_err(|e| Failure::new(Exit::Integrity, e, ""))
 }
 
-fn open_store(config: &Config) -> Result<Arc<Store>, Failure> {
-    let options = store::Options {
+/// What the configuration says about the store.
+pub fn store_options(config: &Config) -> store::Options {
+    store::Options {
         retention_age_ns: config.retention.age_ns,
         retention_bytes: config.retention.size_bytes,
+        retention_rules: config.retention.rules.clone(),
         ..store::Options::default()
-    };
-    let (store, report) = Store::open(&config.data_dir.join("store"), options)
+    }
+}
+
+fn open_store(config: &Config) -> Result<Arc<Store>, Failure> {
+    let (store, report) = Store::open(&config.data_dir.join("store"), store_options(config))
         .map_err(|e| Failure::new(Exit::Integrity, e, "`alcedo verify` tells more"))?;
     for missing in &report.missing {
         tracing::error!(file = missing, "a file of the store is missing");

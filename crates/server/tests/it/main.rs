@@ -7,3 +7,4 @@ mod flow;
 mod harness;
 mod kill9;
 mod page;
+mod stored;
