@@ -68,6 +68,9 @@ pub enum Verb {
     Check(Check),
     /// Print the event each record becomes
     Parse(ParseFiles),
+    /// Packs: list, test, new
+    #[command(subcommand)]
+    Packs(Packs),
     /// Run Sigma rules over log files, without a server
     Hunt(Hunt),
     /// Search stored and live events
@@ -169,6 +172,40 @@ pub struct ParseFiles {
     /// Use this pack instead of telling the product from each record
     #[arg(long, value_name = "NAME")]
     pub pack: Option<String>,
+    /// Folder of packs beside the built-in ones; default: that of the configuration
+    #[arg(long, value_name = "DIR")]
+    pub packs: Option<PathBuf>,
+    /// Say which pack takes each record and why, and which step wrote what from which bytes
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// `alcedo packs ...`
+#[derive(Subcommand, Debug)]
+pub enum Packs {
+    /// Packs in the order in which they are asked
+    List {
+        /// Folder of packs beside the built-in ones; default: that of the configuration
+        #[arg(long, value_name = "DIR")]
+        packs: Option<PathBuf>,
+    },
+    /// Compare what the samples of packs give with the events that are expected
+    Test {
+        /// Folders of packs, or packs
+        #[arg(required = true, value_name = "DIR")]
+        folders: Vec<PathBuf>,
+        /// Write what the samples give as what is expected
+        #[arg(long)]
+        accept: bool,
+    },
+    /// Make a new pack with a sample
+    New {
+        /// Its name: lower-case letters, digits, hyphens
+        name: String,
+        /// Folder of packs to make it in; default: that of the configuration
+        #[arg(long, value_name = "DIR")]
+        packs: Option<PathBuf>,
+    },
 }
 
 /// `alcedo hunt`

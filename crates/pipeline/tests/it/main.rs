@@ -3,5 +3,6 @@
 
 mod backfill;
 mod repeats;
+mod headers;
 mod replay;
 mod stage;

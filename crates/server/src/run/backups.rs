@@ -28,9 +28,9 @@ pub fn companions(data_dir: &Path) -> Result<Vec<Companion>, StoreError> {
     add("config.digests.json".into(), true);
     add("detect/snapshot".into(), true);
     for path in files(&data_dir.join("generations"), "json")? {
-        // The list of switches grows, each generation's text stays.
+        // The lists grow, each generation's text stays.
         let name = name_of(&path);
-        let grows = name == "switches.json";
+        let grows = matches!(&*name, "switches.json" | "remembered.json");
         add(format!("generations/{name}"), grows);
     }
     for stream in STREAMS {

@@ -83,8 +83,9 @@ impl Server {
             Failure::invalid(format!("{}: {e}", config.data_dir.display()), "check `data_dir`")
         })?;
         let secret = secrets::secret(&config.data_dir)?;
-        // Watching begins before reading: no change of a rule can fall in between.
-        let rules_watch = tokio::sync::Mutex::new(watcher::Watcher::new(&config.rules));
+        // Watching begins before reading: no change of a rule or a pack can fall in between.
+        let watched: Vec<_> = config.rules.iter().chain(&config.packs).cloned().collect();
+        let rules_watch = tokio::sync::Mutex::new(watcher::Watcher::new(&watched));
         let (journal, ledger_stream) = open_streams(&config.data_dir)?;
         let ledger = open_ledger(&config.data_dir, &ledger_stream)?;
         let archive = Arc::new(Archive::open(config.clone(), secret)?);
@@ -166,7 +167,7 @@ impl Server {
         .map_err(|e| Failure::new(Exit::Bug, e, ""))
     }
 
-    /// Returns after the rule files have changed.
+    /// Returns after the files of rules or packs have changed.
     pub async fn rules_changed(&self) {
         self.rules_watch.lock().await.changed().await;
     }

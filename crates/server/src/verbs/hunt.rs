@@ -11,9 +11,11 @@ use crate::generation::Parts;
 use detect::correlate::{Hit, in_event_time};
 use event::{Envelope, EventId, Protocol, text, time};
 use indicatif::{ProgressBar, ProgressStyle};
+use pipeline::feeder::WithHeader;
 use pipeline::worker::Done;
 use pipeline::{Generation, Loose};
 use serde_json::{Map, Value, json};
+use shape::Headers;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +27,8 @@ const NUMBER_BITS: u32 = 40;
 
 /// Runs the verb. Rules and files that cannot be read are named on stderr and the run goes on.
 pub fn run(args: &Hunt, global: &Global) -> Outcome {
-    let parts = Parts::of_files(&args.rules, None)?;
+    let packs = super::check::config_of(global)?.packs;
+    let parts = Parts::of_files(&args.rules, packs.as_ref())?;
     for problem in &parts.problems {
         super::complain(&problem.to_string());
     }
@@ -38,9 +41,11 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
     let envelope = Arc::new(Envelope::of("file", Protocol::File));
     let wall_ns = io::intake::wall_ns();
     for (file, path) in files.iter().enumerate() {
+        let mut headers = Headers::default();
         let read = files::chunks(path, &progress.read, &mut |chunk| {
             let loose = Loose {
                 records: placed(&chunk, file),
+                with: headed(&mut headers, &chunk, &envelope),
                 bytes: chunk.bytes,
                 wall_ns,
                 envelope: envelope.clone(),
@@ -65,6 +70,16 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
 fn placed(chunk: &Chunk, file: usize) -> Vec<(u64, std::ops::Range<usize>)> {
     let base = (file as u64) << NUMBER_BITS;
     chunk.records.iter().map(|(number, range)| (base + number, range.clone())).collect()
+}
+
+/// The chunk's records below a header line of their file, in the order in which they are read.
+fn headed(headers: &mut Headers, chunk: &Chunk, envelope: &Arc<Envelope>) -> WithHeader {
+    let records = chunk.records.iter().enumerate();
+    let taken = records.map(|(at, (_, range))| {
+        let bytes = chunk.bytes.get(range.clone()).unwrap_or_default();
+        headers.take(envelope, bytes).map(|with| (at, with))
+    });
+    taken.flatten().collect()
 }
 
 /// A bar with rate and time left, on a terminal's standard error only.

@@ -8,6 +8,7 @@ pub mod export;
 pub mod hunt;
 pub mod journal;
 pub mod keep;
+pub mod packs;
 pub mod parse;
 pub mod rules;
 pub mod serve;

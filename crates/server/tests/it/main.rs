@@ -6,5 +6,6 @@ mod cli;
 mod flow;
 mod harness;
 mod kill9;
+mod packs;
 mod page;
 mod stored;
