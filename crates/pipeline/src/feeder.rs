@@ -2,7 +2,7 @@
 
 use crate::generation::{Generation, Generations};
 use crate::in_hand::{Care, InHand};
-use event::{Envelope, RecordKind};
+use event::{Envelope, EventBatch, RecordKind};
 use journal::{Block, JournalError, Reader};
 use shape::{HeaderState, Headers};
 use std::ops::Range;
@@ -43,6 +43,7 @@ impl Job {
                 let first = loose.records.first().map_or(0, |(offset, _)| *offset);
                 first..loose.records.last().map_or(first, |(last, _)| last + 1)
             }
+            Records::Shaped(_) => 0..0,
         }
     }
 }
@@ -64,6 +65,8 @@ pub enum Records {
     Joined(Joined),
     /// Records of a file that never were in a journal.
     Loose(Loose),
+    /// Events that were shaped before: they are only matched.
+    Shaped(Box<EventBatch>),
 }
 
 /// Records cut out of a file's bytes.

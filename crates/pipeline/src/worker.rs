@@ -102,6 +102,7 @@ impl Worker {
                     self.shape(&mut done, &place, bytes, false);
                 }
             }
+            Records::Shaped(batch) => done.batch = *batch,
         }
         self.detect(&mut done);
         done

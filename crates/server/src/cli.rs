@@ -71,7 +71,7 @@ pub enum Verb {
     /// Packs: list, test, new
     #[command(subcommand)]
     Packs(Packs),
-    /// Run Sigma rules over log files, without a server
+    /// Run Sigma rules over log files without a server, or over what is stored
     Hunt(Hunt),
     /// Search stored and live events
     Search(Search),
@@ -215,8 +215,17 @@ pub struct Hunt {
     #[arg(long, required = true, value_name = "PATH")]
     pub rules: Vec<PathBuf>,
     /// Log files: NDJSON, JSON, EVTX, text; gzip and zstd are understood
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "since", value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Instead of files: stored events of this time back to now, such as 30d, or since a time
+    #[arg(long, value_name = "TIME", conflicts_with = "files")]
+    pub since: Option<String>,
+    /// With --since: only events before this time
+    #[arg(long, value_name = "TIME", requires = "since")]
+    pub until: Option<String>,
+    /// With --since: read the data folder itself, whether or not a server runs on it
+    #[arg(long, requires = "since")]
+    pub offline: bool,
 }
 
 /// `alcedo search`

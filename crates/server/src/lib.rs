@@ -8,7 +8,7 @@
 //! Invariant: no algorithm lives here. What is measured, matched, stored or proven is another
 //! room's; this one connects them.
 //!
-//! Reading order: [`cli`], [`config`], [`generation`], [`run`], [`api`], [`verbs`], [`demo`].
+//! Reading order: [`cli`], [`config`], [`generation`], [`history`], [`run`], [`api`], [`verbs`], [`demo`].
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -19,6 +19,7 @@ pub mod demo;
 pub mod exit;
 pub mod files;
 pub mod generation;
+pub mod history;
 pub mod run;
 pub mod verbs;
 

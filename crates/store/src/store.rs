@@ -617,7 +617,7 @@ impl Drop for Admitted<'_> {
     }
 }
 
-fn mark_missing(summary: &mut SearchSummary, missing: u64) {
+pub(crate) fn mark_missing(summary: &mut SearchSummary, missing: u64) {
     if missing > 0 && summary.partial.is_none() {
         summary.partial = Some(format!("{missing} files are missing"));
     }

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod backups;
 pub mod events;
 pub mod exports;
+pub mod hunt;
 pub mod ingest;
 pub mod keeping;
 pub mod page;

@@ -2,7 +2,7 @@
 //! not exist: the guard answers 404 before any handler runs.
 
 use super::{
-    alerts, backups, events, exports, ingest, keeping, page, sources, sql, status, tokens,
+    alerts, backups, events, exports, hunt, ingest, keeping, page, sources, sql, status, tokens,
 };
 use crate::run::App;
 use axum::Router;
@@ -44,6 +44,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/search/histogram", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/search/values", Needs(Permission::EventsRead)),
     ("POST", "/api/v1/sql", Needs(Permission::EventsRead)),
+    ("POST", "/api/v1/hunt", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/exports", Needs(Permission::EvidenceExport)),
     ("POST", "/api/v1/exports", Needs(Permission::EvidenceExport)),
     ("GET", "/api/v1/exports/{id}", Needs(Permission::EvidenceExport)),
@@ -98,6 +99,7 @@ pub fn router() -> Router<Arc<App>> {
         ("/api/v1/search/histogram", get(events::histogram)),
         ("/api/v1/search/values", get(events::values)),
         ("/api/v1/sql", post(sql::sql)),
+        ("/api/v1/hunt", post(hunt::hunt)),
         ("/api/v1/exports", get(exports::list).post(exports::create)),
         ("/api/v1/exports/{id}", get(exports::show).delete(exports::remove)),
         ("/api/v1/exports/{id}/files/{number}", get(exports::file)),

@@ -41,6 +41,8 @@ pub struct App {
     pub rates: Rates,
     /// Exports that run or wait to be fetched.
     pub exports: Exports,
+    /// The one place for a hunt over what is stored.
+    pub hunting: Arc<tokio::sync::Semaphore>,
     /// Held while a backup is made.
     pub backing_up: Mutex<()>,
     /// When this run started.
@@ -114,6 +116,7 @@ impl App {
         Self {
             config: made.config,
             exports,
+            hunting: Arc::new(tokio::sync::Semaphore::new(1)),
             backing_up: Mutex::new(()),
             journal: made.journal,
             ledger: made.ledger,

@@ -67,7 +67,7 @@ fn print_found(path: &str, body: Value, global: &Global) -> Outcome {
 }
 
 /// Says what a search did; an answer that is not whole is an exit code of its own.
-fn told(summary: &Value, quiet: bool) -> Exit {
+pub(super) fn told(summary: &Value, quiet: bool) -> Exit {
     let partial = summary["partial"].as_bool() == Some(true);
     if partial {
         complain(&format!("partial answer: {}", summary["why_partial"].as_str().unwrap_or("")));

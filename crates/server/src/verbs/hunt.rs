@@ -4,6 +4,8 @@
 //! order of their events before they are correlated, so the order of files and records does not
 //! matter.
 
+mod stored;
+
 use crate::cli::{Global, Hunt, Output};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{self, Chunk, CountedBytes, Trouble};
@@ -27,6 +29,9 @@ const NUMBER_BITS: u32 = 40;
 
 /// Runs the verb. Rules and files that cannot be read are named on stderr and the run goes on.
 pub fn run(args: &Hunt, global: &Global) -> Outcome {
+    if args.files.is_empty() {
+        return stored::run(args, global);
+    }
     let packs = super::check::config_of(global)?.packs;
     let parts = Parts::of_files(&args.rules, packs.as_ref())?;
     for problem in &parts.problems {
@@ -204,19 +209,11 @@ impl Finds {
     }
 
     fn line(&self, rule: u32, id: EventId, event_ns: i64, more: Map<String, Value>) -> Value {
-        let rule = self.generation.rules.rule(rule);
         let (file, number) = self.place(id);
-        let mut line = Map::new();
-        line.insert("rule.id".into(), rule.id.to_string().into());
-        line.insert("rule.title".into(), rule.title.to_string().into());
-        line.insert("rule.level".into(), rule.level.name().into());
-        line.insert("rule.type".into(), rule.type_name().into());
+        let mut line = crate::history::rule_json(self.generation.rules.rule(rule));
         line.insert("file".into(), file.into());
         line.insert("line".into(), number.into());
         line.insert("@timestamp".into(), time::rfc3339(event_ns).into());
-        if !rule.author.is_empty() {
-            line.insert("rule.author".into(), rule.author.to_string().into());
-        }
         for (name, value) in more {
             line.entry(name).or_insert(value);
         }
