@@ -289,7 +289,7 @@ fn best_first(
         }
     }
     ready.extend(waiting.into_iter().map(|(_, unit, row)| (unit, row)));
-    output.send(&scan.snapshot, &ready, summary)?;
+    let _ = output.send(&scan.snapshot, &ready, summary)?;
     Ok(())
 }
 

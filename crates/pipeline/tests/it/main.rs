@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod backfill;
-mod repeats;
 mod headers;
+mod repeats;
 mod replay;
 mod stage;

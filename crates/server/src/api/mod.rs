@@ -9,6 +9,7 @@ pub mod exports;
 pub mod hunt;
 pub mod ingest;
 pub mod keeping;
+pub mod loki;
 pub mod page;
 pub mod problem;
 pub mod routes;

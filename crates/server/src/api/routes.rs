@@ -2,7 +2,8 @@
 //! not exist: the guard answers 404 before any handler runs.
 
 use super::{
-    alerts, backups, events, exports, hunt, ingest, keeping, page, sources, sql, status, tokens,
+    alerts, backups, events, exports, hunt, ingest, keeping, loki, page, sources, sql, status,
+    tokens,
 };
 use crate::run::App;
 use axum::Router;
@@ -62,6 +63,13 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/events/{id}", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/events/{id}/around", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/tail", Needs(Permission::EventsRead)),
+    ("GET", "/ready", Public),
+    ("GET", "/loki/api/v1/labels", Needs(Permission::EventsRead)),
+    ("GET", "/loki/api/v1/label/{name}/values", Needs(Permission::EventsRead)),
+    ("GET", "/loki/api/v1/series", Needs(Permission::EventsRead)),
+    ("GET", "/loki/api/v1/query", Needs(Permission::EventsRead)),
+    ("GET", "/loki/api/v1/query_range", Needs(Permission::EventsRead)),
+    ("GET", "/loki/api/v1/tail", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/sources", Needs(Permission::SourcesRead)),
     ("GET", "/api/v1/rules", Needs(Permission::RulesRead)),
     ("POST", "/api/v1/rules/reload", Needs(Permission::RulesWrite)),
@@ -112,6 +120,13 @@ pub fn router() -> Router<Arc<App>> {
         ("/api/v1/events/{id}", get(events::show)),
         ("/api/v1/events/{id}/around", get(events::around)),
         ("/api/v1/tail", get(events::tail)),
+        ("/ready", get(loki::ready)),
+        ("/loki/api/v1/labels", get(loki::labels)),
+        ("/loki/api/v1/label/{name}/values", get(loki::values)),
+        ("/loki/api/v1/series", get(loki::series)),
+        ("/loki/api/v1/query", get(loki::query)),
+        ("/loki/api/v1/query_range", get(loki::query_range)),
+        ("/loki/api/v1/tail", get(loki::tail)),
         ("/api/v1/sources", get(sources::sources)),
         ("/api/v1/rules", get(sources::rules)),
         ("/api/v1/rules/reload", post(sources::reload)),
@@ -130,7 +145,7 @@ mod tests {
     fn only_harmless_routes_are_public() {
         let public: Vec<&str> =
             ROUTES.iter().filter(|(.., a)| *a == Public).map(|(_, path, _)| *path).collect();
-        let expected = ["/", "/ui/{*path}", "/healthz", "/readyz"];
+        let expected = ["/", "/ui/{*path}", "/healthz", "/readyz", "/ready"];
         assert!(
             public.iter().all(|p| expected.contains(p) || *p == "/api/v1/session"),
             "{public:?}"

@@ -18,7 +18,7 @@ use std::time::Duration;
 use store::{SearchRequest, Store};
 
 /// Runs the verb.
-pub fn run(args: &Hunt, global: &Global) -> Outcome {
+pub(super) fn run(args: &Hunt, global: &Global) -> Outcome {
     let config = config_of(global)?;
     let mut printer = Printer::new(global);
     let online = !args.offline && (global.server.is_some() || is_running(&config.data_dir));
@@ -31,6 +31,9 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
 }
 
 fn through_server(args: &Hunt, global: &Global, printer: &mut Printer) -> Result<Value, Failure> {
+    // What is wrong is told with the names of the files, which the server does not know.
+    let (_, problems) = detect::load_paths(&args.rules);
+    problems.iter().for_each(|problem| printer.complain(&problem.to_string()));
     let body = json!({
         "rules": detect::texts_of(&args.rules), "since": args.since, "until": args.until,
     });
@@ -43,8 +46,8 @@ fn through_server(args: &Hunt, global: &Global, printer: &mut Printer) -> Result
                 if let Some(done) = row.get("alcedo.progress") {
                     let number = |name: &str| done[name].as_u64().unwrap_or(0);
                     printer.passed(number("rows"), number("of"), number("found"));
-                } else if let Some(problem) = row["alcedo.problem"].as_str() {
-                    printer.complain(problem);
+                } else if row.get("alcedo.problem").is_some() {
+                    // Told already.
                 } else if let Some(error) = row["alcedo.error"].as_str() {
                     failed = Some(error.to_owned());
                 } else if let Some(done) = row.get("alcedo.summary") {
