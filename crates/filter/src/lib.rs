@@ -20,6 +20,7 @@
 
 pub mod evaluate;
 pub mod explain;
+pub mod logql;
 pub mod pattern;
 pub mod plan;
 pub mod search;

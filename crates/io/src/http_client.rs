@@ -79,6 +79,27 @@ impl HttpClient {
         Ok(())
     }
 
+    /// Asks for a file and hands it over piece by piece, from byte `from` on.
+    pub async fn pieces(
+        &self,
+        url: &str,
+        from: u64,
+        each: &mut (dyn FnMut(&[u8]) -> std::io::Result<()> + Send),
+    ) -> Result<(), HttpError> {
+        let mut request = self.client.get(url).bearer_auth(&self.token);
+        if from > 0 {
+            request = request.header("range", format!("bytes={from}-"));
+        }
+        let mut answer = checked(request.send().await.map_err(told)?).await?;
+        if from > 0 && answer.status().as_u16() != 206 {
+            return Err(wrong("the server begins anew instead of going on".into()));
+        }
+        while let Some(piece) = answer.chunk().await.map_err(told)? {
+            each(&piece).map_err(|e| wrong(format!("cannot be written: {e}")))?;
+        }
+        Ok(())
+    }
+
     /// Sends raw bytes, for senders of events.
     pub async fn bytes(&self, url: &str, kind: &str, body: Vec<u8>) -> Result<Value, HttpError> {
         let request = self.client.post(url).header("content-type", kind).bearer_auth(&self.token);

@@ -2,8 +2,9 @@
 
 use crate::generation::{Generation, Generations};
 use crate::in_hand::{Care, InHand};
-use event::{Envelope, RecordKind};
+use event::{Envelope, EventBatch, RecordKind};
 use journal::{Block, JournalError, Reader};
+use shape::{HeaderState, Headers};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +21,19 @@ pub struct Job {
     pub records: Records,
     /// How they have to be worked on.
     pub care: Care,
+    /// What its records changed about the headers of their streams.
+    pub headers: Vec<HeaderState>,
 }
+
+/// Envelopes of records whose stream has a header in force, by the record's place; the others have
+/// their own.
+pub type WithHeader = Vec<(usize, Arc<Envelope>)>;
 
 impl Job {
     /// The offsets of its records, from the first to after the last.
     pub fn offsets(&self) -> Range<u64> {
         match &self.records {
-            Records::Block { block, from, to } => {
+            Records::Block { block, from, to, .. } => {
                 let at = |index: usize| block.record(index).map(|r| r.offset);
                 let first = at(*from).unwrap_or_default();
                 first..at(to.saturating_sub(1)).map_or(first, |last| last + 1)
@@ -36,6 +43,7 @@ impl Job {
                 let first = loose.records.first().map_or(0, |(offset, _)| *offset);
                 first..loose.records.last().map_or(first, |(last, _)| last + 1)
             }
+            Records::Shaped(_) => 0..0,
         }
     }
 }
@@ -50,11 +58,15 @@ pub enum Records {
         from: usize,
         /// After the last record.
         to: usize,
+        /// Those with a header, by their index in the block.
+        with: WithHeader,
     },
     /// A record that was split over several parts.
     Joined(Joined),
     /// Records of a file that never were in a journal.
     Loose(Loose),
+    /// Events that were shaped before: they are only matched.
+    Shaped(Box<EventBatch>),
 }
 
 /// Records cut out of a file's bytes.
@@ -67,6 +79,8 @@ pub struct Loose {
     pub wall_ns: i64,
     /// Where they are from.
     pub envelope: Arc<Envelope>,
+    /// Those with a header, by their place in `records`.
+    pub with: WithHeader,
 }
 
 /// A rejoined record; it has the offset and times of its last part.
@@ -137,19 +151,33 @@ pub struct Feeder {
     hand: Arc<InHand>,
     /// A job begins at this offset: what was detected before and what was not never share one.
     cut: u64,
+    headers: Headers,
+    /// Of the records since the last job.
+    with: WithHeader,
+}
+
+/// Where a feeder begins.
+pub struct Begin {
+    /// First offset that is read.
+    pub from: u64,
+    /// A job begins at this offset if it comes by.
+    pub cut: u64,
+    /// The headers in force at `from`.
+    pub headers: Headers,
 }
 
 impl Feeder {
     /// Starts at the reader's place with the generation in force there.
-    /// A job begins at `cut` if it comes by.
     pub fn new(
         reader: Reader,
         generations: Arc<dyn Generations>,
-        (from, cut): (u64, u64),
+        begin: Begin,
         hand: Arc<InHand>,
     ) -> Self {
-        let generation = generations.at(from);
-        Self { reader, generations, generation, joining: None, hand, cut }
+        let generation = generations.at(begin.from);
+        let (cut, headers) = (begin.cut, begin.headers);
+        let with = Vec::new();
+        Self { reader, generations, generation, joining: None, hand, cut, headers, with }
     }
 
     /// The generation in force at the current place.
@@ -176,12 +204,16 @@ impl Feeder {
             let care = if whole { self.care(record.offset) } else { Care::None };
             if care != Care::None {
                 self.job(&block, from..index, Care::None, out);
+                self.header_of(index, &record);
                 self.job(&block, index..index + 1, care, out);
                 from = index + 1;
                 continue;
             }
-            if whole && index - from + 1 < JOB_RECORDS_MAX {
-                continue;
+            if whole {
+                self.header_of(index, &record);
+                if index - from + 1 < JOB_RECORDS_MAX {
+                    continue;
+                }
             }
             let to = index + usize::from(whole);
             self.job(&block, from..to, Care::None, out);
@@ -194,15 +226,28 @@ impl Feeder {
         Ok(true)
     }
 
+    /// Takes a record in its turn: it may be a header line, or belong below one.
+    fn header_of(&mut self, index: usize, record: &journal::RecordView<'_>) {
+        if let Some(envelope) = self.headers.take(record.envelope, record.bytes) {
+            self.with.push((index, envelope));
+        }
+    }
+
     fn care(&self, offset: u64) -> Care {
         if self.hand.is_clear() { Care::None } else { self.hand.care(offset) }
     }
 
-    fn job(&self, block: &Block, range: Range<usize>, care: Care, out: &mut dyn FnMut(Step)) {
+    fn job(&mut self, block: &Block, range: Range<usize>, care: Care, out: &mut dyn FnMut(Step)) {
         if !range.is_empty() {
-            let records = Records::Block { block: block.clone(), from: range.start, to: range.end };
-            out(Step::Job(Job { generation: self.generation.clone(), records, care }));
+            let with = std::mem::take(&mut self.with);
+            let (block, from, to) = (block.clone(), range.start, range.end);
+            self.send(Records::Block { block, from, to, with }, care, out);
         }
+    }
+
+    fn send(&mut self, records: Records, care: Care, out: &mut dyn FnMut(Step)) {
+        let (generation, headers) = (self.generation.clone(), self.headers.changes());
+        out(Step::Job(Job { generation, records, care, headers }));
     }
 
     fn part_or_control(&mut self, record: &journal::RecordView<'_>, out: &mut dyn FnMut(Step)) {
@@ -251,9 +296,11 @@ impl Feeder {
             self.joining = Some(joined);
             return;
         }
+        if let Some(envelope) = self.headers.take(&joined.envelope, &joined.bytes) {
+            joined.envelope = envelope;
+        }
         let care = self.care(joined.offset);
-        let records = Records::Joined(joined);
-        out(Step::Job(Job { generation: self.generation.clone(), records, care }));
+        self.send(Records::Joined(joined), care, out);
     }
 
     /// Offset from which a replay has to start so that a record now being joined is whole again.

@@ -27,6 +27,22 @@ pub struct Generation {
     pub settings: Arc<shape::Settings>,
 }
 
+impl Generation {
+    /// The same names, packs, tables and rules with other settings.
+    pub fn with_settings(&self, settings: Arc<shape::Settings>) -> Self {
+        Self {
+            number: self.number,
+            hash: self.hash.clone(),
+            dict: self.dict.clone(),
+            shaper: Arc::new(self.shaper.with_settings(settings.clone())),
+            rules: self.rules.clone(),
+            specs: self.specs.clone(),
+            extractor: self.extractor.clone(),
+            settings,
+        }
+    }
+}
+
 /// Where generations come from. They are kept as long as records may refer to them.
 pub trait Generations: Send + Sync {
     /// The generation in force at `offset` (before a change recorded at `offset` itself).

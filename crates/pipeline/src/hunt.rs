@@ -12,6 +12,7 @@ use crate::generation::Generation;
 use crate::in_hand::Care;
 use crate::worker::{Done, Worker};
 use crossbeam_channel::{Receiver, Sender, bounded};
+use event::EventBatch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -74,13 +75,30 @@ impl Hunt {
         records: Loose,
         each: &mut dyn FnMut(Done) -> Result<(), E>,
     ) -> Result<(), E> {
+        self.give(Records::Loose(records), each)
+    }
+
+    /// The same for events that were shaped before, with the dictionary of the hunt's generation.
+    pub fn push_shaped<E>(
+        &mut self,
+        events: Box<EventBatch>,
+        each: &mut dyn FnMut(Done) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.give(Records::Shaped(events), each)
+    }
+
+    fn give<E>(
+        &mut self,
+        records: Records,
+        each: &mut dyn FnMut(Done) -> Result<(), E>,
+    ) -> Result<(), E> {
         while self.sent - self.next >= self.limit {
             if !self.take(each)? {
                 break;
             }
         }
-        let (generation, records) = (self.generation.clone(), Records::Loose(records));
-        let job = Job { generation, records, care: Care::None };
+        let generation = self.generation.clone();
+        let job = Job { generation, records, care: Care::None, headers: Vec::new() };
         if let Some(jobs) = &self.jobs
             && jobs.send((self.sent, job)).is_ok()
         {

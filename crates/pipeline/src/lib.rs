@@ -15,12 +15,13 @@
 //! Not here: formats, protocols, SQL, and what becomes of events and alerts: that is [`Outlets`].
 //!
 //! Reading order: [`generation`] (what workers work with), [`feeder`], [`worker`], [`sequencer`]
-//! (the core), [`snapshot`], [`in_hand`] (records that end the process), [`run`] (threads),
+//! (the core), `headers` (header lines over a restart), [`snapshot`], [`in_hand`] (records that end the process), [`run`] (threads),
 //! [`hunt`] (finished logs, without a journal).
 #![forbid(unsafe_code)]
 
 pub mod feeder;
 pub mod generation;
+mod headers;
 pub mod hunt;
 pub mod in_hand;
 pub mod run;

@@ -2,7 +2,7 @@
 //! bounded queues between them.
 
 use crate::feeder::Job;
-use crate::feeder::{Control, Feeder, Step};
+use crate::feeder::{Begin, Control, Feeder, Step};
 use crate::generation::Generations;
 use crate::in_hand::InHand;
 use crate::sequencer::{Core, Outlets};
@@ -66,12 +66,9 @@ impl Pipeline {
         let (results_in, results) = bounded::<Numbered>(workers * JOBS_PER_WORKER);
         let hand = Arc::new(settings.in_hand);
         let reader = journal.reader(settings.from);
-        let feeder = Feeder::new(
-            reader,
-            generations,
-            (settings.from, core.progress().next_offset),
-            hand.clone(),
-        );
+        let (from, cut) = (settings.from, core.progress().next_offset);
+        let begin = Begin { from, cut, headers: core.headers.at(from) };
+        let feeder = Feeder::new(reader, generations, begin, hand.clone());
         let mut threads = Vec::new();
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let (stopping, results_of_feeder) = (stop.clone(), results_in.clone());
@@ -201,9 +198,11 @@ fn sequence(
             let progress = core.progress();
             if progress.stream_ns - kept_at_ns >= SNAPSHOT_EVERY_NS {
                 kept_at_ns = progress.stream_ns;
+                core.forget_headers(outlets.stored());
                 keep(progress.next_offset, core.snapshot());
             }
         }
     }
+    core.forget_headers(outlets.stored());
     keep(core.progress().next_offset, core.snapshot());
 }

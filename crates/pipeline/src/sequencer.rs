@@ -2,12 +2,13 @@
 
 use crate::feeder::Control;
 use crate::generation::Generation;
+use crate::headers::HeaderLog;
 use crate::worker::{BACKFILL_AFTER_NS, Done};
 use alert::{Desk, Firing as Offer, Folded, Offered, RuleMeta};
 use detect::Rule;
 use detect::correlate::{Contribution, Engine, Firing, FiringKind, Lags, RuleStats, Settings};
 use event::{Alert, EventBatch, EventId, EventView, Evidence, Explanation, Gap, Marks, Outcome};
-use shape::{Dedupe, DedupeSummary, Drops};
+use shape::{Decision, Dedupe, DedupeSummary, Drops, Sniffer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use watch::{Balance, Counter, Finding, Registry, Tick};
@@ -33,6 +34,15 @@ pub trait Outlets: Send {
     fn repeats(&mut self, _closed: &[DedupeSummary]) {}
     /// Source health, once per tick.
     fn health(&mut self, registry: &Registry, balance: &Balance, stream_ns: i64);
+    /// A source should be remembered to send a product, or no longer: to be written into the journal
+    /// as a control record that [`crate::Generations::load`] understands. It acts from there on.
+    fn remember(&mut self, decision: Decision) {
+        let _ = decision;
+    }
+    /// Offset below which everything is in files: no later start begins below it.
+    fn stored(&self) -> u64 {
+        u64::MAX
+    }
     /// What each correlation holds and gave up, every [`STATS_EVERY_NS`] of stream time.
     fn correlations(&mut self, _stats: Vec<RuleStats>) {}
 }
@@ -104,6 +114,8 @@ pub struct Core {
     /// Marks rows that an earlier run worked and the store still needs.
     again: Dedupe,
     drops: Drops,
+    pub(crate) headers: HeaderLog,
+    pub(crate) sniffer: Sniffer,
     pub(crate) lags: Lags,
     /// Stream time of the last report of correlation state.
     reported_ns: i64,
@@ -137,6 +149,8 @@ impl Core {
             dedupe: dedupe(),
             again: dedupe(),
             drops: Drops::new(generation.settings.drops.clone()),
+            headers: HeaderLog::default(),
+            sniffer: Sniffer::new(),
             lags: Lags::default(),
             reported_ns: i64::MIN,
             firings: Vec::new(),
@@ -151,6 +165,11 @@ impl Core {
         self.progress
     }
 
+    /// No later start begins below `offset`, nor below what is done.
+    pub(crate) fn forget_headers(&mut self, offset: u64) {
+        self.headers.forget(offset.min(self.progress.next_offset));
+    }
+
     /// The result of the next job, in order.
     pub fn done(&mut self, mut done: Done, out: &mut dyn Outlets) {
         // The feeder cuts jobs at `detect_from`: a batch is wholly before it or wholly after.
@@ -162,6 +181,8 @@ impl Core {
         self.drops.apply(&mut done.batch);
         let batch = Arc::new(done.batch);
         if new {
+            self.headers.add(done.next_offset, std::mem::take(&mut done.headers));
+            self.sniffer.observe(&batch).into_iter().for_each(|decision| out.remember(decision));
             self.lags.observe(&batch, Settings::default().lateness_ns);
             self.registry.observe(&batch);
             for row in batch.rows().filter(|r| !r.marks().has(Marks::EXPANDED)) {
@@ -205,7 +226,10 @@ impl Core {
 
     /// New rules, packs or settings. State of unchanged rules is kept.
     fn switch(&mut self, generation: Arc<Generation>) {
-        self.engine.reload(generation.specs.clone());
+        // What is remembered of a source makes a new generation of the same rules.
+        if !Arc::ptr_eq(&self.generation.specs, &generation.specs) {
+            self.engine.reload(generation.specs.clone());
+        }
         self.dedupe.reconfigure(generation.settings.dedupe_ns.clone());
         self.again.reconfigure(generation.settings.dedupe_ns.clone());
         self.drops = Drops::new(generation.settings.drops.clone());

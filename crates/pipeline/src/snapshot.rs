@@ -3,16 +3,17 @@
 //! Layout: magic, version, then a postcard-encoded [`Saved`], then CRC32C of all before it.
 
 use crate::generation::Generation;
+use crate::headers::{HeaderLog, SavedHeaders};
 use crate::sequencer::{Core, CoreSettings};
 use alert::Desk;
 use alert::desk::DeskState;
 use detect::correlate::Lags;
 use serde::{Deserialize, Serialize};
-use shape::DedupeState;
+use shape::{DedupeState, Sniffer, SnifferState};
 use std::sync::Arc;
 use watch::{Balance, Registry};
 
-const MAGIC: &[u8; 8] = b"ALCSNAP2";
+const MAGIC: &[u8; 8] = b"ALCSNAP3";
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
@@ -25,6 +26,8 @@ struct Saved {
     registry: Registry,
     balance: Balance,
     dedupe: DedupeState,
+    headers: SavedHeaders,
+    sniffer: SnifferState,
     lags: Lags,
     /// Alerts that were folded into others, by id.
     joined: Vec<(String, String)>,
@@ -55,6 +58,8 @@ impl Core {
             registry: self.registry.clone(),
             balance: self.balance.clone(),
             dedupe: self.dedupe.snapshot(),
+            headers: self.headers.save(),
+            sniffer: self.sniffer.state(),
             lags: self.lags.clone(),
             joined: self.joined.iter().map(|(id, into)| (id.clone(), into.clone())).collect(),
         };
@@ -81,6 +86,8 @@ impl Core {
         core.registry = saved.registry.restored(core.settings.watch.clone());
         core.balance = saved.balance;
         core.dedupe.restore(saved.dedupe);
+        core.headers = HeaderLog::restore(saved.headers);
+        core.sniffer = Sniffer::restore(saved.sniffer);
         core.lags = saved.lags;
         core.joined = saved.joined.into_iter().collect();
         core.progress.next_offset = saved.next_offset;

@@ -35,6 +35,8 @@ pub struct Done {
     pub stream_ns: i64,
     /// Wall clock of the last record.
     pub wall_ns: i64,
+    /// What the job's records changed about the headers of their streams.
+    pub headers: Vec<shape::HeaderState>,
 }
 
 /// A worker's buffers, kept from job to job.
@@ -59,16 +61,20 @@ impl Worker {
             next_offset: 0,
             stream_ns: 0,
             wall_ns: 0,
+            headers: job.headers,
             generation,
         };
         match job.records {
-            Records::Block { block, from, to } => {
-                for record in (from..to).filter_map(|i| block.record(i)) {
+            Records::Block { block, from, to, with } => {
+                let mut with = with.iter().peekable();
+                for index in from..to {
+                    let Some(record) = block.record(index) else { continue };
+                    let headed = with.next_if(|(at, _)| *at == index);
                     let place = Place {
                         offset: record.offset,
                         wall_ns: record.wall_ns,
                         stream_ns: record.stream_ns,
-                        envelope: record.envelope,
+                        envelope: headed.map_or(record.envelope, |(_, envelope)| envelope),
                     };
                     self.shape(&mut done, &place, record.bytes, false);
                 }
@@ -83,17 +89,20 @@ impl Worker {
                 self.shape(&mut done, &place, &joined.bytes, joined.over_limit);
             }
             Records::Loose(loose) => {
-                for (offset, range) in loose.records {
+                let mut with = loose.with.iter().peekable();
+                for (index, (offset, range)) in loose.records.into_iter().enumerate() {
+                    let headed = with.next_if(|(at, _)| *at == index);
                     let place = Place {
                         offset,
                         wall_ns: loose.wall_ns,
                         stream_ns: loose.wall_ns,
-                        envelope: &loose.envelope,
+                        envelope: headed.map_or(&loose.envelope, |(_, envelope)| envelope),
                     };
                     let bytes = loose.bytes.get(range).unwrap_or_default();
                     self.shape(&mut done, &place, bytes, false);
                 }
             }
+            Records::Shaped(batch) => done.batch = *batch,
         }
         self.detect(&mut done);
         done

@@ -1,5 +1,8 @@
 //! The command line: every verb, its options and its help.
 
+pub mod store;
+
+use self::store::{Backup, BackupOf, Delete, Export, HoldVerb, Retention, Sql};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -65,10 +68,17 @@ pub enum Verb {
     Check(Check),
     /// Print the event each record becomes
     Parse(ParseFiles),
-    /// Run Sigma rules over log files, without a server
+    /// Packs: list, test, new
+    #[command(subcommand)]
+    Packs(Packs),
+    /// Run Sigma rules over log files without a server, or over what is stored
     Hunt(Hunt),
     /// Search stored and live events
     Search(Search),
+    /// Ask in SQL
+    Sql(Sql),
+    /// Write all results of a search to files, with a manifest
+    Export(Export),
     /// Follow events as they arrive
     Tail(Tail),
     /// Show the events around an event or an alert
@@ -84,6 +94,18 @@ pub enum Verb {
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Tokens(Tokens),
+    /// Rules of retention: what they remove, when the disk will be full
+    Retention(Retention),
+    /// Legal holds: add, list, release
+    #[command(subcommand)]
+    Hold(HoldVerb),
+    /// Delete the events that a filter matches
+    Delete(Delete),
+    /// Backups: create, verify, list
+    #[command(subcommand)]
+    Backup(Backup),
+    /// Make a data folder of a backup
+    Restore(BackupOf),
     /// Check the store and the sealed journal offline
     Verify,
     /// Look into the journal offline
@@ -150,6 +172,40 @@ pub struct ParseFiles {
     /// Use this pack instead of telling the product from each record
     #[arg(long, value_name = "NAME")]
     pub pack: Option<String>,
+    /// Folder of packs beside the built-in ones; default: that of the configuration
+    #[arg(long, value_name = "DIR")]
+    pub packs: Option<PathBuf>,
+    /// Say which pack takes each record and why, and which step wrote what from which bytes
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// `alcedo packs ...`
+#[derive(Subcommand, Debug)]
+pub enum Packs {
+    /// Packs in the order in which they are asked
+    List {
+        /// Folder of packs beside the built-in ones; default: that of the configuration
+        #[arg(long, value_name = "DIR")]
+        packs: Option<PathBuf>,
+    },
+    /// Compare what the samples of packs give with the events that are expected
+    Test {
+        /// Folders of packs, or packs
+        #[arg(required = true, value_name = "DIR")]
+        folders: Vec<PathBuf>,
+        /// Write what the samples give as what is expected
+        #[arg(long)]
+        accept: bool,
+    },
+    /// Make a new pack with a sample
+    New {
+        /// Its name: lower-case letters, digits, hyphens
+        name: String,
+        /// Folder of packs to make it in; default: that of the configuration
+        #[arg(long, value_name = "DIR")]
+        packs: Option<PathBuf>,
+    },
 }
 
 /// `alcedo hunt`
@@ -159,8 +215,17 @@ pub struct Hunt {
     #[arg(long, required = true, value_name = "PATH")]
     pub rules: Vec<PathBuf>,
     /// Log files: NDJSON, JSON, EVTX, text; gzip and zstd are understood
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = "since", value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Instead of files: stored events of this time back to now, such as 30d, or since a time
+    #[arg(long, value_name = "TIME", conflicts_with = "files")]
+    pub since: Option<String>,
+    /// With --since: only events before this time
+    #[arg(long, value_name = "TIME", requires = "since")]
+    pub until: Option<String>,
+    /// With --since: read the data folder itself, whether or not a server runs on it
+    #[arg(long, requires = "since")]
+    pub offline: bool,
 }
 
 /// `alcedo search`

@@ -58,6 +58,16 @@ impl Client {
         self.http.lines(method, &self.url(path), body, each).await.map_err(failed)
     }
 
+    /// Bytes of an answer as they come, from a place on.
+    pub async fn bytes(
+        &self,
+        path: &str,
+        from: u64,
+        each: &mut (dyn FnMut(&[u8]) -> std::io::Result<()> + Send),
+    ) -> Result<(), Failure> {
+        self.http.pieces(&self.url(path), from, each).await.map_err(failed)
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
@@ -73,7 +83,7 @@ fn local_server(data_dir: &std::path::Path) -> Option<String> {
 fn failed(error: HttpError) -> Failure {
     let hint = match error.status {
         Some(401 | 403) => "set ALCEDO_TOKEN or --token to a token that may do this",
-        Some(400) => "",
+        Some(400 | 404 | 409 | 429) => "",
         Some(_) => "see the server's log",
         None => "is the server running? --server URL names another one",
     };

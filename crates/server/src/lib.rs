@@ -8,7 +8,7 @@
 //! Invariant: no algorithm lives here. What is measured, matched, stored or proven is another
 //! room's; this one connects them.
 //!
-//! Reading order: [`cli`], [`config`], [`generation`], [`run`], [`api`], [`verbs`], [`demo`].
+//! Reading order: [`cli`], [`config`], [`generation`], [`history`], [`run`], [`api`], [`verbs`], [`demo`].
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -19,6 +19,7 @@ pub mod demo;
 pub mod exit;
 pub mod files;
 pub mod generation;
+pub mod history;
 pub mod run;
 pub mod verbs;
 
@@ -53,15 +54,23 @@ fn run(cli: &Cli) -> Outcome {
         Verb::Run(args) => verbs::serve::run(args, global),
         Verb::Agent(args) => verbs::serve::agent(args),
         Verb::Check(args) => verbs::check::all(global, &args.paths),
-        Verb::Parse(args) => verbs::parse::run(args),
+        Verb::Parse(args) => verbs::parse::run(args, global),
+        Verb::Packs(verb) => verbs::packs::run(verb, global),
         Verb::Hunt(args) => verbs::hunt::run(args, global),
         Verb::Search(args) => verbs::ask::search(args, global),
+        Verb::Sql(args) => verbs::ask::sql(args, global),
+        Verb::Export(args) => verbs::export::run(args, global),
         Verb::Tail(args) => verbs::ask::tail(args, global),
         Verb::Around(args) => verbs::ask::around(args, global),
         Verb::Alerts(verb) => verbs::ask::alerts(verb, global),
         Verb::Rules(verb) => verbs::rules::run(verb, global),
         Verb::Sources => verbs::ask::sources(global),
         Verb::Tokens(verb) => verbs::ask::tokens(verb, global),
+        Verb::Retention(args) => verbs::keep::retention(args, global),
+        Verb::Hold(verb) => verbs::keep::hold(verb, global),
+        Verb::Delete(args) => verbs::keep::delete(args, global),
+        Verb::Backup(verb) => verbs::backup::run(verb, global),
+        Verb::Restore(args) => verbs::backup::restore(args, global),
         Verb::Verify => verbs::verify::run(&verbs::check::config_of(global)?.data_dir),
         Verb::Journal(verb) => {
             verbs::journal::run(verb, &verbs::check::config_of(global)?.data_dir)

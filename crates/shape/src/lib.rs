@@ -49,10 +49,10 @@ mod transport;
 mod value;
 mod when;
 
-pub use headers::Headers;
+pub use headers::{HeaderState, Headers};
 pub use packs::{PackError, PackFiles, PackInfo, PackSet};
 pub use remember::{Dedupe, DedupeState, DedupeSummary, Drops};
 pub use render::to_json;
 pub use shaper::{Detected, Explanation, Scratch, Settings, Shaped, Shaper, Stage, StageField};
-pub use sniff::{Decision, Sniffer};
+pub use sniff::{Decision, Sniffer, SnifferState};
 pub use tables::{TableConfig, TableError, Tables};

@@ -50,6 +50,7 @@ const PROBE_BYTES_MAX: usize = 4_096;
 /// Ids of the ECS fields that native parsers write.
 macro_rules! ids {
     ($($field:ident = $name:literal),* $(,)?) => {
+        #[derive(Clone)]
         pub(crate) struct Ids { $(pub(crate) $field: FieldId),* }
         impl Ids {
             pub(crate) fn of(dict: &Dictionary) -> Self {

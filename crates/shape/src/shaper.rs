@@ -108,7 +108,7 @@ pub struct Scratch {
 
 /// Turns records into events. Immutable, shared by all workers of a generation.
 pub struct Shaper {
-    products: Products,
+    products: Arc<Products>,
     ids: Ids,
     tables: Arc<Tables>,
     settings: Arc<Settings>,
@@ -123,7 +123,14 @@ impl Shaper {
         tables: Arc<Tables>,
         settings: Arc<Settings>,
     ) -> Self {
-        Self { products: Products::new(&packs.packs, &dict), ids: Ids::of(&dict), tables, settings }
+        let products = Arc::new(Products::new(&packs.packs, &dict));
+        Self { products, ids: Ids::of(&dict), tables, settings }
+    }
+
+    /// The same packs, names and tables with other settings: compiles nothing.
+    pub fn with_settings(&self, settings: Arc<Settings>) -> Self {
+        let (products, tables) = (self.products.clone(), self.tables.clone());
+        Self { products, ids: self.ids.clone(), tables, settings }
     }
 
     /// Appends the event or events of one record to `batch`, whose dictionary must be the shaper's.

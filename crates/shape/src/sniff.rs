@@ -11,18 +11,21 @@
 
 use event::EventBatch;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 /// Records of one pack in a row after which a source is remembered.
 pub const STREAK_RECORDS: u32 = 200;
 /// Share of records of other packs, in the last [`STREAK_RECORDS`], at which it is forgotten.
 const MISS_SHARE_DIVISOR: u32 = 4;
+/// Doublings of the streak that is asked for.
+const FORGOTTEN_MAX: u32 = 16;
 /// Most sources watched at once; further ones are looked at anew each time.
 const SOURCES_MAX: usize = 65_536;
 /// Packs that show only that nothing better was found.
 const GENERIC: &[&str] = &["json", "kv", "syslog", "text"];
 
 /// What the sniffer wants to be remembered from now on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// Source.
     pub source: String,
@@ -30,14 +33,21 @@ pub struct Decision {
     pub pack: Option<String>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Seen {
     pack: String,
     streak: u32,
     remembered: bool,
     looked_at: u32,
     missed: u32,
+    /// How often it was forgotten: each time it takes twice as many records to be remembered again,
+    /// so that a source that changes all the time makes no endless row of decisions.
+    forgotten: u32,
 }
+
+/// Everything that a [`Sniffer`] knows, in order of the sources' names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnifferState(Vec<(String, Seen)>);
 
 /// Counts packs by source and decides.
 #[derive(Default)]
@@ -49,6 +59,19 @@ impl Sniffer {
     /// Starts with nothing known.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What it knows.
+    pub fn state(&self) -> SnifferState {
+        let mut all: Vec<_> =
+            self.sources.iter().map(|(s, seen)| (s.clone(), seen.clone())).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        SnifferState(all)
+    }
+
+    /// Goes on from what another one knew.
+    pub fn restore(state: SnifferState) -> Self {
+        Self { sources: state.0.into_iter().collect() }
     }
 
     /// Takes in a frozen batch. Out: decisions in order of the rows that caused them.
@@ -81,7 +104,7 @@ impl Seen {
             self.looked_at += 1;
             self.missed += u32::from(!is_same);
             if self.missed > STREAK_RECORDS / MISS_SHARE_DIVISOR {
-                *self = Self::default();
+                *self = Self { forgotten: self.forgotten + 1, ..Self::default() };
                 return Some(None);
             }
             if self.looked_at == STREAK_RECORDS {
@@ -93,8 +116,9 @@ impl Seen {
             self.pack = String::from_utf8_lossy(pack).into_owned();
             self.streak = 0;
         }
-        self.streak += 1;
-        if self.streak < STREAK_RECORDS || GENERIC.contains(&self.pack.as_str()) {
+        self.streak = self.streak.saturating_add(1);
+        let enough = STREAK_RECORDS << self.forgotten.min(FORGOTTEN_MAX);
+        if self.streak < enough || GENERIC.contains(&self.pack.as_str()) {
             return None;
         }
         self.remembered = true;

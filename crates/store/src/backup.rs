@@ -5,7 +5,8 @@
 //! TARGET/backups/<time ns>.json    one backup: the manifest's state; written last, renamed into place
 //! ```
 //! A backup is taken while the store works: files in use by it are not removed. What is not in a
-//! file yet is flushed first; what comes later is in the journal.
+//! file yet is flushed first; what comes later is in the journal, which goes along as companions:
+//! files of others, by name, of which the store knows nothing else.
 
 use crate::error::StoreError;
 use crate::manifest::{FileEntry, Manifest, State, sync_file, sync_folder};
@@ -13,17 +14,35 @@ use crate::sidecar::index_path;
 use crate::store::Store;
 use crate::verify::hash_file;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
 
-/// Version of the backup's own file.
-const FORMAT: u32 = 1;
+/// Version of the backup's own file. 2: with companions.
+const FORMAT: u32 = 2;
+/// Piece of a growing file that is read in one call: a page, which the system writes in one go.
+const PAGE_BYTES: u64 = 4_096;
 
 #[derive(Serialize, Deserialize)]
 struct Backup {
     format: u32,
     at_ns: i64,
     state: State,
+    /// Size and SHA-256 of each companion, by its name.
+    #[serde(default)]
+    companions: BTreeMap<String, (u64, String)>,
+}
+
+/// A file that goes along with a backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Companion {
+    /// Its path below the folder that is restored to, with `/`.
+    pub name: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Others may append to it while it is copied.
+    pub grows: bool,
 }
 
 /// What a backup, a check or a restoration did.
@@ -35,6 +54,8 @@ pub struct BackupReport {
     pub files: u64,
     /// Rows in them.
     pub rows: u64,
+    /// Files that went along: journal, rules, keys.
+    pub companions: u64,
     /// Bytes in it.
     pub bytes: u64,
     /// Bytes copied now; the rest was there from earlier backups.
@@ -59,8 +80,17 @@ fn object_path(target: &Path, sha256: &str) -> PathBuf {
 
 impl Store {
     /// Adds a backup of everything up to now to the folder `target`, which is created if need be.
-    pub fn backup(&self, target: &Path, now_ns: i64) -> Result<BackupReport, StoreError> {
-        self.flush()?;
+    /// `companions` is asked for once the store's own part is fixed; they are copied in its order, so
+    /// that what a later one holds was written no later than what an earlier one holds.
+    pub fn backup(
+        &self,
+        target: &Path,
+        now_ns: i64,
+        companions: &mut dyn FnMut() -> Result<Vec<Companion>, StoreError>,
+    ) -> Result<BackupReport, StoreError> {
+        if self.writable().is_ok() {
+            self.flush()?;
+        }
         // Holding the files keeps them on disk until they are copied.
         let (state, snapshot) = {
             let writer = self.writer.lock();
@@ -81,10 +111,18 @@ impl Store {
             }
         }
         drop(snapshot);
+        let mut listed = BTreeMap::new();
+        for companion in companions()? {
+            let (size, sha256, copied) = copy_companion(target, &companion)?;
+            report.companions += 1;
+            report.bytes += size;
+            report.copied_bytes += copied;
+            listed.insert(companion.name, (size, sha256));
+        }
         let folder = target.join("backups");
         fs::create_dir_all(&folder).map_err(StoreError::io("creating", &folder))?;
         let path = folder.join(format!("{now_ns}.json"));
-        let backup = Backup { format: FORMAT, at_ns: now_ns, state };
+        let backup = Backup { format: FORMAT, at_ns: now_ns, state, companions: listed };
         let text = serde_json::to_vec(&backup).expect("plain data always serialises");
         let tmp = path.with_extension("tmp");
         fs::write(&tmp, text).map_err(StoreError::io("writing", &tmp))?;
@@ -93,6 +131,54 @@ impl Store {
         sync_folder(&folder)?;
         Ok(report)
     }
+}
+
+/// Copies a companion unless the same bytes are there. Out: size, SHA-256, bytes copied now.
+fn copy_companion(target: &Path, companion: &Companion) -> Result<(u64, String, u64), StoreError> {
+    let from = &companion.path;
+    if !companion.grows {
+        let (size, sha256) = hash_file(from).map_err(StoreError::io("reading", from))?;
+        let to = object_path(target, &sha256);
+        if fs::metadata(&to).is_ok_and(|m| m.len() == size) {
+            return Ok((size, sha256, 0));
+        }
+        copy_checked(from, &to, &sha256)?;
+        return Ok((size, sha256, size));
+    }
+    let folder = target.join("objects");
+    fs::create_dir_all(&folder).map_err(StoreError::io("creating", &folder))?;
+    let tmp = folder.join("growing.tmp");
+    let size = copy_backwards(from, &tmp)?;
+    sync_file(&tmp)?;
+    let (_, sha256) = hash_file(&tmp).map_err(StoreError::io("reading", &tmp))?;
+    let to = object_path(target, &sha256);
+    let folder = to.parent().unwrap_or(&to);
+    fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+    fs::rename(&tmp, &to).map_err(StoreError::io("renaming", &tmp))?;
+    sync_folder(folder)?;
+    Ok((size, sha256, size))
+}
+
+/// Copies a file that others append to, its last page first: so nothing gets in without what was
+/// written before it, and the copy is as the file would be after a crash.
+fn copy_backwards(from: &Path, to: &Path) -> Result<u64, StoreError> {
+    let source = fs::File::open(from).map_err(StoreError::io("opening", from))?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let copy = options.open(to).map_err(StoreError::io("creating", to))?;
+    let size = source.metadata().map_err(StoreError::io("reading", from))?.len();
+    copy.set_len(size).map_err(StoreError::io("writing", to))?;
+    let mut page = vec![0; PAGE_BYTES as usize];
+    for number in (0..size.div_ceil(PAGE_BYTES)).rev() {
+        let at = number * PAGE_BYTES;
+        let page = &mut page[..PAGE_BYTES.min(size - at) as usize];
+        source.read_exact_at(page, at).map_err(StoreError::io("reading", from))?;
+        // What is zero stays a hole.
+        if page.iter().any(|byte| *byte != 0) {
+            copy.write_all_at(page, at).map_err(StoreError::io("writing", to))?;
+        }
+    }
+    Ok(size)
 }
 
 /// Copies a file and compares what arrived with its hash before it gets its name.
@@ -153,12 +239,26 @@ pub fn verify(target: &Path, name: Option<&str>) -> Result<BackupReport, StoreEr
             }
         }
     }
+    for (name, (size, sha256)) in backup.companions {
+        report.companions += 1;
+        report.bytes += size;
+        match hash_file(&object_path(target, &sha256)) {
+            Ok(found) if found == (size, sha256) => {}
+            Ok(_) => report.problems.push(format!("{name}: changed")),
+            Err(error) => report.problems.push(format!("{name}: {error}")),
+        }
+    }
     Ok(report)
 }
 
-/// Makes a store of a backup in `dir`, which must be empty or not exist. The journal's records after
-/// [`Store::stored_through`] are then to be fed again.
-pub fn restore(target: &Path, name: Option<&str>, dir: &Path) -> Result<BackupReport, StoreError> {
+/// Makes a store of a backup in `dir`, which must be empty or not exist, and puts the companions
+/// below `beside`. The journal's records after [`Store::stored_through`] are then to be fed again.
+pub fn restore(
+    target: &Path,
+    name: Option<&str>,
+    dir: &Path,
+    beside: &Path,
+) -> Result<BackupReport, StoreError> {
     let occupied = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if occupied {
         return Err(StoreError::file(dir, "it is not empty: restore into a new folder"));
@@ -173,6 +273,16 @@ pub fn restore(target: &Path, name: Option<&str>, dir: &Path) -> Result<BackupRe
             report.copied_bytes += size;
             copy_checked(&object_path(target, &sha256), &dir.join(path), &sha256)?;
         }
+    }
+    for (name, (size, sha256)) in backup.companions {
+        let below = Path::new(&name);
+        if !below.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(StoreError::file(target, format!("the backup names a file `{name}`")));
+        }
+        report.companions += 1;
+        report.bytes += size;
+        report.copied_bytes += size;
+        copy_checked(&object_path(target, &sha256), &beside.join(below), &sha256)?;
     }
     // Only a whole copy gets a manifest.
     Manifest::create(&dir.join("manifest"), backup.state)?;

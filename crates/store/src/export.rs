@@ -12,7 +12,7 @@ use crate::store::Store;
 use crate::verify::hash_file;
 use crate::write::write_file;
 use event::Kind;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
@@ -39,7 +39,7 @@ const CSV_COLUMNS: [&str; 10] = [
 ];
 
 /// What an export writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ExportFormat {
     /// One JSON object a line.
@@ -85,13 +85,14 @@ pub struct ExportManifest {
 impl Store {
     /// Writes all results of a search into the folder `dir`, which must be empty or not exist, and a
     /// manifest last. Events come file by file, not sorted over all of them; the request's limit is
-    /// not used, its timeout and cancellation are.
+    /// not used, its timeout and cancellation are. `told` hears now and then how many rows there are.
     pub fn export(
         &self,
         request: &SearchRequest,
         query: &str,
         format: ExportFormat,
         dir: &Path,
+        told: &mut dyn FnMut(u64),
     ) -> Result<ExportManifest, SearchError> {
         if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
             return Err(StoreError::file(dir, "it is not empty: export into a new folder").into());
@@ -108,6 +109,7 @@ impl Store {
                 while let Some(selected) = scan.next(None)? {
                     for rows in selected.rows.chunks(READ_ROWS) {
                         sink.events(scan.snapshot.full_rows(selected.unit, rows)?)?;
+                        told(sink.rows);
                     }
                 }
                 partial = scan.counters.stopped.map(str::to_owned).or(partial);
@@ -120,15 +122,14 @@ impl Store {
                 let scan = request.scan(snapshot, filter);
                 let started = std::time::Instant::now();
                 let mut failed = None;
-                let summary = pipes::run(scan, request, &pipes, started, &mut |row| match sink
-                    .table_row(&row)
-                {
+                let mut each = |row: Row| match sink.table_row(&row) {
                     Ok(()) => ControlFlow::Continue(()),
                     Err(error) => {
                         failed = Some(error);
                         ControlFlow::Break(())
                     }
-                })?;
+                };
+                let summary = pipes::run(scan, request, &pipes, None, started, &mut each)?;
                 if let Some(error) = failed {
                     return Err(error.into());
                 }
@@ -163,16 +164,20 @@ struct Sink<'a> {
     open: Option<(PathBuf, BufWriter<File>, u64)>,
     waiting: Vec<FullRow>,
     files: Vec<ExportFile>,
+    /// Rows taken so far.
+    rows: u64,
 }
 
 impl<'a> Sink<'a> {
     fn new(dir: &'a Path, format: ExportFormat, request: &'a SearchRequest) -> Self {
         let default = || CSV_COLUMNS.iter().map(|c| (*c).to_owned()).collect();
         let columns = (format == ExportFormat::Csv).then(default);
-        Self { dir, format, request, columns, open: None, waiting: Vec::new(), files: Vec::new() }
+        let (waiting, files) = (Vec::new(), Vec::new());
+        Self { dir, format, request, columns, open: None, waiting, files, rows: 0 }
     }
 
     fn events(&mut self, rows: Vec<FullRow>) -> Result<(), StoreError> {
+        self.rows += rows.len() as u64;
         if self.format == ExportFormat::Parquet {
             self.waiting.extend(rows);
             return match self.waiting.len() >= PARQUET_ROWS {
@@ -196,6 +201,7 @@ impl<'a> Sink<'a> {
     }
 
     fn table_row(&mut self, row: &Row) -> Result<(), StoreError> {
+        self.rows += 1;
         if self.format != ExportFormat::Csv {
             return self.line(&row.json, "");
         }
@@ -286,23 +292,38 @@ fn csv_event(row: &FullRow, columns: &[(String, Vec<Box<str>>)]) -> String {
     csv_line(cells.iter().map(|c| &**c))
 }
 
-/// RFC 4180: quoted where it has to be.
+/// RFC 4180: quoted where it has to be. A cell that a spreadsheet would take for a formula gets an
+/// apostrophe in front: whoever writes a log line must not run code where it is opened.
 fn csv_line<'a>(cells: impl Iterator<Item = &'a str>) -> String {
     let mut out = String::new();
     for (at, cell) in cells.enumerate() {
         if at > 0 {
             out.push(',');
         }
+        let guard = if is_formula(cell) { "'" } else { "" };
         match cell.contains(['"', ',', '\n', '\r']) {
             true => {
                 out.push('"');
+                out.push_str(guard);
                 out.push_str(&cell.replace('"', "\"\""));
                 out.push('"');
             }
-            false => out.push_str(cell),
+            false => {
+                out.push_str(guard);
+                out.push_str(cell);
+            }
         }
     }
     out
+}
+
+/// Whether a spreadsheet would evaluate the text; a number with a sign is one all the same.
+fn is_formula(cell: &str) -> bool {
+    match cell.as_bytes().first() {
+        Some(b'=' | b'@' | b'\t' | b'\r') => true,
+        Some(b'+' | b'-') => cell.parse::<f64>().is_err(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -314,6 +335,10 @@ mod tests {
         assert_eq!(
             csv_line(["a", "b,c", "d\"e", "f\ng", ""].into_iter()),
             "a,\"b,c\",\"d\"\"e\",\"f\ng\","
+        );
+        assert_eq!(
+            csv_line(["=1+1", "-5", "-x", "@a,b", "a=b"].into_iter()),
+            "'=1+1,-5,'-x,\"'@a,b\",a=b"
         );
     }
 }

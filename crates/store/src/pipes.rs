@@ -79,11 +79,12 @@ impl Feed {
     }
 }
 
-/// Runs the pipes over a pass.
+/// Runs the pipes over a pass; without a limit every row of a table is handed out.
 pub(crate) fn run(
     scan: Scan,
     request: &SearchRequest,
     pipes: &[Pipe],
+    limit: Option<usize>,
     started: Instant,
     out: &mut dyn FnMut(Row) -> ControlFlow<()>,
 ) -> Result<SearchSummary, SearchError> {
@@ -91,7 +92,6 @@ pub(crate) fn run(
     let shared = Arc::new(Mutex::new(Shared::default()));
     let context = session(request)?;
     let build = Build::of(&context, scan, request, pipes, shared.clone())?;
-    let limit = request.limit.min(LIMIT_MAX);
     let (frame, mode) = build.finish(limit)?;
     let batches = execute(frame, request)?;
     let mut summary = SearchSummary::default();
@@ -99,10 +99,12 @@ pub(crate) fn run(
         Mode::Events { fields } => {
             let places = places(&batches, &shared.lock().units);
             summary.columns.clone_from(&fields);
-            Output { request, fields, out }.send(&snapshot, &places, &mut summary)?;
+            let mut output = Output { request, fields, out, sent_bytes: 0 };
+            let _ = output.send(&snapshot, &places, &mut summary)?;
         }
         Mode::Table { columns } => {
             summary.columns = Some(columns.iter().map(|c| c.name.clone()).collect());
+            let limit = limit.unwrap_or(usize::MAX);
             send_table(&batches, &columns, limit, &mut summary, out);
         }
     }
@@ -130,7 +132,8 @@ pub(crate) fn sql(
     let runtime = runtime()?;
     let batches = runtime.block_on(async {
         let frame = context.sql_with_options(text, options).await.map_err(engine)?;
-        let frame = frame.limit(0, Some(limit)).map_err(engine)?;
+        // One more than wanted tells whether there are more.
+        let frame = frame.limit(0, Some(limit + 1)).map_err(engine)?;
         collect(frame, request).await
     })?;
     let mut summary = SearchSummary::default();
@@ -147,6 +150,10 @@ pub(crate) fn sql(
         writer.finish().map_err(|e| SearchError::Engine(e.to_string()))?;
         drop(writer);
         for line in String::from_utf8_lossy(&lines).lines() {
+            if summary.returned as usize >= limit {
+                summary.partial = Some("limit".into());
+                break;
+            }
             summary.returned += 1;
             if out(Row { id: None, event_ns: None, json: line.to_owned() }).is_break() {
                 break;
@@ -1045,10 +1052,12 @@ impl<'a> Build<'a> {
     }
 
     /// The frame in its final order, one row more than `limit` to see whether there are more.
-    fn finish(mut self, limit: usize) -> Result<(DataFrame, Mode), SearchError> {
+    fn finish(mut self, limit: Option<usize>) -> Result<(DataFrame, Mode), SearchError> {
         self.apply_order()?;
         let more = usize::from(matches!(self.mode, Mode::Table { .. }));
-        self.change(|frame| frame.limit(0, Some(limit + more)))?;
+        if let Some(limit) = limit {
+            self.change(|frame| frame.limit(0, Some(limit + more)))?;
+        }
         let outputs = match &self.mode {
             Mode::Events { .. } => vec![self.feeds.column(&Feed::Place)],
             Mode::Table { columns } => columns.iter().map(|c| ident(&c.inner)).collect(),

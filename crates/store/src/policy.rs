@@ -26,6 +26,8 @@ const DAY_NS: i64 = 86_400 * event::time::SECOND_NS;
 pub const PCI_AGE_NS: i64 = 365 * DAY_NS;
 /// Most holds and most deletions waiting for their rewrite: each is a filter on every search.
 pub const RULES_MAX: usize = 256;
+/// Pause between two applications of the rules of retention.
+pub const RETIRE_EVERY_NS: i64 = 60 * event::time::SECOND_NS;
 
 /// One rule of retention. What it says applies to rows that its filter matches, or to all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,6 +173,11 @@ fn plan_of(text: &str) -> Result<Plan, StoreError> {
     }
 }
 
+/// Whether a text can be the filter of a hold, a deletion or a rule.
+pub fn check_filter(text: &str) -> Result<(), StoreError> {
+    plan_of(text).map(drop)
+}
+
 /// A warning where the rules keep less than PCI DSS 10.5.1 asks for; empty when all is well or
 /// nothing is ever removed.
 pub fn warnings(rules: &[RetentionRule]) -> Vec<String> {
@@ -228,6 +235,8 @@ impl Store {
         let found = writer.manifest.state().holds.iter().find(|h| h.id == id).cloned();
         let Some(hold) = found else { return Ok(None) };
         self.commit(&mut writer, Change { released: vec![id], ..Change::default() })?;
+        // What it kept may go at once.
+        *self.retired_at_ns.lock() = None;
         Ok(Some(record("hold.release", actor, reason, &hold.filter, 0, 0)))
     }
 
@@ -241,9 +250,22 @@ impl Store {
         actor: &str,
         reason: &str,
     ) -> Result<AuditRecord, StoreError> {
+        // Rows that are only in memory so far are judged like all others.
+        self.flush()?;
         let _upkeep = self.upkeep.lock();
-        let dict = self.dictionary();
-        let mut doomed = Hidden::of(filter, &dict)?;
+        let rows = self.doomed_rows(filter, received_before_ns)?;
+        self.hide(filter, received_before_ns, actor, reason)?;
+        Ok(record("delete.hide", actor, reason, filter, rows, 0))
+    }
+
+    /// How many rows of files [`Store::delete`] would hide now. Refused as a deletion would be.
+    pub fn deletion_plan(&self, filter: &str, received_before_ns: i64) -> Result<u64, StoreError> {
+        let _upkeep = self.upkeep.lock();
+        self.doomed_rows(filter, received_before_ns)
+    }
+
+    fn doomed_rows(&self, filter: &str, received_before_ns: i64) -> Result<u64, StoreError> {
+        let mut doomed = Hidden::of(filter, &self.dictionary())?;
         doomed.received_before_ns = Some(received_before_ns);
         let (snapshot, _) = self.snapshot();
         let holds = self.hidden_holds()?;
@@ -257,8 +279,7 @@ impl Store {
                 }
             }
         }
-        self.hide(filter, received_before_ns, actor, reason)?;
-        Ok(record("delete.hide", actor, reason, filter, rows, 0))
+        Ok(rows)
     }
 
     fn hide(
@@ -393,7 +414,9 @@ impl Store {
         Ok((plan, go))
     }
 
-    /// Applies the rules: drops whole files, hides rows of rules with a filter.
+    /// Applies the rules: drops whole files, hides rows of rules with a filter. Asked more often
+    /// than every [`RETIRE_EVERY_NS`] it does nothing: rules with a filter, and files that a hold
+    /// keeps, are looked at anew each time.
     pub(crate) fn retire(
         &self,
         rules: &[RetentionRule],
@@ -401,6 +424,9 @@ impl Store {
     ) -> Result<(u64, u64, Vec<AuditRecord>), StoreError> {
         let _upkeep = self.upkeep.lock();
         let (mut files, mut rows, mut audit) = (0, 0, Vec::new());
+        if !self.retirement_is_due(now_ns) {
+            return Ok((0, 0, audit));
+        }
         for rule in rules {
             let (plan, go) = self.plan_rule(rule, now_ns, &mut HashSet::new())?;
             if let (Some(filter), Some(age)) = (&rule.filter, rule.age_ns) {
@@ -417,19 +443,28 @@ impl Store {
             if go.is_empty() {
                 continue;
             }
-            let remove: Vec<String> = go.iter().map(|f| f.entry.path.clone()).collect();
-            drop(go);
-            for path in &remove {
-                audit.push(record("retention.drop", &rule.name, "", path, 0, 0));
+            let mut remove = Vec::with_capacity(go.len());
+            for file in go {
+                let entry = &file.entry;
+                let (path, bytes) = (&entry.path, entry.total_bytes());
+                audit.push(record("retention.drop", &rule.name, "", path, entry.rows, bytes));
+                remove.push(path.clone());
             }
             files += plan.files;
             rows += plan.rows;
-            if let Some(last) = audit.last_mut() {
-                (last.rows, last.bytes) = (plan.rows, plan.bytes);
-            }
             self.drop_files(remove)?;
         }
         Ok((files, rows, audit))
+    }
+
+    /// Whether it is time to apply the rules; if so, the next time is counted from now.
+    fn retirement_is_due(&self, now_ns: i64) -> bool {
+        let mut last = self.retired_at_ns.lock();
+        let due = last.is_none_or(|at| now_ns < at || now_ns - at >= RETIRE_EVERY_NS);
+        if due {
+            *last = Some(now_ns);
+        }
+        due
     }
 
     pub(crate) fn drop_files(&self, remove: Vec<String>) -> Result<(), StoreError> {

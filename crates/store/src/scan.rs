@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What is stored at one moment: files up to some event, frozen batches after it.
 #[derive(Clone, Default)]
@@ -68,6 +68,16 @@ pub(crate) struct Selected {
     local: Vec<u32>,
     group: Option<Group>,
     batch: Option<HotBatch>,
+}
+
+/// What came of a step.
+pub(crate) enum Step {
+    /// A unit with rows that match.
+    Rows(Selected),
+    /// Nothing yet.
+    None,
+    /// There is no more.
+    End,
 }
 
 /// The pass. `next` gives units until none is left, or none can matter any more.
@@ -136,30 +146,63 @@ impl Scan {
     /// The next unit with matching rows. With `worst` (a time), units that only hold rows beyond it
     /// are left out.
     pub(crate) fn next(&mut self, worst: Option<i64>) -> Result<Option<Selected>, SearchError> {
-        while let Some((bound, unit)) = self.queue.pop() {
-            if let Some(why) = self.control.stop() {
-                self.counters.stopped = Some(why);
-                return Ok(None);
-            }
-            let worst = worst.map(|w| if self.oldest_first { !w } else { w });
-            if worst.is_some_and(|worst| bound < worst) {
-                self.counters.skipped = true;
-                return Ok(None);
-            }
-            let selected = match unit {
-                Unit::File(index) => {
-                    self.expand(index)?;
-                    continue;
-                }
-                Unit::Hot(index) => self.hot(index),
-                Unit::Group(file, group) => self.group(file, group)?,
-            };
-            if !selected.rows.is_empty() {
-                self.counters.matched += selected.rows.len() as u64;
-                return Ok(Some(selected));
+        loop {
+            match self.step(worst)? {
+                Step::Rows(selected) => return Ok(Some(selected)),
+                Step::None => {}
+                Step::End => return Ok(None),
             }
         }
-        Ok(None)
+    }
+
+    /// One piece of work towards the next unit.
+    pub(crate) fn step(&mut self, worst: Option<i64>) -> Result<Step, SearchError> {
+        let Some((bound, unit)) = self.queue.pop() else { return Ok(Step::End) };
+        if let Some(why) = self.control.stop() {
+            self.counters.stopped = Some(why);
+            return Ok(Step::End);
+        }
+        let worst = worst.map(|w| if self.oldest_first { !w } else { w });
+        if worst.is_some_and(|worst| bound < worst) {
+            self.counters.skipped = true;
+            return Ok(Step::End);
+        }
+        let selected = match unit {
+            Unit::File(index) => {
+                self.expand(index)?;
+                return Ok(Step::None);
+            }
+            Unit::Hot(index) => self.hot(index),
+            Unit::Group(file, group) => self.group(file, group)?,
+        };
+        if selected.rows.is_empty() {
+            return Ok(Step::None);
+        }
+        self.counters.matched += selected.rows.len() as u64;
+        Ok(Step::Rows(selected))
+    }
+
+    /// Rows of all units that are still to be looked at.
+    pub(crate) fn rows_left(&self) -> u64 {
+        let rows = self.queue.iter().map(|(_, unit)| match unit {
+            Unit::Hot(index) => self.snapshot.hot[*index].kept.len() as u64,
+            Unit::File(index) => self.snapshot.files[*index].entry.rows,
+            Unit::Group(index, group) => {
+                self.snapshot.files[*index].open().map_or(0, |f| f.group_rows(*group) as u64)
+            }
+        });
+        rows.sum()
+    }
+
+    /// Puts off the deadline.
+    pub(crate) fn allow(&mut self, more: Duration) {
+        self.control.deadline = self.control.deadline.and_then(|at| at.checked_add(more));
+    }
+
+    /// What no unread row is better than, as [`Scan::push`] counts: the time, inverted for oldest
+    /// first. None when nothing is left to read.
+    pub(crate) fn best_unread(&self) -> Option<i64> {
+        self.queue.peek().map(|(bound, _)| *bound)
     }
 
     fn expand(&mut self, index: usize) -> Result<(), StoreError> {

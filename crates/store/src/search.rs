@@ -10,7 +10,7 @@ use event::{Dictionary, EventId, Kind};
 use filter::Plan;
 use filter::search::{Pipe, Query};
 use hashbrown::HashMap;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -216,16 +216,16 @@ pub(crate) fn run(
     match shape(request) {
         Shape::Events { filter, limit, fields } => {
             let mut scan = request.scan(snapshot, filter);
-            let winners = best(&mut scan, request.oldest_first, limit)?;
             let mut summary = SearchSummary { columns: fields.clone(), ..Default::default() };
-            let output = Output { request, fields, out };
-            output.send(&scan.snapshot, &winners, &mut summary)?;
+            let mut output = Output { request, fields, out, sent_bytes: 0 };
+            best_first(&mut scan, limit, &mut output, &mut summary)?;
             summary.count(&scan.counters, started);
             Ok(summary)
         }
         Shape::Pipes { filter, pipes } => {
             let scan = request.scan(snapshot, filter);
-            pipes::run(scan, request, &pipes, started, out)
+            let limit = Some(request.limit.min(LIMIT_MAX));
+            pipes::run(scan, request, &pipes, limit, started, out)
         }
     }
 }
@@ -243,32 +243,54 @@ fn rank(oldest_first: bool, time: i64, id: EventId) -> Rank {
 /// Where a result row is.
 pub(crate) type Place = (Unit, u32);
 
-/// The `limit` best rows, best first.
-fn best(scan: &mut Scan, oldest_first: bool, limit: usize) -> Result<Vec<Place>, SearchError> {
-    let mut heap: BinaryHeap<(Rank, Unit, u32)> = BinaryHeap::new();
+/// Hands out the `limit` best rows, best first: each as soon as nothing unread can be better.
+fn best_first(
+    scan: &mut Scan,
+    limit: usize,
+    output: &mut Output<'_>,
+    summary: &mut SearchSummary,
+) -> Result<(), SearchError> {
+    let oldest_first = output.request.oldest_first;
+    let mut waiting: BTreeSet<(Rank, Unit, u32)> = BTreeSet::new();
+    let (mut ready, mut sent): (Vec<Place>, usize) = (Vec::new(), 0);
+    let mut last_ready = None;
     loop {
-        let full = heap.len() >= limit;
-        let worst = heap.peek().filter(|_| full).map(|(rank, ..)| match oldest_first {
-            true => rank.0,
-            false => !rank.0,
-        });
+        let full = sent + ready.len() + waiting.len() >= limit;
+        let worst = waiting.last().map(|(rank, ..)| *rank).or(last_ready).filter(|_| full);
+        let worst = worst.map(|rank| if oldest_first { rank.0 } else { !rank.0 });
         // A limit of nothing asks for the count alone.
         let Some(mut selected) = scan.next(worst)? else { break };
         if limit == 0 {
             continue;
         }
-        let keys = selected.keys()?;
-        for ((time, id), row) in keys.into_iter().zip(&selected.rows) {
-            let rank = rank(oldest_first, time, id);
-            if heap.len() < limit {
-                heap.push((rank, selected.unit, *row));
-            } else if heap.peek().is_some_and(|(worst, ..)| rank < *worst) {
-                heap.pop();
-                heap.push((rank, selected.unit, *row));
+        for ((time, id), row) in selected.keys()?.into_iter().zip(&selected.rows) {
+            waiting.insert((rank(oldest_first, time, id), selected.unit, *row));
+            if sent + ready.len() + waiting.len() > limit {
+                waiting.pop_last();
             }
         }
+        let Some(bound) = scan.best_unread() else { continue };
+        while let Some((rank, unit, row)) = waiting.first().copied().filter(|w| w.0.0 < !bound) {
+            waiting.pop_first();
+            ready.push((unit, row));
+            last_ready = Some(rank);
+        }
+        // The first ones at once, then so many that reading them is worth it.
+        if !ready.is_empty() && (sent == 0 || ready.len() >= OUT_ROWS) {
+            let began = Instant::now();
+            if output.send(&scan.snapshot, &ready, summary)?.is_break() {
+                scan.counters.skipped = true;
+                return Ok(());
+            }
+            // The time that the reader takes is not the search's.
+            scan.allow(began.elapsed());
+            sent += ready.len();
+            ready.clear();
+        }
     }
-    Ok(heap.into_sorted_vec().into_iter().map(|(_, unit, row)| (unit, row)).collect())
+    ready.extend(waiting.into_iter().map(|(_, unit, row)| (unit, row)));
+    let _ = output.send(&scan.snapshot, &ready, summary)?;
+    Ok(())
 }
 
 /// Where rows go and as what.
@@ -276,46 +298,47 @@ pub(crate) struct Output<'a> {
     pub(crate) request: &'a SearchRequest,
     pub(crate) fields: Option<Vec<String>>,
     pub(crate) out: &'a mut dyn FnMut(Row) -> ControlFlow<()>,
+    /// Bytes handed out so far.
+    pub(crate) sent_bytes: usize,
 }
 
 impl Output<'_> {
-    /// Reads the rows at `places` and hands them out in that order.
+    /// Reads the rows at `places` and hands them out in that order. Out: whether more are wanted.
     pub(crate) fn send(
-        self,
+        &mut self,
         snapshot: &Snapshot,
         places: &[Place],
         summary: &mut SearchSummary,
-    ) -> Result<(), SearchError> {
+    ) -> Result<ControlFlow<()>, SearchError> {
         let dict = &self.request.dictionary;
         let columns: Option<Vec<(String, Vec<Box<str>>)>> = self
             .fields
             .as_ref()
             .map(|names| names.iter().map(|n| (n.clone(), answers(dict, n))).collect());
         let control = self.request.control();
-        let mut sent_bytes = 0;
         for chunk in places.chunks(OUT_ROWS) {
             for row in in_order(snapshot, chunk)? {
                 let json = match &columns {
                     Some(columns) => columns_json(&row, columns),
                     None => event_json(&row),
                 };
-                sent_bytes += json.len();
+                self.sent_bytes += json.len();
                 let row = Row { id: Some(row.head.id), event_ns: Some(row.head.event_ns), json };
                 summary.returned += 1;
                 if (self.out)(row).is_break() {
-                    return Ok(());
+                    return Ok(ControlFlow::Break(()));
                 }
-                if sent_bytes > self.request.memory_bytes_max {
+                if self.sent_bytes > self.request.memory_bytes_max {
                     summary.partial = Some("memory".into());
-                    return Ok(());
+                    return Ok(ControlFlow::Break(()));
                 }
             }
             if let Some("cancelled") = control.stop() {
                 summary.partial = Some("cancelled".into());
-                return Ok(());
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -171,6 +171,8 @@ pub struct Store {
     running: AtomicUsize,
     /// Held while files are joined or removed, one such work at a time; taken before `writer`.
     pub(crate) upkeep: Mutex<()>,
+    /// When the rules of retention were applied last, ns.
+    pub(crate) retired_at_ns: Mutex<Option<i64>>,
 }
 
 impl Store {
@@ -235,6 +237,7 @@ impl Store {
             writer: Mutex::new(Writer { manifest, broken: false }),
             running: AtomicUsize::new(0),
             upkeep: Mutex::new(()),
+            retired_at_ns: Mutex::new(None),
         }
     }
 
@@ -614,7 +617,7 @@ impl Drop for Admitted<'_> {
     }
 }
 
-fn mark_missing(summary: &mut SearchSummary, missing: u64) {
+pub(crate) fn mark_missing(summary: &mut SearchSummary, missing: u64) {
     if missing > 0 && summary.partial.is_none() {
         summary.partial = Some(format!("{missing} files are missing"));
     }

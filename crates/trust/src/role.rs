@@ -85,7 +85,7 @@ pub enum Permission {
     TokensManage,
     /// Create, change and lock users.
     UsersManage,
-    /// Prolong retention, ask for a shorter one or for deletion.
+    /// Prolong retention, set holds, make backups; ask for a shorter retention or for deletion.
     RetentionRequest,
     /// Approve deletion, shorter retention or the release of a hold.
     RetentionApprove,
@@ -116,7 +116,7 @@ pub const POLICY: &[(Permission, &[Role])] = &[
     (SourcesWrite, &[Admin]),
     (TokensManage, &[Admin]),
     (UsersManage, &[Admin]),
-    (RetentionRequest, &[Admin]),
+    (RetentionRequest, &[Admin, Custodian]),
     (RetentionApprove, &[Custodian]),
     (AuditRead, &[Custodian, Auditor]),
     (AuditReadOwn, &[Reader, Analyst, Engineer, Admin, Custodian, Auditor]),
@@ -171,7 +171,7 @@ mod tests {
     SourcesWrite      -      -       -        y     -         -       -      -
     TokensManage      -      -       -        y     -         -       -      -
     UsersManage       -      -       -        y     -         -       -      -
-    RetentionRequest  -      -       -        y     -         -       -      -
+    RetentionRequest  -      -       -        y     y         -       -      -
     RetentionApprove  -      -       -        -     y         -       -      -
     AuditRead         -      -       -        -     y         y       -      -
     AuditReadOwn      y      y       y        y     y         y       -      -

@@ -53,6 +53,16 @@ pub fn load_paths_with(
     resolve(all, settings)
 }
 
+/// The text of every rule file that [`load_paths`] reads, for sending it elsewhere; what cannot be
+/// read is left out, [`load_paths`] tells of it.
+pub fn texts_of(paths: &[PathBuf]) -> Vec<String> {
+    let mut files = Vec::new();
+    for path in paths {
+        collect(path, 0, &mut files, &mut Vec::new());
+    }
+    files.iter().filter_map(|file| read(file).ok()).collect()
+}
+
 /// Reads rules from text, as one file.
 pub fn load_text(text: &str) -> (Vec<Rule>, Vec<RuleProblem>) {
     load_text_with(text, &SigmaSettings::default())

@@ -12,7 +12,7 @@ mod load;
 
 pub use load::{
     FILE_BYTES_MAX, FILES_MAX, FOLDER_DEPTH_MAX, load_paths, load_paths_with, load_text,
-    load_text_with,
+    load_text_with, texts_of,
 };
 
 use crate::correlate::from_rules::references;

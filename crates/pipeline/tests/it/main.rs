@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod backfill;
+mod headers;
 mod repeats;
 mod replay;
 mod stage;

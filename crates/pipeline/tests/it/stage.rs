@@ -56,9 +56,13 @@ pub(crate) struct Heard {
     pub(crate) backfill: Vec<(String, bool)>,
     /// Per row: offset and whether it is not a repeat.
     pub(crate) rows: Vec<(u64, bool)>,
+    /// Per row: offset and the event as JSON.
+    pub(crate) events: Vec<(u64, String)>,
     pub(crate) snapshots: Vec<(u64, Vec<u8>)>,
     /// Closed windows of dedupe: offset of the first record, and how many came.
     pub(crate) repeats: Vec<(u64, u64)>,
+    /// What sources were decided to send, with the offset below which everything was done.
+    pub(crate) decisions: Vec<(u64, shape::Decision)>,
     done: Progress,
 }
 
@@ -68,7 +72,23 @@ struct Ear(Arc<Mutex<Heard>>);
 impl Outlets for Ear {
     fn events(&mut self, batch: &Arc<EventBatch>) {
         let rows = batch.rows().map(|r| (r.id().offset, !r.marks().has(Marks::DEDUPED)));
-        self.0.lock().unwrap().rows.extend(rows);
+        let events = batch.rows().map(|row| {
+            let mut text = String::new();
+            shape::to_json(&row, &mut text);
+            (row.id().offset, text)
+        });
+        let mut heard = self.0.lock().unwrap();
+        heard.rows.extend(rows);
+        heard.events.extend(events);
+    }
+    fn remember(&mut self, decision: shape::Decision) {
+        let mut heard = self.0.lock().unwrap();
+        let at = heard.done.next_offset;
+        heard.decisions.push((at, decision));
+    }
+    fn stored(&self) -> u64 {
+        // Whatever comes: a restart may begin anywhere.
+        0
     }
     fn alert(&mut self, change: AlertChange) {
         let mut heard = self.0.lock().unwrap();

@@ -7,6 +7,8 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use base64::Engine;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use trust::{Permission, Principal};
@@ -59,7 +61,7 @@ fn principal_of(
     let unauthorized = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, detail);
     if let Some(token) = bearer(headers) {
         return app
-            .principal_of_token(token, peer.map(|p| p.ip()))
+            .principal_of_token(&token, peer.map(|p| p.ip()))
             .inspect_err(|_| {
                 let client = peer.map(|p| p.ip().to_string()).unwrap_or_default();
                 app.tell_refused("login.refused", &client);
@@ -75,11 +77,19 @@ fn principal_of(
     app.principal_of_session(id).ok_or_else(|| unauthorized("the session is over; sign in again"))
 }
 
-/// The token of an `Authorization: Bearer` header.
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token of an `Authorization` header: `Bearer TOKEN`, or `Basic` with the token as password, as
+/// programs send it that know nothing else.
+pub fn bearer(headers: &HeaderMap) -> Option<Cow<'_, str>> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(token.trim().into());
+    }
+    let engine = base64::engine::general_purpose::STANDARD;
+    let basic =
+        scheme.eq_ignore_ascii_case("basic").then(|| engine.decode(token.trim()).ok())??;
+    let basic = String::from_utf8(basic).ok()?;
+    Some(basic.split_once(':')?.1.to_owned().into())
 }
 
 /// The session id of a cookie.

@@ -10,7 +10,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use event::{EventBatch, EventId};
 use filter::search::{self, duration_ns};
-use futures::stream::Stream;
+use futures::stream::{Stream, StreamExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use store::{SearchRequest, SearchSummary};
+use store::{Row, SearchRequest, SearchSummary};
 use tokio::sync::{broadcast, mpsc};
 
 /// Longest a search may take before it answers with what it has, saying so.
@@ -29,16 +29,17 @@ const TAIL_ROWS_PER_S: u64 = 5_000;
 const AROUND_ROWS: usize = 2_000;
 
 /// Body of a search.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 pub struct Asked {
-    #[serde(default)]
-    query: String,
-    #[serde(default)]
-    since: Option<String>,
-    #[serde(default)]
-    until: Option<String>,
-    #[serde(default)]
-    limit: Option<usize>,
+    /// Filter and pipes.
+    pub query: String,
+    /// Beginning.
+    pub since: Option<String>,
+    /// End.
+    pub until: Option<String>,
+    /// Most rows; 0 is as many as there may be.
+    pub limit: Option<usize>,
 }
 
 /// A time: RFC 3339, or a duration back from now.
@@ -50,7 +51,8 @@ pub fn time_of(text: Option<&str>, now_ns: i64) -> Result<Option<i64>, Problem> 
     time.map(Some).ok_or_else(wrong)
 }
 
-fn request_of(app: &App, asked: &Asked) -> Result<SearchRequest, Problem> {
+/// The request that is meant, with this server's limits.
+pub fn request_of(app: &App, asked: &Asked) -> Result<SearchRequest, Problem> {
     let now_ns = io::intake::wall_ns();
     let query = search::parse(&asked.query, now_ns)?;
     let mut request = SearchRequest::new(query, app.generation().dict.clone());
@@ -92,17 +94,16 @@ pub async fn search(
     let request = request_of(&app, &asked)?;
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     if accept.contains("application/x-ndjson") {
-        return Ok(stream_rows(app, request));
+        let cancelled = request.cancelled.clone();
+        return stream_rows(app, cancelled, move |app, out| app.store.search(&request, out)).await;
     }
+    let _gone = Cancel(request.cancelled.clone());
     app.blocking(move |app| {
         let mut rows: Vec<Value> = Vec::new();
-        let summary = app
-            .store
-            .search(&request, &mut |row| {
-                rows.extend(serde_json::from_str::<Value>(&row.json));
-                ControlFlow::Continue(())
-            })
-            .map_err(search_problem)?;
+        let summary = app.store.search(&request, &mut |row| {
+            rows.extend(serde_json::from_str::<Value>(&row.json));
+            ControlFlow::Continue(())
+        })?;
         let columns = &summary.columns;
         let body = json!({"rows": rows, "columns": columns, "summary": summary_json(&summary)});
         Ok(Json(body).into_response())
@@ -110,31 +111,66 @@ pub async fn search(
     .await
 }
 
-/// Rows as they are found, one JSON object a line; the last line is the summary.
-fn stream_rows(app: Arc<App>, request: SearchRequest) -> Response {
-    let (tell, told) = mpsc::channel::<Result<String, Infallible>>(256);
+/// Ends a search whose asker has gone.
+pub struct Cancel(pub Arc<AtomicBool>);
+
+impl Drop for Cancel {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+enum Piece {
+    Line(String),
+    Failed(store::SearchError),
+}
+
+/// Rows as they are found, one JSON object a line; the last line is the summary. What fails before
+/// the first row is a problem with a status of its own.
+pub async fn stream_rows(
+    app: Arc<App>,
+    cancelled: Arc<AtomicBool>,
+    work: impl FnOnce(&App, &mut dyn FnMut(Row) -> ControlFlow<()>) -> Found + Send + 'static,
+) -> Result<Response, Problem> {
+    let gone = Cancel(cancelled);
+    let (tell, mut told) = mpsc::channel::<Piece>(256);
     tokio::task::spawn_blocking(move || {
-        let found = app.store.search(&request, &mut |row| {
-            let mut line = row.json.clone();
+        let found = work(&app, &mut |row| {
+            let mut line = row.json;
             line.push('\n');
-            match tell.blocking_send(Ok(line)) {
+            match tell.blocking_send(Piece::Line(line)) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(_) => ControlFlow::Break(()),
             }
         });
         let last = match found {
-            Ok(summary) => json!({"alcedo.summary": summary_json(&summary)}),
-            Err(error) => json!({"alcedo.error": error.to_string()}),
+            Ok(summary) => {
+                let mut told = summary_json(&summary);
+                told["columns"] = json!(summary.columns);
+                Piece::Line(format!("{}\n", json!({"alcedo.summary": told})))
+            }
+            Err(error) => Piece::Failed(error),
         };
-        let _ = tell.blocking_send(Ok(format!("{last}\n")));
+        let _ = tell.blocking_send(last);
     });
-    let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(told));
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+    let first = match told.recv().await {
+        Some(Piece::Failed(error)) => return Err(error.into()),
+        first => first,
+    };
+    let rest = tokio_stream::wrappers::ReceiverStream::new(told);
+    let lines = futures::stream::iter(first).chain(rest).map(move |piece| {
+        let _ = &gone;
+        Ok::<_, Infallible>(match piece {
+            Piece::Line(line) => line,
+            Piece::Failed(error) => format!("{}\n", json!({"alcedo.error": error.to_string()})),
+        })
+    });
+    let body = Body::from_stream(lines);
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
 }
 
-fn search_problem(error: store::SearchError) -> Problem {
-    Problem::bad(error.to_string())
-}
+/// What a search comes to.
+pub type Found = Result<SearchSummary, store::SearchError>;
 
 /// Query of histogram and values.
 #[derive(Deserialize)]
@@ -152,8 +188,10 @@ impl Distribution {
     fn request(&self, app: &App) -> Result<SearchRequest, Problem> {
         let (query, since, until) = (self.query.clone(), self.since.clone(), self.until.clone());
         let mut request = request_of(app, &Asked { query, since, until, limit: None })?;
-        // The distribution of the events, whatever the pipes make of them.
-        request.query.pipes.retain(|p| matches!(p, search::Pipe::Where(_)));
+        // The distribution of the events: what comes after the first other pipe is about its rows.
+        let pipes = &mut request.query.pipes;
+        let events = pipes.iter().take_while(|p| matches!(p, search::Pipe::Where(_))).count();
+        pipes.truncate(events);
         Ok(request)
     }
 }
@@ -166,7 +204,7 @@ pub async fn histogram(
     app.blocking(move |app| {
         let request = asked.request(app)?;
         let buckets = asked.buckets.unwrap_or(120);
-        let found = app.store.histogram(&request, buckets).map_err(search_problem)?;
+        let found = app.store.histogram(&request, buckets)?;
         Ok(Json(json!({
             "from_ms": found.from_ns / 1_000_000,
             "span_ms": found.span_ns / 1_000_000,
@@ -187,7 +225,7 @@ pub async fn values(
     app.blocking(move |app| {
         let request = asked.request(app)?;
         let limit = asked.limit.unwrap_or(10);
-        let found = app.store.field_values(&request, &field, limit).map_err(search_problem)?;
+        let found = app.store.field_values(&request, &field, limit)?;
         Ok(Json(json!({
             "values": found.values,
             "present": found.present,
@@ -250,13 +288,10 @@ pub fn around_time(app: &App, at_ns: i64, minutes: u32) -> Result<Json<Value>, P
     (request.limit, request.oldest_first) = (AROUND_ROWS, true);
     request.timeout = Some(SEARCH_TIMEOUT);
     let mut rows: Vec<Value> = Vec::new();
-    let summary = app
-        .store
-        .search(&request, &mut |row| {
-            rows.extend(serde_json::from_str::<Value>(&row.json));
-            ControlFlow::Continue(())
-        })
-        .map_err(search_problem)?;
+    let summary = app.store.search(&request, &mut |row| {
+        rows.extend(serde_json::from_str::<Value>(&row.json));
+        ControlFlow::Continue(())
+    })?;
     Ok(Json(json!({"rows": rows, "summary": summary_json(&summary)})))
 }
 

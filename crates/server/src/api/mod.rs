@@ -3,12 +3,18 @@
 
 pub mod alerts;
 pub mod auth;
+pub mod backups;
 pub mod events;
+pub mod exports;
+pub mod hunt;
 pub mod ingest;
+pub mod keeping;
+pub mod loki;
 pub mod page;
 pub mod problem;
 pub mod routes;
 pub mod sources;
+pub mod sql;
 pub mod status;
 pub mod tokens;
 

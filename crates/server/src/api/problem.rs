@@ -49,6 +49,29 @@ impl Problem {
     }
 }
 
+impl From<store::StoreError> for Problem {
+    fn from(error: store::StoreError) -> Self {
+        match error {
+            store::StoreError::Held { .. } => Self::new(StatusCode::CONFLICT, error.to_string()),
+            store::StoreError::Filter { .. } => Self::bad(error.to_string()),
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<store::SearchError> for Problem {
+    fn from(error: store::SearchError) -> Self {
+        match error {
+            store::SearchError::Busy { .. } => Self {
+                retry_after_s: Some(1),
+                ..Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+            },
+            store::SearchError::Store(error) => error.into(),
+            error => Self::bad(error.to_string()),
+        }
+    }
+}
+
 impl From<filter::search::SearchError> for Problem {
     fn from(error: filter::search::SearchError) -> Self {
         Self { column: Some(error.column), ..Self::bad(error.to_string()) }

@@ -1,7 +1,10 @@
 //! The policy table of the HTTP API: every route with what it needs. A route that is not here does
 //! not exist: the guard answers 404 before any handler runs.
 
-use super::{alerts, events, ingest, page, sources, status, tokens};
+use super::{
+    alerts, backups, events, exports, hunt, ingest, keeping, loki, page, sources, sql, status,
+    tokens,
+};
 use crate::run::App;
 use axum::Router;
 use axum::http::Method;
@@ -41,9 +44,32 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/search", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/search/histogram", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/search/values", Needs(Permission::EventsRead)),
+    ("POST", "/api/v1/sql", Needs(Permission::EventsRead)),
+    ("POST", "/api/v1/hunt", Needs(Permission::EventsRead)),
+    ("GET", "/api/v1/exports", Needs(Permission::EvidenceExport)),
+    ("POST", "/api/v1/exports", Needs(Permission::EvidenceExport)),
+    ("GET", "/api/v1/exports/{id}", Needs(Permission::EvidenceExport)),
+    ("DELETE", "/api/v1/exports/{id}", Needs(Permission::EvidenceExport)),
+    ("GET", "/api/v1/exports/{id}/files/{number}", Needs(Permission::EvidenceExport)),
+    ("GET", "/api/v1/retention", Needs(Permission::SourcesRead)),
+    ("POST", "/api/v1/retention/plan", Needs(Permission::RetentionRequest)),
+    ("GET", "/api/v1/holds", Needs(Permission::RetentionRequest)),
+    ("POST", "/api/v1/holds", Needs(Permission::RetentionRequest)),
+    ("DELETE", "/api/v1/holds/{id}", Needs(Permission::RetentionApprove)),
+    ("GET", "/api/v1/deletions", Needs(Permission::RetentionRequest)),
+    ("POST", "/api/v1/deletions", Needs(Permission::RetentionApprove)),
+    ("GET", "/api/v1/backups", Needs(Permission::RetentionRequest)),
+    ("POST", "/api/v1/backups", Needs(Permission::RetentionRequest)),
     ("GET", "/api/v1/events/{id}", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/events/{id}/around", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/tail", Needs(Permission::EventsRead)),
+    ("GET", "/ready", Public),
+    ("GET", "/loki/api/v1/labels", Needs(Permission::EventsRead)),
+    ("GET", "/loki/api/v1/label/{name}/values", Needs(Permission::EventsRead)),
+    ("GET", "/loki/api/v1/series", Needs(Permission::EventsRead)),
+    ("GET", "/loki/api/v1/query", Needs(Permission::EventsRead)),
+    ("GET", "/loki/api/v1/query_range", Needs(Permission::EventsRead)),
+    ("GET", "/loki/api/v1/tail", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/sources", Needs(Permission::SourcesRead)),
     ("GET", "/api/v1/rules", Needs(Permission::RulesRead)),
     ("POST", "/api/v1/rules/reload", Needs(Permission::RulesWrite)),
@@ -80,9 +106,27 @@ pub fn router() -> Router<Arc<App>> {
         ("/api/v1/search", post(events::search)),
         ("/api/v1/search/histogram", get(events::histogram)),
         ("/api/v1/search/values", get(events::values)),
+        ("/api/v1/sql", post(sql::sql)),
+        ("/api/v1/hunt", post(hunt::hunt)),
+        ("/api/v1/exports", get(exports::list).post(exports::create)),
+        ("/api/v1/exports/{id}", get(exports::show).delete(exports::remove)),
+        ("/api/v1/exports/{id}/files/{number}", get(exports::file)),
+        ("/api/v1/retention", get(keeping::retention)),
+        ("/api/v1/retention/plan", post(keeping::plan)),
+        ("/api/v1/holds", get(keeping::holds).post(keeping::hold)),
+        ("/api/v1/holds/{id}", delete(keeping::release)),
+        ("/api/v1/deletions", get(keeping::deletions).post(keeping::delete)),
+        ("/api/v1/backups", get(backups::list).post(backups::create)),
         ("/api/v1/events/{id}", get(events::show)),
         ("/api/v1/events/{id}/around", get(events::around)),
         ("/api/v1/tail", get(events::tail)),
+        ("/ready", get(loki::ready)),
+        ("/loki/api/v1/labels", get(loki::labels)),
+        ("/loki/api/v1/label/{name}/values", get(loki::values)),
+        ("/loki/api/v1/series", get(loki::series)),
+        ("/loki/api/v1/query", get(loki::query)),
+        ("/loki/api/v1/query_range", get(loki::query_range)),
+        ("/loki/api/v1/tail", get(loki::tail)),
         ("/api/v1/sources", get(sources::sources)),
         ("/api/v1/rules", get(sources::rules)),
         ("/api/v1/rules/reload", post(sources::reload)),
@@ -101,7 +145,7 @@ mod tests {
     fn only_harmless_routes_are_public() {
         let public: Vec<&str> =
             ROUTES.iter().filter(|(.., a)| *a == Public).map(|(_, path, _)| *path).collect();
-        let expected = ["/", "/ui/{*path}", "/healthz", "/readyz"];
+        let expected = ["/", "/ui/{*path}", "/healthz", "/readyz", "/ready"];
         assert!(
             public.iter().all(|p| expected.contains(p) || *p == "/api/v1/session"),
             "{public:?}"

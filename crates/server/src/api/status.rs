@@ -53,7 +53,7 @@ fn overview_json(app: &App) -> Value {
         ..AlertFilter::default()
     };
     let open = app.ledger.counts(&open).unwrap_or_default();
-    let journal = app.journal.stats();
+    let (journal, stored) = (app.journal.stats(), app.store.stats());
     json!({
         "now": event::time::rfc3339(now_ns),
         "started": event::time::rfc3339(app.started_ns),
@@ -68,7 +68,7 @@ fn overview_json(app: &App) -> Value {
         "totals": app.totals(),
         "alerts": {"by_level": open.by_level, "by_state": counts.by_state},
         "lag": {"detect_ms": app.detect_lag_ms(now_ns), "store_ms": app.store_lag_ms(now_ns)},
-        "disk": {"data_bytes": journal.disk_bytes + app.store.stats().file_bytes,
+        "disk": {"data_bytes": journal.disk_bytes + stored.file_bytes + stored.index_bytes,
                  "free_bytes": journal.free_bytes},
         "problems": app.problems(),
         "demo": app.demo,
@@ -166,6 +166,12 @@ fn metrics_text(app: &App) -> String {
     let store = app.store.stats();
     plain("store_files", "Files of the store", "gauge", store.files as f64);
     plain("store_file_bytes", "Bytes of the store's files", "gauge", store.file_bytes as f64);
+    plain(
+        "store_index_bytes",
+        "Bytes of the indexes beside the store's files",
+        "gauge",
+        store.index_bytes as f64,
+    );
     plain("store_file_rows", "Rows in files", "gauge", store.file_rows as f64);
     let ledger = app.ledger.counters();
     plain(

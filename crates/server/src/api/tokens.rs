@@ -30,7 +30,7 @@ pub async fn session(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Problem> {
-    let by_token = bearer(&headers).and_then(|t| app.principal_of_token(t, None).ok());
+    let by_token = bearer(&headers).and_then(|t| app.principal_of_token(&t, None).ok());
     let principal = by_token.or_else(|| app.principal_of_session(cookie(&headers)?));
     let nobody = || Problem::new(StatusCode::UNAUTHORIZED, "nobody is signed in");
     principal.map(|p| Json(who(&p))).ok_or_else(nobody)

@@ -11,6 +11,7 @@ use read::{Problems, Section};
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use store::RetentionRule;
 use tree::Node;
 
 /// Everything an operator can set.
@@ -40,6 +41,8 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// How long events are kept.
     pub retention: Retention,
+    /// Folder that backups of the running server go to.
+    pub backup: Option<PathBuf>,
     /// When a source counts as silent or as a flood.
     pub watch: Watch,
     /// How long repeats of an alert for the same entity are folded, ns.
@@ -148,12 +151,14 @@ pub enum NotifyTo {
 }
 
 /// How long events are kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Retention {
     /// Received longer ago than this goes, ns.
     pub age_ns: Option<i64>,
     /// Stored bytes above this go, oldest first.
     pub size_bytes: Option<u64>,
+    /// Shorter times for some events, by filter.
+    pub rules: Vec<RetentionRule>,
 }
 
 /// Stream health settings.
@@ -198,7 +203,12 @@ impl Default for Config {
                 to: NotifyTo::Terminal,
                 min_level: event::Level::Low,
             }],
-            retention: Retention { age_ns: Some(RETENTION_AGE_DEFAULT_NS), size_bytes: None },
+            retention: Retention {
+                age_ns: Some(RETENTION_AGE_DEFAULT_NS),
+                size_bytes: None,
+                rules: Vec::new(),
+            },
+            backup: None,
             watch: Watch { silent_after_ns: None, volume_bucket_ns: VOLUME_BUCKET_DEFAULT_NS },
             suppress_ns: SUPPRESS_DEFAULT_NS,
         }
@@ -209,7 +219,7 @@ impl Config {
     /// What was set, section by section, in a form that can be compared and tells no secret: for the
     /// audit record of a change.
     pub fn digests(&self) -> Vec<(&'static str, String)> {
-        let sections: [(&str, String); 12] = [
+        let sections: [(&str, String); 13] = [
             ("data_dir", format!("{:?}", self.data_dir)),
             ("listen", format!("{:?} {}", self.http, self.insecure_listen)),
             ("tls", format!("{:?}", self.tls)),
@@ -220,6 +230,7 @@ impl Config {
             ("drop", format!("{:?}", self.drop)),
             ("notify", format!("{:?}", self.notify)),
             ("retention", format!("{:?}", self.retention)),
+            ("backup", format!("{:?}", self.backup)),
             ("watch", format!("{:?}", self.watch)),
             ("alerts", format!("{:?}", self.suppress_ns)),
         ];
@@ -315,10 +326,16 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
         config.notify = items.iter().filter_map(|n| notify(n, root, base)).collect();
     }
     root.section("retention", |s| {
-        config.retention.age_ns = s.duration_ns("age").or(config.retention.age_ns);
-        config.retention.size_bytes = s.size_bytes("size");
+        config.retention = retention(&s, &config.retention);
         s.done();
     });
+    config.backup = root
+        .section("backup", |s| {
+            let folder = s.text("to").map(|t| base.join(t));
+            s.done();
+            folder
+        })
+        .flatten();
     root.section("watch", |s| {
         config.watch.silent_after_ns = s.duration_ns("silent_after");
         if let Some(width) = s.duration_ns("volume_bucket").filter(|w| *w > 0) {
@@ -433,6 +450,42 @@ fn syslog_listen(text: &str, node: &Node, problems: &Problems) -> Option<SyslogL
         problems.at(node, format!("`{text}` is no syslog listener"), hint);
     }
     parsed
+}
+
+fn retention(section: &Section<'_>, default: &Retention) -> Retention {
+    // `never` keeps everything: no rule of age.
+    let never = section.text("age").is_some_and(|t| t == "never");
+    let age_ns = if never { None } else { section.duration_ns("age").or(default.age_ns) };
+    let mut rules: Vec<RetentionRule> = Vec::new();
+    for node in section.items("rules") {
+        let problems = section.problems();
+        let Some(rule) = retention_rule(node, problems) else { continue };
+        match rules.iter().any(|r| r.name == rule.name) || rule.name == "default" {
+            true => problems.at(node, format!("`{}` is taken", rule.name), "choose another name"),
+            false => rules.push(rule),
+        }
+    }
+    Retention { age_ns, size_bytes: section.size_bytes("size"), rules }
+}
+
+fn retention_rule(node: &Node, problems: &Problems) -> Option<RetentionRule> {
+    let section = Section::of(node, "rules", problems);
+    let (name, when) = (section.text("name"), section.text("when"));
+    let age_ns = section.duration_ns("age");
+    if let Some(Err(error)) = when.as_deref().map(store::policy::check_filter) {
+        problems.at(section.get("when").unwrap_or(node), error.to_string(), "");
+    }
+    section.done();
+    match (name, when, age_ns) {
+        (Some(name), Some(filter), Some(age)) => {
+            Some(RetentionRule { name, age_ns: Some(age), bytes: None, filter: Some(filter) })
+        }
+        _ => {
+            let hint = "- { name: noisy, when: 'alcedo.source:noisy', age: 30d }";
+            problems.at(node, "a rule of retention needs `name`, `when` and `age`", hint);
+            None
+        }
+    }
 }
 
 fn drop_filter(node: &Node, root: &Section<'_>) -> Option<DropFilter> {
@@ -562,5 +615,23 @@ mod tests {
         assert_eq!(config.sources[0].silent_after_ns, Some(120_000_000_000));
         assert_eq!(config.notify[0].min_level, event::Level::High);
         assert_eq!(config.retention.size_bytes, Some(10 << 30));
+    }
+
+    #[test]
+    fn rules_of_retention_are_checked_when_they_are_read() {
+        let text = "retention:\n  age: never\n  rules:\n    - {name: noisy, when: 'alcedo.source:noisy', age: 30d}\n";
+        let config = parse(text, "f", Path::new("/x")).unwrap();
+        assert_eq!(config.retention.age_ns, None);
+        assert_eq!(config.retention.rules[0].age_ns, Some(30 * 86_400_000_000_000));
+        let found = problems(
+            "retention:\n  rules:\n    - {name: a, when: '@timestamp>now-1h', age: 1d}\n    - {name: b, when: 'x'}\n    \
+             - {name: c, when: 'x', age: 1d}\n    - {name: c, when: 'y', age: 1d}\n",
+        );
+        assert_eq!(found.len(), 3, "{found:#?}");
+        assert!(
+            found[0].starts_with("3: ")
+                && found[1].starts_with("4: ")
+                && found[2].starts_with("6: ")
+        );
     }
 }

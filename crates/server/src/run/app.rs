@@ -1,6 +1,7 @@
 //! What the parts of a running server share.
 
 use super::bus::{Bus, News};
+use super::exports::Exports;
 use super::generations::{Archive, Reloaded};
 use super::own_events::{OwnEvent, OwnEvents};
 use super::rates::Rates;
@@ -38,6 +39,12 @@ pub struct App {
     pub bus: Bus,
     /// Recent rates.
     pub rates: Rates,
+    /// Exports that run or wait to be fetched.
+    pub exports: Exports,
+    /// The one place for a hunt over what is stored.
+    pub hunting: Arc<tokio::sync::Semaphore>,
+    /// Held while a backup is made.
+    pub backing_up: Mutex<()>,
     /// When this run started.
     pub started_ns: i64,
     /// Whether this is the demo.
@@ -105,8 +112,12 @@ pub struct Made {
 impl App {
     /// Puts the parts together.
     pub fn new(made: Made) -> Self {
+        let exports = Exports::below(&made.config.data_dir);
         Self {
             config: made.config,
+            exports,
+            hunting: Arc::new(tokio::sync::Semaphore::new(1)),
+            backing_up: Mutex::new(()),
             journal: made.journal,
             ledger: made.ledger,
             store: made.store,
@@ -219,7 +230,28 @@ impl App {
         self.audit_by(actor, action, target, detail);
     }
 
-    fn audit_by(&self, actor: Actor, action: &str, target: &str, detail: &str) {
+    /// Records what the store removed, hid, held or released: `client` says who carried it out.
+    pub fn audit_store(&self, client: &str, done: &[store::AuditRecord]) {
+        let at_ns = io::intake::wall_ns();
+        let mut records = Vec::with_capacity(done.len());
+        for one in done {
+            let actor = Actor { who: one.actor.clone(), at_ns, client: client.into() };
+            let detail = format!("{}; {} rows, {} bytes", one.reason, one.rows, one.bytes);
+            let detail = detail.trim_start_matches("; ").to_owned();
+            self.note(&actor, &one.action, &one.subject, &detail);
+            let audit = Audit { action: one.action.clone(), target: one.subject.clone(), detail };
+            records.push(LedgerRecord::Audit { audit, actor });
+        }
+        if records.is_empty() {
+            return;
+        }
+        if let Err(error) = self.ledger.submit(records, at_ns) {
+            tracing::error!(%error, ?done, "audit records of the store were not stored");
+        }
+    }
+
+    /// Records that somebody did something, under who it was.
+    pub fn audit_by(&self, actor: Actor, action: &str, target: &str, detail: &str) {
         let audit = Audit { action: action.into(), target: target.into(), detail: detail.into() };
         let at_ns = actor.at_ns;
         if !action.starts_with("server.") {

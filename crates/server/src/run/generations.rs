@@ -14,6 +14,7 @@ use journal::Journal;
 use parking_lot::Mutex;
 use pipeline::{Generation, Generations};
 use serde::{Deserialize, Serialize};
+use shape::Decision;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +38,15 @@ struct Announced {
     hash: String,
 }
 
+/// A control record that says what a source sends.
+#[derive(Serialize, Deserialize)]
+struct Remember {
+    remember: Decision,
+}
+
+/// Decisions that are kept; when there are more, those that later ones replaced go first.
+const DECISIONS_MAX: usize = 8_192;
+
 /// All generations of a data folder.
 pub struct Archive {
     dir: PathBuf,
@@ -46,6 +56,11 @@ pub struct Archive {
     problems: ArcSwap<Vec<RuleProblem>>,
     made: Mutex<HashMap<String, Arc<Generation>>>,
     switches: Mutex<Vec<Switch>>,
+    /// What sources were seen to send, by the offset of the record that says so.
+    decisions: Mutex<Vec<(u64, Decision)>>,
+    /// What the feeder was given last. A switch is listed only after its record is durable, and the
+    /// feeder may be there first.
+    in_force: Mutex<Option<Arc<Generation>>>,
 }
 
 /// What a reload brought.
@@ -72,6 +87,10 @@ impl Archive {
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
+        let decisions = std::fs::read(dir.join("remembered.json"))
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
         let number = switches.last().map_or(0, |s| s.number) + 1;
         let parts = Parts::of_config(&config)?;
         let problems = parts.problems.clone();
@@ -85,6 +104,8 @@ impl Archive {
             problems: ArcSwap::from_pointee(problems),
             made: Mutex::default(),
             switches: Mutex::new(switches),
+            decisions: Mutex::new(decisions),
+            in_force: Mutex::default(),
         };
         archive.keep(&generation)?;
         Ok(archive)
@@ -198,19 +219,88 @@ fn text_of(rule: &Rule) -> String {
     }
 }
 
-impl Generations for Archive {
-    fn at(&self, offset: u64) -> Arc<Generation> {
+impl Archive {
+    /// The control record for a decision; none if it is what is remembered anyway.
+    pub fn record_of(&self, decision: &Decision) -> Option<Vec<u8>> {
+        let decisions = self.decisions.lock();
+        let last = decisions.iter().rev().find(|(_, d)| d.source == decision.source);
+        let now = last.and_then(|(_, d)| d.pack.as_ref());
+        if now == decision.pack.as_ref() {
+            return None;
+        }
+        serde_json::to_vec(&Remember { remember: decision.clone() }).ok()
+    }
+
+    /// Takes note of a decision that stands in the journal.
+    fn decided(&self, offset: u64, decision: Decision) {
+        let mut decisions = self.decisions.lock();
+        if decisions.iter().any(|(at, _)| *at == offset) {
+            return;
+        }
+        decisions.push((offset, decision));
+        decisions.sort_by_key(|(at, _)| *at);
+        if decisions.len() > DECISIONS_MAX {
+            let replaced = |at: usize, all: &[(u64, Decision)]| {
+                all[at + 1..].iter().any(|(_, d)| d.source == all[at].1.source)
+            };
+            let oldest = (0..decisions.len()).find(|at| replaced(*at, &decisions)).unwrap_or(0);
+            decisions.remove(oldest);
+        }
+        let text = serde_json::to_vec(&*decisions).unwrap_or_default();
+        if let Err(error) = write_synced(&self.dir.join("remembered.json"), &text) {
+            tracing::error!(%error, "what a source sends is remembered until the next start only");
+        }
+    }
+
+    /// The generation with what was remembered of sources before `offset`.
+    fn remembering(&self, generation: Arc<Generation>, offset: u64) -> Arc<Generation> {
+        let mut settings = (*generation.settings).clone();
+        settings.remembered.clear();
+        for (_, decision) in self.decisions.lock().iter().filter(|(at, _)| *at < offset) {
+            match &decision.pack {
+                Some(pack) => settings.remembered.insert(decision.source.clone(), pack.clone()),
+                None => settings.remembered.remove(&decision.source),
+            };
+        }
+        match settings.remembered == generation.settings.remembered {
+            true => generation,
+            false => Arc::new(generation.with_settings(Arc::new(settings))),
+        }
+    }
+
+    fn announced_before(&self, offset: u64) -> Arc<Generation> {
         let switch = self.switches.lock().iter().rev().find(|s| s.offset < offset).cloned();
         switch.and_then(|s| self.by_hash(s.number, &s.hash)).unwrap_or_else(|| self.current())
     }
+}
+
+impl Generations for Archive {
+    fn at(&self, offset: u64) -> Arc<Generation> {
+        let generation = self.remembering(self.announced_before(offset), offset);
+        *self.in_force.lock() = Some(generation.clone());
+        generation
+    }
 
     fn load(&self, offset: u64, record: &[u8]) -> Option<Arc<Generation>> {
-        let announced: Announced = serde_json::from_slice(record).ok()?;
-        let generation = self.by_hash(announced.number, &announced.hash);
-        if generation.is_none() {
-            tracing::error!(offset, hash = announced.hash, "a generation is not in the archive");
-        }
-        generation
+        let base = match serde_json::from_slice(record) {
+            Ok(Remember { remember }) => {
+                self.decided(offset, remember);
+                let before = self.in_force.lock().clone();
+                before.unwrap_or_else(|| self.announced_before(offset))
+            }
+            Err(_) => {
+                let announced: Announced = serde_json::from_slice(record).ok()?;
+                let found = self.by_hash(announced.number, &announced.hash);
+                if found.is_none() {
+                    let hash = announced.hash;
+                    tracing::error!(offset, hash, "a generation is not in the archive");
+                }
+                found?
+            }
+        };
+        let generation = self.remembering(base, offset + 1);
+        *self.in_force.lock() = Some(generation.clone());
+        Some(generation)
     }
 }
 

@@ -97,7 +97,7 @@ where
     let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
-    let serving = builder.serve_connection(stream, service);
+    let serving = builder.serve_connection_with_upgrades(stream, service);
     tokio::pin!(serving);
     tokio::select! {
         _ = &mut serving => {}

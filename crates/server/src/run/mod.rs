@@ -1,7 +1,9 @@
 //! A running server: start-up as a list of steps, and the clean way down.
 
 pub mod app;
+pub mod backups;
 pub mod bus;
+pub mod exports;
 pub mod generations;
 pub mod http;
 pub mod outboxes;
@@ -81,8 +83,9 @@ impl Server {
             Failure::invalid(format!("{}: {e}", config.data_dir.display()), "check `data_dir`")
         })?;
         let secret = secrets::secret(&config.data_dir)?;
-        // Watching begins before reading: no change of a rule can fall in between.
-        let rules_watch = tokio::sync::Mutex::new(watcher::Watcher::new(&config.rules));
+        // Watching begins before reading: no change of a rule or a pack can fall in between.
+        let watched: Vec<_> = config.rules.iter().chain(&config.packs).cloned().collect();
+        let rules_watch = tokio::sync::Mutex::new(watcher::Watcher::new(&watched));
         let (journal, ledger_stream) = open_streams(&config.data_dir)?;
         let ledger = open_ledger(&config.data_dir, &ledger_stream)?;
         let archive = Arc::new(Archive::open(config.clone(), secret)?);
@@ -139,6 +142,7 @@ impl Server {
         })
         .await
         .map_err(|e| Failure::new(Exit::Bug, e, ""))?;
+        self.app.exports.cancel_all();
         self.app.audit("alcedo", "server.stop", "", "");
         self.stop.cancel();
         for outbox in self.outboxes.drain(..) {
@@ -163,7 +167,7 @@ impl Server {
         .map_err(|e| Failure::new(Exit::Bug, e, ""))
     }
 
-    /// Returns after the rule files have changed.
+    /// Returns after the files of rules or packs have changed.
     pub async fn rules_changed(&self) {
         self.rules_watch.lock().await.changed().await;
     }
@@ -281,13 +285,18 @@ fn open_ledger(data_dir: &Path, stream: &Arc<Journal>) -> Result<Arc<Ledger>, Fa
     ledger.map(Arc::new).map_err(|e| Failure::new(Exit::Integrity, e, ""))
 }
 
-fn open_store(config: &Config) -> Result<Arc<Store>, Failure> {
-    let options = store::Options {
+/// What the configuration says about the store.
+pub fn store_options(config: &Config) -> store::Options {
+    store::Options {
         retention_age_ns: config.retention.age_ns,
         retention_bytes: config.retention.size_bytes,
+        retention_rules: config.retention.rules.clone(),
         ..store::Options::default()
-    };
-    let (store, report) = Store::open(&config.data_dir.join("store"), options)
+    }
+}
+
+fn open_store(config: &Config) -> Result<Arc<Store>, Failure> {
+    let (store, report) = Store::open(&config.data_dir.join("store"), store_options(config))
         .map_err(|e| Failure::new(Exit::Integrity, e, "`alcedo verify` tells more"))?;
     for missing in &report.missing {
         tracing::error!(file = missing, "a file of the store is missing");

@@ -8,10 +8,11 @@ use super::bus::News;
 use crate::exit::Failure;
 use alert::Folded;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use event::EventBatch;
+use event::{Envelope, EventBatch, RawBatch, RecordKind};
 use ledger::{Actor, LedgerRecord};
 use pipeline::{AlertChange, Outlets, Progress};
 use serde_json::json;
+use shape::Decision;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -237,6 +238,20 @@ impl Outlets for Doors {
 
     fn progress(&mut self, progress: Progress) {
         self.app.set_progress(progress);
+    }
+
+    fn remember(&mut self, decision: Decision) {
+        let Some(record) = self.app.archive.record_of(&decision) else { return };
+        let mut batch = RawBatch::of(Arc::new(Envelope::internal()));
+        batch.push_as(RecordKind::Generation, 0, io::intake::wall_ns(), &record);
+        // Never waits: the sequencer must not stand behind a full disk. It is decided again later.
+        if let Err(rejected) = self.app.journal.appender().append(batch, |_| ()) {
+            tracing::warn!(error = %rejected.why, "what a source sends was not recorded");
+        }
+    }
+
+    fn stored(&self) -> u64 {
+        self.app.store.stored_through(0).map_or(0, |id| id.offset + 1)
     }
 
     fn health(&mut self, registry: &Registry, balance: &Balance, stream_ns: i64) {

@@ -45,6 +45,7 @@ fn once(app: &App) -> bool {
     match app.store.maintain(began_ns) {
         Ok(done) => {
             is_behind = done.is_behind;
+            app.audit_store("upkeep", &done.audit);
             app.set_problem("store", None);
         }
         Err(error) => app.set_problem("store", Some(format!("the store cannot write: {error}"))),

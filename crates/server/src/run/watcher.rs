@@ -1,4 +1,4 @@
-//! Rule folders that change while the server runs.
+//! Folders of rules and packs that change while the server runs.
 
 use notify::{RecursiveMode, Watcher as _};
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 /// Editors write files in several steps: a change counts once it has been quiet for so long.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Watches rule folders.
+/// Watches folders.
 pub struct Watcher {
     changes: mpsc::Receiver<()>,
     /// Something changed and was not told yet.
@@ -30,7 +30,7 @@ impl Watcher {
         let watcher = made.ok().map(|mut watcher| {
             for path in paths {
                 if let Err(error) = watcher.watch(path, RecursiveMode::Recursive) {
-                    tracing::warn!(path = %path.display(), %error, "rules are not watched for changes");
+                    tracing::warn!(path = %path.display(), %error, "a folder is not watched for changes");
                 }
             }
             watcher

@@ -1,6 +1,7 @@
 //! Verbs that ask a running server: search, tail, around, alerts, rules, sources, tokens.
 
 use super::{complain, output, say};
+use crate::cli::store::Sql;
 use crate::cli::{Alerts, Around, Global, Output, Search, Tail, Tokens};
 use crate::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
@@ -26,15 +27,29 @@ pub(super) fn ask<T>(
 
 /// `alcedo search`
 pub fn search(args: &Search, global: &Global) -> Outcome {
-    let form = output(global);
     let body = json!({
         "query": args.query, "since": args.since, "until": args.until, "limit": args.limit,
     });
-    let quiet = global.quiet;
+    print_found("/api/v1/search", body, global)
+}
+
+/// `alcedo sql`
+pub fn sql(args: &Sql, global: &Global) -> Outcome {
+    let sql = match &*args.statement {
+        "-" => std::io::read_to_string(std::io::stdin())?,
+        text => text.to_owned(),
+    };
+    let body = json!({"sql": sql, "since": args.since, "until": args.until, "limit": args.limit});
+    print_found("/api/v1/sql", body, global)
+}
+
+/// Prints rows as they come, and says at the end what was done.
+fn print_found(path: &str, body: Value, global: &Global) -> Outcome {
+    let (form, quiet) = (output(global), global.quiet);
     let mut exit = Exit::Ok;
     ask(global, async |client| {
         client
-            .lines("POST", "/api/v1/search", Some(body), &mut |line| {
+            .lines("POST", path, Some(body), &mut |line| {
                 let Ok(row) = serde_json::from_str::<Value>(line) else { return true };
                 if let Some(error) = row.get("alcedo.error") {
                     complain(error.as_str().unwrap_or("the search failed"));
@@ -52,7 +67,7 @@ pub fn search(args: &Search, global: &Global) -> Outcome {
 }
 
 /// Says what a search did; an answer that is not whole is an exit code of its own.
-fn told(summary: &Value, quiet: bool) -> Exit {
+pub(super) fn told(summary: &Value, quiet: bool) -> Exit {
     let partial = summary["partial"].as_bool() == Some(true);
     if partial {
         complain(&format!("partial answer: {}", summary["why_partial"].as_str().unwrap_or("")));

@@ -4,6 +4,8 @@
 //! order of their events before they are correlated, so the order of files and records does not
 //! matter.
 
+mod stored;
+
 use crate::cli::{Global, Hunt, Output};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{self, Chunk, CountedBytes, Trouble};
@@ -11,9 +13,11 @@ use crate::generation::Parts;
 use detect::correlate::{Hit, in_event_time};
 use event::{Envelope, EventId, Protocol, text, time};
 use indicatif::{ProgressBar, ProgressStyle};
+use pipeline::feeder::WithHeader;
 use pipeline::worker::Done;
 use pipeline::{Generation, Loose};
 use serde_json::{Map, Value, json};
+use shape::Headers;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +29,11 @@ const NUMBER_BITS: u32 = 40;
 
 /// Runs the verb. Rules and files that cannot be read are named on stderr and the run goes on.
 pub fn run(args: &Hunt, global: &Global) -> Outcome {
-    let parts = Parts::of_files(&args.rules, None)?;
+    if args.files.is_empty() {
+        return stored::run(args, global);
+    }
+    let packs = super::check::config_of(global)?.packs;
+    let parts = Parts::of_files(&args.rules, packs.as_ref())?;
     for problem in &parts.problems {
         super::complain(&problem.to_string());
     }
@@ -38,9 +46,11 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
     let envelope = Arc::new(Envelope::of("file", Protocol::File));
     let wall_ns = io::intake::wall_ns();
     for (file, path) in files.iter().enumerate() {
+        let mut headers = Headers::default();
         let read = files::chunks(path, &progress.read, &mut |chunk| {
             let loose = Loose {
                 records: placed(&chunk, file),
+                with: headed(&mut headers, &chunk, &envelope),
                 bytes: chunk.bytes,
                 wall_ns,
                 envelope: envelope.clone(),
@@ -65,6 +75,16 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
 fn placed(chunk: &Chunk, file: usize) -> Vec<(u64, std::ops::Range<usize>)> {
     let base = (file as u64) << NUMBER_BITS;
     chunk.records.iter().map(|(number, range)| (base + number, range.clone())).collect()
+}
+
+/// The chunk's records below a header line of their file, in the order in which they are read.
+fn headed(headers: &mut Headers, chunk: &Chunk, envelope: &Arc<Envelope>) -> WithHeader {
+    let records = chunk.records.iter().enumerate();
+    let taken = records.map(|(at, (_, range))| {
+        let bytes = chunk.bytes.get(range.clone()).unwrap_or_default();
+        headers.take(envelope, bytes).map(|with| (at, with))
+    });
+    taken.flatten().collect()
 }
 
 /// A bar with rate and time left, on a terminal's standard error only.
@@ -189,19 +209,11 @@ impl Finds {
     }
 
     fn line(&self, rule: u32, id: EventId, event_ns: i64, more: Map<String, Value>) -> Value {
-        let rule = self.generation.rules.rule(rule);
         let (file, number) = self.place(id);
-        let mut line = Map::new();
-        line.insert("rule.id".into(), rule.id.to_string().into());
-        line.insert("rule.title".into(), rule.title.to_string().into());
-        line.insert("rule.level".into(), rule.level.name().into());
-        line.insert("rule.type".into(), rule.type_name().into());
+        let mut line = crate::history::rule_json(self.generation.rules.rule(rule));
         line.insert("file".into(), file.into());
         line.insert("line".into(), number.into());
         line.insert("@timestamp".into(), time::rfc3339(event_ns).into());
-        if !rule.author.is_empty() {
-            line.insert("rule.author".into(), rule.author.to_string().into());
-        }
         for (name, value) in more {
             line.entry(name).or_insert(value);
         }

@@ -1,10 +1,14 @@
 //! One file per verb. Data goes to standard output, everything else to standard error.
 
 pub mod ask;
+pub mod backup;
 pub mod certs;
 pub mod check;
+pub mod export;
 pub mod hunt;
 pub mod journal;
+pub mod keep;
+pub mod packs;
 pub mod parse;
 pub mod rules;
 pub mod serve;
@@ -43,6 +47,13 @@ pub fn say(line: &str) {
     if writeln!(out, "{line}").is_err() {
         std::process::exit(0);
     }
+}
+
+/// Whether a server has this data folder open.
+pub fn is_running(data_dir: &std::path::Path) -> bool {
+    let lock = data_dir.join("data").join("LOCK");
+    let held = ::journal::Fs::lock(&::journal::OsFs, &lock, false);
+    held.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 /// A closed pipe ends a verb quietly; any other failure to write is told.

@@ -1,10 +1,12 @@
 //! `alcedo parse`: each record as the event it becomes, one JSON object per line.
 
-use crate::cli::{Framing, ParseFiles};
+use crate::cli::{Framing, Global, Output, ParseFiles};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{files, generation::Parts};
 use event::{Envelope, EventBatch, EventId, Protocol, RowHead};
 use pipeline::Generation;
+use serde_json::{Value, json};
+use shape::{Detected, Explanation, StageField};
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
@@ -12,9 +14,12 @@ use std::sync::Arc;
 const BATCH_ROWS: usize = 256;
 
 /// Runs the verb. Exactly one object per record, in order; parse failures are part of the answer.
-pub fn run(args: &ParseFiles) -> Outcome {
-    let generation = Parts::of_files(&[], None)?.compile(0, [0; 16])?;
+pub fn run(args: &ParseFiles, global: &Global) -> Outcome {
+    let packs = super::check::config_of(global)?.packs;
+    let packs = args.packs.as_ref().or(packs.as_ref());
+    let generation = Parts::of_files(&[], packs)?.compile(0, [0; 16])?;
     let mut out = Printer::new(generation, args.pack.as_deref());
+    out.explain = args.explain.then(|| super::output(global));
     let mut exit = Exit::Ok;
     for path in &args.files {
         let shown = path.display().to_string();
@@ -67,6 +72,8 @@ struct Printer {
     offset: u64,
     out: BufWriter<std::io::Stdout>,
     line: String,
+    /// Print how records come to their fields instead, in this form.
+    explain: Option<Output>,
 }
 
 impl Printer {
@@ -82,6 +89,7 @@ impl Printer {
             offset: 0,
             out: BufWriter::with_capacity(1 << 16, std::io::stdout()),
             line: String::new(),
+            explain: None,
         }
     }
 
@@ -99,11 +107,26 @@ impl Printer {
             envelope: with_header.unwrap_or_else(|| self.envelope.clone()),
         };
         self.offset += 1;
+        if let Some(form) = self.explain {
+            return self.explained(head, bytes, form);
+        }
         self.generation.shaper.shape_whole(head, bytes, &mut self.batch, &mut self.scratch);
         if self.batch.len() >= BATCH_ROWS {
             self.print()?;
         }
         Ok(())
+    }
+
+    /// Which pack takes the record and why, and which step wrote what from which bytes.
+    fn explained(&mut self, head: RowHead, bytes: &[u8], form: Output) -> Result<(), Failure> {
+        let (shaper, dict) = (&self.generation.shaper, &self.generation.dict);
+        let detected = shaper.detect(head.clone(), bytes, dict);
+        let events = shaper.explain(head.clone(), bytes, dict);
+        let text = match form {
+            Output::Table => as_text(&head, &detected, &events),
+            _ => as_json(&head, &detected, &events).to_string(),
+        };
+        super::written(writeln!(self.out, "{text}"))
     }
 
     fn print(&mut self) -> Result<(), Failure> {
@@ -121,4 +144,51 @@ impl Printer {
         self.print()?;
         super::written(self.out.flush())
     }
+}
+
+fn as_json(head: &RowHead, detected: &Detected, events: &[Explanation]) -> Value {
+    let field = |f: &StageField| {
+        let bytes = f.bytes.as_ref().map(|b| [b.start, b.end]);
+        json!({"name": f.name, "value": f.value, "bytes": bytes})
+    };
+    let event = |event: &Explanation| {
+        let stages = event.stages.iter().map(|stage| {
+            json!({"stage": stage.name, "fields": stage.fields.iter().map(field).collect::<Vec<_>>()})
+        });
+        json!({
+            "original": String::from_utf8_lossy(&event.raw),
+            "stages": stages.collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "file": &*head.envelope.path,
+        "record": head.id.offset + 1,
+        "pack": detected.pack,
+        "why": detected.why,
+        "syslog_header": detected.has_syslog_header,
+        "events": events.iter().map(event).collect::<Vec<_>>(),
+    })
+}
+
+fn as_text(head: &RowHead, detected: &Detected, events: &[Explanation]) -> String {
+    let header = if detected.has_syslog_header { ", behind a syslog header" } else { "" };
+    let mut lines = vec![format!(
+        "record {}: {} ({}){header}",
+        head.id.offset + 1,
+        detected.pack,
+        detected.why
+    )];
+    for event in events {
+        lines.push(format!("  {}", event::text::render(&event.raw)));
+        for stage in &event.stages {
+            lines.push(format!("  {}", stage.name));
+            for field in &stage.fields {
+                let place = field.bytes.as_ref();
+                let place = place.map(|b| format!("  [{}..{}]", b.start, b.end));
+                let place = place.unwrap_or_default();
+                lines.push(format!("    {} = {}{place}", field.name, field.value));
+            }
+        }
+    }
+    lines.join("\n")
 }

@@ -4,6 +4,9 @@
 mod browser;
 mod cli;
 mod flow;
+mod grafana;
 mod harness;
 mod kill9;
+mod packs;
 mod page;
+mod stored;

@@ -3,7 +3,8 @@
 use crate::samples::*;
 use crate::upkeep::walk;
 use std::path::Path;
-use store::{ExportFormat, Options, Store, StoreError, backup};
+use store::backup::{self, Companion};
+use store::{ExportFormat, Options, Store, StoreError};
 
 fn store(dir: &Path) -> Store {
     let (store, _) = Store::open(dir, Options::default()).unwrap();
@@ -41,24 +42,57 @@ fn a_look_changes_nothing_on_disk() {
     drop(live);
 }
 
+fn nothing() -> Result<Vec<Companion>, StoreError> {
+    Ok(Vec::new())
+}
+
+#[test]
+fn companions_go_along_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, target) = (dir.path().join("live"), dir.path().join("backup"));
+    let store = store(&live);
+    let (fixed, grows) = (dir.path().join("key"), dir.path().join("log"));
+    std::fs::write(&fixed, b"secret").unwrap();
+    let mut long = vec![0; 3 * 4_096 + 100];
+    long[..5_000].fill(7);
+    std::fs::write(&grows, &long).unwrap();
+    let companion =
+        |name: &str, path: &Path, grows| Companion { name: name.into(), path: path.into(), grows };
+    let mut both = || Ok(vec![companion("a/key", &fixed, false), companion("log", &grows, true)]);
+    let first = store.backup(&target, 1, &mut both).unwrap();
+    assert_eq!(first.companions, 2);
+    let again = store.backup(&target, 2, &mut both).unwrap();
+    assert_eq!(again.copied_bytes, long.len() as u64, "only what grows is copied again");
+    assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
+    let new = dir.path().join("new");
+    backup::restore(&target, None, &new.join("store"), &new).unwrap();
+    assert_eq!(std::fs::read(new.join("a/key")).unwrap(), b"secret");
+    assert_eq!(std::fs::read(new.join("log")).unwrap(), long);
+    let mut outside = || Ok(vec![companion("../out", &fixed, false)]);
+    store.backup(&target, 3, &mut outside).unwrap();
+    let third = dir.path().join("third");
+    assert!(backup::restore(&target, None, &third.join("store"), &third).is_err());
+    assert!(!dir.path().join("out").exists());
+}
+
 #[test]
 fn backups_are_incremental_checked_and_restored() {
     let dir = tempfile::tempdir().unwrap();
     let (live, target) = (dir.path().join("live"), dir.path().join("backup"));
     let store = store(&live);
-    let first = store.backup(&target, 1).unwrap();
+    let first = store.backup(&target, 1, &mut nothing).unwrap();
     assert_eq!((first.files, first.rows, first.copied_bytes), (2, 15, first.bytes));
     store.append(logins(15..20));
-    let second = store.backup(&target, 2).unwrap();
+    let second = store.backup(&target, 2, &mut nothing).unwrap();
     assert!(second.rows == 20 && second.copied_bytes < second.bytes);
-    assert_eq!(store.backup(&target, 3).unwrap().copied_bytes, 0);
+    assert_eq!(store.backup(&target, 3, &mut nothing).unwrap().copied_bytes, 0);
     assert_eq!(backup::list(&target).unwrap(), ["1", "2", "3"]);
     assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
     let everything = json(&store, "*");
     drop(store);
 
     let new = dir.path().join("new");
-    assert_eq!(backup::restore(&target, None, &new).unwrap().rows, 20);
+    assert_eq!(backup::restore(&target, None, &new, &new).unwrap().rows, 20);
     let (restored, report) = Store::open(&new, Options::default()).unwrap();
     assert_eq!((report.rows, report.orphans_removed), (20, 0));
     assert_eq!(json(&restored, "*"), everything);
@@ -69,16 +103,19 @@ fn backups_are_incremental_checked_and_restored() {
         22,
         "the journal goes on where the backup ends"
     );
-    assert!(backup::restore(&target, None, &new).is_err(), "never over something");
+    assert!(backup::restore(&target, None, &new, &new).is_err(), "never over something");
 
     let old = dir.path().join("old");
-    assert_eq!(backup::restore(&target, Some("1"), &old).unwrap().rows, 15);
+    assert_eq!(backup::restore(&target, Some("1"), &old, &old).unwrap().rows, 15);
     let object = walk(&target.join("objects")).remove(0);
     let mut bytes = std::fs::read(&object).unwrap();
     bytes[20] ^= 1;
     std::fs::write(&object, bytes).unwrap();
     assert_eq!(backup::verify(&target, None).unwrap().problems.len(), 1);
-    assert!(backup::restore(&target, None, &dir.path().join("third")).is_err());
+    assert!(
+        backup::restore(&target, None, &dir.path().join("third"), &dir.path().join("third"))
+            .is_err()
+    );
 }
 
 #[test]
@@ -92,7 +129,8 @@ fn exports_have_everything_and_a_manifest() {
     let mut r = request("user.name:(u1 or u2)");
     r.limit = 1;
     let to = dir.path().join("ndjson");
-    let done = store.export(&r, "user.name:(u1 or u2)", ExportFormat::Ndjson, &to).unwrap();
+    let done =
+        store.export(&r, "user.name:(u1 or u2)", ExportFormat::Ndjson, &to, &mut |_| ()).unwrap();
     assert_eq!((done.rows, done.files.len(), done.partial.clone()), (6, 1, None));
     let mut written = lines(&to.join("part-00000.ndjson"));
     let mut expected = json(&store, "user.name:(u1 or u2)");
@@ -102,18 +140,21 @@ fn exports_have_everything_and_a_manifest() {
     let text = std::fs::read_to_string(to.join("manifest.json")).unwrap();
     let manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(manifest["files"][0]["sha256"], done.files[0].sha256);
-    assert!(store.export(&r, "", ExportFormat::Ndjson, &to).is_err(), "never over something");
+    assert!(
+        store.export(&r, "", ExportFormat::Ndjson, &to, &mut |_| ()).is_err(),
+        "never over something"
+    );
 
     let to = dir.path().join("csv");
     let r = request("user.name:u1 | fields user.name, source.bytes");
-    store.export(&r, "", ExportFormat::Csv, &to).unwrap();
+    store.export(&r, "", ExportFormat::Csv, &to, &mut |_| ()).unwrap();
     let mut written = lines(&to.join("part-00000.csv"));
     assert_eq!(written.remove(0), "user.name,source.bytes");
     written.sort();
     assert_eq!(written, ["u1,10", "u1,110", "u1,60"]);
 
     let to = dir.path().join("parquet");
-    let done = store.export(&request("*"), "*", ExportFormat::Parquet, &to).unwrap();
+    let done = store.export(&request("*"), "*", ExportFormat::Parquet, &to, &mut |_| ()).unwrap();
     assert_eq!(done.rows, 15);
     assert!(done.files[0].path.ends_with(".parquet"));
 }

@@ -1,0 +1,92 @@
+//! Rules over what is stored.
+
+use super::events::{Asked, Cancel, request_of, summary_json};
+use super::problem::Problem;
+use crate::generation::Parts;
+use crate::history::{self, Told};
+use crate::run::App;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::json;
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use trust::Principal;
+
+/// Body of a hunt.
+#[derive(Deserialize)]
+pub struct Wanted {
+    /// Texts of rule files.
+    rules: Vec<String>,
+    #[serde(default)]
+    since: Option<String>,
+    #[serde(default)]
+    until: Option<String>,
+}
+
+/// `POST /api/v1/hunt`: lines of NDJSON: what was found, `alcedo.progress` now and then, what is wrong
+/// with rules as `alcedo.problem`, and `alcedo.summary` last. One hunt at a time.
+pub async fn hunt(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Json(wanted): Json<Wanted>,
+) -> Result<Response, Problem> {
+    let Ok(alone) = app.hunting.clone().try_acquire_owned() else {
+        let problem =
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "a hunt runs; wait for it or end it");
+        return Err(Problem { retry_after_s: Some(5), ..problem });
+    };
+    let Wanted { rules, since, until } = wanted;
+    let mut request = request_of(&app, &Asked { query: String::new(), since, until, limit: None })?;
+    request.timeout = None;
+    let compiling = app.clone();
+    let compiled = tokio::task::spawn_blocking(move || {
+        let (rules, problems) = detect::load_text(&rules.join("\n---\n"));
+        let parts = Parts { rules, ..Parts::of_config(&compiling.config)? };
+        Ok::<_, crate::exit::Failure>((parts.compile(0, [0; 16])?, problems))
+    });
+    let compiled = compiled.await.map_err(Problem::internal)?;
+    let (generation, problems) = compiled.map_err(|e| Problem::bad(e.message))?;
+    let detail = format!("{} rules", generation.rules.rules().len());
+    app.note(&super::alerts::actor(&principal), "hunt", "", &detail);
+    request.dictionary = generation.dict.clone();
+    let gone = Cancel(request.cancelled.clone());
+    let (tell, told) = mpsc::channel::<String>(256);
+    tokio::task::spawn_blocking(move || {
+        let _alone = alone;
+        for problem in problems {
+            let _ = tell.blocking_send(json!({"alcedo.problem": problem.to_string()}).to_string());
+        }
+        let mut out = |told: Told| {
+            let line = match told {
+                Told::Found(line) => line,
+                Told::Passed { rows, of, found } => {
+                    json!({"alcedo.progress": {"rows": rows, "of": of, "found": found}})
+                }
+            };
+            match tell.blocking_send(line.to_string()) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
+        };
+        // The live workers keep the other cores.
+        let done = history::hunt(&app.store, &Arc::new(generation), request, 1, &mut out);
+        let last = match done {
+            Ok(summary) => json!({"alcedo.summary": summary_json(&summary)}),
+            Err(error) => json!({"alcedo.error": error.to_string()}),
+        };
+        let _ = tell.blocking_send(last.to_string());
+    });
+    let lines = tokio_stream::wrappers::ReceiverStream::new(told).map(move |line| {
+        let _ = &gone;
+        Ok::<_, Infallible>(line + "\n")
+    });
+    let body = Body::from_stream(lines);
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}

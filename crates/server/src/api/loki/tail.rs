@@ -1,0 +1,94 @@
+//! `GET /loki/api/v1/tail`: lines as they arrive, over a WebSocket.
+
+use super::{Asked, Pairs, Refusal, Streams, selected};
+use crate::run::App;
+use axum::extract::Query as Params;
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use filter::Plan;
+use filter::logql::LogQuery;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast;
+
+/// Lines that are sent per message at most; more are counted as dropped.
+const LINES_MAX: usize = 1_000;
+/// Pause between two messages.
+const SEND_EVERY: Duration = Duration::from_millis(250);
+
+/// Begins to follow.
+pub async fn tail(
+    State(app): State<Arc<App>>,
+    Params(pairs): Pairs,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Refusal> {
+    let log = selected(&app, Some(Asked(pairs).query()?))?;
+    Ok(upgrade.on_upgrade(move |socket| follow(app, log, socket)))
+}
+
+async fn follow(app: Arc<App>, log: LogQuery, mut socket: WebSocket) {
+    let mut batches = app.bus.tail();
+    let mut waiting = Waiting::default();
+    let mut due = tokio::time::interval(SEND_EVERY);
+    loop {
+        tokio::select! {
+            batch = batches.recv() => match batch {
+                Ok(batch) => waiting.take(&batch, &log.filter, log.all_fields),
+                Err(broadcast::error::RecvError::Lagged(n)) => waiting.dropped += n,
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            _ = due.tick() => {
+                if let Some(message) = waiting.message() {
+                    if socket.send(Message::Text(message.to_string().into())).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            heard = socket.recv() => match heard {
+                // Pings are answered by the library; what else a client says is not for us.
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => {}
+            },
+        }
+    }
+}
+
+#[derive(Default)]
+struct Waiting {
+    streams: Streams,
+    lines: usize,
+    dropped: u64,
+}
+
+impl Waiting {
+    fn take(&mut self, batch: &event::EventBatch, plan: &Plan, all: bool) {
+        let binding = plan.bind(batch);
+        for row in batch.rows().filter(|row| plan.matches(&binding, row)) {
+            if self.lines >= LINES_MAX {
+                self.dropped += 1;
+                continue;
+            }
+            let mut text = String::new();
+            shape::to_json(&row, &mut text);
+            if let Ok(fields) = serde_json::from_str(&text) {
+                self.streams.add(&fields, row.event_ns(), all);
+                self.lines += 1;
+            }
+        }
+    }
+
+    fn message(&mut self) -> Option<Value> {
+        if self.lines == 0 && self.dropped == 0 {
+            return None;
+        }
+        let now = std::mem::take(self);
+        let at = io::intake::wall_ns().to_string();
+        let dropped: Vec<Value> = match now.dropped {
+            0 => Vec::new(),
+            count => vec![json!({"labels": {"dropped": count.to_string()}, "timestamp": at})],
+        };
+        Some(json!({"streams": now.streams.json(), "dropped_entries": dropped}))
+    }
+}

@@ -1,0 +1,137 @@
+//! Verbs about what is stored: asking in SQL, taking it out, keeping it, letting it go.
+
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// `alcedo sql`
+#[derive(Args, Debug)]
+pub struct Sql {
+    /// A SELECT over the table `events`, `-` to read it from standard input
+    pub statement: String,
+    /// Only events of this time back to now, such as 24h, or since a time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only events before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Most rows (0 = 100,000)
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    pub limit: u64,
+}
+
+/// Forms of an export.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One JSON object per line.
+    Ndjson,
+    /// RFC 4180, with a header.
+    Csv,
+    /// Apache Parquet, whole events.
+    Parquet,
+}
+
+/// `alcedo export`
+#[derive(Args, Debug)]
+pub struct Export {
+    /// Filter and pipes
+    #[arg(default_value = "*")]
+    pub query: String,
+    /// Folder to write to; new or empty
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Form of the files
+    #[arg(long, value_enum, default_value_t = Form::Ndjson)]
+    pub format: Form,
+    /// Only events of this time back to now, such as 24h, or since a time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only events before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Read the data folder itself, whether or not a server runs on it
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `alcedo backup ...`
+#[derive(Subcommand, Debug)]
+pub enum Backup {
+    /// Add a backup: the running server's, or the data folder's when none runs
+    Create {
+        /// Folder of the backups; default: `backup: {to: DIR}` of the configuration
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
+    /// Read every file of a backup and compare it with what was written
+    Verify(BackupOf),
+    /// Names of the backups in a folder, oldest first
+    List {
+        /// Folder of the backups; default: that of the configuration
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+}
+
+/// Which backup.
+#[derive(Args, Debug)]
+pub struct BackupOf {
+    /// Folder of the backups; default: that of the configuration
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// Its name; default: the newest
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// `alcedo retention`
+#[derive(Args, Debug)]
+pub struct Retention {
+    /// What the rules of the configuration would remove now; nothing is changed
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `alcedo hold ...`
+#[derive(Subcommand, Debug)]
+pub enum HoldVerb {
+    /// Keep all events that a filter matches, whatever retention and deletions say
+    Add {
+        /// Filter
+        filter: String,
+        /// Why: a case number
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Only events since this time
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only events before this time
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+    },
+    /// Holds that are set
+    List,
+    /// End a hold
+    Release {
+        /// Its number
+        id: u64,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+/// `alcedo delete`
+#[derive(Args, Debug)]
+pub struct Delete {
+    /// Filter of the events to delete
+    pub filter: String,
+    /// Only events received before this time; default: now
+    #[arg(long, value_name = "TIME")]
+    pub before: Option<String>,
+    /// Why: a case number
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub reason: Option<String>,
+    /// Say how many events it would be, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}

@@ -1,0 +1,86 @@
+//! What of a data folder goes into a backup beside the store, and how a running server makes one.
+
+use super::App;
+use crate::api::problem::Problem;
+use axum::http::StatusCode;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use store::StoreError;
+use store::backup::{BackupReport, Companion};
+
+/// Folders of the journal's streams. The ledger first: what it tells of is then in the data.
+const STREAMS: [&str; 2] = ["ledger", "data"];
+/// Files of a stream beside its segments; older than the segments they are as after a crash.
+const STREAM_FILES: [&str; 4] = ["MANIFEST.a", "MANIFEST.b", "senders.snap", "roots.log"];
+
+/// Everything that a new data folder needs to go on, in the order in which it has to be copied: what
+/// comes first refers only to what comes later. Left out are what is made anew (the ledger's index)
+/// and the token for verbs on this host.
+pub fn companions(data_dir: &Path) -> Result<Vec<Companion>, StoreError> {
+    let mut out = Vec::new();
+    let mut add = |name: String, grows| {
+        let path = data_dir.join(&name);
+        if path.is_file() {
+            out.push(Companion { name, path, grows });
+        }
+    };
+    add("secret".into(), false);
+    add("config.digests.json".into(), true);
+    add("detect/snapshot".into(), true);
+    for path in files(&data_dir.join("generations"), "json")? {
+        // The lists grow, each generation's text stays.
+        let name = name_of(&path);
+        let grows = matches!(&*name, "switches.json" | "remembered.json");
+        add(format!("generations/{name}"), grows);
+    }
+    for stream in STREAMS {
+        for name in STREAM_FILES {
+            add(format!("{stream}/{name}"), true);
+        }
+        let mut segments = files(&data_dir.join(stream), "wal")?;
+        segments.sort();
+        for (age, path) in segments.iter().rev().enumerate() {
+            add(format!("{stream}/{}", name_of(path)), age == 0);
+        }
+    }
+    Ok(out)
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn files(dir: &Path, ending: &str) -> Result<Vec<PathBuf>, StoreError> {
+    if !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    let failed = |source| StoreError::Io { action: "listing", path: dir.to_path_buf(), source };
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension() == Some(OsStr::new(ending)) {
+            out.push(path);
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
+impl App {
+    /// Adds a backup to the configured folder. One at a time.
+    pub fn back_up(&self) -> Result<BackupReport, Problem> {
+        let target = self.config.backup.as_ref().ok_or_else(|| {
+            let detail = "no folder for backups is configured: set `backup: {to: DIR}`";
+            Problem::new(StatusCode::CONFLICT, detail)
+        })?;
+        let _alone = self.backing_up.try_lock().ok_or_else(|| {
+            Problem::new(StatusCode::CONFLICT, "a backup is being made; wait for it")
+        })?;
+        // No segment may go while they are copied.
+        self.journal.set_hold(Some(0));
+        let data_dir = &self.config.data_dir;
+        let made = self.store.backup(target, io::intake::wall_ns(), &mut || companions(data_dir));
+        self.journal.set_hold(None);
+        made.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    }
+}

@@ -1,0 +1,352 @@
+//! What is stored, through the real binary: SQL, exports, holds, deletions, retention, backups.
+
+use super::harness::{Server, alcedo, json_lines, run};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Output;
+
+const EVENTS: &str = "{\"message\":\"plugh one\",\"user\":{\"name\":\"ana\"},\"n\":1}\n{\"message\":\"plugh two\",\"user\":{\"name\":\"bo\"},\"n\":2}\n{\"message\":\"plugh three\",\"user\":{\"name\":\"bo\"},\"n\":3}\n";
+
+/// A server with three events in it.
+fn server(settings: &str) -> Server {
+    let server = Server::start(settings);
+    server.ingest(EVENTS);
+    server.eventually("the events", |s| (s.search("message:plugh").len() == 3).then_some(()));
+    server
+}
+
+fn token(server: &Server, role: &str) -> String {
+    let body = json!({"name": role, "role": role}).to_string();
+    let (status, made) = server.ask("POST", "/api/v1/tokens", &server.admin_token, &body);
+    assert_eq!(status, 200, "{made}");
+    made["token"].as_str().unwrap().to_owned()
+}
+
+/// Runs a verb on the server's folder.
+fn verb(server: &Server, token: &str, args: &[&str]) -> Output {
+    let mut command = alcedo();
+    command.args(args).args(["--data-dir", server.data_dir.to_str().unwrap()]);
+    if !token.is_empty() {
+        command.env("ALCEDO_TOKEN", token);
+    }
+    command.output().unwrap()
+}
+
+fn code(output: &Output) -> Option<i32> {
+    if output.status.code() != Some(0) {
+        println!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    output.status.code()
+}
+
+fn audit(server: &Server) -> Vec<(String, String, String)> {
+    let (status, found) = server.ask("GET", "/api/v1/audit?limit=1000", &server.admin_token, "");
+    assert_eq!(status, 200, "{found}");
+    let text = |r: &Value, name: &str| r[name].as_str().unwrap_or_default().to_owned();
+    let rows = found["records"].as_array().unwrap().iter();
+    rows.map(|r| (text(r, "action"), text(r, "who"), text(r, "target"))).collect()
+}
+
+/// Scenario: SQL through the verb and the API; statements that write or are wrong.
+/// Guarantees: rows come back; nothing but SELECT is done; mistakes end with 3.
+#[test]
+fn sql_reads_and_only_reads() {
+    let server = server("");
+    let select = "select \"user.name\" as who, count(*) as n from events where \"message\" like 'plugh%' group by 1 order by 2 desc";
+    let out = verb(&server, "", &["sql", select, "-o", "ndjson"]);
+    assert_eq!(code(&out), Some(0));
+    assert_eq!(json_lines(&out), [json!({"who": "bo", "n": 2}), json!({"who": "ana", "n": 1})]);
+    for wrong in ["drop table events", "select nothing from events", "copy events to '/tmp/x'"] {
+        let out = verb(&server, "", &["sql", wrong]);
+        assert_eq!(out.status.code(), Some(3), "{wrong}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    let body = json!({"sql": "select 1"}).to_string();
+    let ingest = token(&server, "ingest");
+    assert_eq!(server.ask("POST", "/api/v1/sql", &ingest, &body).0, 403);
+    let body = json!({"sql": "select \"n\" from events order by 1", "limit": 2}).to_string();
+    let (status, found) = server.ask("POST", "/api/v1/sql", &server.admin_token, &body);
+    assert_eq!((status, found["summary"]["why_partial"].as_str()), (200, Some("limit")), "{found}");
+}
+
+/// Scenario: exports in all forms through the server and from the folder of a stopped one.
+/// Guarantees: every row is there, files are what the manifest says, both ways give the same.
+#[test]
+fn exports_are_whole_online_and_offline() {
+    let mut server = server("");
+    let folder = tempfile::tempdir().unwrap();
+    let to = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for (format, file) in [("ndjson", "part-00000.ndjson"), ("csv", "part-00000.csv")] {
+        let out = verb(
+            &server,
+            "",
+            &["export", "message:plugh", "--to", &to(format), "--format", format],
+        );
+        assert_eq!(code(&out), Some(0));
+        let text = std::fs::read_to_string(Path::new(&to(format)).join(file)).unwrap();
+        let header = usize::from(format == "csv");
+        assert_eq!(text.lines().count() - header, 3, "{text}");
+        assert_eq!(json_lines(&out)[0]["rows"], 3);
+    }
+    let out =
+        verb(&server, "", &["export", "message:plugh", "--to", &to("pq"), "--format", "parquet"]);
+    assert_eq!(code(&out), Some(0));
+    let listed = json_lines(&out)[0]["files"][0].clone();
+    let parquet =
+        std::fs::read(Path::new(&to("pq")).join(listed["path"].as_str().unwrap())).unwrap();
+    assert!(
+        parquet.starts_with(b"PAR1") && parquet.len() as u64 == listed["bytes"].as_u64().unwrap()
+    );
+    let again = verb(&server, "", &["export", "message:plugh", "--to", &to("pq")]);
+    assert_eq!(again.status.code(), Some(3), "never over something");
+    let (_, kept) = server.ask("GET", "/api/v1/exports", &server.admin_token, "");
+    assert_eq!(kept["exports"], json!([]), "what was fetched is removed");
+    let reader = token(&server, "reader");
+    assert_eq!(server.ask("POST", "/api/v1/exports", &reader, "{}").0, 403);
+    assert!(audit(&server).iter().any(|a| a.0 == "search.export" && a.2 == "message:plugh"));
+    server.stop();
+    let out = verb(
+        &server,
+        "",
+        &["export", "message:plugh | stats count() as n by user.name", "--to", &to("off")],
+    );
+    assert_eq!(code(&out), Some(0));
+    let text = std::fs::read_to_string(Path::new(&to("off")).join("part-00000.ndjson")).unwrap();
+    assert!(text.contains(r#""n":2"#) && text.lines().count() == 2, "{text}");
+}
+
+/// Scenario: an export is asked for, watched and fetched in two pieces over the API.
+/// Guarantees: the second piece goes on where the first ended; nobody else sees it.
+#[test]
+fn a_download_goes_on_where_it_broke_off() {
+    let server = server("");
+    let body = json!({"query": "message:plugh"}).to_string();
+    let (status, job) = server.ask("POST", "/api/v1/exports", &server.admin_token, &body);
+    assert_eq!(status, 200, "{job}");
+    let path = format!("/api/v1/exports/{}", job["id"].as_str().unwrap());
+    let job =
+        server.eventually("its end", |s| Some(s.get(&path)).filter(|job| job["state"] == "done"));
+    let bearer = format!("Bearer {}", server.admin_token);
+    let get = |range: &str| {
+        let mut headers = vec![("Authorization", &*bearer)];
+        if !range.is_empty() {
+            headers.push(("Range", range));
+        }
+        super::browser::http(server.http, "GET", &format!("{path}/files/0"), &headers, b"")
+    };
+    let (status, whole) = get("");
+    assert_eq!(
+        (status, whole.len() as u64),
+        (200, job["manifest"]["files"][0]["bytes"].as_u64().unwrap())
+    );
+    let (status, rest) = get("bytes=10-");
+    assert_eq!(status, 206);
+    assert_eq!(rest, whole[10..]);
+    let analyst = token(&server, "analyst");
+    assert_eq!(server.ask("GET", &path, &analyst, "").0, 404);
+    assert_eq!(server.ask("DELETE", &path, &server.admin_token, "").0, 200);
+    assert_eq!(server.ask("GET", &path, &server.admin_token, "").0, 404);
+}
+
+/// Scenario: a hold, a deletion that it forbids, its release, the deletion, a restart.
+/// Guarantees: only a custodian deletes and releases; the hold wins; deleted events stay gone; all of
+/// it is in the audit list under who did it.
+#[test]
+fn holds_win_over_deletions_and_both_are_audited() {
+    let mut server = server("");
+    let custodian = token(&server, "custodian");
+    let out =
+        verb(&server, "", &["hold", "add", "user.name:bo", "--reason", "case 7", "-o", "json"]);
+    assert_eq!(code(&out), Some(0));
+    let id = json_lines(&out)[0]["id"].to_string();
+    let why = ["--reason", "erasure 12"];
+    let delete = |token: &str, filter: &str| {
+        verb(&server, token, &["delete", filter, why[0], why[1], "-o", "json"])
+    };
+    assert_eq!(delete("", "plugh").status.code(), Some(5), "an administrator may not");
+    let body = json!({"filter": "plugh", "reason": "x"}).to_string();
+    let (status, held) = server.ask("POST", "/api/v1/deletions", &custodian, &body);
+    assert_eq!(status, 409, "{held}");
+    assert!(held["detail"].as_str().unwrap().contains("case 7"));
+    assert_eq!(delete(&custodian, "plugh").status.code(), Some(3));
+    let dry = verb(&server, &custodian, &["delete", "user.name:ana", "--dry-run", "-o", "json"]);
+    assert_eq!(json_lines(&dry)[0], json!({"rows": 1, "deleted": false}));
+    assert_eq!(server.search("message:plugh").len(), 3);
+    assert_eq!(json_lines(&delete(&custodian, "user.name:ana"))[0]["rows"], 1);
+    assert_eq!(server.search("message:plugh").len(), 2);
+    let release = ["hold", "release", &id, "--reason", "case closed"];
+    assert_eq!(verb(&server, "", &release).status.code(), Some(5), "an administrator may not");
+    assert_eq!(code(&verb(&server, &custodian, &release)), Some(0));
+    let list = verb(&server, "", &["hold", "list", "-o", "ndjson"]);
+    assert_eq!((code(&list), json_lines(&list).len()), (Some(0), 0));
+    assert_eq!(json_lines(&delete(&custodian, "message:two"))[0]["rows"], 1);
+    server.stop();
+    server.start_again();
+    assert_eq!(server.search("message:plugh").len(), 1, "gone after a restart too");
+    server.eventually("the rewrites", |s| {
+        let (_, waiting) = s.ask("GET", "/api/v1/deletions", &custodian, "");
+        (waiting["deletions"] == json!([])).then_some(())
+    });
+    let done = audit(&server);
+    for (action, target) in [
+        ("hold.set", "user.name:bo"),
+        ("hold.release", "user.name:bo"),
+        ("delete.hide", "user.name:ana"),
+        ("delete.hide", "message:two"),
+    ] {
+        let found = done.iter().find(|a| a.0 == action && a.2 == target);
+        assert!(found.is_some_and(|a| a.1.starts_with("token:")), "{action} {target}: {done:?}");
+    }
+    assert!(done.iter().any(|a| a.0 == "delete.rewrite"), "{done:?}");
+}
+
+/// Scenario: a rule that removes at once what one source sent; the plan before, the audit after.
+/// Guarantees: the plan changes nothing and says how much; then only those rows go, on record.
+#[test]
+fn retention_says_what_it_would_do_and_records_what_it_did() {
+    let mut server = server("");
+    server.stop();
+    let folder = server.data_dir.parent().unwrap().to_path_buf();
+    let other = folder.join("other.yaml");
+    let rules =
+        "retention:\n  age: 30d\n  rules:\n    - {name: short, when: 'user.name:bo', age: 1ms}\n";
+    std::fs::write(&other, format!("data_dir: {}\n{rules}", server.data_dir.display())).unwrap();
+    let dry =
+        |form: &str| run(&["retention", "--dry-run", "-c", other.to_str().unwrap(), "-o", form]);
+    let out = dry("ndjson");
+    assert_eq!(code(&out), Some(0));
+    assert!(String::from_utf8_lossy(&out.stderr).contains("PCI DSS 10.5.1"));
+    let plan = &json_lines(&out)[0];
+    let short = plan["rules"].as_array().unwrap().iter().find(|r| r["rule"] == "short").unwrap();
+    assert_eq!(short["rows"], 2, "{plan}");
+    assert!(plan["forecast"]["bytes"].as_u64().unwrap() > 0);
+    assert!(String::from_utf8_lossy(&dry("table").stdout).contains("would go"));
+    server.configure(rules);
+    server.start_again();
+    server.eventually("retention", |s| (s.search("message:plugh").len() == 1).then_some(()));
+    let (status, plan) = server.ask("GET", "/api/v1/retention", &server.admin_token, "");
+    assert_eq!((status, plan["warnings"].as_array().unwrap().len()), (200, 2), "{plan}");
+    let hidden =
+        server.eventually("the record", |s| audit(s).into_iter().find(|a| a.0 == "delete.hide"));
+    assert_eq!((&*hidden.1, &*hidden.2), ("short", "user.name:bo"));
+}
+
+/// Scenario: a backup of the running server, more events, a second one; then a new folder of it.
+/// Guarantees: the new folder's server has the events, the alerts' journal, the rules' history and
+/// takes further events; a changed byte is found.
+#[test]
+fn a_backup_becomes_a_server_that_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("backups");
+    let mut server = server(&format!("backup: {{to: '{}'}}\n", target.display()));
+    let create = ["backup", "create", "-o", "ndjson"];
+    let out = verb(&server, "", &create);
+    assert_eq!(code(&out), Some(0));
+    server.ingest("{\"message\":\"plugh four\"}\n");
+    server.eventually("the fourth", |s| (s.search("message:plugh").len() == 4).then_some(()));
+    let second = json_lines(&verb(&server, "", &create))[0].clone();
+    assert!(second["copied_bytes"].as_u64() < second["bytes"].as_u64(), "{second}");
+    let refused = verb(&server, "", &["backup", "create", "--to", "/tmp/elsewhere"]);
+    assert_eq!(refused.status.code(), Some(3));
+    let from = target.to_str().unwrap();
+    assert_eq!(code(&run(&["backup", "verify", "--from", from])), Some(0));
+    assert_eq!(json_lines(&run(&["backup", "list", "--from", from, "-o", "ndjson"])).len(), 2);
+    let analyst = token(&server, "analyst");
+    assert_eq!(server.ask("POST", "/api/v1/backups", &analyst, "{}").0, 403);
+    assert!(audit(&server).iter().any(|a| a.0 == "backup.create"));
+    let old_dir = server.data_dir.clone();
+    server.kill();
+    std::fs::rename(&old_dir, folder.path().join("lost")).unwrap();
+    let dir = old_dir.to_str().unwrap();
+    let out = run(&["restore", "--from", from, "--data-dir", dir]);
+    assert_eq!(code(&out), Some(0));
+    assert_eq!(run(&["restore", "--from", from, "--data-dir", dir]).status.code(), Some(3));
+    assert_eq!(code(&run(&["verify", "--data-dir", dir])), Some(0));
+    server.start_again();
+    assert_eq!(server.search("message:plugh").len(), 4);
+    server.ingest("{\"message\":\"plugh five\"}\n");
+    server.eventually("the fifth", |s| (s.search("message:plugh").len() == 5).then_some(()));
+    assert!(audit(&server).iter().any(|a| a.0 == "token.create"), "the ledger came along");
+    server.stop();
+    assert_eq!(code(&verb(&server, "", &["backup", "create", "--to", from])), Some(0));
+    for object in walk(&target.join("objects")) {
+        let mut bytes = std::fs::read(&object).unwrap();
+        bytes[0] ^= 1;
+        std::fs::write(object, bytes).unwrap();
+    }
+    assert_eq!(run(&["backup", "verify", "--from", from]).status.code(), Some(4));
+}
+
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => out.extend(walk(&path)),
+            false => out.push(path),
+        }
+    }
+    out
+}
+
+/// Scenario: the histogram of a search with pipes.
+/// Guarantees: a `where` over the table of `stats` does not filter the events that are counted.
+#[test]
+fn the_histogram_counts_events_whatever_the_table_filters() {
+    let server = server("");
+    let query = "message:plugh | stats count() as n by user.name | where n > 1";
+    let encoded: String = query
+        .bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'0'..=b'9' => char::from(b).to_string(),
+            _ => format!("%{b:02X}"),
+        })
+        .collect();
+    let found = server.get(&format!("/api/v1/search/histogram?query={encoded}"));
+    let total: u64 = found["counts"].as_array().unwrap().iter().filter_map(Value::as_u64).sum();
+    assert_eq!(total, 3, "{found}");
+    let (status, metrics) = {
+        let bearer = format!("Bearer {}", server.admin_token);
+        let headers = [("Authorization", &*bearer)];
+        super::browser::http(server.http, "GET", "/metrics", &headers, b"")
+    };
+    let text = String::from_utf8(metrics).unwrap();
+    assert!(status == 200 && text.contains("\nalcedo_store_index_bytes "), "{text}");
+}
+
+const HISTORY: &str = "title: Plugh\nid: 66666666-6666-4666-8666-666666666661\nname: plugh\nlogsource: {product: any}\ndetection:\n  sel: {message|startswith: plugh}\n  condition: sel\nlevel: low\n---\ntitle: Much plugh\nid: 66666666-6666-4666-8666-666666666662\ncorrelation:\n  type: event_count\n  rules: [plugh]\n  group-by: [user.name]\n  timespan: 1h\n  condition: {gte: 2}\n  generate: true\nlevel: high\n";
+
+/// Scenario: a rule and a correlation over stored events that came before there was a rule, through
+/// the server and from the folder of the stopped one.
+/// Guarantees: both ways find the same; a time range is kept to; a broken rule is told and no more.
+#[test]
+fn a_hunt_over_history_finds_what_the_rules_would_have_found() {
+    let mut server = server("");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("a.yml"), HISTORY.replace("product: any", "category: test")).unwrap();
+    std::fs::write(path("broken.yml"), "title: Broken\nlogsource: {}\ndetection: {condition: x}\n")
+        .unwrap();
+    let rules = folder.path().to_str().unwrap();
+    let hunt = |server: &Server, since: &str| {
+        let out = verb(server, "", &["hunt", "--rules", rules, "--since", since, "-o", "ndjson"]);
+        assert_eq!(code(&out), Some(0));
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(said.contains("broken.yml"), "{said}");
+        let mut found: Vec<(String, String)> = json_lines(&out)
+            .iter()
+            .map(|l| {
+                (l["rule.title"].as_str().unwrap().into(), l["event.id"].as_str().unwrap().into())
+            })
+            .collect();
+        found.sort();
+        found
+    };
+    let online = hunt(&server, "1h");
+    let titles: Vec<&str> = online.iter().map(|(title, _)| &**title).collect();
+    assert_eq!(titles, ["Much plugh", "Plugh", "Plugh", "Plugh"]);
+    assert_eq!(hunt(&server, "2099-01-01T00:00:00Z"), []);
+    let out = verb(&server, "", &["hunt", "--rules", rules]);
+    assert_eq!(out.status.code(), Some(2), "neither files nor a time");
+    server.stop();
+    assert_eq!(hunt(&server, "1h"), online);
+}
