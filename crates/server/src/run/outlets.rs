@@ -212,6 +212,7 @@ impl Outlets for Doors {
         self.app.bus.show(batch);
         let bytes: usize = batch.rows().map(|r| r.raw().len()).sum();
         self.app.rates.add(now_ns, batch.len() as u64, bytes as u64, 0);
+        self.app.count_match_failures(batch);
         if self.greeted.len() < GREETED_MAX {
             self.greet(batch);
         }
