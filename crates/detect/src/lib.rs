@@ -25,7 +25,10 @@ pub mod synthesize;
 pub use matcher::{
     LOGSOURCE_FIELD, MatcherStats, OverBudget, RuleCost, Scratch, WORK_PER_EVENT_MAX,
 };
-pub use ruleset::{RuleSet, fields_of, load_paths, load_paths_with, load_text, load_text_with};
+pub use ruleset::{
+    Loader, RuleSet, fields_of, load_documents, load_paths, load_paths_with, load_text,
+    load_text_with,
+};
 pub use ruletest::{RegressionCase, TestResult, read_regression};
 pub use sigma::{
     Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, FilterReading, LogSource,

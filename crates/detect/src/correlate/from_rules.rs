@@ -58,9 +58,9 @@ impl SpecSet {
 
 /// The rules that the engine cannot run as their documents say, each with the reason: what
 /// [`SpecSet::from_rules`] would refuse, one after the other.
-pub fn refused(rules: &[Rule]) -> Vec<(usize, SpecError)> {
+pub fn refused(rules: &[impl Borrow<Rule>]) -> Vec<(usize, SpecError)> {
     let by_reference = references(rules);
-    let list: Vec<&Rule> = rules.iter().collect();
+    let list: Vec<&Rule> = rules.iter().map(Borrow::borrow).collect();
     let lookup = Lookup { rules: &list, by_reference: &by_reference };
     let mut left_out = HashSet::new();
     let mut out = Vec::new();

@@ -139,6 +139,7 @@ fn rule(
             file: file.clone(),
             line: document.first_line,
             text: document.text.into(),
+            filters: Vec::new(),
         },
     })
 }

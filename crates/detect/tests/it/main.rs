@@ -9,6 +9,7 @@ mod live;
 mod pipelines;
 mod problems;
 mod refusals;
+mod reload;
 mod samples;
 mod scores;
 mod semantics;

@@ -8,6 +8,7 @@ pub mod ingest;
 pub mod page;
 pub mod problem;
 pub mod routes;
+pub mod rules;
 pub mod sources;
 pub mod status;
 pub mod tokens;

@@ -1,7 +1,7 @@
 //! The policy table of the HTTP API: every route with what it needs. A route that is not here does
 //! not exist: the guard answers 404 before any handler runs.
 
-use super::{alerts, events, ingest, page, sources, status, tokens};
+use super::{alerts, events, ingest, page, rules, sources, status, tokens};
 use crate::run::App;
 use axum::Router;
 use axum::http::Method;
@@ -46,6 +46,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/tail", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/sources", Needs(Permission::SourcesRead)),
     ("GET", "/api/v1/rules", Needs(Permission::RulesRead)),
+    ("GET", "/api/v1/rules/cost", Needs(Permission::RulesRead)),
     ("POST", "/api/v1/rules/reload", Needs(Permission::RulesWrite)),
     ("GET", "/api/v1/audit", Needs(Permission::AuditRead)),
     ("GET", "/api/v1/tokens", Needs(Permission::TokensManage)),
@@ -84,8 +85,9 @@ pub fn router() -> Router<Arc<App>> {
         ("/api/v1/events/{id}/around", get(events::around)),
         ("/api/v1/tail", get(events::tail)),
         ("/api/v1/sources", get(sources::sources)),
-        ("/api/v1/rules", get(sources::rules)),
-        ("/api/v1/rules/reload", post(sources::reload)),
+        ("/api/v1/rules", get(rules::list)),
+        ("/api/v1/rules/cost", get(rules::cost)),
+        ("/api/v1/rules/reload", post(rules::reload)),
         ("/api/v1/audit", get(tokens::audit)),
         ("/api/v1/tokens", get(tokens::list).post(tokens::create)),
         ("/api/v1/tokens/{id}", delete(tokens::revoke)),

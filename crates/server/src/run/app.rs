@@ -8,6 +8,7 @@ use crate::api::problem::Problem;
 use crate::config::Config;
 use crate::exit::Failure;
 use axum::http::StatusCode;
+use detect::correlate::RuleStats;
 use event::{EventBatch, EventId, EventView, Marks};
 use journal::Journal;
 use ledger::{Actor, Audit, Ledger, LedgerRecord};
@@ -52,6 +53,7 @@ pub struct App {
     sessions: Mutex<Sessions>,
     setup: Mutex<Option<Setup>>,
     health: RwLock<Arc<Vec<SourceStatus>>>,
+    correlations: RwLock<Arc<Vec<RuleStats>>>,
     totals: Mutex<Map<String, Value>>,
     problems: Mutex<BTreeMap<&'static str, String>>,
     /// Matches of rules in shadow since the start, by id.
@@ -124,6 +126,7 @@ impl App {
             sessions: Mutex::default(),
             setup: Mutex::default(),
             health: RwLock::default(),
+            correlations: RwLock::default(),
             totals: Mutex::default(),
             problems: Mutex::default(),
             shadow: Mutex::default(),
@@ -382,6 +385,16 @@ impl App {
         totals.insert("parse_failed".into(), failed.into());
         totals.insert("match_failed".into(), self.match_failed().into());
         *self.totals.lock() = totals;
+    }
+
+    /// What each correlation holds and gave up, as of the last report.
+    pub fn set_correlations(&self, stats: Vec<RuleStats>) {
+        *self.correlations.write() = Arc::new(stats);
+    }
+
+    /// What each correlation holds and gave up.
+    pub fn correlations(&self) -> Arc<Vec<RuleStats>> {
+        self.correlations.read().clone()
     }
 
     /// Source health.

@@ -240,6 +240,10 @@ impl Outlets for Doors {
         self.app.set_progress(progress);
     }
 
+    fn correlations(&mut self, stats: Vec<detect::correlate::RuleStats>) {
+        self.app.set_correlations(stats);
+    }
+
     fn health(&mut self, registry: &Registry, balance: &Balance, stream_ns: i64) {
         self.app.set_health(registry.status(stream_ns), balance);
     }

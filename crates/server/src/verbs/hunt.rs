@@ -8,6 +8,7 @@ use crate::cli::{Global, Hunt, Output};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{self, Chunk, CountedBytes, Trouble};
 use crate::generation::Parts;
+use crate::verbs::check::{config_of, reading};
 use detect::correlate::{Hit, in_event_time};
 use event::{Envelope, EventId, Protocol, text, time};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,9 +26,11 @@ const NUMBER_BITS: u32 = 40;
 
 /// Runs the verb. Rules and files that cannot be read are named on stderr and the run goes on.
 pub fn run(args: &Hunt, global: &Global) -> Outcome {
-    let parts = Parts::of_files(&args.rules, None)?;
-    for problem in &parts.problems {
-        super::complain(&problem.to_string());
+    let config = config_of(global)?;
+    let reading = reading(global, &args.pipelines)?;
+    let parts = Parts::of_files(&args.rules, config.packs.as_ref(), &reading)?;
+    for complaint in parts.complaints() {
+        super::complain(&complaint);
     }
     let generation = Arc::new(parts.compile(0, [0; 16])?);
     let files = files::expand(&args.files, &mut |problem| super::complain(&problem));

@@ -1,6 +1,7 @@
 //! `alcedo parse`: each record as the event it becomes, one JSON object per line.
 
 use crate::cli::{Framing, ParseFiles};
+use crate::config::Detection;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{files, generation::Parts};
 use event::{Envelope, EventBatch, EventId, Protocol, RowHead};
@@ -13,7 +14,7 @@ const BATCH_ROWS: usize = 256;
 
 /// Runs the verb. Exactly one object per record, in order; parse failures are part of the answer.
 pub fn run(args: &ParseFiles) -> Outcome {
-    let generation = Parts::of_files(&[], None)?.compile(0, [0; 16])?;
+    let generation = Parts::of_files(&[], None, &Detection::default())?.compile(0, [0; 16])?;
     let mut out = Printer::new(generation, args.pack.as_deref());
     let mut exit = Exit::Ok;
     for path in &args.files {

@@ -3,6 +3,7 @@
 
 mod browser;
 mod cli;
+mod detection;
 mod flow;
 mod harness;
 mod kill9;

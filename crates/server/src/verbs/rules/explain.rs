@@ -2,27 +2,29 @@
 
 use super::super::ask::{ask, encoded, pretty};
 use super::super::{output, say, tree};
-use crate::cli::{Global, Output};
+use crate::cli::{Global, Output, RulesExplain};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{CountedBytes, Trouble, chunks};
 use crate::generation::Parts;
-use crate::verbs::check::config_of;
+use crate::verbs::check::{config_of, reading};
 use detect::{LOGSOURCE_FIELD, Scratch};
 use event::{Envelope, EventBatch, EventId, Protocol, RowHead};
 use pipeline::Generation;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Runs the verb. Ends with 1 when the rule does not match.
-pub(super) fn run(rule: &str, event: &str, rules: &[PathBuf], global: &Global) -> Outcome {
+pub(super) fn run(args: &RulesExplain, global: &Global) -> Outcome {
+    let (rule, event) = (&*args.rule, &*args.event);
     let config = config_of(global)?;
-    let mut paths = if rules.is_empty() { config.rules.clone() } else { rules.to_vec() };
+    let mut paths = if args.rules.is_empty() { config.rules } else { args.rules.clone() };
     let as_file = Path::new(rule);
     if as_file.is_file() {
         paths = vec![as_file.to_path_buf()];
     }
-    let parts = Parts::of_files(&paths, config.packs.as_ref())?;
+    let reading = reading(global, &args.pipelines)?;
+    let parts = Parts::of_files(&paths, config.packs.as_ref(), &reading)?;
     let problem = parts.problems.iter().find(|p| as_file.is_file() || *p.rule == *rule).cloned();
     let generation = parts.compile(0, [0; 16])?;
     let number = match as_file.is_file() {
