@@ -7,7 +7,8 @@ use std::path::Path;
 
 const FAILED: &str = "title: Failed\nid: 22222222-2222-4222-8222-222222222222\nname: failed\nlogsource: {product: test}\ndetection:\n  sel: {outcome: bad}\n  condition: sel\nlevel: low\n";
 const MANY: &str = "title: Many failed\nid: 33333333-3333-4333-8333-333333333333\ncorrelation:\n  type: event_count\n  rules: [failed]\n  group-by: [who]\n  timespan: 1h\n  condition: {gte: 3}\nlevel: high\n";
-const PIPELINE: &str = "name: names\ntransformations:\n  - type: field_name_mapping\n    mapping: {Result: outcome}\n";
+const PIPELINE: &str =
+    "name: names\ntransformations:\n  - type: field_name_mapping\n    mapping: {Result: outcome}\n";
 const MAPPED: &str = "title: Mapped\nid: 44444444-4444-4444-8444-444444444444\nlogsource: {product: test}\ndetection:\n  sel: {Result: bad}\n  condition: sel\nlevel: low\n";
 
 fn rule(value: &str) -> String {
@@ -35,8 +36,12 @@ fn state_of_a_correlation_survives_changes_of_other_rules() {
     server.ingest(&failed.repeat(2));
     let titles = |s: &Server| -> Vec<String> {
         let alerts = s.get("/api/v1/alerts");
-        let mut out: Vec<String> = alerts["alerts"].as_array().unwrap().iter()
-            .map(|a| a["title"].as_str().unwrap().to_owned()).collect();
+        let mut out: Vec<String> = alerts["alerts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|a| a["title"].as_str().unwrap().to_owned())
+            .collect();
         out.sort();
         out
     };
@@ -59,8 +64,13 @@ fn state_of_a_correlation_survives_changes_of_other_rules() {
     server.start_again();
     server.ingest(failed);
     server.eventually("the correlation", |s| (titles(s) == ["Many failed", "Other"]).then_some(()));
-    let alert = server.get("/api/v1/alerts")["alerts"].as_array().unwrap().iter()
-        .find(|a| a["title"] == "Many failed").cloned().unwrap();
+    let alert = server.get("/api/v1/alerts")["alerts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|a| a["title"] == "Many failed")
+        .cloned()
+        .unwrap();
     let id = alert["id"].as_str().unwrap();
     let detail = server.get(&format!("/api/v1/alerts/{id}"));
     assert_eq!(detail["alert"]["explanation"]["correlation"]["measured"], "3", "{detail:#}");
@@ -81,16 +91,18 @@ fn costs_and_state_are_visible() {
     server.ingest(&events);
     let shown = |s: &Server| -> Option<(Value, Value)> {
         let rules = s.get("/api/v1/rules");
-        let of = |title: &str| {
-            rules["rules"].as_array()?.iter().find(|r| r["title"] == title).cloned()
-        };
+        let of =
+            |title: &str| rules["rules"].as_array()?.iter().find(|r| r["title"] == title).cloned();
         let (base, many) = (of("Failed")?, of("Many failed")?);
         (many["correlation"]["groups"] == 20).then_some((base, many))
     };
     let (base, many) =
         server.eventually_within(std::time::Duration::from_secs(40), "the report", shown);
     assert_eq!((&base["matches"], &many["matches"]), (&20.into(), &0.into()));
-    assert_eq!((&many["correlation"]["hits"], &many["correlation"]["degraded"]), (&20.into(), &false.into()));
+    assert_eq!(
+        (&many["correlation"]["hits"], &many["correlation"]["degraded"]),
+        (&20.into(), &false.into())
+    );
     let headers = [("Authorization", &*format!("Bearer {}", server.admin_token))];
     let (_, metrics) = super::browser::http(server.http, "GET", "/metrics", &headers, b"");
     let metrics = String::from_utf8(metrics).unwrap();
@@ -148,7 +160,10 @@ fn a_broken_pipeline_is_told_with_its_line_and_stops_everything() {
     let config = path(
         dir.path(),
         "alcedo.yaml",
-        &format!("data_dir: {}\nrules: rule.yml\ndetection: {{pipelines: broken.yml}}\n", dir.path().join("data").display()),
+        &format!(
+            "data_dir: {}\nrules: rule.yml\ndetection: {{pipelines: broken.yml}}\n",
+            dir.path().join("data").display()
+        ),
     );
     let out = run(&["check", "-c", &config]);
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -161,4 +176,75 @@ fn a_broken_pipeline_is_told_with_its_line_and_stops_everything() {
     let events = path(dir.path(), "events.json", "{\"outcome\":\"bad\"}\n");
     let out = run(&["hunt", "--rules", &rules, "--pipeline", &pipeline, &events]);
     assert_eq!(out.status.code(), Some(3));
+}
+
+/// Scenario: a count of failures by user, and an order built on it, over a file in which eve is
+/// found, mallory is one event short, trent's events are too far apart, and one event has no user.
+/// Guarantees: each group says what it has and lacks, with the numbers of its records; what fires is
+/// what a hunt finds.
+#[test]
+fn a_correlation_says_what_its_groups_have_and_lack() {
+    let dir = tempfile::tempdir().unwrap();
+    let order = "title: Then good\nid: 66666666-6666-4666-8666-666666666666\ncorrelation:\n  type: temporal_ordered\n  rules: [33333333-3333-4333-8333-333333333333, good]\n  group-by: [who]\n  timespan: 1h\nlevel: high\n---\ntitle: Good\nid: 77777777-7777-4777-8777-777777777777\nname: good\nlogsource: {product: test}\ndetection:\n  sel: {outcome: good}\n  condition: sel\n";
+    let rules = path(dir.path(), "rules.yml", &format!("{FAILED}---\n{MANY}---\n{order}"));
+    let event = |minute: u32, outcome: &str, who: &str| {
+        format!(
+            "{{\"@timestamp\":\"2026-11-24T{:02}:{:02}:00Z\",\"outcome\":\"{outcome}\"{who}}}\n",
+            minute / 60,
+            minute % 60
+        )
+    };
+    let who = |name: &str| format!(",\"who\":\"{name}\"");
+    let mut events = String::new();
+    (0..3).for_each(|m| events += &event(m, "bad", &who("eve")));
+    events += &event(4, "good", &who("eve"));
+    (0..2).for_each(|m| events += &event(m, "bad", &who("mallory")));
+    events += &event(5, "good", &who("mallory"));
+    (0..3).for_each(|m| events += &event(m * 50, "bad", &who("trent")));
+    events += &event(9, "bad", "");
+    let events = path(dir.path(), "events.json", &events);
+    let explain = |rule: &str| {
+        let out = run(&["rules", "explain", rule, &events, "--rules", &rules, "-o", "ndjson"]);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        (json_lines(&out), said, out.status.code())
+    };
+    let (rows, said, code) = explain("33333333-3333-4333-8333-333333333333");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("1 of 9 matches lack one of who"), "{said}");
+    let groups: Vec<_> = rows
+        .iter()
+        .map(|r| (r["group"]["who"].as_str().unwrap(), r["matched"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(groups, [("eve", true), ("mallory", false), ("trent", false)]);
+    assert_eq!(rows[0]["firings"][0]["contributing"], serde_json::json!([1, 2, 3]));
+    assert_eq!(rows[0]["lacks"], "");
+    assert_eq!(rows[1]["closest"]["events"], serde_json::json!([5, 6]));
+    assert_eq!(rows[2]["closest"]["measured"], 2.0);
+    assert_eq!(rows[2]["occurred"][0]["times"], 3);
+    let lacks = rows[2]["lacks"].as_str().unwrap();
+    assert!(lacks.contains("gte 3") && lacks.contains("has 2"), "{lacks}");
+    let (rows, said, code) = explain("66666666-6666-4666-8666-666666666666");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((&rows[0]["group"]["who"], &rows[0]["matched"]), (&"eve".into(), &true.into()));
+    let mallory = rows.iter().find(|r| r["group"]["who"] == "mallory").unwrap();
+    assert!(
+        mallory["lacks"].as_str().unwrap().contains("`Many failed`, the first step"),
+        "{mallory}"
+    );
+    let found = json_lines(&run(&["hunt", "--rules", &rules, &events, "-o", "ndjson"]));
+    let titles: Vec<_> = found
+        .iter()
+        .map(|r| (r["rule.title"].as_str().unwrap(), r["who"].as_str().unwrap()))
+        .collect();
+    assert_eq!(titles, [("Then good", "eve")]);
+    let quiet = path(dir.path(), "quiet.json", &event(1, "good", &who("eve")));
+    let out = run(&[
+        "rules",
+        "explain",
+        "33333333-3333-4333-8333-333333333333",
+        &quiet,
+        "--rules",
+        &rules,
+    ]);
+    assert_eq!(out.status.code(), Some(1));
 }

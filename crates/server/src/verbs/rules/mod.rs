@@ -2,6 +2,7 @@
 
 mod cost;
 mod explain;
+mod groups;
 mod import;
 mod listing;
 mod new;
