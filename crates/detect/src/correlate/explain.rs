@@ -17,7 +17,7 @@ use crate::ruleset::RuleSet;
 use crate::sigma::BoundOp;
 use event::EventId;
 use hashbrown::{HashMap, HashSet};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What one group of a correlation has, and what it lacks.
@@ -175,15 +175,15 @@ fn window<'a>(measured: f64, steps: impl Iterator<Item = &'a Entry> + Clone) -> 
 fn measured(node: &Node, steps: &[Entry], titles: &[Arc<str>]) -> (f64, Option<Closest>, String) {
     let spec = &node.spec;
     let mut total = Total::of(spec.kind);
-    let mut inside: VecDeque<&Entry> = VecDeque::new();
-    let mut best: Option<(f64, f64, Vec<&Entry>)> = None;
-    for step in steps {
+    let mut head = 0;
+    let mut best: Option<(f64, f64, std::ops::Range<usize>)> = None;
+    for (at, step) in steps.iter().enumerate() {
         let edge = node.edge(step.t);
-        let cut = inside.back().is_some_and(|last| step.t.saturating_sub(last.t) > node.gap());
-        while inside.front().is_some_and(|first| cut || first.start < edge) {
-            inside.pop_front().into_iter().for_each(|old| total.remove(old));
+        let cut = at > head && step.t.saturating_sub(steps[at - 1].t) > node.gap();
+        while head < at && (cut || steps[head].start < edge) {
+            total.remove(&steps[head]);
+            head += 1;
         }
-        inside.push_back(step);
         total.add(step);
         let Some(measured) = total.measured(spec.kind) else { continue };
         let distance = match spec.expression {
@@ -191,21 +191,22 @@ fn measured(node: &Node, steps: &[Entry], titles: &[Arc<str>]) -> (f64, Option<C
             None => shortfall(&spec.condition.0, measured),
         };
         if best.as_ref().is_none_or(|(least, most, _)| (distance, -measured) < (*least, -most)) {
-            best = Some((distance, measured, inside.iter().copied().collect()));
+            best = Some((distance, measured, head..at + 1));
         }
     }
     let Some((distance, measured, inside)) = best else {
         return (f64::INFINITY, None, "there is no event to measure".into());
     };
+    let inside = &steps[inside];
     let lacks = match spec.kind {
-        SpecKind::Temporal => missing_rules(node, &inside, titles),
+        SpecKind::Temporal => missing_rules(node, inside, titles),
         _ => format!(
             "`{}` is asked for; the window of {} s that comes closest has {measured}",
             node.condition,
             seconds(spec.timespan_ns)
         ),
     };
-    (distance, window(measured, inside.into_iter()), lacks)
+    (distance, window(measured, inside.iter()), lacks)
 }
 
 /// How much a number fails the bounds by; zero when it does not.
@@ -219,7 +220,7 @@ fn shortfall(bounds: &[(BoundOp, f64)], measured: f64) -> f64 {
     bounds.iter().map(of).sum()
 }
 
-fn missing_rules(node: &Node, inside: &[&Entry], titles: &[Arc<str>]) -> String {
+fn missing_rules(node: &Node, inside: &[Entry], titles: &[Arc<str>]) -> String {
     let there: HashSet<u8> = inside.iter().map(|s| s.slot).collect();
     let named = |wanted: bool| -> Vec<String> {
         let slots = titles.iter().enumerate();

@@ -8,6 +8,7 @@ mod literal;
 mod live;
 mod pipelines;
 mod problems;
+mod pysigma;
 mod refusals;
 mod reload;
 mod samples;
