@@ -4,7 +4,7 @@ pub mod app;
 pub mod bus;
 pub mod generations;
 pub mod http;
-mod kept;
+pub mod kept;
 pub mod outboxes;
 pub mod outlets;
 pub mod own_events;
