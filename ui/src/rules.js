@@ -3,11 +3,11 @@
 import { html, useEffect, useMemo, useState } from "./dom.js";
 import { get, post } from "./api.js";
 import { VirtualList } from "./virtual.js";
-import { clip, duration, number, plain, short, visible } from "./text.js";
+import { bytes, clip, duration, number, plain, short, visible } from "./text.js";
 import { rankOf, Severity } from "./severity.js";
 import { toast } from "./toasts.js";
 
-const STATES = new Map([["live", ["Live", "✓"]], ["not_covered", ["Not covered", "–"]], ["failed", ["Failed", "✗"]]]);
+const STATES = new Map([["live", ["Live", "✓"]], ["shadow", ["Shadow", "◌"]], ["not_covered", ["Not covered", "–"]], ["failed", ["Failed", "✗"]]]);
 const ROW_HEIGHT = 52;
 
 export function Rules() {
@@ -27,7 +27,7 @@ export function Rules() {
   for (const rule of rules ?? []) counts.set(rule.state, (counts.get(rule.state) ?? 0) + 1);
   const shown = useMemo(() => {
     const wanted = text.toLowerCase();
-    const order = ["failed", "live", "not_covered"];
+    const order = ["failed", "live", "shadow", "not_covered"];
     return (rules ?? [])
       .filter((r) => (!state || r.state === state) && (!wanted || [r.title, r.id, r.file, r.reason, (r.tags ?? []).join(" "), r.logsource].map(plain).join("\n").toLowerCase().includes(wanted)))
       .sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state) || (Number(b.matches) || 0) - (Number(a.matches) || 0) || rankOf(a.level) - rankOf(b.level) || (plain(a.title) < plain(b.title) ? -1 : 1));
@@ -51,7 +51,7 @@ export function Rules() {
       ${r.level ? html`<${Severity} level=${r.level} />` : html`<span></span>`}
       <span class="rule-text"><bdi class="untrusted title">${visible(clip(plain(r.title), 200)) || "(no title)"}</bdi>
         <bdi class="untrusted dim">${visible(clip(plain(r.reason) || plain(r.logsource) || plain(r.file), 200))}</bdi></span>
-      <span class="n">${r.matches === undefined ? "" : Number(r.matches) > 0 ? `${short(r.matches)} matches` : html`<span class="dim">no match</span>`}</span>
+      <span class="n">${r.correlation?.degraded && html`<b class="bad" title="State is over its budget, or events came too late: see the details">degraded</b> `}${r.matches === undefined ? "" : Number(r.matches) > 0 ? `${short(r.matches)} matches` : html`<span class="dim">no match</span>`}</span>
     </div>`;
   };
   return html`<main class="page rules">
@@ -78,6 +78,8 @@ function RuleFacts({ rule, onHide }) {
     ${rule.reason && html`<p class="problem">${text(rule.reason, 2000)}</p>`}
     <dl class="facts"><dt>Id</dt><dd><code>${text(rule.id)}</code></dd><dt>Kind</dt><dd>${text(rule.type)}</dd><dt>Log source</dt><dd>${text(rule.logsource)}</dd>
       <dt>File</dt><dd>${text(rule.file, 1000)}</dd>${rule.matches !== undefined && html`<dt>Matches</dt><dd>${number(rule.matches)}</dd>`}${rule.hint && html`<dt>Hint</dt><dd>${text(rule.hint)}</dd>`}${rule.author && html`<dt>Author</dt><dd>${text(rule.author)}</dd>`}
+      ${rule.correlation && html`<dt>Groups</dt><dd>${number(rule.correlation.groups)} in ${bytes(rule.correlation.bytes + rule.correlation.sketch_bytes)}${rule.correlation.held_s > 0 && `, held open ${number(rule.correlation.held_s)} s`}</dd>
+        ${rule.correlation.degraded && html`<dt>Given up</dt><dd class="bad">${Object.entries(rule.correlation.given_up ?? {}).map(([name, n]) => `${number(n)} ${plain(name).replaceAll("_", " ")}`).join(", ")}${rule.correlation.over_budget ? " (over its budget)" : ""}</dd>`}`}
       ${rule.tags?.length > 0 && html`<dt>Tags</dt><dd class="tags">${rule.tags.slice(0, 40).map((tag) => html`<span class="tag">${text(tag, 60)}</span>`)}</dd>`}</dl>
   </aside>`;
 }

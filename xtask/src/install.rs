@@ -13,8 +13,39 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("chromedriver", "chromium-driver", "the page in a browser"),
 ];
 
+/// Package of Python, the module it brings, what is not tested without it.
+const NEEDED_OF_PYTHON: (&str, &str, &str) =
+    ("pysigma", "sigma.collection", "differences to the reference implementation of Sigma");
+
 /// Installs what is missing, if this is Debian and we are root; says what is skipped otherwise.
 pub(crate) fn what_tests_need() {
+    programs();
+    python();
+}
+
+/// pySigma, into the user's own packages.
+fn python() {
+    let (package, module, what) = NEEDED_OF_PYTHON;
+    let works = |args: &[&str]| {
+        let mut python = Command::new("python3");
+        python.args(args).stdout(Stdio::null()).stderr(Stdio::null());
+        python.status().is_ok_and(|s| s.success())
+    };
+    let import = format!("import {module}");
+    if works(&["-c", &import]) {
+        return;
+    }
+    if is_root() {
+        say(&format!("installing {package}"));
+        let pip = ["-m", "pip", "install", "--quiet", "--break-system-packages", package];
+        let _ = works(&pip);
+    }
+    if !works(&["-c", &import]) {
+        say(&format!("skipped: {what} (pip install {package})"));
+    }
+}
+
+fn programs() {
     let missing: Vec<_> = NEEDED.iter().filter(|(program, ..)| !exists(program)).collect();
     if missing.is_empty() {
         return;

@@ -9,6 +9,7 @@
 use crate::matcher::fits;
 use crate::sigma::{LogSource, Rule};
 use serde::Serialize;
+use std::borrow::Borrow;
 
 /// One kind of events that arrives or could arrive.
 pub struct Feed<'a> {
@@ -50,7 +51,8 @@ pub struct Coverage {
 
 /// The coverage of every rule, in their order. A correlation is as covered as the worst rule that it
 /// builds on.
-pub fn coverage(rules: &[Rule], feeds: &[Feed<'_>]) -> Vec<Coverage> {
+pub fn coverage(rules: &[impl Borrow<Rule>], feeds: &[Feed<'_>]) -> Vec<Coverage> {
+    let rules: Vec<&Rule> = rules.iter().map(Borrow::borrow).collect();
     let mut out: Vec<Coverage> = rules.iter().map(|rule| of_detection(rule, feeds)).collect();
     // Correlations may build on correlations: as often as they can be chained.
     for _ in 0..crate::correlate::spec::CHAIN_DEPTH_MAX {

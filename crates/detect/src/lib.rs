@@ -26,7 +26,8 @@ pub use matcher::{
     LOGSOURCE_FIELD, MatcherStats, OverBudget, RuleCost, Scratch, WORK_PER_EVENT_MAX,
 };
 pub use ruleset::{
-    RuleSet, fields_of, load_paths, load_paths_with, load_text, load_text_with, texts_of,
+    Loader, RuleSet, fields_of, load_documents, load_paths, load_paths_with, load_text,
+    load_text_with, texts_of,
 };
 pub use ruletest::{RegressionCase, TestResult, read_regression};
 pub use sigma::{

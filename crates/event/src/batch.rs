@@ -89,6 +89,8 @@ impl Marks {
     pub const QUARANTINED: Marks = Marks(1 << 6);
     /// One of several events split from one record (not its first).
     pub const EXPANDED: Marks = Marks(1 << 7);
+    /// Detection crashed on the row: it is stored, and has no matches, or not all.
+    pub const MATCH_FAILED: Marks = Marks(1 << 8);
 
     /// Whether all of `other` are set.
     pub fn has(self, other: Marks) -> bool {

@@ -97,6 +97,8 @@ pub struct CoreSettings {
     pub watch: watch::Settings,
     /// Secret of the installation: keys the hashes of dedupe.
     pub seed: u64,
+    /// Lateness and budgets of correlations.
+    pub correlation: Settings,
 }
 
 /// All state that detection and health have.
@@ -137,7 +139,7 @@ const JOINED_MAX: usize = 100_000;
 impl Core {
     /// A core that has seen nothing.
     pub fn new(generation: Arc<Generation>, settings: CoreSettings) -> Self {
-        let engine = Engine::new(generation.specs.clone(), Settings::default());
+        let engine = Engine::new(generation.specs.clone(), settings.correlation.clone());
         let dedupe = || Dedupe::new(generation.settings.dedupe_ns.clone(), settings.seed);
         Self {
             engine,
@@ -183,7 +185,7 @@ impl Core {
         if new {
             self.headers.add(done.next_offset, std::mem::take(&mut done.headers));
             self.sniffer.observe(&batch).into_iter().for_each(|decision| out.remember(decision));
-            self.lags.observe(&batch, Settings::default().lateness_ns);
+            self.lags.observe(&batch, self.settings.correlation.lateness_ns);
             self.registry.observe(&batch);
             for row in batch.rows().filter(|r| !r.marks().has(Marks::EXPANDED)) {
                 let minute = Balance::minute(row.received_ns());

@@ -5,6 +5,7 @@ use crate::generation::Generation;
 use crate::in_hand::Care;
 use detect::correlate::Hit;
 use event::{Envelope, EventBatch, EventId, Kind, Marks, Match, RowHead};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -49,7 +50,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Works one job off. Never fails: a row that panics becomes a raw event that says so.
+    /// Works one job off. Never fails: a record that crashes a parser becomes a raw event that says
+    /// so, an event that crashes the matcher is marked and has no matches.
     pub fn work(&mut self, job: Job) -> Done {
         self.set_aside = job.care == Care::SetAside;
         let generation = job.generation;
@@ -145,23 +147,58 @@ impl Worker {
                 done.batch.mark(index, Marks::BACKFILL);
             }
         }
-        let rules = done.generation.rules.clone();
-        let (batch, scratch, matches) = (&done.batch, &mut self.matching, &mut done.matches);
-        let matched = catch_unwind(AssertUnwindSafe(|| {
-            rules.match_batch(batch, scratch, matches);
-        }));
-        if matched.is_err() {
-            // The batch's rows are stored without their matches; the operator is told which.
-            self.matching = detect::Scratch::default();
-            done.matches.clear();
-            tracing::error!(next_offset = done.next_offset, "matching crashed on a batch");
+        let (rules, extractor) = (done.generation.rules.clone(), done.generation.extractor.clone());
+        let (batch, scratch) = (&done.batch, &mut self.matching);
+        let mut failed = guarded(batch.len(), &mut done.matches, &mut |rows, out| match out {
+            Some(out) => rules.match_rows(batch, rows, scratch, out),
+            None => *scratch = detect::Scratch::new(),
+        });
+        let matches = &done.matches;
+        let lost = guarded(matches.len(), &mut done.hits, &mut |range, out| {
+            if let Some(out) = out {
+                extractor.extract(batch, &matches[range], out);
+            }
+        });
+        if !lost.is_empty() {
+            done.hits.sort_by_key(|h| (h.id, h.spec, h.slot));
+            failed.extend(lost.iter().map(|at| matches[*at].row as usize));
         }
-        done.generation.extractor.extract(&done.batch, &done.matches, &mut done.hits);
+        if let Some(first) = failed.first() {
+            let (rows, event) = (failed.len(), batch.row(*first).id());
+            tracing::error!(rows, %event, "detection crashed on these rows; others are not affected");
+        }
+        for row in failed {
+            done.batch.mark(row, Marks::MATCH_FAILED);
+        }
         for found in &done.matches {
             done.batch.mark(found.row as usize, Marks::MATCHED);
         }
         done.batch.settle();
     }
+}
+
+/// Works on `count` items at once; if that panics, on one after the other, so that a crash costs the
+/// results of its own item and no others. Out: the items that crashed. `work` is called with `None`
+/// to start over with clean buffers.
+fn guarded<T>(
+    count: usize,
+    results: &mut Vec<T>,
+    work: &mut dyn FnMut(Range<usize>, Option<&mut Vec<T>>),
+) -> Vec<usize> {
+    let mut attempt = |items: Range<usize>, results: &mut Vec<T>| {
+        let before = results.len();
+        let done = catch_unwind(AssertUnwindSafe(|| work(items, Some(&mut *results)))).is_ok();
+        if !done {
+            // What a crash leaves behind is not to be trusted: neither buffers nor half a result.
+            results.truncate(before);
+            work(0..0, None);
+        }
+        done
+    };
+    if attempt(0..count, results) {
+        return Vec::new();
+    }
+    (0..count).filter(|at| !attempt(*at..*at + 1, results)).collect()
 }
 
 struct Place<'a> {
@@ -192,4 +229,42 @@ fn raw_event(batch: &mut EventBatch, place: &Place<'_>, bytes: &[u8], why: &str,
         row.mark(Marks::QUARANTINED);
     }
     row.finish();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rule `r` of two matches rows that `r + 1` divides; rows in `bad` crash after the first rule.
+    fn run(count: usize, bad: &[usize]) -> (Vec<(u32, u32)>, Vec<usize>, usize) {
+        let (mut matches, mut resets) = (Vec::new(), 0);
+        let failed = guarded(count, &mut matches, &mut |rows, out| {
+            let Some(out) = out else {
+                resets += 1;
+                return;
+            };
+            for row in rows {
+                for rule in (0..2).filter(|rule| row % (rule + 1) == 0) {
+                    out.push(Match { row: row as u32, rule: rule as u32 });
+                    assert!(!bad.contains(&row), "row {row} crashes");
+                }
+            }
+        });
+        (matches.iter().map(|m| (m.row, m.rule)).collect(), failed, resets)
+    }
+
+    /// Scenario: no, one, several and all rows crash the matcher in the middle of their rules.
+    /// Guarantees: every other row keeps all its matches, in order; a crashed row has none and is
+    /// named; buffers start over after every crash.
+    #[test]
+    fn a_crash_costs_the_matches_of_its_own_row_and_no_others() {
+        let all = [(0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (3, 0), (4, 0), (4, 1)];
+        for bad in [&[][..], &[2], &[0, 3], &[0, 1, 2, 3, 4]] {
+            let (matches, failed, resets) = run(5, bad);
+            let wanted: Vec<_> =
+                all.into_iter().filter(|(row, _)| !bad.contains(&(*row as usize))).collect();
+            assert_eq!((matches, &failed[..]), (wanted, bad));
+            assert_eq!(resets, if bad.is_empty() { 0 } else { bad.len() + 1 });
+        }
+    }
 }

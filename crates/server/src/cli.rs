@@ -86,7 +86,7 @@ pub enum Verb {
     /// List and work alerts
     #[command(subcommand)]
     Alerts(Alerts),
-    /// Rules: list, check, test, new, fields, coverage, navigator, import, explain, reload
+    /// Rules: list, check, test, new, fields, coverage, cost, navigator, import, explain, reload
     #[command(subcommand)]
     Rules(Rules),
     /// Sources and their health
@@ -214,6 +214,9 @@ pub struct Hunt {
     /// A rule file or a folder of rules; may be given several times
     #[arg(long, required = true, value_name = "PATH")]
     pub rules: Vec<PathBuf>,
+    /// How rules are read.
+    #[command(flatten)]
+    pub pipelines: Pipelines,
     /// Log files: NDJSON, JSON, EVTX, text; gzip and zstd are understood
     #[arg(required_unless_present = "since", value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -318,15 +321,15 @@ pub enum Rules {
     List(RulesList),
     /// Check rule files without a server
     Check {
-        /// Rule folders or files
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
+        /// Which rules
+        #[command(flatten)]
+        files: RuleFiles,
     },
     /// Run the tests that stand beside rules, and SigmaHQ's `regression_data`
     Test {
-        /// Rule folders or files
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
+        /// Which rules
+        #[command(flatten)]
+        files: RuleFiles,
         /// Write the results as JUnit XML
         #[arg(long, value_name = "FILE")]
         junit: Option<PathBuf>,
@@ -341,42 +344,82 @@ pub enum Rules {
     },
     /// Fields that rules read, and which packs answer to them
     Fields {
-        /// Rule folders or files
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
+        /// Which rules
+        #[command(flatten)]
+        files: RuleFiles,
     },
     /// Which rules can fire here: what feeds them, which fields are not known there
     Coverage {
-        /// Rule folders or files
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
+        /// Which rules
+        #[command(flatten)]
+        files: RuleFiles,
         /// Count only packs that sources of the running server use
         #[arg(long)]
         live: bool,
     },
     /// A layer for the ATT&CK Navigator
     Navigator {
-        /// Rule folders or files
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
+        /// Which rules
+        #[command(flatten)]
+        files: RuleFiles,
         /// Numbers of techniques: of ATT&CK 18 (T1562) or of 19 (T1685)
         #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(18..=19))]
         attack: u8,
     },
     /// Copy rules of a folder or an archive (zip, tar) into a rule folder
     Import(RulesImport),
-    /// Why a rule matches an event, or does not
-    Explain {
-        /// Id or name of a rule, or a rule file
-        rule: String,
-        /// A file with the record, `FILE:NUMBER`, `-`, or the id of an event on the server
-        event: String,
-        /// Where rules are looked for; default: those of the configuration
-        #[arg(long, value_name = "PATH")]
-        rules: Vec<PathBuf>,
-    },
+    /// What rules cost on the running server, the most expensive first
+    Cost(RulesCost),
+    /// Why a rule matches an event, or does not; for a correlation: its groups in a file
+    Explain(RulesExplain),
     /// Let the running server read its rules again
     Reload,
+}
+
+/// Processing pipelines in the form of pySigma.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Pipelines {
+    /// A processing pipeline beside those of the configuration; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub pipeline: Vec<PathBuf>,
+}
+
+/// Rules of files.
+#[derive(Args, Debug, Clone)]
+pub struct RuleFiles {
+    /// Rule folders or files
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// How they are read.
+    #[command(flatten)]
+    pub pipelines: Pipelines,
+}
+
+/// `alcedo rules cost`
+#[derive(Args, Debug)]
+pub struct RulesCost {
+    /// Only this many rules (0 = all)
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub limit: usize,
+    /// Only rules that cost more than they may
+    #[arg(long)]
+    pub over_budget: bool,
+}
+
+/// `alcedo rules explain`
+#[derive(Args, Debug)]
+pub struct RulesExplain {
+    /// Id or name of a rule, or a rule file
+    pub rule: String,
+    /// A file with the record, `FILE:NUMBER`, `-`, or the id of an event on the server; for a
+    /// correlation a file with all its records
+    pub event: String,
+    /// Where rules are looked for; default: those of the configuration
+    #[arg(long, value_name = "PATH")]
+    pub rules: Vec<PathBuf>,
+    /// How they are read.
+    #[command(flatten)]
+    pub pipelines: Pipelines,
 }
 
 /// `alcedo rules list`
@@ -384,6 +427,9 @@ pub enum Rules {
 pub struct RulesList {
     /// Rule folders or files; without any: the rules of the running server
     pub paths: Vec<PathBuf>,
+    /// How they are read.
+    #[command(flatten)]
+    pub pipelines: Pipelines,
     /// Only this state: live, shadow, not_covered or failed
     #[arg(long)]
     pub state: Option<String>,

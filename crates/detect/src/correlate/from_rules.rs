@@ -32,6 +32,21 @@ impl SpecSet {
     /// # Errors
     /// See [`SpecSet::from_rules`].
     pub fn of_rule(rules: &RuleSet, rule: u32) -> Result<Arc<Self>, SpecError> {
+        let mut verdicts: Vec<bool> = rules.rules().iter().map(|r| r.generate).collect();
+        verdicts[rule as usize] = true;
+        Self::with_verdicts(Self::chain_of(rules, rule)?, verdicts)
+    }
+
+    /// As [`SpecSet::of_rule`], and what it builds on speaks, too: for explanations.
+    ///
+    /// # Errors
+    /// See [`SpecSet::from_rules`].
+    pub fn telling(rules: &RuleSet, rule: u32) -> Result<Arc<Self>, SpecError> {
+        Self::with_verdicts(Self::chain_of(rules, rule)?, vec![true; rules.rules().len()])
+    }
+
+    /// A correlation and all that it builds on.
+    fn chain_of(rules: &RuleSet, rule: u32) -> Result<Vec<Spec>, SpecError> {
         let list: Vec<&Rule> = rules.rules().iter().map(|r| &**r).collect();
         let lookup = Lookup { rules: &list, by_reference: rules.by_reference() };
         let mut wanted = vec![rule];
@@ -49,18 +64,15 @@ impl SpecSet {
             }
         }
         specs.sort_by_key(|s| s.rule);
-        let verdicts = rules.rules().iter().map(|r| r.generate);
-        let mut verdicts: Vec<bool> = verdicts.collect();
-        verdicts[rule as usize] = true;
-        Self::with_verdicts(specs, verdicts)
+        Ok(specs)
     }
 }
 
 /// The rules that the engine cannot run as their documents say, each with the reason: what
 /// [`SpecSet::from_rules`] would refuse, one after the other.
-pub fn refused(rules: &[Rule]) -> Vec<(usize, SpecError)> {
+pub fn refused(rules: &[impl Borrow<Rule>]) -> Vec<(usize, SpecError)> {
     let by_reference = references(rules);
-    let list: Vec<&Rule> = rules.iter().collect();
+    let list: Vec<&Rule> = rules.iter().map(Borrow::borrow).collect();
     let lookup = Lookup { rules: &list, by_reference: &by_reference };
     let mut left_out = HashSet::new();
     let mut out = Vec::new();

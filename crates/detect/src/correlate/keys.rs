@@ -51,6 +51,29 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// All of them by name, in their order.
+    pub fn each(&self) -> [(&'static str, u64); 12] {
+        [
+            ("hits", self.hits),
+            ("backfill", self.backfill),
+            ("episodes", self.episodes),
+            ("updates", self.updates),
+            ("merged", self.merged),
+            ("late", self.late),
+            ("sketched", self.sketched),
+            ("evicted_keys", self.evicted_keys),
+            ("estimated", self.estimated),
+            ("evicted_values", self.evicted_values),
+            ("folded", self.folded),
+            ("dropped", self.dropped),
+        ]
+    }
+
+    /// Those that say what was given up, if anything was.
+    pub fn degradations(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.each().into_iter().skip_while(|(name, _)| *name != "late").filter(|(_, n)| *n > 0)
+    }
+
     /// Adds another shard's.
     pub fn add(&mut self, other: &Self) {
         self.hits += other.hits;

@@ -24,10 +24,11 @@
 //!
 //! Reading order: [`spec`] (what is asked), [`hit`], [`key`], [`extract`] (what comes in), `window`
 //! (one key), `shard` (many), [`engine`] (all), `seen`, `snapshot`, [`firing`] (what comes out),
-//! `replay` (finished logs).
+//! `replay` (finished logs), [`explain`] (what a group lacks).
 
 pub mod engine;
 mod evidence;
+pub mod explain;
 pub mod extract;
 pub mod firing;
 pub mod from_rules;

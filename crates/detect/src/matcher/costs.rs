@@ -92,6 +92,8 @@ impl<'a> Values<'a> for Counted<'_, '_, 'a> {
 pub struct RuleCost {
     /// Number of the rule in its set.
     pub rule: u32,
+    /// Events looked at since the rule was compiled.
+    pub rows: u64,
     /// Events whose values hit one of the rule's witnesses (all of its logsource if it has none).
     pub candidates: u64,
     /// Events for which it held.
@@ -116,7 +118,29 @@ pub struct OverBudget {
     pub allowed: f64,
 }
 
+impl RuleCost {
+    /// Its work per event.
+    pub fn work_per_event(&self) -> f64 {
+        self.work as f64 / self.rows.max(1) as f64
+    }
+}
+
 impl RuleSet {
+    /// For how many events each rule has held since it was compiled, by its number. Zero for
+    /// correlations.
+    pub fn matched(&self) -> Vec<u64> {
+        let mut out = vec![0; self.rules().len()];
+        for part in &self.parts {
+            let tally = part.compiled.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            for at in &tally.touched {
+                if let Some(rule) = part.number(*at) {
+                    out[rule as usize] = tally.rules[*at as usize].matched;
+                }
+            }
+        }
+        out
+    }
+
     /// What every detection rule has cost so far, the most expensive first. Workers hand their
     /// counts over at the end of each batch.
     pub fn costs(&self) -> Vec<RuleCost> {
@@ -132,6 +156,7 @@ impl RuleSet {
                 }
                 out.push(RuleCost {
                     rule,
+                    rows: tally.rows,
                     candidates: counts.candidates,
                     matched: counts.matched,
                     work: counts.work,

@@ -35,6 +35,7 @@ pub use scratch::Scratch;
 use crate::ruleset::RuleSet;
 use event::{EventBatch, EventView, Match, Outcome};
 use scratch::PartScratch;
+use std::ops::Range;
 
 /// What a matcher was built of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,13 +61,25 @@ impl RuleSet {
     /// batch and any set; what it holds never changes a verdict. Verdicts equal those of
     /// [`RuleSet::match_exactly`].
     pub fn match_batch(&self, batch: &EventBatch, scratch: &mut Scratch, out: &mut Vec<Match>) {
+        self.match_rows(batch, 0..batch.len(), scratch, out);
+    }
+
+    /// As [`RuleSet::match_batch`], for some of the rows.
+    pub fn match_rows(
+        &self,
+        batch: &EventBatch,
+        rows: Range<usize>,
+        scratch: &mut Scratch,
+        out: &mut Vec<Match>,
+    ) {
         debug_assert!(
             std::sync::Arc::ptr_eq(batch.dict(), self.dict()),
             "the batch has the dictionary of another generation"
         );
         let Scratch { cells, parts, found } = scratch;
         PartScratch::prepare(parts, self.parts.iter().map(|p| &*p.compiled));
-        for row in batch.rows() {
+        let count = rows.len();
+        for row in rows.map(|index| batch.row(index)) {
             cells.read(&row, batch.dict().len());
             let before = out.len();
             for (part, space) in self.parts.iter().zip(parts.iter_mut()) {
@@ -80,7 +93,7 @@ impl RuleSet {
             }
         }
         for (part, space) in self.parts.iter().zip(parts.iter_mut()) {
-            space.hand_over(&part.compiled, batch.len());
+            space.hand_over(&part.compiled, count);
         }
     }
 

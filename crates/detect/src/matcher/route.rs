@@ -252,6 +252,11 @@ impl Routes {
         !self.wanted.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    /// Whether the route of all rules was made beforehand.
+    pub(crate) fn is_warm(&self) -> bool {
+        self.wide.get().is_some()
+    }
+
     /// Lets `route`, which has all rules, serve what has none of its own yet.
     pub(crate) fn set_wide(&self, route: Arc<Route>) {
         self.replace(route.clone());

@@ -121,6 +121,9 @@ impl Compiled {
 
     /// Makes the route of all rules, for [`super::route::Routes`] to fall back on.
     pub(crate) fn warm(&self) {
+        if self.routes.is_warm() {
+            return;
+        }
         let all = self.router.allowed(b"");
         self.routes.set_wide(Arc::new(self.build_route(all, None)));
     }

@@ -34,23 +34,11 @@ pub fn load_paths_with(
     paths: &[PathBuf],
     settings: &SigmaSettings,
 ) -> (Vec<Rule>, Vec<RuleProblem>) {
-    let mut files = Vec::new();
-    let mut all = ParsedFile::default();
-    for path in paths {
-        collect(path, 0, &mut files, &mut all.problems);
+    let mut all = Documents::default();
+    for path in files_below(paths, &mut all.problems) {
+        all.append(Documents::of_file(&Arc::new(path), settings));
     }
-    for path in files {
-        let file = Arc::new(path);
-        match read(&file) {
-            Ok(text) => {
-                let parsed = parse_file(&file, &text, settings);
-                all.rules.extend(parsed.rules);
-                all.problems.extend(parsed.problems);
-            }
-            Err(reason) => all.problems.push(file_problem(&file, reason, "check the file")),
-        }
-    }
-    resolve(all, settings)
+    own(resolve(all, settings))
 }
 
 /// The text of every rule file that [`load_paths`] reads, for sending it elsewhere; what cannot be
@@ -70,7 +58,66 @@ pub fn load_text(text: &str) -> (Vec<Rule>, Vec<RuleProblem>) {
 
 /// As [`load_text`], read under these settings.
 pub fn load_text_with(text: &str, settings: &SigmaSettings) -> (Vec<Rule>, Vec<RuleProblem>) {
-    resolve(parse_file(&Arc::new(PathBuf::new()), text, settings), settings)
+    own(resolve(parse_file(&Arc::new(PathBuf::new()), text, settings).into(), settings))
+}
+
+/// Reads rules from the texts of single documents ([`crate::sigma::RuleSource::text`]): they come out
+/// as they were read from their files, hashes included.
+pub fn load_documents<'a>(
+    texts: impl IntoIterator<Item = &'a str>,
+    settings: &SigmaSettings,
+) -> (Vec<Rule>, Vec<RuleProblem>) {
+    let mut all = Documents::default();
+    for text in texts {
+        all.append(parse_file(&Arc::new(PathBuf::new()), text, settings).into());
+    }
+    own(resolve(all, settings))
+}
+
+fn own((rules, problems): (Vec<Arc<Rule>>, Vec<RuleProblem>)) -> (Vec<Rule>, Vec<RuleProblem>) {
+    (rules.into_iter().map(Arc::unwrap_or_clone).collect(), problems)
+}
+
+/// What documents say, before they are put in relation to each other. Rules are shared, so that
+/// those that nothing changes are never copied.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Documents {
+    pub(super) rules: Vec<Arc<Rule>>,
+    pub(super) problems: Vec<RuleProblem>,
+}
+
+impl From<ParsedFile> for Documents {
+    fn from(parsed: ParsedFile) -> Self {
+        let rules = parsed.rules.into_iter().map(Arc::new).collect();
+        Self { rules, problems: parsed.problems }
+    }
+}
+
+impl Documents {
+    /// All documents of a file.
+    pub(super) fn of_file(file: &Arc<PathBuf>, settings: &SigmaSettings) -> Self {
+        match read(file) {
+            Ok(text) => parse_file(file, &text, settings).into(),
+            Err(reason) => {
+                let problems = vec![file_problem(file, reason, "check the file")];
+                Self { rules: Vec::new(), problems }
+            }
+        }
+    }
+
+    pub(super) fn append(&mut self, more: Self) {
+        self.rules.extend(more.rules);
+        self.problems.extend(more.problems);
+    }
+}
+
+/// The rule files below files and folders, in the order in which their rules are numbered.
+pub(super) fn files_below(paths: &[PathBuf], problems: &mut Vec<RuleProblem>) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for path in paths {
+        collect(path, path.is_dir(), 0, &mut files, problems);
+    }
+    files
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -82,8 +129,14 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// Files in the order of their names, so that rule numbers do not depend on the file system.
-fn collect(path: &Path, depth: usize, out: &mut Vec<PathBuf>, problems: &mut Vec<RuleProblem>) {
-    if !path.is_dir() {
+fn collect(
+    path: &Path,
+    is_folder: bool,
+    depth: usize,
+    out: &mut Vec<PathBuf>,
+    problems: &mut Vec<RuleProblem>,
+) {
+    if !is_folder {
         out.push(path.to_path_buf());
         return;
     }
@@ -103,14 +156,23 @@ fn collect(path: &Path, depth: usize, out: &mut Vec<PathBuf>, problems: &mut Vec
         let path = entry.path();
         let is_rule = path.extension().is_some_and(|e| e == "yml" || e == "yaml");
         let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if !hidden && out.len() < FILES_MAX && (is_rule || path.is_dir()) {
-            collect(&path, depth + 1, out, problems);
+        // The listing knows the type of all but links: thousands of files are not asked one by one.
+        let is_folder = match entry.file_type() {
+            Ok(kind) if !kind.is_symlink() => kind.is_dir(),
+            _ => path.is_dir(),
+        };
+        if !hidden && out.len() < FILES_MAX && (is_rule || is_folder) {
+            collect(&path, is_folder, depth + 1, out, problems);
         }
     }
 }
 
-fn resolve(parsed: ParsedFile, settings: &SigmaSettings) -> (Vec<Rule>, Vec<RuleProblem>) {
-    let ParsedFile { mut rules, mut problems } = parsed;
+/// Puts documents in relation to each other: doubles, filters, references, pipelines.
+pub(super) fn resolve(
+    all: Documents,
+    settings: &SigmaSettings,
+) -> (Vec<Arc<Rule>>, Vec<RuleProblem>) {
+    let Documents { mut rules, mut problems } = all;
     drop_doubles(&mut rules, &mut problems);
     apply_filters(&mut rules, settings.filters, &mut problems);
     check_references(&mut rules, &mut problems);
@@ -129,29 +191,36 @@ fn about(rule: &Rule, kind: ProblemKind, reason: String, hint: &str) -> RuleProb
     }
 }
 
-fn drop_doubles(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
-    let mut seen: HashMap<Arc<str>, String> = HashMap::new();
+fn drop_doubles(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
+    let mut seen: HashMap<Arc<str>, Arc<Rule>> = HashMap::with_capacity(rules.len());
     rules.retain(|rule| {
-        let place = format!("{}:{}", rule.source.file.display(), rule.source.line);
         for key in [Some(&rule.id), rule.name.as_ref()].into_iter().flatten() {
             if let Some(first) = seen.get(key) {
-                let reason = format!("`{key}` is already the id or name of the rule at {first}");
+                let (file, line) = (first.source.file.display(), first.source.line);
+                let reason =
+                    format!("`{key}` is already the id or name of the rule at {file}:{line}");
                 let hint = "give one of them another";
                 problems.push(about(rule, ProblemKind::Invalid, reason, hint));
                 return false;
             }
         }
         for key in [Some(&rule.id), rule.name.as_ref()].into_iter().flatten() {
-            seen.insert(key.clone(), place.clone());
+            seen.insert(key.clone(), rule.clone());
         }
         true
     });
 }
 
 /// Narrows every rule that a filter names (or all) and its logsource covers.
-fn apply_filters(rules: &mut Vec<Rule>, reading: FilterReading, problems: &mut Vec<RuleProblem>) {
+fn apply_filters(
+    rules: &mut Vec<Arc<Rule>>,
+    reading: FilterReading,
+    problems: &mut Vec<RuleProblem>,
+) {
     let is_filter = |rule: &Rule| matches!(rule.kind, RuleKind::Filter(_));
-    let filters: Vec<Rule> = rules.extract_if(.., |r| is_filter(r)).collect();
+    let mut filters: Vec<Arc<Rule>> = rules.extract_if(.., |r| is_filter(r)).collect();
+    // Several filters of one rule give the same rule in whatever order they were read.
+    filters.sort_by(|a, b| a.hash.cmp(&b.hash));
     for filter in filters {
         let RuleKind::Filter(document) = &filter.kind else { continue };
         let lost = document.rules.iter().filter(|r| !rules.iter().any(|rule| rule.answers_to(r)));
@@ -170,14 +239,15 @@ fn apply_filters(rules: &mut Vec<Rule>, reading: FilterReading, problems: &mut V
 }
 
 /// `Some` if the filter is about the rule.
-fn narrow(rule: &mut Rule, filter: &Rule, reading: FilterReading) -> Option<()> {
+fn narrow(rule: &mut Arc<Rule>, filter: &Rule, reading: FilterReading) -> Option<()> {
     let RuleKind::Filter(document) = &filter.kind else { return None };
     let named = document.rules.is_empty() || document.rules.iter().any(|r| rule.answers_to(r));
     let covered = filter.logsource.covers(&rule.logsource_written);
-    let RuleKind::Detection { plan } = &mut rule.kind else { return None };
-    if !named || !covered {
+    if !named || !covered || rule.plan().is_none() {
         return None;
     }
+    let rule = Arc::make_mut(rule);
+    let RuleKind::Detection { plan } = &mut rule.kind else { return None };
     let name = format!("filter {}", filter.title).into_boxed_str();
     let root = Node::Named(name, Box::new(document.plan.root.clone()));
     let condition = Plan { leaves: document.plan.leaves.clone(), root };
@@ -188,11 +258,16 @@ fn narrow(rule: &mut Rule, filter: &Rule, reading: FilterReading) -> Option<()> 
     *plan = Plan::and([std::mem::replace(plan, Plan::everything()), condition]);
     let both = format!("{}{}", rule.hash, filter.hash);
     rule.hash = format!("{:032x}", xxh3_128(both.as_bytes())).into();
+    rule.source.filters.push(filter.source.text.clone());
     Some(())
 }
 
 /// Pipelines on correlations: now the logsources of the rules they relate are known.
-fn apply_pipelines(rules: &mut Vec<Rule>, pipelines: &[Pipeline], problems: &mut Vec<RuleProblem>) {
+fn apply_pipelines(
+    rules: &mut Vec<Arc<Rule>>,
+    pipelines: &[Pipeline],
+    problems: &mut Vec<RuleProblem>,
+) {
     if pipelines.is_empty() {
         return;
     }
@@ -210,7 +285,9 @@ fn apply_pipelines(rules: &mut Vec<Rule>, pipelines: &[Pipeline], problems: &mut
             pipeline::apply(pipelines, &mut draft).map(|()| draft.body)
         });
         match changed {
-            Ok(Body::Correlation(changed)) => rules[index].kind = RuleKind::Correlation(changed),
+            Ok(Body::Correlation(changed)) => {
+                Arc::make_mut(&mut rules[index]).kind = RuleKind::Correlation(changed);
+            }
             Ok(_) => {}
             Err(refusal) => {
                 let rule = &rules[index];
@@ -227,7 +304,7 @@ fn apply_pipelines(rules: &mut Vec<Rule>, pipelines: &[Pipeline], problems: &mut
 
 /// Logsources of all detection rules that a correlation leads to. References form no circle here.
 fn logsources_of(
-    rules: &[Rule],
+    rules: &[Arc<Rule>],
     by_reference: &HashMap<Arc<str>, u32>,
     correlation: &Correlation,
 ) -> Vec<LogSource> {
@@ -251,7 +328,10 @@ fn logsources_of(
 }
 
 /// Correlations over rules that are not there are not covered, and so on up the chain.
-fn check_references(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
+fn check_references(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
+    if rules.iter().all(|r| r.correlation().is_none()) {
+        return;
+    }
     loop {
         let mut known: HashSet<Arc<str>> = HashSet::new();
         for rule in rules.iter() {
@@ -277,7 +357,7 @@ fn check_references(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
 }
 
 /// Correlations that the engine cannot run as written are not covered, and so on up the chain.
-fn drop_refused(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
+fn drop_refused(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
     if rules.iter().all(|r| r.correlation().is_none()) {
         return;
     }
@@ -297,7 +377,7 @@ fn drop_refused(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
 }
 
 /// Correlations that lead back to themselves: those left when all others are taken away in order.
-fn drop_cycles(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
+fn drop_cycles(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
     let mut settled: HashSet<Arc<str>> = HashSet::new();
     loop {
         let before = settled.len();
@@ -324,16 +404,18 @@ fn drop_cycles(rules: &mut Vec<Rule>, problems: &mut Vec<RuleProblem>) {
 }
 
 /// Rules that a correlation relates do not alert by themselves, unless it says `generate: true`.
-fn silence_related(rules: &mut [Rule]) {
+fn silence_related(rules: &mut [Arc<Rule>]) {
     let mut silent: HashSet<Box<str>> = HashSet::new();
-    for correlation in rules.iter().filter_map(Rule::correlation) {
+    for correlation in rules.iter().filter_map(|r| r.correlation()) {
         if !correlation.generate {
             silent.extend(correlation.rules.iter().cloned());
         }
     }
     for rule in rules {
-        if silent.iter().any(|r| rule.answers_to(r)) {
-            rule.generate = false;
+        let named = silent.contains(&*rule.id)
+            || rule.name.as_ref().is_some_and(|name| silent.contains(&**name));
+        if named && rule.generate {
+            Arc::make_mut(rule).generate = false;
         }
     }
 }

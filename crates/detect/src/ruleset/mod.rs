@@ -9,10 +9,13 @@
 //! others.
 
 mod load;
+mod reload;
+
+pub use reload::Loader;
 
 pub use load::{
-    FILE_BYTES_MAX, FILES_MAX, FOLDER_DEPTH_MAX, load_paths, load_paths_with, load_text,
-    load_text_with, texts_of,
+    FILE_BYTES_MAX, FILES_MAX, FOLDER_DEPTH_MAX, load_documents, load_paths, load_paths_with,
+    load_text, load_text_with, texts_of,
 };
 
 use crate::correlate::from_rules::references;
@@ -20,6 +23,7 @@ use crate::matcher::{Compiled, LOGSOURCE_FIELD};
 use crate::sigma::{CorrelationCondition, Rule, RuleProblem};
 use event::{Dictionary, DictionaryBuilder};
 use hashbrown::HashMap;
+use std::borrow::Borrow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -76,10 +80,10 @@ impl RuleSet {
 
     /// Adds every field that the rules read to the dictionary, and gives the ones read most a hot
     /// slot (with everything that answers for them).
-    pub fn register(rules: &[Rule], dict: &mut DictionaryBuilder) {
+    pub fn register(rules: &[impl Borrow<Rule>], dict: &mut DictionaryBuilder) {
         let mut uses: HashMap<&str, u32> = HashMap::new();
         for rule in rules {
-            for field in fields_of(rule) {
+            for field in fields_of(rule.borrow()) {
                 *uses.entry(field).or_default() += 1;
             }
         }

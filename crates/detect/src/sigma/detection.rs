@@ -7,8 +7,21 @@ use crate::sigma::selection::{self, Selection};
 use crate::sigma::yaml::{Node, Yaml};
 use filter::Plan;
 
-/// Keys of the section that are no selections.
-const RESERVED: &[&str] = &["condition", "timeframe", "rules"];
+/// Which section is read: each has keys of its own that are no selections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// `detection:`
+    Detection,
+    /// `filter:`, where `rules` names what it narrows.
+    Filter,
+}
+
+impl Section {
+    /// Whether a key is no selection. Everything else is one, whatever it is called.
+    fn is_reserved(self, key: &str) -> bool {
+        matches!(key, "condition" | "timeframe") || (self == Section::Filter && key == "rules")
+    }
+}
 /// Most selections of one section.
 pub const SELECTIONS_MAX: usize = 4_096;
 
@@ -23,15 +36,14 @@ pub struct Detection {
 }
 
 /// Reads a section. Everything wrong in it is noted in `problems`.
-pub fn read(section: &Node, problems: &mut Refusals) -> Option<Detection> {
+pub fn read(section: &Node, kind: Section, problems: &mut Refusals) -> Option<Detection> {
     let Yaml::Map(entries) = &section.value else {
         let reason = format!("`detection` is {}", section.kind());
         problems.push(Refusal::invalid(reason, "write selections and a condition").at(section.at));
         return None;
     };
     if let Some(timeframe) = section.get("timeframe") {
-        let hint = "write a correlation document with `timespan`";
-        problems.push(Refusal::not_covered("`timeframe` is obsolete", hint).at(timeframe.at));
+        problems.push(refuse_timeframe(timeframe));
         return None;
     }
     let Some(condition) = section.get("condition") else {
@@ -48,13 +60,29 @@ pub fn read(section: &Node, problems: &mut Refusals) -> Option<Detection> {
     }
     let mut selections = Vec::new();
     let mut complete = true;
-    for (name, node) in entries.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())) {
+    for (name, node) in entries.iter().filter(|(name, _)| !kind.is_reserved(name)) {
         match selection::read(node, problems) {
             Some(selection) => selections.push((name.clone(), Some(selection))),
             None => complete = false,
         }
     }
     complete.then_some(Detection { selections, conditions })
+}
+
+/// `timeframe` is what aggregations once had. As the name of a selection it stays reserved: engines
+/// that still know the old key would leave the selection out of the rule without a word.
+fn refuse_timeframe(node: &Node) -> Refusal {
+    let refusal = match &node.value {
+        Yaml::Map(_) | Yaml::List(_) => {
+            let reason = "`timeframe` is reserved and cannot be the name of a selection";
+            Refusal::invalid(reason, "give the selection another name")
+        }
+        _ => {
+            let hint = "write a correlation document with `timespan`";
+            Refusal::not_covered("`timeframe` is obsolete", hint)
+        }
+    };
+    refusal.at(node.at)
 }
 
 fn read_conditions(node: &Node) -> Result<Vec<(Expr, Position)>, Refusal> {

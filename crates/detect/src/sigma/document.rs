@@ -1,6 +1,7 @@
 //! One document becomes one rule.
 
 use crate::sigma::correlation::Timespan;
+use crate::sigma::detection::Section;
 use crate::sigma::lowering::Lowering;
 use crate::sigma::pipeline::{self, Body, Draft};
 use crate::sigma::problem::{Position, ProblemKind, Refusal, Refusals, RuleProblem};
@@ -138,6 +139,7 @@ fn rule(
             file: file.clone(),
             line: document.first_line,
             text: document.text.into(),
+            filters: Vec::new(),
         },
     })
 }
@@ -238,7 +240,8 @@ fn kind(
             return None;
         }
     };
-    let detection = detection::read(section, problems)?;
+    let which = if rules.is_some() { Section::Filter } else { Section::Detection };
+    let detection = detection::read(section, which, problems)?;
     let body = match rules {
         Some(_) => Body::Filter(detection),
         None => Body::Detection(detection),

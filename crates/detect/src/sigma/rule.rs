@@ -15,6 +15,8 @@ pub struct RuleSource {
     pub line: u32,
     /// The whole text of the document, for showing it to people.
     pub text: Arc<str>,
+    /// Texts of the filter documents that were applied to it.
+    pub filters: Vec<Arc<str>>,
 }
 
 /// One rule, ready to be put into a [`crate::ruleset::RuleSet`].

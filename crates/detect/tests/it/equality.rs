@@ -151,7 +151,9 @@ fn a_warm_set_serves_new_kinds_at_once() {
         let event = json!({"F": "X", "alcedo.logsource": format!("p{n}//")});
         push_event(&mut batch, &event, b"");
     }
-    let first = batched(&set, &batch);
+    assert_eq!(set.matcher_stats().routes, 1);
+    let mut first = Vec::new();
+    set.match_batch(&batch, &mut Scratch::new(), &mut first);
     assert_eq!((first.len(), set.matcher_stats().routes), (12, 1));
     assert!(set.wants_training());
     assert_eq!(set.retrain(), 12);

@@ -80,6 +80,18 @@ const DOCUMENTS: &[(&str, u32, ProblemKind, &str)] = &[
     ("detection: {s: {F: x}, condition: 5 of s}\n", 2, Invalid, "only 1 selections"),
     ("detection: {s: {F: x}, condition: s | count() > 5}\n", 2, NotCovered, "obsolete"),
     ("detection: {s: {F: x}, condition: s, timeframe: 5m}\n", 2, NotCovered, "`timeframe`"),
+    (
+        "detection: {timeframe: {F: x}, condition: timeframe}\n",
+        2,
+        Invalid,
+        "`timeframe` is reserved",
+    ),
+    (
+        "detection: {s: {F: x}, timeframe: [y], condition: s}\n",
+        2,
+        Invalid,
+        "`timeframe` is reserved",
+    ),
     ("logsource: {product: a}\n", 1, Invalid, "no detection"),
     ("logsource: windows\ndetection: {s: {F: x}, condition: s}\n", 2, Invalid, "`logsource`"),
     ("level: loud\ndetection: {s: {F: x}, condition: s}\n", 2, Invalid, "unknown level"),

@@ -139,7 +139,12 @@ impl Stage {
     }
 
     pub(crate) fn settings(&self) -> CoreSettings {
-        CoreSettings { suppress_ns: 20 * S, watch: watch::Settings::default(), seed: 7 }
+        CoreSettings {
+            suppress_ns: 20 * S,
+            watch: watch::Settings::default(),
+            seed: 7,
+            correlation: detect::correlate::Settings::default(),
+        }
     }
 
     /// Reads the journal to its end with so many workers, from the start or from a snapshot, the

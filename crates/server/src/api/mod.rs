@@ -13,6 +13,7 @@ pub mod loki;
 pub mod page;
 pub mod problem;
 pub mod routes;
+pub mod rules;
 pub mod sources;
 pub mod sql;
 pub mod status;

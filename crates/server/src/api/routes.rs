@@ -2,8 +2,8 @@
 //! not exist: the guard answers 404 before any handler runs.
 
 use super::{
-    alerts, backups, events, exports, hunt, ingest, keeping, loki, page, sources, sql, status,
-    tokens,
+    alerts, backups, events, exports, hunt, ingest, keeping, loki, page, rules, sources, sql,
+    status, tokens,
 };
 use crate::run::App;
 use axum::Router;
@@ -72,6 +72,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/loki/api/v1/tail", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/sources", Needs(Permission::SourcesRead)),
     ("GET", "/api/v1/rules", Needs(Permission::RulesRead)),
+    ("GET", "/api/v1/rules/cost", Needs(Permission::RulesRead)),
     ("POST", "/api/v1/rules/reload", Needs(Permission::RulesWrite)),
     ("GET", "/api/v1/audit", Needs(Permission::AuditRead)),
     ("GET", "/api/v1/tokens", Needs(Permission::TokensManage)),
@@ -128,8 +129,9 @@ pub fn router() -> Router<Arc<App>> {
         ("/loki/api/v1/query_range", get(loki::query_range)),
         ("/loki/api/v1/tail", get(loki::tail)),
         ("/api/v1/sources", get(sources::sources)),
-        ("/api/v1/rules", get(sources::rules)),
-        ("/api/v1/rules/reload", post(sources::reload)),
+        ("/api/v1/rules", get(rules::list)),
+        ("/api/v1/rules/cost", get(rules::cost)),
+        ("/api/v1/rules/reload", post(rules::reload)),
         ("/api/v1/audit", get(tokens::audit)),
         ("/api/v1/tokens", get(tokens::list).post(tokens::create)),
         ("/api/v1/tokens/{id}", delete(tokens::revoke)),

@@ -1,14 +1,10 @@
-//! Source health and rules.
+//! Source health.
 
-use super::alerts::actor;
-use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
-use axum::extract::{Extension, State};
-use detect::ProblemKind;
+use axum::extract::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use trust::Principal;
 use watch::HostStatus;
 
 /// `GET /api/v1/sources`
@@ -46,46 +42,4 @@ fn row(source: &str, host: &str, status: &HostStatus, spiking: bool) -> Value {
         "lag_max_ms": status.lag_max_ms,
         "pack": status.product,
     })
-}
-
-/// `GET /api/v1/rules`
-pub async fn rules(State(app): State<Arc<App>>) -> Json<Value> {
-    let generation = app.generation();
-    let shadow = app.shadow_counts();
-    let mut out: Vec<Value> = Vec::new();
-    for rule in generation.rules.rules() {
-        let state = if rule.shadow { "shadow" } else { "live" };
-        out.push(json!({
-            "id": &*rule.id, "title": &*rule.title, "level": rule.level.name(),
-            "type": rule.type_name(), "state": state, "author": &*rule.author,
-            "status": &*rule.status,
-            "shadow_matches": rule.shadow.then(|| shadow.get(&rule.id).copied().unwrap_or(0)),
-            "file": rule.source.file.display().to_string(), "tags": rule.tags,
-            "logsource": rule.logsource.shown(),
-        }));
-    }
-    for problem in app.archive.problems().iter() {
-        let state = match problem.kind {
-            ProblemKind::NotCovered => "not_covered",
-            ProblemKind::Invalid => "failed",
-        };
-        out.push(json!({
-            "id": &*problem.rule, "title": &*problem.rule, "level": null, "type": null,
-            "state": state, "reason": problem.reason, "hint": problem.hint,
-            "file": format!("{}:{}:{}", problem.file.display(), problem.line, problem.column),
-        }));
-    }
-    Json(json!({"rules": out, "generation": generation.number}))
-}
-
-/// `POST /api/v1/rules/reload`
-pub async fn reload(
-    State(app): State<Arc<App>>,
-    Extension(principal): Extension<Principal>,
-) -> Result<Json<Value>, Problem> {
-    app.blocking(move |app| {
-        let reloaded = app.reload(actor(&principal)).map_err(|e| Problem::bad(e.message))?;
-        Ok(Json(json!(reloaded)))
-    })
-    .await
 }

@@ -190,5 +190,32 @@ fn metrics_text(app: &App) -> String {
             let _ = writeln!(out, "alcedo_events_{name}_total {value}");
         }
     }
+    correlation_metrics(app, &mut out);
     out
+}
+
+/// What each correlation holds and gave up; names end in what they count.
+fn correlation_metrics(app: &App, out: &mut String) {
+    for stats in app.correlations().iter() {
+        let rule = label(&stats.id);
+        let gauges = [
+            ("groups", stats.groups as f64),
+            ("packed_groups", stats.packed as f64),
+            ("bytes", stats.bytes as f64),
+            ("sketch_bytes", stats.sketch_bytes as f64),
+            ("held_seconds", stats.held_ns as f64 / 1e9),
+            ("over_budget", f64::from(u8::from(stats.tight))),
+        ];
+        for (name, value) in gauges {
+            let _ = writeln!(out, "alcedo_correlation_{name}{{rule=\"{rule}\"}} {value}");
+        }
+        for (name, value) in stats.counters.each() {
+            let _ = writeln!(out, "alcedo_correlation_{name}_total{{rule=\"{rule}\"}} {value}");
+        }
+    }
+}
+
+/// Text as the value of a label.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }

@@ -3,9 +3,11 @@
 //! [`Config`] is what was written, with defaults filled in. Reading never stops at the first
 //! mistake: [`load`] gives all [`Problem`]s of a file with their lines.
 
+mod detection;
 pub mod read;
 pub mod tree;
 
+use detect::SigmaSettings;
 pub use read::Problem;
 use read::{Problems, Section};
 use sha2::{Digest, Sha256};
@@ -31,6 +33,8 @@ pub struct Config {
     pub rules: Vec<PathBuf>,
     /// Rules that are watched and not acted upon: ids, names, or folders and files.
     pub shadow: Vec<PathBuf>,
+    /// How rules are read and correlations are run.
+    pub detection: Detection,
     /// Folder of packs beside the built-in ones.
     pub packs: Option<PathBuf>,
     /// Enrichment tables.
@@ -106,6 +110,17 @@ pub enum Transport {
     Tcp,
     /// RFC 5425.
     Tls,
+}
+
+/// How rules are read and correlations are run.
+#[derive(Clone, Debug, Default)]
+pub struct Detection {
+    /// Files of processing pipelines.
+    pub pipelines: Vec<PathBuf>,
+    /// How Sigma is read where the specification leaves room; its pipelines are read later.
+    pub sigma: SigmaSettings,
+    /// Lateness and budgets of correlations.
+    pub correlation: detect::correlate::Settings,
 }
 
 /// Enrichment tables; all optional, all reloadable while running.
@@ -195,6 +210,7 @@ impl Default for Config {
             ],
             rules: Vec::new(),
             shadow: Vec::new(),
+            detection: Detection::default(),
             packs: None,
             enrich: Enrich::default(),
             drop: Vec::new(),
@@ -225,6 +241,7 @@ impl Config {
             ("tls", format!("{:?}", self.tls)),
             ("sources", format!("{:?}", self.sources)),
             ("rules", format!("{:?}", self.rules)),
+            ("detection", format!("{:?}", self.detection)),
             ("packs", format!("{:?}", self.packs)),
             ("enrich", format!("{:?}", self.enrich)),
             ("drop", format!("{:?}", self.drop)),
@@ -310,6 +327,9 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
     }
     config.shadow = root.texts("shadow").into_iter().map(|(t, _)| base.join(t)).collect();
     config.rules = root.texts("rules").into_iter().map(|(t, _)| base.join(t)).collect();
+    if let Some(found) = root.section("detection", |s| detection::read(s, base)) {
+        config.detection = found;
+    }
     config.packs = root.text("packs").map(|t| base.join(t));
     root.section("enrich", |s| {
         let paths = |key| s.texts(key).into_iter().map(|(t, _)| base.join(t)).collect();
@@ -633,5 +653,30 @@ mod tests {
                 && found[1].starts_with("4: ")
                 && found[2].starts_with("6: ")
         );
+    }
+
+    #[test]
+    fn settings_of_detection_read_as_meant_and_every_mistake_is_told() {
+        let text = "detection:\n  pipelines: sysmon.yml\n  placeholders: {Admins: [adm*, root], Dc: dc-1}\n  \
+                    filters: excluded\n  neq_needs_field: true\n  correlation:\n    lateness: 2m\n    \
+                    hold: 30m\n    bytes_per_rule: 8MiB\n    remembered_values: 512000\n";
+        let detection = parse(text, "f", Path::new("/etc/alcedo")).unwrap().detection;
+        assert_eq!(detection.pipelines, [PathBuf::from("/etc/alcedo/sysmon.yml")]);
+        assert_eq!(detection.sigma.placeholders["Admins"], ["adm*", "root"]);
+        assert_eq!(detection.sigma.placeholders["Dc"], ["dc-1"]);
+        assert_eq!(detection.sigma.filters, detect::FilterReading::Excluded);
+        assert!(detection.sigma.neq_needs_field && !detection.sigma.null_includes_empty);
+        let wanted = detect::correlate::Settings {
+            lateness_ns: 120_000_000_000,
+            hold_max_ns: 1_800_000_000_000,
+            bytes_per_rule: 8 << 20,
+            seen_per_shard_max: 2_000,
+        };
+        assert_eq!(detection.correlation, wanted);
+        let text = "detection:\n  filters: both\n  placeholders: [x]\n  correlation:\n    lateness: 3h\n    \
+                    bytes_per_rule: 1KiB\n    remembered_values: few\n  pipeline: x\n";
+        let lines: Vec<String> =
+            problems(text).iter().map(|p| p.split(':').next().unwrap().to_owned()).collect();
+        assert_eq!(lines, ["2", "3", "5", "6", "7", "8"]);
     }
 }

@@ -148,7 +148,16 @@ impl<'a> Section<'a> {
 
     /// A list of texts; one text alone is a list of one.
     pub fn texts(&self, key: &'static str) -> Vec<(String, &'a Node)> {
-        let Some(node) = self.get(key) else { return Vec::new() };
+        self.get(key).map(|node| self.texts_of(key, node)).unwrap_or_default()
+    }
+
+    /// As [`Section::texts`], for a name chosen by the user.
+    pub fn list_of(&self, name: &str) -> Vec<(String, &'a Node)> {
+        let found = self.entries.iter().find(|(k, _)| k.key() == name);
+        found.map(|(_, node)| self.texts_of(name, node)).unwrap_or_default()
+    }
+
+    fn texts_of(&self, key: &str, node: &'a Node) -> Vec<(String, &'a Node)> {
         let items = match &node.yaml {
             Yaml::List(items) => items.iter().collect(),
             _ => vec![node],

@@ -3,13 +3,14 @@
 use super::bus::{Bus, News};
 use super::exports::Exports;
 use super::generations::{Archive, Reloaded};
-use super::own_events::{OwnEvent, OwnEvents};
+use super::own_events::{self, OwnEvent, OwnEvents};
 use super::rates::Rates;
 use crate::api::problem::Problem;
 use crate::config::Config;
 use crate::exit::Failure;
 use axum::http::StatusCode;
-use event::{EventId, EventView};
+use detect::correlate::RuleStats;
+use event::{EventBatch, EventId, EventView, Marks};
 use journal::Journal;
 use ledger::{Actor, Audit, Ledger, LedgerRecord};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -59,10 +60,13 @@ pub struct App {
     sessions: Mutex<Sessions>,
     setup: Mutex<Option<Setup>>,
     health: RwLock<Arc<Vec<SourceStatus>>>,
+    correlations: RwLock<Arc<Vec<RuleStats>>>,
     totals: Mutex<Map<String, Value>>,
     problems: Mutex<BTreeMap<&'static str, String>>,
     /// Matches of rules in shadow since the start, by id.
     shadow: Mutex<BTreeMap<Arc<str>, u64>>,
+    /// Rows on which detection crashed since the start.
+    match_failed: AtomicU64,
     own: OwnEvents,
     passed: AtomicU64,
     passed_wall_ns: AtomicI64,
@@ -133,9 +137,11 @@ impl App {
             sessions: Mutex::default(),
             setup: Mutex::default(),
             health: RwLock::default(),
+            correlations: RwLock::default(),
             totals: Mutex::default(),
             problems: Mutex::default(),
             shadow: Mutex::default(),
+            match_failed: AtomicU64::new(0),
             own: OwnEvents::default(),
             passed: AtomicU64::new(0),
             passed_wall_ns: AtomicI64::new(0),
@@ -273,6 +279,32 @@ impl App {
         self.own.refused(&self.journal, action, client);
     }
 
+    /// Counts rows on which detection crashed, and tells this server's own stream of the first one
+    /// in a batch. A crash on what the stream itself says is counted only.
+    pub fn count_match_failures(&self, batch: &EventBatch) {
+        let mut failed = batch.rows().filter(|r| r.marks().has(Marks::MATCH_FAILED));
+        let Some(first) = failed.next() else { return };
+        let rows = 1 + failed.count() as u64;
+        self.match_failed.fetch_add(rows, Ordering::Relaxed);
+        if &*first.envelope().source != own_events::SOURCE {
+            let target = first.id().to_string();
+            let detail = format!("{rows} events have no matches, or not all: a mistake of ours");
+            let event = OwnEvent {
+                who: "alcedo",
+                action: "detection.crashed",
+                target: &target,
+                detail: &detail,
+                client: "detection",
+            };
+            self.own.seldom(&self.journal, &event);
+        }
+    }
+
+    /// Rows on which detection crashed since the start.
+    pub fn match_failed(&self) -> u64 {
+        self.match_failed.load(Ordering::Relaxed)
+    }
+
     /// Counts matches of a rule in shadow.
     pub fn count_shadow(&self, rule: &Arc<str>, times: u64) {
         *self.shadow.lock().entry(rule.clone()).or_default() += times;
@@ -320,7 +352,7 @@ impl App {
     /// Greets a sender on the terminal.
     pub fn greet(&self, source: &str, host: &str, pack: &str, row: &EventView<'_>) {
         let Some(terminal) = &self.terminal else { return };
-        let failed = row.marks().has(event::Marks::PARSE_FAILED);
+        let failed = row.marks().has(Marks::PARSE_FAILED);
         let pack = if pack.is_empty() { "unknown product" } else { pack };
         let result = if failed { "kept raw, parsing failed" } else { "parsed" };
         let host = event::text::render(host.as_bytes());
@@ -383,7 +415,18 @@ impl App {
         let health = self.health.read();
         let failed: u64 = health.iter().map(|s| s.total.parse_failures).sum();
         totals.insert("parse_failed".into(), failed.into());
+        totals.insert("match_failed".into(), self.match_failed().into());
         *self.totals.lock() = totals;
+    }
+
+    /// What each correlation holds and gave up, as of the last report.
+    pub fn set_correlations(&self, stats: Vec<RuleStats>) {
+        *self.correlations.write() = Arc::new(stats);
+    }
+
+    /// What each correlation holds and gave up.
+    pub fn correlations(&self) -> Arc<Vec<RuleStats>> {
+        self.correlations.read().clone()
     }
 
     /// Source health.

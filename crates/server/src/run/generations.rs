@@ -1,27 +1,31 @@
 //! Generations: what is in force, what was, and how a change becomes a record at an offset.
 //!
-//! A change is written to `generations/HASH.json` first (the text of every rule), then recorded in
-//! the journal; the pipeline switches when it reaches that record, live and in every replay. Packs
-//! and tables are those of the running installation.
+//! A change is written to `generations/HASH.json` first (the text of every rule and how it was read),
+//! then recorded in the journal; the pipeline switches when it reaches that record, live and in every
+//! replay. Packs and tables are those of the running installation.
 
+use super::kept::Kept;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::generation::Parts;
+use crate::generation::{Ground, Reader};
 use arc_swap::ArcSwap;
-use detect::{Rule, RuleProblem};
+use detect::RuleProblem;
 use event::{Envelope, RawBatch, RecordKind};
 use journal::Journal;
 use parking_lot::Mutex;
 use pipeline::{Generation, Generations};
 use serde::{Deserialize, Serialize};
 use shape::Decision;
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a reload waits for the pipeline to reach the record of the change.
 const REACH_WAIT: Duration = Duration::from_secs(10);
+
+/// Most generations that are held compiled: the present one, and those a replay is passing.
+const MADE_MAX: usize = 4;
 
 /// One switch: from which offset on, which generation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,7 +58,10 @@ pub struct Archive {
     secret: [u8; 16],
     current: ArcSwap<Generation>,
     problems: ArcSwap<Vec<RuleProblem>>,
-    made: Mutex<HashMap<String, Arc<Generation>>>,
+    /// Compiled generations by hash, the latest last.
+    made: Mutex<VecDeque<Arc<Generation>>>,
+    /// Reads rules again; held during a reload, so that reloads come one after the other.
+    reader: Mutex<Reader>,
     switches: Mutex<Vec<Switch>>,
     /// What sources were seen to send, by the offset of the record that says so.
     decisions: Mutex<Vec<(u64, Decision)>>,
@@ -74,6 +81,8 @@ pub struct Reloaded {
     pub not_covered: usize,
     /// Rules that are not valid.
     pub failed: usize,
+    /// Time until everything was read and compiled, ms.
+    pub compiled_ms: f64,
     /// Time until the pipeline had switched, ms.
     pub elapsed_ms: u64,
 }
@@ -92,8 +101,10 @@ impl Archive {
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
         let number = switches.last().map_or(0, |s| s.number) + 1;
-        let parts = Parts::of_config(&config)?;
+        let mut reader = Reader::default();
+        let parts = reader.read(&config)?;
         let problems = parts.problems.clone();
+        let kept = Kept::of(&parts);
         let generation = Arc::new(parts.compile(number, secret)?);
         generation.rules.warm();
         let archive = Self {
@@ -103,11 +114,12 @@ impl Archive {
             current: ArcSwap::new(generation.clone()),
             problems: ArcSwap::from_pointee(problems),
             made: Mutex::default(),
+            reader: Mutex::new(reader),
             switches: Mutex::new(switches),
             decisions: Mutex::new(decisions),
             in_force: Mutex::default(),
         };
-        archive.keep(&generation)?;
+        archive.keep(&generation, &kept)?;
         Ok(archive)
     }
 
@@ -159,14 +171,17 @@ impl Archive {
         reached: &dyn Fn(u64) -> bool,
     ) -> Result<Reloaded, Failure> {
         let start = Instant::now();
-        let parts = Parts::of_config(&self.config.load())?;
+        let mut reader = self.reader.lock();
+        let parts = reader.read(&self.config.load())?;
         let problems = parts.problems.clone();
         let failed = problems.iter().filter(|p| p.kind == detect::ProblemKind::Invalid).count();
-        let number = self.current().number + 1;
-        let generation = Arc::new(parts.compile(number, self.secret)?);
+        let (before, kept) = (self.current(), Kept::of(&parts));
+        let number = before.number + 1;
+        let generation = Arc::new(parts.compile_after(Some(&before), number, self.secret)?);
         generation.rules.warm();
         let live = generation.rules.rules().len();
-        self.keep(&generation)?;
+        let compiled_ms = start.elapsed().as_secs_f64() * 1e3;
+        self.keep(&generation, &kept)?;
         self.current.store(generation);
         self.problems.store(Arc::new(problems.clone()));
         if let Some(offset) = self.announce(journal)? {
@@ -179,43 +194,55 @@ impl Archive {
             live,
             not_covered: problems.len() - failed,
             failed,
+            compiled_ms,
             elapsed_ms: start.elapsed().as_millis() as u64,
         })
     }
 
-    /// Archives the text of a generation's rules, so that a replay can bring it back.
-    fn keep(&self, generation: &Arc<Generation>) -> Result<(), Failure> {
-        self.made.lock().insert(generation.hash.clone(), generation.clone());
+    /// Archives what a generation was read from, so that a replay can bring it back.
+    fn keep(&self, generation: &Arc<Generation>, kept: &Kept) -> Result<(), Failure> {
+        self.remember(generation.clone());
         let path = self.dir.join(format!("{}.json", generation.hash));
         if path.exists() {
             return Ok(());
         }
-        let texts: Vec<String> =
-            generation.rules.rules().iter().map(|rule| text_of(rule)).collect();
-        write_synced(&path, &serde_json::to_vec(&texts).unwrap_or_default())
+        write_synced(&path, &serde_json::to_vec(kept).unwrap_or_default())
+    }
+
+    fn remember(&self, generation: Arc<Generation>) {
+        let mut made = self.made.lock();
+        made.retain(|g| g.hash != generation.hash);
+        made.push_back(generation);
+        while made.len() > MADE_MAX {
+            made.pop_front();
+        }
     }
 
     fn by_hash(&self, number: u64, hash: &str) -> Option<Arc<Generation>> {
         let legal = hash.len() <= 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
-        if let Some(made) = self.made.lock().get(hash).cloned() {
-            return Some(made);
+        let current = self.current();
+        if current.hash == hash {
+            return Some(current);
+        }
+        if let Some(made) = self.made.lock().iter().find(|g| g.hash == hash) {
+            return Some(made.clone());
         }
         let bytes = std::fs::read(self.dir.join(format!("{hash}.json"))).ok().filter(|_| legal)?;
-        let texts: Vec<String> = serde_json::from_slice(&bytes).ok()?;
-        let (rules, _) = detect::load_text(&texts.join("\n---\n"));
-        let parts = Parts { rules, ..Parts::of_config(&self.config.load()).ok()? };
-        let generation = Arc::new(parts.compile(number, self.secret).ok()?);
-        self.made.lock().insert(hash.to_owned(), generation.clone());
+        let kept = Kept::read(&bytes)?;
+        let parts = kept.parts(self.ground()?);
+        let mut generation = parts.compile(number, self.secret).ok()?;
+        if !hash.starts_with(&**generation.rules.hash()) {
+            tracing::error!(hash, "an archived generation has come back with other rules");
+        }
+        // It stands for the archived one whatever packs are installed now.
+        generation.hash = hash.to_owned();
+        let generation = Arc::new(generation);
+        self.remember(generation.clone());
         Some(generation)
     }
-}
 
-/// The rule's text, with its state where that stands in the configuration alone.
-fn text_of(rule: &Rule) -> String {
-    let text = &*rule.source.text;
-    match rule.shadow && !text.contains("alcedo_state:") {
-        true => format!("{}\nalcedo_state: shadow\n", text.trim_end()),
-        false => text.to_owned(),
+    fn ground(&self) -> Option<Ground> {
+        Ground::of_config(&self.config.load()).ok()
     }
 }
 

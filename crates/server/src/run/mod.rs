@@ -6,6 +6,7 @@ pub mod bus;
 pub mod exports;
 pub mod generations;
 pub mod http;
+pub mod kept;
 pub mod outboxes;
 pub mod outlets;
 pub mod own_events;
@@ -316,6 +317,7 @@ fn start_pipeline(
         suppress_ns: app.config.suppress_ns,
         watch: watch_settings(&app.config),
         seed: u64::from_le_bytes(secret[..8].try_into().unwrap_or_default()),
+        correlation: app.config.detection.correlation.clone(),
     };
     let in_hand = pipeline::InHand::open(&dir)?;
     let snapshot = std::fs::read(dir.join("snapshot")).ok();

@@ -213,6 +213,7 @@ impl Outlets for Doors {
         self.app.bus.show(batch);
         let bytes: usize = batch.rows().map(|r| r.raw().len()).sum();
         self.app.rates.add(now_ns, batch.len() as u64, bytes as u64, 0);
+        self.app.count_match_failures(batch);
         if self.greeted.len() < GREETED_MAX {
             self.greet(batch);
         }
@@ -252,6 +253,10 @@ impl Outlets for Doors {
 
     fn stored(&self) -> u64 {
         self.app.store.stored_through(0).map_or(0, |id| id.offset + 1)
+    }
+
+    fn correlations(&mut self, stats: Vec<detect::correlate::RuleStats>) {
+        self.app.set_correlations(stats);
     }
 
     fn health(&mut self, registry: &Registry, balance: &Balance, stream_ns: i64) {

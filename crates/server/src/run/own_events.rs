@@ -2,7 +2,7 @@
 //!
 //! An event is a copy: the audit record of the ledger is the fact, and its loss here loses nothing.
 //! Refused requests are events only; they are not audited one by one, so that a guesser cannot fill
-//! the ledger, and there are at most [`REFUSED_PER_S_MAX`] of them a second.
+//! the ledger, and there are at most [`SELDOM_PER_S_MAX`] of them a second.
 
 use event::{Envelope, Protocol, RawBatch, time};
 use journal::Journal;
@@ -10,16 +10,16 @@ use parking_lot::Mutex;
 use serde_json::json;
 use std::sync::Arc;
 
-/// Refusals told per second; what a rule counts is far below it.
-const REFUSED_PER_S_MAX: u32 = 20;
+/// Refusals and crashes told per second; what a rule counts is far below it.
+const SELDOM_PER_S_MAX: u32 = 20;
 /// Name of the source.
 pub const SOURCE: &str = "alcedo";
 
 /// Writes events about this server into its own stream.
 #[derive(Default)]
 pub struct OwnEvents {
-    /// The second, and how many refusals were told in it.
-    refused: Mutex<(i64, u32)>,
+    /// The second, and how much was told in it of what is told seldom.
+    told: Mutex<(i64, u32)>,
 }
 
 /// One thing that was done or tried.
@@ -40,7 +40,8 @@ impl OwnEvents {
     /// Tells an event. Never waits: an event that cannot be queued is dropped with a line in the log.
     pub fn tell(&self, journal: &Journal, event: &OwnEvent<'_>) {
         let now_ns = io::intake::wall_ns();
-        let outcome = if event.action.ends_with(".refused") { "failure" } else { "success" };
+        let failed = [".refused", ".crashed"].iter().any(|end| event.action.ends_with(end));
+        let outcome = if failed { "failure" } else { "success" };
         let record = json!({
             "@timestamp": time::rfc3339(now_ns),
             "alcedo.record": "audit",
@@ -59,20 +60,26 @@ impl OwnEvents {
         }
     }
 
-    /// Tells that a request was refused, unless many were in this second.
+    /// Tells that a request was refused, unless much was told in this second.
     pub fn refused(&self, journal: &Journal, action: &str, client: &str) {
+        let who = "anonymous";
+        self.seldom(journal, &OwnEvent { who, action, target: "", detail: "", client });
+    }
+
+    /// Tells what others can bring about as often as they like: not more than
+    /// [`SELDOM_PER_S_MAX`] of it in a second.
+    pub fn seldom(&self, journal: &Journal, event: &OwnEvent<'_>) {
         let second = io::intake::wall_ns() / time::SECOND_NS;
         {
-            let mut state = self.refused.lock();
+            let mut state = self.told.lock();
             if state.0 != second {
                 *state = (second, 0);
             }
             state.1 += 1;
-            if state.1 > REFUSED_PER_S_MAX {
+            if state.1 > SELDOM_PER_S_MAX {
                 return;
             }
         }
-        let who = "anonymous";
-        self.tell(journal, &OwnEvent { who, action, target: "", detail: "", client });
+        self.tell(journal, event);
     }
 }

@@ -1,8 +1,8 @@
 //! `alcedo check` and `alcedo rules check`: everything that can be wrong, before it runs.
 
 use super::{complain, say};
-use crate::cli::Global;
-use crate::config::{self, Config};
+use crate::cli::{Global, Pipelines};
+use crate::config::{self, Config, Detection};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::generation::Parts;
 use detect::{ProblemKind, RuleProblem};
@@ -20,6 +20,13 @@ pub fn config_of(global: &Global) -> Result<Config, Failure> {
     Ok(config)
 }
 
+/// How rules are read: as the configuration says, with further pipelines.
+pub fn reading(global: &Global, more: &Pipelines) -> Result<Detection, Failure> {
+    let mut detection = config_of(global)?.detection;
+    detection.pipelines.extend_from_slice(&more.pipeline);
+    Ok(detection)
+}
+
 /// `alcedo check`
 pub fn all(global: &Global, paths: &[PathBuf]) -> Outcome {
     let mut config = config_of(global)?;
@@ -29,17 +36,20 @@ pub fn all(global: &Global, paths: &[PathBuf]) -> Outcome {
 }
 
 /// `alcedo rules check`
-pub fn rules(paths: &[PathBuf], global: &Global) -> Outcome {
-    report(&Parts::of_files(paths, None)?, global.quiet)
+pub fn rules(paths: &[PathBuf], pipelines: &Pipelines, global: &Global) -> Outcome {
+    report(&Parts::of_files(paths, None, &reading(global, pipelines)?)?, global.quiet)
 }
 
 fn report(parts: &Parts, quiet: bool) -> Outcome {
     let broken = |p: &&RuleProblem| p.kind == ProblemKind::Invalid;
     let failed = parts.problems.iter().filter(broken).count();
-    for problem in &parts.problems {
-        complain(&problem.to_string());
+    for complaint in parts.complaints() {
+        complain(&complaint);
     }
-    parts.clone().compile(0, [0; 16])?;
+    let unread = parts.broken_pipelines.len();
+    if unread == 0 {
+        parts.clone().compile(0, [0; 16])?;
+    }
     if !quiet {
         say(&format!(
             "{} rules live, {} not covered, {failed} failed",
@@ -47,5 +57,5 @@ fn report(parts: &Parts, quiet: bool) -> Outcome {
             parts.problems.len() - failed
         ));
     }
-    Ok(if failed == 0 { Exit::Ok } else { Exit::Invalid })
+    Ok(if failed + unread == 0 { Exit::Ok } else { Exit::Invalid })
 }

@@ -10,6 +10,7 @@ use crate::cli::{Global, Hunt, Output};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{self, Chunk, CountedBytes, Trouble};
 use crate::generation::Parts;
+use crate::verbs::check::{config_of, reading};
 use detect::correlate::{Hit, in_event_time};
 use event::{Envelope, EventId, Protocol, text, time};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -32,10 +33,11 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
     if args.files.is_empty() {
         return stored::run(args, global);
     }
-    let packs = super::check::config_of(global)?.packs;
-    let parts = Parts::of_files(&args.rules, packs.as_ref())?;
-    for problem in &parts.problems {
-        super::complain(&problem.to_string());
+    let config = config_of(global)?;
+    let reading = reading(global, &args.pipelines)?;
+    let parts = Parts::of_files(&args.rules, config.packs.as_ref(), &reading)?;
+    for complaint in parts.complaints() {
+        super::complain(&complaint);
     }
     let generation = Arc::new(parts.compile(0, [0; 16])?);
     let files = files::expand(&args.files, &mut |problem| super::complain(&problem));

@@ -1,6 +1,7 @@
 //! `alcedo parse`: each record as the event it becomes, one JSON object per line.
 
 use crate::cli::{Framing, Global, Output, ParseFiles};
+use crate::config::Detection;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::{files, generation::Parts};
 use event::{Envelope, EventBatch, EventId, Protocol, RowHead};
@@ -17,7 +18,7 @@ const BATCH_ROWS: usize = 256;
 pub fn run(args: &ParseFiles, global: &Global) -> Outcome {
     let packs = super::check::config_of(global)?.packs;
     let packs = args.packs.as_ref().or(packs.as_ref());
-    let generation = Parts::of_files(&[], packs)?.compile(0, [0; 16])?;
+    let generation = Parts::of_files(&[], packs, &Detection::default())?.compile(0, [0; 16])?;
     let mut out = Printer::new(generation, args.pack.as_deref());
     out.explain = args.explain.then(|| super::output(global));
     let mut exit = Exit::Ok;

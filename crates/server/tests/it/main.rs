@@ -3,6 +3,7 @@
 
 mod browser;
 mod cli;
+mod detection;
 mod flow;
 mod grafana;
 mod harness;

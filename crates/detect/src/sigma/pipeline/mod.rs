@@ -24,6 +24,7 @@ pub use reading::{load, parse};
 
 use crate::sigma::problem::Refusal;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A pipeline, ready to be applied.
@@ -37,6 +38,10 @@ pub struct Pipeline {
     pub vars: BTreeMap<String, Vec<String>>,
     /// What of it has no effect here, and why.
     pub notes: Vec<String>,
+    /// The file it was read from, as given.
+    pub file: Arc<PathBuf>,
+    /// Its text.
+    pub text: Arc<str>,
     /// Hash of its text.
     pub hash: u128,
     pub(crate) steps: Arc<[step::Step]>,

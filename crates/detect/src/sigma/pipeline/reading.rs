@@ -61,7 +61,8 @@ pub fn parse(file: &Arc<PathBuf>, text: &str) -> Result<Pipeline, Vec<RuleProble
     if problems.is_empty()
         && let Some(pipeline) = pipeline
     {
-        return Ok(Pipeline { hash: xxhash_rust::xxh3::xxh3_128(text.as_bytes()), ..pipeline });
+        let hash = xxhash_rust::xxh3::xxh3_128(text.as_bytes());
+        return Ok(Pipeline { file: file.clone(), text: text.into(), hash, ..pipeline });
     }
     let name = text.lines().find_map(|l| l.strip_prefix("name:")).unwrap_or_default().trim();
     let problem = |refusal: Refusal| {
@@ -95,7 +96,9 @@ fn pipeline(node: &Node, problems: &mut Refusals) -> Option<Pipeline> {
     };
     let Reader { problems, notes, .. } = reader;
     problems.ok(params.finish());
-    Some(Pipeline { name: name.into(), priority, vars, notes, hash: 0, steps: steps.into() })
+    let (file, text) = (Arc::default(), "".into());
+    let name = name.into();
+    Some(Pipeline { name, priority, vars, notes, file, text, hash: 0, steps: steps.into() })
 }
 
 fn priority(node: Option<&Node>) -> Result<i64, Refusal> {

@@ -2,43 +2,56 @@
 
 use super::super::ask::{ask, encoded, pretty};
 use super::super::{output, say, tree};
-use crate::cli::{Global, Output};
+use crate::cli::{Global, Output, RulesExplain};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{CountedBytes, Trouble, chunks};
 use crate::generation::Parts;
-use crate::verbs::check::config_of;
+use crate::verbs::check::{config_of, reading};
 use detect::{LOGSOURCE_FIELD, Scratch};
 use event::{Envelope, EventBatch, EventId, Protocol, RowHead};
 use pipeline::Generation;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Runs the verb. Ends with 1 when the rule does not match.
-pub(super) fn run(rule: &str, event: &str, rules: &[PathBuf], global: &Global) -> Outcome {
+pub(super) fn run(args: &RulesExplain, global: &Global) -> Outcome {
+    let (rule, event) = (&*args.rule, &*args.event);
     let config = config_of(global)?;
-    let mut paths = if rules.is_empty() { config.rules.clone() } else { rules.to_vec() };
+    let mut paths = if args.rules.is_empty() { config.rules } else { args.rules.clone() };
     let as_file = Path::new(rule);
     if as_file.is_file() {
         paths = vec![as_file.to_path_buf()];
     }
-    let parts = Parts::of_files(&paths, config.packs.as_ref())?;
+    let reading = reading(global, &args.pipelines)?;
+    let parts = Parts::of_files(&paths, config.packs.as_ref(), &reading)?;
     let problem = parts.problems.iter().find(|p| as_file.is_file() || *p.rule == *rule).cloned();
     let generation = parts.compile(0, [0; 16])?;
     let number = match as_file.is_file() {
-        true => (!generation.rules.rules().is_empty()).then_some(0),
+        true => in_file(&generation),
         false => generation.rules.find(rule),
     };
     let Some(number) = number else {
         let message = problem.map_or(format!("there is no rule {rule}"), |p| p.to_string());
         return Err(Failure::invalid(message, "--rules PATH says where rules are"));
     };
+    if generation.rules.rule(number).correlation().is_some() {
+        // One event says little about a correlation: the whole file is looked at.
+        return super::groups::run(&generation, number, Path::new(event), global);
+    }
     let records = records_of(event, global)?;
     let mut matched = true;
     for record in &records {
         matched &= explain(&generation, number, record, global);
     }
     Ok(if matched { Exit::Ok } else { Exit::Findings })
+}
+
+/// Which rule of a file is meant: the correlation, if there is one, else the first.
+fn in_file(generation: &Generation) -> Option<u32> {
+    let rules = generation.rules.rules();
+    let correlation = rules.iter().rposition(|r| r.correlation().is_some());
+    (!rules.is_empty()).then(|| correlation.unwrap_or(0) as u32)
 }
 
 /// The record of a file (`FILE`, `FILE:NUMBER`, `-`), or of an event on the server.
@@ -112,10 +125,6 @@ fn explain(generation: &Generation, number: u32, record: &[u8], global: &Global)
                 logsources.join(", "),
                 rule.logsource.shown()
             ),
-            (false, false) if rule.plan().is_none() => {
-                "a correlation has no condition over one event; explain the rules it names"
-                    .to_owned()
-            }
             (false, false) => "the condition does not hold".to_owned(),
         };
         let mut event = String::new();

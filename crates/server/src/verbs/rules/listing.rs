@@ -3,15 +3,15 @@
 use super::super::ask::{ask, rows};
 use super::super::{output, say};
 use super::parts_of;
-use crate::cli::{Global, Output, RulesList};
+use crate::cli::{Global, Output, RuleFiles, RulesList};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::generation::Parts;
+use crate::verbs::check::reading;
 use detect::coverage::{self, Feed, State};
 use detect::{ProblemKind, Rule};
 use event::Level;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
 
 /// `alcedo rules list`
 pub(super) fn list(args: &RulesList, global: &Global) -> Outcome {
@@ -20,7 +20,10 @@ pub(super) fn list(args: &RulesList, global: &Global) -> Outcome {
             let found = ask(global, async |client| client.get("/api/v1/rules").await)?;
             found["rules"].as_array().cloned().unwrap_or_default()
         }
-        false => of_parts(&Parts::of_files(&args.paths, None)?),
+        false => {
+            let reading = reading(global, &args.pipelines)?;
+            of_parts(&Parts::of_files(&args.paths, None, &reading)?)
+        }
     };
     let level = match &args.level {
         None => None,
@@ -55,8 +58,8 @@ fn keeps(args: &RulesList, level: Option<Level>, row: &Value) -> bool {
 }
 
 fn of_parts(parts: &Parts) -> Vec<Value> {
-    let mut out: Vec<Value> = parts.rules.iter().map(of_rule).collect();
-    for problem in &parts.problems {
+    let mut out: Vec<Value> = parts.rules.iter().map(|rule| of_rule(rule)).collect();
+    for problem in parts.broken_pipelines.iter().chain(&parts.problems) {
         let state = match problem.kind {
             ProblemKind::NotCovered => "not_covered",
             ProblemKind::Invalid => "failed",
@@ -81,15 +84,15 @@ fn of_rule(rule: &Rule) -> Value {
 }
 
 /// `alcedo rules fields`
-pub(super) fn fields(paths: &[PathBuf], global: &Global) -> Outcome {
-    let parts = parts_of(paths)?;
+pub(super) fn fields(files: &RuleFiles, global: &Global) -> Outcome {
+    let parts = parts_of(files, global)?;
     let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
     for rule in &parts.rules {
         for field in rule.plan().map(|p| p.fields()).unwrap_or_default() {
             *uses.entry(field).or_default() += 1;
         }
     }
-    let feeds = parts.packs.feeds();
+    let feeds = parts.ground.packs.feeds();
     let list = uses.iter().map(|(field, rules)| {
         let packs: BTreeMap<&str, Vec<String>> = feeds
             .iter()
@@ -105,8 +108,8 @@ pub(super) fn fields(paths: &[PathBuf], global: &Global) -> Outcome {
 }
 
 /// `alcedo rules coverage`
-pub(super) fn coverage(paths: &[PathBuf], live: bool, global: &Global) -> Outcome {
-    let parts = parts_of(paths)?;
+pub(super) fn coverage(files: &RuleFiles, live: bool, global: &Global) -> Outcome {
+    let parts = parts_of(files, global)?;
     let in_use: Option<HashSet<String>> = match live {
         false => None,
         true => {
@@ -115,7 +118,7 @@ pub(super) fn coverage(paths: &[PathBuf], live: bool, global: &Global) -> Outcom
             Some(sources.iter().filter_map(|s| Some(s["pack"].as_str()?.to_owned())).collect())
         }
     };
-    let own = parts.packs.feeds();
+    let own = parts.ground.packs.feeds();
     let feeds: Vec<Feed<'_>> = own
         .iter()
         .filter(|f| in_use.as_ref().is_none_or(|packs| packs.contains(f.name())))

@@ -1,49 +1,54 @@
 //! `alcedo rules ...`: detection as code.
 
+mod cost;
 mod explain;
+mod groups;
 mod import;
 mod listing;
 mod new;
 mod test;
 
 use super::ask::ask;
+use super::check::{config_of, reading};
 use super::{check, output, say};
-use crate::cli::{Global, Output, Rules};
+use crate::cli::{Global, Output, RuleFiles, Rules};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::generation::Parts;
 use detect::attack::{self, Generation};
 use serde_json::json;
-use std::path::PathBuf;
 
 /// Runs the verb.
 pub fn run(verb: &Rules, global: &Global) -> Outcome {
     match verb {
         Rules::List(args) => listing::list(args, global),
-        Rules::Check { paths } => check::rules(paths, global),
-        Rules::Test { paths, junit } => test::run(paths, junit.as_deref(), global),
+        Rules::Check { files } => check::rules(&files.paths, &files.pipelines, global),
+        Rules::Test { files, junit } => test::run(files, junit.as_deref(), global),
         Rules::New { title, logsource } => new::run(title, logsource),
-        Rules::Fields { paths } => listing::fields(paths, global),
-        Rules::Coverage { paths, live } => listing::coverage(paths, *live, global),
-        Rules::Navigator { paths, attack } => navigator(paths, *attack, global),
+        Rules::Fields { files } => listing::fields(files, global),
+        Rules::Coverage { files, live } => listing::coverage(files, *live, global),
+        Rules::Cost(args) => cost::run(args, global),
+        Rules::Navigator { files, attack } => navigator(files, *attack, global),
         Rules::Import(args) => import::run(args, global),
-        Rules::Explain { rule, event, rules } => explain::run(rule, event, rules, global),
+        Rules::Explain(args) => explain::run(args, global),
         Rules::Reload => reload(global),
     }
 }
 
 /// Rules of files; problems are told on standard error.
-fn parts_of(paths: &[PathBuf]) -> Result<Parts, Failure> {
-    let parts = Parts::of_files(paths, None)?;
-    for problem in &parts.problems {
-        super::complain(&problem.to_string());
+fn parts_of(files: &RuleFiles, global: &Global) -> Result<Parts, Failure> {
+    let config = config_of(global)?;
+    let reading = reading(global, &files.pipelines)?;
+    let parts = Parts::of_files(&files.paths, config.packs.as_ref(), &reading)?;
+    for complaint in parts.complaints() {
+        super::complain(&complaint);
     }
     Ok(parts)
 }
 
-fn navigator(paths: &[PathBuf], version: u8, global: &Global) -> Outcome {
-    let parts = parts_of(paths)?;
+fn navigator(files: &RuleFiles, version: u8, global: &Global) -> Outcome {
+    let parts = parts_of(files, global)?;
     let generation = if version == 18 { Generation::V18 } else { Generation::V19 };
-    let layer = attack::navigator(parts.rules.iter(), generation, "Alcedo rules");
+    let layer = attack::navigator(parts.rules.iter().map(|r| &**r), generation, "Alcedo rules");
     say(&match output(global) {
         Output::Ndjson => layer.to_string(),
         _ => serde_json::to_string_pretty(&layer).unwrap_or_default(),

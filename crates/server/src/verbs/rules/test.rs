@@ -2,7 +2,7 @@
 
 use super::super::{complain, say, tree};
 use super::parts_of;
-use crate::cli::Global;
+use crate::cli::{Global, RuleFiles};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{CountedBytes, Trouble, chunks};
 use detect::ruletest::junit::{Suite, report};
@@ -10,17 +10,17 @@ use detect::ruletest::{Bench, RECEIVED_NS};
 use detect::{RegressionCase, Rule, Scratch, TestInput, TestResult, read_regression};
 use event::{Envelope, EventBatch, EventId, Protocol, RowHead};
 use pipeline::Generation;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Runs all tests of the rules below `paths`. Ends with 1 when one fails, or when a rule with tests
 /// could not be read.
-pub(super) fn run(paths: &[PathBuf], junit: Option<&Path>, global: &Global) -> Outcome {
-    let parts = parts_of(paths)?;
+pub(super) fn run(files: &RuleFiles, junit: Option<&Path>, global: &Global) -> Outcome {
+    let parts = parts_of(files, global)?;
     let broken = parts.problems.iter().any(|p| p.kind == detect::ProblemKind::Invalid);
     let generation = parts.compile(0, [0; 16])?;
     let mut suites = beside_rules(&generation)?;
-    for path in paths {
+    for path in &files.paths {
         for case in read_regression(path) {
             suites.extend(sample(&generation, &case));
         }

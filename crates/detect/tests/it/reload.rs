@@ -1,0 +1,110 @@
+//! Rules that are read again: only what changed is parsed and compiled.
+
+use detect::{Loader, RuleSet, SigmaSettings, load_paths};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+fn rule(id: u32, value: &str) -> String {
+    format!(
+        "title: rule {id}\nid: 00000000-0000-4000-8000-{id:012}\nlogsource: {{product: test}}\ndetection:\n  sel: {{F: {value}}}\n  condition: sel\n"
+    )
+}
+
+fn write(dir: &Path, id: u32, value: &str) {
+    std::fs::write(dir.join(format!("{id:03}.yml")), rule(id, value)).unwrap();
+}
+
+/// Long after everything was written: stamps are to be trusted.
+fn later() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(60)
+}
+
+/// Scenario: one of fifty files is edited, one is added, one goes; then the settings change.
+/// Guarantees: only the edited and the new file are parsed, all other rules are the very same ones;
+/// the result is that of reading everything; other settings mean that everything is read again.
+#[test]
+fn only_files_that_changed_are_parsed() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [dir.path().to_path_buf()];
+    (0..50).for_each(|id| write(dir.path(), id, "x"));
+    let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
+    let (first, _) = loader.load(&paths, &settings, later());
+    assert_eq!((first.len(), loader.parsed()), (50, 50));
+    write(dir.path(), 7, "edited");
+    write(dir.path(), 50, "new");
+    std::fs::remove_file(dir.path().join("020.yml")).unwrap();
+    let (second, problems) = loader.load(&paths, &settings, later());
+    assert_eq!((second.len(), loader.parsed(), problems.len()), (50, 2, 0));
+    let same = second.iter().filter(|r| first.iter().any(|old| Arc::ptr_eq(old, r))).count();
+    assert_eq!(same, 48);
+    let whole = load_paths(&paths).0;
+    let what = |r: &detect::Rule| (r.id.clone(), r.hash.clone(), r.plan().cloned());
+    let (again, fresh): (Vec<_>, Vec<_>) =
+        (second.iter().map(|r| what(r)).collect(), whole.iter().map(what).collect());
+    assert_eq!(again, fresh);
+    let other = SigmaSettings { neq_needs_field: true, ..SigmaSettings::default() };
+    loader.load(&paths, &other, later());
+    assert_eq!(loader.parsed(), 50);
+}
+
+/// Scenario: a file is read in the same moment in which it was written.
+/// Guarantees: it is read again next time, because a change in that moment leaves no trace.
+#[test]
+fn a_file_in_the_making_is_not_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [dir.path().to_path_buf()];
+    write(dir.path(), 1, "x");
+    let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
+    loader.load(&paths, &settings, SystemTime::now());
+    loader.load(&paths, &settings, later());
+    assert_eq!(loader.parsed(), 1);
+    loader.load(&paths, &settings, later());
+    assert_eq!(loader.parsed(), 0);
+}
+
+/// Scenario: a broken file among others is read twice, then mended.
+/// Guarantees: its problem is told every time, and gone when it is.
+#[test]
+fn problems_stay_until_they_are_mended() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [dir.path().to_path_buf()];
+    write(dir.path(), 1, "x");
+    std::fs::write(dir.path().join("2.yml"), "title: b\ndetection: {condition: s}\n").unwrap();
+    let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
+    for _ in 0..2 {
+        let (rules, problems) = loader.load(&paths, &settings, later());
+        assert_eq!((rules.len(), problems.len()), (1, 1));
+    }
+    assert_eq!(loader.parsed(), 0);
+    std::fs::write(dir.path().join("2.yml"), rule(2, "y")).unwrap();
+    let (rules, problems) = loader.load(&paths, &settings, later());
+    assert_eq!((rules.len(), problems.len()), (2, 0));
+}
+
+/// Scenario: a rule that a correlation builds on, under a filter, is read again with an edit beside it.
+/// Guarantees: what filters and correlations did to the first copy is not done twice to the second.
+#[test]
+fn relations_between_rules_are_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [dir.path().to_path_buf()];
+    (1..3).for_each(|id| write(dir.path(), id, "x"));
+    let related = "title: many\nid: 10000000-0000-4000-8000-000000000000\ncorrelation:\n  type: event_count\n  rules: [00000000-0000-4000-8000-000000000001]\n  group-by: [G]\n  timespan: 1m\n  condition: {gte: 3}\n---\ntitle: but not\nlogsource: {product: test}\nfilter:\n  rules: [00000000-0000-4000-8000-000000000001]\n  sel: {Host: lab}\n  condition: not sel\n";
+    std::fs::write(dir.path().join("9.yml"), related).unwrap();
+    let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
+    let (first, _) = loader.load(&paths, &settings, later());
+    write(dir.path(), 2, "y");
+    let (second, problems) = loader.load(&paths, &settings, later());
+    assert_eq!((second.len(), problems.len(), loader.parsed()), (3, 0, 1));
+    let base = |rules: &[Arc<detect::Rule>]| {
+        let rule = rules.iter().find(|r| r.id.ends_with('1')).unwrap();
+        (rule.hash.clone(), rule.generate, rule.plan().cloned(), rule.source.filters.len())
+    };
+    assert_eq!(base(&first), base(&second));
+    assert_eq!((base(&first).1, base(&first).3), (false, 1));
+    // Without the correlation it speaks for itself again.
+    std::fs::remove_file(dir.path().join("9.yml")).unwrap();
+    let (third, _) = loader.load(&paths, &settings, later());
+    assert!(third.iter().all(|r| r.generate && r.source.filters.is_empty()));
+    RuleSet::standalone(third.into_iter().map(Arc::unwrap_or_clone).collect());
+}

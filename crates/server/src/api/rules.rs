@@ -1,0 +1,104 @@
+//! Rules: what is in force, what it holds and costs.
+
+use super::alerts::actor;
+use super::problem::Problem;
+use crate::run::App;
+use axum::Json;
+use axum::extract::{Extension, State};
+use detect::correlate::RuleStats;
+use detect::{ProblemKind, Rule, WORK_PER_EVENT_MAX};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::sync::Arc;
+use trust::Principal;
+
+/// `GET /api/v1/rules`
+pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
+    let generation = app.generation();
+    let shadow = app.shadow_counts();
+    let matched = generation.rules.matched();
+    let correlations = app.correlations();
+    let correlations: HashMap<&str, &RuleStats> =
+        correlations.iter().map(|s| (&*s.id, s)).collect();
+    let mut out: Vec<Value> = Vec::new();
+    for (rule, matched) in generation.rules.rules().iter().zip(matched) {
+        let mut row = of_rule(rule);
+        row["shadow_matches"] =
+            rule.shadow.then(|| shadow.get(&rule.id).copied().unwrap_or(0)).into();
+        match correlations.get(&*rule.id) {
+            Some(stats) => {
+                row["matches"] = stats.counters.episodes.into();
+                row["correlation"] = of_stats(stats);
+            }
+            None => row["matches"] = matched.into(),
+        }
+        out.push(row);
+    }
+    for problem in app.archive.problems().iter() {
+        let state = match problem.kind {
+            ProblemKind::NotCovered => "not_covered",
+            ProblemKind::Invalid => "failed",
+        };
+        out.push(json!({
+            "id": &*problem.rule, "title": &*problem.rule, "level": null, "type": null,
+            "state": state, "reason": problem.reason, "hint": problem.hint,
+            "file": format!("{}:{}:{}", problem.file.display(), problem.line, problem.column),
+        }));
+    }
+    Json(json!({"rules": out, "generation": generation.number}))
+}
+
+fn of_rule(rule: &Rule) -> Value {
+    let state = if rule.shadow { "shadow" } else { "live" };
+    json!({
+        "id": &*rule.id, "title": &*rule.title, "level": rule.level.name(),
+        "type": rule.type_name(), "state": state, "author": &*rule.author,
+        "status": &*rule.status, "file": rule.source.file.display().to_string(),
+        "tags": rule.tags, "logsource": rule.logsource.shown(),
+    })
+}
+
+/// What a correlation holds, and what it had to give up since it has state: nothing means exact.
+fn of_stats(stats: &RuleStats) -> Value {
+    let given_up: Map<String, Value> =
+        stats.counters.degradations().map(|(name, n)| (name.to_owned(), n.into())).collect();
+    json!({
+        "hits": stats.counters.hits, "groups": stats.groups, "bytes": stats.bytes,
+        "sketch_bytes": stats.sketch_bytes, "held_s": stats.held_ns / 1_000_000_000,
+        "over_budget": stats.tight, "degraded": stats.tight || !given_up.is_empty(),
+        "given_up": given_up,
+    })
+}
+
+/// `GET /api/v1/rules/cost`
+pub async fn cost(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
+    app.blocking(|app| {
+        let generation = app.generation();
+        let over = generation.rules.over_budget(WORK_PER_EVENT_MAX);
+        let rows = generation.rules.costs().into_iter().map(|cost| {
+            let rule = generation.rules.rule(cost.rule);
+            json!({
+                "id": &*rule.id, "title": &*rule.title, "events": cost.rows,
+                "candidates": cost.candidates, "matched": cost.matched, "work": cost.work,
+                "work_per_event": cost.work_per_event(), "estimated_ms": cost.estimated_ns / 1e6,
+                "over_budget": over.iter().any(|o| o.rule == cost.rule),
+                "witness": cost.witness,
+            })
+        });
+        let rows: Vec<Value> = rows.collect();
+        Ok(Json(json!({"rules": rows, "work_per_event_max": WORK_PER_EVENT_MAX})))
+    })
+    .await
+}
+
+/// `POST /api/v1/rules/reload`
+pub async fn reload(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+) -> Result<Json<Value>, Problem> {
+    app.blocking(move |app| {
+        let reloaded = app.reload(actor(&principal)).map_err(|e| Problem::bad(e.message))?;
+        Ok(Json(json!(reloaded)))
+    })
+    .await
+}

@@ -1,0 +1,157 @@
+//! What a generation stands on besides its rules: packs, tables and settings per source.
+
+use crate::config::Config;
+use crate::exit::Failure;
+use event::{Dictionary, DictionaryBuilder};
+use sha2::{Digest, Sha256};
+use shape::{PackSet, TableConfig, Tables};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// A file that changed so shortly before it was read may change again without a trace.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+/// Packs, tables and settings, read and checked.
+#[derive(Clone)]
+pub struct Ground {
+    /// Product packs.
+    pub packs: Arc<PackSet>,
+    /// All names that the packs bring.
+    pub names: Arc<Dictionary>,
+    /// Enrichment tables.
+    pub tables: Arc<Tables>,
+    /// Settings per source.
+    pub settings: Arc<shape::Settings>,
+    /// Hash over all of it as it was read, hex: with the rules' own hash it names the generation.
+    pub fingerprint: String,
+}
+
+impl Ground {
+    /// Packs alone, for verbs that work on files.
+    pub fn of_packs(packs: Option<&PathBuf>) -> Result<Self, Failure> {
+        let (packs, names) = load_packs(packs)?;
+        let (tables, settings) = (Arc::default(), Arc::default());
+        Ok(Self { packs, names, tables, settings, fingerprint: String::new() })
+    }
+
+    /// What a configuration names.
+    pub fn of_config(config: &Config) -> Result<Self, Failure> {
+        let (packs, names) = load_packs(config.packs.as_ref())?;
+        Ok(Self {
+            packs,
+            names,
+            tables: Arc::new(load_tables(config)?),
+            settings: Arc::new(settings_of(config)?),
+            fingerprint: fingerprint_of(config),
+        })
+    }
+}
+
+/// Remembers the ground as long as its files stay the same: a database of addresses need not be read
+/// again because a rule was edited.
+#[derive(Default)]
+pub struct GroundReader {
+    known: Option<(Stamps, Ground)>,
+}
+
+/// File, device, inode, length, time of last change.
+type Stamps = Vec<(PathBuf, Option<[i64; 5]>)>;
+
+impl GroundReader {
+    /// See [`Ground::of_config`].
+    pub fn read(&mut self, config: &Config) -> Result<Ground, Failure> {
+        let stamps = stamps_of(config);
+        if let Some((_, ground)) = self.known.as_ref().filter(|(s, _)| *s == stamps) {
+            return Ok(ground.clone());
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let oldest = now.saturating_sub(SETTLED_AFTER).as_secs() as i64;
+        let is_settled = stamps.iter().all(|(_, s)| s.is_none_or(|s| s[3] < oldest));
+        let ground = Ground::of_config(config)?;
+        self.known = is_settled.then(|| (stamps, ground.clone()));
+        Ok(ground)
+    }
+}
+
+fn stamps_of(config: &Config) -> Stamps {
+    let stamp = |path: PathBuf| {
+        let is = std::fs::metadata(&path).ok();
+        let of = |m: std::fs::Metadata| {
+            [m.dev() as i64, m.ino() as i64, m.len() as i64, m.ctime(), m.ctime_nsec()]
+        };
+        (path, is.map(of))
+    };
+    files_of(config).into_iter().map(stamp).collect()
+}
+
+/// Every file that packs and tables are read from, in order.
+fn files_of(config: &Config) -> Vec<PathBuf> {
+    let tables = config.enrich.mmdb.iter().chain(&config.enrich.assets);
+    let mut files: Vec<PathBuf> = tables.chain(&config.enrich.indicators).cloned().collect();
+    let folders = config.packs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
+    for folder in folders.flatten() {
+        files.extend(["pack.yaml", "routes.tsv"].map(|name| folder.path().join(name)));
+    }
+    files.sort();
+    files
+}
+
+/// Equal files and settings give equal fingerprints. A file that cannot be read counts as empty
+/// here: it was reported when it was loaded.
+fn fingerprint_of(config: &Config) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{:?}{:?}{:?}", config.sources, config.drop, config.shadow));
+    for path in files_of(config) {
+        hash.update(path.as_os_str().as_encoded_bytes());
+        hash.update(std::fs::read(&path).unwrap_or_default());
+    }
+    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+fn load_packs(dir: Option<&PathBuf>) -> Result<(Arc<PackSet>, Arc<Dictionary>), Failure> {
+    let packs = match dir {
+        Some(dir) => PackSet::load(dir),
+        None => PackSet::builtin(),
+    };
+    let packs = packs.map_err(|e| Failure::invalid(e, "correct the pack or take it out"))?;
+    let mut names = DictionaryBuilder::new();
+    packs.register(&mut names);
+    Ok((Arc::new(packs), names.build()))
+}
+
+fn load_tables(config: &Config) -> Result<Tables, Failure> {
+    let tables = TableConfig {
+        mmdb: config.enrich.mmdb.clone(),
+        assets: config.enrich.assets.iter().cloned().collect(),
+        indicators: config.enrich.indicators.clone(),
+    };
+    Tables::load(&tables).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::invalid(lines.join("\n"), "correct the files named under `enrich`")
+    })
+}
+
+fn settings_of(config: &Config) -> Result<shape::Settings, Failure> {
+    let mut settings = shape::Settings::default();
+    let sources = &config.sources;
+    settings.packs = collect(sources.iter().filter_map(|s| Some((&s.name, s.pack.clone()?))));
+    let zones = sources.iter().filter(|s| s.zone_offset_s != 0);
+    settings.zones_s = collect(zones.map(|s| (&s.name, s.zone_offset_s)));
+    let dedupe = sources.iter().filter(|s| s.dedupe_ns > 0);
+    settings.dedupe_ns = collect(dedupe.map(|s| (&s.name, s.dedupe_ns)));
+    for drop in &config.drop {
+        let plan = filter::search::parse_filter(&drop.when, 0)
+            .map_err(|e| Failure::invalid(format!("drop filter {}: {e}", drop.name), ""))?;
+        settings.drops.push((drop.name.clone(), plan));
+    }
+    Ok(settings)
+}
+
+fn collect<'a, T, M>(pairs: impl Iterator<Item = (&'a String, T)>) -> M
+where
+    M: FromIterator<(String, T)>,
+{
+    pairs.map(|(name, value)| (name.clone(), value)).collect()
+}

@@ -1,0 +1,243 @@
+//! Builds a [`Generation`] from what the operator has written: packs, rules, tables, settings.
+//!
+//! ```text
+//! Config --Reader--> Parts { ground, rules, sigma, problems } --compile--> Generation
+//!          \-- remembers files that have not changed        \-- keeps what has not changed
+//! ```
+
+mod ground;
+
+pub use ground::{Ground, GroundReader};
+
+use crate::config::{Config, Detection};
+use crate::exit::Failure;
+use detect::correlate::{Extractor, KeyHasher, SpecSet};
+use detect::sigma::pipeline as processing;
+use detect::{Loader, Rule, RuleProblem, RuleSet, SigmaSettings};
+use event::{Dictionary, DictionaryBuilder};
+use pipeline::Generation;
+use shape::Shaper;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// What a generation is made of, read and checked.
+#[derive(Clone)]
+pub struct Parts {
+    /// Packs, tables, settings per source.
+    pub ground: Ground,
+    /// How rules were read.
+    pub sigma: Arc<SigmaSettings>,
+    /// Rules that are honoured.
+    pub rules: Vec<Arc<Rule>>,
+    /// Rules that are not, with the reason.
+    pub problems: Vec<RuleProblem>,
+    /// What is wrong with processing pipelines. Rules read without a pipeline that they need would
+    /// be quietly wrong, so nothing is compiled then.
+    pub broken_pipelines: Vec<RuleProblem>,
+}
+
+/// Reads the parts again and again, and only what has changed.
+#[derive(Default)]
+pub struct Reader {
+    loader: Loader,
+    ground: GroundReader,
+}
+
+impl Reader {
+    /// Everything a configuration names. Rules that cannot be honoured are listed, not fatal.
+    pub fn read(&mut self, config: &Config) -> Result<Parts, Failure> {
+        let (sigma, broken_pipelines) = sigma_of(&config.detection);
+        let (mut rules, problems) = self.loader.load(&config.rules, &sigma, SystemTime::now());
+        for rule in rules.iter_mut().filter(|r| !r.shadow) {
+            if config.shadow.iter().any(|s| is_meant(s, rule)) {
+                Arc::make_mut(rule).shadow = true;
+            }
+        }
+        let ground = self.ground.read(config)?;
+        Ok(Parts { ground, sigma: Arc::new(sigma), rules, problems, broken_pipelines })
+    }
+}
+
+impl Parts {
+    /// Packs, the given rules read as `detection` says, no tables: for verbs that work on files.
+    pub fn of_files(
+        rules: &[PathBuf],
+        packs: Option<&PathBuf>,
+        detection: &Detection,
+    ) -> Result<Self, Failure> {
+        let (sigma, broken_pipelines) = sigma_of(detection);
+        let (rules, problems) = detect::load_paths_with(rules, &sigma);
+        let rules = rules.into_iter().map(Arc::new).collect();
+        let ground = Ground::of_packs(packs)?;
+        Ok(Self { ground, sigma: Arc::new(sigma), rules, problems, broken_pipelines })
+    }
+
+    /// Everything a configuration names.
+    pub fn of_config(config: &Config) -> Result<Self, Failure> {
+        Reader::default().read(config)
+    }
+
+    /// Everything that is wrong or has no effect, for people: pipelines first.
+    pub fn complaints(&self) -> Vec<String> {
+        let note = |p: &processing::Pipeline, n: &String| format!("{}: {n}", p.file.display());
+        let notes =
+            self.sigma.pipelines.iter().flat_map(|p| p.notes.iter().map(move |n| note(p, n)));
+        let problems = self.broken_pipelines.iter().chain(&self.problems);
+        notes.chain(problems.map(ToString::to_string)).collect()
+    }
+
+    /// Compiles the parts. `secret` keys the groups of correlations; it is fixed per data folder.
+    pub fn compile(self, number: u64, secret: [u8; 16]) -> Result<Generation, Failure> {
+        self.compile_after(None, number, secret)
+    }
+
+    /// As [`Parts::compile`], taking over from the generation before whatever is the same there, with
+    /// all that it has learned: a rule that was added or edited costs its own compilation.
+    pub fn compile_after(
+        self,
+        before: Option<&Generation>,
+        number: u64,
+        secret: [u8; 16],
+    ) -> Result<Generation, Failure> {
+        if !self.broken_pipelines.is_empty() {
+            let lines: Vec<String> =
+                self.broken_pipelines.iter().map(ToString::to_string).collect();
+            let hint = "correct the pipeline, or take it out of `pipelines`";
+            return Err(Failure::invalid(lines.join("\n"), hint));
+        }
+        let ground = &self.ground;
+        let before = before.filter(|b| {
+            b.hash.strip_prefix(&**b.rules.hash()) == Some(ground.fingerprint.as_str())
+        });
+        let kept = before.and_then(|b| Some((b, self.names_after(b)?)));
+        let (dict, rules) = match kept {
+            Some((before, dict)) => (dict.clone(), before.rules.update(self.rules, &dict)),
+            None => {
+                let dict = self.names();
+                (dict.clone(), RuleSet::build_shared(self.rules, &dict))
+            }
+        };
+        let shaper = match before.filter(|b| Arc::ptr_eq(&b.dict, &dict)) {
+            Some(before) => before.shaper.clone(),
+            None => Arc::new(Shaper::new(
+                ground.packs.clone(),
+                dict.clone(),
+                ground.tables.clone(),
+                ground.settings.clone(),
+            )),
+        };
+        let rules = Arc::new(rules);
+        let wrong =
+            |e: &dyn std::fmt::Display| Failure::invalid(e, "`alcedo rules check` shows it");
+        let specs = SpecSet::from_rules(&rules).map_err(|e| wrong(&e))?;
+        let extractor = Extractor::new(&specs, &dict, KeyHasher::new(secret));
+        Ok(Generation {
+            number,
+            hash: format!("{}{}", rules.hash(), ground.fingerprint),
+            dict,
+            shaper,
+            rules,
+            specs,
+            extractor: Arc::new(extractor),
+            settings: ground.settings.clone(),
+        })
+    }
+
+    /// All names there are, of packs and rules.
+    fn names(&self) -> Arc<Dictionary> {
+        let mut names = DictionaryBuilder::extending(&self.ground.names);
+        self.register(&self.rules, &mut names);
+        names.build()
+    }
+
+    /// The names of the generation before, and behind them those of rules that are new. `None` when
+    /// an old name would mean something else if everything were built anew: then it has to be.
+    fn names_after(&self, before: &Generation) -> Option<Arc<Dictionary>> {
+        let new: Vec<Arc<Rule>> = absent(&self.rules, before.rules.rules()).cloned().collect();
+        let gone: HashSet<&str> = absent(before.rules.rules(), &self.rules)
+            .flat_map(|rule| detect::fields_of(rule))
+            .collect();
+        if !self.means_the_same(&gone, &before.dict) {
+            return None;
+        }
+        if new.is_empty() {
+            return Some(before.dict.clone());
+        }
+        let mut names = DictionaryBuilder::extending(&before.dict);
+        self.register(&new, &mut names);
+        let names = names.build();
+        match (before.dict.extends(&names), names.extends(&before.dict)) {
+            (true, _) => Some(before.dict.clone()),
+            (false, true) => Some(names),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether names that rules read which are gone still mean the same to the rules that are left:
+    /// what answers to a name depends on the logsources of all rules that read it.
+    fn means_the_same(&self, fields: &HashSet<&str>, before: &Dictionary) -> bool {
+        if fields.is_empty() {
+            return true;
+        }
+        let mut names = DictionaryBuilder::extending(&self.ground.names);
+        let mut read = HashSet::new();
+        for rule in &self.rules {
+            for field in detect::fields_of(rule) {
+                if fields.contains(field) {
+                    self.register_field(rule, field, &mut names);
+                    names.field(field);
+                    read.insert(field);
+                }
+            }
+        }
+        let names = names.build();
+        let answers = |dict: &Dictionary, name: &str| -> Vec<String> {
+            dict.answers(name).into_iter().map(|id| dict.name(id).to_owned()).collect()
+        };
+        read.into_iter().all(|name| answers(&names, name) == answers(before, name))
+    }
+
+    fn register(&self, rules: &[Arc<Rule>], names: &mut DictionaryBuilder) {
+        for rule in rules {
+            for field in detect::fields_of(rule) {
+                self.register_field(rule, field, names);
+            }
+        }
+        RuleSet::register(rules, names);
+    }
+
+    fn register_field(&self, rule: &Rule, field: &str, names: &mut DictionaryBuilder) {
+        // A correlation's fields stand in whatever its rules match.
+        let logsource = rule.plan().map_or([None; 3], |_| rule.logsource.parts());
+        self.ground.packs.register_rule_field(names, logsource, field);
+    }
+}
+
+/// The rules of `rules` that are not, or not the same, in `others`.
+fn absent<'a>(rules: &'a [Arc<Rule>], others: &[Arc<Rule>]) -> impl Iterator<Item = &'a Arc<Rule>> {
+    let others: HashMap<Arc<str>, Arc<Rule>> =
+        others.iter().map(|r| (r.id.clone(), r.clone())).collect();
+    rules.iter().filter(move |rule| {
+        !others.get(&rule.id).is_some_and(|other| {
+            Arc::ptr_eq(other, rule)
+                || (other.hash == rule.hash && other.logsource == rule.logsource)
+        })
+    })
+}
+
+/// The settings with their pipelines, and what is wrong with those.
+fn sigma_of(detection: &Detection) -> (SigmaSettings, Vec<RuleProblem>) {
+    let (pipelines, broken) = processing::load(&detection.pipelines);
+    (SigmaSettings { pipelines, ..detection.sigma.clone() }, broken)
+}
+
+/// Whether an entry of `shadow` means a rule: its id, its name, or a path that it lies below.
+fn is_meant(entry: &Path, rule: &Rule) -> bool {
+    entry.file_name().and_then(|n| n.to_str()).is_some_and(|n| rule.answers_to(n))
+        || rule.source.file.starts_with(entry)
+}
+
+#[cfg(test)]
+mod tests;

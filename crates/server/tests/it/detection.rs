@@ -1,0 +1,250 @@
+//! How rules are read, reloaded and accounted for, with the real binary.
+
+use super::harness::{Server, json_lines, run};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+const FAILED: &str = "title: Failed\nid: 22222222-2222-4222-8222-222222222222\nname: failed\nlogsource: {product: test}\ndetection:\n  sel: {outcome: bad}\n  condition: sel\nlevel: low\n";
+const MANY: &str = "title: Many failed\nid: 33333333-3333-4333-8333-333333333333\ncorrelation:\n  type: event_count\n  rules: [failed]\n  group-by: [who]\n  timespan: 1h\n  condition: {gte: 3}\nlevel: high\n";
+const PIPELINE: &str =
+    "name: names\ntransformations:\n  - type: field_name_mapping\n    mapping: {Result: outcome}\n";
+const MAPPED: &str = "title: Mapped\nid: 44444444-4444-4444-8444-444444444444\nlogsource: {product: test}\ndetection:\n  sel: {Result: bad}\n  condition: sel\nlevel: low\n";
+
+fn rule(value: &str) -> String {
+    format!(
+        "title: Other\nid: 55555555-5555-4555-8555-555555555555\nlogsource: {{product: test}}\ndetection:\n  sel: {{thing: {value}}}\n  condition: sel\nlevel: low\n"
+    )
+}
+
+fn path(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Scenario: a correlation has two of three events; another rule is added, edited and taken away; the
+/// server restarts; the third event comes.
+/// Guarantees: the correlation fires on all three: its state outlives every change of other rules.
+/// Between the edits events of the other rule alert as it says at that time.
+#[test]
+fn state_of_a_correlation_survives_changes_of_other_rules() {
+    let rules = tempfile::tempdir().unwrap();
+    path(rules.path(), "a.yml", &format!("{FAILED}---\n{MANY}"));
+    let mut server = Server::start(&format!("rules: ['{}']\n", rules.path().display()));
+    let failed = "{\"outcome\":\"bad\",\"who\":\"eve\"}\n";
+    server.ingest(&failed.repeat(2));
+    let titles = |s: &Server| -> Vec<String> {
+        let alerts = s.get("/api/v1/alerts");
+        let mut out: Vec<String> = alerts["alerts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|a| a["title"].as_str().unwrap().to_owned())
+            .collect();
+        out.sort();
+        out
+    };
+    let generation = |s: &Server| s.get("/api/v1/rules")["generation"].as_u64().unwrap();
+    let changes: [Option<&str>; 3] = [Some("one"), Some("two"), None];
+    for change in changes {
+        let before = generation(&server);
+        match change {
+            Some(value) => drop(path(rules.path(), "b.yml", &rule(value))),
+            None => fs::remove_file(rules.path().join("b.yml")).unwrap(),
+        }
+        let token = server.admin_token.clone();
+        let (status, done) = server.ask("POST", "/api/v1/rules/reload", &token, "{}");
+        assert_eq!((status, done["failed"].as_u64()), (200, Some(0)), "{done}");
+        assert!(generation(&server) > before && done["compiled_ms"].is_number(), "{done}");
+        server.ingest("{\"thing\":\"two\"}\n");
+    }
+    server.eventually("the other rule's alert", |s| (titles(s) == ["Other"]).then_some(()));
+    server.stop();
+    server.start_again();
+    server.ingest(failed);
+    server.eventually("the correlation", |s| (titles(s) == ["Many failed", "Other"]).then_some(()));
+    let alert = server.get("/api/v1/alerts")["alerts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|a| a["title"] == "Many failed")
+        .cloned()
+        .unwrap();
+    let id = alert["id"].as_str().unwrap();
+    let detail = server.get(&format!("/api/v1/alerts/{id}"));
+    assert_eq!(detail["alert"]["explanation"]["correlation"]["measured"], "3", "{detail:#}");
+}
+
+/// Scenario: rules have run on some events, a correlation among them.
+/// Guarantees: what they cost and hold can be asked for, from the API, the verb and the metrics.
+#[test]
+fn costs_and_state_are_visible() {
+    let rules = tempfile::tempdir().unwrap();
+    path(rules.path(), "a.yml", &format!("{FAILED}---\n{MANY}"));
+    let server = Server::start(&format!(
+        "rules: ['{}']\ndetection: {{correlation: {{bytes_per_rule: 2MiB}}}}\n",
+        rules.path().display()
+    ));
+    let events: String =
+        (0..20).map(|i| format!("{{\"outcome\":\"bad\",\"who\":\"user{i}\"}}\n")).collect();
+    server.ingest(&events);
+    let shown = |s: &Server| -> Option<(Value, Value)> {
+        let rules = s.get("/api/v1/rules");
+        let of =
+            |title: &str| rules["rules"].as_array()?.iter().find(|r| r["title"] == title).cloned();
+        let (base, many) = (of("Failed")?, of("Many failed")?);
+        (many["correlation"]["groups"] == 20).then_some((base, many))
+    };
+    let (base, many) =
+        server.eventually_within(std::time::Duration::from_secs(40), "the report", shown);
+    assert_eq!((&base["matches"], &many["matches"]), (&20.into(), &0.into()));
+    assert_eq!(
+        (&many["correlation"]["hits"], &many["correlation"]["degraded"]),
+        (&20.into(), &false.into())
+    );
+    let headers = [("Authorization", &*format!("Bearer {}", server.admin_token))];
+    let (_, metrics) = super::browser::http(server.http, "GET", "/metrics", &headers, b"");
+    let metrics = String::from_utf8(metrics).unwrap();
+    for line in [
+        "alcedo_correlation_groups{rule=\"33333333-3333-4333-8333-333333333333\"} 20",
+        "alcedo_correlation_hits_total{rule=\"33333333-3333-4333-8333-333333333333\"} 20",
+        "alcedo_correlation_over_budget{rule=\"33333333-3333-4333-8333-333333333333\"} 0",
+        "alcedo_events_match_failed_total 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in {metrics}");
+    }
+    let data_dir = server.data_dir.to_str().unwrap();
+    let out = run(&["rules", "cost", "--data-dir", data_dir, "-o", "ndjson"]);
+    let rows = json_lines(&out);
+    assert_eq!(rows.len(), 1, "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!((&rows[0]["title"], &rows[0]["matched"]), (&"Failed".into(), &20.into()));
+    assert!(rows[0]["work"].as_u64() > Some(0) && rows[0]["over_budget"] == false, "{rows:?}");
+    let out = run(&["rules", "cost", "--data-dir", data_dir, "--over-budget", "-o", "ndjson"]);
+    assert!(json_lines(&out).is_empty());
+}
+
+/// Scenario: a rule in another vocabulary, with and without the pipeline that translates it; by flag
+/// and by configuration.
+/// Guarantees: it is found exactly when the pipeline is applied.
+#[test]
+fn pipelines_apply_in_hunts_and_tests_of_rules() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = path(dir.path(), "mapped.yml", MAPPED);
+    let pipeline = path(dir.path(), "names.yml", PIPELINE);
+    let config = path(dir.path(), "alcedo.yaml", "detection: {pipelines: names.yml}\n");
+    let events = path(dir.path(), "events.json", "{\"outcome\":\"bad\"}\n");
+    let found = |more: &[&str]| {
+        let mut args = vec!["hunt", "--rules", &*rules, &*events, "-o", "ndjson"];
+        args.extend_from_slice(more);
+        let out = run(&args);
+        assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+        json_lines(&out).len()
+    };
+    assert_eq!(found(&[]), 0);
+    assert_eq!(found(&["--pipeline", &pipeline]), 1);
+    assert_eq!(found(&["-c", &config]), 1);
+    let out = run(&["rules", "fields", &rules, "--pipeline", &pipeline, "-o", "ndjson"]);
+    assert_eq!(json_lines(&out)[0]["field"], "outcome");
+}
+
+/// Scenario: a configuration names a pipeline with mistakes, beside a broken rule.
+/// Guarantees: `check` tells both with file and line and ends with 3; nothing runs without the
+/// pipeline.
+#[test]
+fn a_broken_pipeline_is_told_with_its_line_and_stops_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = "name: x\ntransformations:\n  - type: field_name_mapping\n    mapping: {a: b}\n  - type: no_such_thing\n";
+    let pipeline = path(dir.path(), "broken.yml", broken);
+    path(dir.path(), "rule.yml", "title: x\ndetection: {condition: s}\n");
+    let config = path(
+        dir.path(),
+        "alcedo.yaml",
+        &format!(
+            "data_dir: {}\nrules: rule.yml\ndetection: {{pipelines: broken.yml}}\n",
+            dir.path().join("data").display()
+        ),
+    );
+    let out = run(&["check", "-c", &config]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(3), "{said}");
+    assert!(said.contains("broken.yml:5:") && said.contains("no_such_thing"), "{said}");
+    assert!(said.contains("rule.yml:2:"), "{said}");
+    let out = run(&["run", "-c", &config]);
+    assert_eq!(out.status.code(), Some(3));
+    let rules = path(dir.path(), "mapped.yml", MAPPED);
+    let events = path(dir.path(), "events.json", "{\"outcome\":\"bad\"}\n");
+    let out = run(&["hunt", "--rules", &rules, "--pipeline", &pipeline, &events]);
+    assert_eq!(out.status.code(), Some(3));
+}
+
+/// Scenario: a count of failures by user, and an order built on it, over a file in which eve is
+/// found, mallory is one event short, trent's events are too far apart, and one event has no user.
+/// Guarantees: each group says what it has and lacks, with the numbers of its records; what fires is
+/// what a hunt finds.
+#[test]
+fn a_correlation_says_what_its_groups_have_and_lack() {
+    let dir = tempfile::tempdir().unwrap();
+    let order = "title: Then good\nid: 66666666-6666-4666-8666-666666666666\ncorrelation:\n  type: temporal_ordered\n  rules: [33333333-3333-4333-8333-333333333333, good]\n  group-by: [who]\n  timespan: 1h\nlevel: high\n---\ntitle: Good\nid: 77777777-7777-4777-8777-777777777777\nname: good\nlogsource: {product: test}\ndetection:\n  sel: {outcome: good}\n  condition: sel\n";
+    let rules = path(dir.path(), "rules.yml", &format!("{FAILED}---\n{MANY}---\n{order}"));
+    let event = |minute: u32, outcome: &str, who: &str| {
+        format!(
+            "{{\"@timestamp\":\"2026-11-24T{:02}:{:02}:00Z\",\"outcome\":\"{outcome}\"{who}}}\n",
+            minute / 60,
+            minute % 60
+        )
+    };
+    let who = |name: &str| format!(",\"who\":\"{name}\"");
+    let mut events = String::new();
+    (0..3).for_each(|m| events += &event(m, "bad", &who("eve")));
+    events += &event(4, "good", &who("eve"));
+    (0..2).for_each(|m| events += &event(m, "bad", &who("mallory")));
+    events += &event(5, "good", &who("mallory"));
+    (0..3).for_each(|m| events += &event(m * 50, "bad", &who("trent")));
+    events += &event(9, "bad", "");
+    let events = path(dir.path(), "events.json", &events);
+    let explain = |rule: &str| {
+        let out = run(&["rules", "explain", rule, &events, "--rules", &rules, "-o", "ndjson"]);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        (json_lines(&out), said, out.status.code())
+    };
+    let (rows, said, code) = explain("33333333-3333-4333-8333-333333333333");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("1 of 9 matches lack one of who"), "{said}");
+    let groups: Vec<_> = rows
+        .iter()
+        .map(|r| (r["group"]["who"].as_str().unwrap(), r["matched"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(groups, [("eve", true), ("mallory", false), ("trent", false)]);
+    assert_eq!(rows[0]["firings"][0]["contributing"], serde_json::json!([1, 2, 3]));
+    assert_eq!(rows[0]["lacks"], "");
+    assert_eq!(rows[1]["closest"]["events"], serde_json::json!([5, 6]));
+    assert_eq!(rows[2]["closest"]["measured"], 2.0);
+    assert_eq!(rows[2]["occurred"][0]["times"], 3);
+    let lacks = rows[2]["lacks"].as_str().unwrap();
+    assert!(lacks.contains("gte 3") && lacks.contains("has 2"), "{lacks}");
+    let (rows, said, code) = explain("66666666-6666-4666-8666-666666666666");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((&rows[0]["group"]["who"], &rows[0]["matched"]), (&"eve".into(), &true.into()));
+    let mallory = rows.iter().find(|r| r["group"]["who"] == "mallory").unwrap();
+    assert!(
+        mallory["lacks"].as_str().unwrap().contains("`Many failed`, the first step"),
+        "{mallory}"
+    );
+    let found = json_lines(&run(&["hunt", "--rules", &rules, &events, "-o", "ndjson"]));
+    let titles: Vec<_> = found
+        .iter()
+        .map(|r| (r["rule.title"].as_str().unwrap(), r["who"].as_str().unwrap()))
+        .collect();
+    assert_eq!(titles, [("Then good", "eve")]);
+    let quiet = path(dir.path(), "quiet.json", &event(1, "good", &who("eve")));
+    let out = run(&[
+        "rules",
+        "explain",
+        "33333333-3333-4333-8333-333333333333",
+        &quiet,
+        "--rules",
+        &rules,
+    ]);
+    assert_eq!(out.status.code(), Some(1));
+}
