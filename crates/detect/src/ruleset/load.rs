@@ -44,10 +44,7 @@ pub fn load_paths_with(
 /// The text of every rule file that [`load_paths`] reads, for sending it elsewhere; what cannot be
 /// read is left out, [`load_paths`] tells of it.
 pub fn texts_of(paths: &[PathBuf]) -> Vec<String> {
-    let mut files = Vec::new();
-    for path in paths {
-        collect(path, 0, &mut files, &mut Vec::new());
-    }
+    let files = files_below(paths, &mut Vec::new());
     files.iter().filter_map(|file| read(file).ok()).collect()
 }
 

@@ -47,8 +47,10 @@ pub async fn hunt(
     request.timeout = None;
     let compiling = app.clone();
     let compiled = tokio::task::spawn_blocking(move || {
-        let (rules, problems) = detect::load_text(&rules.join("\n---\n"));
-        let parts = Parts { rules, ..Parts::of_config(&compiling.config)? };
+        let parts = Parts::of_config(&compiling.config)?;
+        let (rules, problems) = detect::load_text_with(&rules.join("\n---\n"), &parts.sigma);
+        let rules = rules.into_iter().map(Arc::new).collect();
+        let parts = Parts { rules, ..parts };
         Ok::<_, crate::exit::Failure>((parts.compile(0, [0; 16])?, problems))
     });
     let compiled = compiled.await.map_err(Problem::internal)?;

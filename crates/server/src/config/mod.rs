@@ -235,7 +235,7 @@ impl Config {
     /// What was set, section by section, in a form that can be compared and tells no secret: for the
     /// audit record of a change.
     pub fn digests(&self) -> Vec<(&'static str, String)> {
-        let sections: [(&str, String); 13] = [
+        let sections: [(&str, String); 14] = [
             ("data_dir", format!("{:?}", self.data_dir)),
             ("listen", format!("{:?} {}", self.http, self.insecure_listen)),
             ("tls", format!("{:?}", self.tls)),

@@ -73,9 +73,11 @@ fn from_folder(
     config: &crate::config::Config,
     printer: &mut Printer,
 ) -> Result<Value, Failure> {
-    let (rules, problems) = detect::load_paths(&args.rules);
-    problems.iter().for_each(|problem| printer.complain(&problem.to_string()));
-    let parts = Parts { rules, ..Parts::of_config(config)? };
+    let mut hunted = config.clone();
+    hunted.rules.clone_from(&args.rules);
+    hunted.detection.pipelines.extend_from_slice(&args.pipelines.pipeline);
+    let parts = Parts::of_config(&hunted)?;
+    parts.complaints().iter().for_each(|complaint| printer.complain(complaint));
     let generation = Arc::new(parts.compile(0, [0; 16])?);
     let failed = |e: store::StoreError| Failure::new(Exit::Integrity, e, "is --data-dir right?");
     let (store, _) = Store::open_read_only(&config.data_dir.join("store")).map_err(failed)?;
