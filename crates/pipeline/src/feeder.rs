@@ -1,10 +1,11 @@
 //! Reads the journal in order, rejoins split records, cuts jobs, and sees control records first.
 
 use crate::generation::{Generation, Generations};
+use crate::headers::HeaderChanges;
 use crate::in_hand::{Care, InHand};
 use event::{Envelope, EventBatch, RecordKind};
 use journal::{Block, JournalError, Reader};
-use shape::{HeaderState, Headers};
+use shape::Headers;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub struct Job {
     /// How they have to be worked on.
     pub care: Care,
     /// What its records changed about the headers of their streams.
-    pub headers: Vec<HeaderState>,
+    pub headers: HeaderChanges,
 }
 
 /// Envelopes of records whose stream has a header in force, by the record's place; the others have
@@ -152,6 +153,8 @@ pub struct Feeder {
     /// A job begins at this offset: what was detected before and what was not never share one.
     cut: u64,
     headers: Headers,
+    /// What changed in them since the last job.
+    changed: HeaderChanges,
     /// Of the records since the last job.
     with: WithHeader,
 }
@@ -176,8 +179,8 @@ impl Feeder {
     ) -> Self {
         let generation = generations.at(begin.from);
         let (cut, headers) = (begin.cut, begin.headers);
-        let with = Vec::new();
-        Self { reader, generations, generation, joining: None, hand, cut, headers, with }
+        let (with, changed) = (Vec::new(), Vec::new());
+        Self { reader, generations, generation, joining: None, hand, cut, headers, changed, with }
     }
 
     /// The generation in force at the current place.
@@ -231,6 +234,12 @@ impl Feeder {
         if let Some(envelope) = self.headers.take(record.envelope, record.bytes) {
             self.with.push((index, envelope));
         }
+        self.note_changes(record.offset);
+    }
+
+    fn note_changes(&mut self, offset: u64) {
+        let changes = self.headers.changes().into_iter();
+        self.changed.extend(changes.map(|change| (offset + 1, change)));
     }
 
     fn care(&self, offset: u64) -> Care {
@@ -246,7 +255,8 @@ impl Feeder {
     }
 
     fn send(&mut self, records: Records, care: Care, out: &mut dyn FnMut(Step)) {
-        let (generation, headers) = (self.generation.clone(), self.headers.changes());
+        let headers = std::mem::take(&mut self.changed);
+        let generation = self.generation.clone();
         out(Step::Job(Job { generation, records, care, headers }));
     }
 
@@ -299,6 +309,7 @@ impl Feeder {
         if let Some(envelope) = self.headers.take(&joined.envelope, &joined.bytes) {
             joined.envelope = envelope;
         }
+        self.note_changes(joined.offset);
         let care = self.care(joined.offset);
         self.send(Records::Joined(joined), care, out);
     }

@@ -12,6 +12,9 @@ use std::collections::VecDeque;
 /// the store then reads anew from there may meet a later header.
 const CHANGES_BYTES_MAX: usize = 16 << 20;
 
+/// Changes, each with the offset of the record after the one that made it.
+pub(crate) type HeaderChanges = Vec<(u64, HeaderState)>;
+
 /// What was remembered at one place, and every change after it.
 #[derive(Default)]
 pub(crate) struct HeaderLog {
@@ -28,9 +31,9 @@ pub(crate) struct SavedHeaders {
 }
 
 impl HeaderLog {
-    /// Adds what the job before `next_offset` changed.
-    pub(crate) fn add(&mut self, next_offset: u64, changes: Vec<HeaderState>) {
-        for change in changes {
+    /// Adds what a job changed.
+    pub(crate) fn add(&mut self, changes: HeaderChanges) {
+        for (next_offset, change) in changes {
             self.bytes += change.size_bytes();
             self.changes.push_back((next_offset, change));
         }

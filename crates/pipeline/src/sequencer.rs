@@ -183,7 +183,7 @@ impl Core {
         self.drops.apply(&mut done.batch);
         let batch = Arc::new(done.batch);
         if new {
-            self.headers.add(done.next_offset, std::mem::take(&mut done.headers));
+            self.headers.add(std::mem::take(&mut done.headers));
             self.sniffer.observe(&batch).into_iter().for_each(|decision| out.remember(decision));
             self.lags.observe(&batch, self.settings.correlation.lateness_ns);
             self.registry.observe(&batch);

@@ -37,7 +37,7 @@ pub struct Done {
     /// Wall clock of the last record.
     pub wall_ns: i64,
     /// What the job's records changed about the headers of their streams.
-    pub headers: Vec<shape::HeaderState>,
+    pub headers: crate::headers::HeaderChanges,
 }
 
 /// A worker's buffers, kept from job to job.

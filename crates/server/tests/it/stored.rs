@@ -270,7 +270,9 @@ fn a_backup_becomes_a_server_that_goes_on() {
     assert_eq!(code(&verb(&server, "", &["backup", "create", "--to", from])), Some(0));
     for object in walk(&target.join("objects")) {
         let mut bytes = std::fs::read(&object).unwrap();
-        bytes[0] ^= 1;
+        // A file of the state may be empty.
+        let Some(first) = bytes.first_mut() else { continue };
+        *first ^= 1;
         std::fs::write(object, bytes).unwrap();
     }
     assert_eq!(run(&["backup", "verify", "--from", from]).status.code(), Some(4));
