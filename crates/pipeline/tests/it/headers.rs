@@ -47,12 +47,16 @@ fn header_lines_survive_restarts() {
         assert!(event.contains(address), "{address} in {event}");
     }
     assert!(reference.snapshots.len() > 4);
-    for (number, (offset, bytes)) in reference.snapshots.iter().enumerate() {
+    // A snapshot of the very end has nothing to do, and a run from it ends before it has read again.
+    let last = sent.last().unwrap().0;
+    let snapshots = reference.snapshots.iter().filter(|(offset, _)| *offset <= last);
+    for (number, (offset, bytes)) in snapshots.enumerate() {
         for behind in [0, 1, 37, 400] {
             let stored = offset.saturating_sub(behind);
             let again = stage.run(1 + number % 3, Some(bytes), stored);
             let rest: Vec<_> = reference.events.iter().filter(|e| e.0 >= stored).cloned().collect();
-            assert!(again.events == rest, "snapshot at {offset}, store {behind} behind");
+            let other = again.events.iter().zip(&rest).find(|(a, b)| a != b);
+            assert!(again.events == rest, "snapshot at {offset}, store {behind} behind: {other:?}");
         }
     }
 }
