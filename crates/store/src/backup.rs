@@ -222,6 +222,18 @@ fn read(target: &Path, name: Option<&str>) -> Result<(String, Backup), StoreErro
     Ok((name, backup))
 }
 
+impl BackupReport {
+    /// Reads the object that holds the file `shown` and compares it with what was written.
+    fn check(&mut self, target: &Path, shown: &dyn std::fmt::Display, size: u64, sha256: &str) {
+        self.bytes += size;
+        match hash_file(&object_path(target, sha256)) {
+            Ok((found_size, found)) if found_size == size && found == sha256 => {}
+            Ok(_) => self.problems.push(format!("{shown}: changed")),
+            Err(error) => self.problems.push(format!("{shown}: {error}")),
+        }
+    }
+}
+
 /// Reads every file of a backup (the newest, if none is named) and compares sizes and hashes.
 pub fn verify(target: &Path, name: Option<&str>) -> Result<BackupReport, StoreError> {
     let (name, backup) = read(target, name)?;
@@ -230,23 +242,12 @@ pub fn verify(target: &Path, name: Option<&str>) -> Result<BackupReport, StoreEr
         report.files += 1;
         report.rows += entry.rows;
         for (size, sha256, path) in objects(entry) {
-            report.bytes += size;
-            let object = object_path(target, &sha256);
-            match hash_file(&object) {
-                Ok(found) if found == (size, sha256) => {}
-                Ok(_) => report.problems.push(format!("{}: changed", path.display())),
-                Err(error) => report.problems.push(format!("{}: {error}", path.display())),
-            }
+            report.check(target, &path.display(), size, &sha256);
         }
     }
     for (name, (size, sha256)) in backup.companions {
         report.companions += 1;
-        report.bytes += size;
-        match hash_file(&object_path(target, &sha256)) {
-            Ok(found) if found == (size, sha256) => {}
-            Ok(_) => report.problems.push(format!("{name}: changed")),
-            Err(error) => report.problems.push(format!("{name}: {error}")),
-        }
+        report.check(target, &name, size, &sha256);
     }
     Ok(report)
 }

@@ -49,7 +49,10 @@ fn rule(selection: &str) -> String {
 type Case<'a> = (&'a str, &'a str, Vec<Json>, Vec<Json>);
 
 fn cases() -> Vec<Case<'static>> {
-    let sha1 = "5F1CBC3D99558307BC1250D084FA968521482025";
+    [names_of_fields(), items_and_conditions(), values(), conditions_of_steps()].concat()
+}
+
+fn names_of_fields() -> Vec<Case<'static>> {
     vec![
         (
             "{type: field_name_mapping, mapping: {F: G}}",
@@ -101,6 +104,12 @@ fn cases() -> Vec<Case<'static>> {
             vec![json!({"p_F": "x", "Gx": "y"})],
             vec![json!({"p_F": "x", "p_Gx": "y"})],
         ),
+    ]
+}
+
+fn items_and_conditions() -> Vec<Case<'static>> {
+    let sha1 = "5F1CBC3D99558307BC1250D084FA968521482025";
+    vec![
         (
             "{type: drop_detection_item, field_name_conditions: \
              [{type: include_fields, fields: [F]}]}",
@@ -127,6 +136,11 @@ fn cases() -> Vec<Case<'static>> {
             vec![json!({"F": "x", "Kind": "other"}), json!({"F": "x"})],
             vec![json!({"F": "x", "Kind": "process_creation"})],
         ),
+    ]
+}
+
+fn values() -> Vec<Case<'static>> {
+    vec![
         (
             "{type: replace_string, regex: '^C:', replacement: 'D:'}",
             "{F|startswith: 'C:\\Win'}",
@@ -178,6 +192,11 @@ fn cases() -> Vec<Case<'static>> {
             vec![json!({"F": "abbc"})],
             vec![json!({"F": "ab"})],
         ),
+    ]
+}
+
+fn conditions_of_steps() -> Vec<Case<'static>> {
+    vec![
         (
             "{type: field_name_mapping, mapping: {F: G}, rule_conditions: \
              [{type: logsource, product: linux}, {type: tag, tag: attack.t1059}], rule_cond_op: or}",

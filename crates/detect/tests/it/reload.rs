@@ -15,6 +15,14 @@ fn write(dir: &Path, id: u32, value: &str) {
     std::fs::write(dir.join(format!("{id:03}.yml")), rule(id, value)).unwrap();
 }
 
+/// A folder with one rule.
+fn folder_of_one() -> (tempfile::TempDir, [std::path::PathBuf; 1]) {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), 1, "x");
+    let paths = [dir.path().to_path_buf()];
+    (dir, paths)
+}
+
 /// Long after everything was written: stamps are to be trusted.
 fn later() -> SystemTime {
     SystemTime::now() + Duration::from_secs(60)
@@ -52,9 +60,7 @@ fn only_files_that_changed_are_parsed() {
 /// Guarantees: it is read again next time, because a change in that moment leaves no trace.
 #[test]
 fn a_file_in_the_making_is_not_trusted() {
-    let dir = tempfile::tempdir().unwrap();
-    let paths = [dir.path().to_path_buf()];
-    write(dir.path(), 1, "x");
+    let (_dir, paths) = folder_of_one();
     let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
     loader.load(&paths, &settings, SystemTime::now());
     loader.load(&paths, &settings, later());
@@ -67,9 +73,7 @@ fn a_file_in_the_making_is_not_trusted() {
 /// Guarantees: its problem is told every time, and gone when it is.
 #[test]
 fn problems_stay_until_they_are_mended() {
-    let dir = tempfile::tempdir().unwrap();
-    let paths = [dir.path().to_path_buf()];
-    write(dir.path(), 1, "x");
+    let (dir, paths) = folder_of_one();
     std::fs::write(dir.path().join("2.yml"), "title: b\ndetection: {condition: s}\n").unwrap();
     let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
     for _ in 0..2 {

@@ -92,15 +92,26 @@ pub async fn search(
     Json(asked): Json<Asked>,
 ) -> Result<Response, Problem> {
     let request = request_of(&app, &asked)?;
+    let cancelled = request.cancelled.clone();
+    answer(app, &headers, cancelled, move |app, out| app.store.search(&request, out)).await
+}
+
+/// What `work` finds, in the form that was asked for: rows as they are found for
+/// `Accept: application/x-ndjson`, else one document.
+pub async fn answer(
+    app: Arc<App>,
+    headers: &HeaderMap,
+    cancelled: Arc<AtomicBool>,
+    work: impl FnOnce(&App, &mut dyn FnMut(Row) -> ControlFlow<()>) -> Found + Send + 'static,
+) -> Result<Response, Problem> {
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     if accept.contains("application/x-ndjson") {
-        let cancelled = request.cancelled.clone();
-        return stream_rows(app, cancelled, move |app, out| app.store.search(&request, out)).await;
+        return stream_rows(app, cancelled, work).await;
     }
-    let _gone = Cancel(request.cancelled.clone());
+    let _gone = Cancel(cancelled);
     app.blocking(move |app| {
         let mut rows: Vec<Value> = Vec::new();
-        let summary = app.store.search(&request, &mut |row| {
+        let summary = work(app, &mut |row| {
             rows.extend(serde_json::from_str::<Value>(&row.json));
             ControlFlow::Continue(())
         })?;
