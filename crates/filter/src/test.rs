@@ -226,9 +226,7 @@ impl Test {
                 find_exact(*op, value.bytes, pattern.as_bytes())?
             }
             Test::Text { op, folded, .. } => find_folded(*op, value.bytes, folded)?,
-            Test::Regex { by_character: true, .. }
-                if std::str::from_utf8(value.bytes).is_err() =>
-            {
+            Test::Regex { by_character: true, .. } if std::str::from_utf8(value.bytes).is_err() => {
                 (0, value.bytes.len())
             }
             Test::Regex { regex, .. } => regex.find(value.bytes).map(|m| (m.start(), m.end()))?,

@@ -80,7 +80,7 @@ impl Hunt {
             }
         }
         let (generation, records) = (self.generation.clone(), Records::Loose(records));
-        let job = Job { generation, records, care: Care::None };
+        let job = Job { generation, records, care: Care::None, read: Vec::new() };
         if let Some(jobs) = &self.jobs
             && jobs.send((self.sent, job)).is_ok()
         {

@@ -68,7 +68,11 @@ impl<'a> Lowering<'a> {
             match built {
                 Ok(regex) => {
                     self.charge(size.min(whole.len().saturating_mul(1 << 10)))?;
-                    return Ok(Test::Regex { shown: whole.as_str().into(), regex, by_character: false });
+                    return Ok(Test::Regex {
+                        shown: whole.as_str().into(),
+                        regex,
+                        by_character: false,
+                    });
                 }
                 Err(error @ regex::Error::CompiledTooBig(_)) => last = Some(error),
                 Err(error) => return Err(refused(&error)),

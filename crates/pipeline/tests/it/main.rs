@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod backfill;
+mod balance;
+mod clock;
 mod replay;
 mod stage;

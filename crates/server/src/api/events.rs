@@ -90,11 +90,13 @@ pub async fn search(
     Json(asked): Json<Asked>,
 ) -> Result<Response, Problem> {
     let request = request_of(&app, &asked)?;
+    let turn = app.turn().await?;
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     if accept.contains("application/x-ndjson") {
-        return Ok(stream_rows(app, request));
+        return Ok(stream_rows(app, request, turn));
     }
     app.blocking(move |app| {
+        let _turn = turn;
         let mut rows: Vec<Value> = Vec::new();
         let summary = app
             .store
@@ -111,9 +113,14 @@ pub async fn search(
 }
 
 /// Rows as they are found, one JSON object a line; the last line is the summary.
-fn stream_rows(app: Arc<App>, request: SearchRequest) -> Response {
+fn stream_rows(
+    app: Arc<App>,
+    request: SearchRequest,
+    turn: Option<tokio::sync::OwnedSemaphorePermit>,
+) -> Response {
     let (tell, told) = mpsc::channel::<Result<String, Infallible>>(256);
     tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let found = app.store.search(&request, &mut |row| {
             let mut line = row.json.clone();
             line.push('\n');
@@ -163,7 +170,9 @@ pub async fn histogram(
     State(app): State<Arc<App>>,
     Query(asked): Query<Distribution>,
 ) -> Result<Json<Value>, Problem> {
+    let turn = app.turn().await?;
     app.blocking(move |app| {
+        let _turn = turn;
         let request = asked.request(app)?;
         let buckets = asked.buckets.unwrap_or(120);
         let found = app.store.histogram(&request, buckets).map_err(search_problem)?;
@@ -184,7 +193,9 @@ pub async fn values(
     Query(asked): Query<Distribution>,
 ) -> Result<Json<Value>, Problem> {
     let field = asked.field.clone().ok_or_else(|| Problem::bad("say which: ?field=user.name"))?;
+    let turn = app.turn().await?;
     app.blocking(move |app| {
+        let _turn = turn;
         let request = asked.request(app)?;
         let limit = asked.limit.unwrap_or(10);
         let found = app.store.field_values(&request, &field, limit).map_err(search_problem)?;
@@ -232,7 +243,9 @@ pub async fn around(
     Query(around): Query<Around>,
 ) -> Result<Json<Value>, Problem> {
     let id = id_of(&id)?;
+    let turn = app.turn().await?;
     app.blocking(move |app| {
+        let _turn = turn;
         let event = app.event(id).ok_or_else(|| Problem::missing("event"))?;
         let time = event["@timestamp"].as_str().and_then(event::time::parse_rfc3339);
         around_time(app, time.unwrap_or_default(), around.minutes)
@@ -289,7 +302,7 @@ pub async fn tail(
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                _ = second.tick() => vec![tally.status()],
+                _ = second.tick() => vec![tally.status(app.bus.is_sampled())],
             };
             for row in rows {
                 if tell.send(Ok(row)).await.is_err() {
@@ -334,13 +347,14 @@ impl Tally {
         out
     }
 
-    fn status(&mut self) -> Event {
+    fn status(&mut self, sampled: bool) -> Event {
         self.this_second = 0;
         let status = json!({
             "matched": self.matched,
             "shown": self.shown,
             "skipped": self.matched - self.shown,
             "skipped_batches": self.skipped_batches,
+            "sampled": sampled,
         });
         Event::default().event("status").data(status.to_string())
     }

@@ -2,6 +2,7 @@
 
 use super::bus::{Bus, News};
 use super::generations::{Archive, Reloaded};
+use super::lag::Ages;
 use super::own_events::{OwnEvent, OwnEvents};
 use super::rates::Rates;
 use crate::api::problem::Problem;
@@ -17,10 +18,15 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 use store::Store;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trust::{AuthError, Principal, Sessions, Setup};
-use watch::{Balance, Counter, SourceStatus};
+use watch::{Balance, Counter, SourceStatus, Step};
+
+/// How long a search waits for its turn under overload before it is told to come again.
+const TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// The parts of a running server.
 pub struct App {
@@ -30,6 +36,8 @@ pub struct App {
     pub journal: Arc<Journal>,
     /// Alerts, audit, tokens.
     pub ledger: Arc<Ledger>,
+    /// The stream they are kept in.
+    pub ledger_stream: Arc<Journal>,
     /// Events.
     pub store: Arc<Store>,
     /// Rules, packs, tables.
@@ -48,6 +56,16 @@ pub struct App {
     pub alerts_recorded: Bell,
     /// Told about alerts and greetings, for the terminal.
     pub terminal: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    /// What all sources go through.
+    pub door: io::Door,
+    /// How far down the order of what is given up we are, see [`watch::degrade`].
+    pub degraded: AtomicU8,
+    /// Memory is scarce: events leave it early.
+    pub memory_tight: AtomicBool,
+    /// Of what consumers have not passed.
+    pub ages: Ages,
+    /// Searches take turns by it while [`Step::Queries`] is given up.
+    turns: Arc<Semaphore>,
     contexts: RwLock<Vec<io::Context>>,
     sessions: Mutex<Sessions>,
     setup: Mutex<Option<Setup>>,
@@ -78,7 +96,7 @@ impl Bell {
     }
 
     /// Waits for the next ring, at most `wait`.
-    pub fn wait(&self, wait: std::time::Duration) {
+    pub fn wait(&self, wait: Duration) {
         let mut rung = self.rung.lock();
         let _ = self.ring.wait_for(&mut rung, wait);
     }
@@ -92,6 +110,8 @@ pub struct Made {
     pub journal: Arc<Journal>,
     /// Alerts, audit, tokens.
     pub ledger: Arc<Ledger>,
+    /// The stream they are kept in.
+    pub ledger_stream: Arc<Journal>,
     /// Events.
     pub store: Arc<Store>,
     /// Rules, packs, tables.
@@ -109,6 +129,8 @@ impl App {
             config: made.config,
             journal: made.journal,
             ledger: made.ledger,
+            ledger_stream: made.ledger_stream,
+            ages: Ages::default(),
             store: made.store,
             archive: made.archive,
             bus: Bus::default(),
@@ -118,6 +140,10 @@ impl App {
             recorded: AtomicU64::new(0),
             alerts_recorded: Bell::default(),
             terminal: made.terminal,
+            door: io::Door::new(io::door::DOOR_BYTES_DEFAULT),
+            degraded: AtomicU8::new(0),
+            memory_tight: AtomicBool::new(false),
+            turns: Arc::new(Semaphore::new(1)),
             contexts: RwLock::default(),
             sessions: Mutex::default(),
             setup: Mutex::default(),
@@ -296,6 +322,22 @@ impl App {
     }
 
     // --- how it goes ---
+
+    /// Whether this is given up now.
+    pub fn sheds(&self, step: Step) -> bool {
+        self.degraded.load(Ordering::SeqCst) >= step.level()
+    }
+
+    /// A search's turn: at once, or after the one before while searches are cut down to one.
+    pub async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        if !self.sheds(Step::Queries) {
+            return Ok(None);
+        }
+        match tokio::time::timeout(TURN_WAIT, self.turns.clone().acquire_owned()).await {
+            Ok(turn) => Ok(turn.ok()),
+            Err(_) => Err(Problem::busy("under overload one search runs at a time; try again")),
+        }
+    }
 
     /// The pipeline has come this far.
     pub fn set_progress(&self, progress: Progress) {

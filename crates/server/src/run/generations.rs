@@ -14,13 +14,39 @@ use journal::Journal;
 use parking_lot::Mutex;
 use pipeline::{Generation, Generations};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a reload waits for the pipeline to reach the record of the change.
 const REACH_WAIT: Duration = Duration::from_secs(10);
+
+/// Compiled generations kept at a time, some tens of MB each with thousands of rules. Live work needs
+/// one, a reload two, a replay one after the other; an older one is compiled again from its text.
+const MADE_MAX: usize = 4;
+
+/// Compiled generations by hash, the one used last at the end.
+#[derive(Default)]
+struct Made(VecDeque<(String, Arc<Generation>)>);
+
+impl Made {
+    fn get(&mut self, hash: &str) -> Option<Arc<Generation>> {
+        let at = self.0.iter().position(|(known, _)| known == hash)?;
+        let used = self.0.remove(at)?;
+        self.0.push_back(used.clone());
+        Some(used.1)
+    }
+
+    fn put(&mut self, hash: &str, generation: &Arc<Generation>) {
+        if self.get(hash).is_none() {
+            self.0.push_back((hash.to_owned(), generation.clone()));
+        }
+        while self.0.len() > MADE_MAX {
+            self.0.pop_front();
+        }
+    }
+}
 
 /// One switch: from which offset on, which generation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,7 +70,7 @@ pub struct Archive {
     secret: [u8; 16],
     current: ArcSwap<Generation>,
     problems: ArcSwap<Vec<RuleProblem>>,
-    made: Mutex<HashMap<String, Arc<Generation>>>,
+    made: Mutex<Made>,
     switches: Mutex<Vec<Switch>>,
 }
 
@@ -162,7 +188,7 @@ impl Archive {
 
     /// Archives the text of a generation's rules, so that a replay can bring it back.
     fn keep(&self, generation: &Arc<Generation>) -> Result<(), Failure> {
-        self.made.lock().insert(generation.hash.clone(), generation.clone());
+        self.made.lock().put(&generation.hash, generation);
         let path = self.dir.join(format!("{}.json", generation.hash));
         if path.exists() {
             return Ok(());
@@ -174,7 +200,7 @@ impl Archive {
 
     fn by_hash(&self, number: u64, hash: &str) -> Option<Arc<Generation>> {
         let legal = hash.len() <= 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
-        if let Some(made) = self.made.lock().get(hash).cloned() {
+        if let Some(made) = self.made.lock().get(hash) {
             return Some(made);
         }
         let bytes = std::fs::read(self.dir.join(format!("{hash}.json"))).ok().filter(|_| legal)?;
@@ -182,7 +208,8 @@ impl Archive {
         let (rules, _) = detect::load_text(&texts.join("\n---\n"));
         let parts = Parts { rules, ..Parts::of_config(&self.config.load()).ok()? };
         let generation = Arc::new(parts.compile(number, self.secret).ok()?);
-        self.made.lock().insert(hash.to_owned(), generation.clone());
+        // Under the name that its records give it: tables may have changed since.
+        self.made.lock().put(hash, &generation);
         Some(generation)
     }
 }
@@ -224,4 +251,24 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         std::fs::File::open(dir)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// Scenario: more generations than are kept, one of them asked for again and again.
+    /// Guarantees: their number is bounded; the one in use stays, the longest unused goes.
+    #[test]
+    fn compiled_generations_are_bounded() {
+        let parts = Parts::of_files(&[], None).unwrap();
+        let generation = Arc::new(parts.compile(1, [0; 16]).unwrap());
+        let mut made = Made::default();
+        for n in 0..20 {
+            made.put(&n.to_string(), &generation);
+            assert!(made.get("0").is_some() && made.0.len() <= MADE_MAX);
+        }
+        assert!(made.get("1").is_none() && made.get("19").is_some());
+    }
 }

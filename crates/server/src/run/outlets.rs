@@ -183,9 +183,12 @@ impl Doors {
 }
 
 impl Outlets for Doors {
-    fn events(&mut self, batch: &Arc<EventBatch>) {
+    fn events(&mut self, batch: &Arc<EventBatch>) -> Arc<[u32]> {
         let now_ns = io::intake::wall_ns();
-        self.app.store.append(batch.clone());
+        if super::faults::loses(batch) {
+            return Arc::default();
+        }
+        let held = self.app.store.append(batch.clone());
         self.app.appended(now_ns);
         self.app.bus.show(batch);
         let bytes: usize = batch.rows().map(|r| r.raw().len()).sum();
@@ -193,6 +196,7 @@ impl Outlets for Doors {
         if self.greeted.len() < GREETED_MAX {
             self.greet(batch);
         }
+        held
     }
 
     fn alert(&mut self, change: AlertChange) {

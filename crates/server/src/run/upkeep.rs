@@ -9,6 +9,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use trust::{Hash, SealedRecord, record_leaf};
 
+/// With memory scarce, hot rows are written to files from so many bytes on: fewer would make more
+/// files than they free memory.
+const EARLY_BYTES: u64 = 8 << 20;
+
 /// The background thread.
 pub struct Upkeep {
     stop: Arc<AtomicBool>,
@@ -39,7 +43,10 @@ impl Upkeep {
 
 fn once(app: &App) {
     let began_ns = io::intake::wall_ns();
-    match app.store.maintain(io::intake::wall_ns()) {
+    let tight = app.memory_tight.load(Ordering::Relaxed);
+    let early = tight && app.store.stats().hot_bytes >= EARLY_BYTES;
+    let flushed = if early { app.store.flush().map(|_| ()) } else { Ok(()) };
+    match flushed.and_then(|()| app.store.maintain(io::intake::wall_ns())) {
         Ok(_) => app.set_problem("store", None),
         Err(error) => app.set_problem("store", Some(format!("the store cannot write: {error}"))),
     }

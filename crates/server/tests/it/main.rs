@@ -3,7 +3,9 @@
 
 mod browser;
 mod cli;
+mod contract;
 mod flow;
 mod harness;
 mod kill9;
 mod page;
+mod scarce;
