@@ -469,6 +469,10 @@ impl<'a> RowWriter<'a> {
     pub fn received_ns(&self) -> i64 {
         self.row.received_ns
     }
+    /// Stream time of the record, ns.
+    pub fn stream_ns(&self) -> i64 {
+        self.row.stream_ns
+    }
 
     /// Sets how many occurrences the row stands for ("message repeated 5 times" = 5).
     pub fn set_weight(&mut self, weight: u32) {

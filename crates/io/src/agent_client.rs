@@ -12,13 +12,13 @@
 //! the checkpoints bring it back from the files. New lines are noticed through the kernel's file
 //! notifications where they work, and by looking every [`Config::poll`] in any case.
 
-use crate::agent_protocol::{Batch, Frame, VERSION, encode, encode_batch};
+use crate::agent_protocol::{Batch, Frame, Last, VERSION, encode, encode_batch};
 use crate::backoff::Backoff;
 use crate::intake::wall_ns;
 use crate::sources::agent::{FrameReader, send};
-use crate::tail::{TailError, Tailer};
+use crate::tail::{Resumed, TailError, Tailer};
 use bytes::Buf;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,6 +88,8 @@ pub struct ClientStatus {
     pub connections: u64,
     /// Records the server confirmed as durable, repeats included.
     pub acked_records: u64,
+    /// Files that go on under new numbers because another agent had gone on with theirs.
+    pub forks: u64,
     /// Why the last connection ended or could not be made.
     pub last_error: Option<String>,
 }
@@ -255,6 +257,16 @@ struct Files {
     look: Option<JoinHandle<Looked>>,
     /// Acks that came meanwhile.
     acks: Vec<(u128, u64, u64)>,
+    /// What the server said it has, to be compared at the next look.
+    asked: Vec<Question>,
+    /// What was compared and found to be ours.
+    cleared: Vec<(u128, u64)>,
+    /// A file could not be compared.
+    uncompared: bool,
+    /// Number of the connection that asks; what an earlier one asked clears nothing for it.
+    connection: u64,
+    /// Producers of ours that another agent had gone on with.
+    forks: u64,
     queue: VecDeque<Batch>,
     queue_bytes: usize,
     poll: Duration,
@@ -265,7 +277,17 @@ struct Files {
     more: bool,
 }
 
-type Looked = (Box<Tailer>, Result<Vec<Batch>, TailError>);
+/// A producer and epoch with the server's last record.
+type Question = (u128, u64, Option<Last>);
+
+/// What a look brought.
+struct Looked {
+    tailer: Box<Tailer>,
+    read: Result<Vec<Batch>, TailError>,
+    /// Verdicts on what this connection asked; `None`: the file cannot be read.
+    verdicts: Vec<(u128, u64, Option<Resumed>)>,
+    connection: u64,
+}
 
 impl Files {
     fn new(tailer: Tailer, poll: Duration) -> Self {
@@ -273,6 +295,11 @@ impl Files {
             tailer: Some(Box::new(tailer)),
             look: None,
             acks: Vec::new(),
+            asked: Vec::new(),
+            cleared: Vec::new(),
+            uncompared: false,
+            connection: 0,
+            forks: 0,
             queue: VecDeque::new(),
             queue_bytes: 0,
             poll,
@@ -291,6 +318,9 @@ impl Files {
     fn due_in(&self, asked: bool) -> Option<Duration> {
         self.tailer.as_ref()?;
         let Some(looked) = self.looked else { return Some(Duration::ZERO) };
+        if !self.asked.is_empty() {
+            return Some(Duration::ZERO);
+        }
         let pause = match (self.more && !self.is_full(), asked && !self.is_full()) {
             (true, _) => Duration::ZERO,
             (false, true) => LOOK_GAP.min(self.poll),
@@ -317,6 +347,7 @@ impl Files {
     fn start_look(&mut self) {
         let Some(mut tailer) = self.tailer.take() else { return };
         let acks = std::mem::take(&mut self.acks);
+        let (asked, connection) = (std::mem::take(&mut self.asked), self.connection);
         let now = Instant::now();
         let discover = self.discovered.is_none_or(|at| now - at >= self.poll);
         if discover {
@@ -332,9 +363,10 @@ impl Files {
             for (producer, epoch, up_to_seq) in acks {
                 tailer.acked(producer, epoch, up_to_seq);
             }
+            let verdicts = asked.into_iter().map(|one| compare(&mut tailer, one)).collect();
             let saved = if save { tailer.save_if_moved() } else { Ok(()) };
             let read = saved.and_then(|()| tailer.poll_within(wall_ns(), bytes_max, discover));
-            (tailer, read)
+            Looked { tailer, read, verdicts, connection }
         }));
     }
 
@@ -343,9 +375,17 @@ impl Files {
         let Some(look) = &mut self.look else { return std::future::pending().await };
         let looked = look.await;
         self.look = None;
-        let (tailer, read) = looked.map_err(|e| ClientError::Panicked(e.to_string()))?;
-        self.tailer = Some(tailer);
-        match read {
+        let looked = looked.map_err(|e| ClientError::Panicked(e.to_string()))?;
+        self.tailer = Some(looked.tailer);
+        for (producer, epoch, verdict) in looked.verdicts {
+            match verdict {
+                Some(Resumed::Forked) => self.forget(producer, epoch),
+                _ if looked.connection != self.connection => {}
+                Some(Resumed::Same) => self.cleared.push((producer, epoch)),
+                None => self.uncompared = true,
+            }
+        }
+        match looked.read {
             Ok(batches) => {
                 self.more = !batches.is_empty();
                 for batch in batches {
@@ -362,6 +402,34 @@ impl Files {
         Ok(())
     }
 
+    /// What is left of an earlier connection says nothing about this one.
+    fn begin_connection(&mut self) {
+        self.connection += 1;
+        self.asked.clear();
+        self.cleared.clear();
+        self.uncompared = false;
+    }
+
+    /// Takes out what was read under numbers that are not ours any more. None of it was sent on this
+    /// connection: it was waiting for the comparison.
+    fn forget(&mut self, producer: u128, epoch: u64) {
+        tracing::error!(
+            producer = format!("{producer:032x}"),
+            "another agent goes on with this file's numbers: a copy of this one's state folder, or \
+             a later run of this one that is gone; going on under new numbers"
+        );
+        self.forks += 1;
+        self.queue.retain(|batch| (batch.producer, batch.epoch) != (producer, epoch));
+        self.queue_bytes = self.queue.iter().map(cost).sum();
+    }
+
+    /// Acks included that no look has taken in yet, so that a resume does not ask for less.
+    fn next_seq(&self, batch: &Batch) -> u64 {
+        let key = (batch.producer, batch.epoch);
+        let acked = self.acks.iter().filter(|ack| (ack.0, ack.1) == key).map(|ack| ack.2 + 1);
+        acked.max().unwrap_or(0).max(batch.base_seq)
+    }
+
     async fn save(&mut self) -> Result<(), ClientError> {
         if self.look.is_some() {
             self.finish_look().await?;
@@ -376,6 +444,14 @@ impl Files {
         });
         Ok(saved.await.map_err(|e| ClientError::Panicked(e.to_string()))??)
     }
+}
+
+fn compare(tailer: &mut Tailer, (producer, epoch, last): Question) -> (u128, u64, Option<Resumed>) {
+    let verdict = tailer.resumed(producer, epoch, last, wall_ns());
+    let verdict = verdict.inspect_err(|error| {
+        tracing::error!(%error, "a file cannot be compared with what the server has of it");
+    });
+    (producer, epoch, verdict.ok())
 }
 
 fn cost(batch: &Batch) -> usize {
@@ -401,6 +477,8 @@ struct Session<'a> {
     /// How many batches at the queue's front were sent on this connection, and their bytes.
     sent: usize,
     sent_bytes: usize,
+    /// Producers and epochs that were resumed on this connection, and whether they may be sent.
+    resumed: HashMap<(u128, u64), bool>,
     progress: Instant,
 }
 
@@ -421,6 +499,7 @@ impl<'a> Session<'a> {
             window_bytes: WINDOW_BYTES_FIRST,
             sent: 0,
             sent_bytes: 0,
+            resumed: HashMap::new(),
             progress: Instant::now(),
         }
     }
@@ -432,6 +511,7 @@ impl<'a> Session<'a> {
         wake: &Notify,
         stop: &CancellationToken,
     ) -> Result<(), SessionEnd> {
+        files.begin_connection();
         let mut ping = tokio::time::interval(PING_EVERY);
         let mut asked = false;
         let mut stop_by: Option<Instant> = None;
@@ -457,7 +537,14 @@ impl<'a> Session<'a> {
                     written.map_err(|e| SessionEnd::Lost(e.to_string()))?;
                     self.progress = Instant::now();
                 }
-                looked = files.finish_look() => looked.map_err(SessionEnd::Fatal)?,
+                looked = files.finish_look() => {
+                    looked.map_err(SessionEnd::Fatal)?;
+                    self.resumed.extend(files.cleared.drain(..).map(|key| (key, true)));
+                    note(self.status, |now| now.forks = files.forks);
+                    if files.uncompared {
+                        return Err(SessionEnd::Lost("a file cannot be compared".into()));
+                    }
+                }
                 () = wake.notified(), if !asked => asked = true,
                 () = sleep_for(due) => {
                     asked = false;
@@ -468,13 +555,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Encodes what the window has room for; one batch always, however small the window is.
+    /// Encodes what the window has room for; one batch always, however small the window is. What was
+    /// not resumed yet is, with all others in the queue, and waits for the answer.
     fn fill(&mut self, files: &Files) {
         let mut frames = Vec::new();
         while self.out.is_empty()
             && let Some(batch) = files.queue.get(self.sent)
             && (self.sent == 0 || self.sent_bytes + cost(batch) <= self.window_bytes)
         {
+            match self.resumed.get(&(batch.producer, batch.epoch)) {
+                Some(true) => {}
+                Some(false) => return,
+                None => return self.resume_all(files),
+            }
             if self.sent == 0 {
                 self.progress = Instant::now();
             }
@@ -484,6 +577,20 @@ impl<'a> Session<'a> {
             self.out.extend_from_slice(&frames);
             frames.clear();
         }
+    }
+
+    fn resume_all(&mut self, files: &Files) {
+        let mut frames = Vec::new();
+        for batch in files.queue.iter().skip(self.sent) {
+            let (producer, epoch) = (batch.producer, batch.epoch);
+            if self.resumed.contains_key(&(producer, epoch)) {
+                continue;
+            }
+            self.resumed.insert((producer, epoch), false);
+            let next_seq = files.next_seq(batch);
+            encode(&Frame::Resume { producer, epoch, next_seq }, &mut frames);
+        }
+        self.out.extend_from_slice(&frames);
     }
 
     fn take(
@@ -505,6 +612,10 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             Ok(Some(Frame::Ping)) => Ok(()),
+            Ok(Some(Frame::Resumed { producer, epoch, last })) => {
+                files.asked.push((producer, epoch, last));
+                Ok(())
+            }
             Ok(Some(_)) => lost("the server sent what only agents send"),
         }
     }

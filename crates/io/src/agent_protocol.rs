@@ -2,8 +2,13 @@
 //!
 //! ```text
 //! u32 length (big endian, of what follows) | u8 type | body
-//! agent  -> Hello | Batch* | Ping            server -> HelloOk | HelloErr | Credit | Ack* | Ping
+//! agent  -> Hello | Resume | Batch* | Ping   server -> HelloOk | HelloErr | Credit | Resumed | Ack* | Ping
 //! ```
+//!
+//! Before the first batch of a producer on a connection the agent says where it goes on (`Resume`), and
+//! the server says what it has (`Resumed`). Two agents that share one state, or one that came back
+//! from an older image, differ there: the agent then goes on under a new producer, with a gap record.
+//! A connection that resumes a producer takes it over: batches of others are not taken any more.
 //!
 //! Numbers are big endian; texts and bytes carry a u32 length. Decoding is total: any bytes give a
 //! frame, "not yet", or an error, within memory proportional to what arrived.
@@ -11,7 +16,7 @@
 use event::RecordKind;
 
 /// Version of the protocol.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// Longest frame: room for one record at the tail's limit and a full batch beside it.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
 /// Most records in a batch.
@@ -97,6 +102,33 @@ pub enum Frame {
     },
     /// I am alive; answered by nothing.
     Ping,
+    /// The agent is about to send for this producer.
+    Resume {
+        /// Producer.
+        producer: u128,
+        /// Epoch.
+        epoch: u64,
+        /// The first number without an ack.
+        next_seq: u64,
+    },
+    /// What the server has of the producer and epoch.
+    Resumed {
+        /// Producer.
+        producer: u128,
+        /// Epoch.
+        epoch: u64,
+        /// The last durable record, if there is one.
+        last: Option<Last>,
+    },
+}
+
+/// The last durable record of a producer and epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// Its number.
+    pub seq: u64,
+    /// CRC-32C of its bytes; 0 = not known.
+    pub crc: u32,
 }
 
 /// Not a frame; the connection has to be closed.
@@ -177,6 +209,22 @@ fn put(frame: &Frame, out: &mut Vec<u8>) {
             out.extend_from_slice(&window_bytes.to_be_bytes());
         }
         Frame::Ping => out.push(7),
+        Frame::Resume { producer, epoch, next_seq } => {
+            out.push(8);
+            out.extend_from_slice(&producer.to_be_bytes());
+            out.extend_from_slice(&epoch.to_be_bytes());
+            out.extend_from_slice(&next_seq.to_be_bytes());
+        }
+        Frame::Resumed { producer, epoch, last } => {
+            out.push(9);
+            out.extend_from_slice(&producer.to_be_bytes());
+            out.extend_from_slice(&epoch.to_be_bytes());
+            out.push(u8::from(last.is_some()));
+            if let Some(last) = last {
+                out.extend_from_slice(&last.seq.to_be_bytes());
+                out.extend_from_slice(&last.crc.to_be_bytes());
+            }
+        }
     }
 }
 
@@ -192,7 +240,7 @@ pub fn decode(data: &[u8]) -> Result<Option<(Frame, usize)>, DecodeError> {
     }
     let Some(frame) = rest.get(..len) else { return Ok(None) };
     let (kind, body) = frame.split_first().ok_or(DecodeError::Body(0))?;
-    if !(1..=7).contains(kind) {
+    if !(1..=9).contains(kind) {
         return Err(DecodeError::Type(*kind));
     }
     let frame = decode_body(*kind, body).ok_or(DecodeError::Body(*kind))?;
@@ -215,6 +263,23 @@ fn decode_body(kind: u8, mut b: &[u8]) -> Option<Frame> {
             up_to_seq: u64::from_be_bytes(take(&mut b)?),
         },
         6 => Frame::Credit { window_bytes: u32::from_be_bytes(take(&mut b)?) },
+        8 => Frame::Resume {
+            producer: u128::from_be_bytes(take(&mut b)?),
+            epoch: u64::from_be_bytes(take(&mut b)?),
+            next_seq: u64::from_be_bytes(take(&mut b)?),
+        },
+        9 => Frame::Resumed {
+            producer: u128::from_be_bytes(take(&mut b)?),
+            epoch: u64::from_be_bytes(take(&mut b)?),
+            last: match take(&mut b)? {
+                [0] => None,
+                [1] => Some(Last {
+                    seq: u64::from_be_bytes(take(&mut b)?),
+                    crc: u32::from_be_bytes(take(&mut b)?),
+                }),
+                _ => return None,
+            },
+        },
         _ => Frame::Ping,
     };
     b.is_empty().then_some(frame)
@@ -300,6 +365,15 @@ mod tests {
             }),
             any::<u32>().prop_map(|window_bytes| Frame::Credit { window_bytes }),
             Just(Frame::Ping),
+            any::<(u128, u64, u64)>().prop_map(|(producer, epoch, next_seq)| Frame::Resume {
+                producer,
+                epoch,
+                next_seq
+            }),
+            any::<(u128, u64, Option<(u64, u32)>)>().prop_map(|(producer, epoch, last)| {
+                let last = last.map(|(seq, crc)| Last { seq, crc });
+                Frame::Resumed { producer, epoch, last }
+            }),
         ]
     }
 
@@ -317,7 +391,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_answered(kind in 0u8..9, body in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_answered(kind in 0u8..11, body in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut data = u32::try_from(body.len() + 1).unwrap().to_be_bytes().to_vec();
             data.push(kind);
             data.extend(body);

@@ -4,10 +4,10 @@
 //! source's [`Budget`], offers the batch to the [`Intake`] until it is taken, and calls back once
 //! the batch is durable (or has failed). While it waits the source does not read.
 
+use crate::door::{DOOR_BYTES_DEFAULT, Door, Lane, Overload, Pass, Shut};
 use crate::stats::SourceStats;
 use event::{Durable, Envelope, RawBatch};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -21,14 +21,42 @@ pub trait Intake: Send + Sync + 'static {
     /// Takes over `batch` and calls `done` exactly once when it is durable or has failed; or gives
     /// the batch back at once, without calling `done`. Never blocks.
     fn submit(&self, batch: RawBatch, done: Done) -> Result<(), Refused>;
+
+    /// The last durable record of a numbering sender: epoch, number, CRC-32C of its bytes.
+    fn last_of(&self, producer: u128) -> Option<(u64, u64, u32)> {
+        let _ = producer;
+        None
+    }
 }
 
 /// A taken batch did not become durable; the sender must not be told yes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the batch was not made durable: {reason}; the sender has to send it again")]
+#[error("the batch was not made durable: {reason}")]
 pub struct IntakeError {
     /// What the journal said.
     pub reason: String,
+    /// Whether sending it again can help.
+    pub fate: Fate,
+}
+
+/// What becomes of a batch that was taken and did not become durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The sender has to send it again.
+    Again,
+    /// Its numbers leave some out: the sender has to start with `expected_seq`.
+    OutOfOrder {
+        /// The number that has to come next.
+        expected_seq: u64,
+    },
+    /// It has other bytes under a number that is stored: its sender is a copy of the one that is
+    /// known, or came back from an older state. Sending it again cannot help.
+    Fork {
+        /// The number.
+        seq: u64,
+    },
+    /// It breaks a rule of the journal, such as another body under one idempotency key.
+    Never,
 }
 
 /// A batch that was not taken, with the reason.
@@ -73,9 +101,18 @@ impl RefusedCause {
 impl Intake for journal::Appender {
     fn submit(&self, batch: RawBatch, done: Done) -> Result<(), Refused> {
         use journal::AppendError;
-        let answer = |outcome: Result<Durable, AppendError>| {
-            done(outcome.map_err(|e| IntakeError { reason: e.to_string() }));
+        let failed = |error: AppendError| {
+            let fate = match &error {
+                AppendError::OutOfOrder { expected_seq } => {
+                    Fate::OutOfOrder { expected_seq: *expected_seq }
+                }
+                AppendError::Fork { seq } => Fate::Fork { seq: *seq },
+                AppendError::Invalid { .. } => Fate::Never,
+                _ => Fate::Again,
+            };
+            IntakeError { reason: error.to_string(), fate }
         };
+        let answer = move |outcome: Result<Durable, AppendError>| done(outcome.map_err(failed));
         self.append(batch, answer).map_err(|rejected| {
             let cause = match rejected.why {
                 AppendError::Overloaded { .. } => RefusedCause::Overloaded,
@@ -88,6 +125,10 @@ impl Intake for journal::Appender {
             };
             Refused { batch: rejected.batch, cause }
         })
+    }
+
+    fn last_of(&self, producer: u128) -> Option<(u64, u64, u32)> {
+        self.producer(producer).map(|last| (last.epoch, last.seq, last.tail_crc))
     }
 }
 
@@ -143,115 +184,6 @@ impl Budget {
     pub async fn drained(&self) {
         drop(self.take(self.size_bytes).await);
     }
-}
-
-/// Bytes of all sources together between sockets and durability. Below the journal's own limit of
-/// 64 MiB, so that the door decides who waits, not chance.
-pub const DOOR_BYTES_DEFAULT: usize = 48 << 20;
-
-/// The door all sources share. A source may hold no more than what is still free (dynamic thresholds,
-/// Choudhury and Hahne 1998): alone it gets half of the door, of two floods each gets a third, and
-/// there is always room for the one that has been quiet.
-#[derive(Clone, Debug)]
-pub struct Door {
-    used: Arc<AtomicUsize>,
-    size_bytes: usize,
-    freed: Arc<tokio::sync::Notify>,
-}
-
-/// A source's place in a [`Door`].
-#[derive(Clone, Debug)]
-pub struct Lane {
-    door: Door,
-    used: Arc<AtomicUsize>,
-}
-
-/// Bytes that a source holds; dropping it gives them back.
-#[derive(Debug)]
-pub struct Pass {
-    lane: Lane,
-    bytes: usize,
-}
-
-impl Door {
-    /// A door for `size_bytes` (at least one).
-    pub fn new(size_bytes: usize) -> Self {
-        let (used, freed) = (Arc::default(), Arc::default());
-        Self { used, size_bytes: size_bytes.max(1), freed }
-    }
-
-    /// Bytes under way now, of all sources.
-    pub fn used_bytes(&self) -> usize {
-        self.used.load(SeqCst)
-    }
-
-    /// What may be under way.
-    pub fn size_bytes(&self) -> usize {
-        self.size_bytes
-    }
-
-    /// A new source's place.
-    pub fn lane(&self) -> Lane {
-        Lane { door: self.clone(), used: Arc::default() }
-    }
-}
-
-impl Lane {
-    /// Bytes of this source under way.
-    pub fn used_bytes(&self) -> usize {
-        self.used.load(SeqCst)
-    }
-
-    /// The door.
-    pub fn door(&self) -> &Door {
-        &self.door
-    }
-
-    /// Room right now, or whose fault it is that there is none. A source that holds nothing gets
-    /// through with a batch of any size while the door is not full.
-    pub fn try_take(&self, bytes: usize) -> Result<Pass, Overload> {
-        let free = self.door.size_bytes.saturating_sub(self.door.used.load(SeqCst));
-        let own = self.used.load(SeqCst);
-        if free == 0 {
-            return Err(Overload::Everybody);
-        }
-        if own > 0 && own.saturating_add(bytes) > free {
-            return Err(Overload::OwnShare);
-        }
-        self.used.fetch_add(bytes, SeqCst);
-        self.door.used.fetch_add(bytes, SeqCst);
-        Ok(Pass { lane: self.clone(), bytes })
-    }
-
-    /// Waits for room.
-    pub async fn take(&self, bytes: usize) -> Pass {
-        loop {
-            let freed = self.door.freed.notified();
-            tokio::pin!(freed);
-            freed.as_mut().enable();
-            if let Ok(pass) = self.try_take(bytes) {
-                return pass;
-            }
-            freed.await;
-        }
-    }
-}
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        self.lane.used.fetch_sub(self.bytes, SeqCst);
-        self.lane.door.used.fetch_sub(self.bytes, SeqCst);
-        self.lane.door.freed.notify_waiters();
-    }
-}
-
-/// Whose fault an overload is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overload {
-    /// This source is above its share; others get through.
-    OwnShare,
-    /// All sources together are too much.
-    Everybody,
 }
 
 /// What a sender is told that cannot be served now, for each protocol that can be told.
@@ -346,6 +278,9 @@ impl Context {
             SourceStats::add(&self.stats.refused_records, records);
             Err(cause)
         };
+        if self.lane.door().is_shut(Shut::Asking) {
+            return refuse(RefusedCause::Overloaded);
+        }
         let pass = match self.lane.try_take(bytes) {
             Ok(pass) => pass,
             Err(Overload::OwnShare) => return refuse(RefusedCause::OverShare),
@@ -391,7 +326,12 @@ impl Context {
         let bytes = cost(&batch);
         // The own allowance first: whoever waits for it must not hold a place at the door.
         let room = self.budget.take(bytes).await;
-        let room = (room, self.lane.take(bytes).await);
+        let pass = tokio::select! {
+            pass = self.pass(&batch, bytes, records) => pass,
+            // What was read is handed over: the journal decides.
+            () = stop.cancelled() => self.lane.enter(bytes),
+        };
+        let room = (room, pass);
         let done = Counted { stats: Arc::clone(&self.stats), records, done };
         let done = Arc::new(parking_lot::Mutex::new(Some((done, room))));
         let mut batch = batch;
@@ -422,6 +362,16 @@ impl Context {
             }
             pause = (pause * 2).min(OFFER_PAUSE.1);
         }
+    }
+
+    /// Waits for a place at the door. What tells of losses waits for nobody.
+    async fn pass(&self, batch: &RawBatch, bytes: usize, records: u64) -> Pass {
+        if records == 0 {
+            return self.lane.enter(bytes);
+        }
+        let protocol = batch.envelopes.first().map(|envelope| envelope.protocol);
+        let datagrams = protocol == Some(event::Protocol::SyslogUdp);
+        self.lane.take(bytes, if datagrams { Shut::Datagrams } else { Shut::Streams }).await
     }
 }
 
@@ -456,28 +406,6 @@ pub fn wall_ns() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_flood_leaves_room_and_is_told_that_it_is_its_own() {
-        let door = Door::new(1000);
-        let (flood, quiet, second) = (door.lane(), door.lane(), door.lane());
-        let mut held = Vec::new();
-        let refused = loop {
-            match flood.try_take(10) {
-                Ok(pass) => held.push(pass),
-                Err(why) => break why,
-            }
-        };
-        assert_eq!((refused, flood.used_bytes()), (Overload::OwnShare, 500));
-        assert!(quiet.try_take(300).is_ok());
-        let pass = second.try_take(200).unwrap();
-        assert!(second.try_take(200).is_err() && quiet.try_take(300).is_ok());
-        drop((pass, held));
-        assert_eq!((door.used_bytes(), flood.used_bytes()), (0, 0));
-        // One huge batch still passes, alone; then the door is everybody's trouble.
-        let _huge = flood.try_take(5000).unwrap();
-        assert_eq!(quiet.try_take(1).err(), Some(Overload::Everybody));
-    }
 
     #[test]
     fn answers_are_those_that_clients_repeat_after() {

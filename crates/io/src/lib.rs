@@ -29,6 +29,7 @@ pub mod agent_client;
 pub mod agent_protocol;
 pub mod backoff;
 pub mod body;
+pub mod door;
 pub mod framing;
 pub mod http_client;
 pub mod intake;
@@ -41,9 +42,8 @@ pub mod tail;
 pub mod tls;
 
 pub use body::{BodyError, Limits};
-pub use intake::{
-    Answer, Budget, Context, Door, Intake, IntakeError, Lane, Overload, Refused, RefusedCause,
-};
+pub use door::{Door, Lane, Overload, Shut};
+pub use intake::{Answer, Budget, Context, Fate, Intake, IntakeError, Refused, RefusedCause};
 pub use outbox::{Feed, Letter, Outbox, OutboxHandle, OutboxStatus};
 pub use running::{Drained, Running};
 pub use sinks::{DeliverError, SINKS, Sink, SinkKind};

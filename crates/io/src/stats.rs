@@ -59,6 +59,10 @@ counters! {
     kernel_drops,
     /// Bodies or frames that could not be decoded.
     decode_errors,
+    /// Batches refused because their sender is a copy, or came back from an older state.
+    forks,
+    /// Connections closed because another one goes on with the same numbers.
+    displaced,
 }
 
 impl SourceStats {

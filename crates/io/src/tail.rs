@@ -11,7 +11,7 @@
 //! the same numbers for the same lines and the receiver can drop repeats. Plain and synchronous:
 //! the caller polls; nothing here sleeps.
 
-use crate::agent_protocol::{Batch, RECORDS_MAX};
+use crate::agent_protocol::{Batch, Last, RECORDS_MAX};
 use crate::backoff::random_u64;
 use event::{Certainty, Gap, GapCause, RecordKind};
 use serde::{Deserialize, Serialize};
@@ -81,8 +81,17 @@ struct Checkpoint {
     /// Where the first line without an ack starts, and its number.
     offset: u64,
     next_seq: u64,
+    /// CRC-32C of the last record with an ack, if there is one and it is known.
+    #[serde(default)]
+    tail_crc: Option<u32>,
     /// The first record of this epoch is a gap: the file had been truncated.
     after_truncation: bool,
+    /// The first record of this epoch is a gap: another agent had gone on with the numbers before.
+    #[serde(default)]
+    after_fork: bool,
+    /// When that gap was found, ns since 1970: a record has the same bytes whenever it is read.
+    #[serde(default)]
+    begun_ns: i64,
 }
 
 /// One followed file.
@@ -92,12 +101,31 @@ struct Tracked {
     producer: u128,
     offset: u64,
     next_seq: u64,
-    /// Last number and end offset of each batch without an ack.
-    waiting: VecDeque<(u64, u64)>,
+    /// Each batch without an ack.
+    waiting: VecDeque<Waiting>,
     /// Its name now belongs to another file, or to none.
     rotated: bool,
     /// Time of the first look, in a row, that found nothing new, ns since 1970.
     quiet_since_ns: Option<i64>,
+}
+
+/// A batch without an ack.
+struct Waiting {
+    last_seq: u64,
+    /// Where the file goes on after it.
+    end: u64,
+    /// CRC-32C of its last record.
+    crc: u32,
+}
+
+/// What the server's last record says about us, see [`Tailer::resumed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// We are the one that sent it: go on.
+    Same,
+    /// Another agent has gone on with our numbers, or we came back from an older state. The file has
+    /// a new producer, starting with a gap record; batches of the old one must not be sent.
+    Forked,
 }
 
 /// Follows files. See the module's text.
@@ -156,7 +184,7 @@ impl Tailer {
         }
         for file in &mut self.files {
             if file.was_replaced_in_place() {
-                self.dirty |= file.start_over(&self.config.agent);
+                self.dirty |= file.start_over(&self.config.agent, now_ns);
             }
         }
         if self.dirty {
@@ -194,15 +222,51 @@ impl Tailer {
             if file.producer != producer || file.acked.epoch != epoch {
                 continue;
             }
-            while let Some(&(last_seq, end)) = file.waiting.front() {
-                if last_seq > up_to_seq {
-                    break;
-                }
-                file.waiting.pop_front();
-                (file.acked.next_seq, file.acked.offset) = (last_seq + 1, end);
+            while let Some(batch) = file.waiting.pop_front_if(|batch| batch.last_seq <= up_to_seq) {
+                (file.acked.next_seq, file.acked.offset) = (batch.last_seq + 1, batch.end);
+                file.acked.tail_crc = Some(batch.crc);
                 self.moved = true;
             }
         }
+    }
+
+    /// Where a producer goes on: its first number without an ack. `None` when it is not followed.
+    pub fn next_seq(&self, producer: u128, epoch: u64) -> Option<u64> {
+        let found = self.files.iter().find(|f| f.producer == producer && f.acked.epoch == epoch);
+        found.map(|f| f.acked.next_seq)
+    }
+
+    /// Compares what the server has of a producer with the file. A server may have more than we have
+    /// acks for, if these were lost: then the file has the same record under that number. A server
+    /// that has less has lost it; that is its own to tell.
+    ///
+    /// # Errors
+    /// When the file cannot be read; nothing is decided then.
+    pub fn resumed(
+        &mut self,
+        producer: u128,
+        epoch: u64,
+        last: Option<Last>,
+        now_ns: i64,
+    ) -> io::Result<Resumed> {
+        let of = |f: &&mut Tracked| f.producer == producer && f.acked.epoch == epoch;
+        let Some(file) = self.files.iter_mut().find(of) else { return Ok(Resumed::Same) };
+        // A file with other content gets a new producer at the next poll in any case.
+        let Some(last) = last.filter(|_| !file.was_replaced_in_place()) else {
+            return Ok(Resumed::Same);
+        };
+        let own = match last.seq.saturating_add(1) {
+            next if next < file.acked.next_seq => return Ok(Resumed::Same),
+            next if next == file.acked.next_seq => file.acked.tail_crc.or(Some(last.crc)),
+            _ => file.crc_of(&self.config, last.seq, now_ns)?,
+        };
+        // A server that was started from its records only may not know the bytes.
+        if own.is_some() && (own == Some(last.crc) || last.crc == 0) {
+            return Ok(Resumed::Same);
+        }
+        file.fork(now_ns);
+        self.dirty = true;
+        Ok(Resumed::Forked)
     }
 
     /// Whether batches are without an ack.
@@ -274,7 +338,7 @@ impl Tailer {
             Some(checkpoint) => checkpoint,
             None if only_known => return,
             None => {
-                let fresh = Checkpoint::fresh(path, &file, &self.config.agent, false);
+                let fresh = Checkpoint::fresh(path, &file, &self.config.agent);
                 let Some(fresh) = fresh else { return };
                 self.dirty = true;
                 fresh
@@ -316,7 +380,7 @@ impl Tailer {
 
 impl Checkpoint {
     /// `None` while the file is empty: it has no identity yet.
-    fn fresh(path: &Path, file: &File, agent: &str, after_truncation: bool) -> Option<Self> {
+    fn fresh(path: &Path, file: &File, agent: &str) -> Option<Self> {
         let meta = file.metadata().ok()?;
         let head = head(file, FINGERPRINT_BYTES)?;
         if head.is_empty() {
@@ -335,8 +399,17 @@ impl Checkpoint {
             epoch: random_u64(),
             offset: 0,
             next_seq: 0,
-            after_truncation,
+            tail_crc: None,
+            after_truncation: false,
+            after_fork: false,
+            begun_ns: 0,
         })
+    }
+
+    /// Why the epoch starts with a gap record, if it does.
+    fn first_gap(&self) -> Option<GapCause> {
+        let forked = self.after_fork.then_some(GapCause::AgentFork);
+        forked.or(self.after_truncation.then_some(GapCause::RotationRace))
     }
 
     /// Whether the file still starts as it did.
@@ -363,13 +436,45 @@ impl Tracked {
     }
 
     /// The same inode with other content is another file, with another producer and epoch.
-    fn start_over(&mut self, agent: &str) -> bool {
-        let Some(fresh) = Checkpoint::fresh(&self.acked.path, &self.file, agent, true) else {
+    fn start_over(&mut self, agent: &str, now_ns: i64) -> bool {
+        let Some(fresh) = Checkpoint::fresh(&self.acked.path, &self.file, agent) else {
             return false;
         };
         let Ok(file) = self.file.try_clone() else { return false };
-        *self = Self::new(file, fresh);
+        *self = Self::new(file, Checkpoint { after_truncation: true, begun_ns: now_ns, ..fresh });
         true
+    }
+
+    /// Goes on under a producer that nobody else has, from the last ack on: what the other agent sent
+    /// since is not ours, and what we sent since may be there twice.
+    fn fork(&mut self, now_ns: i64) {
+        let producer = u128::from(random_u64()) << 64 | u128::from(random_u64());
+        self.acked.producer = format!("{producer:032x}");
+        (self.acked.epoch, self.acked.next_seq, self.acked.tail_crc) = (random_u64(), 0, None);
+        (self.acked.after_fork, self.acked.after_truncation) = (true, false);
+        self.acked.begun_ns = now_ns;
+        (self.producer, self.offset, self.next_seq) = (producer, self.acked.offset, 0);
+        self.waiting.clear();
+        self.quiet_since_ns = None;
+    }
+
+    /// CRC-32C of record number `seq` as the file has it now; `None` when it ends before.
+    fn crc_of(&self, config: &Config, seq: u64, now_ns: i64) -> io::Result<Option<u32>> {
+        let mut look = Self::new(self.file.try_clone()?, self.acked.clone());
+        (look.rotated, look.quiet_since_ns) = (self.rotated, self.quiet_since_ns);
+        loop {
+            let before = look.offset;
+            match look.read(config, now_ns)? {
+                Some(batch) if batch.last_seq() >= seq => {
+                    let at = usize::try_from(seq.saturating_sub(batch.base_seq)).unwrap_or(0);
+                    return Ok(batch.each().nth(at).map(|(_, _, bytes)| crc32c::crc32c(bytes)));
+                }
+                Some(_) => look.waiting.clear(),
+                // Empty lines are no records.
+                None if look.offset > before => {}
+                None => return Ok(None),
+            }
+        }
     }
 
     /// Rotated away, read to its end, and acked.
@@ -398,9 +503,10 @@ impl Tracked {
             path: self.acked.path.to_string_lossy().into_owned(),
             ..Batch::default()
         };
-        if self.next_seq == 0 && self.acked.after_truncation {
-            let (cause, certainty) = (GapCause::RotationRace, Certainty::Possible);
-            let gap = Gap::at(cause, certainty, &batch.path, now_ns);
+        if self.next_seq == 0
+            && let Some(cause) = self.acked.first_gap()
+        {
+            let gap = Gap::at(cause, Certainty::Possible, &batch.path, self.acked.begun_ns);
             batch.push(RecordKind::Gap, now_ns, &gap.to_json());
         }
         let used = self.read_lines(config, size, now_ns, &mut batch)?;
@@ -411,7 +517,8 @@ impl Tracked {
             return Ok(None);
         }
         self.next_seq += batch.records.len() as u64;
-        self.waiting.push_back((self.next_seq - 1, self.offset));
+        let crc = batch.each().last().map_or(0, |(_, _, bytes)| crc32c::crc32c(bytes));
+        self.waiting.push_back(Waiting { last_seq: self.next_seq - 1, end: self.offset, crc });
         Ok(Some(batch))
     }
 
@@ -652,6 +759,47 @@ mod tests {
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 3);
+    }
+
+    /// Scenario: the server has nothing, what we know of, more of the same (acks were lost), more of
+    /// another, and a file that ends before it (it came back from an older image).
+    /// Guarantees: only the last two are forks; then the lines without an ack come under a new
+    /// producer, after a gap record, also after a restart.
+    #[test]
+    fn a_server_with_other_records_is_found_out() {
+        let mut w = World::new();
+        w.write("a\nb\n");
+        let mut t = w.tailer();
+        w.take(&mut t, true);
+        t.save().unwrap();
+        w.write("c\n\nd\n");
+        let (producer, epoch, _) = *w.got.keys().next().unwrap();
+        assert_eq!(t.next_seq(producer, epoch), Some(2));
+        let crc = |text: &str| crc32c::crc32c(text.as_bytes());
+        let ask = |t: &mut Tailer, seq, crc| {
+            t.resumed(producer, epoch, Some(Last { seq, crc }), 9).unwrap()
+        };
+        assert_eq!(t.resumed(producer, epoch, None, 9).unwrap(), Resumed::Same);
+        assert_eq!(ask(&mut t, 0, 77), Resumed::Same, "it lost some; not our doing");
+        assert_eq!(ask(&mut t, 1, crc("b")), Resumed::Same);
+        assert_eq!(ask(&mut t, 3, crc("d")), Resumed::Same);
+        w.take(&mut t, false);
+        drop(t);
+        let mut t = w.tailer();
+        t.poll(7).unwrap();
+        assert_eq!(ask(&mut t, 1, crc("other")), Resumed::Forked);
+        assert_eq!(t.next_seq(producer, epoch), None);
+        w.take(&mut t, false);
+        drop(t);
+        let mut t = w.tailer();
+        w.take(&mut t, true);
+        assert_eq!(w.gaps, 2, "the gap comes first, until it has its ack");
+        let lines: Vec<_> = w.got.iter().filter(|(key, _)| key.0 != producer).collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!((lines[1].1.as_slice(), lines[2].1.as_slice()), (&b"c"[..], &b"d"[..]));
+        let key = *lines[0].0;
+        let beyond = t.resumed(key.0, key.1, Some(Last { seq: 9, crc: 1 }), 9).unwrap();
+        assert_eq!(beyond, Resumed::Forked);
     }
 
     #[test]

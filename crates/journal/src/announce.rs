@@ -23,6 +23,12 @@ pub(crate) fn lifecycle(event: &str, wall_ns: i64, fields: &[(&str, String)]) ->
     batch
 }
 
+/// Whether a `Lifecycle` record says that a run of the journal began. Others tell of faults, space
+/// and overload in the midst of one.
+pub(crate) fn is_opening(record: &[u8]) -> bool {
+    record.starts_with(br#"{"event":"journal."#)
+}
+
 /// What a JSON text may not hold as it is.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -106,5 +112,7 @@ mod tests {
         let text = r#"{"event":"x","n":-5,"ok":true,"why":"a \"b\" "}"#;
         assert_eq!(batch.bytes, text.as_bytes());
         assert_eq!(batch.records[0].kind, RecordKind::Lifecycle);
+        let crashed = opening(&Recovery::default(), &[], 0);
+        assert!(is_opening(&crashed[0].bytes) && !is_opening(&batch.bytes));
     }
 }

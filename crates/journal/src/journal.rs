@@ -29,7 +29,7 @@ const SUBMISSION_BYTES: u64 = 256;
 
 /// An open journal. Share it behind an `Arc`; dropping the last handle closes it.
 pub struct Journal {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     queue: Sender<Message>,
     chores: Sender<Chore>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -190,6 +190,11 @@ impl Journal {
     /// Removes sealed segments that every cursor has passed. Without any cursor nothing goes.
     pub fn retire(&self) -> Result<Retired, JournalError> {
         self.shared.retire(*self.hold.lock())
+    }
+
+    /// Whether checking sealed segments again waits: it is background work.
+    pub fn hold_scrub(&self, wait: bool) {
+        self.shared.counters.scrub_waits.store(wait, SeqCst);
     }
 
     /// How far a numbering sender has come: the run, number and CRC of its last durable record.
@@ -386,6 +391,11 @@ impl Appender {
             return Err(Rejected { batch: Box::new(batch), why: AppendError::Closed });
         }
         Ok(())
+    }
+
+    /// As [`Journal::producer`].
+    pub fn producer(&self, id: u128) -> Option<ProducerState> {
+        self.shared.senders.lock().last(id)
     }
 
     /// Appends and waits until the batch is durable.

@@ -166,7 +166,7 @@ impl Keeper {
     fn scrub(&mut self) -> io::Result<()> {
         let Some(every) = self.shared.options.scrub_every else { return Ok(()) };
         let now = self.shared.clock.mono_ns();
-        if now < self.scrub.due_ns {
+        if now < self.scrub.due_ns || self.shared.counters.scrub_waits.load(SeqCst) {
             return Ok(());
         }
         let segments = self.shared.segments.read();

@@ -21,11 +21,12 @@
 //!
 //! Reading order: [`fs`](Fs), [`clock`](Clock), then the format from small to large (`piece`,
 //! `block`, `segment`, `scan`), the files beside it (`manifest`, `senders`, `sealed`), then what
-//! moves: `recovery`, `fair`, `writer`, `announce`, `keeper`, `reader`, and [`Journal`]. The bytes on disk are
-//! described in `docs/formats/journal.md`.
+//! moves: `recovery`, `fair`, `writer`, `announce`, `keeper`, `reader`, `behind`, and [`Journal`]. The
+//! bytes on disk are described in `docs/formats/journal.md`.
 #![forbid(unsafe_code)]
 
 mod announce;
+mod behind;
 mod block;
 mod clock;
 mod codec;
@@ -47,6 +48,7 @@ mod senders;
 mod shared;
 mod writer;
 
+pub use behind::Behind;
 pub use block::{Block, RecordView};
 pub use clock::{Clock, OsClock};
 pub use error::{AppendError, JournalError, Rejected};

@@ -3,6 +3,7 @@
 //!
 //! All of it follows from the records; a snapshot only saves reading all of them at every start.
 
+use crate::announce;
 use crate::block::{Block, RecordView};
 use crate::codec::{Cut, put_text, put_varint};
 use crate::fs::{Access, Fs, replace};
@@ -256,7 +257,7 @@ impl Senders {
         let covers = self.covers;
         for record in block.records().filter(|record| record.offset >= covers) {
             match record.kind {
-                RecordKind::Lifecycle => {
+                RecordKind::Lifecycle if announce::is_opening(record.bytes) => {
                     self.connections.clear();
                     heard = None;
                 }

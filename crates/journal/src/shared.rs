@@ -146,6 +146,10 @@ pub struct Stats {
     pub holes: u64,
     /// Bytes available on the file system, as of at most a second ago.
     pub free_bytes: u64,
+    /// Size of the file system, bytes.
+    pub total_bytes: u64,
+    /// What has to stay free of it, bytes.
+    pub reserve_bytes: u64,
 }
 
 #[derive(Default)]
@@ -161,6 +165,9 @@ pub(crate) struct Counters {
     pub(crate) torn_bytes: AtomicU64,
     pub(crate) repeats: AtomicU64,
     pub(crate) free_bytes: AtomicU64,
+    pub(crate) total_bytes: AtomicU64,
+    /// Checking sealed segments again waits.
+    pub(crate) scrub_waits: AtomicBool,
     pub(crate) scrubbed: AtomicU64,
     pub(crate) holes: AtomicU64,
 }
@@ -172,7 +179,7 @@ pub(crate) struct Tally {
     pub(crate) whole: bool,
     records: u64,
     blocks: u64,
-    end_pos: u64,
+    pub(crate) end_pos: u64,
     wall_ns: Option<(i64, i64)>,
     last_stream_ns: i64,
 }
@@ -365,6 +372,7 @@ impl Shared {
     fn has_room(&self) -> io::Result<bool> {
         let space = self.fs.space(&self.dir)?;
         self.counters.free_bytes.store(space.available, SeqCst);
+        self.counters.total_bytes.store(space.total, SeqCst);
         Ok(space.available >= self.reserve_bytes(space.total)
             || self.options.disk_reserve_bytes == 0)
     }
@@ -422,6 +430,7 @@ impl Shared {
         let size = self.options.segment_size_bytes;
         let space = self.fs.space(&self.dir)?;
         self.counters.free_bytes.store(space.available, SeqCst);
+        self.counters.total_bytes.store(space.total, SeqCst);
         let all: u64 = self.segments.read().values().map(|s| s.head.size).sum();
         let over = self.options.disk_bytes_max.is_some_and(|max| all + size > max);
         if over || space.available < size.saturating_add(self.reserve_bytes(space.total)) {
@@ -571,6 +580,8 @@ impl Shared {
             repeats: get(&c.repeats),
             producers: self.senders.lock().len() as u64,
             free_bytes: get(&c.free_bytes),
+            total_bytes: get(&c.total_bytes),
+            reserve_bytes: self.reserve_bytes(get(&c.total_bytes)),
             scrubbed: get(&c.scrubbed),
             holes: get(&c.holes),
         }

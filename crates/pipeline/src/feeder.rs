@@ -9,6 +9,7 @@ use shape::Headers;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use watch::{Receipt, Receipts};
 
 /// Most records of one job: about 2 ms of work at 8 us a record, so that an alert does not wait for
 /// a large batch, and a batch is still large enough to share its costs.
@@ -24,6 +25,8 @@ pub struct Job {
     pub care: Care,
     /// What its records changed about the headers of their streams.
     pub headers: HeaderChanges,
+    /// The feeder's own count of them, which nobody after it touches.
+    pub read: Vec<Receipt>,
 }
 
 /// Envelopes of records whose stream has a header in force, by the record's place; the others have
@@ -96,9 +99,17 @@ pub struct Joined {
     pub envelope: Arc<Envelope>,
     /// All bytes.
     pub bytes: Vec<u8>,
-    /// It was larger than [`journal::RECORD_BYTES_MAX`]; the bytes are what fits.
-    pub over_limit: bool,
+    /// Parts it came in.
+    pub parts: u64,
+    /// Why it is kept as it is and not parsed: it was larger than [`journal::RECORD_BYTES_MAX`] and
+    /// the bytes are what fits, or its last parts cannot be read.
+    pub unfit: Option<&'static str>,
 }
+
+/// See [`Joined::unfit`].
+const OVER_LIMIT: &str = "record over the size limit";
+/// See [`Joined::unfit`].
+const CUT_SHORT: &str = "the rest of the record cannot be read from the journal";
 
 /// A control record, in its place between the jobs.
 pub enum Control {
@@ -139,8 +150,55 @@ pub enum Control {
 pub enum Step {
     /// Work.
     Job(Job),
-    /// A control record.
-    Control(Control),
+    /// A control record; and, when it stands between the parts of a record, the first part's offset:
+    /// whoever goes on behind the control record has to read from there.
+    Control(Control, Option<u64>),
+}
+
+/// The parts of a record that is not whole yet.
+#[derive(Default)]
+struct Parts {
+    joined: Option<Joined>,
+    first_offset: u64,
+}
+
+impl Parts {
+    /// Where the record being joined begins.
+    fn begun_at(&self) -> Option<u64> {
+        self.joined.as_ref().map(|_| self.first_offset)
+    }
+
+    /// Takes one part; the last one completes the record. A first part while another record is not
+    /// whole takes its place: that one's group failed, and its sender was told no.
+    fn take(&mut self, part: &journal::RecordView<'_>) -> Option<Joined> {
+        let mut joined = match self.joined.take() {
+            Some(joined) if part.continuation => joined,
+            _ => {
+                self.first_offset = part.offset;
+                Joined {
+                    offset: part.offset,
+                    wall_ns: part.wall_ns,
+                    stream_ns: part.stream_ns,
+                    envelope: part.envelope.clone(),
+                    bytes: Vec::new(),
+                    parts: 0,
+                    unfit: None,
+                }
+            }
+        };
+        let room = journal::RECORD_BYTES_MAX.saturating_sub(joined.bytes.len());
+        if part.bytes.len() > room {
+            joined.unfit = Some(OVER_LIMIT);
+        }
+        joined.bytes.extend_from_slice(&part.bytes[..part.bytes.len().min(room)]);
+        (joined.offset, joined.stream_ns) = (part.offset, part.stream_ns);
+        joined.parts += 1;
+        if !part.continued {
+            return Some(joined);
+        }
+        self.joined = Some(joined);
+        None
+    }
 }
 
 /// The feeder's state between blocks.
@@ -148,7 +206,9 @@ pub struct Feeder {
     reader: Reader,
     generations: Arc<dyn Generations>,
     generation: Arc<Generation>,
-    joining: Option<Joined>,
+    parts: Parts,
+    /// What was read and is in no job yet.
+    read: Receipts,
     hand: Arc<InHand>,
     /// A job begins at this offset: what was detected before and what was not never share one.
     cut: u64,
@@ -178,9 +238,10 @@ impl Feeder {
         hand: Arc<InHand>,
     ) -> Self {
         let generation = generations.at(begin.from);
+        let (parts, read) = (Parts::default(), Receipts::default());
         let (cut, headers) = (begin.cut, begin.headers);
         let (with, changed) = (Vec::new(), Vec::new());
-        Self { reader, generations, generation, joining: None, hand, cut, headers, changed, with }
+        Self { reader, generations, generation, parts, read, hand, cut, headers, changed, with }
     }
 
     /// The generation in force at the current place.
@@ -195,7 +256,17 @@ impl Feeder {
         timeout: Duration,
         out: &mut dyn FnMut(Step),
     ) -> Result<bool, JournalError> {
-        let Some(block) = self.reader.next(timeout)? else { return Ok(false) };
+        let block = match self.reader.next(timeout) {
+            Ok(Some(block)) => block,
+            Ok(None) => return Ok(false),
+            Err(error) => {
+                // The next part may be what cannot be read: what there is of the record is kept.
+                if let Some(joined) = self.parts.joined.take() {
+                    self.joined(Joined { unfit: Some(CUT_SHORT), ..joined }, out);
+                }
+                return Err(error);
+            }
+        };
         let mut from = 0;
         for (index, record) in block.records().enumerate() {
             if record.offset == self.cut && from < index {
@@ -204,33 +275,34 @@ impl Feeder {
             }
             let whole =
                 record.kind == RecordKind::Data && !record.continued && !record.continuation;
-            let care = if whole { self.care(record.offset) } else { Care::None };
+            if !whole {
+                self.job(&block, from..index, Care::None, out);
+                from = index + 1;
+                self.part_or_control(&record, out);
+                continue;
+            }
+            self.parts.joined = None;
+            let care = self.care(record.offset);
             if care != Care::None {
                 self.job(&block, from..index, Care::None, out);
-                self.header_of(index, &record);
+                self.whole(index, &record);
                 self.job(&block, index..index + 1, care, out);
                 from = index + 1;
                 continue;
             }
-            if whole {
-                self.header_of(index, &record);
-                if index - from + 1 < JOB_RECORDS_MAX {
-                    continue;
-                }
-            }
-            let to = index + usize::from(whole);
-            self.job(&block, from..to, Care::None, out);
-            from = index + 1;
-            if !whole {
-                self.part_or_control(&record, out);
+            self.whole(index, &record);
+            if index - from + 1 == JOB_RECORDS_MAX {
+                self.job(&block, from..index + 1, Care::None, out);
+                from = index + 1;
             }
         }
         self.job(&block, from..block.len(), Care::None, out);
         Ok(true)
     }
 
-    /// Takes a record in its turn: it may be a header line, or belong below one.
-    fn header_of(&mut self, index: usize, record: &journal::RecordView<'_>) {
+    /// Takes a record in its turn: it is counted, and may be a header line, or belong below one.
+    fn whole(&mut self, index: usize, record: &journal::RecordView<'_>) {
+        self.read.read(&record.envelope.source, record.wall_ns, 1);
         if let Some(envelope) = self.headers.take(record.envelope, record.bytes) {
             self.with.push((index, envelope));
         }
@@ -254,58 +326,8 @@ impl Feeder {
         }
     }
 
-    fn send(&mut self, records: Records, care: Care, out: &mut dyn FnMut(Step)) {
-        let headers = std::mem::take(&mut self.changed);
-        let generation = self.generation.clone();
-        out(Step::Job(Job { generation, records, care, headers }));
-    }
-
-    fn part_or_control(&mut self, record: &journal::RecordView<'_>, out: &mut dyn FnMut(Step)) {
-        let (offset, stream_ns, wall_ns) = (record.offset, record.stream_ns, record.wall_ns);
-        match record.kind {
-            RecordKind::Data => self.part(record, out),
-            RecordKind::Tick => out(Step::Control(Control::Tick { offset, stream_ns, wall_ns })),
-            RecordKind::Generation => {
-                if let Some(generation) = self.generations.load(offset, record.bytes) {
-                    self.generation = generation.clone();
-                    out(Step::Control(Control::Switched { offset, generation, stream_ns }));
-                }
-            }
-            RecordKind::Gap => out(Step::Control(Control::Gap {
-                offset,
-                envelope: record.envelope.clone(),
-                bytes: record.bytes.to_vec(),
-                stream_ns,
-                wall_ns,
-            })),
-            // The ledger stream's own records are never in the data stream.
-            RecordKind::Ledger | RecordKind::Audit => {}
-            // For the journal itself, and for people who look.
-            RecordKind::Lifecycle | RecordKind::ConnectionEnd => {}
-        }
-    }
-
-    /// One part of a split record; the last one completes it.
-    fn part(&mut self, record: &journal::RecordView<'_>, out: &mut dyn FnMut(Step)) {
-        let mut joined = match self.joining.take() {
-            Some(joined) if record.continuation => joined,
-            _ => Joined {
-                offset: record.offset,
-                wall_ns: record.wall_ns,
-                stream_ns: record.stream_ns,
-                envelope: record.envelope.clone(),
-                bytes: Vec::new(),
-                over_limit: false,
-            },
-        };
-        let room = journal::RECORD_BYTES_MAX.saturating_sub(joined.bytes.len());
-        joined.over_limit |= record.bytes.len() > room;
-        joined.bytes.extend_from_slice(&record.bytes[..record.bytes.len().min(room)]);
-        (joined.offset, joined.stream_ns) = (record.offset, record.stream_ns);
-        if record.continued {
-            self.joining = Some(joined);
-            return;
-        }
+    fn joined(&mut self, mut joined: Joined, out: &mut dyn FnMut(Step)) {
+        self.read.read(&joined.envelope.source, joined.wall_ns, joined.parts);
         if let Some(envelope) = self.headers.take(&joined.envelope, &joined.bytes) {
             joined.envelope = envelope;
         }
@@ -314,8 +336,81 @@ impl Feeder {
         self.send(Records::Joined(joined), care, out);
     }
 
-    /// Offset from which a replay has to start so that a record now being joined is whole again.
-    pub fn joining_from(&self) -> bool {
-        self.joining.is_some()
+    fn send(&mut self, records: Records, care: Care, out: &mut dyn FnMut(Step)) {
+        let (headers, read) = (std::mem::take(&mut self.changed), self.read.take());
+        let generation = self.generation.clone();
+        out(Step::Job(Job { generation, records, care, headers, read }));
+    }
+
+    fn part_or_control(&mut self, record: &journal::RecordView<'_>, out: &mut dyn FnMut(Step)) {
+        let (offset, stream_ns, wall_ns) = (record.offset, record.stream_ns, record.wall_ns);
+        let begun_at = self.parts.begun_at();
+        match record.kind {
+            RecordKind::Data => {
+                if let Some(joined) = self.parts.take(record) {
+                    self.joined(joined, out);
+                }
+            }
+            RecordKind::Tick => {
+                out(Step::Control(Control::Tick { offset, stream_ns, wall_ns }, begun_at));
+            }
+            RecordKind::Generation => {
+                if let Some(generation) = self.generations.load(offset, record.bytes) {
+                    self.generation = generation.clone();
+                    let switched = Control::Switched { offset, generation, stream_ns };
+                    out(Step::Control(switched, begun_at));
+                }
+            }
+            RecordKind::Gap => {
+                let (envelope, bytes) = (record.envelope.clone(), record.bytes.to_vec());
+                let gap = Control::Gap { offset, envelope, bytes, stream_ns, wall_ns };
+                out(Step::Control(gap, begun_at));
+            }
+            // The ledger stream's own records are never in the data stream.
+            RecordKind::Ledger | RecordKind::Audit => {}
+            // For the journal itself, and for people who look.
+            RecordKind::Lifecycle | RecordKind::ConnectionEnd => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use event::Protocol;
+
+    fn part<'a>(
+        offset: u64,
+        envelope: &'a Arc<Envelope>,
+        bytes: &'a [u8],
+        (continuation, continued): (bool, bool),
+    ) -> journal::RecordView<'a> {
+        journal::RecordView {
+            offset,
+            kind: RecordKind::Data,
+            envelope,
+            envelope_bytes: b"",
+            wall_ns: 60,
+            stream_ns: offset as i64,
+            continued,
+            continuation,
+            producer: None,
+            bytes,
+        }
+    }
+
+    #[test]
+    fn parts_become_one_record_and_say_where_it_begins() {
+        let envelope = Arc::new(Envelope::of("a", Protocol::Http));
+        let mut parts = Parts::default();
+        assert!(parts.take(&part(7, &envelope, b"never ", (false, true))).is_none());
+        // Its group failed; the sender sends it again.
+        assert!(parts.take(&part(9, &envelope, b"one ", (false, true))).is_none());
+        assert_eq!(parts.begun_at(), Some(9));
+        assert!(parts.take(&part(11, &envelope, b"two ", (true, true))).is_none());
+        assert_eq!(parts.begun_at(), Some(9));
+        let joined = parts.take(&part(12, &envelope, b"three", (true, false))).unwrap();
+        assert_eq!((joined.offset, joined.parts, joined.unfit), (12, 3, None));
+        assert_eq!((joined.bytes.as_slice(), parts.begun_at()), (&b"one two three"[..], None));
     }
 }

@@ -32,11 +32,12 @@ const SNAPSHOT_EVERY_NS: i64 = 30 * 1_000_000_000;
 pub struct Settings {
     /// Worker threads, at least 1.
     pub workers: usize,
-    /// First offset to read: the smaller of detection's snapshot and what the store still needs.
+    /// First offset to read: the smaller of [`Core::read_from`] and what the store still needs.
     pub from: u64,
     /// Where it is marked what workers have in hand.
     pub in_hand: InHand,
-    /// Called with each snapshot; it has to be durable when the call returns.
+    /// Called with each snapshot and the offset from which the journal is needed with it; it has to
+    /// be durable when the call returns.
     pub keep_snapshot: Box<dyn FnMut(u64, Vec<u8>) + Send>,
 }
 
@@ -48,7 +49,7 @@ pub struct Pipeline {
 
 enum Numbered {
     Done(u64, Box<Done>),
-    Control(u64, Control),
+    Control(u64, Control, Option<u64>),
 }
 
 impl Pipeline {
@@ -137,7 +138,9 @@ fn feed(
         let fed = feeder.next(FEEDER_WAIT, &mut |step| {
             let sent = match step {
                 Step::Job(job) => jobs.send((number, job)).is_ok(),
-                Step::Control(control) => results.send(Numbered::Control(number, control)).is_ok(),
+                Step::Control(control, begun_at) => {
+                    results.send(Numbered::Control(number, control, begun_at)).is_ok()
+                }
             };
             number += 1;
             closed |= !sent;
@@ -186,23 +189,25 @@ fn sequence(
     let mut kept_at_ns = core.progress().stream_ns;
     for result in results {
         let number = match &result {
-            Numbered::Done(number, _) | Numbered::Control(number, _) => *number,
+            Numbered::Done(number, _) | Numbered::Control(number, ..) => *number,
         };
         early.insert(number, result);
         while let Some(result) = early.remove(&next) {
             next += 1;
             match result {
                 Numbered::Done(_, done) => core.done(*done, &mut *outlets),
-                Numbered::Control(_, control) => core.control(control, &mut *outlets),
+                Numbered::Control(_, control, begun_at) => {
+                    core.control(control, begun_at, &mut *outlets);
+                }
             }
             let progress = core.progress();
             if progress.stream_ns - kept_at_ns >= SNAPSHOT_EVERY_NS {
                 kept_at_ns = progress.stream_ns;
                 core.forget_headers(outlets.stored());
-                keep(progress.next_offset, core.snapshot());
+                keep(core.read_from(), core.snapshot());
             }
         }
     }
     core.forget_headers(outlets.stored());
-    keep(core.progress().next_offset, core.snapshot());
+    keep(core.read_from(), core.snapshot());
 }

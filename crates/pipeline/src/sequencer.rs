@@ -11,7 +11,7 @@ use event::{Alert, EventBatch, EventId, EventView, Evidence, Explanation, Gap, M
 use shape::{Decision, Dedupe, DedupeSummary, Drops, Sniffer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use watch::{Balance, Counter, Finding, Registry, Tick};
+use watch::{Balance, Finding, Registry, Tick};
 
 /// Fields that say whom an alert is about, in the order in which they are shown.
 pub const ENTITY_FIELDS: [&str; 4] = ["user.name", "host.name", "source.ip", "cloud.account.id"];
@@ -20,8 +20,10 @@ const REASON_VALUES_MAX: usize = 3;
 
 /// Where results go. Called on the sequencer's thread, in journal order.
 pub trait Outlets: Send {
-    /// Events, frozen. Rows below `Progress::next_offset` of an earlier run may come again.
-    fn events(&mut self, batch: &Arc<EventBatch>);
+    /// Events, frozen. Rows below `Progress::next_offset` of an earlier run may come again. Out: the
+    /// rows that are in the store from now on, by index, ascending: the balance counts these, not
+    /// those that were handed over.
+    fn events(&mut self, batch: &Arc<EventBatch>) -> Arc<[u32]>;
     /// An alert went out, or something became of one.
     fn alert(&mut self, change: AlertChange);
     /// Everything below this place has been worked off.
@@ -110,6 +112,8 @@ pub struct Core {
     pub(crate) registry: Registry,
     pub(crate) balance: Balance,
     pub(crate) progress: Progress,
+    /// First part of a record that is not whole yet.
+    pub(crate) begun_at: Option<u64>,
     /// Rows below were detected in an earlier run: they are for the store only.
     pub(crate) detect_from: u64,
     pub(crate) dedupe: Dedupe,
@@ -147,6 +151,7 @@ impl Core {
             registry: Registry::new(settings.watch.clone()),
             balance: Balance::default(),
             progress: Progress::default(),
+            begun_at: None,
             detect_from: 0,
             dedupe: dedupe(),
             again: dedupe(),
@@ -167,9 +172,15 @@ impl Core {
         self.progress
     }
 
-    /// No later start begins below `offset`, nor below what is done.
+    /// From where the journal has to be read to go on: before [`Progress::next_offset`] while the
+    /// parts of a record stand on both sides of it.
+    pub fn read_from(&self) -> u64 {
+        self.begun_at.map_or(self.progress.next_offset, |at| at.min(self.progress.next_offset))
+    }
+
+    /// No later start begins below `offset`, nor below where the journal has to be read.
     pub(crate) fn forget_headers(&mut self, offset: u64) {
-        self.headers.forget(offset.min(self.progress.next_offset));
+        self.headers.forget(offset.min(self.read_from()));
     }
 
     /// The result of the next job, in order.
@@ -187,23 +198,23 @@ impl Core {
             self.sniffer.observe(&batch).into_iter().for_each(|decision| out.remember(decision));
             self.lags.observe(&batch, self.settings.correlation.lateness_ns);
             self.registry.observe(&batch);
-            for row in batch.rows().filter(|r| !r.marks().has(Marks::EXPANDED)) {
-                let minute = Balance::minute(row.received_ns());
-                self.balance.add(&row.envelope().source, minute, Counter::Received, 1);
-            }
+            self.balance.received(&done.read);
             self.balance.sequenced(&batch);
         }
-        out.events(&batch);
+        let held = out.events(&batch);
         if new {
-            self.balance.stored(&batch);
+            self.balance.stored(&batch, &held);
             self.engine.process(done.hits, done.stream_ns, &mut self.firings);
             self.offer_all(&done.generation, &batch, &done.matches, out);
         }
+        self.begun_at = None;
         self.pass(done.next_offset, done.stream_ns, done.wall_ns, out);
     }
 
-    /// The next control record, in order.
-    pub fn control(&mut self, control: Control, out: &mut dyn Outlets) {
+    /// The next control record, in order; `begun_at` is where a record begins whose parts stand on
+    /// both sides of it.
+    pub fn control(&mut self, control: Control, begun_at: Option<u64>, out: &mut dyn Outlets) {
+        self.begun_at = begun_at;
         match control {
             Control::Tick { offset, stream_ns, wall_ns } => {
                 if offset >= self.detect_from {

@@ -13,11 +13,12 @@ use shape::{DedupeState, Sniffer, SnifferState};
 use std::sync::Arc;
 use watch::{Balance, Registry};
 
-const MAGIC: &[u8; 8] = b"ALCSNAP3";
+const MAGIC: &[u8; 8] = b"ALCSNAP4";
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
     next_offset: u64,
+    begun_at: Option<u64>,
     stream_ns: i64,
     wall_ns: i64,
     /// One per virtual shard.
@@ -51,6 +52,7 @@ impl Core {
     pub fn snapshot(&self) -> Vec<u8> {
         let saved = Saved {
             next_offset: self.progress.next_offset,
+            begun_at: self.begun_at,
             stream_ns: self.progress.stream_ns,
             wall_ns: self.progress.wall_ns,
             engine: (0..detect::correlate::SHARDS).map(|s| self.engine.snapshot(s)).collect(),
@@ -94,6 +96,7 @@ impl Core {
         core.progress.stream_ns = saved.stream_ns;
         core.progress.wall_ns = saved.wall_ns;
         core.detect_from = saved.next_offset;
+        core.begun_at = saved.begun_at;
         Ok(core)
     }
 }

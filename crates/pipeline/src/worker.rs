@@ -8,9 +8,8 @@ use event::{Envelope, EventBatch, EventId, Kind, Marks, Match, RowHead};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use watch::Receipt;
 
-/// Why a record is kept raw.
-const OVER_LIMIT: &str = "record over the size limit";
 /// See [`crate::in_hand`].
 const SET_ASIDE: &str = "the process ended several times with this record in hand";
 
@@ -30,6 +29,8 @@ pub struct Done {
     pub hits: Vec<Hit>,
     /// Number of records in the job.
     pub records: u64,
+    /// What the feeder counted when it read them.
+    pub read: Vec<Receipt>,
     /// Offset after the last record.
     pub next_offset: u64,
     /// Stream time of the last record.
@@ -60,6 +61,7 @@ impl Worker {
             matches: Vec::new(),
             hits: Vec::new(),
             records: 0,
+            read: job.read,
             next_offset: 0,
             stream_ns: 0,
             wall_ns: 0,
@@ -78,7 +80,7 @@ impl Worker {
                         stream_ns: record.stream_ns,
                         envelope: headed.map_or(record.envelope, |(_, envelope)| envelope),
                     };
-                    self.shape(&mut done, &place, record.bytes, false);
+                    self.shape(&mut done, &place, record.bytes, None);
                 }
             }
             Records::Joined(joined) => {
@@ -88,7 +90,7 @@ impl Worker {
                     stream_ns: joined.stream_ns,
                     envelope: &joined.envelope,
                 };
-                self.shape(&mut done, &place, &joined.bytes, joined.over_limit);
+                self.shape(&mut done, &place, &joined.bytes, joined.unfit);
             }
             Records::Loose(loose) => {
                 let mut with = loose.with.iter().peekable();
@@ -101,7 +103,7 @@ impl Worker {
                         envelope: headed.map_or(&loose.envelope, |(_, envelope)| envelope),
                     };
                     let bytes = loose.bytes.get(range).unwrap_or_default();
-                    self.shape(&mut done, &place, bytes, false);
+                    self.shape(&mut done, &place, bytes, None);
                 }
             }
             Records::Shaped(batch) => done.batch = *batch,
@@ -110,12 +112,17 @@ impl Worker {
         done
     }
 
-    fn shape(&mut self, done: &mut Done, place: &Place<'_>, bytes: &[u8], over_limit: bool) {
+    fn shape(
+        &mut self,
+        done: &mut Done,
+        place: &Place<'_>,
+        bytes: &[u8],
+        unfit: Option<&'static str>,
+    ) {
         done.records += 1;
         done.next_offset = place.offset + 1;
         (done.stream_ns, done.wall_ns) = (place.stream_ns, place.wall_ns);
-        if over_limit || self.set_aside {
-            let why = if over_limit { OVER_LIMIT } else { SET_ASIDE };
+        if let Some(why) = unfit.or(self.set_aside.then_some(SET_ASIDE)) {
             return raw_event(&mut done.batch, place, bytes, why, true);
         }
         let rows_before = done.batch.len();
@@ -143,7 +150,9 @@ impl Worker {
     fn detect(&mut self, done: &mut Done) {
         for index in 0..done.batch.len() {
             let row = done.batch.row(index);
-            if row.received_ns().saturating_sub(row.event_ns()) > BACKFILL_AFTER_NS {
+            // A clock that was set forward makes nothing old: stream time follows it slowly.
+            let received_ns = row.received_ns().min(row.stream_ns());
+            if received_ns.saturating_sub(row.event_ns()) > BACKFILL_AFTER_NS {
                 done.batch.mark(index, Marks::BACKFILL);
             }
         }

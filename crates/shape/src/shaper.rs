@@ -466,7 +466,9 @@ impl Shaper {
             true => 0,
             false => zones.get(&*row.envelope().source).copied().unwrap_or(0),
         };
-        let resolved = stamp.resolve(row.received_ns(), zone);
+        // The clock may have been set back since the event was made; stream time never goes back.
+        let received_ns = row.received_ns().max(row.stream_ns());
+        let resolved = stamp.resolve(received_ns, zone);
         match resolved.plausibility {
             Plausibility::Plausible => row.set_event_ns(resolved.ns),
             _ => {

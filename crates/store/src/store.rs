@@ -19,7 +19,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Called with the name of each step of publication; tests copy the folder there.
 pub type StepHook = Arc<dyn Fn(&str) + Send + Sync>;
@@ -145,6 +145,8 @@ struct Live {
     hot: Vec<HotBatch>,
     hot_bytes: usize,
     appended: BTreeMap<u32, EventId>,
+    /// What was in files when the store was opened.
+    opened: BTreeMap<u32, EventId>,
     repeats: u64,
     missing: u64,
     hot_since_ns: Option<i64>,
@@ -169,6 +171,7 @@ pub struct Store {
     live: Mutex<Live>,
     pub(crate) writer: Mutex<Writer>,
     running: AtomicUsize,
+    joining_waits: AtomicBool,
     /// Held while files are joined or removed, one such work at a time; taken before `writer`.
     pub(crate) upkeep: Mutex<()>,
     /// When the rules of retention were applied last, ns.
@@ -213,6 +216,7 @@ impl Store {
     ) -> Self {
         let mut live = Live {
             appended: manifest.state().through.clone(),
+            opened: manifest.state().through.clone(),
             through: manifest.state().through.clone(),
             version: manifest.state().version,
             ..Live::default()
@@ -236,6 +240,7 @@ impl Store {
             live: Mutex::new(live),
             writer: Mutex::new(Writer { manifest, broken: false }),
             running: AtomicUsize::new(0),
+            joining_waits: AtomicBool::new(false),
             upkeep: Mutex::new(()),
             retired_at_ns: Mutex::new(None),
         }
@@ -265,15 +270,24 @@ impl Store {
     /// Adds a frozen batch: searchable at once, durable in files after a flush. Batches come in
     /// order of [`EventId`] and hold whole records; rows at or before what was appended (or stored
     /// before a restart) are skipped, and so are rows that are not kept.
-    pub fn append(&self, batch: Arc<EventBatch>) {
+    ///
+    /// Out: the rows that are in the store now, by index, ascending; among them those that were in
+    /// its files when it was opened, which a replay brings again. A row that comes twice in one run
+    /// is not among them the second time.
+    pub fn append(&self, batch: Arc<EventBatch>) -> Arc<[u32]> {
         let mut live = self.live.lock();
         let before = live.appended.clone();
         let mut kept = Vec::with_capacity(batch.len());
+        let mut from_files = Vec::new();
         let (mut low, mut high) = (i64::MAX, i64::MIN);
         for row in batch.rows() {
             let id = row.id();
             if before.get(&id.partition).is_some_and(|through| id <= *through) {
                 live.repeats += 1;
+                let stored = live.opened.get(&id.partition).is_some_and(|through| id <= *through);
+                if stored && row.is_kept() {
+                    from_files.push(row.index() as u32);
+                }
                 continue;
             }
             let through = live.appended.entry(id.partition).or_insert(id);
@@ -285,9 +299,13 @@ impl Store {
         }
         if !kept.is_empty() {
             live.hot_bytes += batch.size_bytes();
+            // What was in files comes before what is new: rows come in order.
+            let held = from_files.iter().chain(&kept).copied().collect();
             let kept = kept.into();
             live.hot.push(HotBatch { batch, kept, event_min_ns: low, event_max_ns: high });
+            return held;
         }
+        from_files.into()
     }
 
     /// Memory of the rows that are in no file yet, bytes.
@@ -370,11 +388,18 @@ impl Store {
         if done.is_behind {
             return Ok(done);
         }
-        done.compacted_files = self.compact(now_ns)?;
+        if !self.joining_waits.load(Ordering::Relaxed) {
+            done.compacted_files = self.compact(now_ns)?;
+        }
         let rules = self.options.rules();
         (done.retired_files, done.retired_rows, done.audit) = self.retire(&rules, now_ns)?;
         done.audit.extend(self.bury(now_ns)?);
         Ok(done)
+    }
+
+    /// Whether joining files waits: it is background work. Flushing and retention go on.
+    pub fn hold_joining(&self, wait: bool) {
+        self.joining_waits.store(wait, Ordering::Relaxed);
     }
 
     /// A place among the searches that run, or an error when there is none.

@@ -5,7 +5,8 @@
 //! refused and gap are counted beside it: those events never came in
 //! ```
 //! Each counter is fed by the stage that does the thing, never derived from another: the feeder
-//! counts what it reads, the store what it kept. Only then does an equation say anything.
+//! counts the records it reads ([`Receipts`]), the sequencer what it marks, the store's answer says
+//! which rows it holds. Only then does an equation say anything.
 
 use crate::finding::{Finding, Tick};
 use event::time::SECOND_NS;
@@ -87,6 +88,47 @@ impl Counts {
     }
 }
 
+/// What was read from the journal of one source and minute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Source.
+    pub source: Arc<str>,
+    /// Minute of receipt, see [`Balance::minute`].
+    pub minute: i64,
+    /// Records; each part of a split one counts.
+    pub records: u64,
+    /// Parts among them that became one event with others.
+    pub joined: u64,
+}
+
+/// Receipts being written by whoever reads the journal.
+#[derive(Debug, Default)]
+pub struct Receipts(Vec<Receipt>);
+
+impl Receipts {
+    /// One whole record was read, in so many parts.
+    pub fn read(&mut self, source: &Arc<str>, wall_ns: i64, parts: u64) {
+        let minute = Balance::minute(wall_ns);
+        let (records, joined) = (parts.max(1), parts.saturating_sub(1));
+        // Neighbours mostly are of one source and minute, and share the source's name.
+        let same = |r: &&mut Receipt| {
+            r.minute == minute && (Arc::ptr_eq(&r.source, source) || r.source == *source)
+        };
+        match self.0.last_mut().filter(same) {
+            Some(last) => {
+                last.records += records;
+                last.joined += joined;
+            }
+            None => self.0.push(Receipt { source: source.clone(), minute, records, joined }),
+        }
+    }
+
+    /// Hands over what was read since the last call.
+    pub fn take(&mut self) -> Vec<Receipt> {
+        std::mem::take(&mut self.0)
+    }
+}
+
 /// Open minutes and totals.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Balance {
@@ -116,19 +158,38 @@ impl Balance {
         }
     }
 
-    /// Counts what the sequencer knows of a batch: expanded, deduplicated, dropped, quarantined.
-    /// `Received` is the feeder's to count, `Stored` the store's (see [`Balance::stored`]).
+    /// Counts what the feeder read. It knows records only, not what became of them.
+    pub fn received(&mut self, receipts: &[Receipt]) {
+        for receipt in receipts {
+            let mut count = |counter, n| match n {
+                0 => {}
+                n => self.add(&receipt.source, receipt.minute, counter, n),
+            };
+            count(Counter::Received, receipt.records);
+            count(Counter::Joined, receipt.joined);
+        }
+    }
+
+    /// Counts what the sequencer does with a batch: expanded, deduplicated, dropped.
     pub fn sequenced(&mut self, batch: &EventBatch) {
-        self.rows(batch, |row| {
+        self.rows(batch.rows(), |row| {
             let expanded = row.marks().has(Marks::EXPANDED).then_some(Counter::Expanded);
-            let end = Some(outcome(row)).filter(|end| *end != Counter::Stored);
+            let end = match row.marks() {
+                _ if row.is_kept() => None,
+                m if m.has(Marks::DEDUPED) => Some(Counter::Deduplicated),
+                _ => Some(Counter::Dropped),
+            };
             [expanded, end]
         });
     }
 
-    /// Counts the rows of a batch that the store has taken. Called by the store's side.
-    pub fn stored(&mut self, batch: &EventBatch) {
-        self.rows(batch, |row| [Some(outcome(row)).filter(|end| *end == Counter::Stored), None]);
+    /// Counts the rows of a batch that the store says it holds, by index.
+    pub fn stored(&mut self, batch: &EventBatch, held: &[u32]) {
+        let rows = held.iter().map(|index| *index as usize).filter(|index| *index < batch.len());
+        self.rows(rows.map(|index| batch.row(index)), |row| {
+            let raw = row.marks().has(Marks::QUARANTINED);
+            [Some(if raw { Counter::Quarantined } else { Counter::Stored }), None]
+        });
     }
 
     /// Judges every minute up to `minute`, which all consumers must have passed, and forgets it.
@@ -164,13 +225,13 @@ impl Balance {
     }
 
     /// Walks rows, adding up runs of the same (source, minute, counter) before touching the map.
-    fn rows(
+    fn rows<'a>(
         &mut self,
-        batch: &EventBatch,
+        rows: impl Iterator<Item = EventView<'a>>,
         counters: impl Fn(&EventView<'_>) -> [Option<Counter>; 2],
     ) {
         let mut run: Option<(&Arc<str>, i64, Counts)> = None;
-        for row in batch.rows() {
+        for row in rows {
             let (source, minute) = (&row.envelope().source, Self::minute(row.received_ns()));
             if run.as_ref().is_none_or(|r| r.0 != source || r.1 != minute) {
                 self.end_run(run.replace((source, minute, Counts::default())));
@@ -189,16 +250,6 @@ impl Balance {
                 self.add(source, minute, *counter, counts.get(*counter));
             }
         }
-    }
-}
-
-/// What becomes of a row: exactly one of these.
-fn outcome(row: &EventView<'_>) -> Counter {
-    match row.marks() {
-        m if m.has(Marks::QUARANTINED) => Counter::Quarantined,
-        _ if row.is_kept() => Counter::Stored,
-        m if m.has(Marks::DEDUPED) => Counter::Deduplicated,
-        _ => Counter::Dropped,
     }
 }
 

@@ -50,6 +50,21 @@ impl Step {
         (Step::Datagrams, "the kernel drops datagrams, counted"),
     ];
 
+    /// One word, as in records and events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tail => "tail",
+            Self::Queries => "queries",
+            Self::Background => "background",
+            Self::Enrichment => "enrichment",
+            Self::LowRules => "low_rules",
+            Self::Quotas => "quotas",
+            Self::PushBack => "push_back",
+            Self::Stall => "stall",
+            Self::Datagrams => "datagrams",
+        }
+    }
+
     /// From 1: the gauge's value when this is the last step taken.
     pub fn level(self) -> u8 {
         self as u8 + 1
@@ -129,7 +144,8 @@ impl Change {
 }
 
 /// A level is left only after the load has asked for less all this time: no flapping.
-const CALM_NS: i64 = 5 * SECOND_NS;
+/// Three seconds, so that senders get through within five of a disk having space again.
+const CALM_NS: i64 = 3 * SECOND_NS;
 
 /// The state: how far down the order we are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -177,9 +193,36 @@ impl Ladder {
     }
 }
 
+/// Fair shares of `capacity` (max-min): who wants less than its share keeps all it wants and leaves
+/// the rest to the others; `None` for those, the share for the others.
+pub fn fair_shares(wanted: &[u64], capacity: u64) -> Vec<Option<u64>> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by_key(|at| wanted[*at]);
+    let mut left = capacity;
+    let mut shares = vec![None; wanted.len()];
+    for (done, at) in order.iter().enumerate() {
+        let share = left / (wanted.len() - done) as u64;
+        let taken = wanted[*at].min(share);
+        if wanted[*at] > share {
+            shares[*at] = Some(share);
+        }
+        left -= taken;
+    }
+    shares
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_noisiest_are_slowed_and_the_others_are_not() {
+        assert_eq!(fair_shares(&[10, 1000, 20], 300), [None, Some(270), None]);
+        assert_eq!(fair_shares(&[500, 1000, 20], 300), [Some(140), Some(140), None]);
+        assert_eq!(fair_shares(&[10, 20], 300), [None, None]);
+        assert_eq!(fair_shares(&[], 300), []);
+        assert_eq!(fair_shares(&[5, 5], 0), [Some(0), Some(0)]);
+    }
 
     fn queue(part: f64) -> Load {
         Load { queue: part, ..Load::default() }
@@ -198,8 +241,8 @@ mod tests {
         assert_eq!(ladder.assess(&queue(0.0), SECOND_NS), []);
         assert_eq!(ladder.assess(&queue(0.97), 4 * SECOND_NS), []);
         assert_eq!(ladder.assess(&queue(0.3), 5 * SECOND_NS), []);
-        assert_eq!(ladder.assess(&queue(0.0), 9 * SECOND_NS), []);
-        let up = ladder.assess(&queue(0.0), 10 * SECOND_NS);
+        assert_eq!(ladder.assess(&queue(0.0), 7 * SECOND_NS), []);
+        let up = ladder.assess(&queue(0.0), 8 * SECOND_NS);
         let steps: Vec<u8> = up.iter().map(|c| c.step.level()).collect();
         assert_eq!((steps, ladder.level()), (vec![8, 7, 6, 5, 4, 3, 2], 1));
         assert_eq!(up[0].sentence(), "overload over, level 8: streams are not read");

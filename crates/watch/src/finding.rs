@@ -164,14 +164,15 @@ impl Finding {
         }
     }
 
-    /// Known loss is high, an accounting error critical, suspicion at most medium: a weak signal
-    /// alone should not wake anybody.
+    /// Known loss is high, and so is a sender that exists twice; an accounting error is critical,
+    /// suspicion at most medium: a weak signal alone should not wake anybody.
     pub fn level(&self) -> Level {
         match self {
             Self::Silent { level, .. } => *level,
             Self::Spike { .. } => Level::Low,
             Self::Recovered { .. } => Level::Informational,
-            Self::Gap { certainty: Certainty::Known, .. } => Level::High,
+            Self::Gap { certainty: Certainty::Known, .. }
+            | Self::Gap { cause: GapCause::AgentFork, .. } => Level::High,
             Self::Gap { .. } => Level::Medium,
             Self::Imbalance { .. } => Level::Critical,
         }
@@ -219,6 +220,11 @@ impl Finding {
                     span(*lasted_ns)
                 )
             }
+            Self::Gap { source, cause: GapCause::AgentFork, .. } => format!(
+                "{}: an agent exists twice, as a copy of its state folder, or came back from an \
+                 older image; what both sent is kept apart, some of it may be missing or there twice",
+                name(source, &None),
+            ),
             Self::Gap { source, cause, count, certainty, .. } => format!(
                 "{} events of {} {} lost ({cause:?})",
                 count.map_or("some".into(), |n| n.to_string()),
@@ -290,6 +296,15 @@ mod tests {
     use super::*;
 
     const TICK: Tick = Tick { id: EventId::at(9), stream_ns: 5, wall_ns: 0 };
+
+    #[test]
+    fn a_sender_that_exists_twice_is_told_as_such() {
+        let (source, certainty) = ("hosts".to_owned(), Certainty::Possible);
+        let cause = GapCause::AgentFork;
+        let alert = Finding::Gap { source, cause, count: None, certainty, tick: TICK }.to_alert();
+        assert_eq!((alert.level, alert.rule_id.as_str()), (Level::High, "alcedo.gap"));
+        assert!(alert.reason.starts_with("hosts: an agent exists twice"), "{}", alert.reason);
+    }
 
     #[test]
     fn findings_become_alerts_with_stable_ids_and_escaped_words() {

@@ -30,8 +30,8 @@ pub mod registry;
 pub mod silence;
 pub mod volume;
 
-pub use balance::{Balance, Counter, Counts};
-pub use degrade::{Change, Ladder, Load, Step};
+pub use balance::{Balance, Counter, Counts, Receipt, Receipts};
+pub use degrade::{Change, Ladder, Load, Step, fair_shares};
 pub use finding::{Certainty, Finding, GapCause, Monitor, Tick};
 pub use registry::{HostStatus, Registry, Settings, SourceSettings, SourceStatus};
 pub use silence::Silence;

@@ -86,7 +86,8 @@ impl Extractor {
             stream_ns: row.stream_ns(),
             source: source_hash(row.envelope()),
             backfill: row.marks().has(Marks::BACKFILL)
-                || row.received_ns().saturating_sub(row.event_ns()) > HOLD_MAX_NS,
+                || row.received_ns().min(row.stream_ns()).saturating_sub(row.event_ns())
+                    > HOLD_MAX_NS,
             weight: row.weight(),
             key,
             value,

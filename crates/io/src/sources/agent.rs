@@ -3,15 +3,19 @@
 
 use super::listener::{self, Caps, Place};
 use super::syslog_tcp::HANDSHAKE_WAIT;
-use crate::agent_protocol::{Batch, DecodeError, FRAME_BYTES_MAX, Frame, VERSION, decode, encode};
-use crate::intake::{Budget, Context, HELD_BYTES_FREE, IntakeError};
+use crate::agent_protocol::{
+    Batch, DecodeError, FRAME_BYTES_MAX, Frame, Last, VERSION, decode, encode,
+};
+use crate::intake::{Budget, Context, Fate, HELD_BYTES_FREE, IntakeError, wall_ns};
 use crate::running::Running;
 use crate::stats::SourceStats;
-use event::{Durable, Envelope, Producer, Protocol, RawBatch};
+use event::{Certainty, Durable, Envelope, Gap, GapCause, Producer, Protocol, RawBatch};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -86,37 +90,93 @@ pub async fn start(context: Context, config: Config) -> std::io::Result<Running>
     let running = Running::new("agent", listener.local_addr()?, context.budget.clone());
     let (tasks, stop) = (running.tasks.clone(), running.stop.clone());
     let (stats, caps) = (Arc::clone(&context.stats), config.caps);
+    let owners = Owners::default();
     let serve = move |stream, peer: SocketAddr, place| {
         let (context, config, stop) = (context.clone(), config.clone(), stop.clone());
-        tasks.spawn(connection(context, config, stream, peer.ip().to_canonical(), place, stop));
+        let door = Inside { context, config, owners: owners.clone(), stop };
+        tasks.spawn(connection(door, stream, peer.ip().to_canonical(), place));
     };
     running.tasks.spawn(listener::accept(listener, caps, stats, running.stop.clone(), serve));
     Ok(running)
 }
 
-async fn connection(
+/// Which connection goes on with a producer: the one that resumed it last.
+#[derive(Clone, Default)]
+struct Owners(Arc<Mutex<HashMap<u128, Owner>>>);
+
+struct Owner {
+    /// `None` when it has ended and not all of its batches have.
+    connection: Option<u64>,
+    under_way: Arc<AtomicUsize>,
+}
+
+/// A batch under way; dropping it says that its fate is known.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Owners {
+    /// The connection goes on with the producer. Out: how many batches of it are under way.
+    fn take(&self, producer: u128, connection: u64) -> Arc<AtomicUsize> {
+        let mut owners = self.0.lock();
+        let fresh = || Owner { connection: None, under_way: Arc::default() };
+        let owner = owners.entry(producer).or_insert_with(fresh);
+        owner.connection = Some(connection);
+        owner.under_way.clone()
+    }
+
+    /// A batch of the producer came over the connection.
+    fn begin(&self, producer: u128, connection: u64) -> Result<UnderWay, Ended> {
+        let owners = self.0.lock();
+        let owner = owners.get(&producer).ok_or(Ended::Malformed)?;
+        if owner.connection != Some(connection) {
+            return Err(Ended::Displaced);
+        }
+        owner.under_way.fetch_add(1, SeqCst);
+        Ok(UnderWay(owner.under_way.clone()))
+    }
+
+    fn leave(&self, connection: u64) {
+        self.0.lock().retain(|_, owner| {
+            if owner.connection == Some(connection) {
+                owner.connection = None;
+            }
+            owner.connection.is_some() || owner.under_way.load(SeqCst) > 0
+        });
+    }
+}
+
+/// What every connection is given.
+struct Inside {
     context: Context,
     config: Config,
-    stream: TcpStream,
-    peer: IpAddr,
-    place: Place,
+    owners: Owners,
     stop: CancellationToken,
-) {
-    let stats = Arc::clone(&context.stats);
-    let served = match config.tls.clone() {
-        None => serve(context, config, stream, peer, &place, stop).await,
+}
+
+async fn connection(inside: Inside, stream: TcpStream, peer: IpAddr, place: Place) {
+    let stats = Arc::clone(&inside.context.stats);
+    let owners = inside.owners.clone();
+    let served = match inside.config.tls.clone() {
+        None => serve(inside, stream, peer, &place).await,
         Some(tls) => {
             let handshake = tokio_rustls::TlsAcceptor::from(tls).accept(stream);
             match tokio::time::timeout(HANDSHAKE_WAIT, handshake).await {
-                Ok(Ok(stream)) => serve(context, config, stream, peer, &place, stop).await,
+                Ok(Ok(stream)) => serve(inside, stream, peer, &place).await,
                 Ok(Err(_)) | Err(_) => Err(Ended::Auth),
             }
         }
     };
+    owners.leave(place.number);
     match served {
         Err(Ended::Auth) => SourceStats::add(&stats.auth_failures, 1),
         Err(Ended::Malformed) => SourceStats::add(&stats.decode_errors, 1),
         Err(Ended::Idle) => SourceStats::add(&stats.connections_idle, 1),
+        Err(Ended::Displaced) => SourceStats::add(&stats.displaced, 1),
         Ok(()) | Err(Ended::Gone) => {}
     }
 }
@@ -128,16 +188,17 @@ enum Ended {
     Malformed,
     Idle,
     Gone,
+    /// Another connection goes on with its producer.
+    Displaced,
 }
 
 async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
-    context: Context,
-    config: Config,
+    inside: Inside,
     stream: S,
     peer: IpAddr,
     place: &Place,
-    stop: CancellationToken,
 ) -> Result<(), Ended> {
+    let (context, config) = (&inside.context, &inside.config);
     let (reader, mut writer) = tokio::io::split(stream);
     let mut frames = FrameReader::guarded(reader, context.holding.clone());
     let hello = tokio::time::timeout(HANDSHAKE_WAIT, frames.next()).await;
@@ -164,27 +225,52 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
 
     let (outcomes, answers) = mpsc::unbounded_channel();
     let closed = CancellationToken::new();
-    // Bounded by the budget: one answer per batch in flight.
+    // Bounded by the budget: one answer per batch in flight, and one per producer.
     let acks = tokio::spawn(write_acks(writer, answers, closed.clone()));
-    let read = read_batches(&context, config.idle, &mut frames, envelope, outcomes, &stop, &closed);
+    let read = read_batches(&inside, &mut frames, envelope.clone(), outcomes, &closed);
     let ended = read.await;
     // The senders of `outcomes` live in the callbacks: this ends when all batches are answered.
-    let _ = acks.await;
+    if let Ok(Some(fork)) = acks.await {
+        tell_fork(&inside, envelope, fork).await;
+    }
     ended
+}
+
+/// A batch had other bytes under numbers that are stored. The agent is told by the closed connection
+/// and finds out when it resumes; people are told here, whatever the agent makes of it.
+async fn tell_fork(inside: &Inside, envelope: Envelope, (producer, seq): (u128, u64)) {
+    let context = &inside.context;
+    SourceStats::add(&context.stats.forks, 1);
+    tracing::error!(
+        source = %context.name, identity = %envelope.identity, peer = %envelope.peer,
+        producer = format!("{producer:032x}"), seq, "a copy of an agent was refused"
+    );
+    let gap = Gap::at(GapCause::AgentFork, Certainty::Possible, &envelope.source, wall_ns());
+    let gap = Gap { protocol: Some(Protocol::Agent), connection: envelope.connection, ..gap };
+    let mut batch = RawBatch::of(Arc::new(envelope));
+    gap.push_to(&mut batch, 0);
+    let _ = context.submit(batch, &inside.stop, |_| ()).await;
+}
+
+/// What the writing half is told.
+enum Answer {
+    /// What became of a batch.
+    Batch(Outcome),
+    /// To be sent as it is.
+    Frame(Frame),
 }
 
 type Outcome = (u64, Mark, Result<Durable, IntakeError>);
 type Mark = (u128, u64, u64);
 
 async fn read_batches<R: AsyncRead + Unpin>(
-    context: &Context,
-    idle: Duration,
+    inside: &Inside,
     frames: &mut FrameReader<R>,
     envelope: Envelope,
-    outcomes: mpsc::UnboundedSender<Outcome>,
-    stop: &CancellationToken,
+    outcomes: mpsc::UnboundedSender<Answer>,
     closed: &CancellationToken,
 ) -> Result<(), Ended> {
+    let (context, stop) = (&inside.context, &inside.stop);
     let mut envelope = Arc::new(envelope);
     for number in 0u64.. {
         let batch = loop {
@@ -192,15 +278,25 @@ async fn read_batches<R: AsyncRead + Unpin>(
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 () = closed.cancelled() => return Err(Ended::Gone),
-                next = tokio::time::timeout(idle, frames.next()) => next,
+                next = tokio::time::timeout(inside.config.idle, frames.next()) => next,
             };
             match next.map_err(|_| Ended::Idle)?? {
                 None => return Ok(()),
                 Some(Frame::Ping) => {}
+                Some(Frame::Resume { producer, epoch, .. }) => {
+                    let resumed = tokio::select! {
+                        resumed = resume(inside, &envelope, producer, epoch) => resumed,
+                        () = stop.cancelled() => return Ok(()),
+                        () = closed.cancelled() => return Err(Ended::Gone),
+                    };
+                    let _ = outcomes.send(Answer::Frame(resumed));
+                }
                 Some(Frame::Batch(batch)) if !batch.records.is_empty() => break batch,
                 Some(_) => return Err(Ended::Malformed),
             }
         };
+        let bound = bound_producer(&envelope.identity, batch.producer);
+        let under_way = inside.owners.begin(bound, envelope.connection)?;
         if *envelope.path != *batch.path {
             envelope =
                 Arc::new(Envelope { path: batch.path.as_str().into(), ..(*envelope).clone() });
@@ -208,12 +304,27 @@ async fn read_batches<R: AsyncRead + Unpin>(
         let mark = (batch.producer, batch.epoch, batch.last_seq());
         let outcomes = outcomes.clone();
         let done = move |outcome| {
-            let _ = outcomes.send((number, mark, outcome));
+            drop(under_way);
+            let _ = outcomes.send(Answer::Batch((number, mark, outcome)));
         };
         let taken = context.submit(raw(batch, &envelope), stop, done).await;
         taken.map_err(|_| Ended::Gone)?;
     }
     Ok(())
+}
+
+/// The connection goes on with a producer from now on; what is stored of it.
+async fn resume(inside: &Inside, envelope: &Envelope, producer: u128, epoch: u64) -> Frame {
+    let bound = bound_producer(&envelope.identity, producer);
+    // First the ownership, then the fate of what is under way: after that nobody else can add to what
+    // is looked up, and the agent compares itself with all there is.
+    let under_way = inside.owners.take(bound, envelope.connection);
+    while under_way.load(SeqCst) > 0 {
+        tokio::time::sleep(SETTLE_PAUSE).await;
+    }
+    let stored = inside.context.intake.last_of(bound).filter(|stored| stored.0 == epoch);
+    let last = stored.map(|(_, seq, crc)| Last { seq, crc });
+    Frame::Resumed { producer, epoch, last }
 }
 
 /// The producer the journal is told: bound to the verified identity, so that an agent cannot use
@@ -243,33 +354,46 @@ fn raw(batch: Batch, envelope: &Arc<Envelope>) -> RawBatch {
 }
 
 /// Acks the contiguous prefix of what was submitted. A failed batch ends the connection before
-/// anything after it is acked: acks are cumulative, so the agent sends it all again.
+/// anything after it is acked: acks are cumulative, so the agent sends it all again. Out: producer
+/// and number of a record that another agent has under the same number.
 async fn write_acks(
     mut writer: impl AsyncWrite + Unpin,
-    mut answers: mpsc::UnboundedReceiver<Outcome>,
+    mut answers: mpsc::UnboundedReceiver<Answer>,
     closed: CancellationToken,
-) {
+) -> Option<(u128, u64)> {
     let _close = closed.drop_guard();
     let mut early = BTreeMap::new();
     let mut next = 0u64;
-    while let Some((number, mark, outcome)) = answers.recv().await {
-        early.insert(number, (mark, outcome));
-        let mut acks: Vec<Frame> = Vec::new();
+    while let Some(answer) = answers.recv().await {
+        let mut frames: Vec<Frame> = Vec::new();
+        match answer {
+            Answer::Frame(frame) => frames.push(frame),
+            Answer::Batch((number, mark, outcome)) => {
+                early.insert(number, (mark, outcome));
+            }
+        }
         while let Some((mark, outcome)) = early.remove(&next) {
-            if outcome.is_err() {
-                let _ = send(&mut writer, &acks).await;
-                return;
+            let (producer, epoch, up_to_seq) = mark;
+            if let Err(error) = outcome {
+                let _ = send(&mut writer, &frames).await;
+                return match error.fate {
+                    Fate::Fork { seq } => Some((producer, seq)),
+                    _ => None,
+                };
             }
             next += 1;
-            let (producer, epoch, up_to_seq) = mark;
-            acks.push(Frame::Ack { producer, epoch, up_to_seq });
+            frames.push(Frame::Ack { producer, epoch, up_to_seq });
         }
-        if !acks.is_empty() && send(&mut writer, &acks).await.is_err() {
-            return;
+        if !frames.is_empty() && send(&mut writer, &frames).await.is_err() {
+            return None;
         }
     }
     let _ = writer.shutdown().await;
+    None
 }
+
+/// Pause between two looks at batches of a connection before: they are durable in a millisecond.
+const SETTLE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Longest time a peer may take to accept a few bytes.
 const WRITE_WAIT: Duration = Duration::from_secs(30);

@@ -1,6 +1,6 @@
 use crate::recorder::{Recorder, until};
 use event::RecordKind;
-use io::agent_protocol::{Batch, Frame, VERSION, decode, encode};
+use io::agent_protocol::{Batch, Frame, Last, VERSION, decode, encode};
 use io::sources::agent::{self, AgentGrant, Authenticator, Config, Denied};
 use io::{Context, Drained};
 use std::net::IpAddr;
@@ -34,6 +34,18 @@ impl Client {
         encode(frame, &mut bytes);
         self.0.write_all(&bytes).await.unwrap();
     }
+    /// Lets itself be asked in, and goes on with a producer; what the server has of it.
+    pub(crate) async fn resume(&mut self, producer: u128) -> Option<Last> {
+        let (epoch, next_seq) = (6, 0);
+        self.send(&Frame::Resume { producer, epoch, next_seq }).await;
+        loop {
+            match self.next().await.unwrap() {
+                Frame::Resumed { last, .. } => return last,
+                Frame::HelloOk | Frame::Credit { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             if let Some((frame, used)) = decode(&self.1).unwrap() {
@@ -48,8 +60,11 @@ impl Client {
 }
 
 pub(crate) fn batch(base_seq: u64, lines: &[&str]) -> Frame {
-    let mut batch =
-        Batch { producer: 5, epoch: 6, base_seq, path: "/l".into(), ..Batch::default() };
+    batch_of(5, base_seq, lines)
+}
+
+pub(crate) fn batch_of(producer: u128, base_seq: u64, lines: &[&str]) -> Frame {
+    let mut batch = Batch { producer, epoch: 6, base_seq, path: "/l".into(), ..Batch::default() };
     for line in lines {
         batch.push(RecordKind::Data, 1, line.as_bytes());
     }
@@ -69,6 +84,7 @@ async fn acks_come_after_durability_and_failures_are_never_acked() {
     let mut client = Client::hello(running.address, "secret").await;
     assert_eq!(client.next().await, Some(Frame::HelloOk));
     assert!(matches!(client.next().await, Some(Frame::Credit { .. })));
+    assert_eq!(client.resume(5).await, None);
     recorder.hold(true);
     client.send(&batch(0, &["a", "b"])).await;
     until("the batch", || recorder.held_bytes() == 2).await;
@@ -132,10 +148,12 @@ async fn long_frames_wait_for_a_login_and_for_room() {
     encode(&batch(0, &[&long]), &mut bytes);
     let (first_half, second_half) = bytes.split_at(100 << 10);
     let mut first = Client::hello(running.address, "secret").await;
+    first.resume(5).await;
     first.0.write_all(first_half).await.unwrap();
     until("room for the first", || holding.in_flight_bytes() > 200 << 10).await;
     let mut second = Client::hello(running.address, "secret").await;
-    let whole = batch(1, &[&long]);
+    second.resume(7).await;
+    let whole = batch_of(7, 1, &[&long]);
     let sending = tokio::spawn(async move {
         second.send(&whole).await;
         while !matches!(second.next().await, Some(Frame::Ack { .. })) {}
@@ -149,5 +167,29 @@ async fn long_frames_wait_for_a_login_and_for_room() {
     sending.await.unwrap();
     until("the room is free", || holding.in_flight_bytes() == 0).await;
     drop(first);
+    running.stop().await;
+}
+
+/// Scenario: a connection sends for a producer that it did not resume; two connections resume one.
+/// Guarantees: the first is refused; of the two the later one goes on, the other is closed.
+#[tokio::test]
+async fn a_producer_goes_on_over_one_connection_only() {
+    let recorder = Arc::new(Recorder::default());
+    let (context, running) = start(&recorder).await;
+    let mut client = Client::hello(running.address, "secret").await;
+    client.send(&batch(0, &["a"])).await;
+    until("the refusal", || context.stats.snapshot().decode_errors == 1).await;
+    let mut one = Client::hello(running.address, "secret").await;
+    one.resume(5).await;
+    one.send(&batch(0, &["a"])).await;
+    assert!(matches!(one.next().await, Some(Frame::Ack { .. })));
+    let mut other = Client::hello(running.address, "secret").await;
+    other.resume(5).await;
+    one.send(&batch(1, &["b"])).await;
+    assert_eq!(one.next().await, None);
+    other.send(&batch(1, &["c"])).await;
+    assert!(matches!(other.next().await, Some(Frame::Ack { .. })));
+    assert_eq!(context.stats.snapshot().displaced, 1);
+    assert_eq!(recorder.texts(), ["a", "c"]);
     running.stop().await;
 }

@@ -2,7 +2,7 @@
 
 use event::{Durable, Envelope, RawBatch, RecordKind};
 use io::intake::Done;
-use io::{Intake, IntakeError, Refused};
+use io::{Fate, Intake, IntakeError, Refused};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Recorder {
 
     fn answer(&self, batch: RawBatch, done: Done) {
         if self.0.lock().failing {
-            return done(Err(IntakeError { reason: "told to fail".into() }));
+            return done(Err(IntakeError { reason: "told to fail".into(), fate: Fate::Again }));
         }
         for record in &batch.records {
             let envelope = Arc::clone(&batch.envelopes[record.envelope as usize]);

@@ -2,6 +2,7 @@
 
 use crate::{batch, read_all, small};
 use journal::{AppendError, Journal, JournalError, OsClock, Recovery, State};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,4 +137,69 @@ fn the_reserve_is_kept_and_space_resumes() {
     }
     acked.extend(load(&journal, 4, 20));
     assert_holds(&journal, &acked, "resumed");
+}
+
+/// One life of a journal under a fault: opened, written to, kept, closed, and opened again. Returns
+/// what was acknowledged, and what is still open.
+fn short_life(fs: &SimFs) -> (BTreeMap<u64, Vec<u8>>, Option<(Journal, journal::Steps)>) {
+    let acked: Arc<Mutex<BTreeMap<u64, Vec<u8>>>> = Arc::default();
+    let mut open = None;
+    for run in 0..2u64 {
+        let (shared, clock) = (Arc::new(fs.clone()), Arc::new(OsClock));
+        let opened = Journal::open_stepped("/sim", small(), shared, clock);
+        let Ok((journal, mut steps, _)) = opened else { continue };
+        for i in 0..14 {
+            let bytes = record(run, i * 5);
+            let (acked, kept) = (acked.clone(), bytes.clone());
+            let _ = journal.appender().append(batch(&[&bytes]), move |result| {
+                if let Ok(durable) = result {
+                    acked.lock().insert(durable.last, kept);
+                }
+            });
+            steps.write();
+            if i % 5 == 4 {
+                steps.keep();
+                let _ = journal.set_cursor("c", run * 14 + i);
+                let _ = read_all(&journal, 0);
+            }
+        }
+        match run {
+            0 => drop(steps.close(journal)),
+            _ => open = Some((journal, steps)),
+        }
+    }
+    let acked = acked.lock().clone();
+    (acked, open)
+}
+
+/// Scenario (R4): the first, the second, ... call of a life fails, one call per life, until a life
+/// meets no fault any more: syncs, writes, short writes, full disks (also after a part), reads; at
+/// every place, opening and recovery included. Then the power goes.
+/// Guarantees: everything acknowledged is there; the journal opens.
+#[test]
+fn every_call_of_a_life_fails_once() {
+    let faults =
+        [Fault::Sync, Fault::Write, Fault::Short, Fault::Full, Fault::ShortFull, Fault::Read];
+    for fault in faults {
+        let mut struck = 0;
+        for k in 1.. {
+            let fs = SimFs::new(k);
+            fs.arm(fault, k, k + 1);
+            let (acked, open) = short_life(&fs);
+            let fired = fs.fired() > 0;
+            fs.disarm();
+            fs.crash();
+            drop(open);
+            let fs = fs.after_power_loss(k);
+            let (journal, _) = try_open(&fs).unwrap_or_else(|e| panic!("{fault:?} {k}: {e}"));
+            assert_holds(&journal, &acked, &format!("{fault:?} at call {k}"));
+            if !fired {
+                assert!(acked.len() >= 28, "without a fault all is taken, not {}", acked.len());
+                break;
+            }
+            struck += 1;
+        }
+        println!("{fault:?}: {struck} calls failed, one by one");
+        assert!(struck > 10, "{fault:?} met only {struck} calls");
+    }
 }

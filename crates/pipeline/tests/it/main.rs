@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod backfill;
+mod balance;
+mod clock;
 mod headers;
 mod repeats;
 mod replay;

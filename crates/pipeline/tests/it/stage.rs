@@ -15,15 +15,16 @@ pub(crate) const S: i64 = event::time::SECOND_NS;
 /// 2026-11-24T00:00:00Z.
 pub(crate) const START_NS: i64 = 1_795_478_400 * S;
 
-/// A clock that stands until it is told to go on.
-pub(crate) struct Hand(AtomicI64);
+/// A clock that stands until it is told to go on: what passed, and how far the wall clock is off.
+#[derive(Default)]
+pub(crate) struct Hand(AtomicI64, AtomicI64);
 
 impl Clock for Hand {
     fn wall_ns(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+        START_NS + self.0.load(Ordering::SeqCst) + self.1.load(Ordering::SeqCst)
     }
     fn mono_ns(&self) -> u64 {
-        (self.wall_ns() - START_NS) as u64
+        self.0.load(Ordering::SeqCst) as u64
     }
 }
 
@@ -54,6 +55,8 @@ pub(crate) type Said = Vec<(u64, String)>;
 pub(crate) struct Heard {
     pub(crate) said: Said,
     pub(crate) backfill: Vec<(String, bool)>,
+    /// Alerts as they fired: rule, level, reason.
+    pub(crate) fired: Vec<(String, event::Level, String)>,
     /// Per row: offset and whether it is not a repeat.
     pub(crate) rows: Vec<(u64, bool)>,
     /// Per row: offset and the event as JSON.
@@ -66,23 +69,29 @@ pub(crate) struct Heard {
     done: Progress,
 }
 
-#[derive(Clone, Default)]
-struct Ear(Arc<Mutex<Heard>>);
+/// Listens, and stands for a store that forgets some rows.
+#[derive(Clone)]
+struct Ear {
+    heard: Arc<Mutex<Heard>>,
+    loses: fn(&[u8]) -> bool,
+}
 
 impl Outlets for Ear {
-    fn events(&mut self, batch: &Arc<EventBatch>) {
+    fn events(&mut self, batch: &Arc<EventBatch>) -> Arc<[u32]> {
         let rows = batch.rows().map(|r| (r.id().offset, !r.marks().has(Marks::DEDUPED)));
         let events = batch.rows().map(|row| {
             let mut text = String::new();
             shape::to_json(&row, &mut text);
             (row.id().offset, text)
         });
-        let mut heard = self.0.lock().unwrap();
+        let mut heard = self.heard.lock().unwrap();
         heard.rows.extend(rows);
         heard.events.extend(events);
+        let held = batch.rows().filter(|r| r.is_kept() && !(self.loses)(r.raw()));
+        held.map(|r| r.index() as u32).collect()
     }
     fn remember(&mut self, decision: shape::Decision) {
-        let mut heard = self.0.lock().unwrap();
+        let mut heard = self.heard.lock().unwrap();
         let at = heard.done.next_offset;
         heard.decisions.push((at, decision));
     }
@@ -91,19 +100,20 @@ impl Outlets for Ear {
         0
     }
     fn alert(&mut self, change: AlertChange) {
-        let mut heard = self.0.lock().unwrap();
+        let mut heard = self.heard.lock().unwrap();
         let at = heard.done.next_offset;
         if let AlertChange::Fired(alert, _) = &change {
             heard.backfill.push((alert.rule_id.clone(), alert.backfill));
+            heard.fired.push((alert.rule_id.clone(), alert.level, alert.reason.clone()));
         }
         heard.said.push((at, format!("{change:?}")));
     }
     fn progress(&mut self, progress: Progress) {
-        self.0.lock().unwrap().done = progress;
+        self.heard.lock().unwrap().done = progress;
     }
     fn repeats(&mut self, closed: &[shape::DedupeSummary]) {
         let closed = closed.iter().map(|one| (one.first.offset, one.count));
-        self.0.lock().unwrap().repeats.extend(closed);
+        self.heard.lock().unwrap().repeats.extend(closed);
     }
     fn health(&mut self, _: &Registry, _: &Balance, _: i64) {}
 }
@@ -111,7 +121,7 @@ impl Outlets for Ear {
 impl Stage {
     pub(crate) fn new(rules: &str, dedupe: &[(&str, i64)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(Hand(AtomicI64::new(START_NS)));
+        let clock = Arc::new(Hand::default());
         let options =
             Options { segment_size_bytes: 1 << 20, disk_reserve_bytes: 0, ..Options::default() };
         let (journal, _) =
@@ -121,6 +131,16 @@ impl Stage {
 
     pub(crate) fn now_ns(&self) -> i64 {
         self.clock.wall_ns()
+    }
+
+    /// What the time really is.
+    pub(crate) fn true_ns(&self) -> i64 {
+        START_NS + self.clock.0.load(Ordering::SeqCst)
+    }
+
+    /// Somebody sets the wall clock.
+    pub(crate) fn jump(&self, ns: i64) {
+        self.clock.1.fetch_add(ns, Ordering::SeqCst);
     }
 
     /// A second passes.
@@ -150,14 +170,25 @@ impl Stage {
     /// Reads the journal to its end with so many workers, from the start or from a snapshot, the
     /// store needing everything from `stored` on.
     pub(crate) fn run(&self, workers: usize, snapshot: Option<&[u8]>, stored: u64) -> Heard {
+        self.run_losing(workers, snapshot, stored, |_| false)
+    }
+
+    /// The same, with a store that says of some records that it does not hold them.
+    pub(crate) fn run_losing(
+        &self,
+        workers: usize,
+        snapshot: Option<&[u8]>,
+        stored: u64,
+        loses: fn(&[u8]) -> bool,
+    ) -> Heard {
         let core = match snapshot {
             None => Core::new(self.generation.clone(), self.settings()),
             Some(bytes) => Core::restore(bytes, self.generation.clone(), self.settings()).unwrap(),
         };
-        let ear = Ear::default();
-        let kept = ear.0.clone();
-        let from = core.progress().next_offset.min(stored);
-        ear.0.lock().unwrap().done = core.progress();
+        let ear = Ear { heard: Arc::default(), loses };
+        let kept = ear.heard.clone();
+        let from = core.read_from().min(stored);
+        ear.heard.lock().unwrap().done = core.progress();
         let settings = pipeline::Settings {
             workers,
             from,
@@ -177,12 +208,12 @@ impl Stage {
         )
         .unwrap();
         let patience = std::time::Instant::now();
-        while ear.0.lock().unwrap().done.next_offset < end {
+        while ear.heard.lock().unwrap().done.next_offset < end {
             assert!(patience.elapsed() < Duration::from_secs(60), "the pipeline stands still");
             std::thread::sleep(Duration::from_millis(5));
         }
         running.stop();
-        std::mem::take(&mut *ear.0.lock().unwrap())
+        std::mem::take(&mut *ear.heard.lock().unwrap())
     }
 }
 

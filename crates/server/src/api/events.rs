@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use crate::run::App;
+use crate::run::app::Turn;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -97,19 +98,21 @@ pub async fn search(
 }
 
 /// What `work` finds, in the form that was asked for: rows as they are found for
-/// `Accept: application/x-ndjson`, else one document.
+/// `Accept: application/x-ndjson`, else one document. Waits for its turn while there is little memory.
 pub async fn answer(
     app: Arc<App>,
     headers: &HeaderMap,
     cancelled: Arc<AtomicBool>,
     work: impl FnOnce(&App, &mut dyn FnMut(Row) -> ControlFlow<()>) -> Found + Send + 'static,
 ) -> Result<Response, Problem> {
+    let turn = app.turn().await?;
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     if accept.contains("application/x-ndjson") {
-        return stream_rows(app, cancelled, work).await;
+        return stream_rows(app, cancelled, turn, work).await;
     }
     let _gone = Cancel(cancelled);
     app.blocking(move |app| {
+        let _turn = turn;
         let mut rows: Vec<Value> = Vec::new();
         let summary = work(app, &mut |row| {
             rows.extend(serde_json::from_str::<Value>(&row.json));
@@ -141,11 +144,13 @@ enum Piece {
 pub async fn stream_rows(
     app: Arc<App>,
     cancelled: Arc<AtomicBool>,
+    turn: Turn,
     work: impl FnOnce(&App, &mut dyn FnMut(Row) -> ControlFlow<()>) -> Found + Send + 'static,
 ) -> Result<Response, Problem> {
     let gone = Cancel(cancelled);
     let (tell, mut told) = mpsc::channel::<Piece>(256);
     tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let found = work(&app, &mut |row| {
             let mut line = row.json;
             line.push('\n');
@@ -212,7 +217,9 @@ pub async fn histogram(
     State(app): State<Arc<App>>,
     Query(asked): Query<Distribution>,
 ) -> Result<Json<Value>, Problem> {
+    let turn = app.turn().await?;
     app.blocking(move |app| {
+        let _turn = turn;
         let request = asked.request(app)?;
         let buckets = asked.buckets.unwrap_or(120);
         let found = app.store.histogram(&request, buckets)?;
@@ -233,7 +240,9 @@ pub async fn values(
     Query(asked): Query<Distribution>,
 ) -> Result<Json<Value>, Problem> {
     let field = asked.field.clone().ok_or_else(|| Problem::bad("say which: ?field=user.name"))?;
+    let turn = app.turn().await?;
     app.blocking(move |app| {
+        let _turn = turn;
         let request = asked.request(app)?;
         let limit = asked.limit.unwrap_or(10);
         let found = app.store.field_values(&request, &field, limit)?;
@@ -281,7 +290,9 @@ pub async fn around(
     Query(around): Query<Around>,
 ) -> Result<Json<Value>, Problem> {
     let id = id_of(&id)?;
+    let turn = app.turn().await?;
     app.blocking(move |app| {
+        let _turn = turn;
         let event = app.event(id).ok_or_else(|| Problem::missing("event"))?;
         let time = event["@timestamp"].as_str().and_then(event::time::parse_rfc3339);
         around_time(app, time.unwrap_or_default(), around.minutes)
@@ -335,7 +346,7 @@ pub async fn tail(
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                _ = second.tick() => vec![tally.status()],
+                _ = second.tick() => vec![tally.status(app.bus.is_sampled())],
             };
             for row in rows {
                 if tell.send(Ok(row)).await.is_err() {
@@ -380,13 +391,14 @@ impl Tally {
         out
     }
 
-    fn status(&mut self) -> Event {
+    fn status(&mut self, sampled: bool) -> Event {
         self.this_second = 0;
         let status = json!({
             "matched": self.matched,
             "shown": self.shown,
             "skipped": self.matched - self.shown,
             "skipped_batches": self.skipped_batches,
+            "sampled": sampled,
         });
         Event::default().event("status").data(status.to_string())
     }

@@ -1,25 +1,38 @@
 //! `POST /api/v1/ingest`: NDJSON, JSON arrays or text lines, gzip or zstd. The answer comes after
 //! the bytes are on disk.
 
+use super::BODY_BYTES_MAX;
 use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use event::{Envelope, Producer, Protocol, RawBatch};
-use io::RefusedCause;
+use futures::StreamExt;
 use io::body::{self, Limits, Shape};
+use io::intake::HELD_BYTES_FREE;
+use io::{Fate, RefusedCause, Shut};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use trust::Principal;
 
 /// How long a request waits for the journal before it is told to come again.
 const DURABLE_WAIT: Duration = Duration::from_secs(30);
+
+/// Least room taken for a body at a time.
+const CHARGE_BYTES: usize = 256 << 10;
+
+/// Most records of one body: a line of one byte costs 32 in memory.
+const RECORDS_MAX: usize = 1 << 20;
+
+/// Room that a body takes while it is here.
+type Room = Option<OwnedSemaphorePermit>;
 
 /// Query of the route.
 #[derive(Deserialize)]
@@ -34,9 +47,14 @@ pub async fn ingest(
     peer: Option<Extension<ConnectInfo<SocketAddr>>>,
     Query(target): Query<Target>,
     headers: HeaderMap,
-    bytes: Bytes,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
     let source = app.http_source(target.source.as_deref(), &principal)?;
+    if source.lane.door().is_shut(Shut::Asking) {
+        // Before the body is read: it would only take room.
+        return Err(Problem::refused(RefusedCause::Overloaded));
+    }
+    let (bytes, room) = read(&source, body).await?;
     let peer = peer.map(|p| p.0.0.ip().to_canonical().to_string()).unwrap_or_default();
     let envelope = Envelope {
         identity: principal.identity.as_str().into(),
@@ -51,12 +69,14 @@ pub async fn ingest(
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
         Problem::new(status, error.to_string())
     })?;
-    let mut batch = cut(&plain, kind, Arc::new(envelope));
+    let mut batch = cut(&plain, kind, Arc::new(envelope))?;
+    drop(plain);
     batch.producer = producer;
     let accepted = batch.records.len();
     if accepted == 0 {
         return Err(Problem::bad("the body has no records; send NDJSON, a JSON array or lines"));
     }
+    drop((bytes, room));
     let durable = append(&source, batch).await?;
     Ok(Json(json!({
         "accepted": accepted,
@@ -66,24 +86,31 @@ pub async fn ingest(
     })))
 }
 
-fn cut(plain: &[u8], kind: Option<&str>, envelope: Arc<Envelope>) -> RawBatch {
+fn cut(plain: &[u8], kind: Option<&str>, envelope: Arc<Envelope>) -> Result<RawBatch, Problem> {
     let now_ns = io::intake::wall_ns();
     let mut batch = RawBatch::of(envelope);
+    let mut push = |bytes: &[u8]| {
+        if batch.records.len() == RECORDS_MAX {
+            let detail = format!("a body may have {RECORDS_MAX} records; send smaller batches");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
+        batch.push(now_ns, bytes);
+        Ok(())
+    };
     match body::shape(kind, plain) {
         Shape::Json => {
             for record in parse::records::split_json(plain) {
                 // What is no JSON is a record all the same: it is kept, marked and searchable.
-                let piece = record.unwrap_or_else(|broken| broken.piece);
-                batch.push(now_ns, piece.bytes);
+                push(record.unwrap_or_else(|broken| broken.piece).bytes)?;
             }
         }
         Shape::Lines => {
             for line in parse::records::split_lines(plain, false) {
-                batch.push(now_ns, line.bytes);
+                push(line.bytes)?;
             }
         }
     }
-    batch
+    Ok(batch)
 }
 
 /// A body that is sent twice under one key is taken once.
@@ -99,29 +126,41 @@ fn producer_of(principal: &Principal, key: &str) -> Producer {
 
 async fn append(source: &io::Context, batch: RawBatch) -> Result<event::Durable, Problem> {
     let (tell, told) = tokio::sync::oneshot::channel();
-    let stop = tokio_util::sync::CancellationToken::new();
-    let wait = async {
-        let offered = source.submit(batch, &stop, move |outcome| {
-            let _ = tell.send(outcome);
-        });
-        offered.await.map_err(refused)?;
-        match told.await {
-            Ok(Ok(durable)) => Ok(durable),
-            Ok(Err(error)) => Err(Problem::busy(error.to_string())),
-            Err(_) => Err(Problem::busy("the server is shutting down")),
-        }
-    };
-    match tokio::time::timeout(DURABLE_WAIT, wait).await {
-        Ok(result) => result,
+    let offered = source.offer(batch, move |outcome| {
+        let _ = tell.send(outcome);
+    });
+    offered.map_err(Problem::refused)?;
+    match tokio::time::timeout(DURABLE_WAIT, told).await {
+        Ok(Ok(Ok(durable))) => Ok(durable),
+        Ok(Ok(Err(error))) if error.fate == Fate::Again => Err(Problem::busy(error.to_string())),
+        Ok(Ok(Err(error))) => Err(Problem::new(StatusCode::CONFLICT, error.to_string())),
+        Ok(Err(_)) => Err(Problem::busy("the server is shutting down")),
         Err(_) => Err(Problem::busy("the journal is behind; send the batch again")),
     }
 }
 
-fn refused(cause: RefusedCause) -> Problem {
-    match cause {
-        RefusedCause::Invalid => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a record or batch is over the limit")
+/// Reads a body. What it takes beyond [`HELD_BYTES_FREE`] is room that all bodies of the source have
+/// together: bodies that are still coming in cannot fill the memory.
+async fn read(source: &io::Context, body: Body) -> Result<(Vec<u8>, Room), Problem> {
+    let mut pieces = body.into_data_stream();
+    let (mut bytes, mut room): (Vec<u8>, Room) = (Vec::new(), None);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|e| Problem::bad(format!("the body ended early: {e}")))?;
+        if bytes.len() + piece.len() > BODY_BYTES_MAX {
+            let detail = format!("a body may have {BODY_BYTES_MAX} bytes; send smaller batches");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
-        other => Problem::busy(other.to_string()),
+        bytes.extend_from_slice(&piece);
+        let charged = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let owed = bytes.len().saturating_sub(HELD_BYTES_FREE + charged);
+        if owed > 0 {
+            let more = source.holding.try_take(owed.max(CHARGE_BYTES));
+            let more = more.ok_or_else(|| Problem::refused(RefusedCause::OverShare))?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+        }
     }
+    Ok((bytes, room))
 }

@@ -28,7 +28,7 @@ use axum::response::Response;
 use std::sync::Arc;
 
 /// Largest request body, as sent; what it may expand to is decided in [`ingest`].
-const BODY_BYTES_MAX: usize = 16 << 20;
+pub const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// Headers of every answer. Scripts and styles come from this server only, nothing may frame the
 /// page, and markup cannot be made from strings.

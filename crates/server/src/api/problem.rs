@@ -47,6 +47,15 @@ impl Problem {
         let retry_after_s = Some(1);
         Self { retry_after_s, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
     }
+
+    /// 429 or 503 with a time to try again, as it is due; 413 where trying again cannot help.
+    pub fn refused(cause: io::RefusedCause) -> Self {
+        let Some(answer) = cause.answer() else {
+            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, cause.to_string());
+        };
+        let status = StatusCode::from_u16(answer.http).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        Self { retry_after_s: Some(answer.retry_after_s), ..Self::new(status, cause.to_string()) }
+    }
 }
 
 impl From<store::StoreError> for Problem {

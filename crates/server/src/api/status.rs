@@ -2,8 +2,8 @@
 
 use super::events::sse;
 use super::problem::Problem;
-use crate::run::App;
 use crate::run::bus::News;
+use crate::run::{App, lag};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
+use watch::Step;
 
 /// `GET /healthz`: the process runs.
 pub async fn healthz() -> &'static str {
@@ -67,11 +69,40 @@ fn overview_json(app: &App) -> Value {
         "rate": {"events_per_s": events_per_s, "bytes_per_s": bytes_per_s, "history": history},
         "totals": app.totals(),
         "alerts": {"by_level": open.by_level, "by_state": counts.by_state},
-        "lag": {"detect_ms": app.detect_lag_ms(now_ns), "store_ms": app.store_lag_ms(now_ns)},
+        "lag": {
+            "detect_ms": app.detect_lag_ms(now_ns),
+            "store_ms": app.store_lag_ms(now_ns),
+            "consumers": consumers_json(app),
+        },
         "disk": {"data_bytes": journal.disk_bytes + stored.file_bytes + stored.index_bytes,
                  "free_bytes": journal.free_bytes},
+        "degraded": degraded_json(app),
         "problems": app.problems(),
         "demo": app.demo,
+    })
+}
+
+/// Each consumer with what it has not passed.
+fn consumers_json(app: &App) -> Vec<Value> {
+    let json = |lag: lag::Lag| {
+        json!({
+            "name": lag.name,
+            "seconds": lag.seconds,
+            "bytes": lag.behind.bytes,
+            "records": lag.behind.records,
+        })
+    };
+    lag::all(app).into_iter().map(json).collect()
+}
+
+/// What is given up under overload, the last step taken.
+fn degraded_json(app: &App) -> Value {
+    let level = app.degraded.load(Ordering::SeqCst);
+    let step = level.checked_sub(1).and_then(|at| Step::ALL.get(usize::from(at)));
+    json!({
+        "level": level,
+        "step": step.map(|(step, _)| step.name()),
+        "what": step.map(|(_, what)| *what),
     })
 }
 
@@ -161,6 +192,13 @@ fn metrics_text(app: &App) -> String {
         "gauge",
         app.store_lag_ms(now_ns) as f64 / 1e3,
     );
+    plain(
+        "degraded_level",
+        "Steps given up under overload, 0 to 9",
+        "gauge",
+        f64::from(app.degraded.load(Ordering::SeqCst)),
+    );
+    plain("door_bytes", "Bytes between sockets and disk", "gauge", app.door.used_bytes() as f64);
     plain("rules_live", "Rules in force", "gauge", app.generation().rules.rules().len() as f64);
     plain("generation", "Generation in force", "gauge", app.generation().number as f64);
     let store = app.store.stats();
@@ -180,6 +218,7 @@ fn metrics_text(app: &App) -> String {
         "counter",
         ledger.disagreements as f64,
     );
+    write_lags(app, &mut out);
     for source in app.contexts() {
         for (name, value) in source.stats.snapshot().each() {
             let _ = writeln!(out, "alcedo_source_{name}{{source=\"{}\"}} {value}", source.name);
@@ -213,6 +252,22 @@ fn correlation_metrics(app: &App, out: &mut String) {
             let _ = writeln!(out, "alcedo_correlation_{name}_total{{rule=\"{rule}\"}} {value}");
         }
     }
+}
+
+fn write_lags(app: &App, out: &mut String) {
+    let lags = lag::all(app);
+    let mut gauge = |name: &str, help: &str, value: fn(&lag::Lag) -> f64| {
+        let _ = writeln!(out, "# HELP alcedo_consumer_{name} {help}");
+        let _ = writeln!(out, "# TYPE alcedo_consumer_{name} gauge");
+        for lag in &lags {
+            let consumer = label(&lag.name);
+            let _ =
+                writeln!(out, "alcedo_consumer_{name}{{consumer=\"{consumer}\"}} {}", value(lag));
+        }
+    };
+    gauge("lag_seconds", "Age of the oldest record a consumer has not passed", |l| l.seconds);
+    gauge("lag_bytes", "Bytes a consumer has not passed", |l| l.behind.bytes as f64);
+    gauge("lag_records", "Records a consumer has not passed", |l| l.behind.records as f64);
 }
 
 /// Text as the value of a label.

@@ -51,6 +51,8 @@ pub struct Config {
     pub watch: Watch,
     /// How long repeats of an alert for the same entity are folded, ns.
     pub suppress_ns: i64,
+    /// Memory that may be used; `None`: most of what the machine or the control group has.
+    pub memory_bytes_max: Option<u64>,
 }
 
 /// PEM files of a TLS listener.
@@ -227,6 +229,7 @@ impl Default for Config {
             backup: None,
             watch: Watch { silent_after_ns: None, volume_bucket_ns: VOLUME_BUCKET_DEFAULT_NS },
             suppress_ns: SUPPRESS_DEFAULT_NS,
+            memory_bytes_max: None,
         }
     }
 }
@@ -235,7 +238,7 @@ impl Config {
     /// What was set, section by section, in a form that can be compared and tells no secret: for the
     /// audit record of a change.
     pub fn digests(&self) -> Vec<(&'static str, String)> {
-        let sections: [(&str, String); 14] = [
+        let sections: [(&str, String); 15] = [
             ("data_dir", format!("{:?}", self.data_dir)),
             ("listen", format!("{:?} {}", self.http, self.insecure_listen)),
             ("tls", format!("{:?}", self.tls)),
@@ -250,6 +253,7 @@ impl Config {
             ("backup", format!("{:?}", self.backup)),
             ("watch", format!("{:?}", self.watch)),
             ("alerts", format!("{:?}", self.suppress_ns)),
+            ("limits", format!("{:?}", self.memory_bytes_max)),
         ];
         let digest = |text: &str| {
             let hash = Sha256::digest(text.as_bytes());
@@ -365,6 +369,10 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
     });
     root.section("alerts", |s| {
         config.suppress_ns = s.duration_ns("suppress").unwrap_or(config.suppress_ns);
+        s.done();
+    });
+    root.section("limits", |s| {
+        config.memory_bytes_max = s.size_bytes("memory");
         s.done();
     });
     config
@@ -628,13 +636,14 @@ mod tests {
         let text = "data_dir: /var/lib/alcedo\nsources:\n  fw: {type: syslog, listen: ['udp://127.0.0.1:1', \
                     'tcp://127.0.0.1:2'], zone: '+02:00', silent_after: 2m, dedupe: 10s}\n  api: {type: http}\n\
                     rules: [rules, more]\nnotify:\n  - {to: webhook, url: 'http://127.0.0.1:1/x', min_level: high}\n\
-                    retention: {age: 30d, size: 10GiB}\n";
+                    retention: {age: 30d, size: 10GiB}\nlimits: {memory: 2GiB}\n";
         let config = parse(text, "f", Path::new("/etc/alcedo")).unwrap();
         assert_eq!(config.rules, [PathBuf::from("/etc/alcedo/rules"), "/etc/alcedo/more".into()]);
         assert_eq!(config.sources[0].zone_offset_s, 7200);
         assert_eq!(config.sources[0].silent_after_ns, Some(120_000_000_000));
         assert_eq!(config.notify[0].min_level, event::Level::High);
         assert_eq!(config.retention.size_bytes, Some(10 << 30));
+        assert_eq!(config.memory_bytes_max, Some(2 << 30));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::bus::{Bus, News};
 use super::exports::Exports;
 use super::generations::{Archive, Reloaded};
+use super::lag::Ages;
 use super::own_events::{self, OwnEvent, OwnEvents};
 use super::rates::Rates;
 use crate::api::problem::Problem;
@@ -19,10 +20,18 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 use store::Store;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trust::{AuthError, Principal, Sessions, Setup};
-use watch::{Balance, Counter, SourceStatus};
+use watch::{Balance, Counter, SourceStatus, Step};
+
+/// A search's turn, given back when it is dropped; none is needed unless searches are cut down.
+pub type Turn = Option<OwnedSemaphorePermit>;
+
+/// How long a search waits for its turn under overload before it is told to come again.
+const TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// The parts of a running server.
 pub struct App {
@@ -32,6 +41,8 @@ pub struct App {
     pub journal: Arc<Journal>,
     /// Alerts, audit, tokens.
     pub ledger: Arc<Ledger>,
+    /// The stream they are kept in.
+    pub ledger_stream: Arc<Journal>,
     /// Events.
     pub store: Arc<Store>,
     /// Rules, packs, tables.
@@ -56,6 +67,16 @@ pub struct App {
     pub alerts_recorded: Bell,
     /// Told about alerts and greetings, for the terminal.
     pub terminal: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    /// What all sources go through.
+    pub door: io::Door,
+    /// How far down the order of what is given up we are, see [`watch::degrade`].
+    pub degraded: AtomicU8,
+    /// Memory is scarce: events leave it early.
+    pub memory_tight: AtomicBool,
+    /// Of what consumers have not passed.
+    pub ages: Ages,
+    /// Searches take turns by it while [`Step::Queries`] is given up.
+    turns: Arc<Semaphore>,
     contexts: RwLock<Vec<io::Context>>,
     sessions: Mutex<Sessions>,
     setup: Mutex<Option<Setup>>,
@@ -89,7 +110,7 @@ impl Bell {
     }
 
     /// Waits for the next ring, at most `wait`.
-    pub fn wait(&self, wait: std::time::Duration) {
+    pub fn wait(&self, wait: Duration) {
         let mut rung = self.rung.lock();
         let _ = self.ring.wait_for(&mut rung, wait);
     }
@@ -103,6 +124,8 @@ pub struct Made {
     pub journal: Arc<Journal>,
     /// Alerts, audit, tokens.
     pub ledger: Arc<Ledger>,
+    /// The stream they are kept in.
+    pub ledger_stream: Arc<Journal>,
     /// Events.
     pub store: Arc<Store>,
     /// Rules, packs, tables.
@@ -124,6 +147,8 @@ impl App {
             backing_up: Mutex::new(()),
             journal: made.journal,
             ledger: made.ledger,
+            ledger_stream: made.ledger_stream,
+            ages: Ages::default(),
             store: made.store,
             archive: made.archive,
             bus: Bus::default(),
@@ -133,6 +158,10 @@ impl App {
             recorded: AtomicU64::new(0),
             alerts_recorded: Bell::default(),
             terminal: made.terminal,
+            door: io::Door::new(io::door::DOOR_BYTES_DEFAULT),
+            degraded: AtomicU8::new(0),
+            memory_tight: AtomicBool::new(false),
+            turns: Arc::new(Semaphore::new(1)),
             contexts: RwLock::default(),
             sessions: Mutex::default(),
             setup: Mutex::default(),
@@ -360,6 +389,22 @@ impl App {
     }
 
     // --- how it goes ---
+
+    /// Whether this is given up now.
+    pub fn sheds(&self, step: Step) -> bool {
+        self.degraded.load(Ordering::SeqCst) >= step.level()
+    }
+
+    /// A search's turn: at once, or after the one before while searches are cut down to one.
+    pub async fn turn(&self) -> Result<Turn, Problem> {
+        if !self.sheds(Step::Queries) {
+            return Ok(None);
+        }
+        match tokio::time::timeout(TURN_WAIT, self.turns.clone().acquire_owned()).await {
+            Ok(turn) => Ok(turn.ok()),
+            Err(_) => Err(Problem::busy("under overload one search runs at a time; try again")),
+        }
+    }
 
     /// The pipeline has come this far.
     pub fn set_progress(&self, progress: Progress) {

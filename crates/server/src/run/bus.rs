@@ -3,6 +3,7 @@
 use event::EventBatch;
 use serde_json::Value;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use tokio::sync::broadcast;
 
 /// Batches a viewer may be behind before it skips: about a second at full load.
@@ -23,11 +24,17 @@ pub enum News {
 pub struct Bus {
     news: broadcast::Sender<News>,
     tail: broadcast::Sender<Arc<EventBatch>>,
+    sampled: AtomicBool,
+    batches: AtomicU64,
 }
+
+/// Under overload live tails see one batch of so many.
+const SAMPLE_ONE_IN: u64 = 16;
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { news: broadcast::channel(NEWS).0, tail: broadcast::channel(TAIL_BATCHES).0 }
+        let (news, tail) = (broadcast::channel(NEWS).0, broadcast::channel(TAIL_BATCHES).0);
+        Self { news, tail, sampled: AtomicBool::default(), batches: AtomicU64::default() }
     }
 }
 
@@ -37,9 +44,21 @@ impl Bus {
         let _ = self.news.send(news);
     }
 
-    /// Shows a batch to every live tail.
+    /// Whether live tails see a sample.
+    pub fn sample(&self, sampled: bool) {
+        self.sampled.store(sampled, Relaxed);
+    }
+
+    /// Whether live tails see a sample now.
+    pub fn is_sampled(&self) -> bool {
+        self.sampled.load(Relaxed)
+    }
+
+    /// Shows a batch to every live tail, or one of many while they see a sample.
     pub fn show(&self, batch: &Arc<EventBatch>) {
-        if self.tail.receiver_count() > 0 {
+        let number = self.batches.fetch_add(1, Relaxed);
+        let chosen = !self.is_sampled() || number.is_multiple_of(SAMPLE_ONE_IN);
+        if chosen && self.tail.receiver_count() > 0 {
             let _ = self.tail.send(batch.clone());
         }
     }

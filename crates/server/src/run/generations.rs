@@ -24,8 +24,30 @@ use std::time::{Duration, Instant};
 /// How long a reload waits for the pipeline to reach the record of the change.
 const REACH_WAIT: Duration = Duration::from_secs(10);
 
-/// Most generations that are held compiled: the present one, and those a replay is passing.
+/// Compiled generations kept at a time, some tens of MB each with thousands of rules. Live work needs
+/// one, a reload two, a replay one after the other; an older one is compiled again from its text.
 const MADE_MAX: usize = 4;
+
+/// Compiled generations, the one used last at the end.
+#[derive(Default)]
+struct Made(VecDeque<Arc<Generation>>);
+
+impl Made {
+    fn get(&mut self, hash: &str) -> Option<Arc<Generation>> {
+        let at = self.0.iter().position(|known| known.hash == hash)?;
+        let used = self.0.remove(at)?;
+        self.0.push_back(used.clone());
+        Some(used)
+    }
+
+    fn put(&mut self, generation: Arc<Generation>) {
+        self.0.retain(|known| known.hash != generation.hash);
+        self.0.push_back(generation);
+        while self.0.len() > MADE_MAX {
+            self.0.pop_front();
+        }
+    }
+}
 
 /// One switch: from which offset on, which generation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,8 +80,7 @@ pub struct Archive {
     secret: [u8; 16],
     current: ArcSwap<Generation>,
     problems: ArcSwap<Vec<RuleProblem>>,
-    /// Compiled generations by hash, the latest last.
-    made: Mutex<VecDeque<Arc<Generation>>>,
+    made: Mutex<Made>,
     /// Reads rules again; held during a reload, so that reloads come one after the other.
     reader: Mutex<Reader>,
     switches: Mutex<Vec<Switch>>,
@@ -201,21 +222,12 @@ impl Archive {
 
     /// Archives what a generation was read from, so that a replay can bring it back.
     fn keep(&self, generation: &Arc<Generation>, kept: &Kept) -> Result<(), Failure> {
-        self.remember(generation.clone());
+        self.made.lock().put(generation.clone());
         let path = self.dir.join(format!("{}.json", generation.hash));
         if path.exists() {
             return Ok(());
         }
         write_synced(&path, &serde_json::to_vec(kept).unwrap_or_default())
-    }
-
-    fn remember(&self, generation: Arc<Generation>) {
-        let mut made = self.made.lock();
-        made.retain(|g| g.hash != generation.hash);
-        made.push_back(generation);
-        while made.len() > MADE_MAX {
-            made.pop_front();
-        }
     }
 
     fn by_hash(&self, number: u64, hash: &str) -> Option<Arc<Generation>> {
@@ -224,8 +236,8 @@ impl Archive {
         if current.hash == hash {
             return Some(current);
         }
-        if let Some(made) = self.made.lock().iter().find(|g| g.hash == hash) {
-            return Some(made.clone());
+        if let Some(made) = self.made.lock().get(hash) {
+            return Some(made);
         }
         let bytes = std::fs::read(self.dir.join(format!("{hash}.json"))).ok().filter(|_| legal)?;
         let kept = Kept::read(&bytes)?;
@@ -237,7 +249,7 @@ impl Archive {
         // It stands for the archived one whatever packs are installed now.
         generation.hash = hash.to_owned();
         let generation = Arc::new(generation);
-        self.remember(generation.clone());
+        self.made.lock().put(generation.clone());
         Some(generation)
     }
 
@@ -343,4 +355,26 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         std::fs::File::open(dir)?.sync_all()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// Scenario: more generations than are kept, one of them asked for again and again.
+    /// Guarantees: their number is bounded; the one in use stays, the longest unused goes.
+    #[test]
+    fn compiled_generations_are_bounded() {
+        let ground = Ground::of_packs(None).unwrap();
+        let mut made = Made::default();
+        for n in 0..20 {
+            let parts = Kept::default().parts(ground.clone());
+            let mut generation = parts.compile(n, [0; 16]).unwrap();
+            generation.hash = n.to_string();
+            made.put(Arc::new(generation));
+            assert!(made.get("0").is_some() && made.0.len() <= MADE_MAX);
+        }
+        assert!(made.get("1").is_none() && made.get("19").is_some());
+    }
 }

@@ -4,11 +4,14 @@ pub mod app;
 pub mod backups;
 pub mod bus;
 pub mod exports;
+pub mod faults;
 pub mod generations;
 pub mod http;
 pub mod kept;
+pub mod lag;
 pub mod outboxes;
 pub mod outlets;
+pub mod overload;
 pub mod own_events;
 pub mod rates;
 pub mod secrets;
@@ -73,6 +76,7 @@ pub struct Server {
     sources: Vec<io::Running>,
     outboxes: Vec<OutboxHandle>,
     upkeep: upkeep::Upkeep,
+    overload: Option<overload::Overload>,
     stop: CancellationToken,
     rules_watch: tokio::sync::Mutex<watcher::Watcher>,
 }
@@ -94,7 +98,16 @@ impl Server {
         store.set_dictionary(archive.current().dict.clone());
         archive.announce(&journal)?;
         let Start { demo, terminal } = start;
-        let made = Made { config, journal, ledger, store, archive, demo, terminal };
+        let made = Made {
+            config,
+            journal,
+            ledger,
+            ledger_stream: ledger_stream.clone(),
+            store,
+            archive,
+            demo,
+            terminal,
+        };
         let app = Arc::new(App::new(made));
         let (recorder, recorder_thread) = Recorder::start(app.clone())?;
         let pipeline = start_pipeline(&app, &recorder, secret)?;
@@ -103,6 +116,7 @@ impl Server {
         let (sources, syslog, agents) = start_sources(&app).await?;
         let http = http::serve(app.clone(), stop.clone()).await?;
         let upkeep = upkeep::Upkeep::start(app.clone())?;
+        let overload = Some(overload::Overload::start(app.clone())?);
         let (setup_token, ingest_token) = first_tokens(&app)?;
         let server = Self {
             app,
@@ -118,6 +132,7 @@ impl Server {
             sources,
             outboxes,
             upkeep,
+            overload,
             stop,
             rules_watch,
         };
@@ -129,6 +144,9 @@ impl Server {
 
     /// Stops in the order of the stream: doors, detection, alerts, store.
     pub async fn stop(mut self) -> Result<(), Failure> {
+        if let Some(overload) = self.overload.take() {
+            let _ = tokio::task::spawn_blocking(|| overload.stop()).await;
+        }
         for source in self.sources.drain(..) {
             source.stop().await;
         }
@@ -333,7 +351,7 @@ fn start_pipeline(
         }
     };
     let stored = app.store.stored_through(0).map_or(0, |id| id.offset + 1);
-    let from = core.progress().next_offset.min(stored);
+    let from = core.read_from().min(stored);
     app.set_progress(core.progress());
     let (journal, barrier) = (app.journal.clone(), recorder.clone());
     let keep_snapshot = Box::new(move |next_offset: u64, bytes: Vec<u8>| {
@@ -372,9 +390,8 @@ async fn start_sources(app: &Arc<App>) -> Result<Started, Failure> {
     let intake: Arc<dyn io::Intake> = Arc::new(app.journal.appender());
     let tls = http::tls_config(&app.config)?;
     let (mut running, mut syslog, mut agents) = (Vec::new(), Vec::new(), None);
-    let door = io::Door::new(io::intake::DOOR_BYTES_DEFAULT);
     for source in &app.config.sources {
-        let mut context = io::Context::new(&source.name, intake.clone()).at(&door);
+        let mut context = io::Context::new(&source.name, intake.clone()).at(&app.door);
         context.pack = source.pack.as_deref().unwrap_or_default().into();
         app.add_context(context.clone());
         let listens = match &source.kind {

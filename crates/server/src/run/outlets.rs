@@ -205,10 +205,13 @@ impl Doors {
 }
 
 impl Outlets for Doors {
-    fn events(&mut self, batch: &Arc<EventBatch>) {
+    fn events(&mut self, batch: &Arc<EventBatch>) -> Arc<[u32]> {
         let now_ns = io::intake::wall_ns();
+        if super::faults::loses(batch) {
+            return Arc::default();
+        }
         self.wait_for_room();
-        self.app.store.append(batch.clone());
+        let held = self.app.store.append(batch.clone());
         self.app.appended(now_ns);
         self.app.bus.show(batch);
         let bytes: usize = batch.rows().map(|r| r.raw().len()).sum();
@@ -217,6 +220,7 @@ impl Outlets for Doors {
         if self.greeted.len() < GREETED_MAX {
             self.greet(batch);
         }
+        held
     }
 
     fn alert(&mut self, change: AlertChange) {

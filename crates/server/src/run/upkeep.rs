@@ -9,6 +9,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use trust::{Hash, SealedRecord, record_leaf};
 
+/// With memory scarce, hot rows are written to files from so many bytes on: fewer would make more
+/// files than they free memory.
+const EARLY_BYTES: usize = 8 << 20;
+
 /// The background thread.
 pub struct Upkeep {
     stop: Arc<AtomicBool>,
@@ -41,8 +45,11 @@ impl Upkeep {
 /// Out: whether the store is behind and there is more to do at once.
 fn once(app: &App) -> bool {
     let began_ns = io::intake::wall_ns();
+    let tight = app.memory_tight.load(Ordering::Relaxed);
+    let early = tight && app.store.hot_bytes() >= EARLY_BYTES;
+    let flushed = if early { app.store.flush().map(|_| ()) } else { Ok(()) };
     let mut is_behind = false;
-    match app.store.maintain(began_ns) {
+    match flushed.and_then(|()| app.store.maintain(began_ns)) {
         Ok(done) => {
             is_behind = done.is_behind;
             app.audit_store("upkeep", &done.audit);

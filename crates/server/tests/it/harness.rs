@@ -48,6 +48,7 @@ pub(crate) struct Server {
     pub(crate) admin_token: String,
     pub(crate) data_dir: PathBuf,
     pub(crate) syslog: Vec<(String, SocketAddr)>,
+    binary: fn() -> Command,
     config: PathBuf,
     child: Child,
     _folder: tempfile::TempDir,
@@ -57,8 +58,17 @@ impl Server {
     /// Starts with these settings added to free ports and a fresh folder. Settings may set their
     /// own `sources`.
     pub(crate) fn start(settings: &str) -> Self {
+        Self::start_as(settings, None, alcedo)
+    }
+
+    /// The same with another way to start the binary, and with the data in another folder.
+    pub(crate) fn start_as(
+        settings: &str,
+        data_dir: Option<&Path>,
+        binary: fn() -> Command,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let data_dir = folder.path().join("data");
+        let data_dir = data_dir.map_or_else(|| folder.path().join("data"), Path::to_path_buf);
         let mut text =
             format!("data_dir: {}\nlisten: {{http: '127.0.0.1:0'}}\n", data_dir.display());
         if !settings.contains("sources:") {
@@ -70,8 +80,9 @@ impl Server {
         text.push_str(settings);
         let config = folder.path().join("alcedo.yaml");
         std::fs::write(&config, text).unwrap();
-        let child = spawn(&config, &data_dir);
+        let child = spawn(binary, &config, &data_dir);
         let mut server = Self {
+            binary,
             http: "127.0.0.1:0".parse().unwrap(),
             admin_token: String::new(),
             data_dir,
@@ -191,14 +202,14 @@ impl Server {
 
     /// Starts on the same folder and pulls the plug before it is ready.
     pub(crate) fn start_and_kill_after(&mut self, wait: Duration) {
-        self.child = spawn(&self.config, &self.data_dir);
+        self.child = spawn(self.binary, &self.config, &self.data_dir);
         std::thread::sleep(wait);
         self.kill();
     }
 
     /// Starts again on the same folder.
     pub(crate) fn start_again(&mut self) {
-        self.child = spawn(&self.config, &self.data_dir);
+        self.child = spawn(self.binary, &self.config, &self.data_dir);
         self.wait_ready();
     }
 
@@ -207,6 +218,36 @@ impl Server {
         let mut text = std::fs::read_to_string(&self.config).unwrap();
         text.push_str(settings);
         std::fs::write(&self.config, text).unwrap();
+    }
+
+    /// A metric's value, by its name with labels.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let bearer = format!("Bearer {}", self.admin_token);
+        let (status, text) = http(self.http, "GET", "/metrics", &[("Authorization", &bearer)], b"");
+        assert_eq!(status, 200);
+        let text = String::from_utf8(text).unwrap();
+        text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
+    /// Posts and returns the status with `Retry-After`.
+    pub(crate) fn post(&self, body: &str) -> (u16, Option<u32>) {
+        let mut stream = std::net::TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let head = format!(
+            "POST /api/v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/x-ndjson\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.admin_token,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // A server that refuses early may close before all is written.
+        let _ = stream.write_all(body.as_bytes());
+        let mut answer = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stream, &mut answer);
+        let text = String::from_utf8_lossy(&answer).to_lowercase();
+        let status = text.get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0);
+        let retry = text.lines().find_map(|l| l.strip_prefix("retry-after: ")?.trim().parse().ok());
+        (status, retry)
     }
 
     /// Sends a signal by its name.
@@ -231,9 +272,9 @@ impl Drop for Server {
     }
 }
 
-fn spawn(config: &Path, data_dir: &Path) -> Child {
+fn spawn(binary: fn() -> Command, config: &Path, data_dir: &Path) -> Child {
     let _ = std::fs::remove_file(data_dir.join("run.json"));
-    alcedo()
+    binary()
         .args(["run", "-c", config.to_str().unwrap()])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

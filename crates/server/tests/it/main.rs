@@ -3,6 +3,7 @@
 
 mod browser;
 mod cli;
+mod contract;
 mod detection;
 mod flow;
 mod grafana;
@@ -10,4 +11,5 @@ mod harness;
 mod kill9;
 mod packs;
 mod page;
+mod scarce;
 mod stored;

@@ -47,7 +47,7 @@ fn check(seed: u64) {
             assert_eq!(found, expected(&batches, plan), "{at}, seed {seed}: {plan:?}");
         }
     };
-    batches.iter().for_each(|b| store.append(b.clone()));
+    batches.iter().for_each(|b| drop(store.append(b.clone())));
     agree("hot");
     let before = everything(&store, next);
     store.flush().unwrap();
@@ -95,7 +95,7 @@ fn the_index_leaves_nothing_out() {
         let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
         let batches: Vec<_> =
             (0..4).map(|n| random_batch(&mut random, n * 700..(n + 1) * 700)).collect();
-        batches.iter().for_each(|b| store.append(b.clone()));
+        batches.iter().for_each(|b| drop(store.append(b.clone())));
         store.flush().unwrap();
         for _ in 0..40 {
             let plan = random_plan(&mut random, 2);

@@ -5,7 +5,7 @@ use event::time::SECOND_NS;
 use event::{EventId, Marks};
 use proptest::prelude::*;
 use std::sync::Arc;
-use watch::{Balance, Counter, Finding, Tick};
+use watch::{Balance, Finding, Receipts, Tick};
 
 const TICK: Tick = Tick { id: EventId::at(0), stream_ns: 0, wall_ns: 0 };
 
@@ -28,17 +28,17 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 
 /// Feeder, sequencer and store each count their own part; `lose` skips one row at the store.
 fn account(rows: &[Row], lose: Option<usize>) -> (Balance, Vec<Finding>) {
-    let mut balance = Balance::default();
+    let (mut balance, mut receipts) = (Balance::default(), Receipts::default());
     for row in rows.iter().filter(|r| !r.marks.has(Marks::EXPANDED)) {
         let source: Arc<str> = row.source.into();
-        balance.add(&source, Balance::minute(row.at_ns), Counter::Received, 1);
+        receipts.read(&source, row.at_ns, 1);
     }
-    balance.sequenced(&batch(rows));
-    let mut kept = rows.to_vec();
-    if let Some(at) = lose {
-        kept.remove(at);
-    }
-    balance.stored(&batch(&kept));
+    balance.received(&receipts.take());
+    let batch = batch(rows);
+    balance.sequenced(&batch);
+    let kept = batch.rows().filter(|r| r.is_kept()).map(|r| r.index());
+    let held: Vec<u32> = kept.filter(|at| Some(*at) != lose).map(|at| at as u32).collect();
+    balance.stored(&batch, &held);
     let text = serde_json::to_string(&balance).unwrap();
     let mut balance: Balance = serde_json::from_str(&text).unwrap();
     let told = balance.close(10, TICK);
@@ -75,5 +75,17 @@ proptest! {
 }
 
 fn balance_keeps(row: &Row) -> bool {
-    batch(std::slice::from_ref(row)).row(0).is_kept() && !row.marks.has(Marks::QUARANTINED)
+    batch(std::slice::from_ref(row)).row(0).is_kept()
+}
+
+#[test]
+fn parts_of_a_record_are_received_each_and_end_as_joined() {
+    let row = Row { source: "a", host: "h".into(), at_ns: 0, marks: Marks::default() };
+    let (mut balance, mut receipts) = (Balance::default(), Receipts::default());
+    receipts.read(&"a".into(), 0, 3);
+    let read = receipts.take();
+    assert_eq!((read.len(), read[0].records, read[0].joined), (1, 3, 2));
+    balance.received(&read);
+    balance.stored(&batch(&[row]), &[0]);
+    assert_eq!(balance.close(0, TICK), []);
 }

@@ -1,0 +1,276 @@
+//! A disk that fills up and memory that is capped, around the real binary.
+
+use super::harness::{Server, alcedo};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Size of the file system that is filled: two prepared segments of 64 MiB, the ledger's, and room.
+const DISK_MIB: u64 = 640;
+/// Seconds of the burst; `ALCEDO_BURST_S` sets another number.
+const BURST_S_DEFAULT: u64 = 5;
+/// The memory cap.
+const CAP_BYTES: u64 = 512 << 20;
+/// Connections that send in the burst, and those that are open and send now and then.
+const SENDERS: usize = 16;
+/// See [`SENDERS`].
+const IDLERS: usize = 200;
+
+const RULE: &str = "title: Marker seen\nid: 44444444-4444-4444-8444-444444444444\nlogsource: {product: linux}\ndetection:\n  sel:\n    - xyzzy\n  condition: sel\nlevel: high\n";
+
+/// A file system of its own, in a file; unmounted when dropped.
+struct Disk {
+    dir: tempfile::TempDir,
+}
+
+impl Disk {
+    /// `None` where mounting is not allowed.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, at) = (dir.path().join("disk"), dir.path().join("mnt"));
+        std::fs::create_dir(&at).unwrap();
+        std::fs::File::create(&file).unwrap().set_len(DISK_MIB << 20).unwrap();
+        let run = |command: &str, args: &[&str], path: &[&Path]| {
+            let out = Command::new(command).args(args).args(path).output();
+            out.is_ok_and(|out| out.status.success())
+        };
+        let made = run("mkfs.ext4", &["-q", "-F", "-m", "0"], &[&file])
+            && run("mount", &["-o", "loop"], &[&file, &at]);
+        made.then_some(Self { dir })
+    }
+
+    fn at(&self) -> PathBuf {
+        self.dir.path().join("mnt")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.at()).status();
+    }
+}
+
+/// Scenario (R5): the data folder is on an ext4 file system in a file; somebody else fills it up to
+/// the reserve while events and alerts are on their way; then there is space again.
+/// Guarantees: senders are refused within a second, with a time to come again; searches answer, what
+/// was taken before becomes alerts, tokens can be made and audited; it resumes by itself within 5 s.
+#[test]
+fn a_full_disk_refuses_and_the_rest_goes_on() {
+    let Some(disk) = Disk::mount() else {
+        println!("skipped: loop mounts are not allowed here; `journal` fills a simulated disk");
+        return;
+    };
+    let rules = disk.dir.path().join("marker.yml");
+    std::fs::write(&rules, RULE).unwrap();
+    let settings = format!("rules: ['{}']\nnotify: []\n", rules.display());
+    let server = Server::start_as(&settings, Some(&disk.at().join("data")), alcedo);
+    server.ingest("{\"message\":\"before\"}\n");
+    server.eventually("the event", |s| (s.search("before").len() == 1).then_some(()));
+    let marked = 300;
+    let body = |n: u64| format!("{{\"message\":\"xyzzy\",\"user\":{{\"name\":\"u{n:04}\"}}}}\n");
+    server.ingest(&(0..marked).map(body).collect::<String>());
+    let ballast = disk.at().join("ballast");
+    let full = fill(&ballast);
+    let mut told = server.post("{\"message\":\"late\"}\n");
+    while told.0 == 200 {
+        std::thread::sleep(Duration::from_millis(10));
+        told = server.post("{\"message\":\"late\"}\n");
+    }
+    let refused = full.elapsed();
+    assert_eq!((told.0, told.1.is_some()), (503, true));
+    assert_eq!(server.search("before").len(), 1);
+    let wish = "{\"name\":\"t\",\"role\":\"ingest\",\"sources\":[\"http\"]}";
+    let (status, made) = server.ask("POST", "/api/v1/tokens", &server.admin_token, wish);
+    assert_eq!(status, 200, "the ledger takes records: {made}");
+    server.eventually("the alerts", |s| {
+        let alerts = s.get("/api/v1/alerts?state=all&limit=500")["alerts"].clone();
+        (alerts.as_array()?.len() as u64 >= marked).then_some(())
+    });
+    assert_eq!(server.post("{\"message\":\"still\"}\n").0, 503);
+    server.eventually("the gauge", |s| (s.metric("alcedo_degraded_level")? == 9.0).then_some(()));
+    std::fs::remove_file(&ballast).unwrap();
+    let freed = Instant::now();
+    while server.post("{\"message\":\"after\"}\n").0 != 200 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let resumed = freed.elapsed();
+    println!("full disk: refused after {refused:?}, resumed after {resumed:?}");
+    // The journal looks once a second; a busy machine adds to it.
+    assert!(refused < Duration::from_millis(1500) && resumed < Duration::from_secs(5));
+    server.eventually("the event after", |s| (!s.search("after").is_empty()).then_some(()));
+}
+
+/// Fills the file system until less than the reserve is free; when that was.
+fn fill(ballast: &Path) -> Instant {
+    let mut file = std::fs::File::create(ballast).unwrap();
+    let piece = vec![0x5a; 1 << 20];
+    loop {
+        let left = free_bytes(ballast);
+        if left < (DISK_MIB << 20) / 20 {
+            return Instant::now();
+        }
+        file.write_all(&piece).unwrap();
+    }
+}
+
+fn free_bytes(path: &Path) -> u64 {
+    let out = Command::new("df").args(["--output=avail", "-B1"]).arg(path).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    text.lines().nth(1).and_then(|l| l.trim().parse().ok()).unwrap()
+}
+
+/// A control group with a memory limit; removed when dropped.
+struct Cap {
+    dir: PathBuf,
+    peak: &'static str,
+    kills: &'static str,
+}
+
+/// Where the binary is put; a function that starts it has no other way to know.
+static GROUP: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+impl Cap {
+    fn make() -> Option<Self> {
+        let name = format!("alcedo-test-{}", std::process::id());
+        let one = Path::new("/sys/fs/cgroup/memory").join(&name);
+        let two = Path::new("/sys/fs/cgroup").join(&name);
+        let (one_files, two_files) = (
+            ("memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"),
+            ("memory.max", "memory.peak", "memory.events"),
+        );
+        for (dir, (limit, peak, kills)) in [(one, one_files), (two, two_files)] {
+            if dir.parent().is_some_and(Path::exists) && std::fs::create_dir(&dir).is_ok() {
+                if std::fs::write(dir.join(limit), CAP_BYTES.to_string()).is_ok() {
+                    *GROUP.lock().unwrap() = Some(dir.clone());
+                    return Some(Self { dir, peak, kills });
+                }
+                let _ = std::fs::remove_dir(&dir);
+            }
+        }
+        None
+    }
+
+    fn peak_bytes(&self) -> Option<u64> {
+        std::fs::read_to_string(self.dir.join(self.peak)).ok()?.trim().parse().ok()
+    }
+
+    fn oom_kills(&self) -> u64 {
+        let text = std::fs::read_to_string(self.dir.join(self.kills)).unwrap_or_default();
+        let line = text.lines().find_map(|l| l.strip_prefix("oom_kill "));
+        line.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+impl Drop for Cap {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.dir);
+    }
+}
+
+/// The binary, in the control group from its first page on.
+fn capped() -> Command {
+    let group = GROUP.lock().unwrap().clone().unwrap();
+    let mut command = Command::new("sh");
+    let enter = "echo $$ > \"$0/cgroup.procs\"; exec \"$@\"";
+    command.arg("-c").arg(enter).arg(group).arg(env!("CARGO_BIN_EXE_alcedo"));
+    command.env_remove("ALCEDO_TOKEN").env_remove("ALCEDO_CONFIG").env_remove("ALCEDO_DATA_DIR");
+    command
+}
+
+/// What the burst came to.
+#[derive(Default)]
+struct Burst {
+    stop: AtomicBool,
+    acked: AtomicU64,
+    refused: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// Scenario (R6): as much as many senders can post, in large bodies, over connections by the
+/// hundred, into a server that may have 512 MiB.
+/// Guarantees: it is not killed; what was acknowledged is stored; who was not taken was told to come
+/// again.
+#[test]
+fn memory_cap_holds_in_a_burst() {
+    let Some(cap) = Cap::make() else {
+        println!("skipped: memory control groups cannot be made here; the door's bytes are tested");
+        return;
+    };
+    let seconds = std::env::var("ALCEDO_BURST_S").ok().and_then(|n| n.parse().ok());
+    let seconds: u64 = seconds.unwrap_or(BURST_S_DEFAULT);
+    let server = Server::start_as("notify: []\n", None, capped);
+    let burst = Arc::new(Burst::default());
+    let idle: Vec<TcpStream> =
+        (0..IDLERS).filter_map(|_| TcpStream::connect(server.http).ok()).collect();
+    let threads: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let (burst, to, token) = (burst.clone(), server.http, server.admin_token.clone());
+            std::thread::spawn(move || post_all_the_time(&burst, to, &token, sender))
+        })
+        .collect();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(seconds) {
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(cap.oom_kills(), 0, "killed after {:?}", began.elapsed());
+    }
+    burst.stop.store(true, Ordering::SeqCst);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    drop(idle);
+    let acked = burst.acked.load(Ordering::SeqCst);
+    let (refused, bytes) =
+        (burst.refused.load(Ordering::SeqCst), burst.bytes.load(Ordering::SeqCst));
+    assert!(acked > 0);
+    let wait = Duration::from_secs(60 + seconds * 30);
+    server.eventually_within(wait, "detection catches up", |s| {
+        (s.get("/api/v1/overview")["lag"]["detect_ms"] == 0).then_some(())
+    });
+    let stored = server.eventually_within(wait, "the search", |s| {
+        let body = r#"{"query":"burst-record | stats count() as n"}"#;
+        let (status, answer): (u16, Value) = s.ask("POST", "/api/v1/search", &s.admin_token, body);
+        (status == 200).then(|| answer["rows"][0]["n"].as_u64().unwrap_or(0))
+    });
+    // A body that was stored and whose answer did not arrive is there, too.
+    assert!(stored >= acked, "{acked} acknowledged, {stored} stored");
+    assert_eq!(cap.oom_kills(), 0);
+    println!(
+        "{seconds} s under {} MiB: {acked} acknowledged ({} MiB), {refused} bodies refused, {stored} \
+         stored, peak {} MiB with the page cache",
+        CAP_BYTES >> 20,
+        bytes >> 20,
+        cap.peak_bytes().unwrap_or(0) >> 20
+    );
+}
+
+fn post_all_the_time(burst: &Burst, to: SocketAddr, token: &str, sender: usize) {
+    let record = format!("{{\"message\":\"burst-record {sender} {}\"}}\n", "x".repeat(400));
+    let records = 2_000;
+    let body = record.repeat(records);
+    let head = format!(
+        "POST /api/v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/x-ndjson\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    while !burst.stop.load(Ordering::SeqCst) {
+        let Ok(mut stream) = TcpStream::connect(to) else { continue };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        match answer.get(9..12) {
+            Some(b"200") => {
+                burst.acked.fetch_add(records as u64, Ordering::SeqCst);
+                burst.bytes.fetch_add(body.len() as u64, Ordering::SeqCst);
+            }
+            Some(b"429" | b"503") => {
+                burst.refused.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            _ => {}
+        }
+    }
+}
