@@ -22,7 +22,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -472,12 +472,11 @@ struct GroupBuilder<'w, 'r> {
     rest: StringBuilder,
     residual_names: &'w mut HashSet<Box<str>>,
     index: &'w mut GroupIndex,
-    cells: Vec<(Option<usize>, &'r str, Kind, &'r [u8])>,
+    cells: Vec<Cell<'r>>,
     json: String,
-    /// Templates of the rows by number, and how often each serves.
-    templates: HashMap<Box<str>, (u32, usize)>,
+    templates: Templates,
+    /// Template of each row.
     of_row: Vec<Option<u32>>,
-    text: String,
     rows: usize,
 }
 
@@ -503,9 +502,8 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
             index,
             cells: Vec::new(),
             json: String::new(),
-            templates: HashMap::new(),
+            templates: Templates::default(),
             of_row: Vec::new(),
-            text: String::new(),
             rows: 0,
         }
     }
@@ -532,12 +530,13 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
                 builder.count = if builder.row == at { builder.count + 1 } else { 1 };
                 builder.row = at;
             }
-            cells.push((column, name, kind, bytes));
+            cells.push(Cell { column, name, kind, bytes, text: std::str::from_utf8(bytes).ok() });
         });
-        self.template(row, head, &cells);
+        let columns = &self.columns;
+        let once = |column: usize| columns[column].count == 1;
+        self.of_row.push(self.templates.of(row.raw(), head.event_ns, &cells, &once));
         self.json.clear();
-        for (column, name, kind, bytes) in &cells {
-            let text = std::str::from_utf8(bytes).ok();
+        for Cell { column, name, kind, bytes, text } in &cells {
             if let (Some(column), Some(text)) = (column, text) {
                 let builder = &mut self.columns[*column];
                 if builder.count == 1 && builder.kind == *kind && builder.values.fits(text) {
@@ -563,38 +562,6 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
         }
         self.cells = cells;
         Ok(())
-    }
-
-    /// Finds the row's template, if it has one.
-    fn template(
-        &mut self,
-        row: &RowRef<'r>,
-        head: &Head,
-        cells: &[(Option<usize>, &'r str, Kind, &'r [u8])],
-    ) {
-        let mut sources: Vec<template::Source<'_>> = Vec::with_capacity(cells.len());
-        for (column, name, kind, bytes) in cells {
-            let once = match column {
-                Some(column) => self.columns[*column].count == 1,
-                None => cells.iter().filter(|(_, other, ..)| other == name).count() == 1,
-            };
-            let text = std::str::from_utf8(bytes).ok().filter(|_| *kind != Kind::Null);
-            if let (true, Some(text)) = (once, text) {
-                sources.push(template::Source { name, kind: *kind, text });
-            }
-        }
-        let mut text = std::mem::take(&mut self.text);
-        let found = template::of(row.raw(), &sources, head.event_ns, &mut text);
-        self.of_row.push(found.then(|| {
-            let next = self.templates.len() as u32;
-            let (number, count) = match self.templates.get_mut(text.as_str()) {
-                Some(known) => known,
-                None => self.templates.entry(text.as_str().into()).or_insert((next, 0)),
-            };
-            *count += 1;
-            *number
-        }));
-        self.text = text;
     }
 
     fn finish(
@@ -625,10 +592,8 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
         rows: &[RowRef<'_>],
         heads: &[Head],
     ) -> Result<(ArrayRef, ArrayRef), arrow::error::ArrowError> {
-        let mut list: Vec<(&str, usize)> = vec![("", 0); self.templates.len()];
-        for (text, (number, count)) in &self.templates {
-            list[*number as usize] = (text, *count);
-        }
+        let list: Vec<(&str, usize)> =
+            self.templates.list.iter().map(|t| (&*t.text, t.rows)).collect();
         let parts: Vec<Vec<template::Part<'_>>> = list
             .iter()
             .map(
@@ -668,6 +633,126 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
         }
         Ok((Arc::new(raw.finish()), Arc::new(templates.finish())))
     }
+}
+
+/// A cell of the row in hand: its column if it has one, and its text if it is one.
+struct Cell<'r> {
+    column: Option<usize>,
+    name: &'r str,
+    kind: Kind,
+    bytes: &'r [u8],
+    text: Option<&'r str>,
+}
+
+/// Recipes that are tried for a row: a shape has as many templates as its records have forms.
+const RECIPES_MAX: usize = 8;
+/// Rows of a shape that may be looked at in vain before only one of [`VAIN_STEP`] is.
+const VAIN_ROWS_MAX: u32 = 64;
+const VAIN_STEP: u32 = 16;
+
+/// The templates of a group's rows.
+#[derive(Default)]
+struct Templates {
+    list: Vec<Template>,
+    by_text: HashMap<Box<str>, u32>,
+    /// By the names and kinds of a row's cells.
+    shapes: HashMap<u64, Shape>,
+    hasher: RandomState,
+    text: String,
+}
+
+struct Template {
+    text: Box<str>,
+    /// Rows it serves.
+    rows: usize,
+}
+
+/// What is known about rows whose cells have the same names and kinds.
+#[derive(Default)]
+struct Shape {
+    recipes: Vec<template::Recipe>,
+    /// Rows that no recipe served, less those one did.
+    vain: u32,
+}
+
+impl Templates {
+    /// The row's template, if it has one: one that served a row of its shape before, or one made of
+    /// the row itself. `once` says of a column whether it has one value in this row.
+    fn of(
+        &mut self,
+        raw: &[u8],
+        event_ns: i64,
+        cells: &[Cell<'_>],
+        once: &dyn Fn(usize) -> bool,
+    ) -> Option<u32> {
+        let mut hasher = self.hasher.build_hasher();
+        // Names are the sender's words: what is hashed says where each ends.
+        for cell in cells {
+            hasher.write_u8(cell.kind as u8);
+            hasher.write_usize(cell.column.unwrap_or(usize::MAX));
+            if cell.column.is_none() {
+                hasher.write_usize(cell.name.len());
+                hasher.write(cell.name.as_bytes());
+            }
+        }
+        let shape = self.shapes.entry(hasher.finish()).or_default();
+        let list = &mut self.list;
+        let served = shape.recipes.iter().position(|recipe| {
+            let text = &list[recipe.number as usize].text;
+            recipe.gives(text, raw, event_ns, &|at| cells[at].text)
+        });
+        if let Some(at) = served {
+            // The one used last is tried first.
+            shape.recipes[..=at].rotate_right(1);
+            shape.vain = shape.vain.saturating_sub(1);
+            let number = shape.recipes[0].number;
+            list[number as usize].rows += 1;
+            return Some(number);
+        }
+        shape.vain += 1;
+        if shape.vain > VAIN_ROWS_MAX && !shape.vain.is_multiple_of(VAIN_STEP) {
+            return None;
+        }
+        let (sources, places) = sources(cells, once);
+        if !template::of(raw, &sources, event_ns, &mut self.text) {
+            return None;
+        }
+        let number = match self.by_text.get(self.text.as_str()) {
+            Some(number) => *number,
+            None => {
+                let number = list.len() as u32;
+                list.push(Template { text: self.text.as_str().into(), rows: 0 });
+                self.by_text.insert(self.text.as_str().into(), number);
+                number
+            }
+        };
+        list[number as usize].rows += 1;
+        let place = |name: &str| sources.iter().position(|s| s.name == name).map(|i| places[i]);
+        if let Some(recipe) = template::Recipe::of(number, &self.text, &place) {
+            shape.recipes.insert(0, recipe);
+            shape.recipes.truncate(RECIPES_MAX);
+        }
+        Some(number)
+    }
+}
+
+/// Cells that a template may refer to, and their places: the only ones of their names.
+fn sources<'r>(
+    cells: &[Cell<'r>],
+    once: &dyn Fn(usize) -> bool,
+) -> (Vec<template::Source<'r>>, Vec<usize>) {
+    let (mut sources, mut places) = (Vec::with_capacity(cells.len()), Vec::new());
+    for (place, cell) in cells.iter().enumerate() {
+        let once = match cell.column {
+            Some(column) => once(column),
+            None => cells.iter().filter(|other| other.name == cell.name).count() == 1,
+        };
+        if let (true, Some(text)) = (once && cell.kind != Kind::Null, cell.text) {
+            sources.push(template::Source { name: cell.name, kind: cell.kind, text });
+            places.push(place);
+        }
+    }
+    (sources, places)
 }
 
 /// Adds every value of a column to the index of its blocks.
