@@ -3,7 +3,7 @@
 use super::bus::{Bus, News};
 use super::exports::Exports;
 use super::generations::{Archive, Reloaded};
-use super::lag::Ages;
+use super::lag::{Ages, Behindhand};
 use super::own_events::{self, OwnEvent, OwnEvents};
 use super::rates::Rates;
 use crate::api::problem::Problem;
@@ -91,6 +91,7 @@ pub struct App {
     own: OwnEvents,
     passed: AtomicU64,
     passed_wall_ns: AtomicI64,
+    behindhand: Behindhand,
     /// When the oldest event that is in no file yet was handed to the store, ns; 0 = there is none.
     unstored_since_ns: AtomicI64,
 }
@@ -174,6 +175,7 @@ impl App {
             own: OwnEvents::default(),
             passed: AtomicU64::new(0),
             passed_wall_ns: AtomicI64::new(0),
+            behindhand: Behindhand::default(),
             unstored_since_ns: AtomicI64::new(0),
         }
     }
@@ -420,10 +422,8 @@ impl App {
     /// How far detection is behind receipt, ms.
     pub fn detect_lag_ms(&self, now_ns: i64) -> i64 {
         let durable = self.journal.durable().map_or(0, |last| last + 1);
-        if self.passed() >= durable {
-            return 0;
-        }
-        (now_ns - self.passed_wall_ns.load(Ordering::SeqCst)).max(0) / 1_000_000
+        let passed_ns = self.passed_wall_ns.load(Ordering::SeqCst);
+        self.behindhand.lag_ns(self.passed(), passed_ns, durable, now_ns) / 1_000_000
     }
 
     /// Events were handed to the store: searchable from now on, in a file later.

@@ -180,12 +180,13 @@ impl Doors {
         }
     }
 
-    /// A sender's first event greets with what became of it.
+    /// A sender's first event greets with what became of it. Our own events are no sender's.
     fn greet(&mut self, batch: &EventBatch) {
         for row in batch.rows() {
             let envelope = row.envelope();
             let host = row.text("host.name").unwrap_or_else(|| envelope.peer.to_string().into());
             if self.greeted.len() >= GREETED_MAX
+                || *envelope.source == *super::own_events::SOURCE
                 || self.greeted.contains(&(envelope.source.clone(), host.to_string()))
             {
                 continue;
