@@ -194,7 +194,7 @@ fn metrics_text(app: &App) -> String {
     );
     plain(
         "degraded_level",
-        "Steps given up under overload, 0 to 9",
+        "Steps given up under overload, 0 to 7",
         "gauge",
         f64::from(app.degraded.load(Ordering::SeqCst)),
     );
