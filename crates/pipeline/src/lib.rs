@@ -16,7 +16,7 @@
 //!
 //! Reading order: [`generation`] (what workers work with), [`feeder`], [`worker`], [`sequencer`]
 //! (the core), `headers` (header lines over a restart), [`snapshot`], [`in_hand`] (records that end the process), [`run`] (threads),
-//! [`hunt`] (finished logs, without a journal).
+//! [`relay`] (a store that could not take rows), [`hunt`] (finished logs, without a journal).
 #![forbid(unsafe_code)]
 
 pub mod feeder;
@@ -24,6 +24,7 @@ pub mod generation;
 mod headers;
 pub mod hunt;
 pub mod in_hand;
+pub mod relay;
 pub mod run;
 pub mod sequencer;
 pub mod snapshot;
@@ -34,5 +35,6 @@ pub use feeder::Loose;
 pub use generation::{Generation, Generations};
 pub use hunt::Hunt;
 pub use in_hand::InHand;
-pub use run::{Pipeline, Settings};
+pub use relay::{Refill, Relay, Shelf, Stretch};
+pub use run::{KeepSnapshot, Pipeline, Settings};
 pub use sequencer::{AlertChange, Core, CoreSettings, Outlets, Progress};

@@ -35,11 +35,16 @@ pub struct Settings {
     /// First offset to read: the smaller of [`Core::read_from`] and what the store still needs.
     pub from: u64,
     /// Where it is marked what workers have in hand.
-    pub in_hand: InHand,
+    pub in_hand: Arc<InHand>,
+    /// The first worker's place among the marks; pipelines that run side by side have their own.
+    pub first_slot: usize,
     /// Called with each snapshot and the offset from which the journal is needed with it; it has to
-    /// be durable when the call returns.
-    pub keep_snapshot: Box<dyn FnMut(u64, Vec<u8>) + Send>,
+    /// be durable when the call returns. None: no snapshots are made.
+    pub keep_snapshot: Option<KeepSnapshot>,
 }
+
+/// See [`Settings::keep_snapshot`].
+pub type KeepSnapshot = Box<dyn FnMut(u64, Vec<u8>) + Send>;
 
 /// The running threads.
 pub struct Pipeline {
@@ -65,7 +70,7 @@ impl Pipeline {
         let workers = settings.workers.max(1);
         let (jobs_in, jobs) = bounded::<(u64, Job)>(workers * JOBS_PER_WORKER);
         let (results_in, results) = bounded::<Numbered>(workers * JOBS_PER_WORKER);
-        let hand = Arc::new(settings.in_hand);
+        let hand = settings.in_hand;
         let reader = journal.reader(settings.from);
         let (from, cut) = (settings.from, core.progress().next_offset);
         let begin = Begin { from, cut, headers: core.headers.at(from) };
@@ -82,6 +87,7 @@ impl Pipeline {
             let (jobs, results, hand) = (jobs.clone(), results_in.clone(), hand.clone());
             let learn_in = learn_in.clone();
             let worker = named(&format!("worker-{index}"));
+            let index = settings.first_slot + index;
             threads.push(worker.spawn(move || work(index, &jobs, &results, &hand, &learn_in))?);
         }
         drop((results_in, learn_in));
@@ -182,7 +188,7 @@ fn sequence(
     mut core: Core,
     mut outlets: Box<dyn Outlets>,
     results: &Receiver<Numbered>,
-    mut keep: Box<dyn FnMut(u64, Vec<u8>) + Send>,
+    mut keep: Option<KeepSnapshot>,
 ) {
     let mut next = 0;
     let mut early: BTreeMap<u64, Numbered> = BTreeMap::new();
@@ -200,14 +206,18 @@ fn sequence(
                     core.control(control, begun_at, &mut *outlets);
                 }
             }
-            let progress = core.progress();
-            if progress.stream_ns - kept_at_ns >= SNAPSHOT_EVERY_NS {
-                kept_at_ns = progress.stream_ns;
+            let stream_ns = core.progress().stream_ns;
+            if let Some(keep) = &mut keep
+                && stream_ns - kept_at_ns >= SNAPSHOT_EVERY_NS
+            {
+                kept_at_ns = stream_ns;
                 core.forget_headers(outlets.stored());
                 keep(core.read_from(), core.snapshot());
             }
         }
     }
-    core.forget_headers(outlets.stored());
-    keep(core.read_from(), core.snapshot());
+    if let Some(keep) = &mut keep {
+        core.forget_headers(outlets.stored());
+        keep(core.read_from(), core.snapshot());
+    }
 }

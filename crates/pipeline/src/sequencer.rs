@@ -21,8 +21,9 @@ const REASON_VALUES_MAX: usize = 3;
 /// Where results go. Called on the sequencer's thread, in journal order.
 pub trait Outlets: Send {
     /// Events, frozen. Rows below `Progress::next_offset` of an earlier run may come again. Out: the
-    /// rows that are in the store from now on, by index, ascending: the balance counts these, not
-    /// those that were handed over.
+    /// rows that are in the store from now on, or that it is given from the journal later (see
+    /// [`crate::relay`]), by index, ascending: the balance counts these, not those that were handed
+    /// over.
     fn events(&mut self, batch: &Arc<EventBatch>) -> Arc<[u32]>;
     /// An alert went out, or something became of one.
     fn alert(&mut self, change: AlertChange);
@@ -116,6 +117,8 @@ pub struct Core {
     pub(crate) begun_at: Option<u64>,
     /// Rows below were detected in an earlier run: they are for the store only.
     pub(crate) detect_from: u64,
+    /// Nothing is detected: another core does that, see [`Core::for_store`].
+    pub(crate) is_for_store: bool,
     pub(crate) dedupe: Dedupe,
     /// Marks rows that an earlier run worked and the store still needs.
     again: Dedupe,
@@ -153,6 +156,7 @@ impl Core {
             progress: Progress::default(),
             begun_at: None,
             detect_from: 0,
+            is_for_store: false,
             dedupe: dedupe(),
             again: dedupe(),
             drops: Drops::new(generation.settings.drops.clone()),
@@ -193,6 +197,7 @@ impl Core {
         }
         self.drops.apply(&mut done.batch);
         let batch = Arc::new(done.batch);
+        let new = new && !self.is_for_store;
         if new {
             self.headers.add(std::mem::take(&mut done.headers));
             self.sniffer.observe(&batch).into_iter().for_each(|decision| out.remember(decision));
@@ -217,7 +222,7 @@ impl Core {
         self.begun_at = begun_at;
         match control {
             Control::Tick { offset, stream_ns, wall_ns } => {
-                if offset >= self.detect_from {
+                if self.detects(offset) {
                     self.tick(Tick { id: EventId::at(offset), stream_ns, wall_ns }, out);
                 }
                 self.pass(offset + 1, stream_ns, wall_ns, out);
@@ -228,13 +233,18 @@ impl Core {
                 self.pass(offset + 1, stream_ns, wall_ns, out);
             }
             Control::Gap { offset, envelope, bytes, stream_ns, wall_ns } => {
-                if offset >= self.detect_from {
+                if self.detects(offset) {
                     let tick = Tick { id: EventId::at(offset), stream_ns, wall_ns };
                     self.gap(&envelope.source, &bytes, tick, out);
                 }
                 self.pass(offset + 1, stream_ns, wall_ns, out);
             }
         }
+    }
+
+    /// Whether the control record at `offset` has anything to say that was not said before.
+    fn detects(&self, offset: u64) -> bool {
+        offset >= self.detect_from && !self.is_for_store
     }
 
     /// New rules, packs or settings. State of unchanged rules is kept.

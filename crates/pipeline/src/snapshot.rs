@@ -101,6 +101,28 @@ impl Core {
     }
 }
 
+impl Core {
+    /// A core that marks rows as the one of the snapshot goes on to mark them, and detects nothing:
+    /// it gives the store what was left in the journal. Rows have to be read from
+    /// [`Core::read_from`] on, or from before it.
+    pub fn for_store(
+        bytes: Option<&[u8]>,
+        generation: Arc<Generation>,
+        settings: CoreSettings,
+    ) -> Self {
+        let mut core = Core::new(generation, settings);
+        core.is_for_store = true;
+        let Some(saved) = bytes.and_then(decode) else { return core };
+        core.dedupe.restore(saved.dedupe);
+        core.headers = HeaderLog::restore(saved.headers);
+        core.progress.next_offset = saved.next_offset;
+        core.progress.stream_ns = saved.stream_ns;
+        core.detect_from = saved.next_offset;
+        core.begun_at = saved.begun_at;
+        core
+    }
+}
+
 /// The offset a snapshot goes on from, without loading it.
 pub fn next_offset(bytes: &[u8]) -> Option<u64> {
     decode(bytes).map(|saved| saved.next_offset)

@@ -159,6 +159,10 @@ struct Live {
 pub(crate) struct Writer {
     pub(crate) manifest: Manifest,
     broken: bool,
+    /// The manifest's number after the last change that is known to be durable.
+    version: u64,
+    /// Files whose listing failed: listed or not, until the manifest has been read again.
+    unlisted: Vec<FileEntry>,
 }
 
 /// Hot rows and files of one installation. Share it by reference or `Arc`: all methods take `&self`
@@ -231,6 +235,8 @@ impl Store {
             }
         }
         live.missing = report.missing.len() as u64;
+        let version = manifest.state().version;
+        let writer = Writer { manifest, broken: false, version, unlisted: Vec::new() };
         sort_files(&mut live.files);
         Store {
             root: dir.to_path_buf(),
@@ -238,7 +244,7 @@ impl Store {
             read_only,
             dictionary: RwLock::new(Dictionary::ecs()),
             live: Mutex::new(live),
-            writer: Mutex::new(Writer { manifest, broken: false }),
+            writer: Mutex::new(writer),
             running: AtomicUsize::new(0),
             joining_waits: AtomicBool::new(false),
             upkeep: Mutex::new(()),
@@ -313,6 +319,11 @@ impl Store {
         self.live.lock().hot_bytes
     }
 
+    /// The last event of a partition that was appended, or stored before a restart.
+    pub fn appended_through(&self, partition: u32) -> Option<EventId> {
+        self.live.lock().appended.get(&partition).copied()
+    }
+
     /// The last event of a partition up to which everything is in files. After a restart, feed
     /// what comes after it from the journal; what comes before is skipped.
     pub fn stored_through(&self, partition: u32) -> Option<EventId> {
@@ -323,11 +334,13 @@ impl Store {
     /// batches. Returns the offset (of partition 0) up to which everything is in files, if that
     /// changed: the journal's cursor of the store may move there.
     ///
-    /// After an error nothing has changed for searches; when it was the manifest's own write that
-    /// failed, the store must be opened anew before it writes again.
+    /// After an error nothing has changed for searches, and it can be tried again. Only where the
+    /// manifest's own write failed and the record turns out to be there all the same, the store must
+    /// be opened anew before it writes again.
     pub fn flush(&self) -> Result<Option<u64>, StoreError> {
         self.writable()?;
         let mut writer = self.writer.lock();
+        self.mend(&mut writer)?;
         let (hot, appended) = {
             let live = self.live.lock();
             (live.hot.clone(), live.appended.clone())
@@ -361,8 +374,11 @@ impl Store {
             }
         }
         let handles = self.handles(&add);
-        let change = Change { add, through: appended.clone(), ..Change::default() };
-        self.commit(&mut writer, change)?;
+        let change = Change { add: add.clone(), through: appended.clone(), ..Change::default() };
+        if let Err(error) = self.commit(&mut writer, change) {
+            writer.unlisted.extend(add);
+            return Err(error);
+        }
         let mut live = self.live.lock();
         live.files.extend(handles);
         sort_files(&mut live.files);
@@ -559,19 +575,36 @@ impl Store {
         (Snapshot { files, hot, hidden }, live.missing)
     }
 
-    /// Makes a change durable. A failure here leaves unknown what is on disk: no more writes.
-    pub(crate) fn commit(&self, writer: &mut Writer, change: Change) -> Result<(), StoreError> {
-        self.writable()?;
-        self.step("before manifest");
-        if writer.broken {
+    /// After a failed write of the manifest: reads it again. If the failed record is not there, it is
+    /// as if it had never been tried, and writing goes on.
+    fn mend(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        if !writer.broken {
+            return Ok(());
+        }
+        let (manifest, _) = Manifest::open(&self.root.join("manifest"))?;
+        if manifest.state().version != writer.version {
             return Err(StoreError::Manifest {
                 path: self.root.join("manifest"),
                 at: 0,
-                reason: "an earlier write failed: restart to read it anew".into(),
+                reason: "a failed write is there all the same: restart to read it anew".into(),
             });
         }
+        writer.manifest = manifest;
+        writer.broken = false;
+        self.discard(&std::mem::take(&mut writer.unlisted));
+        tracing::info!("the manifest was read again, and can be written");
+        Ok(())
+    }
+
+    /// Makes a change durable. A failure here leaves unknown what is on disk: no more writes before
+    /// [`Store::mend`].
+    pub(crate) fn commit(&self, writer: &mut Writer, change: Change) -> Result<(), StoreError> {
+        self.writable()?;
+        self.step("before manifest");
+        self.mend(writer)?;
         let result = writer.manifest.append(change);
         writer.broken = result.is_err();
+        writer.version = if writer.broken { writer.version } else { writer.manifest.state().version };
         self.step("after manifest");
         result
     }

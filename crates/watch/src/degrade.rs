@@ -5,9 +5,10 @@
 //!                                            |
 //!                                            +--> degraded_level, the gauge
 //! ```
-//! Never given up, at any level: durability of what was acknowledged, rules of level high and
-//! critical, audit, gap records, health. The order is part of the promise; what a step does is done
-//! by whoever owns the thing, who asks [`Ladder::is_shed`].
+//! Never given up, at any level: durability of what was acknowledged, rules of every level,
+//! enrichment, audit, gap records, health. No step changes what is detected: an alert depends on the
+//! journal alone, and how loaded the machine was is not in it. The order is part of the promise; what
+//! a step does is done by whoever owns the thing, who asks [`Ladder::is_shed`].
 
 use event::time::SECOND_NS;
 use serde::{Deserialize, Serialize};
@@ -20,12 +21,8 @@ pub enum Step {
     Tail,
     /// One search at a time.
     Queries,
-    /// Backtests, compaction, tiering and scrubbing wait.
+    /// Joining of files and reading sealed segments again wait.
     Background,
-    /// Slow enrichments are put off and marked so.
-    Enrichment,
-    /// Low and informational rules catch up from the journal later.
-    LowRules,
     /// Sources above their fair share are slowed, the noisiest first.
     Quotas,
     /// Protocols that can be told are told to wait.
@@ -41,9 +38,7 @@ impl Step {
     pub const ALL: &[(Step, &'static str)] = &[
         (Step::Tail, "live views show a sample"),
         (Step::Queries, "one search at a time"),
-        (Step::Background, "backtests, compaction, tiering and scrubbing wait"),
-        (Step::Enrichment, "slow enrichments are put off"),
-        (Step::LowRules, "low and informational rules catch up later"),
+        (Step::Background, "files are not joined, sealed segments are not read again"),
         (Step::Quotas, "sources above their fair share are slowed"),
         (Step::PushBack, "senders are told to wait"),
         (Step::Stall, "streams are not read"),
@@ -56,8 +51,6 @@ impl Step {
             Self::Tail => "tail",
             Self::Queries => "queries",
             Self::Background => "background",
-            Self::Enrichment => "enrichment",
-            Self::LowRules => "low_rules",
             Self::Quotas => "quotas",
             Self::PushBack => "push_back",
             Self::Stall => "stall",
@@ -100,7 +93,6 @@ impl Load {
             &[
                 (0.25, Step::Tail),
                 (0.4, Step::Background),
-                (0.5, Step::LowRules),
                 (0.6, Step::Quotas),
                 (0.8, Step::PushBack),
                 (0.95, Step::Stall),
@@ -234,7 +226,7 @@ mod tests {
         assert_eq!(ladder.assess(&queue(0.1), 0), []);
         let down = ladder.assess(&queue(0.97), 1);
         let steps: Vec<u8> = down.iter().map(|c| c.step.level()).collect();
-        assert_eq!(steps, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(steps, [1, 2, 3, 4, 5, 6]);
         assert!(down.iter().all(|c| c.entered) && ladder.is_shed(Step::Stall));
         assert!(!ladder.is_shed(Step::Datagrams));
         // Calm is counted from the first quieter look, and a spike in between starts it anew.
@@ -244,15 +236,15 @@ mod tests {
         assert_eq!(ladder.assess(&queue(0.0), 7 * SECOND_NS), []);
         let up = ladder.assess(&queue(0.0), 8 * SECOND_NS);
         let steps: Vec<u8> = up.iter().map(|c| c.step.level()).collect();
-        assert_eq!((steps, ladder.level()), (vec![8, 7, 6, 5, 4, 3, 2], 1));
-        assert_eq!(up[0].sentence(), "overload over, level 8: streams are not read");
+        assert_eq!((steps, ladder.level()), (vec![6, 5, 4, 3, 2], 1));
+        assert_eq!(up[0].sentence(), "overload over, level 6: streams are not read");
     }
 
     #[test]
     fn lag_slows_the_noisy_and_never_refuses_and_a_full_disk_refuses_at_once() {
         let lag = Load { lag_ns: 3600 * SECOND_NS, ..Load::default() };
         assert_eq!(lag.level(), Step::Quotas.level());
-        assert_eq!(Load { disk: 1.0, ..Load::default() }.level(), 9);
+        assert_eq!(Load { disk: 1.0, ..Load::default() }.level(), 7);
         assert_eq!(Load::default().level(), 0);
         for (number, (step, _)) in Step::ALL.iter().enumerate() {
             assert_eq!(usize::from(step.level()), number + 1);

@@ -6,8 +6,9 @@ use testkit::journal_sim::{Disk, Summary, run};
 /// Seeds of the default run; `ALCEDO_SIM_SEEDS` sets another number, `ALCEDO_SIM_SEED` one seed.
 const SEEDS_DEFAULT: u64 = 250;
 
-/// A slow machine ends the default run here, with what it has.
-const DEFAULT_WAIT: Duration = Duration::from_secs(20);
+/// A slow machine ends the default run here, with what it has; `ALCEDO_SIM_S` sets another time for
+/// a run of any number of seeds.
+const DEFAULT_WAIT_S: u64 = 20;
 
 fn env(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -25,12 +26,13 @@ fn lives(disk: Disk, share: u64) -> Summary {
         return one(seed);
     }
     let seeds = env("ALCEDO_SIM_SEEDS");
+    let wait = env("ALCEDO_SIM_S").or(seeds.is_none().then_some(DEFAULT_WAIT_S));
     let begun = Instant::now();
     let mut lived = 0;
     for seed in 0..seeds.unwrap_or(SEEDS_DEFAULT) / share {
         all.add(&one(seed));
         lived += 1;
-        if seeds.is_none() && begun.elapsed() > DEFAULT_WAIT {
+        if wait.is_some_and(|wait| begun.elapsed() > Duration::from_secs(wait)) {
             break;
         }
     }

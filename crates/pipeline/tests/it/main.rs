@@ -5,6 +5,7 @@ mod backfill;
 mod balance;
 mod clock;
 mod headers;
+mod relay;
 mod repeats;
 mod replay;
 mod stage;

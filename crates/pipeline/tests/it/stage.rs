@@ -32,11 +32,12 @@ impl Clock for Hand {
 pub(crate) struct Stage {
     pub(crate) journal: Journal,
     clock: Arc<Hand>,
-    generation: Arc<Generation>,
+    pub(crate) generation: Arc<Generation>,
     _dir: tempfile::TempDir,
 }
 
-struct Only(Arc<Generation>);
+/// One generation for all.
+pub(crate) struct Only(pub(crate) Arc<Generation>);
 
 impl Generations for Only {
     fn at(&self, _: u64) -> Arc<Generation> {
@@ -192,10 +193,11 @@ impl Stage {
         let settings = pipeline::Settings {
             workers,
             from,
-            in_hand: pipeline::InHand::none(),
-            keep_snapshot: Box::new(move |offset, bytes| {
+            in_hand: Arc::new(pipeline::InHand::none()),
+            first_slot: 0,
+            keep_snapshot: Some(Box::new(move |offset, bytes| {
                 kept.lock().unwrap().snapshots.push((offset, bytes));
-            }),
+            })),
         };
         let generations = Arc::new(Only(self.generation.clone()));
         let end = self.journal.durable().unwrap() + 1;

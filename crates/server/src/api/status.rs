@@ -194,7 +194,7 @@ fn metrics_text(app: &App) -> String {
     );
     plain(
         "degraded_level",
-        "Steps given up under overload, 0 to 9",
+        "Steps given up under overload, 0 to 7",
         "gauge",
         f64::from(app.degraded.load(Ordering::SeqCst)),
     );
@@ -210,6 +210,7 @@ fn metrics_text(app: &App) -> String {
         "gauge",
         store.index_bytes as f64,
     );
+    plain("store_hot_bytes", "Rows that are in no file yet", "gauge", store.hot_bytes as f64);
     plain("store_file_rows", "Rows in files", "gauge", store.file_rows as f64);
     let ledger = app.ledger.counters();
     plain(

@@ -53,6 +53,8 @@ pub struct Config {
     pub suppress_ns: i64,
     /// Memory that may be used; `None`: most of what the machine or the control group has.
     pub memory_bytes_max: Option<u64>,
+    /// Most memory of events that are in no file yet; more are left to the journal.
+    pub hot_bytes_max: usize,
 }
 
 /// PEM files of a TLS listener.
@@ -194,6 +196,11 @@ const SUPPRESS_DEFAULT_NS: i64 = 300 * 1_000_000_000;
 /// Five-minute buckets: long enough for a median over quiet sources.
 const VOLUME_BUCKET_DEFAULT_NS: i64 = 300 * 1_000_000_000;
 
+/// A quarter of what a server of 50,000 events/s may have.
+const HOT_BYTES_DEFAULT: usize = 256 << 20;
+/// Less would make files of some hundred rows.
+const HOT_BYTES_LEAST: usize = 1 << 20;
+
 impl Default for Config {
     fn default() -> Self {
         let syslog = |transport| SyslogListen {
@@ -230,6 +237,7 @@ impl Default for Config {
             watch: Watch { silent_after_ns: None, volume_bucket_ns: VOLUME_BUCKET_DEFAULT_NS },
             suppress_ns: SUPPRESS_DEFAULT_NS,
             memory_bytes_max: None,
+            hot_bytes_max: HOT_BYTES_DEFAULT,
         }
     }
 }
@@ -253,7 +261,7 @@ impl Config {
             ("backup", format!("{:?}", self.backup)),
             ("watch", format!("{:?}", self.watch)),
             ("alerts", format!("{:?}", self.suppress_ns)),
-            ("limits", format!("{:?}", self.memory_bytes_max)),
+            ("limits", format!("{:?} {}", self.memory_bytes_max, self.hot_bytes_max)),
         ];
         let digest = |text: &str| {
             let hash = Sha256::digest(text.as_bytes());
@@ -373,6 +381,8 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
     });
     root.section("limits", |s| {
         config.memory_bytes_max = s.size_bytes("memory");
+        let hot = s.size_bytes("hot_rows").and_then(|n| usize::try_from(n).ok());
+        config.hot_bytes_max = hot.unwrap_or(config.hot_bytes_max).max(HOT_BYTES_LEAST);
         s.done();
     });
     config
@@ -636,14 +646,14 @@ mod tests {
         let text = "data_dir: /var/lib/alcedo\nsources:\n  fw: {type: syslog, listen: ['udp://127.0.0.1:1', \
                     'tcp://127.0.0.1:2'], zone: '+02:00', silent_after: 2m, dedupe: 10s}\n  api: {type: http}\n\
                     rules: [rules, more]\nnotify:\n  - {to: webhook, url: 'http://127.0.0.1:1/x', min_level: high}\n\
-                    retention: {age: 30d, size: 10GiB}\nlimits: {memory: 2GiB}\n";
+                    retention: {age: 30d, size: 10GiB}\nlimits: {memory: 2GiB, hot_rows: 64MiB}\n";
         let config = parse(text, "f", Path::new("/etc/alcedo")).unwrap();
         assert_eq!(config.rules, [PathBuf::from("/etc/alcedo/rules"), "/etc/alcedo/more".into()]);
         assert_eq!(config.sources[0].zone_offset_s, 7200);
         assert_eq!(config.sources[0].silent_after_ns, Some(120_000_000_000));
         assert_eq!(config.notify[0].min_level, event::Level::High);
         assert_eq!(config.retention.size_bytes, Some(10 << 30));
-        assert_eq!(config.memory_bytes_max, Some(2 << 30));
+        assert_eq!((config.memory_bytes_max, config.hot_bytes_max), (Some(2 << 30), 64 << 20));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use event::{EventBatch, EventId, EventView, Marks};
 use journal::Journal;
 use ledger::{Actor, Audit, Ledger, LedgerRecord};
 use parking_lot::{Condvar, Mutex, RwLock};
-use pipeline::{Generation, Progress};
+use pipeline::{Generation, Progress, Relay};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -75,6 +75,10 @@ pub struct App {
     pub memory_tight: AtomicBool,
     /// Of what consumers have not passed.
     pub ages: Ages,
+    /// Who feeds the store.
+    pub relay: Arc<Relay>,
+    /// Held while it is marked from where the store has to be fed, or that it is not any more.
+    pub marking_left: Mutex<()>,
     /// Searches take turns by it while [`Step::Queries`] is given up.
     turns: Arc<Semaphore>,
     contexts: RwLock<Vec<io::Context>>,
@@ -162,6 +166,8 @@ impl App {
             door: io::Door::new(io::door::DOOR_BYTES_DEFAULT),
             degraded: AtomicU8::new(0),
             memory_tight: AtomicBool::new(false),
+            relay: Arc::default(),
+            marking_left: Mutex::default(),
             turns: Arc::new(Semaphore::new(1)),
             contexts: RwLock::default(),
             sessions: Mutex::default(),
@@ -426,6 +432,21 @@ impl App {
         self.behindhand.lag_ns(self.passed(), passed_ns, durable, now_ns) / 1_000_000
     }
 
+    /// Whether the store can write, and rows that are in no file yet fill less than one part in
+    /// `parts` of the memory they may fill.
+    pub fn has_store_room(&self, parts: usize) -> bool {
+        !self.has_problem("store") && self.store.hot_bytes() <= self.config.hot_bytes_max / parts
+    }
+
+    /// Whether the sequencer may give the store more rows: also one that cannot write them now, up to
+    /// a limit that is low where memory is scarce.
+    pub fn may_append(&self) -> bool {
+        let scarce = self.memory_tight.load(Ordering::Relaxed) && self.has_problem("store");
+        let most = self.config.hot_bytes_max;
+        let most = if scarce { most.min(super::upkeep::EARLY_BYTES) } else { most };
+        self.store.hot_bytes() <= most
+    }
+
     /// Events were handed to the store: searchable from now on, in a file later.
     pub fn appended(&self, now_ns: i64) {
         let since = &self.unstored_since_ns;
@@ -511,6 +532,10 @@ impl App {
             journal::State::Ok | journal::State::Closed => {}
             journal::State::DiskFull => out.push("the disk is full: senders are refused".into()),
             journal::State::Faulted => out.push("the journal cannot write: restart needed".into()),
+        }
+        if let Some(stretch) = self.relay.behind() {
+            let n = stretch.left - stretch.taken.min(stretch.left);
+            out.push(format!("{n} events are in the journal only, and cannot be searched yet"));
         }
         out
     }

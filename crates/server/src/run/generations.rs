@@ -86,6 +86,11 @@ pub struct Archive {
     switches: Mutex<Vec<Switch>>,
     /// What sources were seen to send, by the offset of the record that says so.
     decisions: Mutex<Vec<(u64, Decision)>>,
+}
+
+/// The generations of one reading of the journal.
+pub struct Course {
+    archive: Arc<Archive>,
     /// What the feeder was given last. A switch is listed only after its record is durable, and the
     /// feeder may be there first.
     in_force: Mutex<Option<Arc<Generation>>>,
@@ -138,7 +143,6 @@ impl Archive {
             reader: Mutex::new(reader),
             switches: Mutex::new(switches),
             decisions: Mutex::new(decisions),
-            in_force: Mutex::default(),
         };
         archive.keep(&generation, &kept)?;
         Ok(archive)
@@ -307,15 +311,27 @@ impl Archive {
         }
     }
 
+    /// The generation in force at `offset` (before a change recorded at `offset` itself).
+    pub fn at(&self, offset: u64) -> Arc<Generation> {
+        self.remembering(self.announced_before(offset), offset)
+    }
+
     fn announced_before(&self, offset: u64) -> Arc<Generation> {
         let switch = self.switches.lock().iter().rev().find(|s| s.offset < offset).cloned();
         switch.and_then(|s| self.by_hash(s.number, &s.hash)).unwrap_or_else(|| self.current())
     }
 }
 
-impl Generations for Archive {
+impl Course {
+    /// A reading that has not begun.
+    pub fn of(archive: &Arc<Archive>) -> Self {
+        Self { archive: archive.clone(), in_force: Mutex::default() }
+    }
+}
+
+impl Generations for Course {
     fn at(&self, offset: u64) -> Arc<Generation> {
-        let generation = self.remembering(self.announced_before(offset), offset);
+        let generation = self.archive.at(offset);
         *self.in_force.lock() = Some(generation.clone());
         generation
     }
@@ -323,13 +339,13 @@ impl Generations for Archive {
     fn load(&self, offset: u64, record: &[u8]) -> Option<Arc<Generation>> {
         let base = match serde_json::from_slice(record) {
             Ok(Remember { remember }) => {
-                self.decided(offset, remember);
+                self.archive.decided(offset, remember);
                 let before = self.in_force.lock().clone();
-                before.unwrap_or_else(|| self.announced_before(offset))
+                before.unwrap_or_else(|| self.archive.announced_before(offset))
             }
             Err(_) => {
                 let announced: Announced = serde_json::from_slice(record).ok()?;
-                let found = self.by_hash(announced.number, &announced.hash);
+                let found = self.archive.by_hash(announced.number, &announced.hash);
                 if found.is_none() {
                     let hash = announced.hash;
                     tracing::error!(offset, hash, "a generation is not in the archive");
@@ -337,7 +353,7 @@ impl Generations for Archive {
                 found?
             }
         };
-        let generation = self.remembering(base, offset + 1);
+        let generation = self.archive.remembering(base, offset + 1);
         *self.in_force.lock() = Some(generation.clone());
         Some(generation)
     }

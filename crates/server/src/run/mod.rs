@@ -14,6 +14,7 @@ pub mod outlets;
 pub mod overload;
 pub mod own_events;
 pub mod rates;
+pub mod refill;
 pub mod secrets;
 pub mod terminal;
 pub mod upkeep;
@@ -25,7 +26,7 @@ use crate::api::tokens::roles_of;
 use crate::config::{Config, SourceKind, Transport};
 use crate::exit::{Exit, Failure};
 use app::Made;
-use generations::Archive;
+use generations::{Archive, Course};
 use io::outbox::OutboxHandle;
 use journal::{Journal, Options, OsClock, OsFs, SealedBlocks};
 use ledger::Ledger;
@@ -45,6 +46,8 @@ use trust::{NewToken, Role, Scope, Setup, TokenKind};
 const CURSOR_DETECT: &str = "detect";
 /// Name of the cursor behind which everything is in the store's files.
 const CURSOR_STORE: &str = "store";
+/// Name of the cursor from which the journal is read for a store that could not take rows.
+const CURSOR_REFILL: &str = "refill";
 
 /// How a start differs from the ordinary.
 #[derive(Default)]
@@ -110,12 +113,12 @@ impl Server {
         };
         let app = Arc::new(App::new(made));
         let (recorder, recorder_thread) = Recorder::start(app.clone())?;
-        let pipeline = start_pipeline(&app, &recorder, secret)?;
+        let (pipeline, ground) = start_pipeline(&app, &recorder, secret)?;
         let stop = CancellationToken::new();
         let outboxes = outboxes::start(&app, &ledger_stream, &stop)?;
         let (sources, syslog, agents) = start_sources(&app).await?;
         let http = http::serve(app.clone(), stop.clone()).await?;
-        let upkeep = upkeep::Upkeep::start(app.clone())?;
+        let upkeep = upkeep::Upkeep::start(app.clone(), ground)?;
         let overload = Some(overload::Overload::start(app.clone())?);
         let (setup_token, ingest_token) = first_tokens(&app)?;
         let server = Self {
@@ -304,12 +307,17 @@ fn open_ledger(data_dir: &Path, stream: &Arc<Journal>) -> Result<Arc<Ledger>, Fa
     ledger.map(Arc::new).map_err(|e| Failure::new(Exit::Integrity, e, ""))
 }
 
+/// Rows are written to files when they fill this part of what they may fill: while one is written,
+/// others come.
+const FLUSH_ONE_IN: usize = 4;
+
 /// What the configuration says about the store.
 pub fn store_options(config: &Config) -> store::Options {
     store::Options {
         retention_age_ns: config.retention.age_ns,
         retention_bytes: config.retention.size_bytes,
         retention_rules: config.retention.rules.clone(),
+        hot_bytes_max: config.hot_bytes_max / FLUSH_ONE_IN,
         ..store::Options::default()
     }
 }
@@ -328,7 +336,8 @@ fn start_pipeline(
     app: &Arc<App>,
     recorder: &Recorder,
     secret: [u8; 16],
-) -> Result<Pipeline, Failure> {
+) -> Result<(Pipeline, refill::Ground), Failure> {
+    refill::forget(app);
     let dir = app.config.data_dir.join("detect");
     std::fs::create_dir_all(&dir)?;
     let settings = CoreSettings {
@@ -337,10 +346,11 @@ fn start_pipeline(
         seed: u64::from_le_bytes(secret[..8].try_into().unwrap_or_default()),
         correlation: app.config.detection.correlation.clone(),
     };
-    let in_hand = pipeline::InHand::open(&dir)?;
+    let in_hand = Arc::new(pipeline::InHand::open(&dir)?);
     let snapshot = std::fs::read(dir.join("snapshot")).ok();
     let detect_from = snapshot.as_deref().and_then(pipeline::snapshot::next_offset).unwrap_or(0);
-    let generation = pipeline::Generations::at(&*app.archive, detect_from);
+    let generation = app.archive.at(detect_from);
+    let ground_settings = settings.clone();
     let core = match snapshot {
         None => Core::new(generation, settings),
         Some(bytes) => {
@@ -368,9 +378,12 @@ fn start_pipeline(
     let doors = Doors::new(app.clone(), recorder.clone());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = cores.saturating_sub(1).max(1);
-    let settings = pipeline::Settings { workers, from, in_hand, keep_snapshot };
-    let generations: Arc<dyn pipeline::Generations> = app.archive.clone();
-    Ok(Pipeline::start(&app.journal, generations, core, Box::new(doors), settings)?)
+    let ground = refill::Ground { settings: ground_settings, in_hand: in_hand.clone(), workers };
+    let keep_snapshot: Option<pipeline::KeepSnapshot> = Some(keep_snapshot);
+    let settings = pipeline::Settings { workers, from, in_hand, first_slot: 0, keep_snapshot };
+    let generations = Arc::new(Course::of(&app.archive));
+    let pipeline = Pipeline::start(&app.journal, generations, core, Box::new(doors), settings)?;
+    Ok((pipeline, ground))
 }
 
 fn watch_settings(config: &Config) -> watch::Settings {

@@ -31,10 +31,7 @@ enum Order {
     Barrier(Sender<()>),
 }
 
-/// Most memory of rows that are in no file yet before detection waits for the store: four times what
-/// starts a flush, a quarter of what a server of 50,000 events/s may have.
-const HOT_BYTES_MAX: usize = 256 << 20;
-/// Longest wait per batch: a store that stands still slows detection and does not stop it.
+/// Longest wait for a store that is writing; then rows are left to the journal, and detection goes on.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Pause between two looks.
 const ROOM_POLL: Duration = Duration::from_millis(2);
@@ -168,16 +165,29 @@ impl Doors {
         Self { app, recorder, greeted: HashSet::new() }
     }
 
-    /// Waits while the rows that are in no file yet fill their share of memory. A store that cannot
-    /// write at all is not waited for: detection goes on.
-    fn wait_for_room(&self) {
+    /// Whether the store may be given rows: waits for a moment while those that are in no file yet
+    /// fill their share of memory. A store that cannot write at all is not waited for.
+    fn has_room(&self) -> bool {
         let begun = std::time::Instant::now();
-        while self.app.store.hot_bytes() > HOT_BYTES_MAX
-            && begun.elapsed() < ROOM_WAIT_MAX
-            && !self.app.has_problem("store")
-        {
+        while !self.app.may_append() {
+            if self.app.has_problem("store") || begun.elapsed() >= ROOM_WAIT_MAX {
+                return false;
+            }
             std::thread::sleep(ROOM_POLL);
         }
+        true
+    }
+
+    /// To the store, or left in the journal for it.
+    fn store(&self, batch: &Arc<EventBatch>) -> Arc<[u32]> {
+        let relay = &self.app.relay;
+        let was_behind = relay.behind().is_some();
+        let takes = was_behind || self.has_room();
+        let held = relay.live(batch, takes, || self.app.store.append(batch.clone()));
+        if !takes {
+            super::refill::begun(&self.app);
+        }
+        held
     }
 
     /// A sender's first event greets with what became of it. Our own events are no sender's.
@@ -211,8 +221,7 @@ impl Outlets for Doors {
         if super::faults::loses(batch) {
             return Arc::default();
         }
-        self.wait_for_room();
-        let held = self.app.store.append(batch.clone());
+        let held = self.store(batch);
         self.app.appended(now_ns);
         self.app.bus.show(batch);
         let bytes: usize = batch.rows().map(|r| r.raw().len()).sum();

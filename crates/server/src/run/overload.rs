@@ -81,9 +81,10 @@ impl Look {
         app.memory_tight.store(load.memory >= MEMORY_TIGHT, Ordering::Relaxed);
         let now_ns = i64::try_from(self.began.elapsed().as_nanos()).unwrap_or(i64::MAX);
         let changes = self.ladder.assess(&load, now_ns);
-        app.degraded.store(self.ladder.level(), Ordering::SeqCst);
         if !changes.is_empty() {
+            // The gauge speaks of what is so, not of what is about to be.
             self.switch(app);
+            app.degraded.store(self.ladder.level(), Ordering::SeqCst);
             changes.iter().for_each(|change| tell(app, *change));
         }
         self.pace(app);

@@ -1,5 +1,6 @@
 //! Once a second, in the background: files, cursors, retirement.
 
+use super::refill::{Ground, Refilling};
 use super::{App, CURSOR_STORE};
 use crate::exit::Failure;
 use journal::RecordView;
@@ -11,7 +12,7 @@ use trust::{Hash, SealedRecord, record_leaf};
 
 /// With memory scarce, hot rows are written to files from so many bytes on: fewer would make more
 /// files than they free memory.
-const EARLY_BYTES: usize = 8 << 20;
+pub(super) const EARLY_BYTES: usize = 8 << 20;
 
 /// The background thread.
 pub struct Upkeep {
@@ -21,15 +22,19 @@ pub struct Upkeep {
 
 impl Upkeep {
     /// Starts it.
-    pub fn start(app: Arc<App>) -> Result<Self, Failure> {
+    pub fn start(app: Arc<App>, ground: Ground) -> Result<Self, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = stop.clone();
         let thread = std::thread::Builder::new().name("upkeep".into()).spawn(move || {
+            let mut refilling = Refilling::new(ground);
             while !stopping.load(Ordering::SeqCst) {
-                if !once(&app) {
+                let is_behind = once(&app);
+                refilling.look(&app);
+                if !is_behind {
                     std::thread::park_timeout(Duration::from_secs(1));
                 }
             }
+            refilling.stop();
         })?;
         Ok(Self { stop, thread })
     }
@@ -60,7 +65,10 @@ fn once(app: &App) -> bool {
     if let Some(stored) = app.store.stored_through(0) {
         let next = stored.offset + 1;
         if app.journal.cursor(CURSOR_STORE) != Some(next) {
-            app.stored(app.store.stats().hot_rows > 0, began_ns);
+            // The oldest event that is in no file is older than that while some are left.
+            if app.relay.behind().is_none() {
+                app.stored(app.store.stats().hot_rows > 0, began_ns);
+            }
             if let Err(error) = app.journal.set_cursor(CURSOR_STORE, next) {
                 tracing::error!(%error, "the store's cursor was not kept");
             }

@@ -13,3 +13,4 @@ mod packs;
 mod page;
 mod scarce;
 mod stored;
+mod stuck_store;
