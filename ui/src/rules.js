@@ -7,7 +7,7 @@ import { bytes, clip, duration, number, plain, short, visible } from "./text.js"
 import { rankOf, Severity } from "./severity.js";
 import { toast } from "./toasts.js";
 
-const STATES = new Map([["live", ["Live", "✓"]], ["shadow", ["Shadow", "◌"]], ["not_covered", ["Not covered", "–"]], ["failed", ["Failed", "✗"]]]);
+const STATES = new Map([["live", ["Live", "✓"]], ["shadow", ["Shadow", "◌"]], ["paused", ["Paused", "‖"]], ["not_covered", ["Not covered", "–"]], ["failed", ["Failed", "✗"]]]);
 const ROW_HEIGHT = 52;
 
 export function Rules() {
@@ -27,7 +27,7 @@ export function Rules() {
   for (const rule of rules ?? []) counts.set(rule.state, (counts.get(rule.state) ?? 0) + 1);
   const shown = useMemo(() => {
     const wanted = text.toLowerCase();
-    const order = ["failed", "live", "shadow", "not_covered"];
+    const order = ["failed", "paused", "live", "shadow", "not_covered"];
     return (rules ?? [])
       .filter((r) => (!state || r.state === state) && (!wanted || [r.title, r.id, r.file, r.reason, (r.tags ?? []).join(" "), r.logsource].map(plain).join("\n").toLowerCase().includes(wanted)))
       .sort((a, b) => order.indexOf(a.state) - order.indexOf(b.state) || (Number(b.matches) || 0) - (Number(a.matches) || 0) || rankOf(a.level) - rankOf(b.level) || (plain(a.title) < plain(b.title) ? -1 : 1));
@@ -47,7 +47,7 @@ export function Rules() {
   const row = (r, i) => {
     const known = STATES.get(r.state);
     return html`<div role="row" aria-rowindex=${i + 1} class=${`rule-row${open === r ? " selected" : ""}`} key=${keyOf(r)} onClick=${() => setOpen(open === r ? null : r)}>
-      <span class=${`health-state health-${r.state === "live" ? "ok" : r.state === "failed" ? "silent" : "quiet"}`}><b aria-hidden="true">${known?.[1] ?? "?"}</b>${known?.[0] ?? visible(clip(plain(r.state), 20))}</span>
+      <span class=${`health-state health-${r.state === "live" ? "ok" : r.state === "failed" || r.state === "paused" ? "silent" : "quiet"}`}><b aria-hidden="true">${known?.[1] ?? "?"}</b>${known?.[0] ?? visible(clip(plain(r.state), 20))}</span>
       ${r.level ? html`<${Severity} level=${r.level} />` : html`<span></span>`}
       <span class="rule-text"><bdi class="untrusted title">${visible(clip(plain(r.title), 200)) || "(no title)"}</bdi>
         <bdi class="untrusted dim">${visible(clip(plain(r.reason) || plain(r.logsource) || plain(r.file), 200))}</bdi></span>

@@ -36,8 +36,9 @@ impl Ours {
         let mut names = DictionaryBuilder::new();
         packs.register(&mut names);
         for rule in &rules {
+            let logsource = rule.logsource.parts();
             for field in rule.plan().map(|p| p.fields()).unwrap_or_default() {
-                packs.register_rule_field(&mut names, field);
+                packs.register_rule_field(&mut names, logsource, field);
             }
         }
         RuleSet::register(&rules, &mut names);

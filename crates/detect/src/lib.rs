@@ -23,11 +23,11 @@ pub mod sigma;
 pub mod synthesize;
 
 pub use matcher::{
-    LOGSOURCE_FIELD, MatcherStats, OverBudget, RuleCost, Scratch, WORK_PER_EVENT_MAX,
+    LOGSOURCE_FIELD, MatcherStats, Overdrawn, RuleCost, Scratch, WORK_PER_EVENT_MAX,
 };
 pub use ruleset::{
-    Loader, RuleSet, fields_of, load_documents, load_paths, load_paths_with, load_text,
-    load_text_with, texts_of,
+    Loader, PAUSE_NS, Pausing, RuleSet, fields_of, load_documents, load_paths, load_paths_with,
+    load_text, load_text_with, texts_of,
 };
 pub use ruletest::{RegressionCase, TestResult, read_regression};
 pub use sigma::{

@@ -1,13 +1,14 @@
 //! What decides how records are read and matched: names, packs, tables and rules, as one value that
 //! changes at an offset of the journal and nowhere else.
 
-use detect::RuleSet;
 use detect::correlate::{Extractor, SpecSet};
+use detect::{Pausing, RuleSet};
 use event::Dictionary;
 use shape::Shaper;
 use std::sync::Arc;
 
 /// One generation of names, packs, tables and rules.
+#[derive(Clone)]
 pub struct Generation {
     /// Counts up with every change.
     pub number: u64,
@@ -30,16 +31,13 @@ pub struct Generation {
 impl Generation {
     /// The same names, packs, tables and rules with other settings.
     pub fn with_settings(&self, settings: Arc<shape::Settings>) -> Self {
-        Self {
-            number: self.number,
-            hash: self.hash.clone(),
-            dict: self.dict.clone(),
-            shaper: Arc::new(self.shaper.with_settings(settings.clone())),
-            rules: self.rules.clone(),
-            specs: self.specs.clone(),
-            extractor: self.extractor.clone(),
-            settings,
-        }
+        let shaper = Arc::new(self.shaper.with_settings(settings.clone()));
+        Self { shaper, settings, ..self.clone() }
+    }
+
+    /// The same with some rules out of force.
+    pub fn with_paused(&self, paused: Vec<Pausing>) -> Self {
+        Self { rules: Arc::new(self.rules.with_paused(paused)), ..self.clone() }
     }
 }
 

@@ -5,8 +5,8 @@ use crate::generation::Generation;
 use crate::headers::HeaderLog;
 use crate::worker::{BACKFILL_AFTER_NS, Done};
 use alert::{Desk, Firing as Offer, Folded, Offered, RuleMeta};
-use detect::Rule;
 use detect::correlate::{Contribution, Engine, Firing, FiringKind, Lags, RuleStats, Settings};
+use detect::{Pausing, Rule};
 use event::{Alert, EventBatch, EventId, EventView, Evidence, Explanation, Gap, Marks, Outcome};
 use shape::{Decision, Dedupe, DedupeSummary, Drops, Sniffer};
 use std::collections::BTreeMap;
@@ -41,6 +41,11 @@ pub trait Outlets: Send {
     /// as a control record that [`crate::Generations::load`] understands. It acts from there on.
     fn remember(&mut self, decision: Decision) {
         let _ = decision;
+    }
+    /// A rule should be paused because it costs more than it may, or be in force again: to be written
+    /// into the journal as a decision of [`Outlets::remember`] is.
+    fn pause(&mut self, pausing: Pausing) {
+        let _ = pausing;
     }
     /// Offset below which everything is in files: no later start begins below it.
     fn stored(&self) -> u64 {
@@ -283,6 +288,7 @@ impl Core {
         for finding in findings {
             self.finding(&finding, out);
         }
+        generation.rules.pausing(tick.stream_ns).into_iter().for_each(|p| out.pause(p));
         out.health(&self.registry, &self.balance, tick.stream_ns);
         if tick.stream_ns >= self.reported_ns.saturating_add(STATS_EVERY_NS) {
             self.reported_ns = tick.stream_ns;

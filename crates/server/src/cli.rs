@@ -430,7 +430,7 @@ pub struct RulesList {
     /// How they are read.
     #[command(flatten)]
     pub pipelines: Pipelines,
-    /// Only this state: live, shadow, not_covered or failed
+    /// Only this state: live, shadow, paused, not_covered or failed
     #[arg(long)]
     pub state: Option<String>,
     /// Only this level and above

@@ -604,7 +604,8 @@ impl Store {
         self.mend(writer)?;
         let result = writer.manifest.append(change);
         writer.broken = result.is_err();
-        writer.version = if writer.broken { writer.version } else { writer.manifest.state().version };
+        writer.version =
+            if writer.broken { writer.version } else { writer.manifest.state().version };
         self.step("after manifest");
         result
     }

@@ -86,12 +86,13 @@ impl Compiled {
         }
     }
 
-    /// The rules that hold for the row, in order, appended to `found`.
+    /// The rules of those `in_force` that hold for the row, in order, appended to `found`.
     pub(crate) fn match_row(
         &self,
         row: &EventView<'_>,
         cells: &CellIndex,
         scratch: &mut PartScratch,
+        in_force: &impl Fn(u32) -> bool,
         found: &mut Vec<u32>,
     ) {
         let PartScratch { directory, buffers, marks, candidates, tally, .. } = scratch;
@@ -114,7 +115,7 @@ impl Compiled {
         }
         candidates.sort_unstable();
         let row = IndexedRow { row: *row, cells };
-        for rule in candidates.iter() {
+        for rule in candidates.iter().filter(|rule| in_force(**rule)) {
             let guard = route.guards.get(rule);
             let mut work = 1;
             let holds = guard.is_none_or(|g| g.iter().any(|leaf| marks.is_hit(*leaf)))

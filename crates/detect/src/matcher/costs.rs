@@ -14,9 +14,20 @@ const BYTES_PER_UNIT: u64 = 16;
 const NS_PER_UNIT: f64 = 6.0;
 /// Rows after which a rule's mean says something.
 const JUDGED_ROWS_MIN: u64 = 10_000;
-/// Work of one rule per event above which it is over budget. All rules together need about 100 for
-/// an event; 2,000 are about 12 us, more than the whole event is allowed.
-pub const WORK_PER_EVENT_MAX: f64 = 2_000.0;
+/// Work of one rule per event that is always allowed. All rules together need about 100 for an
+/// event; 2,000 are about 12 us, more than a whole event should take.
+pub const WORK_PER_EVENT_MAX: u64 = 2_000;
+/// How often a rule may read all of an event, where that is more than [`WORK_PER_EVENT_MAX`]: what is
+/// allowed grows with the event, so that no sender can bring a sane rule over its budget.
+const READINGS_MAX: u64 = 16;
+/// Work beyond what was allowed that a rule may owe before it is overdrawn, about a second of one
+/// core: a burst is borne, a rule that takes a second for ten events is not.
+const DEBT_MAX: u64 = 150_000_000;
+
+/// Work that a rule is allowed for an event of so many bytes.
+pub(crate) fn allowed(raw_bytes: usize) -> u64 {
+    WORK_PER_EVENT_MAX.max(READINGS_MAX * (raw_bytes as u64 / BYTES_PER_UNIT))
+}
 
 /// Counts of one rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,12 +35,27 @@ pub(crate) struct RuleTally {
     pub(crate) candidates: u64,
     pub(crate) matched: u64,
     pub(crate) work: u64,
+    /// Work beyond what was allowed, as of `paid_to`.
+    debt: u64,
+    /// [`Tally::allowed`] up to which the debt was paid off.
+    paid_to: u64,
+}
+
+impl RuleTally {
+    /// Adds work, and pays off what was allowed since.
+    fn charge(&mut self, work: u64, allowed: u64) {
+        self.work += work;
+        let since = allowed - std::mem::replace(&mut self.paid_to, allowed);
+        self.debt = (self.debt + work).saturating_sub(since);
+    }
 }
 
 /// Counts of all rules since they were compiled, or since they were last handed over.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) rows: u64,
+    /// Work that each rule was allowed for them.
+    pub(crate) allowed: u64,
     rules: Vec<RuleTally>,
     /// Rules with counts.
     touched: Vec<u32>,
@@ -37,7 +63,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(rules: usize) -> Self {
-        Self { rows: 0, rules: vec![RuleTally::default(); rules], touched: Vec::new() }
+        Self { rows: 0, allowed: 0, rules: vec![RuleTally::default(); rules], touched: Vec::new() }
     }
 
     /// A rule was a candidate for a row.
@@ -54,6 +80,7 @@ impl Tally {
     /// Hands the counts over to `to`.
     pub(crate) fn flush_into(&mut self, to: &mut Tally) {
         to.rows += std::mem::take(&mut self.rows);
+        to.allowed += std::mem::take(&mut self.allowed);
         for rule in self.touched.drain(..) {
             let own = std::mem::take(&mut self.rules[rule as usize]);
             let sum = &mut to.rules[rule as usize];
@@ -62,7 +89,7 @@ impl Tally {
             }
             sum.candidates += own.candidates;
             sum.matched += own.matched;
-            sum.work += own.work;
+            sum.charge(own.work, to.allowed);
         }
     }
 }
@@ -100,6 +127,8 @@ pub struct RuleCost {
     pub matched: u64,
     /// Comparisons made for it, plus one for every 16 bytes they looked at.
     pub work: u64,
+    /// Work per event that was allowed.
+    pub allowed: f64,
     /// What that work takes, roughly.
     pub estimated_ns: f64,
     /// The texts that make an event a candidate, as an explanation shows them, by field: those of
@@ -107,14 +136,14 @@ pub struct RuleCost {
     pub witness: Vec<String>,
 }
 
-/// A rule that costs more than it may.
+/// A rule that has cost more than it may for too long.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct OverBudget {
+pub struct Overdrawn {
     /// Number of the rule in its set.
     pub rule: u32,
     /// Its work per event.
     pub work_per_event: f64,
-    /// What was allowed.
+    /// What was allowed per event.
     pub allowed: f64,
 }
 
@@ -122,6 +151,11 @@ impl RuleCost {
     /// Its work per event.
     pub fn work_per_event(&self) -> f64 {
         self.work as f64 / self.rows.max(1) as f64
+    }
+
+    /// Whether its mean says that it costs more than it may.
+    pub fn is_over_budget(&self) -> bool {
+        self.rows >= JUDGED_ROWS_MIN && self.work_per_event() > self.allowed
     }
 }
 
@@ -160,6 +194,7 @@ impl RuleSet {
                     candidates: counts.candidates,
                     matched: counts.matched,
                     work: counts.work,
+                    allowed: tally.allowed as f64 / tally.rows.max(1) as f64,
                     estimated_ns: counts.work as f64 * NS_PER_UNIT,
                     witness: witnesses.get(&(at as u32)).cloned().unwrap_or_default(),
                 });
@@ -169,26 +204,27 @@ impl RuleSet {
         out
     }
 
-    /// The rules whose work per event is above `allowed` ([`WORK_PER_EVENT_MAX`]). This is the
-    /// breaker's verdict and nothing more: it takes effect when whoever asked writes a generation
-    /// without them.
-    pub fn over_budget(&self, allowed: f64) -> Vec<OverBudget> {
+    /// The rules that owe more than they may. Their debts are forgotten with that: a rule that goes on
+    /// is told again when it has made new ones. This is the breaker's verdict and nothing more: it
+    /// takes effect when whoever asked puts a set [without them](RuleSet::with_paused) in force.
+    pub fn overdrawn(&self) -> Vec<Overdrawn> {
         let mut out = Vec::new();
         for part in &self.parts {
-            let tally = part.compiled.tally.lock().unwrap_or_else(PoisonError::into_inner);
-            if tally.rows < JUDGED_ROWS_MIN {
-                continue;
-            }
-            for (at, counts) in tally.rules.iter().enumerate() {
-                let work_per_event = counts.work as f64 / tally.rows as f64;
-                if work_per_event > allowed
-                    && let Some(rule) = part.number(at as u32)
-                {
-                    out.push(OverBudget { rule, work_per_event, allowed });
+            let mut tally = part.compiled.tally.lock().unwrap_or_else(PoisonError::into_inner);
+            let Tally { rows, allowed, rules, touched } = &mut *tally;
+            let mean = |sum: u64| sum as f64 / (*rows).max(1) as f64;
+            for at in touched.iter() {
+                let counts = &mut rules[*at as usize];
+                if counts.debt <= DEBT_MAX {
+                    continue;
+                }
+                counts.debt = 0;
+                if let Some(rule) = part.number(*at) {
+                    let (work_per_event, allowed) = (mean(counts.work), mean(*allowed));
+                    out.push(Overdrawn { rule, work_per_event, allowed });
                 }
             }
         }
-        out.sort_by(|a, b| b.work_per_event.total_cmp(&a.work_per_event));
         out
     }
 }

@@ -27,7 +27,7 @@ mod training;
 mod witness;
 
 pub(crate) use compiled::Compiled;
-pub use costs::{OverBudget, RuleCost, WORK_PER_EVENT_MAX};
+pub use costs::{Overdrawn, RuleCost, WORK_PER_EVENT_MAX};
 pub use route::LOGSOURCE_FIELD;
 pub(crate) use route::fits;
 pub use scratch::Scratch;
@@ -79,12 +79,15 @@ impl RuleSet {
         let Scratch { cells, parts, found } = scratch;
         PartScratch::prepare(parts, self.parts.iter().map(|p| &*p.compiled));
         let count = rows.len();
+        let mut allowed = 0;
         for row in rows.map(|index| batch.row(index)) {
+            allowed += costs::allowed(row.raw().len());
             cells.read(&row, batch.dict().len());
             let before = out.len();
             for (part, space) in self.parts.iter().zip(parts.iter_mut()) {
                 found.clear();
-                part.compiled.match_row(&row, cells, space, found);
+                let in_force = |rule: u32| part.number(rule).is_some();
+                part.compiled.match_row(&row, cells, space, &in_force, found);
                 let numbers = found.iter().filter_map(|rule| part.number(*rule));
                 out.extend(numbers.map(|rule| Match { rule, row: row.index() as u32 }));
             }
@@ -93,7 +96,7 @@ impl RuleSet {
             }
         }
         for (part, space) in self.parts.iter().zip(parts.iter_mut()) {
-            space.hand_over(&part.compiled, count);
+            space.hand_over(&part.compiled, count, allowed);
         }
     }
 

@@ -65,9 +65,11 @@ impl PartScratch {
         }
     }
 
-    /// Hands over what was counted in a batch of `rows`.
-    pub(super) fn hand_over(&mut self, compiled: &Compiled, rows: usize) {
+    /// Hands over what was counted in a batch of `rows`, for which each rule was `allowed` so much
+    /// work.
+    pub(super) fn hand_over(&mut self, compiled: &Compiled, rows: usize, allowed: u64) {
         self.tally.rows += rows as u64;
+        self.tally.allowed += allowed;
         let mut sum = compiled.tally.lock().unwrap_or_else(PoisonError::into_inner);
         self.tally.flush_into(&mut sum);
     }

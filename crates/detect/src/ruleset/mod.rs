@@ -9,8 +9,10 @@
 //! others.
 
 mod load;
+mod pause;
 mod reload;
 
+pub use pause::{PAUSE_NS, Pausing};
 pub use reload::Loader;
 
 pub use load::{
@@ -36,6 +38,8 @@ pub struct RuleSet {
     dict: Arc<Dictionary>,
     by_reference: HashMap<Arc<str>, u32>,
     hash: Arc<str>,
+    /// Rules that are out of force for a while.
+    paused: Arc<[Pausing]>,
 }
 
 /// Rules compiled together, and which of the set they are.
@@ -44,9 +48,11 @@ pub(crate) struct Part {
     pub(crate) compiled: Arc<Compiled>,
     /// Number in the set of each compiled rule, or [`GONE`].
     numbers: Arc<[u32]>,
+    /// The same, paused rules included.
+    all_numbers: Arc<[u32]>,
 }
 
-/// A compiled rule that is not in the set any more.
+/// A compiled rule that is not in the set any more, or paused.
 const GONE: u32 = u32::MAX;
 
 /// Most rules that are new or gone before everything is compiled anew: each event is looked up in
@@ -59,14 +65,18 @@ fn is_same(a: &Arc<Rule>, b: &Arc<Rule>) -> bool {
 }
 
 impl Part {
+    fn new(compiled: Arc<Compiled>, numbers: Vec<u32>) -> Self {
+        let numbers: Arc<[u32]> = numbers.into();
+        Self { compiled, all_numbers: numbers.clone(), numbers }
+    }
+
     /// Compiles rules of a set; `numbers` are theirs there.
     fn compile(rules: Vec<Arc<Rule>>, numbers: Vec<u32>, dict: &Dictionary) -> Self {
         let bindings = rules.iter().map(|r| r.plan().map(|p| p.bind(dict))).collect();
-        let compiled = Arc::new(Compiled::new(rules, bindings, dict));
-        Self { compiled, numbers: numbers.into() }
+        Self::new(Arc::new(Compiled::new(rules, bindings, dict)), numbers)
     }
 
-    /// Number in the set of a compiled rule, unless it has gone.
+    /// Number in the set of a compiled rule, unless it has gone or is paused.
     pub(crate) fn number(&self, compiled: u32) -> Option<u32> {
         Some(self.numbers[compiled as usize]).filter(|n| *n != GONE)
     }
@@ -140,7 +150,7 @@ impl RuleSet {
         if added.len().max(gone) > CHANGED_MAX {
             return Self::build_shared(rules, dict);
         }
-        let mut parts = vec![Part { compiled: base.clone(), numbers: numbers.into() }];
+        let mut parts = vec![Part::new(base.clone(), numbers)];
         if !added.is_empty() {
             parts.push(Part::compile(added, added_numbers, dict));
         }
@@ -155,7 +165,7 @@ impl RuleSet {
             hasher.update(rule.hash.as_bytes());
         }
         let hash = format!("{:032x}", hasher.digest128()).into();
-        Self { rules, parts, dict: dict.clone(), by_reference, hash }
+        Self { rules, parts, dict: dict.clone(), by_reference, hash, paused: Arc::default() }
     }
 
     /// Registers, builds a dictionary of ECS and rule fields alone, and compiles: for tests, tools

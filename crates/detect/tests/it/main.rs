@@ -3,6 +3,7 @@
 
 mod conformance;
 mod corpus;
+mod costs;
 mod equality;
 mod literal;
 mod live;

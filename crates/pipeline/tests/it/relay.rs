@@ -96,7 +96,8 @@ impl Shelf for Takes {
 /// in one record.
 fn seconds(stage: &Stage, range: Range<u64>) {
     for n in range {
-        let record = format!(r#"{{"what":"{}","n":{}}}"#, ["failed", "fine"][n as usize % 2], n / 4);
+        let record =
+            format!(r#"{{"what":"{}","n":{}}}"#, ["failed", "fine"][n as usize % 2], n / 4);
         stage.send("web", &[record.clone(), format!("no JSON {n}")]);
         stage.send("vpn", &[record.clone(), record]);
         if n % 20 == 3 {

@@ -3,10 +3,11 @@
 use super::alerts::actor;
 use super::problem::Problem;
 use crate::run::App;
+use crate::run::pauses::Pauses;
 use axum::Json;
 use axum::extract::{Extension, State};
 use detect::correlate::RuleStats;
-use detect::{ProblemKind, Rule, WORK_PER_EVENT_MAX};
+use detect::{Pausing, ProblemKind, Rule, WORK_PER_EVENT_MAX};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,12 +18,16 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
     let generation = app.generation();
     let shadow = app.shadow_counts();
     let matched = generation.rules.matched();
+    let paused = app.archive.pauses().now();
     let correlations = app.correlations();
     let correlations: HashMap<&str, &RuleStats> =
         correlations.iter().map(|s| (&*s.id, s)).collect();
     let mut out: Vec<Value> = Vec::new();
     for (rule, matched) in generation.rules.rules().iter().zip(matched) {
         let mut row = of_rule(rule);
+        if let Some(pausing) = Pauses::of(&paused, &rule.id, &rule.hash) {
+            of_pause(&pausing, &mut row);
+        }
         row["shadow_matches"] =
             rule.shadow.then(|| shadow.get(&rule.id).copied().unwrap_or(0)).into();
         match correlations.get(&*rule.id) {
@@ -58,6 +63,16 @@ fn of_rule(rule: &Rule) -> Value {
     })
 }
 
+/// A rule that costs more than it may matches nothing until it is tried again.
+fn of_pause(pausing: &Pausing, row: &mut Value) {
+    row["state"] = "paused".into();
+    row["reason"] = format!("paused: {}", pausing.reason()).into();
+    row["hint"] = "give its expressions a literal text to stand behind, or its selections a field \
+                   that is seldom there; it is tried again by itself"
+        .into();
+    row["until"] = pausing.until_ns.map(event::time::rfc3339).into();
+}
+
 /// What a correlation holds, and what it had to give up since it has state: nothing means exact.
 fn of_stats(stats: &RuleStats) -> Value {
     let given_up: Map<String, Value> =
@@ -74,14 +89,16 @@ fn of_stats(stats: &RuleStats) -> Value {
 pub async fn cost(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     app.blocking(|app| {
         let generation = app.generation();
-        let over = generation.rules.over_budget(WORK_PER_EVENT_MAX);
+        let paused = app.archive.pauses().now();
         let rows = generation.rules.costs().into_iter().map(|cost| {
             let rule = generation.rules.rule(cost.rule);
+            let is_paused = Pauses::of(&paused, &rule.id, &rule.hash).is_some();
             json!({
                 "id": &*rule.id, "title": &*rule.title, "events": cost.rows,
                 "candidates": cost.candidates, "matched": cost.matched, "work": cost.work,
                 "work_per_event": cost.work_per_event(), "estimated_ms": cost.estimated_ns / 1e6,
-                "over_budget": over.iter().any(|o| o.rule == cost.rule),
+                "allowed_per_event": cost.allowed, "over_budget": cost.is_over_budget(),
+                "paused": is_paused,
                 "witness": cost.witness,
             })
         });

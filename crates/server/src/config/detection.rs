@@ -33,9 +33,14 @@ pub(super) fn read(section: Section<'_>, base: &Path) -> Detection {
             sigma.placeholders.insert(name.to_owned(), values);
         }
     });
+    let keep = section.value("over_budget", "write pause or keep", |text| match text {
+        "pause" => Some(false),
+        "keep" => Some(true),
+        _ => None,
+    });
     let correlation = section.section("correlation", correlation).unwrap_or_default();
     section.done();
-    Detection { pipelines, sigma, correlation }
+    Detection { pipelines, sigma, correlation, keep_over_budget: keep.unwrap_or(false) }
 }
 
 fn correlation(section: Section<'_>) -> Settings {

@@ -125,6 +125,8 @@ pub struct Detection {
     pub sigma: SigmaSettings,
     /// Lateness and budgets of correlations.
     pub correlation: detect::correlate::Settings,
+    /// Whether a rule that costs more than it may stays in force.
+    pub keep_over_budget: bool,
 }
 
 /// Enrichment tables; all optional, all reloadable while running.

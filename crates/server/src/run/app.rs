@@ -10,8 +10,9 @@ use crate::api::problem::Problem;
 use crate::config::Config;
 use crate::exit::Failure;
 use axum::http::StatusCode;
+use detect::Pausing;
 use detect::correlate::RuleStats;
-use event::{EventBatch, EventId, EventView, Marks};
+use event::{Envelope, EventBatch, EventId, EventView, Marks, RawBatch, RecordKind};
 use journal::Journal;
 use ledger::{Actor, Audit, Ledger, LedgerRecord};
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -314,6 +315,29 @@ impl App {
     /// The same for a request that was refused.
     pub fn tell_refused(&self, action: &str, client: &str) {
         self.own.refused(&self.journal, action, client);
+    }
+
+    /// Pauses a rule that costs more than it may, or ends its pause, by a record in the journal. Never
+    /// waits: what is not recorded is asked for again.
+    pub fn pause(&self, pausing: &Pausing) {
+        let is_paused = pausing.until_ns.is_some();
+        if is_paused && self.config.detection.keep_over_budget {
+            return;
+        }
+        let pauses = self.archive.pauses();
+        let Some(record) = pauses.record_of(pausing) else { return };
+        let mut batch = RawBatch::of(Arc::new(Envelope::internal()));
+        batch.push_as(RecordKind::Generation, 0, io::intake::wall_ns(), &record);
+        if let Err(rejected) = self.journal.appender().append(batch, |_| ()) {
+            tracing::warn!(error = %rejected.why, rule = %pausing.rule, "a pause was not recorded");
+            return pauses.not_recorded(pausing);
+        }
+        let action = if is_paused { "rule.paused" } else { "rule.resumed" };
+        let (target, detail) = (&*pausing.rule, pausing.reason());
+        let event =
+            OwnEvent { who: "alcedo", action, target, detail: &detail, client: "detection" };
+        self.own.tell(&self.journal, &event);
+        tracing::warn!(rule = target, detail, "{action}");
     }
 
     /// Counts rows on which detection crashed, and tells this server's own stream of the first one

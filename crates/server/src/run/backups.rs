@@ -30,7 +30,7 @@ pub fn companions(data_dir: &Path) -> Result<Vec<Companion>, StoreError> {
     for path in files(&data_dir.join("generations"), "json")? {
         // The lists grow, each generation's text stays.
         let name = name_of(&path);
-        let grows = matches!(&*name, "switches.json" | "remembered.json");
+        let grows = matches!(&*name, "switches.json" | "remembered.json" | "paused.json");
         add(format!("generations/{name}"), grows);
     }
     for stream in STREAMS {

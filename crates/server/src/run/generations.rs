@@ -5,11 +5,12 @@
 //! replay. Packs and tables are those of the running installation.
 
 use super::kept::Kept;
+use super::pauses::Pauses;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::generation::{Ground, Reader};
 use arc_swap::ArcSwap;
-use detect::RuleProblem;
+use detect::{Pausing, RuleProblem};
 use event::{Envelope, RawBatch, RecordKind};
 use journal::Journal;
 use parking_lot::Mutex;
@@ -57,17 +58,16 @@ struct Switch {
     hash: String,
 }
 
-/// What the control record and the archive say.
+/// What control records of this kind say.
 #[derive(Serialize, Deserialize)]
-struct Announced {
-    number: u64,
-    hash: String,
-}
-
-/// A control record that says what a source sends.
-#[derive(Serialize, Deserialize)]
-struct Remember {
-    remember: Decision,
+#[serde(untagged)]
+pub(super) enum Control {
+    /// A generation of the archive is in force.
+    Announced { number: u64, hash: String },
+    /// What a source sends.
+    Remember { remember: Decision },
+    /// A rule is paused, or no longer.
+    Pause { pause: Pausing },
 }
 
 /// Decisions that are kept; when there are more, those that later ones replaced go first.
@@ -86,6 +86,7 @@ pub struct Archive {
     switches: Mutex<Vec<Switch>>,
     /// What sources were seen to send, by the offset of the record that says so.
     decisions: Mutex<Vec<(u64, Decision)>>,
+    pauses: Pauses,
 }
 
 /// The generations of one reading of the journal.
@@ -134,7 +135,7 @@ impl Archive {
         let generation = Arc::new(parts.compile(number, secret)?);
         generation.rules.warm();
         let archive = Self {
-            dir,
+            dir: dir.clone(),
             config: ArcSwap::from_pointee(config),
             secret,
             current: ArcSwap::new(generation.clone()),
@@ -143,6 +144,7 @@ impl Archive {
             reader: Mutex::new(reader),
             switches: Mutex::new(switches),
             decisions: Mutex::new(decisions),
+            pauses: Pauses::open(dir.join("paused.json")),
         };
         archive.keep(&generation, &kept)?;
         Ok(archive)
@@ -170,7 +172,7 @@ impl Archive {
             return Ok(None);
         }
         let current = self.current();
-        let announced = Announced { number: current.number, hash: current.hash.clone() };
+        let announced = Control::Announced { number: current.number, hash: current.hash.clone() };
         let bytes = serde_json::to_vec(&announced).unwrap_or_default();
         let mut batch = RawBatch::of(Arc::new(Envelope::internal()));
         batch.push_as(RecordKind::Generation, 0, io::intake::wall_ns(), &bytes);
@@ -271,7 +273,7 @@ impl Archive {
         if now == decision.pack.as_ref() {
             return None;
         }
-        serde_json::to_vec(&Remember { remember: decision.clone() }).ok()
+        serde_json::to_vec(&Control::Remember { remember: decision.clone() }).ok()
     }
 
     /// Takes note of a decision that stands in the journal.
@@ -295,6 +297,21 @@ impl Archive {
         }
     }
 
+    /// What pauses and resumes rules.
+    pub fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
+    /// The generation with what was decided before `offset`: rules paused, packs of sources.
+    fn deciding(&self, generation: Arc<Generation>, offset: u64) -> Arc<Generation> {
+        let paused = self.pauses.before(offset);
+        let generation = match *paused == *generation.rules.paused() {
+            true => generation,
+            false => Arc::new(generation.with_paused(paused)),
+        };
+        self.remembering(generation, offset)
+    }
+
     /// The generation with what was remembered of sources before `offset`.
     fn remembering(&self, generation: Arc<Generation>, offset: u64) -> Arc<Generation> {
         let mut settings = (*generation.settings).clone();
@@ -313,7 +330,7 @@ impl Archive {
 
     /// The generation in force at `offset` (before a change recorded at `offset` itself).
     pub fn at(&self, offset: u64) -> Arc<Generation> {
-        self.remembering(self.announced_before(offset), offset)
+        self.deciding(self.announced_before(offset), offset)
     }
 
     fn announced_before(&self, offset: u64) -> Arc<Generation> {
@@ -337,23 +354,28 @@ impl Generations for Course {
     }
 
     fn load(&self, offset: u64, record: &[u8]) -> Option<Arc<Generation>> {
-        let base = match serde_json::from_slice(record) {
-            Ok(Remember { remember }) => {
+        let in_force = || {
+            let before = self.in_force.lock().clone();
+            before.unwrap_or_else(|| self.archive.announced_before(offset))
+        };
+        let base = match serde_json::from_slice(record).ok()? {
+            Control::Remember { remember } => {
                 self.archive.decided(offset, remember);
-                let before = self.in_force.lock().clone();
-                before.unwrap_or_else(|| self.archive.announced_before(offset))
+                in_force()
             }
-            Err(_) => {
-                let announced: Announced = serde_json::from_slice(record).ok()?;
-                let found = self.archive.by_hash(announced.number, &announced.hash);
+            Control::Pause { pause } => {
+                self.archive.pauses.decided(offset, pause);
+                in_force()
+            }
+            Control::Announced { number, hash } => {
+                let found = self.archive.by_hash(number, &hash);
                 if found.is_none() {
-                    let hash = announced.hash;
                     tracing::error!(offset, hash, "a generation is not in the archive");
                 }
                 found?
             }
         };
-        let generation = self.archive.remembering(base, offset + 1);
+        let generation = self.archive.deciding(base, offset + 1);
         *self.in_force.lock() = Some(generation.clone());
         Some(generation)
     }

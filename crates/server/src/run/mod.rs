@@ -13,6 +13,7 @@ pub mod outboxes;
 pub mod outlets;
 pub mod overload;
 pub mod own_events;
+pub mod pauses;
 pub mod rates;
 pub mod refill;
 pub mod secrets;

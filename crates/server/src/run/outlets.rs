@@ -8,6 +8,7 @@ use super::bus::News;
 use crate::exit::Failure;
 use alert::Folded;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use detect::Pausing;
 use event::{Envelope, EventBatch, RawBatch, RecordKind};
 use ledger::{Actor, LedgerRecord};
 use pipeline::{AlertChange, Outlets, Progress};
@@ -263,6 +264,10 @@ impl Outlets for Doors {
         if let Err(rejected) = self.app.journal.appender().append(batch, |_| ()) {
             tracing::warn!(error = %rejected.why, "what a source sends was not recorded");
         }
+    }
+
+    fn pause(&mut self, pausing: Pausing) {
+        self.app.pause(&pausing);
     }
 
     fn stored(&self) -> u64 {

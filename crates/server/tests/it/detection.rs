@@ -248,3 +248,49 @@ fn a_correlation_says_what_its_groups_have_and_lack() {
     ]);
     assert_eq!(out.status.code(), Some(1));
 }
+
+/// Scenario: one rule tries 400 expressions on every event of a kilobyte, another looks for the same
+/// events cheaply; the server is killed.
+/// Guarantees: the costly rule is paused, shown so with the reason, and told of as an own event, once;
+/// the other goes on; a pause outlives a crash.
+#[test]
+fn a_rule_that_costs_too_much_is_paused() {
+    let rules = tempfile::tempdir().unwrap();
+    let costly = |expressions: usize| {
+        let list: String = (1..=expressions).map(|n| format!("'^[0-9]{{{n}}}', ")).collect();
+        let text = format!(
+            "title: Costly\nid: 66666666-6666-4666-8666-666666666666\nlogsource: {{product: test}}\ndetection:\n  sel:\n    thing|re: [{list}'^z']\n  condition: sel\n"
+        );
+        path(rules.path(), "costly.yml", &text);
+    };
+    costly(400);
+    path(rules.path(), "b.yml", &rule("a*"));
+    let mut server = Server::start(&format!("rules: ['{}']\n", rules.path().display()));
+    let event = format!("{{\"thing\":\"{}\"}}\n", "a".repeat(1_000));
+    let state = |s: &Server| -> Option<Value> {
+        let all = s.get("/api/v1/rules");
+        let found = all["rules"].as_array()?.iter().find(|r| r["title"] == "Costly")?;
+        Some(found.clone())
+    };
+    let matches = |s: &Server| {
+        let all = s.get("/api/v1/rules");
+        let found = all["rules"].as_array().unwrap().iter().find(|r| r["title"] == "Other");
+        found.unwrap()["matches"].as_u64().unwrap()
+    };
+    assert_eq!(state(&server).unwrap()["state"], "live");
+    (0..10).for_each(|_| server.ingest(&event.repeat(1_000)));
+    let paused = |s: &Server| state(s).filter(|rule| rule["state"] == "paused");
+    let shown = server.eventually("a pause", paused);
+    let reason = shown["reason"].as_str().unwrap();
+    assert!(reason.contains("units of work per event") && shown["until"].is_string(), "{shown}");
+    let told = "event.action:rule.paused | stats count() as n";
+    server.eventually("it is told", |s| (s.search(told)[0]["n"] == 1).then_some(()));
+    let before = matches(&server);
+    server.ingest(&event.repeat(10));
+    server.eventually("the other goes on", |s| (matches(s) == before + 10).then_some(()));
+
+    server.kill();
+    server.start_again();
+    server.eventually("still paused", paused);
+    server.eventually("told once", |s| (s.search(told)[0]["n"] == 1).then_some(()));
+}

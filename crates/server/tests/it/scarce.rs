@@ -94,9 +94,8 @@ fn a_full_disk_refuses_and_the_rest_goes_on() {
     server.eventually("the gauge", |s| (s.metric("alcedo_degraded_level")? == 7.0).then_some(()));
     std::fs::remove_file(&ballast).unwrap();
     let freed = Instant::now();
-    server.eventually("the answer", |s| {
-        (s.post("{\"message\":\"after\"}\n").0 == 200).then_some(())
-    });
+    server
+        .eventually("the answer", |s| (s.post("{\"message\":\"after\"}\n").0 == 200).then_some(()));
     let resumed = freed.elapsed();
     println!("full disk: refused after {refused:?}, resumed after {resumed:?}");
     // The journal looks once a second; a busy machine adds to it.

@@ -35,7 +35,8 @@ fn send(server: &Server, requests: std::ops::Range<u64>) {
             let id = request * EVENTS + n;
             let word = if n == 7 { "xyzzy" } else { "plain" };
             let user = json!({"name": format!("u{request}")});
-            let event = json!({"message": format!("{word} {}", "x".repeat(500)), "user": user, "n": id});
+            let event =
+                json!({"message": format!("{word} {}", "x".repeat(500)), "user": user, "n": id});
             format!("{event}\n")
         };
         server.ingest(&(0..EVENTS).map(line).collect::<String>());
