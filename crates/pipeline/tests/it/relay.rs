@@ -187,7 +187,7 @@ fn what_was_left_is_given_once_and_in_order() {
         until("the rest", has_passed);
         live.stop();
         let counts: Vec<(u64, u64)> = counts.lock().unwrap().clone();
-        assert!(counts.len() == 1 && counts[0].0 == counts[0].1 && counts[0].0 > 300, "{counts:?}");
+        assert!(counts.len() == 1 && counts[0].0 == counts[0].1 && counts[0].0 > 200, "{counts:?}");
         let other = Arc::new(World::default());
         let reference = start_live(&stage, &other, 0..0);
         until("the reference", || other.done.lock().unwrap().next_offset >= end());

@@ -5,30 +5,31 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use watch::HostStatus;
+use watch::{HostStatus, SourceStatus};
 
 /// `GET /api/v1/sources`
 pub async fn sources(State(app): State<Arc<App>>) -> Json<Value> {
     let mut rows: Vec<Value> = Vec::new();
     for source in app.health().iter() {
         if source.hosts.is_empty() {
-            rows.push(row(&source.source, "", &source.total, source.spiking));
+            rows.push(row(source, "", &source.total));
         }
         for (host, status) in &source.hosts {
-            rows.push(row(&source.source, host, status, source.spiking));
+            rows.push(row(source, host, status));
         }
     }
     Json(json!({"sources": rows}))
 }
 
-fn row(source: &str, host: &str, status: &HostStatus, spiking: bool) -> Value {
-    let state = match (status.silent, spiking) {
+fn row(source: &SourceStatus, host: &str, status: &HostStatus) -> Value {
+    // A source that is silent has no host that is not, whatever is usual for the host.
+    let state = match (source.total.silent || status.silent, source.spiking) {
         (true, _) => "silent",
         (_, true) => "spike",
         _ => "ok",
     };
     json!({
-        "source": source,
+        "source": source.source,
         "host": host,
         "state": state,
         "first_seen": event::time::rfc3339(status.first_wall_ns),
