@@ -114,14 +114,15 @@ fn a_full_file_system_stops_a_flush_anywhere_and_it_goes_on() {
     let told = std::panic::catch_unwind(|| fill_flush_free(mount.path()));
     run("umount", &["-l"]);
     let failed = told.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    assert!(failed > 10, "only {failed} flushes failed");
+    // A flush of so few rows writes four pages: the data, the index, the manifest.
+    assert!(failed >= 3, "only {failed} flushes failed");
 }
 
 /// Out: how many flushes failed.
 fn fill_flush_free(dir: &Path) -> usize {
     let (store, _) = Store::open(&dir.join("store"), Options::default()).unwrap();
     let (mut upto, mut failed) = (0, 0);
-    for pages in 0..60 {
+    for pages in 0..12 {
         store.append(logins(upto..upto + 3));
         upto += 3;
         let mut ballast = std::fs::File::create(dir.join("ballast")).unwrap();
