@@ -186,14 +186,13 @@ impl Worker {
     }
 }
 
+/// Works on some items and appends what comes of them; with `None` it starts over with clean buffers.
+type Work<'w, T> = dyn FnMut(Range<usize>, Option<&mut Vec<T>>) + 'w;
+
 /// Works on `count` items at once; if that panics, on one after the other, so that a crash costs the
 /// results of its own item and no others. Out: the items that crashed. `work` is called with `None`
 /// to start over with clean buffers.
-fn guarded<T>(
-    count: usize,
-    results: &mut Vec<T>,
-    work: &mut dyn FnMut(Range<usize>, Option<&mut Vec<T>>),
-) -> Vec<usize> {
+fn guarded<T>(count: usize, results: &mut Vec<T>, work: &mut Work<'_, T>) -> Vec<usize> {
     let mut attempt = |items: Range<usize>, results: &mut Vec<T>| {
         let before = results.len();
         let done = catch_unwind(AssertUnwindSafe(|| work(items, Some(&mut *results)))).is_ok();

@@ -71,6 +71,7 @@ pub(crate) struct Selected {
 }
 
 /// What came of a step.
+#[expect(clippy::large_enum_variant, reason = "one at a time, handed on at once")]
 pub(crate) enum Step {
     /// A unit with rows that match.
     Rows(Selected),

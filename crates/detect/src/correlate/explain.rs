@@ -275,12 +275,12 @@ fn ordered(node: &Node, steps: &[Entry], titles: &[Arc<str>]) -> (f64, Option<Cl
 
 /// What followed, so that nothing is absent.
 fn absence(node: &Node, steps: &[Entry], titles: &[Arc<str>]) -> (f64, Option<Closest>, String) {
-    let followed = steps.iter().filter(|s| s.slot == 0).filter_map(|first| {
+    let mut followed = steps.iter().filter(|s| s.slot == 0).filter_map(|first| {
         let until = first.t.saturating_add(node.spec.timespan_ns);
         let after = |s: &&Entry| s.slot > 0 && (s.t, s.id) > (first.t, first.id) && s.t <= until;
         Some((first, steps.iter().find(after)?))
     });
-    let last = followed.last();
+    let last = followed.next_back();
     let lacks = match last {
         None => format!("`{}` does not occur", titles[0]),
         Some((first, next)) => format!(

@@ -23,7 +23,7 @@ fn every_difference_to_pysigma_is_explained() {
         println!("skipped: pySigma is not installed (pip install pysigma)");
         return;
     };
-    let ours: BTreeMap<Case, String> = files.iter().flat_map(|f| expected(f)).collect();
+    let ours: BTreeMap<Case, String> = files.iter().flat_map(expected).collect();
     let different = ours.iter().filter_map(|(case, own)| {
         let verdict = theirs.get(case).map_or("missing", String::as_str);
         (verdict != own).then(|| format!("{}\t{}\t{own}\t{verdict}", case.0, case.1))

@@ -417,9 +417,8 @@ impl<'a> Reader<'a> {
 
     /// A text in double quotes with escapes, or in backticks as it is.
     fn string(&mut self) -> Read<String> {
-        let quote = match self.peek() {
-            Some(quote @ ('"' | '`')) => quote,
-            _ => return Err(self.error("a text in quotes is expected here".into())),
+        let Some(quote @ ('"' | '`')) = self.peek() else {
+            return Err(self.error("a text in quotes is expected here".into()));
         };
         let start = self.at;
         self.at += 1;

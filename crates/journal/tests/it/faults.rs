@@ -139,10 +139,13 @@ fn the_reserve_is_kept_and_space_resumes() {
     assert_holds(&journal, &acked, "resumed");
 }
 
+/// Records by their offset.
+type Acked = BTreeMap<u64, Vec<u8>>;
+
 /// One life of a journal under a fault: opened, written to, kept, closed, and opened again. Returns
 /// what was acknowledged, and what is still open.
-fn short_life(fs: &SimFs) -> (BTreeMap<u64, Vec<u8>>, Option<(Journal, journal::Steps)>) {
-    let acked: Arc<Mutex<BTreeMap<u64, Vec<u8>>>> = Arc::default();
+fn short_life(fs: &SimFs) -> (Acked, Option<(Journal, journal::Steps)>) {
+    let acked: Arc<Mutex<Acked>> = Arc::default();
     let mut open = None;
     for run in 0..2u64 {
         let (shared, clock) = (Arc::new(fs.clone()), Arc::new(OsClock));

@@ -122,10 +122,10 @@ impl<'a> Section<'a> {
     ) -> Option<T> {
         let text = self.text(key)?;
         let value = read(&text);
-        if value.is_none() {
-            if let Some(node) = self.get(key) {
-                self.problems.at(node, format!("`{text}` is no value for `{key}`"), expected);
-            }
+        if value.is_none()
+            && let Some(node) = self.get(key)
+        {
+            self.problems.at(node, format!("`{text}` is no value for `{key}`"), expected);
         }
         value
     }

@@ -28,6 +28,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trust::{AuthError, Principal, Sessions, Setup};
 use watch::{Balance, Counter, SourceStatus, Step};
 
+/// Where lines for people at the terminal go.
+pub type Terminal = Box<dyn Fn(&str) + Send + Sync>;
+
 /// A search's turn, given back when it is dropped; none is needed unless searches are cut down.
 pub type Turn = Option<OwnedSemaphorePermit>;
 
@@ -67,7 +70,7 @@ pub struct App {
     /// Rung when alerts have been recorded: outboxes wake up.
     pub alerts_recorded: Bell,
     /// Told about alerts and greetings, for the terminal.
-    pub terminal: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    pub terminal: Option<Terminal>,
     /// What all sources go through.
     pub door: io::Door,
     /// How far down the order of what is given up we are, see [`watch::degrade`].
@@ -139,7 +142,7 @@ pub struct Made {
     /// Whether this is the demo.
     pub demo: bool,
     /// Told about greetings.
-    pub terminal: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    pub terminal: Option<Terminal>,
 }
 
 impl App {

@@ -56,7 +56,7 @@ pub struct Start {
     /// This is the demo.
     pub demo: bool,
     /// Told about greetings and alerts.
-    pub terminal: Option<Box<dyn Fn(&str) + Send + Sync>>,
+    pub terminal: Option<app::Terminal>,
 }
 
 /// A running server.
@@ -280,7 +280,7 @@ fn root_of(blocks: &SealedBlocks<'_>, hashed: &dyn Fn(usize)) -> [u8; 32] {
 fn open_streams(data_dir: &Path) -> Result<(Arc<Journal>, Arc<Journal>), Failure> {
     let open = |name: &str, options: Options| {
         let dir = data_dir.join(name);
-        let opened = Journal::open(&dir, options, Arc::new(OsFs), Arc::new(OsClock::default()));
+        let opened = Journal::open(&dir, options, Arc::new(OsFs), Arc::new(OsClock));
         let (journal, recovery) = opened
             .map_err(|e| Failure::new(Exit::Integrity, e, "`alcedo journal fsck` tells more"))?;
         if !recovery.created && !recovery.clean {

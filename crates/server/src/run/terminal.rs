@@ -21,10 +21,10 @@ pub fn follow(server: &Server) -> AbortHandle {
             let mut feed = AlertFeed::new(app, stream, &notify);
             while !tell.is_closed() {
                 let Some(letter) = feed.next(Duration::from_millis(500)) else { continue };
-                if let Some(line) = letter.payload.as_deref().and_then(line_of) {
-                    if tell.blocking_send(line).is_err() {
-                        return;
-                    }
+                if let Some(line) = letter.payload.as_deref().and_then(line_of)
+                    && tell.blocking_send(line).is_err()
+                {
+                    return;
                 }
                 feed.delivered(letter.offset);
             }

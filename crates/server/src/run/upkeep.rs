@@ -76,10 +76,8 @@ fn once(app: &App) -> bool {
     }
     // Nothing is retired before both have passed it once.
     let both = [super::CURSOR_DETECT, CURSOR_STORE].iter().all(|c| app.journal.cursor(c).is_some());
-    if both {
-        if let Err(error) = app.journal.retire() {
-            tracing::error!(%error, "old segments were not retired");
-        }
+    if both && let Err(error) = app.journal.retire() {
+        tracing::error!(%error, "old segments were not retired");
     }
     is_behind
 }

@@ -21,7 +21,7 @@ pub fn run(args: &Run, global: &Global) -> Outcome {
     let quiet = global.quiet;
     runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        let terminal: Option<Box<dyn Fn(&str) + Send + Sync>> =
+        let terminal: Option<crate::run::app::Terminal> =
             if quiet { None } else { Some(Box::new(complain)) };
         let server = Server::start(config, Start { demo: false, terminal }).await?;
         if !quiet {

@@ -250,11 +250,11 @@ pub(crate) fn http(
     let mut answer = Vec::new();
     let mut part = [0_u8; 16_384];
     loop {
-        if let Some((status, length, start)) = head_of(&answer) {
-            if length.is_some_and(|length| answer.len() >= start + length) {
-                let end = start + length.unwrap_or(0);
-                return (status, answer[start..end].to_vec());
-            }
+        if let Some((status, length, start)) = head_of(&answer)
+            && length.is_some_and(|length| answer.len() >= start + length)
+        {
+            let end = start + length.unwrap_or(0);
+            return (status, answer[start..end].to_vec());
         }
         match stream.read(&mut part) {
             Ok(0) => break,

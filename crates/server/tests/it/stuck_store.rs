@@ -94,7 +94,7 @@ fn a_store_that_cannot_write_lags_alone_and_catches_up() {
     });
     let in_memory = server.metric("alcedo_store_hot_bytes").unwrap();
     // A batch more than the limit, as it is looked at between batches.
-    assert!(in_memory > 0.0 && in_memory < (HOT_MIB * 2 << 20) as f64, "{in_memory}: {told}");
+    assert!(in_memory > 0.0 && in_memory < ((HOT_MIB * 2) << 20) as f64, "{in_memory}: {told}");
     let searchable = found(&server).len() as u64;
     assert!(searchable > 0 && searchable < 12 * EVENTS, "{searchable} of {}", 12 * EVENTS);
     assert!(consumer(&server, "store")["bytes"].as_u64().unwrap() > 12 * EVENTS * 500);

@@ -40,11 +40,10 @@ async fn follow(app: Arc<App>, log: LogQuery, mut socket: WebSocket) {
                 Err(broadcast::error::RecvError::Closed) => return,
             },
             _ = due.tick() => {
-                if let Some(message) = waiting.message() {
-                    if socket.send(Message::Text(message.to_string().into())).await.is_err() {
+                if let Some(message) = waiting.message()
+                    && socket.send(Message::Text(message.to_string().into())).await.is_err() {
                         return;
                     }
-                }
             }
             heard = socket.recv() => match heard {
                 // Pings are answered by the library; what else a client says is not for us.
