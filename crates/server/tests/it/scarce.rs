@@ -232,13 +232,14 @@ fn memory_cap_holds_in_a_burst() {
     server.eventually_within(wait, "detection catches up", |s| {
         (s.get("/api/v1/overview")["lag"]["detect_ms"] == 0).then_some(())
     });
-    let stored = server.eventually_within(wait, "the search", |s| {
+    let stored = server.eventually_within(wait, "everything acknowledged in the store", |s| {
         let body = r#"{"query":"burst-record | stats count() as n"}"#;
         let (status, answer): (u16, Value) = s.ask("POST", "/api/v1/search", &s.admin_token, body);
-        (status == 200).then(|| answer["rows"][0]["n"].as_u64().unwrap_or(0))
+        // Events beyond what memory may hold are given to the store from the journal, later. A body
+        // that was stored and whose answer did not arrive is there, too.
+        let n = answer["rows"][0]["n"].as_u64().unwrap_or(0);
+        (status == 200 && n >= acked).then_some(n)
     });
-    // A body that was stored and whose answer did not arrive is there, too.
-    assert!(stored >= acked, "{acked} acknowledged, {stored} stored");
     assert_eq!(cap.oom_kills(), 0);
     println!(
         "{seconds} s under {} MiB: {acked} acknowledged ({} MiB), {refused} bodies refused, {stored} \
