@@ -1,6 +1,7 @@
 //! A running server: start-up as a list of steps, and the clean way down.
 
 pub mod app;
+pub mod background;
 pub mod backups;
 pub mod bus;
 pub mod exports;
@@ -79,8 +80,8 @@ pub struct Server {
     recorder_thread: JoinHandle<()>,
     sources: Vec<io::Running>,
     outboxes: Vec<OutboxHandle>,
-    upkeep: upkeep::Upkeep,
-    overload: Option<overload::Overload>,
+    upkeep: background::Background,
+    overload: Option<background::Background>,
     stop: CancellationToken,
     rules_watch: tokio::sync::Mutex<watcher::Watcher>,
 }
@@ -119,8 +120,8 @@ impl Server {
         let outboxes = outboxes::start(&app, &ledger_stream, &stop)?;
         let (sources, syslog, agents) = start_sources(&app).await?;
         let http = http::serve(app.clone(), stop.clone()).await?;
-        let upkeep = upkeep::Upkeep::start(app.clone(), ground)?;
-        let overload = Some(overload::Overload::start(app.clone())?);
+        let upkeep = upkeep::start(app.clone(), ground)?;
+        let overload = Some(overload::start(app.clone())?);
         let (setup_token, ingest_token) = first_tokens(&app)?;
         let server = Self {
             app,

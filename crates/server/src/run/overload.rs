@@ -2,14 +2,14 @@
 //! are [`watch::degrade`]'s; here they meet what they measure and what they switch.
 
 use super::App;
+use super::background::Background;
 use crate::exit::Failure;
 use event::{Envelope, RawBatch, RecordKind};
 use io::Shut;
 use ledger::Actor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use watch::{Change, Ladder, Load, Step, fair_shares};
 
@@ -24,35 +24,17 @@ const MEMORY_PERCENT: u64 = 85;
 /// From this part of the memory's ceiling on, events leave memory for files early.
 const MEMORY_TIGHT: f64 = 0.8;
 
-/// The looking thread.
-pub struct Overload {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Overload {
-    /// Starts it.
-    pub fn start(app: Arc<App>) -> Result<Self, Failure> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = stop.clone();
-        let thread = std::thread::Builder::new().name("overload".into()).spawn(move || {
-            let mut look = Look::new(&app);
-            while !stopping.load(Ordering::SeqCst) {
-                look.once(&app);
-                std::thread::park_timeout(LOOK_EVERY);
-            }
-            // Doors must not stay shut while the last senders are being drained.
-            app.door.shut(Shut::Open);
-        })?;
-        Ok(Self { stop, thread })
-    }
-
-    /// Ends it.
-    pub fn stop(self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.thread().unpark();
-        let _ = self.thread.join();
-    }
+/// Starts the thread that looks.
+pub fn start(app: Arc<App>) -> Result<Background, Failure> {
+    Background::start("overload", move |running| {
+        let mut look = Look::new(&app);
+        while running.goes_on() {
+            look.once(&app);
+            running.rest(LOOK_EVERY);
+        }
+        // Doors must not stay shut while the last senders are being drained.
+        app.door.shut(Shut::Open);
+    })
 }
 
 /// What is remembered from look to look.

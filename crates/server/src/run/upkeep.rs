@@ -1,12 +1,12 @@
 //! Once a second, in the background: files, cursors, retirement.
 
+use super::background::Background;
 use super::refill::{Ground, Refilling};
 use super::{App, CURSOR_STORE};
 use crate::exit::Failure;
 use journal::RecordView;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use trust::{Hash, SealedRecord, record_leaf};
 
@@ -14,37 +14,19 @@ use trust::{Hash, SealedRecord, record_leaf};
 /// files than they free memory.
 pub(super) const EARLY_BYTES: usize = 8 << 20;
 
-/// The background thread.
-pub struct Upkeep {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl Upkeep {
-    /// Starts it.
-    pub fn start(app: Arc<App>, ground: Ground) -> Result<Self, Failure> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = stop.clone();
-        let thread = std::thread::Builder::new().name("upkeep".into()).spawn(move || {
-            let mut refilling = Refilling::new(ground);
-            while !stopping.load(Ordering::SeqCst) {
-                let is_behind = once(&app);
-                refilling.look(&app);
-                if !is_behind {
-                    std::thread::park_timeout(Duration::from_secs(1));
-                }
+/// Starts the thread.
+pub fn start(app: Arc<App>, ground: Ground) -> Result<Background, Failure> {
+    Background::start("upkeep", move |running| {
+        let mut refilling = Refilling::new(ground);
+        while running.goes_on() {
+            let is_behind = once(&app);
+            refilling.look(&app);
+            if !is_behind {
+                running.rest(Duration::from_secs(1));
             }
-            refilling.stop();
-        })?;
-        Ok(Self { stop, thread })
-    }
-
-    /// Ends it.
-    pub fn stop(self) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.thread.thread().unpark();
-        let _ = self.thread.join();
-    }
+        }
+        refilling.stop();
+    })
 }
 
 /// Out: whether the store is behind and there is more to do at once.
