@@ -3,7 +3,7 @@
 //   #/search?q=user.name%3Aroot&since=24h     view "search", query {q, since}
 //   #/alerts/ID                               view "alerts", id "ID"
 
-import { useEffect, useState } from "./dom.js";
+import { useEffect, useMemo, useState } from "./dom.js";
 
 export const VIEWS = ["overview", "alerts", "search", "tail", "sources", "rules"];
 
@@ -47,10 +47,13 @@ export function go(fragment, replace = false) {
 }
 
 export function useRoute() {
-  const [route, setRoute] = useState(() => parseRoute(location.hash));
+  const [at, setAt] = useState(location.hash);
+  const route = useMemo(() => parseRoute(at), [at]);
   useEffect(() => {
-    const follow = () => setRoute(parseRoute(location.hash));
+    const follow = () => setAt(location.hash);
     addEventListener("hashchange", follow);
+    // An effect runs after the first paint: the address may have changed since it was read.
+    follow();
     return () => removeEventListener("hashchange", follow);
   }, []);
   return route;

@@ -21,6 +21,9 @@ const HOSTILE: &[&str] = &[
     "toString",
 ];
 
+/// True once the page follows the stream: events sent before are not in the tail.
+const TAIL_IS_LIVE: &str = "document.querySelector('.tail .dot-live') !== null";
+
 /// The same as the page shows them.
 const SHOWN: &[&str] = &[
     "<script>alert(1)</script>",
@@ -126,10 +129,14 @@ impl Scene {
     fn sign_in(&self) {
         self.browser.open(&self.home());
         self.browser.wait("the sign-in form", "document.querySelector('#token') !== null");
+        self.enter_token();
+        self.browser.wait("the shell", "document.querySelector('.top nav') !== null");
+    }
+
+    fn enter_token(&self) {
         self.browser.fill("#token", self.server.admin_token.trim());
         self.browser.wait("the button", "!document.querySelector('.sign-in .primary').disabled");
         self.browser.click(".sign-in .primary");
-        self.browser.wait("the shell", "document.querySelector('.top nav') !== null");
     }
 
     /// Nothing ran, nothing was blocked on the way to running, nothing left for elsewhere.
@@ -289,7 +296,7 @@ fn hostile_text_stays_text_in_every_view() {
     scene.assert_inert("a query with a mistake");
 
     browser.view("#/tail");
-    browser.wait_text("Live");
+    browser.wait("the stream", TAIL_IS_LIVE);
     scene.hostile_events();
     browser.wait_text(&format!("{} walked", SHOWN[0]));
     browser.wait_text(&format!("{} walked", SHOWN[8]));
@@ -354,13 +361,32 @@ fn alerts_come_live_and_are_worked_by_keyboard() {
     scene.assert_inert("a closed alert");
 }
 
+/// Someone who follows a link the moment the page is drawn arrives there.
+#[test]
+fn an_address_changed_at_the_first_paint_is_followed() {
+    let Some(scene) = Scene::start() else { return };
+    scene.browser.open(&scene.home());
+    scene.browser.wait("the sign-in form", "document.querySelector('#token') !== null");
+    scene.browser.run(
+        "const drawn = new MutationObserver(() => {
+             if (document.querySelector('.top nav') === null) return;
+             drawn.disconnect();
+             location.hash = '#/tail';
+         });
+         drawn.observe(document.body, {childList: true, subtree: true});",
+        &json!([]),
+    );
+    scene.enter_token();
+    scene.browser.wait("the tail", "document.querySelector('.tail-box') !== null");
+}
+
 #[test]
 fn the_tail_stands_still_for_its_reader() {
     let Some(scene) = Scene::start() else { return };
     let browser = &scene.browser;
     scene.sign_in();
     browser.view("#/tail");
-    browser.wait_text("Live");
+    browser.wait("the stream", TAIL_IS_LIVE);
     let lines = |from: usize, n: usize| -> String {
         (from..from + n)
             .map(|i| json!({"message": format!("line {i}")}).to_string() + "\n")
