@@ -51,7 +51,7 @@ export function Overview() {
     <section class="card"><header><h2>Balance</h2></header><${Balance} totals=${data.totals} /></section>
     <section class="card health"><header><h2>Machine</h2></header><dl>
       <dt>Detection lag</dt><dd class=${slow ? "bad" : "good"}>${duration(lag.detect_ms)}</dd>
-      <dt>Storage lag</dt><dd>${duration(lag.store_ms)}</dd>
+      <dt title="Searchable at once; this is how long the oldest event has been waiting to be written to a file.">Waiting for a file</dt><dd>${duration(lag.store_ms)}</dd>
       <dt>Data on disk</dt><dd>${bytes(disk.data_bytes)}</dd>
       <dt>Free</dt><dd class=${Number(disk.free_bytes) < 2 ** 30 ? "bad" : ""}>${bytes(disk.free_bytes)}</dd>
       <dt>Rules</dt><dd><a href=${routeTo("rules")}>${number(data.generation?.rules_live ?? 0)} live</a>${data.generation?.rules_failed > 0 && html`, <span class="bad">${number(data.generation.rules_failed)} failed</span>`}${data.generation?.rules_not_covered > 0 && html`<span class="dim">, ${number(data.generation.rules_not_covered)} not covered</span>`}</dd>

@@ -16,10 +16,11 @@
 
 use crate::error::StoreError;
 use crate::words::{Needs, PIECE_BUCKETS, Sink, visit_any};
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub(crate) const BLOCK_ROWS: usize = 512;
 /// Written into the footer; a reader ignores indexes of other versions.
 const VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"ALCIDX01";
+/// Runs that are remembered: 64 KiB, which stays in a core's cache.
+const RECENT_RUNS: usize = 8 << 10;
 /// Words per bucket, about.
 const BUCKET_WORDS: usize = 128;
 /// Masks per chunk of pieces.
@@ -48,20 +51,25 @@ const PIECES_ZSTD_LEVEL: i32 = 3;
 pub(crate) struct GroupIndex {
     words: HashMap<u64, u64>,
     pieces: Box<[u64]>,
-    /// Words just seen in this block, by their low bits: most words repeat.
+    /// Runs just seen in this block, by the low bits of their hash: most of them repeat. The hash is
+    /// keyed, since a run that is taken for another one would be missing from the index.
     recent: Box<[u64]>,
+    hasher: DefaultHashBuilder,
     block: u32,
     buffer: Vec<u8>,
     rows: usize,
 }
 
 impl Sink for GroupIndex {
-    fn word(&mut self, hash: u64, _: bool, _: bool) {
-        let slot = (hash as usize) & (self.recent.len() - 1);
-        if self.recent[slot] == hash {
-            return;
-        }
+    fn has(&mut self, run: &[u8]) -> bool {
+        // Zero stands for no run.
+        let hash = self.hasher.hash_one(run) | 1 << 63;
+        let slot = (hash as usize) & (RECENT_RUNS - 1);
+        let known = self.recent[slot] == hash;
         self.recent[slot] = hash;
+        known
+    }
+    fn word(&mut self, hash: u64, _: bool, _: bool) {
         *self.words.entry(hash).or_insert(0) |= 1 << self.block;
     }
     fn piece(&mut self, bucket: u16) {
@@ -74,7 +82,8 @@ impl GroupIndex {
         Self {
             words: HashMap::new(),
             pieces: vec![0; PIECE_BUCKETS].into(),
-            recent: vec![0; 1_024].into(),
+            recent: vec![0; RECENT_RUNS].into(),
+            hasher: DefaultHashBuilder::default(),
             block: 0,
             buffer: Vec::new(),
             rows: 0,

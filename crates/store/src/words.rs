@@ -26,6 +26,10 @@ const NEEDS_MAX: usize = 24;
 
 /// Takes what [`visit`] finds.
 pub(crate) trait Sink {
+    /// Whether the sink has what this run gives already, so that it need not be taken apart.
+    fn has(&mut self, _run: &[u8]) -> bool {
+        false
+    }
     /// A whole run: its hash, and whether it is bounded by the text's start and end.
     fn word(&mut self, hash: u64, at_start: bool, at_end: bool);
     /// A piece of a run.
@@ -66,23 +70,27 @@ fn five(window: u64) -> u16 {
 
 /// Walks over `text`, which must be folded unless it is ASCII.
 pub(crate) fn visit(text: &[u8], sink: &mut impl Sink) {
+    let mut at = 0;
+    while let Some(skipped) = text[at..].iter().position(|b| in_run(*b)) {
+        let start = at + skipped;
+        let len = text[start..].iter().position(|b| !in_run(*b)).unwrap_or(text.len() - start);
+        at = start + len;
+        let run = &text[start..at];
+        if len >= WORD_BYTES_MIN && !sink.has(run) {
+            visit_run(run, start == 0, at == text.len(), sink);
+        }
+    }
+}
+
+fn visit_run(run: &[u8], at_start: bool, at_end: bool, sink: &mut impl Sink) {
     const SEED: u64 = 0xcbf2_9ce4_8422_2325;
     let (mut hash, mut window) = (SEED, 0u64);
-    let (mut run, mut digits, mut since_dot) = (0usize, 0usize, usize::MAX);
-    let mut started_at = 0;
-    for (at, byte) in text.iter().enumerate() {
+    let (mut digits, mut since_dot) = (0usize, usize::MAX);
+    for (at, byte) in run.iter().enumerate() {
         let c = CLASS[*byte as usize];
-        if c == 0 {
-            if run >= WORD_BYTES_MIN {
-                sink.word(finish(hash), started_at == 0, false);
-            }
-            (hash, run, digits, started_at) = (SEED, 0, 0, at + 1);
-            continue;
-        }
         hash = (hash ^ u64::from(c)).wrapping_mul(0x0100_0000_01b3);
         window = window << 8 | u64::from(c);
-        run += 1;
-        if run >= 3 {
+        if at >= 2 {
             sink.piece(three(window));
         }
         if c == b'.' {
@@ -96,9 +104,7 @@ pub(crate) fn visit(text: &[u8], sink: &mut impl Sink) {
             sink.piece(five(window));
         }
     }
-    if run >= WORD_BYTES_MIN {
-        sink.word(finish(hash), started_at == 0, true);
-    }
+    sink.word(finish(hash), at_start, at_end);
 }
 
 fn finish(hash: u64) -> u64 {

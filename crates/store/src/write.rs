@@ -8,13 +8,14 @@ use crate::rows::{Head, RowRef};
 use crate::sidecar::{GroupIndex, SidecarWriter, index_path};
 use crate::template;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Float64Builder, Int64Builder,
-    RecordBatch, StringBuilder, StringDictionaryBuilder, TimestampNanosecondArray,
-    TimestampNanosecondBuilder, UInt16Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, DictionaryArray, Float64Builder,
+    Int32Builder, Int64Builder, RecordBatch, StringBuilder, StringDictionaryBuilder,
+    TimestampNanosecondArray, TimestampNanosecondBuilder, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, Schema, TimestampNanosecondType};
+use arrow::error::ArrowError;
 use event::{Dictionary, EventId, Kind, time};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
@@ -22,7 +23,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 /// Rows between two checks of a page's size: what a single row costs to read.
 const PAGE_ROWS: usize = 4_096;
 /// Rows that are looked at to choose columns.
-const SAMPLE_ROWS: usize = 4_096;
+const SAMPLE_ROWS: usize = 1_024;
 /// Rows of one group that a template must serve; for fewer the raw bytes are smaller.
 const TEMPLATE_ROWS_MIN: usize = 4;
 /// Compression of files that are likely to be rewritten soon, and of others.
@@ -163,7 +164,7 @@ impl Ranks {
 /// Looks at a sample of the rows.
 fn usage(rows: &[RowRef<'_>]) -> HashMap<Box<str>, Usage> {
     let mut out: HashMap<Box<str>, (Usage, usize)> = HashMap::new();
-    let hasher = RandomState::new();
+    let hasher = DefaultHashBuilder::default();
     let step = rows.len().div_ceil(SAMPLE_ROWS).max(1);
     for (at, row) in rows.iter().step_by(step).enumerate() {
         row.cells(&mut |name, kind, bytes| {
@@ -238,7 +239,7 @@ impl FileWriter {
         let heads: Vec<Head> = rows.iter().map(RowRef::head).collect();
         let mut index = GroupIndex::new();
         let mut builder = GroupBuilder::new(&self.columns, &mut self.residual_names, &mut index);
-        let arrow = |e: arrow::error::ArrowError| StoreError::file(&self.tmp, e);
+        let arrow = |e: ArrowError| StoreError::file(&self.tmp, e);
         for (row, head) in rows.iter().zip(&heads) {
             builder.row(row, head).map_err(arrow)?;
         }
@@ -402,41 +403,32 @@ impl Values {
         }
     }
 
-    /// Whether the text fits, by its typed value.
-    fn fits(&self, text: &str) -> bool {
-        match self {
-            Values::Text(_) | Values::Plain(_) => true,
-            Values::Long(_) => typed::long(text).is_some(),
-            Values::Double(_) => typed::double(text).is_some(),
-            Values::Boolean(_) => typed::boolean(text).is_some(),
-            Values::Time(_) => typed::at(text).is_some(),
+    /// Takes the text as a value of row `at`, of which `filled` have been given; false if it does not
+    /// fit.
+    fn offer(&mut self, text: &str, at: usize, filled: usize) -> Result<bool, ArrowError> {
+        let nulls = at - filled;
+        macro_rules! typed {
+            ($builder:ident, $value:expr) => {{
+                let Some(value) = $value else { return Ok(false) };
+                $builder.append_nulls(nulls);
+                $builder.append_value(value);
+            }};
         }
-    }
-
-    fn push(&mut self, text: &str) -> Result<(), arrow::error::ArrowError> {
         match self {
-            Values::Text(b) => b.append(text).map(|_| ()),
+            Values::Text(b) => {
+                b.append_nulls(nulls);
+                b.append(text)?;
+            }
             Values::Plain(b) => {
+                (0..nulls).for_each(|_| b.append_null());
                 b.append_value(text);
-                Ok(())
             }
-            Values::Long(b) => {
-                b.append_option(typed::long(text));
-                Ok(())
-            }
-            Values::Double(b) => {
-                b.append_option(typed::double(text));
-                Ok(())
-            }
-            Values::Boolean(b) => {
-                b.append_option(typed::boolean(text));
-                Ok(())
-            }
-            Values::Time(b) => {
-                b.append_option(typed::at(text));
-                Ok(())
-            }
+            Values::Long(b) => typed!(b, typed::long(text)),
+            Values::Double(b) => typed!(b, typed::double(text)),
+            Values::Boolean(b) => typed!(b, typed::boolean(text)),
+            Values::Time(b) => typed!(b, typed::at(text)),
         }
+        Ok(true)
     }
 
     fn finish(&mut self) -> ArrayRef {
@@ -508,7 +500,7 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
         }
     }
 
-    fn row(&mut self, row: &RowRef<'r>, head: &Head) -> Result<(), arrow::error::ArrowError> {
+    fn row(&mut self, row: &RowRef<'r>, head: &Head) -> Result<(), ArrowError> {
         let at = self.rows;
         self.rows += 1;
         self.index.row(at);
@@ -539,9 +531,8 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
         for Cell { column, name, kind, bytes, text } in &cells {
             if let (Some(column), Some(text)) = (column, text) {
                 let builder = &mut self.columns[*column];
-                if builder.count == 1 && builder.kind == *kind && builder.values.fits(text) {
-                    builder.values.nulls(at - builder.filled);
-                    builder.values.push(text)?;
+                let single = builder.count == 1 && builder.kind == *kind;
+                if single && builder.values.offer(text, at, builder.filled)? {
                     builder.filled = at + 1;
                     continue;
                 }
@@ -564,11 +555,7 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
         Ok(())
     }
 
-    fn finish(
-        mut self,
-        rows: &[RowRef<'_>],
-        heads: &[Head],
-    ) -> Result<Vec<ArrayRef>, arrow::error::ArrowError> {
+    fn finish(mut self, rows: &[RowRef<'_>], heads: &[Head]) -> Result<Vec<ArrayRef>, ArrowError> {
         let mut arrays = envelope_arrays(heads)?;
         for name in [envelope::SOURCE, envelope::IDENTITY, envelope::PEER] {
             let at = ENVELOPE_TEXTS.iter().position(|n| *n == name).unwrap_or(0);
@@ -591,7 +578,7 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
         &mut self,
         rows: &[RowRef<'_>],
         heads: &[Head],
-    ) -> Result<(ArrayRef, ArrayRef), arrow::error::ArrowError> {
+    ) -> Result<(ArrayRef, ArrayRef), ArrowError> {
         let list: Vec<(&str, usize)> =
             self.templates.list.iter().map(|t| (&*t.text, t.rows)).collect();
         let parts: Vec<Vec<template::Part<'_>>> = list
@@ -603,19 +590,26 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
             )
             .collect();
         let mut indexed = vec![usize::MAX; list.len()];
-        let (mut raw, mut templates) = (BinaryBuilder::new(), TextBuilder::new());
+        let (mut raw, mut keys) = (BinaryBuilder::new(), Int32Builder::new());
+        let (mut kept, mut kept_count) = (StringBuilder::new(), 0);
+        // Templates by their place in the column's dictionary.
+        let mut places: Vec<Option<i32>> = vec![None; list.len()];
         let mut rendered = Vec::new();
         for (at, (row, head)) in rows.iter().zip(heads).enumerate() {
             self.index.row(at);
             let served = self.of_row[at].filter(|n| list[*n as usize].1 >= TEMPLATE_ROWS_MIN);
             let Some(number) = served.map(|n| n as usize) else {
                 raw.append_value(row.raw());
-                templates.append_null();
+                keys.append_null();
                 self.index.text(row.raw());
                 continue;
             };
             raw.append_null();
-            templates.append(list[number].0)?;
+            keys.append_value(*places[number].get_or_insert_with(|| {
+                kept.append_value(list[number].0);
+                kept_count += 1;
+                kept_count - 1
+            }));
             let block = at / crate::sidecar::BLOCK_ROWS;
             let fresh = indexed[number] != block;
             indexed[number] = block;
@@ -631,7 +625,8 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
                 }
             }
         }
-        Ok((Arc::new(raw.finish()), Arc::new(templates.finish())))
+        let templates = DictionaryArray::try_new(keys.finish(), Arc::new(kept.finish()))?;
+        Ok((Arc::new(raw.finish()), Arc::new(templates)))
     }
 }
 
@@ -657,7 +652,7 @@ struct Templates {
     by_text: HashMap<Box<str>, u32>,
     /// By the names and kinds of a row's cells.
     shapes: HashMap<u64, Shape>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     text: String,
 }
 
@@ -814,7 +809,7 @@ const ENVELOPE_TEXTS: [&str; 4] =
     [envelope::SOURCE, envelope::IDENTITY, envelope::PEER, envelope::PROTOCOL];
 const ENVELOPE_TEXTS_AT: usize = 8;
 
-fn envelope_arrays(heads: &[Head]) -> Result<Vec<ArrayRef>, arrow::error::ArrowError> {
+fn envelope_arrays(heads: &[Head]) -> Result<Vec<ArrayRef>, ArrowError> {
     let mut texts: [TextBuilder; 6] = std::array::from_fn(|_| TextBuilder::new());
     for head in heads {
         let e = &head.envelope;

@@ -17,18 +17,34 @@ pub struct Lag {
     pub behind: Behind,
 }
 
-/// When the first record behind each cursor was received: read once per place.
+/// A record's time is read from the stream again after this: a cursor moves with every record, and a
+/// reading costs a read of the disk. The age is too high by as much at most.
+const READ_AGAIN_NS: i64 = 1_000_000_000;
+
+/// When the first record behind each cursor was received, as last read.
 #[derive(Default)]
-pub struct Ages(Mutex<HashMap<String, (u64, i64)>>);
+pub struct Ages(Mutex<HashMap<String, Reading>>);
+
+#[derive(Clone, Copy)]
+struct Reading {
+    next_offset: u64,
+    received_ns: i64,
+    read_ns: i64,
+}
 
 impl Ages {
     /// Age of what begins at a consumer's cursor, s.
     fn seconds(&self, stream: &Journal, name: &str, next_offset: u64, now_ns: i64) -> f64 {
-        let known = self.0.lock().get(name).filter(|(at, _)| *at == next_offset).map(|(_, ns)| *ns);
-        let received_ns = known.or_else(|| stream.received_ns(next_offset));
-        let Some(received_ns) = received_ns else { return 0.0 };
-        self.0.lock().insert(name.to_owned(), (next_offset, received_ns));
-        (now_ns - received_ns).max(0) as f64 / 1e9
+        let known = self.0.lock().get(name).copied().filter(|known| {
+            known.next_offset == next_offset || now_ns - known.read_ns < READ_AGAIN_NS
+        });
+        let reading = known.or_else(|| {
+            let received_ns = stream.received_ns(next_offset)?;
+            let reading = Reading { next_offset, received_ns, read_ns: now_ns };
+            self.0.lock().insert(name.to_owned(), reading);
+            Some(reading)
+        });
+        reading.map_or(0.0, |known| (now_ns - known.received_ns).max(0) as f64 / 1e9)
     }
 }
 
