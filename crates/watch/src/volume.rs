@@ -1,7 +1,8 @@
-//! Far more than usual: buckets compared with the same time in past periods.
+//! Far more than usual: buckets compared with the same time in past weeks or days.
 //!
 //! ```text
-//! now - 1 period: [-3..+3]   now - 2 periods: [-3..+3] ...   median of 2*sqrt(n + 3/8) = usual
+//! now - 1 week: [-3..+3]   now - 2 weeks: [-3..+3] ...   median of 2*sqrt(n + 3/8) = usual
+//! before a week is known: the same of the past days; before a day is known: the two hours before
 //! spike: z > 5, and more than 3 times the usual count, and at least 20, two buckets in a row
 //! ```
 //! The square root (Anscombe 1948) makes counts of any size spread about equally, and the median
@@ -20,6 +21,14 @@ pub struct VolumeSettings {
     pub period_buckets: usize,
     /// Periods looked back.
     pub periods: usize,
+    /// Buckets per shorter period, which is used while the longer one is not known yet (a day).
+    pub short_period_buckets: usize,
+    /// Shorter periods looked back.
+    pub short_periods: usize,
+    /// Buckets right before, which are used while no period is known.
+    pub recent_buckets: usize,
+    /// How many of them must be known.
+    pub recent_min: usize,
     /// Buckets on either side that are compared as well.
     pub neighbours: usize,
     /// Samples without which nothing is said.
@@ -40,6 +49,10 @@ impl Default for VolumeSettings {
             bucket_ns: 300 * SECOND_NS,
             period_buckets: 2_016,
             periods: 4,
+            short_period_buckets: 288,
+            short_periods: 6,
+            recent_buckets: 24,
+            recent_min: 12,
             neighbours: 3,
             samples_min: 7,
             z: 5.0,
@@ -142,28 +155,48 @@ impl Volume {
         }
     }
 
-    /// Median and scale of the samples, on the square-root scale.
+    /// Median and scale of what is usual, on the square-root scale; None while too little is known.
     fn usual(&self, settings: &VolumeSettings, bucket: i64) -> Option<(f64, f64)> {
-        let near = settings.neighbours as i64;
-        let mut samples: Vec<f64> = Vec::with_capacity(settings.periods * 8);
-        for period in 1..=settings.periods as i64 {
-            for near in -near..=near {
-                let back = period * settings.period_buckets as i64 - near;
-                if back <= 0 || back >= self.history.len() as i64 {
-                    continue;
-                }
-                let at = (bucket - back).rem_euclid(self.history.len() as i64) as usize;
-                if self.history[at] != NOTHING {
-                    samples.push(anscombe(decode(self.history[at])));
-                }
-            }
-        }
-        if samples.len() < settings.samples_min.max(1) {
-            return None;
-        }
+        let enough = |samples: &Vec<f64>, min: usize| samples.len() >= min.max(1);
+        let long = self.periodic(settings, bucket, settings.period_buckets, settings.periods);
+        let samples = Some(long).filter(|s| enough(s, settings.samples_min)).or_else(|| {
+            let (buckets, periods) = (settings.short_period_buckets, settings.short_periods);
+            let short = self.periodic(settings, bucket, buckets, periods);
+            Some(short).filter(|s| enough(s, settings.samples_min))
+        });
+        let mut samples = samples.or_else(|| {
+            let recent = (1..=settings.recent_buckets as i64).filter_map(|n| self.at(bucket, n));
+            Some(recent.collect()).filter(|s| enough(s, settings.recent_min))
+        })?;
         let median = median_of(&mut samples);
         samples.iter_mut().for_each(|s| *s = (*s - median).abs());
         Some((median, (1.4826 * median_of(&mut samples)).max(1.0)))
+    }
+
+    /// The buckets around the same time in past periods.
+    fn periodic(
+        &self,
+        settings: &VolumeSettings,
+        bucket: i64,
+        period_buckets: usize,
+        periods: usize,
+    ) -> Vec<f64> {
+        let near = settings.neighbours as i64;
+        (1..=periods as i64)
+            .flat_map(|period| {
+                (-near..=near).map(move |near| period * period_buckets as i64 - near)
+            })
+            .filter_map(|back| self.at(bucket, back))
+            .collect()
+    }
+
+    /// The bucket `back` before, on the square-root scale, if it is known.
+    fn at(&self, bucket: i64, back: i64) -> Option<f64> {
+        if back <= 0 || back >= self.history.len() as i64 {
+            return None;
+        }
+        let stored = self.history[(bucket - back).rem_euclid(self.history.len() as i64) as usize];
+        (stored != NOTHING).then(|| anscombe(decode(stored)))
     }
 }
 
@@ -201,6 +234,10 @@ mod tests {
         bucket_ns: 10,
         period_buckets: 7,
         periods: 4,
+        short_period_buckets: 0,
+        short_periods: 0,
+        recent_buckets: 0,
+        recent_min: 0,
         neighbours: 3,
         samples_min: 7,
         z: 5.0,
@@ -230,6 +267,43 @@ mod tests {
             panic!("{told:?}");
         };
         assert!((99..=101).contains(&expected));
+    }
+
+    /// Scenario: a source of a few hours, of a few days and of some weeks, busy by day and quiet by
+    /// night, always ten times as much in the end.
+    /// Guarantees: the flood is told in each case, and a morning after a night is none once a day is
+    /// known.
+    #[test]
+    fn young_sources_are_compared_with_what_there_is() {
+        const DAY: i64 = 24;
+        let settings = VolumeSettings {
+            bucket_ns: 10,
+            period_buckets: 7 * DAY as usize,
+            short_period_buckets: DAY as usize,
+            recent_buckets: 6,
+            recent_min: 5,
+            neighbours: 0,
+            samples_min: 2,
+            ..VolumeSettings::default()
+        };
+        let usual = |bucket: i64| if bucket % DAY < 12 { 400 } else { 40 };
+        for history in [6, 5 * DAY + 3, 30 * DAY + 3] {
+            let mut volume = Volume::default();
+            let mut told = Vec::new();
+            for bucket in 0..history + 2 {
+                let times = if bucket < history { 1 } else { 10 };
+                volume.add(&settings, bucket * 10 + 1, usual(bucket) * times);
+                told.extend(
+                    volume.close(&settings, bucket * 10 + 10).map(|change| (bucket, change)),
+                );
+            }
+            told.retain(|(bucket, _)| *bucket > 2 * DAY || history < DAY);
+            let [(at, Change::Spike { count: 4_000, expected })] = told[..] else {
+                panic!("{history}: {told:?}");
+            };
+            assert_eq!(at, history + 1);
+            assert!((395..=405).contains(&expected), "{expected}");
+        }
     }
 
     #[test]
