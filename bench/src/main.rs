@@ -18,6 +18,7 @@ mod error;
 mod figure;
 mod http;
 mod latency;
+mod nats;
 mod pace;
 mod process;
 mod receiver;

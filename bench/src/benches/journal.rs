@@ -1,8 +1,10 @@
-//! Acks of durable batches over HTTP, and the limit that the disk itself sets.
+//! Acks of durable batches over HTTP, beside NATS JetStream and the limit that the disk itself sets.
 
 use crate::error::BenchError;
 use crate::figure::{Report, tell};
 use crate::latency::Latencies;
+use crate::nats::Nats;
+use crate::process;
 use crate::samples;
 use crate::server::{self, Server, Setup};
 use std::fs::{File, OpenOptions};
@@ -33,35 +35,92 @@ pub(crate) fn run(report: &mut Report) -> Result<(), BenchError> {
     report.figure("disk_rate", disk.bytes as f64 / 1e6 / total_s, "MB/s");
     report.figure("disk_sync_p50", disk.latencies.percentile_ms(0.5), "ms");
     report.figure("disk_sync_p99", disk.latencies.percentile_ms(0.99), "ms");
-    let server = Server::start(&Setup::default())?;
-    let case_time = Duration::from_millis(report.scaled(CASE_MS));
+    let (server, nats) = (Server::start(&Setup::default())?, Nats::start());
     for event_bytes in EVENT_BYTES {
         let body = body(event_bytes);
         for connections in CONNECTIONS {
             tell(&format!("{event_bytes} bytes, {connections} connections"));
-            let before = server::overview(&mut server.client())?;
-            let case = send(&server, &body, connections, case_time)?;
-            let events = case.latencies.len() as u64 * BATCH_EVENTS;
-            let per_s = events as f64 / case.total.as_secs_f64();
-            let name = |part: &str| format!("{event_bytes}b_x{connections}_{part}");
-            report.figure(&name("rate"), per_s, "events/s");
-            report.figure(&name("bytes"), per_s * event_bytes as f64 / 1e6, "MB/s");
-            report.figure(&name("ack_p50"), case.latencies.percentile_ms(0.5), "ms");
-            report.figure(&name("ack_p99"), case.latencies.percentile_ms(0.99), "ms");
-            report.figure(&name("refused"), case.refused as f64, "answers");
-            // The next case starts from rest.
-            server.drained(&before, events)?;
+            let case = ours(&server, &body, connections, case_time(report))?;
+            let peer =
+                nats.as_ref().map(|nats| theirs(nats, &body, connections, case_time(report)));
+            figures(report, &format!("{event_bytes}b_x{connections}"), &case, peer.transpose()?);
         }
     }
     server.stop()
 }
 
+fn case_time(report: &Report) -> Duration {
+    Duration::from_millis(report.scaled(CASE_MS))
+}
+
+fn ours(
+    server: &Server,
+    body: &[u8],
+    connections: usize,
+    case_time: Duration,
+) -> Result<Case, BenchError> {
+    let headers = "Content-Type: application/x-ndjson\r\n";
+    let before = server::overview(&mut server.client())?;
+    let cpu_before = server.cpu_s()?;
+    let mut case = send(connections, case_time, || {
+        let mut client = server.client();
+        Ok(move || server::ingest(&mut client, headers, body).map(|answer| answer.refused))
+    })?;
+    case.bytes = case.events() * (body.len() as u64 / BATCH_EVENTS);
+    // The next case starts from rest.
+    server.drained(&before, case.events())?;
+    case.cpu_s = server.cpu_s()? - cpu_before;
+    Ok(case)
+}
+
+fn theirs(
+    nats: &Nats,
+    body: &[u8],
+    connections: usize,
+    case_time: Duration,
+) -> Result<Case, BenchError> {
+    let cpu_before = process::cpu_s(nats.pid())?;
+    let mut case = send(connections, case_time, || {
+        let mut client = nats.client()?;
+        Ok(move || client.publish(body).map(|()| 0))
+    })?;
+    case.bytes = case.events() * (body.len() as u64 / BATCH_EVENTS);
+    case.cpu_s = process::cpu_s(nats.pid())? - cpu_before;
+    Ok(case)
+}
+
+/// `cpu` of Alcedo is with shaping and storing what came; that of the peer is for the journal alone.
+fn figures(report: &mut Report, name: &str, ours: &Case, theirs: Option<Case>) {
+    let mut put = |part: &str, unit: &str, of: &dyn Fn(&Case) -> f64| {
+        let name = format!("{name}_{part}");
+        match &theirs {
+            Some(theirs) => report.versus(&name, of(ours), unit, "nats", of(theirs)),
+            None => report.figure(&name, of(ours), unit),
+        }
+    };
+    put("rate", "events/s", &|case| case.events() as f64 / case.total.as_secs_f64());
+    put("bytes", "MB/s", &|case| case.bytes as f64 / 1e6 / case.total.as_secs_f64());
+    put("ack_p50", "ms", &|case| case.latencies.percentile_ms(0.5));
+    put("ack_p99", "ms", &|case| case.latencies.percentile_ms(0.99));
+    put("cpu", "s/million", &|case| case.cpu_s / case.events().max(1) as f64 * 1e6);
+    put("refused", "answers", &|case| case.refused as f64);
+}
+
 /// What was written and how long each piece took to be durable.
+#[derive(Default)]
 struct Case {
     latencies: Latencies,
     bytes: u64,
     refused: u64,
     total: Duration,
+    cpu_s: f64,
+}
+
+impl Case {
+    /// Events of its batches.
+    fn events(&self) -> u64 {
+        self.latencies.len() as u64 * BATCH_EVENTS
+    }
 }
 
 /// Writes whole commit groups to a file whose blocks exist already, and syncs each: what the best
@@ -81,7 +140,7 @@ fn disk(path: &Path, writes: u64) -> Result<Case, BenchError> {
         latencies.push(start.elapsed());
     }
     let bytes = writes * DISK_WRITE_BYTES as u64;
-    Ok(Case { latencies, bytes, refused: 0, total: begun.elapsed() })
+    Ok(Case { latencies, bytes, total: begun.elapsed(), ..Case::default() })
 }
 
 fn preallocated(path: &Path) -> std::io::Result<File> {
@@ -103,27 +162,25 @@ fn body(event_bytes: usize) -> Vec<u8> {
     body
 }
 
-/// Every connection posts, waits for its ack, and posts again.
-fn send(
-    server: &Server,
-    body: &[u8],
+/// Every connection posts, waits for its ack, and posts again; `connect` gives what posts one batch
+/// and says how often that was refused.
+fn send<P: FnMut() -> Result<u64, BenchError>>(
     connections: usize,
     case_time: Duration,
+    connect: impl Fn() -> Result<P, BenchError> + Sync,
 ) -> Result<Case, BenchError> {
     let begun = Instant::now();
-    let headers = "Content-Type: application/x-ndjson\r\n";
     let one = || -> Result<(Latencies, u64), BenchError> {
-        let mut client = server.client();
+        let mut post = connect()?;
         let (mut latencies, mut refused) = (Latencies::default(), 0);
         while begun.elapsed() < case_time {
             let start = Instant::now();
-            refused += server::ingest(&mut client, headers, body)?.refused;
+            refused += post()?;
             latencies.push(start.elapsed());
         }
         Ok((latencies, refused))
     };
-    let mut case =
-        Case { latencies: Latencies::default(), bytes: 0, refused: 0, total: Duration::ZERO };
+    let mut case = Case::default();
     std::thread::scope(|scope| {
         let senders: Vec<_> = (0..connections).map(|_| scope.spawn(one)).collect();
         senders.into_iter().try_for_each(|sender| -> Result<(), BenchError> {
@@ -134,7 +191,6 @@ fn send(
             Ok(())
         })
     })?;
-    case.bytes = (case.latencies.len() * body.len()) as u64;
     case.total = begun.elapsed();
     Ok(case)
 }
