@@ -33,6 +33,8 @@ pub struct Summary {
     pub retired: u64,
     /// Damaged ranges told (lying disks only).
     pub holes: u64,
+    /// Records lost with the last write before a crash, about which the disk lied: nobody can tell.
+    pub untold: u64,
 }
 
 impl Summary {
@@ -46,6 +48,7 @@ impl Summary {
         self.repeats += other.repeats;
         self.retired += other.retired;
         self.holes += other.holes;
+        self.untold += other.untold;
     }
 }
 
@@ -107,6 +110,8 @@ struct World {
     loot: Vec<u8>,
     summary: Summary,
     lied: bool,
+    /// The disk lied since the journal was last judged.
+    lied_lately: bool,
 }
 
 impl World {
@@ -146,6 +151,7 @@ impl World {
             loot: Vec::new(),
             summary: Summary::default(),
             lied: false,
+            lied_lately: false,
         }
     }
 
@@ -229,7 +235,7 @@ impl World {
             7 if self.disk == Disk::Lying => {
                 let lie = if self.rng.percent(50) { Fault::Phantom } else { Fault::Misdirected };
                 self.fs.arm(lie, at, at + 1);
-                self.lied = true;
+                (self.lied, self.lied_lately) = (true, true);
             }
             _ => {}
         }
@@ -412,7 +418,7 @@ impl World {
         let seen = match self.read(journal) {
             Ok(seen) => seen,
             Err(_) if self.fs.is_dead() => return Ok(()),
-            Err(error) => return Err(error),
+            Err(error) => return Err(format!("{error}: {recovery:?}")),
         };
         let loss_told = told + seen.errors > 0;
         if loss_told {
@@ -421,9 +427,18 @@ impl World {
                 return Err(format!("holes on an honest disk: {recovery:?}, {}", seen.errors));
             }
         }
+        let lied_lately = std::mem::take(&mut self.lied_lately);
+        if loss_told {
+            // It is told once; what is gone is not asked for again.
+            self.acked.retain(|id, _| seen.ids.contains_key(id));
+        } else if lied_lately {
+            self.forgive_the_end(&seen);
+        }
         for (id, (first, _)) in &self.acked {
-            if *first >= self.cursor && !seen.ids.contains_key(id) && !loss_told {
-                return Err(format!("record {id} was acknowledged and is gone: {recovery:?}"));
+            if *first >= self.cursor && !seen.ids.contains_key(id) {
+                return Err(format!(
+                    "record {id} was acknowledged at {first} and is gone: {recovery:?}"
+                ));
             }
         }
         let twice = seen.ids.iter().find(|(id, n)| **n > 1 && self.numbered.contains_key(id));
@@ -431,6 +446,16 @@ impl World {
             Some((id, n)) if !self.lied => Err(format!("numbered record {id} is there {n} times")),
             _ => Ok(()),
         }
+    }
+
+    /// A write that went nowhere, with nothing written after it before the machine died, looks like one
+    /// that was never synced: no journal on that disk can tell. What it held is no longer asked for.
+    fn forgive_the_end(&mut self, seen: &Seen) {
+        let there = self.acked.iter().filter(|(id, _)| seen.ids.contains_key(*id));
+        let newest = there.map(|(_, (first, _))| *first).max().unwrap_or(0);
+        let before = self.acked.len();
+        self.acked.retain(|id, (first, _)| *first < newest || seen.ids.contains_key(id));
+        self.summary.untold += (before - self.acked.len()) as u64;
     }
 
     fn read(&self, journal: &Journal) -> Result<Seen, String> {
@@ -441,7 +466,7 @@ impl World {
             let block = match reader.next(Duration::ZERO) {
                 Ok(Some(block)) => block,
                 Ok(None) => return Ok(seen),
-                Err(JournalError::Corrupt { .. }) => {
+                Err(JournalError::Corrupt { .. } | JournalError::Retired { .. }) => {
                     seen.errors += 1;
                     continue;
                 }
