@@ -15,7 +15,8 @@
 //! Not here: formats, protocols, SQL, and what becomes of events and alerts: that is [`Outlets`].
 //!
 //! Reading order: [`generation`] (what workers work with), [`feeder`], [`worker`], [`sequencer`]
-//! (the core), `headers` (header lines over a restart), [`snapshot`], [`in_hand`] (records that end the process), [`run`] (threads),
+//! (the core), `headers` and `joins` (header lines and waiting parts over a restart), [`snapshot`],
+//! [`in_hand`] (records that end the process), [`run`] (threads),
 //! [`relay`] (a store that could not take rows), [`hunt`] (finished logs, without a journal).
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod generation;
 mod headers;
 pub mod hunt;
 pub mod in_hand;
+mod joins;
 pub mod relay;
 pub mod run;
 pub mod sequencer;

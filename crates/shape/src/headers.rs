@@ -62,6 +62,17 @@ impl<'a> KeyRef<'a> {
     }
 }
 
+/// Writes what records of one stream have in common, for keys of other memories.
+pub(crate) fn stream_key(envelope: &Envelope, out: &mut Vec<u8>) {
+    let KeyRef(source, identity, peer, connection, path) = KeyRef::of(envelope);
+    out.clear();
+    for text in [source, identity, peer, path] {
+        out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.extend_from_slice(&connection.to_le_bytes());
+}
+
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.parts().hash(state);

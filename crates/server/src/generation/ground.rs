@@ -141,6 +141,8 @@ fn settings_of(config: &Config) -> Result<shape::Settings, Failure> {
     settings.zones_s = collect(zones.map(|s| (&s.name, s.zone_offset_s)));
     let dedupe = sources.iter().filter(|s| s.dedupe_ns > 0);
     settings.dedupe_ns = collect(dedupe.map(|s| (&s.name, s.dedupe_ns)));
+    let lines = sources.iter().filter_map(|s| Some((&s.name, s.multiline.clone()?)));
+    settings.multiline = collect(lines);
     for drop in &config.drop {
         let plan = filter::search::parse_filter(&drop.when, 0)
             .map_err(|e| Failure::invalid(format!("drop filter {}: {e}", drop.name), ""))?;
