@@ -140,6 +140,8 @@ pub struct Enrich {
     pub assets: Option<PathBuf>,
     /// Indicator lists, one indicator per line or CSV.
     pub indicators: Vec<PathBuf>,
+    /// Lists of what is known to be harmless: it is no indicator.
+    pub warnings: Vec<PathBuf>,
 }
 
 /// A named drop filter.
@@ -355,6 +357,7 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
             mmdb: paths("mmdb"),
             assets: s.text("assets").map(|t| base.join(t)),
             indicators: paths("indicators"),
+            warnings: paths("warnings"),
         };
         s.done();
     });

@@ -89,7 +89,8 @@ fn stamps_of(config: &Config) -> Stamps {
 /// Every file that packs and tables are read from, in order.
 fn files_of(config: &Config) -> Vec<PathBuf> {
     let tables = config.enrich.mmdb.iter().chain(&config.enrich.assets);
-    let mut files: Vec<PathBuf> = tables.chain(&config.enrich.indicators).cloned().collect();
+    let mut files: Vec<PathBuf> =
+        tables.chain(&config.enrich.indicators).chain(&config.enrich.warnings).cloned().collect();
     let folders = config.packs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
     for folder in folders.flatten() {
         files.extend(["pack.yaml", "routes.tsv"].map(|name| folder.path().join(name)));
@@ -126,6 +127,7 @@ fn load_tables(config: &Config) -> Result<Tables, Failure> {
         mmdb: config.enrich.mmdb.clone(),
         assets: config.enrich.assets.iter().cloned().collect(),
         indicators: config.enrich.indicators.clone(),
+        warnings: config.enrich.warnings.clone(),
     };
     Tables::load(&tables).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
