@@ -399,7 +399,7 @@ impl Kind {
         match (self, class) {
             (Kind::Audit { has_call, paths_due }, Class::Audit(role, items, is_path)) => {
                 *has_call |= *role == Role::Call;
-                *paths_due += items - i64::from(*is_path);
+                *paths_due = paths_due.saturating_add(*items).saturating_sub(i64::from(*is_path));
             }
             (Kind::Numbered { pieces, .. }, Class::Numbered { index, .. }) => {
                 pieces.push((*index, place));
