@@ -12,6 +12,7 @@
 
 mod install;
 mod shape;
+mod shape_bench;
 mod tidy;
 
 use std::process::{Command, ExitCode};
@@ -111,6 +112,9 @@ fn bench(args: &[String]) -> ExitCode {
         let compare =
             ["run", "--release", "--quiet", "--manifest-path", "bench/compare/Cargo.toml"];
         return run(Command::new("cargo").args(compare).arg("--").args(args));
+    }
+    if args.first().is_some_and(|name| name == "shape") {
+        return shape_bench::run();
     }
     if args.first().is_none_or(|name| name != "list") {
         let build = ["build", "--release", "--package", "server", "--package", "bench"];

@@ -6,12 +6,14 @@
 //! ```
 //!
 //! Values with blanks, quotes or control bytes are written as hex by the kernel; they come back as
-//! the bytes they stand for. Joining the records of one event is not done here.
+//! the bytes they stand for. Records of one event share stamp and serial; who joins them is not here,
+//! but what they are to each other is: [`Record::role`].
 //! Source: Linux audit documentation (auparse), `audit_log_untrustedstring`.
 
 use crate::ParseError;
 use event::time::SECOND_NS;
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 const FORMAT: &str = "audit record";
 /// Stands between the kernel's fields and those that auditd adds when it resolves names.
@@ -38,8 +40,165 @@ impl<'a> Record<'a> {
     /// The fields in order: key and value, quotes removed, hex decoded; those nested in `msg='...'`
     /// follow as if they stood outside.
     pub fn pairs(&self) -> Pairs<'a> {
-        Pairs { text: self.body, at: 0, in_nested: false, is_execve: self.kind == b"EXECVE" }
+        let is_execve = self.name() == b"EXECVE";
+        Pairs { text: self.body, at: 0, in_nested: false, is_execve }
     }
+
+    /// The kind by its name, also where the kernel or an older tool wrote a number (`1300`,
+    /// `UNKNOWN[1327]`).
+    pub fn name(&self) -> &'a [u8] {
+        let number = self.kind.strip_prefix(b"UNKNOWN[").and_then(|k| k.strip_suffix(b"]"));
+        let number = std::str::from_utf8(number.unwrap_or(self.kind)).ok();
+        let number = number.and_then(|n| n.parse::<u16>().ok());
+        let known = number.and_then(|n| KINDS.iter().find(|k| k.0 == n));
+        known.map_or(self.kind, |k| k.1.as_bytes())
+    }
+
+    /// What the record is to others of the same stamp and serial.
+    pub fn role(&self) -> Role {
+        let name = self.name();
+        KINDS.iter().find(|k| k.1.as_bytes() == name).map_or(Role::Whole, |k| k.2)
+    }
+}
+
+/// What a record is to others of its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// An event of its own: user space writes those.
+    Whole,
+    /// The system call that the others belong to.
+    Call,
+    /// One of several.
+    Part,
+    /// The last of several.
+    Last,
+}
+
+/// Kinds by number and name that come with others. What is not listed stands alone.
+/// Source: `linux/audit.h`; auparse ends an event at PROCTITLE or EOE.
+const KINDS: &[(u16, &str, Role)] = &[
+    (1006, "LOGIN", Role::Part),
+    (1300, "SYSCALL", Role::Call),
+    (1302, "PATH", Role::Part),
+    (1303, "IPC", Role::Part),
+    (1304, "SOCKETCALL", Role::Part),
+    (1305, "CONFIG_CHANGE", Role::Part),
+    (1306, "SOCKADDR", Role::Part),
+    (1307, "CWD", Role::Part),
+    (1309, "EXECVE", Role::Part),
+    (1311, "IPC_SET_PERM", Role::Part),
+    (1312, "MQ_OPEN", Role::Part),
+    (1313, "MQ_SENDRECV", Role::Part),
+    (1314, "MQ_NOTIFY", Role::Part),
+    (1315, "MQ_GETSETATTR", Role::Part),
+    (1317, "FD_PAIR", Role::Part),
+    (1318, "OBJ_PID", Role::Part),
+    (1320, "EOE", Role::Last),
+    (1321, "BPRM_FCAPS", Role::Part),
+    (1322, "CAPSET", Role::Part),
+    (1323, "MMAP", Role::Part),
+    (1324, "NETFILTER_PKT", Role::Part),
+    (1325, "NETFILTER_CFG", Role::Part),
+    (1326, "SECCOMP", Role::Whole),
+    (1327, "PROCTITLE", Role::Last),
+    (1330, "KERN_MODULE", Role::Part),
+    (1331, "FANOTIFY", Role::Part),
+    (1332, "TIME_INJOFFSET", Role::Part),
+    (1333, "TIME_ADJNTPVAL", Role::Part),
+    (1334, "BPF", Role::Part),
+    (1336, "URINGOP", Role::Call),
+    (1337, "OPENAT2", Role::Part),
+    (1400, "AVC", Role::Part),
+    (1401, "SELINUX_ERR", Role::Part),
+    (1403, "MAC_POLICY_LOAD", Role::Part),
+    (1404, "MAC_STATUS", Role::Part),
+    (1405, "MAC_CONFIG_CHANGE", Role::Part),
+    (1700, "ANOM_PROMISCUOUS", Role::Part),
+    (1701, "ANOM_ABEND", Role::Whole),
+    (1702, "ANOM_LINK", Role::Part),
+    (1703, "ANOM_CREAT", Role::Part),
+];
+
+/// The record within a line that may have a syslog header in front, and where it begins.
+pub fn find(line: &[u8]) -> Option<(usize, Record<'_>)> {
+    // The stamp stands behind a header, a node's name and the kind: within some hundred bytes.
+    let head = &line[..line.len().min(HEAD_BYTES_MAX)];
+    let stamp = memchr::memmem::find(head, b"audit(")?;
+    let kind = memchr::memmem::rfind(&head[..stamp], b"type=")?;
+    let node = memchr::memmem::rfind(&head[..kind], b"node=");
+    let at = node.filter(|at| word_len(&head[*at..]) + at + 1 == kind).unwrap_or(kind);
+    parse(&line[at..]).ok().map(|record| (at, record))
+}
+
+/// Names of system calls by number, `0 read`, one a line: of x86-64, and of the machines that share
+/// the generic numbers. Source: `asm/unistd_64.h`, `asm-generic/unistd.h`.
+static CALLS: LazyLock<[Vec<&'static str>; 2]> = LazyLock::new(|| {
+    let read = |text: &'static str| {
+        let mut names = vec![""; 512];
+        for (number, name) in text.lines().filter_map(|line| line.split_once(' ')) {
+            let place = number.parse::<usize>().ok().and_then(|n| names.get_mut(n));
+            place.into_iter().for_each(|place| *place = name);
+        }
+        names
+    };
+    [read(include_str!("syscalls_x86_64.txt")), read(include_str!("syscalls_generic.txt"))]
+});
+
+/// The name of a system call, `arch=c000003e syscall=59`: what auditd writes itself only where it is
+/// told to resolve names.
+pub fn call_name(arch: &[u8], number: &[u8]) -> Option<&'static str> {
+    let calls = match arch {
+        b"c000003e" => &CALLS[0],
+        // aarch64, riscv64, loongarch64.
+        b"c00000b7" | b"c00000f3" | b"c0000102" => &CALLS[1],
+        _ => return None,
+    };
+    let number = std::str::from_utf8(number).ok()?.parse::<usize>().ok()?;
+    calls.get(number).copied().filter(|name| !name.is_empty())
+}
+
+/// See [`find`].
+const HEAD_BYTES_MAX: usize = 512;
+
+/// The records of a text of several lines, each of which may have a syslog header of its own; the
+/// first line has to be without.
+pub fn records(text: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    text.split(|c| *c == b'\n').filter_map(|line| find(line).map(|found| found.1))
+}
+
+/// The address and port in a `saddr` value (`sockaddr` in hex, little or big end as the kernel has
+/// it), or the path of a local socket.
+pub fn socket(saddr: &[u8]) -> Option<Socket> {
+    let nibble = |c: &u8| char::from(*c).to_digit(16).map(|n| n as u8);
+    let byte = |pair: &[u8]| Some(nibble(&pair[0])? << 4 | nibble(&pair[1])?);
+    // 128 bytes are the largest address there is.
+    let bytes: Vec<u8> = saddr.chunks_exact(2).take(128).map(byte).collect::<Option<Vec<u8>>>()?;
+    let port = |b: &[u8]| u16::from_be_bytes([b[2], b[3]]);
+    match (bytes.first()?, bytes.get(1)?) {
+        (2, 0) | (0, 2) if bytes.len() >= 8 => {
+            let ip: [u8; 4] = bytes[4..8].try_into().ok()?;
+            Some(Socket::Net(ip.into(), port(&bytes)))
+        }
+        (10, 0) | (0, 10) if bytes.len() >= 24 => {
+            let ip: [u8; 16] = bytes[8..24].try_into().ok()?;
+            Some(Socket::Net(ip.into(), port(&bytes)))
+        }
+        (1, 0) | (0, 1) => {
+            let path = bytes.get(2..)?;
+            let end = path.iter().position(|c| *c == 0).unwrap_or(path.len());
+            Some(Socket::Local(path[..end].to_vec()))
+        }
+        _ => None,
+    }
+}
+
+/// See [`socket`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Socket {
+    /// Address and port.
+    Net(std::net::IpAddr, u16),
+    /// Path of a local socket; empty for one without a name.
+    Local(Vec<u8>),
 }
 
 /// Reads one audit record, as auditd writes it, as its dispatcher sends it (`node=`), or as the
@@ -259,6 +418,47 @@ mod tests {
         assert_eq!(shown(title), ["proctitle=cat a"]);
         let kernel = "audit: type=1400 audit(1.5:2): apparmor=\"DENIED\" operation=\"open\"";
         assert_eq!(shown(kernel), ["apparmor=DENIED", "operation=open"]);
+    }
+
+    #[test]
+    fn kinds_say_what_they_are_to_each_other() {
+        let of = |line: &str| {
+            let (at, record) = find(line.as_bytes()).unwrap();
+            (at, String::from_utf8_lossy(record.name()).into_owned(), record.role())
+        };
+        assert_eq!(of("type=SYSCALL msg=audit(1.5:2): a=1"), (0, "SYSCALL".into(), Role::Call));
+        let sent = "<13>Mar  5 14:00:00 h audispd: node=h type=UNKNOWN[1327] msg=audit(1.5:2): proctitle=61";
+        assert_eq!(of(sent), (31, "PROCTITLE".into(), Role::Last));
+        let kernel = "<5>[ 7.1] audit: type=1309 audit(1.5:2): argc=1 a0=\"x\"";
+        assert_eq!(of(kernel), (17, "EXECVE".into(), Role::Part));
+        assert_eq!(of("type=USER_AUTH msg=audit(1.5:2): x").2, Role::Whole);
+        assert!(find(b"msg=audit(1.5:2) type=X").is_none());
+        let both =
+            b"type=CWD msg=audit(1.5:2): cwd=\"/\"\n<13>h x: type=PATH msg=audit(1.5:2): item=0\n";
+        assert_eq!(records(both).map(|r| r.kind).collect::<Vec<_>>(), [&b"CWD"[..], b"PATH"]);
+    }
+
+    #[test]
+    fn calls_have_names() {
+        assert_eq!(call_name(b"c000003e", b"59"), Some("execve"));
+        assert_eq!(call_name(b"c000003e", b"319"), Some("memfd_create"));
+        assert_eq!(call_name(b"c00000b7", b"221"), Some("execve"));
+        for (arch, number) in [("c000003e", "9999"), ("c000003e", "-1"), ("40000003", "11")] {
+            assert_eq!(call_name(arch.as_bytes(), number.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn socket_addresses() {
+        let net = |ip: &str, port| Some(Socket::Net(ip.parse().unwrap(), port));
+        assert_eq!(socket(b"02000035CB0071050000000000000000"), net("203.0.113.5", 53));
+        let six = b"0A0001BB0000000020010DB800000000000000000000000100000000";
+        assert_eq!(socket(six), net("2001:db8::1", 443));
+        let local = Some(Socket::Local(b"/run/x".to_vec()));
+        assert_eq!(socket(b"01002F72756E2F7800"), local);
+        for wrong in [&b""[..], b"0", b"02", b"0200", b"zz00", b"1000000000000000"] {
+            assert_eq!(socket(wrong), None);
+        }
     }
 
     #[test]

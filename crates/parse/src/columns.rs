@@ -87,14 +87,40 @@ impl<'h> Layout<'h> {
         })
     }
 
+    /// Whether a line can stand below this header: it has as many values, and what can stand in a
+    /// column stands in it. Other lines of the same stream are not what the header speaks of.
+    pub fn fits(&self, line: &[u8]) -> bool {
+        let of_line = self.line_separator(line);
+        let between = |c: &u8| *c == b' ' || *c == b'\t';
+        let mut names = self.names.split(between).filter(|n| !n.is_empty());
+        let mut rest = Some(line.trim_ascii_end());
+        while let Some(text) = rest {
+            let (value, next) = next_value(text, of_line);
+            rest = next;
+            let Some(name) = names.next() else { return false };
+            let inner = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\""));
+            let value = inner.unwrap_or(value);
+            // Bits that a log leaves out are empty where tabs part them.
+            let is_key = matches!(name, b"date" | b"time" | b"version");
+            if !(value.is_empty() && !is_key) && !may_be(name, value) {
+                return false;
+            }
+        }
+        names.next().is_none()
+    }
+
+    /// CloudFront separates names by blanks and values by tabs.
+    fn line_separator(&self, line: &[u8]) -> u8 {
+        match self.separator {
+            b' ' if memchr::memchr(b'\t', line).is_some() => b'\t',
+            separator => separator,
+        }
+    }
+
     /// Gives the columns of a line that are present (`-` is absent): name, value. A name such as
     /// `cs(User-Agent)` is given as `cs-user-agent`, as rules write it.
     pub fn values(&self, line: &[u8], mut put: impl FnMut(&[u8], &[u8])) {
-        // CloudFront separates names by blanks and values by tabs.
-        let of_line = match self.separator {
-            b' ' if memchr::memchr(b'\t', line).is_some() => b'\t',
-            separator => separator,
-        };
+        let of_line = self.line_separator(line);
         let between = |c: &u8| *c == b' ' || *c == b'\t';
         let mut names = self.names.split(between).filter(|n| !n.is_empty()).take(COLUMNS_MAX);
         let mut rest = Some(line);

@@ -46,6 +46,14 @@ pub struct Header<'h> {
     unset: &'h [u8],
 }
 
+impl Header<'_> {
+    /// Whether a line can stand below this header: it has as many values.
+    pub fn fits(&self, line: &[u8]) -> bool {
+        let count = |text: &[u8]| text.split(|c| *c == self.separator).count();
+        count(line) == count(self.fields)
+    }
+}
+
 /// Reads the header lines of a log, joined by line ends. `None` without a `#fields` line.
 pub fn header(text: &[u8]) -> Option<Header<'_>> {
     let mut header = Header {

@@ -1,11 +1,18 @@
-//! Reads the journal in order, rejoins split records, cuts jobs, and sees control records first.
+//! Reads the journal in order, rejoins split records, joins records that are one event, cuts jobs,
+//! and sees control records first.
+//!
+//! A joined event stands at the place of the record that completed it. One that waited in vain stands
+//! at the place of what ended the wait: the tick, or the part that took its room. So offsets ascend
+//! and nothing else waits.
 
 use crate::generation::{Generation, Generations};
 use crate::headers::HeaderChanges;
 use crate::in_hand::{Care, InHand};
+use crate::joins::JoinChanges;
 use event::{Envelope, EventBatch, RecordKind};
 use journal::{Block, JournalError, Reader};
-use shape::Headers;
+use shape::joins::{Multiline, Part, Whole};
+use shape::{Headers, Joins};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +32,8 @@ pub struct Job {
     pub care: Care,
     /// What its records changed about the headers of their streams.
     pub headers: HeaderChanges,
+    /// What its records changed about the parts that wait for others.
+    pub joins: JoinChanges,
     /// The feeder's own count of them, which nobody after it touches.
     pub read: Vec<Receipt>,
 }
@@ -32,6 +41,10 @@ pub struct Job {
 /// Envelopes of records whose stream has a header in force, by the record's place; the others have
 /// their own.
 pub type WithHeader = Vec<(usize, Arc<Envelope>)>;
+
+/// What takes the place of records that are parts, by the record's place: nothing while others are
+/// awaited, else the joined events.
+pub type Instead = Vec<(usize, Vec<Whole>)>;
 
 impl Job {
     /// The offsets of its records, from the first to after the last.
@@ -47,6 +60,7 @@ impl Job {
                 let first = loose.records.first().map_or(0, |(offset, _)| *offset);
                 first..loose.records.last().map_or(first, |(last, _)| last + 1)
             }
+            Records::Waited(waited) => waited.offset..waited.offset + 1,
             Records::Shaped(_) => 0..0,
         }
     }
@@ -64,9 +78,13 @@ pub enum Records {
         to: usize,
         /// Those with a header, by their index in the block.
         with: WithHeader,
+        /// Those that are parts, by their index in the block.
+        instead: Instead,
     },
     /// A record that was split over several parts.
     Joined(Joined),
+    /// Events that were waited for long enough; the control record at their place follows.
+    Waited(Waited),
     /// Records of a file that never were in a journal.
     Loose(Loose),
     /// Events that were shaped before: they are only matched.
@@ -85,6 +103,20 @@ pub struct Loose {
     pub envelope: Arc<Envelope>,
     /// Those with a header, by their place in `records`.
     pub with: WithHeader,
+    /// Those that are parts, by their place in `records`.
+    pub instead: Instead,
+}
+
+/// Events whose other parts did not come in time.
+pub struct Waited {
+    /// The tick's offset: theirs, too.
+    pub offset: u64,
+    /// Stream time of the tick.
+    pub stream_ns: i64,
+    /// Wall clock of the tick.
+    pub wall_ns: i64,
+    /// The events.
+    pub wholes: Vec<Whole>,
 }
 
 /// A rejoined record; it has the offset and times of its last part.
@@ -217,12 +249,22 @@ pub struct Feeder {
     changed: HeaderChanges,
     /// Of the records since the last job.
     with: WithHeader,
+    /// Of the records since the last job.
+    instead: Instead,
+    joins: Joins,
+    /// What changed in them since the last job.
+    join_changes: JoinChanges,
+    /// Records below are read only if they were held here, see [`Begin`].
+    from: u64,
+    held: Vec<u64>,
 }
 
 /// Where a feeder begins.
 pub struct Begin {
-    /// First offset that is read.
+    /// First offset whose events are wanted.
     pub from: u64,
+    /// Records before it that waited for others there, ascending: the reader begins with the first.
+    pub held: Vec<u64>,
     /// A job begins at this offset if it comes by.
     pub cut: u64,
     /// The headers in force at `from`.
@@ -240,8 +282,24 @@ impl Feeder {
         let generation = generations.at(begin.from);
         let (parts, read) = (Parts::default(), Receipts::default());
         let (cut, headers) = (begin.cut, begin.headers);
-        let (with, changed) = (Vec::new(), Vec::new());
-        Self { reader, generations, generation, parts, read, hand, cut, headers, changed, with }
+        let (from, held) = (begin.from, begin.held);
+        Self {
+            reader,
+            generations,
+            generation,
+            parts,
+            read,
+            hand,
+            cut,
+            headers,
+            changed: Vec::new(),
+            with: Vec::new(),
+            instead: Vec::new(),
+            joins: Joins::default(),
+            join_changes: Vec::new(),
+            from,
+            held,
+        }
     }
 
     /// The generation in force at the current place.
@@ -269,6 +327,11 @@ impl Feeder {
         };
         let mut from = 0;
         for (index, record) in block.records().enumerate() {
+            if record.offset < self.from {
+                self.held_before(&record);
+                from = index + 1;
+                continue;
+            }
             if record.offset == self.cut && from < index {
                 self.job(&block, from..index, Care::None, out);
                 from = index;
@@ -300,13 +363,50 @@ impl Feeder {
         Ok(true)
     }
 
-    /// Takes a record in its turn: it is counted, and may be a header line, or belong below one.
+    /// Takes a record in its turn: it is counted, and may be a part, a header line, or belong below
+    /// one.
     fn whole(&mut self, index: usize, record: &journal::RecordView<'_>) {
         self.read.read(&record.envelope.source, record.wall_ns, 1);
+        let mut wholes = Vec::new();
+        let lines = lines_of(&self.generation, record.envelope);
+        if let Some(taken) = self.joins.push(&part_of(record), lines, &mut wholes) {
+            if let Some(wall_ns) = taken.joined_wall_ns {
+                self.read.joined(&record.envelope.source, wall_ns);
+            }
+            self.instead.push((index, wholes));
+            self.note_joins(record.offset);
+            return;
+        }
         if let Some(envelope) = self.headers.take(record.envelope, record.bytes) {
             self.with.push((index, envelope));
         }
         self.note_changes(record.offset);
+    }
+
+    /// A record from before the beginning: it waited for others there, or is of no interest.
+    fn held_before(&mut self, record: &journal::RecordView<'_>) {
+        if record.kind == RecordKind::Data && self.held.binary_search(&record.offset).is_ok() {
+            let lines = lines_of(&self.generation, record.envelope);
+            self.joins.restore(&part_of(record), lines);
+        }
+    }
+
+    /// What has waited until a tick goes first: the tick closes windows.
+    fn waited(&mut self, tick: &journal::RecordView<'_>, out: &mut dyn FnMut(Step)) {
+        let mut wholes = Vec::new();
+        self.joins.expire(tick.stream_ns, &mut wholes);
+        if wholes.is_empty() {
+            return;
+        }
+        self.note_joins(tick.offset);
+        let (offset, stream_ns, wall_ns) = (tick.offset, tick.stream_ns, tick.wall_ns);
+        let care = self.care(offset);
+        self.send(Records::Waited(Waited { offset, stream_ns, wall_ns, wholes }), care, out);
+    }
+
+    fn note_joins(&mut self, offset: u64) {
+        let changes = self.joins.changes().into_iter();
+        self.join_changes.extend(changes.map(|change| (offset + 1, change)));
     }
 
     fn note_changes(&mut self, offset: u64) {
@@ -321,8 +421,9 @@ impl Feeder {
     fn job(&mut self, block: &Block, range: Range<usize>, care: Care, out: &mut dyn FnMut(Step)) {
         if !range.is_empty() {
             let with = std::mem::take(&mut self.with);
+            let instead = std::mem::take(&mut self.instead);
             let (block, from, to) = (block.clone(), range.start, range.end);
-            self.send(Records::Block { block, from, to, with }, care, out);
+            self.send(Records::Block { block, from, to, with, instead }, care, out);
         }
     }
 
@@ -339,7 +440,8 @@ impl Feeder {
     fn send(&mut self, records: Records, care: Care, out: &mut dyn FnMut(Step)) {
         let (headers, read) = (std::mem::take(&mut self.changed), self.read.take());
         let generation = self.generation.clone();
-        out(Step::Job(Job { generation, records, care, headers, read }));
+        let joins = std::mem::take(&mut self.join_changes);
+        out(Step::Job(Job { generation, records, care, headers, joins, read }));
     }
 
     fn part_or_control(&mut self, record: &journal::RecordView<'_>, out: &mut dyn FnMut(Step)) {
@@ -352,6 +454,7 @@ impl Feeder {
                 }
             }
             RecordKind::Tick => {
+                self.waited(record, out);
                 out(Step::Control(Control::Tick { offset, stream_ns, wall_ns }, begun_at));
             }
             RecordKind::Generation => {
@@ -372,6 +475,21 @@ impl Feeder {
             RecordKind::Lifecycle | RecordKind::ConnectionEnd => {}
         }
     }
+}
+
+fn part_of<'a>(record: &journal::RecordView<'a>) -> Part<'a> {
+    Part {
+        offset: record.offset,
+        wall_ns: record.wall_ns,
+        stream_ns: record.stream_ns,
+        envelope: record.envelope,
+        bytes: record.bytes,
+    }
+}
+
+fn lines_of<'g>(generation: &'g Generation, envelope: &Envelope) -> Option<&'g Multiline> {
+    let lines = &generation.settings.multiline;
+    if lines.is_empty() { None } else { lines.get(&*envelope.source) }
 }
 
 #[cfg(test)]

@@ -98,8 +98,8 @@ impl Hunt {
             }
         }
         let generation = self.generation.clone();
-        let (care, headers, read) = (Care::None, Vec::new(), Vec::new());
-        let job = Job { generation, records, care, headers, read };
+        let (headers, joins, read) = (Vec::new(), Vec::new(), Vec::new());
+        let job = Job { generation, records, care: Care::None, headers, joins, read };
         if let Some(jobs) = &self.jobs
             && jobs.send((self.sent, job)).is_ok()
         {

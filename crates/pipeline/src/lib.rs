@@ -15,8 +15,9 @@
 //! Not here: formats, protocols, SQL, and what becomes of events and alerts: that is [`Outlets`].
 //!
 //! Reading order: [`generation`] (what workers work with), [`feeder`], [`worker`], [`sequencer`]
-//! (the core), `headers` (header lines over a restart), [`snapshot`], [`in_hand`] (records that end the process), [`run`] (threads),
-//! [`relay`] (a store that could not take rows), [`hunt`] (finished logs, without a journal).
+//! (the core), `headers` and `joins` (header lines and waiting parts over a restart), [`snapshot`],
+//! [`in_hand`] (records that end the process), [`run`] (threads),
+//! [`relay`] (a store that could not take rows), [`reshape`] (stored events anew), [`hunt`] (finished logs, without a journal).
 #![forbid(unsafe_code)]
 
 pub mod feeder;
@@ -24,7 +25,9 @@ pub mod generation;
 mod headers;
 pub mod hunt;
 pub mod in_hand;
+mod joins;
 pub mod relay;
+pub mod reshape;
 pub mod run;
 pub mod sequencer;
 pub mod snapshot;
@@ -36,5 +39,6 @@ pub use generation::{Generation, Generations};
 pub use hunt::Hunt;
 pub use in_hand::InHand;
 pub use relay::{Refill, Relay, Shelf, Stretch};
+pub use reshape::{Again, Reshaper};
 pub use run::{KeepSnapshot, Pipeline, Settings};
 pub use sequencer::{AlertChange, Core, CoreSettings, Outlets, Progress};

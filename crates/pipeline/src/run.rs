@@ -71,9 +71,10 @@ impl Pipeline {
         let (jobs_in, jobs) = bounded::<(u64, Job)>(workers * JOBS_PER_WORKER);
         let (results_in, results) = bounded::<Numbered>(workers * JOBS_PER_WORKER);
         let hand = settings.in_hand;
-        let reader = journal.reader(settings.from);
         let (from, cut) = (settings.from, core.progress().next_offset);
-        let begin = Begin { from, cut, headers: core.headers.at(from) };
+        let held = core.joins.at(from);
+        let reader = journal.reader(held.first().copied().unwrap_or(from));
+        let begin = Begin { from, held, cut, headers: core.headers.at(from) };
         let feeder = Feeder::new(reader, generations, begin, hand.clone());
         let mut threads = Vec::new();
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
@@ -209,15 +210,16 @@ fn sequence(
             let stream_ns = core.progress().stream_ns;
             if let Some(keep) = &mut keep
                 && stream_ns - kept_at_ns >= SNAPSHOT_EVERY_NS
+                && !core.is_between
             {
                 kept_at_ns = stream_ns;
-                core.forget_headers(outlets.stored());
-                keep(core.read_from(), core.snapshot());
+                core.forget(outlets.stored());
+                keep(core.needed_from(), core.snapshot());
             }
         }
     }
-    if let Some(keep) = &mut keep {
-        core.forget_headers(outlets.stored());
-        keep(core.read_from(), core.snapshot());
+    if let Some(keep) = keep.filter(|_| !core.is_between).as_mut() {
+        core.forget(outlets.stored());
+        keep(core.needed_from(), core.snapshot());
     }
 }

@@ -3,6 +3,7 @@
 use crate::feeder::Control;
 use crate::generation::Generation;
 use crate::headers::HeaderLog;
+use crate::joins::JoinLog;
 use crate::worker::{BACKFILL_AFTER_NS, Done};
 use alert::{Desk, Firing as Offer, Folded, Offered, RuleMeta};
 use detect::correlate::{Contribution, Engine, Firing, FiringKind, Lags, RuleStats, Settings};
@@ -129,6 +130,9 @@ pub struct Core {
     again: Dedupe,
     drops: Drops,
     pub(crate) headers: HeaderLog,
+    pub(crate) joins: JoinLog,
+    /// The control record at the last place has not come yet: no snapshot can be made.
+    pub(crate) is_between: bool,
     pub(crate) sniffer: Sniffer,
     pub(crate) lags: Lags,
     /// Stream time of the last report of correlation state.
@@ -166,6 +170,8 @@ impl Core {
             again: dedupe(),
             drops: Drops::new(generation.settings.drops.clone()),
             headers: HeaderLog::default(),
+            joins: JoinLog::default(),
+            is_between: false,
             sniffer: Sniffer::new(),
             lags: Lags::default(),
             reported_ns: i64::MIN,
@@ -187,9 +193,17 @@ impl Core {
         self.begun_at.map_or(self.progress.next_offset, |at| at.min(self.progress.next_offset))
     }
 
+    /// The first record that a start may need: before [`Core::read_from`] while parts wait for others.
+    pub fn needed_from(&self) -> u64 {
+        let from = self.read_from();
+        self.joins.oldest(from).map_or(from, |at| at.min(from))
+    }
+
     /// No later start begins below `offset`, nor below where the journal has to be read.
-    pub(crate) fn forget_headers(&mut self, offset: u64) {
-        self.headers.forget(offset.min(self.read_from()));
+    pub(crate) fn forget(&mut self, offset: u64) {
+        let offset = offset.min(self.read_from());
+        self.headers.forget(offset);
+        self.joins.forget(offset);
     }
 
     /// The result of the next job, in order.
@@ -205,6 +219,7 @@ impl Core {
         let new = new && !self.is_for_store;
         if new {
             self.headers.add(std::mem::take(&mut done.headers));
+            self.joins.add(std::mem::take(&mut done.joins));
             self.sniffer.observe(&batch).into_iter().for_each(|decision| out.remember(decision));
             self.lags.observe(&batch, self.settings.correlation.lateness_ns);
             self.registry.observe(&batch);
@@ -218,13 +233,17 @@ impl Core {
             self.offer_all(&done.generation, &batch, &done.matches, out);
         }
         self.begun_at = None;
-        self.pass(done.next_offset, done.stream_ns, done.wall_ns, out);
+        self.is_between = done.is_before_control;
+        if !self.is_between {
+            self.pass(done.next_offset, done.stream_ns, done.wall_ns, out);
+        }
     }
 
     /// The next control record, in order; `begun_at` is where a record begins whose parts stand on
     /// both sides of it.
     pub fn control(&mut self, control: Control, begun_at: Option<u64>, out: &mut dyn Outlets) {
         self.begun_at = begun_at;
+        self.is_between = false;
         match control {
             Control::Tick { offset, stream_ns, wall_ns } => {
                 if self.detects(offset) {

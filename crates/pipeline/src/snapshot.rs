@@ -4,6 +4,7 @@
 
 use crate::generation::Generation;
 use crate::headers::{HeaderLog, SavedHeaders};
+use crate::joins::JoinLog;
 use crate::sequencer::{Core, CoreSettings};
 use alert::Desk;
 use alert::desk::DeskState;
@@ -13,7 +14,7 @@ use shape::{DedupeState, Sniffer, SnifferState};
 use std::sync::Arc;
 use watch::{Balance, Registry};
 
-const MAGIC: &[u8; 8] = b"ALCSNAP4";
+const MAGIC: &[u8; 8] = b"ALCSNAP5";
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
@@ -28,6 +29,7 @@ struct Saved {
     balance: Balance,
     dedupe: DedupeState,
     headers: SavedHeaders,
+    joins: JoinLog,
     sniffer: SnifferState,
     lags: Lags,
     /// Alerts that were folded into others, by id.
@@ -61,6 +63,7 @@ impl Core {
             balance: self.balance.clone(),
             dedupe: self.dedupe.snapshot(),
             headers: self.headers.save(),
+            joins: self.joins.clone(),
             sniffer: self.sniffer.state(),
             lags: self.lags.clone(),
             joined: self.joined.iter().map(|(id, into)| (id.clone(), into.clone())).collect(),
@@ -89,6 +92,7 @@ impl Core {
         core.balance = saved.balance;
         core.dedupe.restore(saved.dedupe);
         core.headers = HeaderLog::restore(saved.headers);
+        core.joins = saved.joins;
         core.sniffer = Sniffer::restore(saved.sniffer);
         core.lags = saved.lags;
         core.joined = saved.joined.into_iter().collect();
@@ -115,6 +119,7 @@ impl Core {
         let Some(saved) = bytes.and_then(decode) else { return core };
         core.dedupe.restore(saved.dedupe);
         core.headers = HeaderLog::restore(saved.headers);
+        core.joins = saved.joins;
         core.progress.next_offset = saved.next_offset;
         core.progress.stream_ns = saved.stream_ns;
         core.detect_from = saved.next_offset;

@@ -1,10 +1,12 @@
 //! Pure functions of (record, generation): shape the records of a job and match every rule.
 
-use crate::feeder::{Job, Records};
+use crate::feeder::{Instead, Job, Loose, Records, WithHeader};
 use crate::generation::Generation;
 use crate::in_hand::Care;
 use detect::correlate::Hit;
 use event::{Envelope, EventBatch, EventId, Kind, Marks, Match, RowHead};
+use journal::Block;
+use shape::joins::Whole;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,6 +14,9 @@ use watch::Receipt;
 
 /// See [`crate::in_hand`].
 const SET_ASIDE: &str = "the process ended several times with this record in hand";
+
+/// What an event says whose parser panicked.
+pub(crate) const CRASHED: &str = "the parser crashed on this record";
 
 /// An event older than this at receipt was read in bulk: its alerts are queued, nobody is paged. A
 /// day: a machine that comes back after a night reports what happened to it; an archive does not.
@@ -39,6 +44,10 @@ pub struct Done {
     pub wall_ns: i64,
     /// What the job's records changed about the headers of their streams.
     pub headers: crate::headers::HeaderChanges,
+    /// What the job's records changed about the parts that wait for others.
+    pub(crate) joins: crate::joins::JoinChanges,
+    /// The control record at `next_offset - 1` follows: nothing begins between them.
+    pub(crate) is_before_control: bool,
 }
 
 /// A worker's buffers, kept from job to job.
@@ -48,6 +57,8 @@ pub struct Worker {
     matching: detect::Scratch,
     /// The records at hand ended the process before: they are kept raw.
     set_aside: bool,
+    /// The bytes at hand are several records'; whether some are missing.
+    joined: Option<bool>,
 }
 
 impl Worker {
@@ -66,22 +77,13 @@ impl Worker {
             stream_ns: 0,
             wall_ns: 0,
             headers: job.headers,
+            joins: job.joins,
+            is_before_control: false,
             generation,
         };
         match job.records {
-            Records::Block { block, from, to, with } => {
-                let mut with = with.iter().peekable();
-                for index in from..to {
-                    let Some(record) = block.record(index) else { continue };
-                    let headed = with.next_if(|(at, _)| *at == index);
-                    let place = Place {
-                        offset: record.offset,
-                        wall_ns: record.wall_ns,
-                        stream_ns: record.stream_ns,
-                        envelope: headed.map_or(record.envelope, |(_, envelope)| envelope),
-                    };
-                    self.shape(&mut done, &place, record.bytes, None);
-                }
+            Records::Block { block, from, to, with, instead } => {
+                self.block(&mut done, &block, from..to, (with, instead));
             }
             Records::Joined(joined) => {
                 let place = Place {
@@ -89,27 +91,95 @@ impl Worker {
                     wall_ns: joined.wall_ns,
                     stream_ns: joined.stream_ns,
                     envelope: &joined.envelope,
+                    sub: 0,
                 };
                 self.shape(&mut done, &place, &joined.bytes, joined.unfit);
             }
-            Records::Loose(loose) => {
-                let mut with = loose.with.iter().peekable();
-                for (index, (offset, range)) in loose.records.into_iter().enumerate() {
-                    let headed = with.next_if(|(at, _)| *at == index);
-                    let place = Place {
-                        offset,
-                        wall_ns: loose.wall_ns,
-                        stream_ns: loose.wall_ns,
-                        envelope: headed.map_or(&loose.envelope, |(_, envelope)| envelope),
-                    };
-                    let bytes = loose.bytes.get(range).unwrap_or_default();
-                    self.shape(&mut done, &place, bytes, None);
-                }
+            Records::Waited(waited) => {
+                (done.stream_ns, done.wall_ns) = (waited.stream_ns, waited.wall_ns);
+                self.wholes(&mut done, waited.offset, &waited.wholes);
+                (done.next_offset, done.is_before_control) = (waited.offset + 1, true);
             }
+            Records::Loose(loose) => self.loose(&mut done, &loose),
             Records::Shaped(batch) => done.batch = *batch,
         }
         self.detect(&mut done);
         done
+    }
+
+    fn block(
+        &mut self,
+        done: &mut Done,
+        block: &Block,
+        range: Range<usize>,
+        (with, instead): (WithHeader, Instead),
+    ) {
+        let (mut with, mut instead) = (with.iter().peekable(), instead.iter().peekable());
+        for index in range {
+            let Some(record) = block.record(index) else { continue };
+            let headed = with.next_if(|(at, _)| *at == index);
+            let place = Place {
+                offset: record.offset,
+                wall_ns: record.wall_ns,
+                stream_ns: record.stream_ns,
+                envelope: headed.map_or(record.envelope, |(_, envelope)| envelope),
+                sub: 0,
+            };
+            match instead.next_if(|(at, _)| *at == index) {
+                None => self.shape(done, &place, record.bytes, None),
+                Some((_, wholes)) => {
+                    self.wholes(done, record.offset, wholes);
+                    place.pass(done);
+                }
+            }
+        }
+    }
+
+    fn loose(&mut self, done: &mut Done, loose: &Loose) {
+        let mut with = loose.with.iter().peekable();
+        let mut instead = loose.instead.iter().peekable();
+        for (index, (offset, range)) in loose.records.iter().enumerate() {
+            let headed = with.next_if(|(at, _)| *at == index);
+            let place = Place {
+                offset: *offset,
+                wall_ns: loose.wall_ns,
+                stream_ns: loose.wall_ns,
+                envelope: headed.map_or(&loose.envelope, |(_, envelope)| envelope),
+                sub: 0,
+            };
+            match instead.next_if(|(at, _)| *at == index) {
+                None => {
+                    let bytes = loose.bytes.get(range.clone()).unwrap_or_default();
+                    self.shape(done, &place, bytes, None);
+                }
+                Some((_, wholes)) => self.wholes(done, *offset, wholes),
+            }
+        }
+        // Behind the records: what the end of a file left.
+        for (_, wholes) in instead {
+            for whole in wholes {
+                self.wholes(done, whole.last, std::slice::from_ref(whole));
+            }
+        }
+    }
+
+    /// Events of several records, all at one place: they are told apart by `sub`.
+    fn wholes(&mut self, done: &mut Done, offset: u64, wholes: &[Whole]) {
+        let mut sub = 0;
+        for whole in wholes {
+            let place = Place {
+                offset,
+                wall_ns: whole.wall_ns,
+                stream_ns: whole.stream_ns,
+                envelope: &whole.envelope,
+                sub,
+            };
+            self.joined = Some(whole.is_short);
+            self.shape(done, &place, &whole.bytes, None);
+            self.joined = None;
+            let last = done.batch.len().checked_sub(1);
+            sub = last.map_or(0, |at| done.batch.row(at).id().sub.saturating_add(1));
+        }
     }
 
     fn shape(
@@ -119,30 +189,28 @@ impl Worker {
         bytes: &[u8],
         unfit: Option<&'static str>,
     ) {
-        done.records += 1;
-        done.next_offset = place.offset + 1;
-        (done.stream_ns, done.wall_ns) = (place.stream_ns, place.wall_ns);
+        place.pass(done);
         if let Some(why) = unfit.or(self.set_aside.then_some(SET_ASIDE)) {
-            return raw_event(&mut done.batch, place, bytes, why, true);
+            return raw_event(&mut done.batch, place.head(), bytes, why, true);
         }
         let rows_before = done.batch.len();
         // Borrowed, not cloned: a count that all workers change for every record would be the one
         // thing they share.
         let (generation, batch, scratch) = (&done.generation, &mut done.batch, &mut self.shape);
+        let joined = self.joined;
         let shaped = catch_unwind(AssertUnwindSafe(|| {
-            generation.shaper.shape(place.head(), bytes, batch, scratch);
+            match joined {
+                None => generation.shaper.shape(place.head(), bytes, batch, scratch),
+                Some(short) => {
+                    generation.shaper.shape_joined(place.head(), (bytes, short), batch, scratch)
+                }
+            };
         }));
         if shaped.is_err() {
             // Rows that were finished before the panic stay; the buffers start afresh.
             self.shape = shape::Scratch::default();
             if done.batch.len() == rows_before {
-                raw_event(
-                    &mut done.batch,
-                    place,
-                    bytes,
-                    "the parser crashed on this record",
-                    false,
-                );
+                raw_event(&mut done.batch, place.head(), bytes, CRASHED, false);
             }
         }
     }
@@ -214,12 +282,20 @@ struct Place<'a> {
     wall_ns: i64,
     stream_ns: i64,
     envelope: &'a Arc<Envelope>,
+    sub: u32,
 }
 
 impl Place<'_> {
+    /// The job has come past this place.
+    fn pass(&self, done: &mut Done) {
+        done.records += 1;
+        done.next_offset = self.offset + 1;
+        (done.stream_ns, done.wall_ns) = (self.stream_ns, self.wall_ns);
+    }
+
     fn head(&self) -> RowHead {
         RowHead {
-            id: EventId::at(self.offset),
+            id: EventId { sub: self.sub, ..EventId::at(self.offset) },
             received_ns: self.wall_ns,
             stream_ns: self.stream_ns,
             envelope: self.envelope.clone(),
@@ -227,8 +303,14 @@ impl Place<'_> {
     }
 }
 
-fn raw_event(batch: &mut EventBatch, place: &Place<'_>, bytes: &[u8], why: &str, limit: bool) {
-    let mut row = batch.begin(place.head(), bytes);
+pub(crate) fn raw_event(
+    batch: &mut EventBatch,
+    head: RowHead,
+    bytes: &[u8],
+    why: &str,
+    limit: bool,
+) {
+    let mut row = batch.begin(head, bytes);
     let (message, tags) = (row.field("error.message"), row.field("tags"));
     row.push(message, Kind::Str, why.as_bytes());
     row.push(tags, Kind::Str, b"parse_failed");

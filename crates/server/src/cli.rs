@@ -2,7 +2,7 @@
 
 pub mod store;
 
-use self::store::{Backup, BackupOf, Delete, Export, HoldVerb, Retention, Sql};
+use self::store::{Backup, BackupOf, Delete, Export, HoldVerb, Reparse, Retention, Sql};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -94,6 +94,8 @@ pub enum Verb {
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Tokens(Tokens),
+    /// Shape stored events anew with the packs of now
+    Reparse(Reparse),
     /// Rules of retention: what they remove, when the disk will be full
     Retention(Retention),
     /// Legal holds: add, list, release

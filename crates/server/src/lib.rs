@@ -66,6 +66,7 @@ fn run(cli: &Cli) -> Outcome {
         Verb::Rules(verb) => verbs::rules::run(verb, global),
         Verb::Sources => verbs::ask::sources(global),
         Verb::Tokens(verb) => verbs::ask::tokens(verb, global),
+        Verb::Reparse(args) => verbs::reparse::run(args, global),
         Verb::Retention(args) => verbs::keep::retention(args, global),
         Verb::Hold(verb) => verbs::keep::hold(verb, global),
         Verb::Delete(args) => verbs::keep::delete(args, global),

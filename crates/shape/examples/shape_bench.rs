@@ -1,7 +1,10 @@
 //! Events a second on one core, pack by pack, as lines of JSON:
 //! `cargo run --release -p shape --example shape_bench`. Reads each built-in pack's samples.
+//!
+//! With a pack's name and a number it shapes so many events of it and says nothing: run under a heap
+//! profiler, two numbers of events tell what one event allocates (`cargo xtask bench shape`).
 
-use event::{DictionaryBuilder, Envelope, EventBatch, EventId, Protocol, RowHead};
+use event::{Dictionary, DictionaryBuilder, Envelope, EventBatch, EventId, Protocol, RowHead};
 use shape::{PackSet, Scratch, Shaper, packs};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,27 +22,24 @@ fn main() {
     let dict = names.build();
     let shaper = Shaper::new(Arc::new(set), dict.clone(), Default::default(), Default::default());
     let envelope = Arc::new(Envelope::of("bench", Protocol::File));
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs");
+    let mut bench = Bench { shaper, dict, envelope, scratch: Scratch::default() };
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [pack, events] = &args[..] {
+        let records = records(pack);
+        for _ in 0..events.parse::<usize>().unwrap_or(0) / BATCH_ROWS {
+            bench.batch(&records);
+        }
+        return;
+    }
     for pack in packs::ALL {
-        let records = records(&root.join(pack.name).join("samples"));
+        let records = records(pack.name);
         if records.is_empty() {
             continue;
         }
         let bytes: usize = records.iter().map(Vec::len).sum();
-        let mut scratch = Scratch::default();
         let (mut events, started) = (0usize, Instant::now());
         while started.elapsed() < ROUND {
-            let mut batch = EventBatch::new(dict.clone());
-            for at in 0..BATCH_ROWS {
-                let head = RowHead {
-                    id: EventId::at((events + at) as u64),
-                    received_ns: shape::testing::RECEIVED_NS,
-                    stream_ns: 0,
-                    envelope: envelope.clone(),
-                };
-                shaper.shape(head, &records[at % records.len()], &mut batch, &mut scratch);
-            }
-            std::hint::black_box(&batch);
+            bench.batch(&records);
             events += BATCH_ROWS;
         }
         let seconds = started.elapsed().as_secs_f64();
@@ -53,7 +53,33 @@ fn main() {
     }
 }
 
-fn records(samples: &Path) -> Vec<Vec<u8>> {
+struct Bench {
+    shaper: Shaper,
+    dict: Arc<Dictionary>,
+    envelope: Arc<Envelope>,
+    scratch: Scratch,
+}
+
+impl Bench {
+    fn batch(&mut self, records: &[Vec<u8>]) {
+        let mut batch = EventBatch::new(self.dict.clone());
+        for at in 0..BATCH_ROWS {
+            let head = RowHead {
+                id: EventId::at(at as u64),
+                received_ns: shape::testing::RECEIVED_NS,
+                stream_ns: 0,
+                envelope: self.envelope.clone(),
+            };
+            let record = &records[at % records.len()];
+            self.shaper.shape(head, record, &mut batch, &mut self.scratch);
+        }
+        std::hint::black_box(&batch);
+    }
+}
+
+fn records(pack: &str) -> Vec<Vec<u8>> {
+    let samples =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs").join(pack).join("samples");
     let Ok(entries) = std::fs::read_dir(samples) else { return Vec::new() };
     let texts = entries.filter_map(|e| std::fs::read(e.ok()?.path()).ok());
     let lines = |text: Vec<u8>| -> Vec<Vec<u8>> {

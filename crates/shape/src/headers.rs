@@ -10,7 +10,8 @@
 
 use event::Envelope;
 use hashbrown::{Equivalent, HashMap};
-use parse::{columns, zeek};
+use parse::columns::{self, Family, Layout};
+use parse::zeek;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
@@ -60,6 +61,17 @@ impl<'a> KeyRef<'a> {
             path => KeyRef(source, identity, "", 0, path),
         }
     }
+}
+
+/// Writes what records of one stream have in common, for keys of other memories.
+pub(crate) fn stream_key(envelope: &Envelope, out: &mut Vec<u8>) {
+    let KeyRef(source, identity, peer, connection, path) = KeyRef::of(envelope);
+    out.clear();
+    for text in [source, identity, peer, path] {
+        out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        out.extend_from_slice(text.as_bytes());
+    }
+    out.extend_from_slice(&connection.to_le_bytes());
 }
 
 impl Hash for Key {
@@ -123,12 +135,16 @@ impl Headers {
         if self.streams.is_empty() {
             return None;
         }
-        if let Some((_, with)) = self.last.as_ref().filter(|(e, _)| Arc::ptr_eq(e, envelope)) {
-            return with.clone();
-        }
-        let with = self.with_header(envelope);
-        self.last = Some((envelope.clone(), with.clone()));
-        with
+        let with = match self.last.as_ref().filter(|(e, _)| Arc::ptr_eq(e, envelope)) {
+            Some((_, with)) => with.clone(),
+            None => {
+                let with = self.with_header(envelope);
+                self.last = Some((envelope.clone(), with.clone()));
+                with
+            }
+        };
+        // A header that somebody sends must not make other lines of the stream unreadable.
+        with.filter(|with| with.header.as_deref().is_some_and(|header| fits(header, raw)))
     }
 
     fn with_header(&mut self, envelope: &Arc<Envelope>) -> Option<Arc<Envelope>> {
@@ -213,6 +229,15 @@ impl Headers {
     }
 }
 
+fn fits(header: &[u8], line: &[u8]) -> bool {
+    if let Some(header) = zeek::header(header) {
+        return header.fits(line);
+    }
+    let layout = Layout::of_header(header, Family::W3c);
+    let layout = layout.or_else(|| Layout::of_header(header, Family::VpcFlow));
+    layout.is_some_and(|layout| layout.fits(line))
+}
+
 fn touch(touched: &mut Vec<Key>, stream: &mut Stream, envelope: &Envelope) {
     if !std::mem::replace(&mut stream.is_touched, true) {
         touched.push(Key::of(envelope));
@@ -237,11 +262,12 @@ mod tests {
         assert_eq!(text(headers.take(&a, b"#Software: x")), None);
         assert_eq!(text(headers.take(&a, b"#Fields: date")), None);
         let want = Some(b"#Software: x\n#Fields: date\n".to_vec());
-        assert_eq!(text(headers.take(&a, b"2024")), want);
+        assert_eq!(text(headers.take(&a, b"2024-03-05")), want);
+        assert_eq!(text(headers.take(&a, b"<13>Mar  5 h sshd: x")), None, "no such column");
         assert_eq!(text(headers.take(&b, b"2024")), None);
         assert_eq!(text(headers.take(&a, b"")), None);
         headers.take(&a, b"#Fields: time");
-        assert_eq!(text(headers.take(&a, b"2025")), Some(b"#Fields: time\n".to_vec()));
+        assert_eq!(text(headers.take(&a, b"14:07:09")), Some(b"#Fields: time\n".to_vec()));
         headers.take(&a, b"#close\t2024");
         assert_eq!(text(headers.take(&a, b"2025")), None);
         for n in 0..STREAMS_MAX + 5 {

@@ -24,12 +24,14 @@
 //! [`tables`] (enrichment), [`remember`] (dedupe, drops), [`render`] (JSON), [`testing`] (samples).
 #![forbid(unsafe_code)]
 
+mod audit;
 mod dissect;
 mod envelope;
 mod extract;
 pub mod feeds;
 mod grok;
 pub mod headers;
+pub mod joins;
 mod native;
 mod ops;
 pub mod packs;
@@ -50,6 +52,7 @@ mod value;
 mod when;
 
 pub use headers::{HeaderState, Headers};
+pub use joins::{JoinChange, Joins, Multiline};
 pub use packs::{PackError, PackFiles, PackInfo, PackSet};
 pub use remember::{Dedupe, DedupeState, DedupeSummary, Drops};
 pub use render::to_json;

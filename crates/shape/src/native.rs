@@ -1,10 +1,10 @@
 //! Hand-written parsers of the hot formats, under the names that packs use.
 
+use crate::audit;
 use crate::program::{Findings, Work, push_kind, push_named};
 use event::{Dictionary, FieldId, Kind, RowWriter};
 use parse::auth::{Action, AuthEvent, Outcome};
 use parse::columns::{self, Family, Layout};
-use parse::timestamp::Stamp;
 use parse::{Limits, access_log, auditd, auth, cef, kv, leef, netfilter, windows_text, zeek};
 
 /// A parser that a pack can name.
@@ -70,11 +70,12 @@ ids! {
     outcome = "event.outcome", reason = "event.reason",
     source_address = "source.address", source_ip = "source.ip", source_port = "source.port",
     source_domain = "source.domain", destination_ip = "destination.ip",
+    destination_port = "destination.port", file_path = "file.path",
     destination_domain = "destination.domain",
     user_name = "user.name", user_id = "user.id", user_effective = "user.effective.name",
     user_target = "user.target.name", group_name = "group.name",
     process_name = "process.name", process_pid = "process.pid",
-    process_command = "process.command_line", process_cwd = "process.working_directory",
+    process_command = "process.command_line", process_args = "process.args", process_cwd = "process.working_directory",
     host_name = "host.name", host_hostname = "host.hostname", host_ip = "host.ip",
     method = "http.request.method", referrer = "http.request.referrer",
     status = "http.response.status_code", body_bytes = "http.response.body.bytes",
@@ -141,8 +142,7 @@ impl Parser {
             Parser::AccessLog => has_access_time(text),
             Parser::Netfilter => netfilter::parse(text).is_some(),
             Parser::Auditd => {
-                memchr::memmem::find(text, b"msg=audit(").is_some()
-                    && auditd::parse(body.text).is_ok()
+                memchr::memmem::find(text, b"audit(").is_some() && auditd::find(text).is_some()
             }
             Parser::Cef => {
                 memchr::memmem::find(text, b"CEF:").is_some() && cef::parse(text).is_ok()
@@ -206,15 +206,8 @@ impl Parser {
                 }
                 Ok(())
             }
-            Parser::Auditd => auditd::parse(body.text).map(|record| {
-                found.stamp = Some(Stamp::Utc(record.event_ns));
-                row.push(ids.audit_type, Kind::Str, record.kind);
-                row.push(ids.audit_serial, Kind::Str, record.serial);
-                if let Some(node) = record.node {
-                    row.push(ids.host_hostname, Kind::Str, node);
-                }
-                write_pairs(record.pairs(), prefix, row, &mut work.name);
-            }),
+            Parser::Auditd => audit::write(body.text, prefix, ids, row, &mut work.name)
+                .map(|stamp| found.stamp = Some(stamp)),
             Parser::Cef => cef::parse(body.text).map(|cef| {
                 write_cef(&cef, prefix, row, &mut work.name);
                 if let Some(problem) = cef.problem {

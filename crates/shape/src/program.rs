@@ -71,6 +71,10 @@ pub(crate) struct Work {
     /// The record and its message as UTF-8, where they came as something else.
     pub(crate) wide: Vec<u8>,
     pub(crate) decoded: Vec<u8>,
+    /// Numbered parts as one text.
+    pub(crate) assembled: Vec<u8>,
+    /// The record is what came of several, and some never came.
+    pub(crate) is_short: bool,
     /// The wrapped record being parsed.
     pub(crate) inner: Vec<u8>,
     pub(crate) name: String,

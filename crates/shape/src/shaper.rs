@@ -7,7 +7,7 @@ use crate::packs::PackSet;
 use crate::product::{Products, Why};
 use crate::program::{Findings, Work, push_named};
 use crate::tables::{Memo, Tables};
-use crate::{text, transport};
+use crate::{joins, text, transport};
 use event::{
     Dictionary, DictionaryBuilder, EventBatch, EventId, FieldType, Kind, Marks, RowHead, RowWriter,
 };
@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Tag of an event whose parser or step failed.
 pub const TAG_PARSE_FAILED: &str = "parse_failed";
+/// Tag of an event of several records of which some never came.
+pub const TAG_JOIN_INCOMPLETE: &str = "join_incomplete";
 /// Tag of an event whose own time was not believed.
 pub const TAG_TIME_SUSPECT: &str = "time_suspect";
 
@@ -33,6 +35,8 @@ pub struct Settings {
     pub drops: Vec<(String, filter::Plan)>,
     /// Dedupe windows in ns of stream time by source name, for [`crate::Dedupe`].
     pub dedupe_ns: HashMap<String, i64>,
+    /// How lines become events by source name, for [`crate::Joins`].
+    pub multiline: HashMap<String, crate::Multiline>,
 }
 
 /// What became of one record.
@@ -133,11 +137,25 @@ impl Shaper {
         Self { products, ids: self.ids.clone(), tables, settings }
     }
 
+    /// As [`Shaper::shape`] for records that were joined; `is_short`: some never came.
+    pub fn shape_joined(
+        &self,
+        head: RowHead,
+        (raw, is_short): (&[u8], bool),
+        batch: &mut EventBatch,
+        scratch: &mut Scratch,
+    ) -> Shaped {
+        scratch.work.is_short = is_short;
+        let shaped = self.shape(head, raw, batch, scratch);
+        scratch.work.is_short = false;
+        shaped
+    }
+
     /// Appends the event or events of one record to `batch`, whose dictionary must be the shaper's.
     ///
     /// Never fails: what cannot be parsed is an event with its raw bytes, `error.message`, the tag
     /// `parse_failed` and [`Marks::PARSE_FAILED`]. Events expanded from a JSON array or a
-    /// `{"Records":[...]}` envelope get `sub` 0, 1, 2... and, from the second on,
+    /// `{"Records":[...]}` envelope get the head's `sub` and those after it and, from the second on,
     /// [`Marks::EXPANDED`]; their raw bytes are the element's.
     pub fn shape(
         &self,
@@ -152,15 +170,16 @@ impl Shaper {
         let rest = envelope::expand(raw, bom_len(raw), &mut pieces);
         let mut failed = 0;
         if pieces.is_empty() {
-            failed += usize::from(self.shape_one(head, raw, None, batch, scratch));
+            failed += usize::from(self.shape_one(head, (raw, None), false, batch, scratch));
         } else {
             let envelope = head.envelope.clone();
             let rest = rest.map(|(from, why)| (from, raw.len(), Some(why)));
             let all = pieces.iter().map(|(from, to)| (*from, *to, None)).chain(rest);
             for (sub, (from, to, problem)) in all.enumerate() {
-                let id = EventId { sub: sub as u32, ..head.id };
+                let id = EventId { sub: head.id.sub.saturating_add(sub as u32), ..head.id };
                 let head = RowHead { id, envelope: envelope.clone(), ..head };
-                let row = self.shape_one(head, &raw[from..to], problem, batch, scratch);
+                let piece = (&raw[from..to], problem);
+                let row = self.shape_one(head, piece, sub > 0, batch, scratch);
                 failed += usize::from(row);
             }
         }
@@ -177,7 +196,29 @@ impl Shaper {
         batch: &mut EventBatch,
         scratch: &mut Scratch,
     ) -> bool {
-        self.shape_one(head, raw, None, batch, scratch)
+        self.shape_one(head, (raw, None), false, batch, scratch)
+    }
+
+    /// One stored event anew: of an element that was taken out of a record, or of records that were
+    /// joined (`is_short`: some never came). It stays one event whatever it holds.
+    pub fn shape_again(
+        &self,
+        head: RowHead,
+        (raw, is_short): (&[u8], bool),
+        batch: &mut EventBatch,
+        scratch: &mut Scratch,
+    ) -> bool {
+        scratch.work.is_short = is_short;
+        let failed = self.shape_one(head, (raw, None), false, batch, scratch);
+        scratch.work.is_short = false;
+        failed
+    }
+
+    /// Whether text of this pack means what a header line says that is not part of the event: shaped
+    /// again without it, it would say something else.
+    pub fn needs_header(&self, pack: &str) -> bool {
+        let parser = self.products.configured(pack).map(|at| self.products.text_parser(at));
+        matches!(parser, Some(Parser::W3c | Parser::VpcFlow | Parser::Zeek))
     }
 
     /// Tells which pack takes a record and why; for `parse --explain`.
@@ -218,7 +259,7 @@ impl Shaper {
             let mut batch = EventBatch::new(dict.clone());
             scratch.work.trace = Some(Vec::new());
             let piece = &raw[*from..*to];
-            self.shape_one(head.clone(), piece, None, &mut batch, &mut scratch);
+            self.shape_one(head.clone(), (piece, None), false, &mut batch, &mut scratch);
             let row = batch.row(0);
             let cells: Vec<_> = row.cells().collect();
             let stages = scratch.work.trace.take().unwrap_or_default().into_iter().map(|trace| {
@@ -234,16 +275,15 @@ impl Shaper {
         pieces.iter().map(explain).collect()
     }
 
-    /// One event. Out: whether it failed.
+    /// One event, of its bytes and why they are not parsed, if so. Out: whether it failed.
     fn shape_one(
         &self,
         head: RowHead,
-        raw: &[u8],
-        problem: Option<&'static str>,
+        (raw, problem): (&[u8], Option<&'static str>),
+        is_later: bool,
         batch: &mut EventBatch,
         scratch: &mut Scratch,
     ) -> bool {
-        let is_later = head.id.sub > 0;
         let mut row = batch.begin(head, raw);
         let raw = row.raw();
         let work = &mut scratch.work;
@@ -270,6 +310,10 @@ impl Shaper {
             if text::decode(body.text, body.has_header, &mut decoded) {
                 body.text = &decoded;
             }
+            let mut assembled = std::mem::take(&mut work.assembled);
+            if joins::assemble(body.text, body.program, &mut assembled) {
+                body.text = &assembled;
+            }
             let configured = self.configured(&row);
             let mut taken = self.parse(&body, configured, &mut row, work, &mut found);
             let mut depth = 0;
@@ -287,13 +331,16 @@ impl Shaper {
             work.note(|| format!("parser {}", program.parser.name()), headed, parsed);
             row.push(self.ids.pack, Kind::Str, program.name.as_bytes());
             program.run(&mut row, work, &mut found, false);
-            (work.wide, work.decoded) = (wide, decoded);
+            (work.wide, work.decoded, work.assembled) = (wide, decoded, assembled);
         }
         self.set_time(&mut row, found.stamp.or(found.carrier).or(header_stamp));
         work.index.update(&row);
         let before = row.cell_count();
         self.tables.enrich(&mut row, &work.index, &self.ids, &mut scratch.memo);
         work.note(|| "tables".into(), before, row.cell_count());
+        if work.is_short {
+            row.push(self.ids.tags, Kind::Str, TAG_JOIN_INCOMPLETE.as_bytes());
+        }
         let failed = found.failed.is_some();
         if let Some(message) = found.failed {
             row.push(self.ids.error, Kind::Str, message.as_bytes());

@@ -26,7 +26,15 @@ pub(crate) fn strip<'a>(
     if !may_be_syslog(raw) || is_in_columns(raw) {
         return (bare, None);
     }
-    let Ok(header) = syslog::header(raw) else { return (bare, None) };
+    let Ok(mut header) = syslog::header(raw) else { return (bare, None) };
+    // A relay that keeps the message whole puts its own header in front: the inner one is of whom
+    // the event is about.
+    for _ in 0..RELAYS_MAX {
+        match relayed(header.message) {
+            Some(inner) => header = inner,
+            None => break,
+        }
+    }
     // A time alone in front of a line is no syslog header.
     if header.pri.is_none() && header.host.is_none() && header.app.is_none() {
         return (bare, None);
@@ -35,7 +43,7 @@ pub(crate) fn strip<'a>(
     let first = header.host.or(header.app).unwrap_or_default();
     let is_number =
         first.split(|c| *c == b' ').next().is_some_and(|w| w.iter().all(u8::is_ascii_digit));
-    if header.pri.is_none() && is_number {
+    if header.pri.is_none() && (is_number || is_socket(first)) {
         return (bare, None);
     }
     let program = header.app.map_or(&b""[..], base_name);
@@ -43,6 +51,24 @@ pub(crate) fn strip<'a>(
     let msgid = header.msgid.unwrap_or_default();
     let data = header.structured_data.0;
     (Body { text: header.message, program, has_header: true, msgid, data }, header.stamp)
+}
+
+/// `203.0.113.5:4444` behind a time is whom a server speaks of, not who sends.
+fn is_socket(word: &[u8]) -> bool {
+    std::str::from_utf8(word).is_ok_and(|word| word.parse::<std::net::SocketAddrV4>().is_ok())
+}
+
+/// Most headers of relays in front of a message.
+const RELAYS_MAX: usize = 3;
+
+/// A whole syslog message within a message: priority, and a host or a program.
+fn relayed(message: &[u8]) -> Option<Header<'_>> {
+    let starts = message.starts_with(b"<") && message.get(1).is_some_and(u8::is_ascii_digit);
+    let header = syslog::header(message).ok().filter(|_| starts)?;
+    let is_whole = header.pri.is_some()
+        && header.stamp.is_some()
+        && (header.host.is_some() || header.app.is_some());
+    is_whole.then_some(header)
 }
 
 /// A record without header.

@@ -23,7 +23,8 @@
 //! Reading order: [`store`] (the whole), [`search`] (requests and answers), `scan` (one pass),
 //! `kernel` (a plan over columns), `coded`, `pipes` and `table` (DataFusion), `layout`, `write`,
 //! `read`, `residual`, `template` (the files), `words`, `sidecar` (the index beside them),
-//! [`manifest`] (which files), `upkeep` (joining, retention), [`verify`].
+//! [`manifest`] (which files), `upkeep` (joining, retention), [`mod@reparse`] (shaped
+//! anew), [`verify`].
 #![forbid(unsafe_code)]
 
 pub mod backup;
@@ -37,6 +38,7 @@ mod pipes;
 pub mod policy;
 mod read;
 mod render;
+pub mod reparse;
 mod replay;
 mod residual;
 mod rows;
@@ -55,6 +57,7 @@ pub use error::{SearchError, StoreError};
 pub use export::{ExportFile, ExportFormat, ExportManifest};
 pub use manifest::FileEntry;
 pub use policy::{AuditRecord, Forecast, Hold, RetentionRule, RulePlan, Tombstone};
+pub use reparse::{Reparse, ReparseCounts, StoredRow};
 pub use replay::Replayed;
 pub use search::{FieldValues, Histogram, LookupTable, Row, SearchRequest, SearchSummary};
 pub use sidecar::IndexEntry;

@@ -79,7 +79,7 @@ pub struct Tombstone {
 /// Something that was removed, hidden, held or released.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AuditRecord {
-    /// `retention.drop`, `retention.held`, `delete.hide`, `delete.rewrite`, `hold.set`, `hold.release`.
+    /// `retention.drop`, `retention.held`, `delete.hide`, `delete.rewrite`, `reparse.rewrite`, `hold.set`, `hold.release`.
     pub action: String,
     /// Who asked, or the rule of retention.
     pub actor: String,
@@ -132,7 +132,7 @@ pub(crate) struct Hidden {
 }
 
 impl Hidden {
-    fn of(text: &str, dict: &Dictionary) -> Result<Self, StoreError> {
+    pub(crate) fn of(text: &str, dict: &Dictionary) -> Result<Self, StoreError> {
         let resolved = Resolved::new(plan_of(text)?, dict);
         Ok(Self { resolved, since_ns: None, until_ns: None, received_before_ns: None })
     }
@@ -326,7 +326,7 @@ impl Store {
         Ok(())
     }
 
-    fn hidden_holds(&self) -> Result<Vec<Hidden>, StoreError> {
+    pub(crate) fn hidden_holds(&self) -> Result<Vec<Hidden>, StoreError> {
         let dict = self.dictionary();
         let make = |hold: &Hold| {
             let mut one = Hidden::of(&hold.filter, &dict)?;
@@ -556,7 +556,7 @@ impl Store {
     }
 }
 
-fn record(
+pub(crate) fn record(
     action: &str,
     actor: &str,
     reason: &str,
@@ -575,7 +575,7 @@ fn record(
 }
 
 /// Events of a file that `wanted` matches and none of `except` does.
-fn matching_ids(
+pub(crate) fn matching_ids(
     file: &FileHandle,
     wanted: &Hidden,
     except: &[Hidden],

@@ -134,7 +134,7 @@ impl Store {
 
     /// Between two row groups of a join: flushes what has become due, and waits as long as the group
     /// took while rows come in fast.
-    fn yield_to_ingest(&self, started: Instant, now_ns: i64) -> Result<(), StoreError> {
+    pub(crate) fn yield_to_ingest(&self, started: Instant, now_ns: i64) -> Result<(), StoreError> {
         if self.hot_is_due(now_ns) {
             self.flush()?;
         }
@@ -145,7 +145,7 @@ impl Store {
     }
 
     /// What the manifest will say of a file made of these.
-    fn joined(&self, files: &[Arc<FileHandle>]) -> FileEntry {
+    pub(crate) fn joined(&self, files: &[Arc<FileHandle>]) -> FileEntry {
         let entries = || files.iter().map(|f| &f.entry);
         let first = entries().map(|e| e.first).min().unwrap_or_default();
         let last = entries().map(|e| e.last).max().unwrap_or_default();
@@ -170,7 +170,7 @@ impl Store {
 type Key = (Vec<u8>, Vec<u8>, i64, EventId);
 
 /// Several files as one stream in the order of a file.
-struct Merge {
+pub(crate) struct Merge {
     files: Vec<Arc<StoredFile>>,
     readers: Vec<ParquetRecordBatchReader>,
     rows: Vec<VecDeque<FullRow>>,
@@ -178,7 +178,7 @@ struct Merge {
 }
 
 impl Merge {
-    fn new(files: Vec<Arc<StoredFile>>) -> Result<Self, StoreError> {
+    pub(crate) fn new(files: Vec<Arc<StoredFile>>) -> Result<Self, StoreError> {
         let readers = files.iter().map(|f| f.stream(STREAM_ROWS)).collect::<Result<Vec<_>, _>>()?;
         let rows = files.iter().map(|_| VecDeque::new()).collect();
         let mut merge = Self { files, readers, rows, heap: BinaryHeap::new() };
@@ -204,7 +204,7 @@ impl Merge {
         Ok(())
     }
 
-    fn next(&mut self) -> Result<Option<FullRow>, StoreError> {
+    pub(crate) fn next(&mut self) -> Result<Option<FullRow>, StoreError> {
         let Some(Reverse((_, file))) = self.heap.pop() else { return Ok(None) };
         let row = self.rows[file].pop_front();
         self.offer(file)?;
@@ -214,7 +214,7 @@ impl Merge {
 
 /// The columns of a file made of several: those that are frequent over all of them. A column whose
 /// files disagree about its type becomes text.
-fn joined_columns(files: &[Arc<StoredFile>], dict: &Dictionary) -> Vec<FieldColumn> {
+pub(crate) fn joined_columns(files: &[Arc<StoredFile>], dict: &Dictionary) -> Vec<FieldColumn> {
     struct Seen {
         rows: u64,
         types: BTreeMap<u8, (Type, u64)>,

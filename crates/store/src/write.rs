@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// Rows between two checks of a page's size: what a single row costs to read.
 const PAGE_ROWS: usize = 4_096;
 /// Rows that are looked at to choose columns.
-const SAMPLE_ROWS: usize = 1_024;
+pub(crate) const SAMPLE_ROWS: usize = 1_024;
 /// Rows of one group that a template must serve; for fewer the raw bytes are smaller.
 const TEMPLATE_ROWS_MIN: usize = 4;
 /// Compression of files that are likely to be rewritten soon, and of others.
@@ -112,7 +112,7 @@ pub(crate) fn lead(row: &RowRef<'_>, lead: &mut Vec<u8>, host: &mut Vec<u8>) {
 }
 
 /// Puts rows in the order of a file.
-fn sort(rows: &mut [RowRef<'_>]) {
+pub(crate) fn sort(rows: &mut [RowRef<'_>]) {
     let (mut leads, mut hosts) = (Ranks::default(), Ranks::default());
     let (mut a, mut b) = (Vec::new(), Vec::new());
     let seen: Vec<(u32, u32)> = rows
@@ -162,7 +162,7 @@ impl Ranks {
 }
 
 /// Looks at a sample of the rows.
-fn usage(rows: &[RowRef<'_>]) -> HashMap<Box<str>, Usage> {
+pub(crate) fn usage(rows: &[RowRef<'_>]) -> HashMap<Box<str>, Usage> {
     let mut out: HashMap<Box<str>, (Usage, usize)> = HashMap::new();
     let hasher = DefaultHashBuilder::default();
     let step = rows.len().div_ceil(SAMPLE_ROWS).max(1);

@@ -108,8 +108,16 @@ pub struct Receipts(Vec<Receipt>);
 impl Receipts {
     /// One whole record was read, in so many parts.
     pub fn read(&mut self, source: &Arc<str>, wall_ns: i64, parts: u64) {
+        self.add(source, wall_ns, parts.max(1), parts.saturating_sub(1));
+    }
+
+    /// A record that was read before, at this time of receipt, became one event with a later one.
+    pub fn joined(&mut self, source: &Arc<str>, wall_ns: i64) {
+        self.add(source, wall_ns, 0, 1);
+    }
+
+    fn add(&mut self, source: &Arc<str>, wall_ns: i64, records: u64, joined: u64) {
         let minute = Balance::minute(wall_ns);
-        let (records, joined) = (parts.max(1), parts.saturating_sub(1));
         // Neighbours mostly are of one source and minute, and share the source's name.
         let same = |r: &&mut Receipt| {
             r.minute == minute && (Arc::ptr_eq(&r.source, source) || r.source == *source)

@@ -30,8 +30,8 @@ pub const FAN_IN_MIN: usize = 3;
 pub const FAN_IN_PERCENT: usize = 30;
 /// Fields that name the host, first present one wins; after them the peer's address.
 const HOST_FIELDS: [&str; 3] = ["host.name", "host.hostname", "log.syslog.hostname"];
-/// Fields that name the product.
-const PRODUCT_FIELDS: [&str; 2] = ["event.module", "observer.product"];
+/// Fields that name what a source sends: the pack that read it, else what the event says.
+const PRODUCT_FIELDS: [&str; 3] = ["alcedo.pack", "event.module", "observer.product"];
 
 /// What is configured for one source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ mod backfill;
 mod balance;
 mod clock;
 mod headers;
+mod joins;
 mod relay;
 mod repeats;
 mod replay;

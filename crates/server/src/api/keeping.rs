@@ -119,7 +119,7 @@ pub struct NewHold {
     reason: String,
 }
 
-fn reason_of(text: &str) -> Result<String, Problem> {
+pub(super) fn reason_of(text: &str) -> Result<String, Problem> {
     let text = text.trim();
     match text.chars().count() {
         0 => Err(Problem::bad("say why: a case number or a sentence")),

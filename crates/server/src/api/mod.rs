@@ -12,6 +12,7 @@ pub mod keeping;
 pub mod loki;
 pub mod page;
 pub mod problem;
+pub mod reparse;
 pub mod routes;
 pub mod rules;
 pub mod sources;

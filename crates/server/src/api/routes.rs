@@ -2,8 +2,8 @@
 //! not exist: the guard answers 404 before any handler runs.
 
 use super::{
-    alerts, backups, events, exports, hunt, ingest, keeping, loki, page, rules, sources, sql,
-    status, tokens,
+    alerts, backups, events, exports, hunt, ingest, keeping, loki, page, reparse, rules, sources,
+    sql, status, tokens,
 };
 use crate::run::App;
 use axum::Router;
@@ -58,6 +58,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("DELETE", "/api/v1/holds/{id}", Needs(Permission::RetentionApprove)),
     ("GET", "/api/v1/deletions", Needs(Permission::RetentionRequest)),
     ("POST", "/api/v1/deletions", Needs(Permission::RetentionApprove)),
+    ("GET", "/api/v1/reparse", Needs(Permission::RulesRead)),
+    ("POST", "/api/v1/reparse", Needs(Permission::RulesWrite)),
     ("GET", "/api/v1/backups", Needs(Permission::RetentionRequest)),
     ("POST", "/api/v1/backups", Needs(Permission::RetentionRequest)),
     ("GET", "/api/v1/events/{id}", Needs(Permission::EventsRead)),
@@ -117,6 +119,7 @@ pub fn router() -> Router<Arc<App>> {
         ("/api/v1/holds", get(keeping::holds).post(keeping::hold)),
         ("/api/v1/holds/{id}", delete(keeping::release)),
         ("/api/v1/deletions", get(keeping::deletions).post(keeping::delete)),
+        ("/api/v1/reparse", get(reparse::show).post(reparse::begin)),
         ("/api/v1/backups", get(backups::list).post(backups::create)),
         ("/api/v1/events/{id}", get(events::show)),
         ("/api/v1/events/{id}/around", get(events::around)),

@@ -120,6 +120,26 @@ pub enum HoldVerb {
     },
 }
 
+/// `alcedo reparse`
+#[derive(Args, Debug)]
+pub struct Reparse {
+    /// Filter of the events to shape anew: tags:parse_failed
+    #[arg(long = "where", value_name = "FILTER", default_value = "*")]
+    pub filter: String,
+    /// Only events of this time back to now, such as 24h, or since a time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only events before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Why: which pack was mended
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub reason: Option<String>,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// `alcedo delete`
 #[derive(Args, Debug)]
 pub struct Delete {

@@ -81,6 +81,8 @@ pub struct Source {
     pub zone_offset_s: i32,
     /// Repeats within this time are marked, ns; 0 = off.
     pub dedupe_ns: i64,
+    /// How its lines become events, where several are one.
+    pub multiline: Option<shape::Multiline>,
     /// Silence beyond this is an alert, ns; `None` = learned.
     pub silent_after_ns: Option<i64>,
 }
@@ -138,6 +140,8 @@ pub struct Enrich {
     pub assets: Option<PathBuf>,
     /// Indicator lists, one indicator per line or CSV.
     pub indicators: Vec<PathBuf>,
+    /// Lists of what is known to be harmless: it is no indicator.
+    pub warnings: Vec<PathBuf>,
 }
 
 /// A named drop filter.
@@ -283,6 +287,7 @@ impl Source {
             pack: None,
             zone_offset_s: 0,
             dedupe_ns: 0,
+            multiline: None,
             silent_after_ns: None,
         }
     }
@@ -352,6 +357,7 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
             mmdb: paths("mmdb"),
             assets: s.text("assets").map(|t| base.join(t)),
             indicators: paths("indicators"),
+            warnings: paths("warnings"),
         };
         s.done();
     });
@@ -464,11 +470,43 @@ fn source(name: &str, node: &Node, problems: &Problems) -> Option<Source> {
     let mut source = Source::of(name, kind);
     source.pack = section.text("pack");
     source.dedupe_ns = section.duration_ns("dedupe").unwrap_or(0);
+    source.multiline = section.section("multiline", multiline).flatten();
     source.silent_after_ns = section.duration_ns("silent_after");
     let hint = "write the offset as +02:00";
     source.zone_offset_s = section.value("zone", hint, zone_offset_s).unwrap_or(0);
     section.done();
     Some(source)
+}
+
+/// How long an event of several lines waits for the next, unless it is set.
+const LINES_WAIT_DEFAULT_NS: i64 = event::time::SECOND_NS;
+/// Longest such wait: the balance of a minute is judged a minute after it.
+const LINES_WAIT_MAX_NS: i64 = 30 * event::time::SECOND_NS;
+
+/// `{starts: REGEX}`, `{continues: REGEX}` or `{json: true}`, with `wait`.
+fn multiline(section: Section<'_>) -> Option<shape::Multiline> {
+    use shape::joins::LinesBy;
+    let hint = "a regular expression without look-around: '^\\d{4}-'";
+    let starts = section.value("starts", hint, LinesBy::starts);
+    let continues = section.value("continues", hint, LinesBy::continues);
+    let by = match (starts, continues, section.flag("json").unwrap_or(false)) {
+        (Some(by), None, false) | (None, Some(by), false) => Some(by),
+        (None, None, true) => Some(LinesBy::Json),
+        _ => {
+            let node = Node { line: 0, column: 0, yaml: tree::Yaml::Null };
+            let hint = "starts: '^\\d{4}-', continues: '^\\s', or json: true";
+            section.problems().at(&node, "`multiline` needs one of its three rules", hint);
+            None
+        }
+    };
+    let wait_ns = section.duration_ns("wait").unwrap_or(LINES_WAIT_DEFAULT_NS);
+    if !(1..=LINES_WAIT_MAX_NS).contains(&wait_ns) {
+        let node = section.get("wait");
+        let none = Node { line: 0, column: 0, yaml: tree::Yaml::Null };
+        section.problems().at(node.unwrap_or(&none), "`wait` is too long", "at most 30s");
+    }
+    section.done();
+    Some(shape::Multiline { by: by?, wait_ns })
 }
 
 /// `+02:00`, `-0530`, `UTC` in seconds east.
@@ -647,16 +685,31 @@ mod tests {
     #[test]
     fn a_small_site_reads_as_meant() {
         let text = "data_dir: /var/lib/alcedo\nsources:\n  fw: {type: syslog, listen: ['udp://127.0.0.1:1', \
-                    'tcp://127.0.0.1:2'], zone: '+02:00', silent_after: 2m, dedupe: 10s}\n  api: {type: http}\n\
+                    'tcp://127.0.0.1:2'], zone: '+02:00', silent_after: 2m, dedupe: 10s}\n  \
+                    api: {type: http, multiline: {starts: '^\\d{4}-', wait: 5s}}\n\
                     rules: [rules, more]\nnotify:\n  - {to: webhook, url: 'http://127.0.0.1:1/x', min_level: high}\n\
                     retention: {age: 30d, size: 10GiB}\nlimits: {memory: 2GiB, hot_rows: 64MiB}\n";
         let config = parse(text, "f", Path::new("/etc/alcedo")).unwrap();
         assert_eq!(config.rules, [PathBuf::from("/etc/alcedo/rules"), "/etc/alcedo/more".into()]);
         assert_eq!(config.sources[0].zone_offset_s, 7200);
         assert_eq!(config.sources[0].silent_after_ns, Some(120_000_000_000));
+        assert_eq!(config.sources[1].multiline.as_ref().unwrap().wait_ns, 5_000_000_000);
         assert_eq!(config.notify[0].min_level, event::Level::High);
         assert_eq!(config.retention.size_bytes, Some(10 << 30));
         assert_eq!((config.memory_bytes_max, config.hot_bytes_max), (Some(2 << 30), 64 << 20));
+    }
+
+    #[test]
+    fn lines_are_joined_by_one_rule() {
+        let of = |setting: &str| {
+            problems(&format!("sources:\n  a: {{type: http, multiline: {{{setting}}}}}\n")).len()
+        };
+        assert_eq!([of("json: true"), of("continues: '^\\s'"), of("starts: a, wait: 30s")], [0; 3]);
+        for wrong in
+            ["", "json: true, starts: a", "wait: 5s", "starts: '('", "json: true, wait: 31s"]
+        {
+            assert!(of(wrong) > 0, "{wrong}");
+        }
     }
 
     #[test]

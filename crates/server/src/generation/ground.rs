@@ -89,7 +89,8 @@ fn stamps_of(config: &Config) -> Stamps {
 /// Every file that packs and tables are read from, in order.
 fn files_of(config: &Config) -> Vec<PathBuf> {
     let tables = config.enrich.mmdb.iter().chain(&config.enrich.assets);
-    let mut files: Vec<PathBuf> = tables.chain(&config.enrich.indicators).cloned().collect();
+    let mut files: Vec<PathBuf> =
+        tables.chain(&config.enrich.indicators).chain(&config.enrich.warnings).cloned().collect();
     let folders = config.packs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
     for folder in folders.flatten() {
         files.extend(["pack.yaml", "routes.tsv"].map(|name| folder.path().join(name)));
@@ -126,6 +127,7 @@ fn load_tables(config: &Config) -> Result<Tables, Failure> {
         mmdb: config.enrich.mmdb.clone(),
         assets: config.enrich.assets.iter().cloned().collect(),
         indicators: config.enrich.indicators.clone(),
+        warnings: config.enrich.warnings.clone(),
     };
     Tables::load(&tables).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -141,6 +143,8 @@ fn settings_of(config: &Config) -> Result<shape::Settings, Failure> {
     settings.zones_s = collect(zones.map(|s| (&s.name, s.zone_offset_s)));
     let dedupe = sources.iter().filter(|s| s.dedupe_ns > 0);
     settings.dedupe_ns = collect(dedupe.map(|s| (&s.name, s.dedupe_ns)));
+    let lines = sources.iter().filter_map(|s| Some((&s.name, s.multiline.clone()?)));
+    settings.multiline = collect(lines);
     for drop in &config.drop {
         let plan = filter::search::parse_filter(&drop.when, 0)
             .map_err(|e| Failure::invalid(format!("drop filter {}: {e}", drop.name), ""))?;

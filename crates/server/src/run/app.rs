@@ -6,6 +6,7 @@ use super::generations::{Archive, Reloaded};
 use super::lag::{Ages, Behindhand};
 use super::own_events::{self, OwnEvent, OwnEvents};
 use super::rates::Rates;
+use super::reparsing::Reparsing;
 use crate::api::problem::Problem;
 use crate::config::Config;
 use crate::exit::Failure;
@@ -61,6 +62,10 @@ pub struct App {
     pub hunting: Arc<tokio::sync::Semaphore>,
     /// Held while a backup is made.
     pub backing_up: Mutex<()>,
+    /// The last run of `reparse`.
+    pub reparsing: Mutex<Option<Reparsing>>,
+    /// The server is going down: long work ends.
+    pub stopping: AtomicBool,
     /// When this run started.
     pub started_ns: i64,
     /// Whether this is the demo.
@@ -154,6 +159,8 @@ impl App {
             exports,
             hunting: Arc::new(tokio::sync::Semaphore::new(1)),
             backing_up: Mutex::new(()),
+            reparsing: Mutex::default(),
+            stopping: AtomicBool::new(false),
             journal: made.journal,
             ledger: made.ledger,
             ledger_stream: made.ledger_stream,
@@ -197,6 +204,11 @@ impl App {
     ) -> Result<T, Problem> {
         let done = tokio::task::spawn_blocking(move || work(&self)).await;
         done.unwrap_or_else(|panic| Err(Problem::internal(panic)))
+    }
+
+    /// Whether the server is going down.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     /// The generation in force for new work.

@@ -17,6 +17,7 @@ pub mod own_events;
 pub mod pauses;
 pub mod rates;
 pub mod refill;
+pub mod reparsing;
 pub mod secrets;
 pub mod terminal;
 pub mod upkeep;
@@ -167,6 +168,7 @@ impl Server {
         .await
         .map_err(|e| Failure::new(Exit::Bug, e, ""))?;
         self.app.exports.cancel_all();
+        self.app.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
         self.app.audit("alcedo", "server.stop", "", "");
         self.stop.cancel();
         for outbox in self.outboxes.drain(..) {

@@ -95,7 +95,8 @@ impl Refilling {
     }
 
     fn start(&self, app: &Arc<App>) -> std::io::Result<Pipeline> {
-        let from = app.journal.cursor(CURSOR_REFILL).unwrap_or(0);
+        let first = app.relay.behind().map(|stretch| stretch.first.offset);
+        let from = first.or(app.journal.cursor(CURSOR_REFILL)).unwrap_or(0);
         let generations = Arc::new(Course::of(&app.archive));
         let snapshot = std::fs::read(left_path(app)).or_else(|_| std::fs::read(snapshot_path(app)));
         let (at_start, settings) = (generations.at(from), self.ground.settings.clone());

@@ -14,11 +14,12 @@ use crate::verbs::check::{config_of, reading};
 use detect::correlate::{Hit, in_event_time};
 use event::{Envelope, EventId, Protocol, text, time};
 use indicatif::{ProgressBar, ProgressStyle};
-use pipeline::feeder::WithHeader;
+use pipeline::feeder::{Instead, WithHeader};
 use pipeline::worker::Done;
 use pipeline::{Generation, Loose};
 use serde_json::{Map, Value, json};
 use shape::Headers;
+use shape::joins::{Joins, Part};
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,11 +49,13 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
     let envelope = Arc::new(Envelope::of("file", Protocol::File));
     let wall_ns = io::intake::wall_ns();
     for (file, path) in files.iter().enumerate() {
-        let mut headers = Headers::default();
+        let (mut headers, mut joins) = (Headers::default(), Joins::default());
         let read = files::chunks(path, &progress.read, &mut |chunk| {
+            let records = placed(&chunk, file);
             let loose = Loose {
-                records: placed(&chunk, file),
+                instead: joined(&mut joins, &chunk, &records, (wall_ns, &envelope)),
                 with: headed(&mut headers, &chunk, &envelope),
+                records,
                 bytes: chunk.bytes,
                 wall_ns,
                 envelope: envelope.clone(),
@@ -60,6 +63,8 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
             progress.show(&finds);
             hunt.push(loose, &mut |done| finds.take(done))
         });
+        let rest = left(&mut joins, (wall_ns, &envelope));
+        hunt.push(rest, &mut |done| finds.take(done))?;
         match read {
             Ok(()) => {}
             Err(Trouble::File(what)) => progress.complain(&format!("{} {what}", path.display())),
@@ -87,6 +92,40 @@ fn headed(headers: &mut Headers, chunk: &Chunk, envelope: &Arc<Envelope>) -> Wit
         headers.take(envelope, bytes).map(|with| (at, with))
     });
     taken.flatten().collect()
+}
+
+/// The chunk's records that are one event with others. No clock runs over a finished log: what lacks
+/// its end waits until the file's.
+fn joined(
+    joins: &mut Joins,
+    chunk: &Chunk,
+    records: &[(u64, std::ops::Range<usize>)],
+    (wall_ns, envelope): (i64, &Arc<Envelope>),
+) -> Instead {
+    let taken = records.iter().enumerate().map(|(at, (offset, range))| {
+        let bytes = chunk.bytes.get(range.clone()).unwrap_or_default();
+        let part = Part { offset: *offset, wall_ns, stream_ns: wall_ns, envelope, bytes };
+        let mut wholes = Vec::new();
+        joins.push(&part, None, &mut wholes).map(|_| (at, wholes))
+    });
+    let taken = taken.flatten().collect();
+    joins.changes();
+    taken
+}
+
+/// What still waits at the end of a file.
+fn left(joins: &mut Joins, (wall_ns, envelope): (i64, &Arc<Envelope>)) -> Loose {
+    let mut wholes = Vec::new();
+    joins.finish(&mut wholes);
+    joins.changes();
+    Loose {
+        bytes: Arc::default(),
+        records: Vec::new(),
+        wall_ns,
+        envelope: envelope.clone(),
+        with: Vec::new(),
+        instead: vec![(0, wholes)],
+    }
 }
 
 /// A bar with rate and time left, on a terminal's standard error only.

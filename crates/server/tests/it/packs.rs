@@ -180,3 +180,167 @@ fn what_a_source_sends_is_remembered() {
     });
     assert_eq!(remembered(&server), first);
 }
+
+const TRUNCATE: &str = "title: Log truncated\nid: 66666666-6666-4666-8666-666666666666\nlogsource: {product: linux, service: auditd}\ndetection:\n  call: {type: SYSCALL, exe: /usr/bin/truncate}\n  args: {type: EXECVE, a0: truncate, a1: '-s0'}\n  condition: call and args\nlevel: high\n";
+
+fn audit(serial: u32) -> [String; 4] {
+    let head = |kind| format!("type={kind} msg=audit(1795471200.965:{serial}):");
+    [
+        format!("{} syscall=59 items=1 exe=\"/usr/bin/truncate\" key=\"exec\"", head("SYSCALL")),
+        format!("{} argc=2 a0=\"truncate\" a1=2D7330", head("EXECVE")),
+        format!("{} item=0 name=\"/var/log/auth.log\" nametype=NORMAL", head("PATH")),
+        format!("{} proctitle=7472756E63617465", head("PROCTITLE")),
+    ]
+}
+
+/// Scenario: a rule over two records of one audit event; a file with two such events in each other.
+/// Guarantees: `hunt` joins and finds both, at the lines that complete them; `parse` never joins.
+#[test]
+fn hunt_joins_audit_records_and_parse_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (one, two) = (audit(7), audit(8));
+    let lines = [&one[0], &two[0], &one[1], &two[1], &two[2], &two[3], &one[2]];
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(path("audit.log"), text).unwrap();
+    fs::write(path("r.yml"), TRUNCATE).unwrap();
+    let out = run(&["hunt", "--rules", &path("r.yml"), &path("audit.log"), "-o", "ndjson"]);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let lines: Vec<u64> = json_lines(&out).iter().map(|r| r["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [6, 7]);
+    let parsed = json_lines(&run(&["parse", &path("audit.log"), "-o", "ndjson"]));
+    assert_eq!(parsed.len(), 7);
+    assert_eq!(parsed[2]["process.args"], serde_json::json!(["truncate", "-s0"]));
+}
+
+/// Scenario: parts of an audit event in two requests; parts of another, and the server is killed while
+/// they wait for the rest, which never comes; lines of a trace by a setting.
+/// Guarantees: one event of all parts; what waited at the crash is there afterwards, once and marked;
+/// a trace is one event.
+#[test]
+fn a_server_joins_parts_within_the_limit_and_over_a_crash() {
+    let mut server = Server::start(
+        "sources:\n  http: {type: http}\n  app: {type: http, multiline: {continues: '^\\s'}}\n",
+    );
+    let token = server.admin_token.clone();
+    let kind = [("Content-Type", "text/plain")];
+    let send = |s: &Server, source: &str, lines: &[String]| {
+        let path = format!("/api/v1/ingest?source={source}");
+        let (status, answer) = s.send("POST", &path, &token, &kind, lines.join("\n").as_bytes());
+        assert_eq!(status, 200, "{answer}");
+    };
+    let (whole, short) = (audit(7), audit(8));
+    send(&server, "http", &whole[..2]);
+    send(&server, "http", &["alone".into()]);
+    send(&server, "http", &whole[2..]);
+    let all = |s: &Server| s.search("process.executable:\"/usr/bin/truncate\"");
+    let found = server.eventually("the whole", |s| all(s).pop());
+    assert_eq!(found["file.path"], "/var/log/auth.log");
+    assert_eq!(found["process.command_line"], "truncate -s0");
+    assert_eq!(found["event.original"].as_str().unwrap().lines().count(), 4);
+    assert!(found["tags"].is_null(), "{found}");
+    send(&server, "http", &short[..2]);
+    server.kill();
+    server.start_again();
+    let rows = server.eventually("the rest", |s| Some(all(s)).filter(|rows| rows.len() == 2));
+    let marked = rows.iter().filter(|row| row["tags"].to_string().contains("join_incomplete"));
+    assert_eq!(marked.count(), 1, "{rows:?}");
+    let trace = ["E one".to_owned(), "  at x".into(), "  at y".into(), "E two".into()];
+    send(&server, "app", &trace);
+    let rows = server.eventually("the trace", |s| {
+        let rows = s.search("alcedo.source:app");
+        (rows.len() == 2).then_some(rows)
+    });
+    assert!(rows.iter().any(|r| r["event.original"] == "E one\n  at x\n  at y"), "{rows:?}");
+}
+
+fn by_id(mut rows: Vec<serde_json::Value>) -> Vec<serde_json::Value> {
+    rows.sort_by_key(|row| row["event.id"].to_string());
+    rows
+}
+
+/// Scenario: lines that no pack knows are stored; a pack for them is added; history is shaped anew,
+/// first as a dry run.
+/// Guarantees: the dry run changes nothing; then the fields are there, ids and bytes are kept, nothing
+/// is found twice, no rule sees the events again, and it is on record who did it and why.
+#[test]
+fn stored_events_are_shaped_anew_with_the_packs_of_now() {
+    let packs = tempfile::tempdir().unwrap();
+    let server = Server::start(&format!("packs: '{}'\n", packs.path().display()));
+    let token = server.admin_token.clone();
+    let kind = [("Content-Type", "text/plain")];
+    for n in 0..20 {
+        let line = format!("NEW user=u{n} src=10.0.0.{n} act=login");
+        assert_eq!(server.send("POST", "/api/v1/ingest", &token, &kind, line.as_bytes()).0, 200);
+    }
+    // What is asked is on record in this server's own events, too.
+    let sent = "alcedo.source:http and act";
+    let before = server.eventually("the lines", |s| {
+        let rows = by_id(s.search(sent));
+        (rows.len() == 20).then_some(rows)
+    });
+    let made = run(&["packs", "new", "acme-gate", "--packs", packs.path().to_str().unwrap()]);
+    assert_eq!(made.status.code(), Some(0), "{}", String::from_utf8_lossy(&made.stderr));
+    let (status, answer) = server.ask("POST", "/api/v1/rules/reload", &token, "{}");
+    assert_eq!(status, 200, "{answer}");
+    let ask = |dry_run: bool, filter: &str| {
+        let body = serde_json::json!({"filter": filter, "reason": "acme-gate", "dry_run": dry_run});
+        let (status, _) = server.ask("POST", "/api/v1/reparse", &token, &body.to_string());
+        assert_eq!(status, 202);
+        server.eventually("the end", |s| {
+            let (_, run) = s.ask("GET", "/api/v1/reparse", &token, "");
+            (!run["reparse"]["ended_at"].is_null()).then(|| run["reparse"].clone())
+        })
+    };
+    let plan = ask(true, sent);
+    assert_eq!((&plan["matched"], &plan["changed"]), (&20.into(), &20.into()), "{plan}");
+    assert_eq!(server.search("alcedo.pack:acme-gate").len(), 0);
+    let done = ask(false, sent);
+    assert_eq!((&done["changed"], &done["error"]), (&20.into(), &serde_json::Value::Null));
+    let rows = by_id(server.search("alcedo.pack:acme-gate"));
+    assert_eq!((rows.len(), server.search(sent).len()), (20, 20));
+    for (old, new) in before.iter().zip(&rows) {
+        for name in ["event.id", "event.original", "event.ingested", "alcedo.source"] {
+            assert_eq!(old[name], new[name], "{name}");
+        }
+    }
+    assert_eq!(server.search("source.ip:10.0.0.7 and user.name:u7").len(), 1);
+    assert_eq!(ask(false, sent)["changed"], 0, "asked again");
+    let (_, audit) = server.ask("GET", "/api/v1/audit?limit=1000", &token, "");
+    for action in ["reparse.begin", "reparse.rewrite", "reparse.end"] {
+        assert!(audit.to_string().contains(action), "{action}: {audit}");
+    }
+}
+
+/// Scenario: a server to which one source sends one product; a rule for it and one for another.
+/// Guarantees: the first is fed; of the second it is said which packs' events would feed it.
+#[test]
+fn live_coverage_says_what_is_missing() {
+    let server = Server::start("");
+    let kind = [("Content-Type", "text/plain")];
+    let line = "<86>Nov 23 00:00:00 h sshd[7]: Failed password for root from 10.0.0.1 port 22 ssh2";
+    let token = server.admin_token.clone();
+    assert_eq!(server.send("POST", "/api/v1/ingest", &token, &kind, line.as_bytes()).0, 200);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.yml");
+    let rules = "title: A\nid: a\nlogsource: {product: linux, service: sshd}\ndetection: {s: {user.name: root}, condition: s}\n---\ntitle: B\nid: b\nlogsource: {product: zeek, service: dns}\ndetection: {s: {query: x}, condition: s}\n";
+    fs::write(&path, rules).unwrap();
+    let url = format!("http://{}", server.http);
+    let rows = server.eventually("the source's pack", |_| {
+        let args = [
+            "rules",
+            "coverage",
+            path.to_str().unwrap(),
+            "--live",
+            "-o",
+            "ndjson",
+            "--server",
+            &url,
+        ];
+        let out = super::harness::alcedo().args(args).env("ALCEDO_TOKEN", &token).output().unwrap();
+        let rows = json_lines(&out);
+        (rows.len() == 2 && rows[0]["state"] == "fed").then_some(rows)
+    });
+    assert_eq!((&rows[1]["state"], &rows[1]["needs"]), (&"not_fed".into(), &"zeek/-/dns".into()));
+    assert!(rows[1]["would_feed"].to_string().contains("zeek"), "{}", rows[1]);
+}

@@ -28,8 +28,10 @@ pub struct TableConfig {
     pub mmdb: Vec<PathBuf>,
     /// Asset lists: CSV whose first line names the columns; `ip` and `host` are the keys.
     pub assets: Vec<PathBuf>,
-    /// Indicator lists: one address, network, domain or hash a line; `#` starts a comment.
+    /// Indicator lists: one address, network, domain, URL or hash a line; `#` starts a comment.
     pub indicators: Vec<PathBuf>,
+    /// Lists of the same form of what is known to be harmless: what they cover is no indicator.
+    pub warnings: Vec<PathBuf>,
 }
 
 /// A table that cannot be used.
@@ -50,6 +52,7 @@ pub struct Tables {
     geo: Geo,
     assets: Assets,
     indicators: Indicators,
+    warnings: Indicators,
     /// Tells the tables of two generations apart in a worker's memo.
     serial: u64,
 }
@@ -72,12 +75,20 @@ impl Tables {
         for path in &config.indicators {
             errors.extend(read(path).and_then(|bytes| tables.indicators.add(path, &bytes)).err());
         }
+        for path in &config.warnings {
+            errors.extend(read(path).and_then(|bytes| tables.warnings.add(path, &bytes)).err());
+        }
         if errors.is_empty() { Ok(tables) } else { Err(errors) }
     }
 
     /// Number of indicators.
     pub fn indicator_count(&self) -> usize {
         self.indicators.len()
+    }
+
+    /// Bytes that indicators and warnings take.
+    pub fn indicator_bytes(&self) -> usize {
+        self.indicators.size_bytes() + self.warnings.size_bytes()
     }
 
     /// Number of asset keys.
@@ -112,7 +123,9 @@ impl Tables {
                 let field = row.field(&memo.name);
                 row.push(field, *kind, text.as_bytes());
             }
-            self.indicators.of_address(address).inspect(|hit| mark(row, ids, field, hit));
+            let hit = self.indicators.of_address(address);
+            let hit = hit.filter(|_| self.warnings.of_address(address).is_none());
+            hit.inspect(|hit| mark(row, ids, field, hit));
         }
         self.assets.enrich(row, index, ids);
         if !self.indicators.is_empty() {
@@ -124,8 +137,16 @@ impl Tables {
         let domains = [ids.dns_name, ids.url_domain, ids.destination_domain, ids.source_domain];
         for field in domains {
             let Some(at) = index.get(field) else { continue };
-            let hit = self.indicators.of_domain(row.cell(at).1.bytes);
+            let name = row.cell(at).1.bytes;
+            let hit = self.indicators.of_domain(name);
+            let hit = hit.filter(|_| self.warnings.of_domain(name).is_none());
             hit.inspect(|hit| mark(row, ids, field, hit));
+        }
+        if let Some(at) = index.get(ids.url) {
+            let url = row.cell(at).1.bytes;
+            let hit = self.indicators.of_url(url);
+            let hit = hit.filter(|_| self.warnings.of_url(url).is_none());
+            hit.inspect(|hit| mark(row, ids, ids.url, hit));
         }
         let hashes = [
             ids.hash_md5,
@@ -137,7 +158,9 @@ impl Tables {
         ];
         for field in hashes {
             let Some(at) = index.get(field) else { continue };
-            let hit = self.indicators.of_hash(row.cell(at).1.bytes);
+            let hash = row.cell(at).1.bytes;
+            let hit = self.indicators.of_hash(hash);
+            let hit = hit.filter(|_| self.warnings.of_hash(hash).is_none());
             hit.inspect(|hit| mark(row, ids, field, hit));
         }
     }

@@ -69,6 +69,7 @@ fn headers_of_every_kind() {
         ("<134>app: x", "-", "app"),
         ("<134>Mar  5 14:07:09 web1 notice mcpd[7]: 01070638:5: x", "web1", "mcpd"),
         ("<134>Mar  5 14:07:09 relay Mar  5 14:07:08 web1 app: x", "web1", "-"),
+        ("<134>Mar  5 14:07:09 relay app: <13>Mar  5 14:07:08 web1 sshd[7]: x", "web1", "sshd"),
         ("<134>45: web1: 46: *Mar  5 14:07:09.1 CET: %SYS-5-CONFIG_I: x", "web1", "-"),
         (
             "<13>date=2026-03-05 time=14:07:09 devname=\"fw9\" devid=FG1 logid=1 type=event",
@@ -138,10 +139,217 @@ fn formats_with_their_flaws() {
         br#"a=1 m="said \"no\"" n="open o=2 dup=1 dup=2"#,
         &[("kv.m", "said \"no\""), ("kv.n", "open"), ("kv.dup", "1")],
     );
+    // Times in three spellings, a label without its value, a forwarder's prefix, a host in a field.
+    for (cef, time) in [
+        ("rt=Mar 05 2026 14:07:09 cs2Label=L cs1=x dvchost=fw7", "2026-03-05T14:07:09Z"),
+        ("cs1=x rt=1772719629000 dvchost=fw7", "2026-03-05T14:07:09Z"),
+        ("rt=2026-03-05T14:07:09Z cs1=x dvchost=fw7", "2026-03-05T14:07:09Z"),
+    ] {
+        let line = format!("<13>Mar  5 15:00:00 cef[24366]: CEF:0|V|P|1|7|n|3|{cef}");
+        let want =
+            [("@timestamp", time), ("cef.extensions.cs1", "x"), ("observer.hostname", "fw7")];
+        check(&mut b, line.as_bytes(), &want);
+    }
+    check(&mut b, br"CEF:0|V|P|1|7|n|3|msg=one\ntwo", &[("cef.extensions.msg", "one\ntwo")]);
+    check(&mut b, b"LEEF:1.0|V|P|1|e|src=10.0.0.1|usrName=bob", &[("user.name", "bob")]);
+    check(&mut b, b"LEEF:1.0|V|P|1|e|src=10.0.0.1\tusrName=bob", &[("source.ip", "10.0.0.1")]);
+    // Pairs in a value belong to the value.
+    check(
+        &mut b,
+        b"a=1 b=2 m=\"user=x src=10.0.0.9\" url=http://h/?a=1&b=2",
+        &[("kv.m", "user=x src=10.0.0.9"), ("kv.url", "http://h/?a=1&b=2"), ("kv.src", "-")],
+    );
     // A list with quoted commas and a version's number of columns.
     check(&mut b, b"1,2026/03/05 14:07:09,007,SYSTEM,auth,0,2026/03/05 14:07:09,,auth-fail,,0,0,general,medium,\"failed for user 'bob'. From: 10.0.0.1.\",1", &[
         ("event.action", "auth-fail"),
         ("user.name", "bob"),
         ("source.ip", "10.0.0.1"),
     ]);
+}
+
+/// The same Zeek field by a dotted key, a nested one, and the streaming writer's.
+#[test]
+fn one_field_however_it_is_nested() {
+    let mut b = Bench::new();
+    for ids in [
+        r#""id.orig_h":"10.0.0.1","id.orig_p":1,"id.resp_h":"10.0.0.2","id.resp_p":2"#,
+        r#""id":{"orig_h":"10.0.0.1","orig_p":1,"resp_h":"10.0.0.2","resp_p":2}"#,
+        r#""id_orig_h":"10.0.0.1","id_orig_p":1,"id_resp_h":"10.0.0.2","id_resp_p":2"#,
+    ] {
+        let line = format!(
+            r#"{{"_path":"conn","uid":"C1","proto":"tcp","ts":1772719629.5,"conn_state":"SF",{ids}}}"#
+        );
+        let want =
+            [("zeek.id.orig_h", "10.0.0.1"), ("source.ip", "10.0.0.1"), ("source.port", "1")];
+        check(&mut b, line.as_bytes(), &want);
+    }
+}
+
+/// Numbers as text, hexadecimal ids, `%%` codes, mapped addresses, machine accounts, control
+/// sequences in a message: values as sent under the product's names, normalised in ECS.
+#[test]
+fn windows_values_of_every_spelling() {
+    let mut b = Bench::new();
+    for id in ["4624", "\"4624\""] {
+        let line = format!(
+            r#"{{"EventID":{id},"Channel":"Security","Provider_Name":"Microsoft-Windows-Security-Auditing","TargetUserName":"WS1$","TargetDomainName":"CORP","TargetLogonId":"0x3e7","IpAddress":"::ffff:192.0.2.7","IpPort":"-","LogonType":"3","Keywords":-9214364837600034816,"ImpersonationLevel":"%%1833","Message":"An account\r\n\tx"}}"#
+        );
+        check(
+            &mut b,
+            line.as_bytes(),
+            &[
+                ("event.code", "4624"),
+                ("source.ip", "192.0.2.7"),
+                ("winlog.event_data.IpAddress", "::ffff:192.0.2.7"),
+                ("source.port", "-"),
+                ("user.name", "WS1$"),
+                ("user.domain", "CORP"),
+                ("winlog.event_data.TargetLogonId", "0x3e7"),
+                ("winlog.event_data.ImpersonationLevel", "%%1833"),
+                ("message", "An account\r\n\tx"),
+            ],
+        );
+    }
+}
+
+/// JSON in a JSON string, pretty-printed JSON, an event of 44 KB.
+#[test]
+fn json_of_every_size_and_depth() {
+    let mut b = Bench::new();
+    check(
+        &mut b,
+        b"{\n  \"time\": \"2026-03-05T14:07:09Z\",\n  \"user\": \"bob\"\n}",
+        &[("user", "bob")],
+    );
+    let inside = r#"{"time":"2026-03-05T14:07:09Z","category":"SignInLogs","operationName":"Sign-in activity","properties":{"id":"1","userPrincipalName":"a@b.c","ipAddress":"203.0.113.9","authenticationDetails":"[{\"authenticationMethod\":\"Password\"}]"}}"#;
+    check(&mut b, inside.as_bytes(), &[("user.name", "a@b.c"), ("source.ip", "203.0.113.9")]);
+    let long = "x".repeat(44_000);
+    let line = format!("<13>Mar  5 14:07:09 h app: {long}");
+    check(&mut b, line.as_bytes(), &[("message", &long)]);
+    let line = format!(r#"{{"k":"{long}","after":"1"}}"#);
+    check(&mut b, line.as_bytes(), &[("k", &long), ("after", "1")]);
+}
+
+/// Scenario: somebody sends a line that looks like a header of columns on a shared stream.
+/// Guarantees: lines that are nothing below it are read as they would be without it.
+#[test]
+fn a_stray_header_hides_no_other_lines() {
+    let mut b = Bench::new();
+    b.shape(b"#Fields: date time s-ip cs-method cs-uri-stem c-ip sc-status");
+    let fits = b"2026-03-05 14:07:09 10.0.0.5 GET /x 203.0.113.5 404";
+    check(&mut b, fits, &[("source.ip", "203.0.113.5"), ("url.path", "/x")]);
+    let other =
+        b"<38>Mar  5 14:07:09 h sshd[7]: Failed password for root from 203.0.113.9 port 22 ssh2";
+    check(&mut b, other, &[("source.ip", "203.0.113.9"), ("user.name", "root")]);
+    let seven = b"Mar  5 14:07:09 h su[123]: FAILED";
+    check(&mut b, seven, &[("process.name", "su")]);
+    b.shape(b"#fields\tts\tuid\tid.orig_h");
+    check(&mut b, other, &[("source.ip", "203.0.113.9")]);
+}
+
+/// Lines of products that come from files as well as by syslog, in several of their versions.
+#[test]
+fn the_same_product_with_and_without_a_header() {
+    let mut b = Bench::new();
+    let http = r#"203.0.113.5:4444 [05/Mar/2026:14:07:09.123] fe~ be/s1 10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 {e.com} {} "GET /x HTTP/1.1""#;
+    for line in [
+        http.to_owned(),
+        format!("haproxy[1234]: {http}"),
+        format!("<134>Mar  5 14:07:09 lb haproxy[1]: {http}"),
+    ] {
+        let want = [
+            ("alcedo.pack", "haproxy"),
+            ("source.ip", "203.0.113.5"),
+            ("url.path", "/x"),
+            ("@timestamp", "2026-03-05T14:07:09.123Z"),
+        ];
+        check(&mut b, line.as_bytes(), &want);
+    }
+    for line in [
+        "Thu Mar  5 14:07:09 2026 203.0.113.5:4444 [bob] Peer Connection Initiated with [AF_INET]203.0.113.5:4444",
+        "2026-03-05 14:07:09 us=123 203.0.113.5:4444 [bob] Peer Connection Initiated with x",
+        "<29>Mar  5 14:07:09 vpn openvpn[7]: 203.0.113.5:4444 [bob] Peer Connection Initiated with x",
+    ] {
+        let want = [("alcedo.pack", "openvpn"), ("source.ip", "203.0.113.5"), ("user.name", "bob")];
+        check(&mut b, line.as_bytes(), &want);
+    }
+    for line in [
+        "<5>Mar  5 14:07:09 h kernel: audit: type=1400 audit(1772719629.123:7): apparmor=\"DENIED\" operation=\"open\" name=\"/etc/shadow\" pid=1 comm=\"cat\"",
+        "<5>Mar  5 14:07:09 h kernel: [ 12.345678] audit: type=1400 audit(1772719629.123:7): apparmor=\"DENIED\" name=\"/etc/shadow\" pid=1 comm=\"cat\"",
+        "type=AVC msg=audit(1772719629.123:7): apparmor=\"DENIED\" name=\"/etc/shadow\" pid=1 comm=\"cat\"",
+    ] {
+        let want = [
+            ("alcedo.pack", "auditd"),
+            ("auditd.type", "AVC"),
+            ("auditd.apparmor", "DENIED"),
+            ("auditd.name", "/etc/shadow"),
+            ("@timestamp", "2026-03-05T14:07:09.123Z"),
+        ];
+        check(&mut b, line.as_bytes(), &want);
+    }
+    let names = [
+        "[INFO] 10.0.0.5:40212 - 1234 \"A IN evil.example. udp 41 false 512\" NOERROR qr,rd,ra 82 0.012s",
+        "<30>Mar  5 14:07:09 dns dnsmasq[123]: query[A] evil.example from 10.0.0.5",
+        "<30>Mar  5 14:07:09 dns named[123]: client @0x7f 10.0.0.5#5353 (evil.example): query: evil.example IN A +E(0)K (10.0.0.1)",
+    ];
+    for line in names {
+        let want = [("dns.question.name", "evil.example"), ("source.ip", "10.0.0.5")];
+        check(&mut b, line.as_bytes(), &want);
+    }
+    let asm = br#"<133>Mar  5 14:07:09 bigip1 ASM:unit_hostname="bigip1",policy_name="/Common/p",request_status="blocked",ip_client="203.0.113.5",method="GET",uri="/x",attack_type="Forceful Browsing""#;
+    let want = [("alcedo.pack", "f5-bigip"), ("source.ip", "203.0.113.5"), ("url.original", "/x")];
+    check(&mut b, asm, &want);
+}
+
+/// The records of one audit event, and numbered parts, as they come joined.
+#[test]
+fn events_of_several_records() {
+    let mut b = Bench::new();
+    let record =
+        |kind: &str, rest: &str| format!("type={kind} msg=audit(1772719629.965:93777): {rest}");
+    let lines = [
+        record(
+            "SYSCALL",
+            "arch=c000003e syscall=59 success=yes exit=0 a0=55d0 items=2 ppid=1 pid=2 auid=1000 uid=0 gid=0 euid=0 comm=\"truncate\" exe=\"/usr/bin/truncate\" key=\"exec\"",
+        ),
+        record("EXECVE", "argc=3 a0=\"truncate\" a1=2D7330 a2_len=9 a2[0]=\"auth\" a2[1]=\".log\""),
+        record("CWD", "cwd=\"/var/log\""),
+        record("PATH", "item=0 name=\"/var/log\" inode=1 nametype=PARENT"),
+        record("PATH", "item=1 name=\"auth.log\" inode=2 nametype=NORMAL"),
+        record("PROCTITLE", "proctitle=7472756E63617465002D7330"),
+    ];
+    let want = [
+        ("@timestamp", "2026-03-05T14:07:09.965Z"),
+        ("process.executable", "/usr/bin/truncate"),
+        ("process.command_line", "truncate -s0 auth.log"),
+        ("process.args_count", "3"),
+        ("process.title", "truncate -s0"),
+        ("process.working_directory", "/var/log"),
+        ("file.path", "/var/log/auth.log"),
+        ("user.id", "0"),
+        ("event.outcome", "success"),
+    ];
+    check(&mut b, lines.join("\n").as_bytes(), &want);
+    assert_eq!(b.all(0, "process.args"), ["truncate", "-s0", "auth.log"]);
+    assert_eq!(b.all(0, "auditd.type"), ["SYSCALL", "EXECVE", "CWD", "PATH", "PROCTITLE"]);
+    let sent = lines.map(|line| format!("<13>Mar  5 14:07:10 web1 audispd: node=web1 {line}"));
+    check(&mut b, sent.join("\n").as_bytes(), &want);
+    check(&mut b, sent.join("\n").as_bytes(), &[("host.hostname", "web1")]);
+    let connect = [
+        record("SYSCALL", "syscall=42 success=no exit=-115 pid=2 exe=\"/usr/bin/curl\""),
+        record("SOCKADDR", "saddr=020001BBCB0071050000000000000000"),
+    ];
+    let want = [("destination.ip", "203.0.113.5"), ("destination.port", "443")];
+    check(&mut b, connect.join("\n").as_bytes(), &want);
+    let head = "<181>Mar  5 14:07:09 ise1 CISE_Failed_Attempts 0001939187 2";
+    let ise = format!(
+        "{head} 0 2026-03-05 14:07:09.123 +00:00 0009 5400 NOTICE Failed-Attempt: Authentication failed, UserName=b,\n{head} 1 Calling-Station-ID=203.0.113.5, Protocol=Radius,"
+    );
+    let want = [
+        ("user.name", "b"),
+        ("source.ip", "203.0.113.5"),
+        ("cisco.ise.parts", "2"),
+        ("event.outcome", "failure"),
+    ];
+    check(&mut b, ise.as_bytes(), &want);
 }

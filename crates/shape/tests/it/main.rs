@@ -6,6 +6,7 @@ mod corpora;
 mod coverage;
 mod expand;
 mod hard_cases;
+mod joined;
 mod network;
 mod packs;
 mod remember;

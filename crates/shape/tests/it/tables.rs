@@ -17,12 +17,12 @@ fn assets_and_indicators_are_found_by_every_key() {
     let hash = "a".repeat(64);
     fs::write(
         &bad,
-        format!("# list\n203.0.113.7,x\n198.51.100.0/24\nevil.example\n{hash}\n2001:db8::/32\n"),
+        format!("# list\n203.0.113.7,x\n198.51.100.0/24\nevil.example\n{hash}\n2001:db8::/32\nhttp://Bad.example/Mal.exe#x\n"),
     )
     .unwrap();
     let config = TableConfig { assets: vec![assets], indicators: vec![bad], ..Default::default() };
     let tables = Tables::load(&config).unwrap();
-    assert_eq!((tables.asset_count(), tables.indicator_count()), (2, 5));
+    assert_eq!((tables.asset_count(), tables.indicator_count()), (2, 6));
     let mut bench = Bench::with(tables, Settings::default());
     for (line, indicator) in [
         ("{\"source.ip\":\"203.0.113.7\"}".to_string(), Some("203.0.113.7")),
@@ -32,6 +32,11 @@ fn assets_and_indicators_are_found_by_every_key() {
         (format!("{{\"file.hash.sha256\":\"{hash}\"}}"), Some(&*hash)),
         ("{\"source.ip\":\"2001:db8::9\"}".into(), Some("2001:db8::/32")),
         ("{\"source.ip\":\"203.0.113.8\"}".into(), None),
+        (
+            "{\"url.original\":\"HTTP://BAD.example/Mal.exe\"}".into(),
+            Some("http://bad.example/Mal.exe"),
+        ),
+        ("{\"url.original\":\"http://bad.example/mal.exe\"}".into(), None),
     ] {
         let at = bench.shape(line.as_bytes()).first_row;
         assert_eq!(bench.text(at, "threat.indicator.name").as_deref(), indicator, "{line}");
@@ -43,6 +48,36 @@ fn assets_and_indicators_are_found_by_every_key() {
     assert_eq!(bench.text(at, "alcedo.asset.criticality").as_deref(), Some("high"));
 }
 
+/// Scenario: lists of harmless addresses and names beside lists of bad ones.
+/// Guarantees: what a list of harmless things covers is no indicator; all else is.
+#[test]
+fn a_warning_list_wins() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let bad = "8.8.8.8\n203.0.113.7\ncdn.example\nevil.example\n198.51.100.0/24\n";
+    let config = TableConfig {
+        indicators: vec![file("bad.txt", bad)],
+        warnings: vec![file("good.txt", "8.8.8.0/24\ncdn.example\n198.51.100.9\n")],
+        ..TableConfig::default()
+    };
+    let mut bench = Bench::with(Tables::load(&config).unwrap(), Settings::default());
+    for (line, found) in [
+        (r#"{"source.ip":"8.8.8.8"}"#, false),
+        (r#"{"source.ip":"203.0.113.7"}"#, true),
+        (r#"{"dns.question.name":"a.cdn.example"}"#, false),
+        (r#"{"dns.question.name":"a.evil.example"}"#, true),
+        (r#"{"destination.ip":"198.51.100.9"}"#, false),
+        (r#"{"destination.ip":"198.51.100.8"}"#, true),
+    ] {
+        let at = bench.shape(line.as_bytes()).first_row;
+        assert_eq!(bench.text(at, "threat.indicator.name").is_some(), found, "{line}");
+    }
+}
+
 #[test]
 fn wrong_lists_name_file_and_line() {
     let dir = tempfile::tempdir().unwrap();
@@ -51,7 +86,12 @@ fn wrong_lists_name_file_and_line() {
     let csv = dir.path().join("a.csv");
     fs::write(&csv, "owner\nme\n").unwrap();
     let missing = dir.path().join("none.mmdb");
-    let config = TableConfig { mmdb: vec![missing], assets: vec![csv], indicators: vec![list] };
+    let config = TableConfig {
+        mmdb: vec![missing],
+        assets: vec![csv],
+        indicators: vec![list],
+        ..TableConfig::default()
+    };
     let errors = Tables::load(&config).err().unwrap();
     assert_eq!(errors.len(), 3);
     assert!(errors.iter().any(|e| e.line == Some(2) && e.message.contains("!!!")));

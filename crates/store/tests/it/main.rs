@@ -7,6 +7,7 @@ mod index;
 mod parity;
 mod pipes;
 mod policy;
+mod reparse;
 mod samples;
 mod searches;
 mod together;

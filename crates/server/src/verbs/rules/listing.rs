@@ -119,26 +119,31 @@ pub(super) fn coverage(files: &RuleFiles, live: bool, global: &Global) -> Outcom
         }
     };
     let own = parts.ground.packs.feeds();
-    let feeds: Vec<Feed<'_>> = own
-        .iter()
-        .filter(|f| in_use.as_ref().is_none_or(|packs| packs.contains(f.name())))
-        .map(|f| Feed {
+    let feeds_of = |packs: Option<&HashSet<String>>| -> Vec<Feed<'_>> {
+        let used = own.iter().filter(|f| packs.is_none_or(|packs| packs.contains(f.name())));
+        let feed = used.map(|f| Feed {
             name: f.name().to_owned(),
             logsources: f.logsources(),
             answers: Box::new(|name| f.answers(name)),
-        })
-        .collect();
+        });
+        feed.collect()
+    };
+    let known = coverage::coverage(&parts.rules, &feeds_of(None));
+    let covered = coverage::coverage(&parts.rules, &feeds_of(in_use.as_ref()));
     let mut counts = [0usize; 3];
     let mut list = Vec::new();
-    for (rule, covered) in parts.rules.iter().zip(coverage::coverage(&parts.rules, &feeds)) {
+    for ((rule, covered), known) in parts.rules.iter().zip(covered).zip(known) {
         counts[covered.state as usize] += 1;
+        // Whose events would feed it, if somebody sent them.
+        let would_feed = if covered.state == State::NotFed { known.feeds } else { Vec::new() };
         list.push(json!({
             "id": &*rule.id, "title": &*rule.title, "state": covered.state,
             "feeds": covered.feeds, "missing": covered.missing, "needs": covered.needs,
+            "would_feed": would_feed,
         }));
     }
     let form = output(global);
-    rows(&list.into(), &["state", "title", "feeds", "missing", "needs"], form);
+    rows(&list.into(), &["state", "title", "feeds", "missing", "needs", "would_feed"], form);
     let [fed, partly, not] = counts;
     debug_assert_eq!([State::Fed as usize, State::NotFed as usize], [0, 2]);
     let text =

@@ -1,0 +1,167 @@
+//! Stored rows shaped anew: found once at every moment, what a hold matches left alone, crashes at
+//! every step.
+
+use crate::crash::copy;
+use crate::samples::*;
+use event::{EventBatch, Kind, Marks};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use store::reparse::Reshape;
+use store::{Options, Reparse, ReparseCounts, Store, StoredRow};
+
+/// Rows `0..n` of which every third could not be parsed.
+fn unparsed(offsets: std::ops::Range<u64>) -> Arc<EventBatch> {
+    let mut batch = EventBatch::new(dictionary());
+    for n in offsets {
+        let raw = format!("login {n} of u{}", n % 5);
+        let at_ns = START_NS + n as i64 * 1_000_000_000;
+        push(&mut batch, n, at_ns, raw.as_bytes(), &[("host.name", Kind::Str, b"h")]);
+        if n % 3 == 0 {
+            batch.mark(n as usize - batch.row(0).id().offset as usize, Marks::PARSE_FAILED);
+        }
+    }
+    Arc::new(batch)
+}
+
+/// Finds the user in the bytes, moves the event an hour back; fails for u4.
+fn users(rows: &[StoredRow<'_>]) -> (EventBatch, Vec<bool>) {
+    let mut batch = EventBatch::new(dictionary());
+    for stored in rows {
+        let raw = String::from_utf8_lossy(stored.raw()).into_owned();
+        let user = raw.rsplit(' ').next().unwrap_or_default();
+        let mut row = batch.begin(stored.head(), stored.raw());
+        row.set_event_ns(stored.head().received_ns - HOUR_NS);
+        let (name, new) = (row.field("user.name"), row.field("acme.new_name"));
+        row.push(name, Kind::Str, user.as_bytes());
+        row.push(new, Kind::Str, b"yes");
+        if user == "u4" {
+            row.mark(Marks::PARSE_FAILED);
+        }
+        row.finish();
+    }
+    (batch, vec![false; rows.len()])
+}
+
+fn reparse(store: &Store, filter: &str, dry_run: bool) -> ReparseCounts {
+    let wanted = Reparse {
+        filter: filter.into(),
+        actor: "me".into(),
+        reason: "test".into(),
+        dry_run,
+        ..Reparse::default()
+    };
+    let reshape: &mut Reshape<'_> = &mut users;
+    store.reparse(&wanted, reshape, &mut |_, _| true, START_NS + HOUR_NS).unwrap()
+}
+
+fn filled(dir: &Path, options: Options) -> Store {
+    let (store, _) = Store::open(dir, options).unwrap();
+    for n in 0..4 {
+        store.append(unparsed(n * 10..n * 10 + 10));
+        if n < 3 {
+            store.flush().unwrap();
+        }
+    }
+    store
+}
+
+#[test]
+fn fields_and_times_are_new_and_all_else_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), Options::default());
+    let (before, _) = rows(&store, &request("*"));
+    let plan = reparse(&store, "host.name:h", true);
+    assert_eq!((plan.files, plan.files_done, plan.matched), (4, 4, 40));
+    // 8 rows are of u4: what could not be parsed before is shaped anew, what could stays.
+    let worse = (0..40).filter(|n| n % 5 == 4 && n % 3 != 0).count() as u64;
+    assert_eq!((plan.changed, plan.worse, plan.held), (40 - worse, worse, 0));
+    let mended = (0..40).filter(|n| n % 5 != 4 && n % 3 == 0).count() as u64;
+    assert_eq!(plan.mended, mended);
+    assert_eq!(rows(&store, &request("*")).0.len(), before.len());
+    assert_eq!(ids(&store, &request("acme.new_name:yes")), [] as [u64; 0], "a dry run");
+    let done = reparse(&store, "host.name:h", false);
+    assert_eq!(ReparseCounts { files: plan.files, ..done }, plan);
+    let mut found = ids(&store, &request("*"));
+    found.sort_unstable();
+    assert_eq!(found, (0..40).collect::<Vec<_>>());
+    assert_eq!(ids(&store, &request("user.name:u1")).len(), 8);
+    assert_eq!(ids(&store, &request("acme.new_name:yes")).len() as u64, done.changed);
+    assert_eq!(store.verify().unwrap().problems, []);
+    assert_eq!(reparse(&store, "acme.new_name:yes", false).changed, 0, "asked again");
+    drop(store);
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    assert_eq!(ids(&store, &request("acme.new_name:yes")).len() as u64, done.changed);
+    store.maintain(START_NS + 3 * HOUR_NS).unwrap();
+    assert_eq!(ids(&store, &request("acme.new_name:yes")).len() as u64, done.changed);
+}
+
+#[test]
+fn only_what_is_asked_for_and_not_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), Options::default());
+    let held = store::Hold { filter: "alcedo.source:web".into(), ..store::Hold::default() };
+    store.set_hold(held).unwrap();
+    let done = reparse(&store, "\"login 7 of\"", false);
+    assert_eq!((done.matched, done.held), (1, 0), "an odd offset is of ssh");
+    let all = reparse(&store, "*", false);
+    assert_eq!((all.matched, all.held), (40, 20));
+    let changed = ids(&store, &request("acme.new_name:yes"));
+    assert!(changed.iter().all(|offset| offset % 2 == 1), "{changed:?}");
+}
+
+/// Scenario: the process ends at any step of a run; the run is asked for again.
+/// Guarantees: every event is there once at every step, before and after, and the second run ends
+/// where the first would have.
+#[test]
+fn every_step_may_be_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copies) = (dir.path().join("live"), dir.path().join("copies"));
+    let steps: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (from, to, list) = (live.clone(), copies.clone(), steps.clone());
+    let hook = Arc::new(move |name: &str| {
+        let mut list = list.lock().unwrap();
+        copy(&from, &to.join(list.len().to_string()));
+        list.push(name.to_owned());
+    });
+    let store = filled(&live, Options { step_hook: Some(hook), ..Options::default() });
+    store.flush().unwrap();
+    let before = steps.lock().unwrap().len();
+    reparse(&store, "*", false);
+    let whole = ids(&store, &request("acme.new_name:yes"));
+    let steps = steps.lock().unwrap();
+    assert!(steps[before..].iter().any(|s| s == "reshaped file renamed"), "{steps:?}");
+    for at in before..steps.len() {
+        let (store, _) = Store::open(&copies.join(at.to_string()), Options::default()).unwrap();
+        let mut found = ids(&store, &request("*"));
+        found.sort_unstable();
+        assert_eq!(found, (0..40).collect::<Vec<_>>(), "crash at {}", steps[at]);
+        assert_eq!(store.verify().unwrap().problems, []);
+        reparse(&store, "*", false);
+        assert_eq!(ids(&store, &request("acme.new_name:yes")), whole, "crash at {}", steps[at]);
+    }
+}
+
+/// Scenario: searches run all along.
+/// Guarantees: each sees every event once.
+#[test]
+fn searches_see_each_event_once_all_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(filled(dir.path(), Options::default()));
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (looking, stopping) = (store.clone(), stop.clone());
+    let looker = std::thread::spawn(move || {
+        let mut looks = 0;
+        while !stopping.load(std::sync::atomic::Ordering::SeqCst) {
+            let mut found = ids(&looking, &request("*"));
+            found.sort_unstable();
+            assert_eq!(found, (0..40).collect::<Vec<_>>());
+            looks += 1;
+        }
+        looks
+    });
+    for filter in ["u1", "u2", "u3", "*"] {
+        reparse(&store, filter, false);
+    }
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(looker.join().unwrap() > 0);
+}

@@ -1,0 +1,44 @@
+//! `bench shape`: what shaping costs on one core, pack by pack, without anything around it.
+
+use crate::say;
+use std::process::{Command, ExitCode};
+
+/// The packs whose rates have goals: their allocations are counted, too.
+const COUNTED: &[&str] = &["linux-auth", "web-access", "windows", "aws-cloudtrail"];
+/// Events of the two runs whose difference is what events allocate.
+const EVENTS: [u64; 2] = [4_096, 20_480];
+const EXAMPLE: &str = "target/release/examples/shape_bench";
+
+/// Builds the example and runs it: one JSON object per pack; then allocations per event where valgrind
+/// is installed.
+pub(crate) fn run() -> ExitCode {
+    let build = ["build", "--release", "--quiet", "-p", "shape", "--example", "shape_bench"];
+    if crate::run(Command::new("cargo").args(build)) != ExitCode::SUCCESS {
+        return ExitCode::FAILURE;
+    }
+    if crate::run(&mut Command::new(EXAMPLE)) != ExitCode::SUCCESS {
+        return ExitCode::FAILURE;
+    }
+    for pack in COUNTED {
+        let Some([few, many]) = allocations(pack) else {
+            say("valgrind is not here: allocations were not counted");
+            return ExitCode::SUCCESS;
+        };
+        let each = many.saturating_sub(few) as f64 / (EVENTS[1] - EVENTS[0]) as f64;
+        say(&format!("{{\"pack\":\"{pack}\",\"allocations_per_event\":{each:.3}}}"));
+    }
+    ExitCode::SUCCESS
+}
+
+/// Allocations of the two runs, from valgrind's summary: `total heap usage: 1,234 allocs, ...`.
+fn allocations(pack: &str) -> Option<[u64; 2]> {
+    let count = |events: u64| {
+        let mut valgrind = Command::new("valgrind");
+        let done = valgrind.arg(EXAMPLE).args([pack, &events.to_string()]).output().ok()?;
+        let text = String::from_utf8_lossy(&done.stderr).into_owned();
+        let line = text.lines().find(|line| line.contains("total heap usage"))?;
+        let number = line.split_once("usage: ")?.1.split_once(" allocs")?.0;
+        number.replace(',', "").parse().ok()
+    };
+    Some([count(EVENTS[0])?, count(EVENTS[1])?])
+}
