@@ -12,6 +12,7 @@ pub mod packs;
 pub mod parse;
 pub mod rules;
 pub mod serve;
+pub mod store;
 mod tree;
 pub mod verify;
 
