@@ -430,7 +430,8 @@ impl Feeds {
                 Pipe::Stats { aggregates, by } | Pipe::Timechart { aggregates, by, .. } => {
                     by.iter().for_each(&mut text);
                     aggregates.iter().filter_map(|a| a.field.as_ref()).for_each(&mut text);
-                    for field in aggregates.iter().filter_map(|a| a.field.as_ref()) {
+                    let of_numbers = aggregates.iter().filter(|a| uses_numbers(a.function));
+                    for field in of_numbers.filter_map(|a| a.field.as_ref()) {
                         feeds.add(Feed::Number(answers(dict, field)));
                     }
                     if let Pipe::Timechart { span_ns, .. } = pipe {
@@ -505,6 +506,15 @@ pub(crate) fn leading(query: &Query) -> (Plan, Vec<Pipe>) {
         }
     }
     (Plan::and(parts), rest)
+}
+
+/// Whether a function looks at the numbers that texts are.
+fn uses_numbers(function: AggregateFunction) -> bool {
+    use AggregateFunction::*;
+    match function {
+        Sum | Avg | Percentile(_) | Min | Max => true,
+        Count | Dc | Values | First | Last => false,
+    }
 }
 
 /// Whether a name means the event's own time.

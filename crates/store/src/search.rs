@@ -298,6 +298,8 @@ fn best_first(
                 waiting.pop_last();
             }
         }
+        // It holds the columns it looked at, which may be as large as the answer.
+        drop(selected);
         let Some(bound) = scan.best_unread() else { continue };
         while let Some((rank, unit, row)) = waiting.first().copied().filter(|w| w.0.0 < !bound) {
             waiting.pop_first();
