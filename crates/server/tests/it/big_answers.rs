@@ -8,6 +8,8 @@ use std::time::Duration;
 const LIMIT_BYTES: u64 = 256 << 20;
 /// Rows of twice 60 kB each (the record and its message): 64 MiB of answer and some more.
 const ROWS: usize = 580;
+/// Their text: a row group is in memory while it is searched, which no limit counts.
+const GROUP_BYTES: u64 = ROWS as u64 * 120_000;
 
 fn status(server: &Server, name: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
@@ -26,8 +28,8 @@ fn growth(server: &Server, work: impl FnOnce() -> usize) -> u64 {
 }
 
 /// Scenario: answers of more than 64 MiB, from files, as a document, as lines, sorted.
-/// Guarantees: each is whole, and memory grows by less than the limit of a search; a document, which
-/// cannot be sent before its end is known, by less than twice that.
+/// Guarantees: each is whole, and memory grows by less than the limit of a search and the row group that
+/// is searched; a document, which cannot be sent before its end is known, by one more limit.
 #[test]
 fn an_answer_of_64_mib_stays_within_its_limit() {
     let server = Server::start("limits: {hot_rows: 1MiB}\n");
@@ -70,6 +72,6 @@ fn an_answer_of_64_mib_stays_within_its_limit() {
     for (name, grown) in told {
         // A document is whole in memory before it is sent, beside the row group that is searched.
         let most = if name == "document" { 2 * LIMIT_BYTES } else { LIMIT_BYTES };
-        assert!(grown < most, "{name} grew the server by {} MiB", grown >> 20);
+        assert!(grown < most + GROUP_BYTES, "{name} grew the server by {} MiB", grown >> 20);
     }
 }
