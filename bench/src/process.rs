@@ -14,6 +14,17 @@ pub(crate) fn cpu_s(pid: u32) -> Result<f64, BenchError> {
         .ok_or_else(|| BenchError::server(format!("has no times in {path}")))
 }
 
+/// User and system time of all processes that this one has waited for, s.
+pub(crate) fn children_cpu_s() -> Result<f64, BenchError> {
+    let path = "/proc/self/stat";
+    let text = std::fs::read_to_string(path).map_err(BenchError::io(path))?;
+    // Fields 16 and 17, proc_pid_stat(5), stand right after those of the process itself.
+    let (_, rest) = text.rsplit_once(')').unwrap_or_default();
+    let fields = rest.split_whitespace().skip(13).take(2);
+    let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
+    Ok(ticks / TICKS_PER_S)
+}
+
 /// Peak resident memory of a process so far, MiB.
 pub(crate) fn rss_max_mib(pid: u32) -> Result<f64, BenchError> {
     let path = format!("/proc/{pid}/status");

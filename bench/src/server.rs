@@ -99,8 +99,14 @@ fn own_folder() -> Result<PathBuf, BenchError> {
 impl Server {
     /// Starts `alcedo run` and waits until it is ready.
     pub(crate) fn start(setup: &Setup) -> Result<Self, BenchError> {
+        Self::start_in(setup, fresh_folder()?)
+    }
+
+    /// The same in a folder where another has run.
+    pub(crate) fn start_in(setup: &Setup, dir: tempfile::TempDir) -> Result<Self, BenchError> {
         let binary = binary()?;
-        let dir = fresh_folder()?;
+        // What the one before said of itself is not of this one.
+        let _ = std::fs::remove_file(dir.path().join("data/run.json"));
         let config = dir.path().join("alcedo.yaml");
         let data = dir.path().join("data");
         std::fs::write(&config, config_text(&data, setup)).map_err(BenchError::io("config"))?;
@@ -171,6 +177,17 @@ impl Server {
 
     /// Asks for a clean stop and waits for it. A server that ends badly is an error.
     pub(crate) fn stop(mut self) -> Result<(), BenchError> {
+        self.ended()
+    }
+
+    /// The same; its folder is kept until what is given is dropped.
+    pub(crate) fn stop_keeping(mut self) -> Result<tempfile::TempDir, BenchError> {
+        self.ended()?;
+        let empty = fresh_folder()?;
+        Ok(std::mem::replace(&mut self.dir, empty))
+    }
+
+    fn ended(&mut self) -> Result<(), BenchError> {
         terminate(&mut self.child)?;
         match wait(&mut self.child, STOP_WAIT)? {
             Some(0) => Ok(()),

@@ -14,18 +14,20 @@ const NEEDED: &[(&str, &str, &str)] = &[
 ];
 
 /// Package of Python, the module it brings, what is not tested without it.
-const NEEDED_OF_PYTHON: (&str, &str, &str) =
-    ("pysigma", "sigma.collection", "differences to the reference implementation of Sigma");
+const NEEDED_OF_PYTHON: &[(&str, &str, &str)] = &[
+    ("pysigma", "sigma.collection", "differences to the reference implementation of Sigma"),
+    ("duckdb", "duckdb", "DuckDB as a reader of stored files"),
+    ("pyarrow", "pyarrow.parquet", "pyarrow as a reader of stored files"),
+];
 
 /// Installs what is missing, if this is Debian and we are root; says what is skipped otherwise.
 pub(crate) fn what_tests_need() {
     programs();
-    python();
+    NEEDED_OF_PYTHON.iter().for_each(|(package, module, what)| python(package, module, what));
 }
 
-/// pySigma, into the user's own packages.
-fn python() {
-    let (package, module, what) = NEEDED_OF_PYTHON;
+/// A package of Python, into the user's own packages.
+fn python(package: &str, module: &str, what: &str) {
     let works = |args: &[&str]| {
         let mut python = Command::new("python3");
         python.args(args).stdout(Stdio::null()).stderr(Stdio::null());

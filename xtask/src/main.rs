@@ -39,6 +39,9 @@ const SLOW: &[(&str, &str, &str, Settings)] = &[
     ("memory", "server", "memory_cap", &[("ALCEDO_BURST_S", "60")]),
     ("synthetic", "detect", "synthetic", &[("ALCEDO_SYNTHETIC_STEP", "1")]),
     ("scores", "detect", "scores", &[("ALCEDO_SCORES", "1")]),
+    ("store-kill9", "store", "kill9::", &[("ALCEDO_STORE_KILLS", "200")]),
+    ("store-damage", "store", "damage::", &[("ALCEDO_DAMAGE_STEP", "1")]),
+    ("store-parity", "store", "parity::", &[("ALCEDO_PARITY_CASES", "2000")]),
     ("journal-sim", "journal", "sim::", &[("ALCEDO_SIM_SEEDS", "100000")]),
     ("journal-damage", "journal", "damage::", &[("ALCEDO_DAMAGE_STEP", "1")]),
 ];

@@ -5,6 +5,7 @@ mod e2e_latency;
 mod intake;
 mod journal;
 mod pipeline;
+mod store;
 
 use crate::error::BenchError;
 use crate::figure::Report;
@@ -40,6 +41,11 @@ pub(crate) const ALL: &[Bench] = &[
         name: "cold_start",
         what: "from `alcedo demo` to its first alert, and its memory",
         run: cold_start::run,
+    },
+    Bench {
+        name: "store",
+        what: "a day of events taken, on disk, and searched, beside DuckDB",
+        run: store::run,
     },
     Bench {
         name: "journal",

@@ -2,7 +2,7 @@
 
 pub mod store;
 
-use self::store::{Backup, BackupOf, Delete, Export, HoldVerb, Reparse, Retention, Sql};
+use self::store::{Backup, BackupOf, Delete, Export, HoldVerb, Reparse, Retention, Sql, StoreVerb};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -110,6 +110,9 @@ pub enum Verb {
     Restore(BackupOf),
     /// Check the store and the sealed journal offline
     Verify,
+    /// Mend the store's files offline: join, reindex
+    #[command(subcommand)]
+    Store(StoreVerb),
     /// Look into the journal offline
     #[command(subcommand)]
     Journal(Journal),

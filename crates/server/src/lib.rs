@@ -73,6 +73,7 @@ fn run(cli: &Cli) -> Outcome {
         Verb::Backup(verb) => verbs::backup::run(verb, global),
         Verb::Restore(args) => verbs::backup::restore(args, global),
         Verb::Verify => verbs::verify::run(&verbs::check::config_of(global)?.data_dir),
+        Verb::Store(verb) => verbs::store::run(verb, &verbs::check::config_of(global)?.data_dir),
         Verb::Journal(verb) => {
             verbs::journal::run(verb, &verbs::check::config_of(global)?.data_dir)
         }

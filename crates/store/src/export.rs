@@ -7,10 +7,11 @@ use crate::manifest::{sync_file, sync_folder};
 use crate::pipes;
 use crate::render::{columns_json, event_json, values};
 use crate::rows::{FullRow, RowRef};
-use crate::search::{Row, SearchRequest, Shape, shape};
+use crate::scan::Scan;
+use crate::search::{Portion, Row, SearchRequest, Shape, shape};
 use crate::store::Store;
 use crate::verify::hash_file;
-use crate::write::write_file;
+use crate::write::write_plain_file;
 use event::Kind;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -46,7 +47,7 @@ pub enum ExportFormat {
     Ndjson,
     /// RFC 4180, with a header. Columns are those of `| fields`, or a common choice.
     Csv,
-    /// The store's own layout, whole events only.
+    /// The store's own layout, whole events only, every record's bytes as they are.
     Parquet,
 }
 
@@ -105,14 +106,8 @@ impl Store {
         match shape(request) {
             Shape::Events { filter, limit: _, fields } => {
                 sink.columns = fields.or(sink.columns);
-                let mut scan = request.scan(snapshot, filter);
-                while let Some(selected) = scan.next(None)? {
-                    for rows in selected.rows.chunks(READ_ROWS) {
-                        sink.events(scan.snapshot.full_rows(selected.unit, rows)?)?;
-                        told(sink.rows);
-                    }
-                }
-                partial = scan.counters.stopped.map(str::to_owned).or(partial);
+                partial =
+                    whole_events(&mut sink, request.scan(snapshot, filter), told)?.or(partial);
             }
             Shape::Pipes { filter, pipes } => {
                 if format == ExportFormat::Parquet {
@@ -153,6 +148,34 @@ impl Store {
         sync_folder(dir)?;
         Ok(manifest)
     }
+}
+
+/// Writes all events of a pass, unit by unit. Out: why it is not all of them, if so.
+fn whole_events(
+    sink: &mut Sink<'_>,
+    mut scan: Scan,
+    told: &mut dyn FnMut(u64),
+) -> Result<Option<String>, SearchError> {
+    let mut portion = Portion::default();
+    while let Some(selected) = scan.next(None)? {
+        let mut rest = &selected.rows[..];
+        while !rest.is_empty() {
+            let (rows, later) = rest.split_at(portion.rows(READ_ROWS).min(rest.len()));
+            rest = later;
+            match scan.snapshot.full_rows(selected.unit, rows) {
+                Ok(rows) => {
+                    portion.had(rows.len(), rows.iter().map(FullRow::size_bytes).sum());
+                    sink.events(rows)?;
+                }
+                Err(error) => {
+                    scan.pass_over(selected.unit, &error);
+                    break;
+                }
+            }
+            told(sink.rows);
+        }
+    }
+    Ok(scan.counters.partial())
 }
 
 /// The files being written.
@@ -264,7 +287,7 @@ impl<'a> Sink<'a> {
         }
         let mut refs: Vec<RowRef<'_>> = rows.iter().map(RowRef::Full).collect();
         let number = self.files.len() as u64;
-        let entry = write_file(self.dir, &mut refs, None, number, &self.request.dictionary)?;
+        let entry = write_plain_file(self.dir, &mut refs, number, &self.request.dictionary)?;
         let path = self.dir.join(&entry.path);
         // Other programs have no use for the index.
         let index = crate::sidecar::index_path(&path);

@@ -22,12 +22,13 @@
 //!
 //! Reading order: [`store`] (the whole), [`search`] (requests and answers), `scan` (one pass),
 //! `kernel` (a plan over columns), `coded`, `pipes` and `table` (DataFusion), `layout`, `write`,
-//! `read`, `residual`, `template` (the files), `words`, `sidecar` (the index beside them),
+//! `read`, `checks`, `residual`, `template` (the files), `words`, `sidecar` (the index beside them),
 //! [`manifest`] (which files), `upkeep` (joining, retention), [`mod@reparse`] (shaped
 //! anew), [`verify`].
 #![forbid(unsafe_code)]
 
 pub mod backup;
+mod checks;
 mod coded;
 pub mod error;
 pub mod export;
@@ -53,13 +54,16 @@ pub mod verify;
 mod words;
 mod write;
 
+pub use checks::FooterSum;
 pub use error::{SearchError, StoreError};
 pub use export::{ExportFile, ExportFormat, ExportManifest};
 pub use manifest::FileEntry;
 pub use policy::{AuditRecord, Forecast, Hold, RetentionRule, RulePlan, Tombstone};
 pub use reparse::{Reparse, ReparseCounts, StoredRow};
 pub use replay::Replayed;
-pub use search::{FieldValues, Histogram, LookupTable, Row, SearchRequest, SearchSummary};
+pub use search::{
+    Estimate, FieldValues, Histogram, LookupTable, Row, SearchRequest, SearchSummary,
+};
 pub use sidecar::IndexEntry;
 pub use store::{OpenReport, Options, Stats, StepHook, Store, Upkeep};
 pub use verify::{Problem, VerifyReport};

@@ -9,6 +9,7 @@
 //! A torn last record (cut short by a crash) is taken back; damage anywhere else stops the start,
 //! because dropping a record would orphan files that nobody else knows.
 
+use crate::checks::FooterSum;
 use crate::error::StoreError;
 use crate::policy::{Hold, Tombstone};
 use crate::sidecar::IndexEntry;
@@ -55,6 +56,9 @@ pub struct FileEntry {
     /// The index beside it; none for files of before there were any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexEntry>,
+    /// Its end; none for files of before there were checksums.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footer: Option<FooterSum>,
 }
 
 impl FileEntry {

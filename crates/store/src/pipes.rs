@@ -13,7 +13,9 @@ use crate::error::SearchError;
 use crate::kernel::answers;
 use crate::residual::quoted;
 use crate::scan::{Counters, Scan, Selected, Snapshot, Unit};
-use crate::search::{LIMIT_MAX, LookupTable, Output, Place, Row, SearchRequest, SearchSummary};
+use crate::search::{
+    LIMIT_MAX, LookupTable, Output, Place, Portion, Row, SearchRequest, SearchSummary,
+};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray,
     TimestampNanosecondArray, UInt64Array,
@@ -99,7 +101,8 @@ pub(crate) fn run(
         Mode::Events { fields } => {
             let places = places(&batches, &shared.lock().units);
             summary.columns.clone_from(&fields);
-            let mut output = Output { request, fields, out, sent_bytes: 0 };
+            let portion = Portion::default();
+            let mut output = Output { request, fields, out, sent_bytes: 0, portion };
             let _ = output.send(&snapshot, &places, &mut summary)?;
         }
         Mode::Table { columns } => {
@@ -263,28 +266,32 @@ pub(crate) fn stream_of(
 ) -> SendableRecordBatchStream {
     let mut scan = scan;
     let batches = std::iter::from_fn(move || {
-        let pass = scan.as_mut()?;
-        let next = pass.next(None);
-        let mut shared = shared.lock();
-        shared.counters = pass.counters;
-        let result = match next {
-            Ok(None) => {
-                scan = None;
-                return None;
-            }
-            Ok(Some(mut selected)) => {
-                shared.units.push(selected.unit);
-                let unit = shared.units.len() - 1;
-                columns(&mut selected, unit)
-            }
-            Err(error) => Err(error),
-        };
-        if result.is_err() {
+        let result = next_batch(scan.as_mut()?, &shared, &columns).transpose();
+        if !matches!(result, Some(Ok(_))) {
             scan = None;
         }
-        Some(result.map_err(|e| DataFusionError::External(Box::new(e))))
+        Some(result?.map_err(|e| DataFusionError::External(Box::new(e))))
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter(batches)))
+}
+
+/// The columns of the next unit that has matching rows and can be read.
+fn next_batch(
+    scan: &mut Scan,
+    shared: &Mutex<Shared>,
+    columns: &impl Fn(&mut Selected, usize) -> Result<RecordBatch, SearchError>,
+) -> Result<Option<RecordBatch>, SearchError> {
+    loop {
+        let next = scan.next(None);
+        let mut shared = shared.lock();
+        shared.counters = scan.counters;
+        let Some(mut selected) = next? else { return Ok(None) };
+        shared.units.push(selected.unit);
+        match columns(&mut selected, shared.units.len() - 1) {
+            Err(SearchError::Store(error)) => scan.pass_over(selected.unit, &error),
+            result => return result.map(Some),
+        }
+    }
 }
 
 /// A batch that may have no columns.
@@ -423,7 +430,8 @@ impl Feeds {
                 Pipe::Stats { aggregates, by } | Pipe::Timechart { aggregates, by, .. } => {
                     by.iter().for_each(&mut text);
                     aggregates.iter().filter_map(|a| a.field.as_ref()).for_each(&mut text);
-                    for field in aggregates.iter().filter_map(|a| a.field.as_ref()) {
+                    let of_numbers = aggregates.iter().filter(|a| uses_numbers(a.function));
+                    for field in of_numbers.filter_map(|a| a.field.as_ref()) {
                         feeds.add(Feed::Number(answers(dict, field)));
                     }
                     if let Pipe::Timechart { span_ns, .. } = pipe {
@@ -498,6 +506,15 @@ pub(crate) fn leading(query: &Query) -> (Plan, Vec<Pipe>) {
         }
     }
     (Plan::and(parts), rest)
+}
+
+/// Whether a function looks at the numbers that texts are.
+fn uses_numbers(function: AggregateFunction) -> bool {
+    use AggregateFunction::*;
+    match function {
+        Sum | Avg | Percentile(_) | Min | Max => true,
+        Count | Dc | Values | First | Last => false,
+    }
 }
 
 /// Whether a name means the event's own time.

@@ -15,6 +15,7 @@ use crate::kernel::{Bits, Group, Resolved};
 use crate::manifest::{Change, FileEntry};
 use crate::read::FileHandle;
 use crate::store::Store;
+use crate::upkeep::unless_damaged;
 use event::{Dictionary, EventId};
 use filter::Plan;
 use hashbrown::HashSet;
@@ -339,8 +340,11 @@ impl Store {
     /// Whether a hold matches a row of the file.
     fn is_held(&self, file: &FileHandle, holds: &[Hidden]) -> Result<bool, StoreError> {
         for hold in holds {
-            if !matching_ids(file, hold, &[])?.is_empty() {
-                return Ok(true);
+            match matching_ids(file, hold, &[]) {
+                Ok(ids) if ids.is_empty() => {}
+                // What cannot be read may be what is held.
+                Ok(_) | Err(StoreError::File { .. }) => return Ok(true),
+                Err(error) => return Err(error),
             }
         }
         Ok(false)
@@ -379,7 +383,10 @@ impl Store {
             let holds = self.hidden_holds()?;
             let old = |f: &Arc<FileHandle>| now_ns.saturating_sub(f.entry.received_min_ns) > age;
             for file in files.iter().filter(|f| old(f)) {
-                let ids = matching_ids(file, &doomed, &holds)?;
+                let found = matching_ids(file, &doomed, &holds);
+                let Some(ids) = unless_damaged(found, std::slice::from_ref(file))? else {
+                    continue;
+                };
                 plan.rows += ids.len() as u64;
                 if !ids.is_empty() {
                     let least = file.entry.received_min_ns;
@@ -491,11 +498,16 @@ impl Store {
             rows.any(|row| row.received_ns() < tombstone.received_before_ns)
         });
         drop(snapshot);
+        let mut damaged = false;
         for file in files {
             if file.entry.received_min_ns >= tombstone.received_before_ns {
                 continue;
             }
-            let ids = matching_ids(&file, &doomed, &holds)?;
+            let one = std::slice::from_ref(&file);
+            let Some(ids) = unless_damaged(matching_ids(&file, &doomed, &holds), one)? else {
+                damaged = true;
+                continue;
+            };
             if ids.is_empty() {
                 continue;
             }
@@ -507,7 +519,10 @@ impl Store {
                 self.drop_files(vec![path.clone()])?;
             } else {
                 let keep = |row: &crate::rows::FullRow| !ids.contains(&row.head.id);
-                let entry = self.rewrite(std::slice::from_ref(&file), &keep, now_ns)?;
+                let Some(entry) = unless_damaged(self.rewrite(one, &keep, now_ns), one)? else {
+                    damaged = true;
+                    continue;
+                };
                 bytes = before.saturating_sub(entry.total_bytes());
                 drop(file);
                 let add = self.handles(std::slice::from_ref(&entry));
@@ -520,7 +535,8 @@ impl Store {
             let (actor, reason) = (&tombstone.actor, &tombstone.reason);
             return Ok(vec![record("delete.rewrite", actor, reason, &path, rows, bytes)]);
         }
-        if !hot && holds.is_empty() {
+        // Rows of a damaged file stay hidden as long as it is there.
+        if !hot && !damaged && holds.is_empty() {
             let mut writer = self.writer.lock();
             let change = Change { buried: vec![tombstone.id], ..Change::default() };
             self.commit(&mut writer, change)?;

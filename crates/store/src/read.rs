@@ -1,5 +1,6 @@
 //! Stored files opened for reading: row groups, their columns on demand, whole rows.
 
+use crate::checks::{self, CheckedFile, FooterSum};
 use crate::error::StoreError;
 use crate::layout::{self, Type, envelope};
 use crate::manifest::FileEntry;
@@ -25,7 +26,6 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::statistics::Statistics;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,13 +37,24 @@ pub(crate) struct FileHandle {
     pub(crate) entry: FileEntry,
     pub(crate) path: PathBuf,
     doomed: AtomicBool,
+    damaged: AtomicBool,
     open: Mutex<Option<Arc<StoredFile>>>,
 }
 
 impl FileHandle {
     pub(crate) fn new(root: &Path, entry: FileEntry) -> Self {
         let path = root.join(&entry.path);
-        Self { entry, path, doomed: AtomicBool::new(false), open: Mutex::new(None) }
+        let (doomed, damaged) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { entry, path, doomed, damaged, open: Mutex::new(None) }
+    }
+
+    /// It cannot be read whole: it is joined and rewritten no more.
+    pub(crate) fn leave_alone(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// Unlink when nobody reads it any more.
@@ -57,7 +68,7 @@ impl FileHandle {
         if let Some(file) = &*open {
             return Ok(file.clone());
         }
-        let mut file = StoredFile::open(&self.path)?;
+        let mut file = StoredFile::open(&self.path, self.entry.footer.as_ref())?;
         file.indexed = self.entry.index.is_some();
         let file = Arc::new(file);
         *open = Some(file.clone());
@@ -82,6 +93,7 @@ impl Drop for FileHandle {
 /// A file and its footer.
 pub(crate) struct StoredFile {
     path: PathBuf,
+    checks: Option<checks::Place>,
     meta: ArrowReaderMetadata,
     index: HashMap<Box<str>, usize>,
     kinds: HashMap<Box<str>, Kind>,
@@ -95,15 +107,22 @@ pub(crate) struct StoredFile {
 }
 
 impl StoredFile {
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
+    /// `footer` is what the manifest says of the file's end, where it says something.
+    pub(crate) fn open(path: &Path, footer: Option<&FooterSum>) -> Result<Self, StoreError> {
         let wrong = |reason: String| StoreError::file(path, reason);
-        let file = File::open(path).map_err(StoreError::io("opening", path))?;
+        let file = CheckedFile::open(path, None).map_err(StoreError::io("opening", path))?;
+        if let Some(footer) = footer
+            && !file.has_footer(footer).map_err(|e| wrong(e.to_string()))?
+        {
+            return Err(wrong("its footer is not the one that was written".into()));
+        }
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         let meta = ArrowReaderMetadata::load(&file, options).map_err(|e| wrong(e.to_string()))?;
         let own = meta.metadata().file_metadata().key_value_metadata();
         let value = |key: &str| {
             own.into_iter().flatten().find(|kv| kv.key == key).and_then(|kv| kv.value.as_deref())
         };
+        let checks = value(checks::META_CHECKS).and_then(|text| file.place_of(text));
         let format = value(layout::META_FORMAT).map_or(Ok(1), str::parse::<u32>);
         let envelope = match format {
             Ok(1) => envelope::COUNT_1,
@@ -136,6 +155,7 @@ impl StoredFile {
         }
         Ok(Self {
             path: path.into(),
+            checks,
             index,
             kinds: kinds
                 .into_iter()
@@ -202,6 +222,13 @@ impl StoredFile {
     /// Rows of the file.
     pub(crate) fn rows(&self) -> u64 {
         self.meta.metadata().file_metadata().num_rows().unsigned_abs()
+    }
+
+    /// Bytes of a row before compression, about.
+    pub(crate) fn row_bytes(&self) -> u64 {
+        let groups = self.meta.metadata().row_groups().iter();
+        let bytes: u64 = groups.map(|group| group.total_byte_size().unsigned_abs()).sum();
+        bytes / self.rows().max(1)
     }
 
     /// Type of a field column, with how it is written.
@@ -299,9 +326,10 @@ impl StoredFile {
         true
     }
 
-    fn builder(&self) -> Result<ParquetRecordBatchReaderBuilder<File>, StoreError> {
+    fn builder(&self) -> Result<ParquetRecordBatchReaderBuilder<CheckedFile>, StoreError> {
         // Opened for each read: thousands of listed files must not hold a descriptor each.
-        let file = File::open(&self.path).map_err(StoreError::io("opening", &self.path))?;
+        let file = CheckedFile::open(&self.path, self.checks);
+        let file = file.map_err(StoreError::io("opening", &self.path))?;
         Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.meta.clone()))
     }
 
@@ -671,7 +699,8 @@ mod tests {
             let batch = batch(&rows);
             let mut refs: Vec<RowRef<'_>> = batch.rows().map(RowRef::Hot).collect();
             let entry = write_file(dir.path(), &mut refs, None, 1, &Dictionary::ecs()).unwrap();
-            let file = StoredFile::open(&dir.path().join(&entry.path)).unwrap();
+            let path = dir.path().join(&entry.path);
+            let file = StoredFile::open(&path, entry.footer.as_ref()).unwrap();
             let mut back = Vec::new();
             for group in 0..file.groups() {
                 back.extend(file.full_rows(group, None).unwrap());

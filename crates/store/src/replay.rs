@@ -4,7 +4,7 @@ use crate::error::SearchError;
 use crate::pipes;
 use crate::rows::FullRow;
 use crate::scan::Step;
-use crate::search::{SearchRequest, SearchSummary};
+use crate::search::{Portion, SearchRequest, SearchSummary};
 use crate::store::Store;
 use event::{EventBatch, RowHead};
 use std::ops::ControlFlow;
@@ -50,6 +50,7 @@ impl Store {
         let of = scan.rows_left();
         let mut summary = SearchSummary::default();
         let mut told = started;
+        let mut portion = Portion::default();
         'scan: loop {
             let selected = match scan.step(None)? {
                 Step::End => break,
@@ -57,8 +58,18 @@ impl Store {
                 Step::Rows(selected) => Some(selected),
             };
             if let Some(selected) = selected {
-                for rows in selected.rows.chunks(BATCH_ROWS) {
-                    let rows = scan.snapshot.full_rows(selected.unit, rows)?;
+                let mut rest = &selected.rows[..];
+                while !rest.is_empty() {
+                    let (rows, later) = rest.split_at(portion.rows(BATCH_ROWS).min(rest.len()));
+                    rest = later;
+                    let rows = match scan.snapshot.full_rows(selected.unit, rows) {
+                        Ok(rows) => rows,
+                        Err(error) => {
+                            scan.pass_over(selected.unit, &error);
+                            break;
+                        }
+                    };
+                    portion.had(rows.len(), rows.iter().map(FullRow::size_bytes).sum());
                     summary.returned += rows.len() as u64;
                     let batch = Box::new(batch_of(&rows, request));
                     if out(Replayed::Events(batch)).is_break() {

@@ -66,6 +66,17 @@ impl FullRow {
     }
 }
 
+/// Memory of a cell beside its bytes.
+const CELL_BYTES: usize = size_of::<Cell>() + 16;
+
+impl FullRow {
+    /// Memory that it takes, about.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let cells: usize = self.cells.iter().map(|cell| cell.bytes.len() + CELL_BYTES).sum();
+        size_of::<Self>() + self.raw.len() + cells
+    }
+}
+
 impl<'a> RowRef<'a> {
     pub(crate) fn id(&self) -> EventId {
         match self {

@@ -6,6 +6,8 @@ use crate::kernel::{BatchNames, Bits, Group, OwnValue, Resolved, hot_values};
 use crate::policy::Hidden;
 use crate::read::{FileHandle, StoredFile};
 use crate::rows::{FullRow, HotBatch};
+use crate::search::{Estimate, damaged};
+use crate::sidecar::BLOCK_ROWS;
 use event::{Dictionary, EventId};
 use filter::Plan;
 use hashbrown::HashMap;
@@ -49,6 +51,16 @@ pub(crate) struct Counters {
     pub(crate) scanned_bytes: u64,
     pub(crate) stopped: Option<&'static str>,
     pub(crate) skipped: bool,
+    /// Rows of units that could not be read.
+    pub(crate) damaged_rows: u64,
+}
+
+impl Counters {
+    /// Why the answer is not whole, if so.
+    pub(crate) fn partial(&self) -> Option<String> {
+        let damaged = (self.damaged_rows > 0).then(|| damaged(self.damaged_rows));
+        self.stopped.map(str::to_owned).or(damaged)
+    }
 }
 
 /// A place in the snapshot.
@@ -170,11 +182,19 @@ impl Scan {
         }
         let selected = match unit {
             Unit::File(index) => {
-                self.expand(index)?;
+                if let Err(error) = self.expand(index) {
+                    self.pass_over(unit, &error);
+                }
                 return Ok(Step::None);
             }
             Unit::Hot(index) => self.hot(index),
-            Unit::Group(file, group) => self.group(file, group)?,
+            Unit::Group(file, group) => match self.group(file, group) {
+                Ok(selected) => selected,
+                Err(error) => {
+                    self.pass_over(unit, &error);
+                    return Ok(Step::None);
+                }
+            },
         };
         if selected.rows.is_empty() {
             return Ok(Step::None);
@@ -193,6 +213,52 @@ impl Scan {
             }
         });
         rows.sum()
+    }
+
+    /// Goes on without a unit that cannot be read: a damaged file must not hide its neighbours.
+    pub(crate) fn pass_over(&mut self, unit: Unit, error: &StoreError) {
+        let rows = match unit {
+            Unit::Hot(_) => 0,
+            Unit::File(index) => self.snapshot.files[index].entry.rows,
+            Unit::Group(index, group) => {
+                self.snapshot.files[index].open().map_or(0, |file| file.group_rows(group) as u64)
+            }
+        };
+        self.counters.damaged_rows += rows;
+        tracing::error!(%error, rows, "an answer goes without rows that cannot be read");
+    }
+
+    /// What is to be looked at, as far as indexes and statistics tell; nothing else is read.
+    pub(crate) fn estimate(mut self) -> Estimate {
+        let mut out = Estimate::default();
+        while let Some((_, unit)) = self.queue.pop() {
+            if self.control.stop().is_some() {
+                break;
+            }
+            match unit {
+                Unit::File(index) => match self.expand(index) {
+                    Ok(()) => out.files += 1,
+                    Err(error) => self.pass_over(unit, &error),
+                },
+                Unit::Hot(index) => {
+                    let hot = &self.snapshot.hot[index];
+                    out.units += 1;
+                    out.rows += hot.kept.len() as u64;
+                    out.bytes += hot.batch.size_bytes() as u64;
+                }
+                Unit::Group(index, group) => {
+                    let Ok(file) = self.snapshot.files[index].open() else { continue };
+                    let whole = file.group_rows(group).max(1) as u64;
+                    let blocks = self.blocks.remove(&(index, group)).unwrap_or(u64::MAX);
+                    let rows = whole.min(u64::from(blocks.count_ones()) * BLOCK_ROWS as u64);
+                    out.units += 1;
+                    out.rows += rows;
+                    out.bytes += (u128::from(file.group_bytes(group)) * u128::from(rows)
+                        / u128::from(whole)) as u64;
+                }
+            }
+        }
+        out
     }
 
     /// Puts off the deadline.

@@ -1,11 +1,11 @@
 //! Searching: what is asked, what comes back, and the path without an aggregating pipe.
 
-use crate::error::SearchError;
+use crate::error::{SearchError, StoreError};
 use crate::kernel::{Resolved, answers};
 use crate::pipes;
 use crate::render::{columns_json, event_json};
 use crate::rows::FullRow;
-use crate::scan::{Control, Counters, Scan, Snapshot, Unit};
+use crate::scan::{Control, Counters, Scan, Selected, Snapshot, Unit};
 use event::{Dictionary, EventId, Kind};
 use filter::Plan;
 use filter::search::{Pipe, Query};
@@ -27,8 +27,10 @@ pub const BUCKETS_MAX: usize = 4_096;
 /// Distinct values counted exactly by [`crate::Store::field_values`]; values that turn up later are
 /// not counted and the answer says so.
 pub const DISTINCT_MAX: usize = 100_000;
-/// Rows decoded at a time on the way out.
+/// Rows decoded at a time on the way out, at most.
 const OUT_ROWS: usize = 512;
+/// Bytes of rows that are decoded at a time, about.
+const OUT_BYTES: usize = 4 << 20;
 
 /// A search to run.
 #[derive(Clone)]
@@ -141,10 +143,16 @@ impl SearchSummary {
         self.scanned_files = counters.scanned_files;
         self.scanned_bytes = counters.scanned_bytes;
         self.elapsed_ms = started.elapsed().as_millis() as u64;
+        self.matched_exact &= counters.damaged_rows == 0;
         if self.partial.is_none() {
-            self.partial = counters.stopped.map(Into::into);
+            self.partial = counters.partial();
         }
     }
+}
+
+/// Why an answer is not whole when rows could not be read.
+pub(crate) fn damaged(rows: u64) -> String {
+    format!("{rows} rows of damaged files cannot be read")
 }
 
 /// Events per bucket of time.
@@ -169,6 +177,19 @@ pub struct FieldValues {
     pub present: u64,
     /// Totals; `partial` is `memory` when more than [`DISTINCT_MAX`] values occurred.
     pub summary: SearchSummary,
+}
+
+/// What a search would look at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Files whose indexes were asked.
+    pub files: u64,
+    /// Row groups, and batches in memory.
+    pub units: u64,
+    /// Rows in them, at most.
+    pub rows: u64,
+    /// Their bytes as stored, about.
+    pub bytes: u64,
 }
 
 /// How a query is to be run.
@@ -217,7 +238,8 @@ pub(crate) fn run(
         Shape::Events { filter, limit, fields } => {
             let mut scan = request.scan(snapshot, filter);
             let mut summary = SearchSummary { columns: fields.clone(), ..Default::default() };
-            let mut output = Output { request, fields, out, sent_bytes: 0 };
+            let portion = Portion::default();
+            let mut output = Output { request, fields, out, sent_bytes: 0, portion };
             best_first(&mut scan, limit, &mut output, &mut summary)?;
             summary.count(&scan.counters, started);
             Ok(summary)
@@ -263,12 +285,21 @@ fn best_first(
         if limit == 0 {
             continue;
         }
-        for ((time, id), row) in selected.keys()?.into_iter().zip(&selected.rows) {
+        let keys = match selected.keys() {
+            Ok(keys) => keys,
+            Err(error) => {
+                scan.pass_over(selected.unit, &error);
+                continue;
+            }
+        };
+        for ((time, id), row) in keys.into_iter().zip(&selected.rows) {
             waiting.insert((rank(oldest_first, time, id), selected.unit, *row));
             if sent + ready.len() + waiting.len() > limit {
                 waiting.pop_last();
             }
         }
+        // It holds the columns it looked at, which may be as large as the answer.
+        drop(selected);
         let Some(bound) = scan.best_unread() else { continue };
         while let Some((rank, unit, row)) = waiting.first().copied().filter(|w| w.0.0 < !bound) {
             waiting.pop_first();
@@ -300,6 +331,31 @@ pub(crate) struct Output<'a> {
     pub(crate) out: &'a mut dyn FnMut(Row) -> ControlFlow<()>,
     /// Bytes handed out so far.
     pub(crate) sent_bytes: usize,
+    /// How many rows are read at a time.
+    pub(crate) portion: Portion,
+}
+
+/// How many rows to read at a time, so that large ones do not fill the memory: few at first, then as
+/// many as [`OUT_BYTES`] held before.
+#[derive(Default)]
+pub(crate) struct Portion {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Portion {
+    /// Rows to read now, `most` at most.
+    pub(crate) fn rows(&self, most: usize) -> usize {
+        match self.rows {
+            0 => most.min(16),
+            rows => (OUT_BYTES / (self.bytes / rows).max(1)).clamp(1, most),
+        }
+    }
+
+    /// So many rows had so many bytes.
+    pub(crate) fn had(&mut self, rows: usize, bytes: usize) {
+        (self.rows, self.bytes) = (rows, bytes);
+    }
 }
 
 impl Output<'_> {
@@ -316,8 +372,12 @@ impl Output<'_> {
             .as_ref()
             .map(|names| names.iter().map(|n| (n.clone(), answers(dict, n))).collect());
         let control = self.request.control();
-        for chunk in places.chunks(OUT_ROWS) {
-            for row in in_order(snapshot, chunk)? {
+        let mut places = places;
+        while !places.is_empty() {
+            let (chunk, later) = places.split_at(self.portion.rows(OUT_ROWS).min(places.len()));
+            places = later;
+            let before = self.sent_bytes;
+            for row in in_order(snapshot, chunk, summary) {
                 let json = match &columns {
                     Some(columns) => columns_json(&row, columns),
                     None => event_json(&row),
@@ -333,6 +393,7 @@ impl Output<'_> {
                     return Ok(ControlFlow::Break(()));
                 }
             }
+            self.portion.had(chunk.len(), self.sent_bytes - before);
             if let Some("cancelled") = control.stop() {
                 summary.partial = Some("cancelled".into());
                 return Ok(ControlFlow::Break(()));
@@ -342,7 +403,8 @@ impl Output<'_> {
     }
 }
 
-fn in_order(snapshot: &Snapshot, places: &[Place]) -> Result<Vec<FullRow>, SearchError> {
+/// The rows at `places`; the summary says if some cannot be read.
+fn in_order(snapshot: &Snapshot, places: &[Place], summary: &mut SearchSummary) -> Vec<FullRow> {
     let mut by_unit: BTreeMap<Unit, Vec<(u32, usize)>> = BTreeMap::new();
     for (at, (unit, row)) in places.iter().enumerate() {
         by_unit.entry(*unit).or_default().push((*row, at));
@@ -351,15 +413,20 @@ fn in_order(snapshot: &Snapshot, places: &[Place]) -> Result<Vec<FullRow>, Searc
     for (unit, mut rows) in by_unit {
         rows.sort_unstable();
         let wanted: Vec<u32> = rows.iter().map(|(row, _)| *row).collect();
-        for (row, (_, at)) in snapshot.full_rows(unit, &wanted)?.into_iter().zip(rows) {
-            out[at] = Some(row);
+        match snapshot.full_rows(unit, &wanted) {
+            Ok(found) => found.into_iter().zip(rows).for_each(|(row, (_, at))| out[at] = Some(row)),
+            Err(error) => {
+                let rows = wanted.len();
+                tracing::error!(%error, rows, "an answer goes without rows that cannot be read");
+                summary.partial.get_or_insert_with(|| damaged(rows as u64));
+            }
         }
     }
-    Ok(out.into_iter().flatten().collect())
+    out.into_iter().flatten().collect()
 }
 
 /// Filter of a query that must not aggregate: the search part with its `where` pipes.
-fn event_filter(query: &Query) -> Plan {
+pub(crate) fn event_filter(query: &Query) -> Plan {
     let pipes = query.pipes.iter().map_while(|pipe| match pipe {
         Pipe::Where(plan) => Some(plan.clone()),
         _ => None,
@@ -388,7 +455,14 @@ pub(crate) fn histogram(
     let mut counts = vec![0; buckets];
     let mut scan = request.scan(snapshot, event_filter(&request.query));
     while let Some(mut selected) = scan.next(None)? {
-        for at in selected.times()? {
+        let times = match selected.times() {
+            Ok(times) => times,
+            Err(error) => {
+                scan.pass_over(selected.unit, &error);
+                continue;
+            }
+        };
+        for at in times {
             // The pass gives times from `from_ns` on only; their distance fits 64 bits.
             let bucket = at.wrapping_sub(from_ns) as u64 / span_ns as u64;
             if let Some(count) = usize::try_from(bucket).ok().and_then(|b| counts.get_mut(b)) {
@@ -410,40 +484,15 @@ pub(crate) fn field_values(
 ) -> Result<FieldValues, SearchError> {
     let started = Instant::now();
     let names = answers(&request.dictionary, field);
-    let mut counts: HashMap<Box<[u8]>, u64> = HashMap::new();
-    let (mut present, mut overflow) = (0, false);
+    let mut tally = Tally::default();
     let mut scan = request.scan(snapshot, event_filter(&request.query));
-    let mut count = |bytes: &[u8], n: u64, overflow: &mut bool| {
-        if let Some(count) = counts.get_mut(bytes) {
-            *count += n;
-        } else if counts.len() < DISTINCT_MAX {
-            counts.insert(bytes.into(), n);
-        } else {
-            *overflow = true;
-        }
-    };
     while let Some(mut selected) = scan.next(None)? {
-        let coded = selected.coded(&names)?;
-        if coded.is_plain() {
-            let mut here = vec![0u64; coded.size() as usize];
-            for code in coded.codes.iter().filter(|code| **code != crate::coded::NONE) {
-                here[*code as usize] += 1;
-                present += 1;
-            }
-            for (code, n) in here.iter().enumerate().filter(|(_, n)| **n > 0) {
-                let text = coded.text(code as u32).unwrap_or_default();
-                count(text.as_bytes(), *n, &mut overflow);
-            }
-            continue;
-        }
-        for mut values in selected.values(&names)? {
-            present += u64::from(!values.is_empty());
-            values.retain(|(kind, _)| *kind != Kind::Null);
-            values.sort_by(|a, b| a.1.cmp(&b.1));
-            values.dedup_by(|a, b| a.1 == b.1);
-            values.iter().for_each(|(_, bytes)| count(bytes, 1, &mut overflow));
+        let unit = selected.unit;
+        if let Err(error) = tally.unit(&mut selected, &names) {
+            scan.pass_over(unit, &error);
         }
     }
+    let Tally { counts, present, overflow } = tally;
     let mut list: Vec<(Box<[u8]>, u64)> = counts.into_iter().collect();
     list.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
     list.truncate(limit);
@@ -453,6 +502,51 @@ pub(crate) fn field_values(
     let mut summary = SearchSummary { partial, ..SearchSummary::default() };
     summary.count(&scan.counters, started);
     Ok(FieldValues { values, present, summary })
+}
+
+/// Values counted so far.
+#[derive(Default)]
+struct Tally {
+    counts: HashMap<Box<[u8]>, u64>,
+    present: u64,
+    /// Whether there were more values than are counted.
+    overflow: bool,
+}
+
+impl Tally {
+    fn add(&mut self, bytes: &[u8], n: u64) {
+        if let Some(count) = self.counts.get_mut(bytes) {
+            *count += n;
+        } else if self.counts.len() < DISTINCT_MAX {
+            self.counts.insert(bytes.into(), n);
+        } else {
+            self.overflow = true;
+        }
+    }
+
+    fn unit(&mut self, selected: &mut Selected, names: &[Box<str>]) -> Result<(), StoreError> {
+        let coded = selected.coded(names)?;
+        if coded.is_plain() {
+            let mut here = vec![0u64; coded.size() as usize];
+            for code in coded.codes.iter().filter(|code| **code != crate::coded::NONE) {
+                here[*code as usize] += 1;
+                self.present += 1;
+            }
+            for (code, n) in here.iter().enumerate().filter(|(_, n)| **n > 0) {
+                let text = coded.text(code as u32).unwrap_or_default();
+                self.add(text.as_bytes(), *n);
+            }
+            return Ok(());
+        }
+        for mut values in selected.values(names)? {
+            self.present += u64::from(!values.is_empty());
+            values.retain(|(kind, _)| *kind != Kind::Null);
+            values.sort_by(|a, b| a.1.cmp(&b.1));
+            values.dedup_by(|a, b| a.1 == b.1);
+            values.iter().for_each(|(_, bytes)| self.add(bytes, 1));
+        }
+        Ok(())
+    }
 }
 
 /// The place of one event.

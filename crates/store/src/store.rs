@@ -8,7 +8,7 @@ use crate::read::FileHandle;
 use crate::render::event_json;
 use crate::rows::{HotBatch, RowRef};
 use crate::scan::Snapshot;
-use crate::search::{self, FieldValues, Histogram, Row, SearchRequest, SearchSummary};
+use crate::search::{self, Estimate, FieldValues, Histogram, Row, SearchRequest, SearchSummary};
 use crate::sidecar::index_path;
 use crate::write::{hour_folder, write_file};
 use event::{Dictionary, EventBatch, EventId};
@@ -476,6 +476,13 @@ impl Store {
         let mut values = search::field_values(snapshot, request, field, limit)?;
         mark_missing(&mut values.summary, missing);
         Ok(values)
+    }
+
+    /// What a search with this filter would look at. Reads indexes only.
+    pub fn estimate(&self, request: &SearchRequest) -> Result<Estimate, SearchError> {
+        let _admitted = self.admit()?;
+        let (snapshot, _) = self.snapshot();
+        Ok(request.scan(snapshot, search::event_filter(&request.query)).estimate())
     }
 
     /// One event as JSON.

@@ -47,7 +47,8 @@ impl EventsTable {
     ) -> Result<Self, SearchError> {
         let mut names: HashSet<Box<str>> = HashSet::new();
         for file in &snapshot.files {
-            let file = file.open()?;
+            // The pass over the rows says so.
+            let Ok(file) = file.open() else { continue };
             let fields = file.field_indices().map(|i| file.schema().field(i).name().as_str());
             names.extend(fields.chain(file.residual_names()).map(Box::from));
         }
@@ -62,7 +63,7 @@ impl EventsTable {
         let mut names: Vec<Box<str>> = names.into_iter().filter(|n| !own.contains(&&**n)).collect();
         names.sort();
         names.truncate(SQL_COLUMNS_MAX);
-        let types = stored_types(&snapshot)?;
+        let types = stored_types(&snapshot);
         let field = |name: &str| {
             let known = request.dictionary.id(name).map(|id| request.dictionary.kind(id));
             let ty = match (name, known) {
@@ -82,10 +83,10 @@ impl EventsTable {
 }
 
 /// Types of columns on which all files that have them agree.
-fn stored_types(snapshot: &Snapshot) -> Result<HashMap<Box<str>, DataType>, SearchError> {
+fn stored_types(snapshot: &Snapshot) -> HashMap<Box<str>, DataType> {
     let mut out: HashMap<Box<str>, DataType> = HashMap::new();
     for file in &snapshot.files {
-        let file = file.open()?;
+        let Ok(file) = file.open() else { continue };
         for index in file.field_indices() {
             let field = file.schema().field(index);
             let ty = match field.data_type() {
@@ -98,7 +99,7 @@ fn stored_types(snapshot: &Snapshot) -> Result<HashMap<Box<str>, DataType>, Sear
             }
         }
     }
-    Ok(out)
+    out
 }
 
 impl fmt::Debug for EventsTable {

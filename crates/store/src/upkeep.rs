@@ -32,19 +32,25 @@ pub(crate) const COMPACT_FILES_MIN: usize = 8;
 const COMPACT_FILES_MAX: usize = 64;
 /// A file of fewer rows is joined while its hour is open.
 const COMPACT_SMALL_ROWS: u64 = GROUP_ROWS as u64 / 2;
-/// Rows of one file that are in memory during a join.
-const STREAM_ROWS: usize = 512;
+/// Bytes of rows after which a join closes a row group: it is in memory while it is written.
+const GROUP_BYTES_MAX: usize = 128 << 20;
+/// Rows of one file that are in memory during a join, at most, and their bytes, about.
+const STREAM_ROWS: u64 = 512;
+const STREAM_BYTES: u64 = 1 << 20;
 
 impl Store {
     /// Joins one run of small neighbouring files of one hour, if there is one. Returns how many.
     pub(crate) fn compact(&self, now_ns: i64) -> Result<u64, StoreError> {
         let upkeep = self.upkeep.lock();
         let (snapshot, _) = self.snapshot();
-        let entries: Vec<&FileEntry> = snapshot.files.iter().map(|f| &f.entry).collect();
+        let whole: Vec<_> = snapshot.files.iter().filter(|f| !f.is_damaged()).cloned().collect();
+        let entries: Vec<&FileEntry> = whole.iter().map(|f| &f.entry).collect();
         let Some(run) = small_run(&entries, now_ns) else { return Ok(0) };
-        let files = snapshot.files[run].to_vec();
-        drop(snapshot);
-        let entry = self.rewrite(&files, &|_| true, now_ns)?;
+        let files = whole[run].to_vec();
+        drop((snapshot, whole));
+        let Some(entry) = unless_damaged(self.rewrite(&files, &|_| true, now_ns), &files)? else {
+            return Ok(0);
+        };
         self.step("compacted file renamed");
         let remove: Vec<String> = files.iter().map(|f| f.entry.path.clone()).collect();
         let gone: HashSet<String> = remove.iter().cloned().collect();
@@ -56,6 +62,17 @@ impl Store {
         self.swap_files(&writer, &gone, add);
         drop((writer, upkeep));
         Ok(gone.len() as u64)
+    }
+
+    /// Joins all files that can be joined, as if every hour were over. Returns how many.
+    pub fn join_all(&self) -> Result<u64, StoreError> {
+        let mut joined = 0;
+        loop {
+            match self.compact(i64::MAX)? {
+                0 => return Ok(joined),
+                some => joined += some,
+            }
+        }
     }
 
     /// Writes one file of the rows of neighbouring files that `keep` wants. Its range is that of all
@@ -71,16 +88,20 @@ impl Store {
         let columns = joined_columns(&stored, &self.dictionary());
         let mut writer = FileWriter::create(&self.root, entry, columns, ZSTD_SETTLED)?;
         let mut merge = Merge::new(stored)?;
-        let mut rows: Vec<FullRow> = Vec::with_capacity(GROUP_ROWS);
+        let (mut rows, mut bytes): (Vec<FullRow>, usize) = (Vec::new(), 0);
         let mut started = Instant::now();
         loop {
             let next = merge.next()?;
             let end = next.is_none();
-            rows.extend(next.filter(|row| keep(row)));
-            if rows.len() == GROUP_ROWS || end && !rows.is_empty() {
+            if let Some(row) = next.filter(|row| keep(row)) {
+                bytes += row.size_bytes();
+                rows.push(row);
+            }
+            let full = rows.len() == GROUP_ROWS || bytes >= GROUP_BYTES_MAX;
+            if full || end && !rows.is_empty() {
                 let refs: Vec<RowRef<'_>> = rows.iter().map(RowRef::Full).collect();
                 writer.group(&refs)?;
-                rows.clear();
+                (rows, bytes) = (Vec::new(), 0);
                 self.yield_to_ingest(started, now_ns)?;
                 started = Instant::now();
             }
@@ -166,6 +187,26 @@ impl Store {
     }
 }
 
+/// Nothing if one of `files` cannot be read: it is left alone from now on, and so that upkeep goes
+/// on with all others.
+pub(crate) fn unless_damaged<T>(
+    result: Result<T, StoreError>,
+    files: &[Arc<FileHandle>],
+) -> Result<Option<T>, StoreError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::File { path, reason }) => {
+            let Some(file) = files.iter().find(|f| f.path == path) else {
+                return Err(StoreError::File { path, reason });
+            };
+            file.leave_alone();
+            tracing::error!(path = %path.display(), reason, "a damaged file is left as it is");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The order of a file's rows.
 type Key = (Vec<u8>, Vec<u8>, i64, EventId);
 
@@ -179,7 +220,10 @@ pub(crate) struct Merge {
 
 impl Merge {
     pub(crate) fn new(files: Vec<Arc<StoredFile>>) -> Result<Self, StoreError> {
-        let readers = files.iter().map(|f| f.stream(STREAM_ROWS)).collect::<Result<Vec<_>, _>>()?;
+        let rows = |file: &StoredFile| {
+            (STREAM_BYTES / file.row_bytes().max(1)).clamp(1, STREAM_ROWS) as usize
+        };
+        let readers = files.iter().map(|f| f.stream(rows(f))).collect::<Result<Vec<_>, _>>()?;
         let rows = files.iter().map(|_| VecDeque::new()).collect();
         let mut merge = Self { files, readers, rows, heap: BinaryHeap::new() };
         for file in 0..merge.files.len() {

@@ -68,7 +68,7 @@ impl Store {
 fn check_index(path: &Path, entry: &FileEntry, report: &mut VerifyReport) -> Option<String> {
     let listed = entry.index.as_ref()?;
     let path = index_path(path);
-    let hint = "`reindex` makes it anew";
+    let hint = "`alcedo store reindex` makes it anew";
     let (size, digest) = match hash_file(&path) {
         Ok(found) => found,
         Err(error) => return Some(format!("its index cannot be read: {error}; {hint}")),
@@ -97,6 +97,16 @@ pub(crate) fn hash_file(path: &Path) -> std::io::Result<(u64, String)> {
     }
 }
 
+/// How much of a damaged file can be read.
+fn readable(path: &Path, entry: &FileEntry) -> String {
+    let Ok(stored) = StoredFile::open(path, entry.footer.as_ref()) else {
+        return format!("none of its {} rows can be read", entry.rows);
+    };
+    let whole = (0..stored.groups()).filter(|group| stored.read(*group, None, None).is_ok());
+    let rows: usize = whole.map(|group| stored.group_rows(group)).sum();
+    format!("{rows} of its {} rows can be read whole", entry.rows)
+}
+
 fn check_file(
     path: &Path,
     entry: &FileEntry,
@@ -111,10 +121,10 @@ fn check_file(
         return Ok(vec![format!("is {size} bytes long, listed with {}", entry.size_bytes)]);
     }
     if digest != entry.sha256 {
-        return Ok(vec!["its SHA-256 is not the listed one".into()]);
+        return Ok(vec![format!("its SHA-256 is not the listed one; {}", readable(path, entry))]);
     }
     // The bytes are those that were written; now whether they say what is listed.
-    let stored = match StoredFile::open(path) {
+    let stored = match StoredFile::open(path, entry.footer.as_ref()) {
         Ok(stored) => std::sync::Arc::new(stored),
         Err(error) => return Ok(vec![error.to_string()]),
     };

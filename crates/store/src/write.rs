@@ -1,5 +1,6 @@
 //! Rows become one Parquet file and its index: written beside their places, fsynced, then renamed.
 
+use crate::checks::{self, BLOCK_BYTES, BlockSums, FooterSum};
 use crate::error::StoreError;
 use crate::layout::{self, FieldColumn, GROUP_ROWS, Type, Usage, envelope, typed};
 use crate::manifest::{FileEntry, sync_folder};
@@ -47,6 +48,36 @@ pub(crate) fn write_file(
     generation: u64,
     dict: &Dictionary,
 ) -> Result<FileEntry, StoreError> {
+    write_as(Raw::Templates, root, rows, after, generation, dict)
+}
+
+/// The same for programs that know nothing of templates.
+pub(crate) fn write_plain_file(
+    root: &Path,
+    rows: &mut [RowRef<'_>],
+    generation: u64,
+    dict: &Dictionary,
+) -> Result<FileEntry, StoreError> {
+    write_as(Raw::Bytes, root, rows, None, generation, dict)
+}
+
+/// How records' bytes are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Raw {
+    /// As templates where that gives them back.
+    Templates,
+    /// As they are.
+    Bytes,
+}
+
+fn write_as(
+    raw: Raw,
+    root: &Path,
+    rows: &mut [RowRef<'_>],
+    after: Option<EventId>,
+    generation: u64,
+    dict: &Dictionary,
+) -> Result<FileEntry, StoreError> {
     let bounds = |of: fn(&RowRef<'_>) -> i64| {
         let (mut low, mut high) = (i64::MAX, i64::MIN);
         for row in rows.iter() {
@@ -73,6 +104,7 @@ pub(crate) fn write_file(
     sort(rows);
     let columns = layout::choose(&usage(rows), rows.len().min(SAMPLE_ROWS) as u64, dict);
     let mut writer = FileWriter::create(root, entry, columns, ZSTD_HOT)?;
+    writer.raw = raw;
     for chunk in rows.chunks(GROUP_ROWS) {
         writer.group(chunk)?;
     }
@@ -200,6 +232,7 @@ pub(crate) struct FileWriter {
     columns: Vec<FieldColumn>,
     schema: Arc<Schema>,
     level: i32,
+    raw: Raw,
     parquet: Option<ArrowWriter<Hashing>>,
     sidecar: SidecarWriter,
     residual_names: HashSet<Box<str>>,
@@ -227,6 +260,7 @@ impl FileWriter {
             columns,
             schema,
             level,
+            raw: Raw::Templates,
             parquet: None,
             sidecar,
             residual_names: HashSet::new(),
@@ -239,6 +273,7 @@ impl FileWriter {
         let heads: Vec<Head> = rows.iter().map(RowRef::head).collect();
         let mut index = GroupIndex::new();
         let mut builder = GroupBuilder::new(&self.columns, &mut self.residual_names, &mut index);
+        builder.raw = self.raw;
         let arrow = |e: ArrowError| StoreError::file(&self.tmp, e);
         for (row, head) in rows.iter().zip(&heads) {
             builder.row(row, head).map_err(arrow)?;
@@ -248,7 +283,7 @@ impl FileWriter {
         let wrong = |e: parquet::errors::ParquetError| StoreError::file(&self.tmp, e);
         if self.parquet.is_none() {
             let file = File::create(&self.tmp).map_err(StoreError::io("creating", &self.tmp))?;
-            let out = Hashing { inner: file, hash: Sha256::new(), size: 0 };
+            let out = Hashing::new(file);
             let properties = properties(&self.columns, &heads, self.level);
             let writer = ArrowWriter::try_new(out, self.schema.clone(), Some(properties));
             self.parquet = Some(writer.map_err(wrong)?);
@@ -266,6 +301,15 @@ impl FileWriter {
         let tmp = &self.tmp;
         let wrong = |e: parquet::errors::ParquetError| StoreError::file(tmp, e);
         let mut parquet = self.parquet.ok_or_else(|| StoreError::file(tmp, "no rows"))?;
+        let io = || StoreError::io("writing", tmp);
+        parquet.sync().map_err(io())?;
+        let (at, sums) = parquet.inner_mut().take_sums();
+        parquet.write_all(&sums).map_err(io())?;
+        parquet.sync().map_err(io())?;
+        parquet.inner_mut().begin_footer();
+        let place = checks::Place { at, block: BLOCK_BYTES };
+        let place = serde_json::to_string(&place).expect("plain data always serialises");
+        parquet.append_key_value_metadata(KeyValue::new(checks::META_CHECKS.to_owned(), place));
         for (key, value) in metadata(&self.columns, self.residual_names) {
             parquet.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
         }
@@ -273,6 +317,7 @@ impl FileWriter {
         out.inner.sync_all().map_err(StoreError::io("syncing", tmp))?;
         self.entry.rows = self.rows;
         self.entry.size_bytes = out.size;
+        self.entry.footer = Some(out.footer);
         self.entry.sha256 = hex(&out.hash.finalize());
         self.entry.index = Some(self.sidecar.finish()?);
         let target = self.root.join(&self.entry.path);
@@ -297,12 +342,35 @@ struct Hashing {
     inner: File,
     hash: Sha256,
     size: u64,
+    /// Of the row groups, until they are all there.
+    sums: BlockSums,
+    footer: FooterSum,
+}
+
+impl Hashing {
+    fn new(inner: File) -> Self {
+        let (sums, footer) = (BlockSums::default(), FooterSum { at: u64::MAX, crc32c: 0 });
+        Self { inner, hash: Sha256::new(), size: 0, sums, footer }
+    }
+
+    /// Where the row groups end, and their checksums.
+    fn take_sums(&mut self) -> (u64, Vec<u8>) {
+        (self.size, std::mem::take(&mut self.sums).finish())
+    }
+
+    fn begin_footer(&mut self) {
+        self.footer = FooterSum { at: self.size, crc32c: 0 };
+    }
 }
 
 impl Write for Hashing {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let n = self.inner.write(bytes)?;
         self.hash.update(&bytes[..n]);
+        match self.size >= self.footer.at {
+            true => self.footer.crc32c = crc32c::crc32c_append(self.footer.crc32c, &bytes[..n]),
+            false => self.sums.update(&bytes[..n]),
+        }
         self.size += n as u64;
         Ok(n)
     }
@@ -466,6 +534,7 @@ struct GroupBuilder<'w, 'r> {
     index: &'w mut GroupIndex,
     cells: Vec<Cell<'r>>,
     json: String,
+    raw: Raw,
     templates: Templates,
     /// Template of each row.
     of_row: Vec<Option<u32>>,
@@ -494,6 +563,7 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
             index,
             cells: Vec::new(),
             json: String::new(),
+            raw: Raw::Templates,
             templates: Templates::default(),
             of_row: Vec::new(),
             rows: 0,
@@ -526,7 +596,10 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
         });
         let columns = &self.columns;
         let once = |column: usize| columns[column].count == 1;
-        self.of_row.push(self.templates.of(row.raw(), head.event_ns, &cells, &once));
+        self.of_row.push(match self.raw {
+            Raw::Templates => self.templates.of(row.raw(), head.event_ns, &cells, &once),
+            Raw::Bytes => None,
+        });
         self.json.clear();
         for Cell { column, name, kind, bytes, text } in &cells {
             if let (Some(column), Some(text)) = (column, text) {

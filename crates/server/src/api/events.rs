@@ -113,14 +113,26 @@ pub async fn answer(
     let _gone = Cancel(cancelled);
     app.blocking(move |app| {
         let _turn = turn;
-        let mut rows: Vec<Value> = Vec::new();
+        // Rows stay the text they are: read and written again they would take several times the room.
+        let mut pieces: Vec<String> = vec!["{\"rows\":[".into()];
         let summary = work(app, &mut |row| {
-            rows.extend(serde_json::from_str::<Value>(&row.json));
+            if pieces.len() > 1 {
+                pieces.push(",".into());
+            }
+            let mut json = row.json;
+            json.shrink_to_fit();
+            pieces.push(json);
             ControlFlow::Continue(())
         })?;
-        let columns = &summary.columns;
-        let body = json!({"rows": rows, "columns": columns, "summary": summary_json(&summary)});
-        Ok(Json(body).into_response())
+        let (columns, summary) = (json!(summary.columns), summary_json(&summary));
+        pieces.push(format!("],\"columns\":{columns},\"summary\":{summary}}}"));
+        let len: usize = pieces.iter().map(String::len).sum();
+        let pieces = futures::stream::iter(pieces).map(Ok::<_, Infallible>);
+        let headers = [
+            (header::CONTENT_TYPE, "application/json".to_owned()),
+            (header::CONTENT_LENGTH, len.to_string()),
+        ];
+        Ok((headers, Body::from_stream(pieces)).into_response())
     })
     .await
 }
@@ -218,9 +230,10 @@ pub async fn histogram(
     Query(asked): Query<Distribution>,
 ) -> Result<Json<Value>, Problem> {
     let turn = app.turn().await?;
+    let request = asked.request(&app)?;
+    let _gone = Cancel(request.cancelled.clone());
     app.blocking(move |app| {
         let _turn = turn;
-        let request = asked.request(app)?;
         let buckets = asked.buckets.unwrap_or(120);
         let found = app.store.histogram(&request, buckets)?;
         Ok(Json(json!({
@@ -228,7 +241,9 @@ pub async fn histogram(
             "span_ms": found.span_ns / 1_000_000,
             "counts": found.counts,
             "elapsed_ms": found.summary.elapsed_ms,
+            "matched": found.summary.matched,
             "partial": found.summary.partial.is_some(),
+            "why_partial": found.summary.partial,
         })))
     })
     .await
@@ -241,15 +256,18 @@ pub async fn values(
 ) -> Result<Json<Value>, Problem> {
     let field = asked.field.clone().ok_or_else(|| Problem::bad("say which: ?field=user.name"))?;
     let turn = app.turn().await?;
+    let request = asked.request(&app)?;
+    let _gone = Cancel(request.cancelled.clone());
     app.blocking(move |app| {
         let _turn = turn;
-        let request = asked.request(app)?;
         let limit = asked.limit.unwrap_or(10);
         let found = app.store.field_values(&request, &field, limit)?;
         Ok(Json(json!({
             "values": found.values,
             "present": found.present,
             "matched": found.summary.matched,
+            "partial": found.summary.partial.is_some(),
+            "why_partial": found.summary.partial,
         })))
     })
     .await

@@ -155,3 +155,12 @@ pub struct Delete {
     #[arg(long)]
     pub dry_run: bool,
 }
+
+/// `alcedo store`
+#[derive(Subcommand, Debug, Clone, Copy)]
+pub enum StoreVerb {
+    /// Join small files, as the server does when their hour is over
+    Join,
+    /// Make indexes anew that are missing or damaged
+    Reindex,
+}

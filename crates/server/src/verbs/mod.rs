@@ -13,6 +13,7 @@ pub mod parse;
 pub mod reparse;
 pub mod rules;
 pub mod serve;
+pub mod store;
 mod tree;
 pub mod verify;
 

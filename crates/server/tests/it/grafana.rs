@@ -180,6 +180,71 @@ fn lines_are_counted_over_time() {
     assert_eq!(rate["result"][0]["value"][1], "0.1");
 }
 
+/// Scenario: what a query would look at, asked before it is run.
+/// Guarantees: the documented form; only what the index does not rule out, and nothing out of range.
+#[test]
+fn a_query_is_estimated_from_indexes() {
+    let server = server();
+    let stats = |query: &str, start: &str, end: &str| {
+        let parts = [("query", query), ("start", start), ("end", end)];
+        let (status, answer, text) = ask(&server, "index/stats", &parts);
+        assert_eq!(status, 200, "{text}");
+        answer
+    };
+    let all = stats(r#"{alcedo_source="http"}"#, START, END);
+    assert!(all["entries"].as_u64().unwrap() >= 12, "{all}");
+    assert!(all["bytes"].as_u64().unwrap() > 0 && all["chunks"].as_u64().unwrap() > 0, "{all}");
+    assert!(all["streams"].is_u64(), "{all}");
+    let later = stats(r#"{alcedo_source="http"}"#, "1500000000000000000", "1500000001000000000");
+    assert_eq!(later, json!({"streams": 0, "chunks": 0, "entries": 0, "bytes": 0}));
+    assert_eq!(ask(&server, "index/stats", &[("query", "{a=b}")]).0, 400);
+}
+
+/// Scenario: overload cuts searches down to one, and one that nobody reads has its turn.
+/// Guarantees: questions of the data source wait for their turn like all searches, and are told to
+/// come again; when the one before has gone they are answered.
+#[test]
+fn questions_take_turns_with_searches_under_overload() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut server = Server::start_as("", Some(&data), super::harness::alcedo);
+    let filler = "x".repeat(60_000);
+    for part in 0..20 {
+        let line = |n: u32| format!("{{\"message\":\"big {part} {n} {filler}\"}}\n");
+        server.ingest(&(0..20).map(line).collect::<String>());
+    }
+    server.eventually("the events", |s| {
+        (s.search("big | stats count()")[0]["count"] == 400).then_some(())
+    });
+    server.stop();
+    let server = Server::start_as("limits: {memory: 64KiB}\n", Some(&data), super::harness::alcedo);
+    server.eventually("overload", |s| (s.metric("alcedo_degraded_level")? >= 2.0).then_some(()));
+    let mut unread = TcpStream::connect(server.http).unwrap();
+    let body = r#"{"query":"big","limit":0}"#;
+    write!(
+        unread,
+        "POST /api/v1/search HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nAccept: application/x-ndjson\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        server.http,
+        server.admin_token,
+        body.len()
+    )
+    .unwrap();
+    let mut head = [0; 12];
+    unread.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 200");
+    for path in ["query_range", "index/stats"] {
+        let parts = [("query", r#"{alcedo_source="http"}"#), ("start", START), ("end", END)];
+        let (status, _, text) = ask(&server, path, &parts);
+        assert_eq!(status, 503, "{path}: {text}");
+        assert!(text.contains("one search runs at a time"), "{path}: {text}");
+    }
+    drop(unread);
+    server.eventually("a turn", |s| {
+        let parts = [("query", r#"{alcedo_source="http"}"#), ("limit", "1")];
+        (ask(s, "query_range", &parts).0 == 200).then_some(())
+    });
+}
+
 /// Scenario: a live view connects, then events arrive.
 /// Guarantees: the upgrade happens, and matching lines come as a text frame of the documented form.
 #[test]

@@ -156,6 +156,11 @@ impl Server {
         answer
     }
 
+    /// Number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Rows of a search as the administrator.
     pub(crate) fn search(&self, query: &str) -> Vec<Value> {
         let body = serde_json::json!({"query": query, "limit": 100_000}).to_string();

@@ -1,6 +1,7 @@
 //! The real binary, from outside: command line, doors, restarts, the page.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod big_answers;
 mod browser;
 mod cli;
 mod contract;

@@ -278,6 +278,38 @@ fn a_backup_becomes_a_server_that_goes_on() {
     assert_eq!(run(&["backup", "verify", "--from", from]).status.code(), Some(4));
 }
 
+/// Scenario: several small files, the index of one of them damaged; the verbs for a stopped server's
+/// store.
+/// Guarantees: they refuse while a server runs; joining keeps every event; a damaged index is found,
+/// made anew, and all is well again.
+#[test]
+fn files_are_joined_and_indexes_made_anew_offline() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("backups");
+    let mut server = server(&format!("backup: {{to: '{}'}}\n", target.display()));
+    for n in 0..3 {
+        server.ingest(&format!("{{\"message\":\"plugh more {n}\"}}\n"));
+        server.eventually("it", |s| (s.search("message:plugh").len() == 4 + n).then_some(()));
+        // A backup writes what is in memory first: a file each time.
+        assert_eq!(code(&verb(&server, "", &["backup", "create"])), Some(0));
+    }
+    assert_eq!(verb(&server, "", &["store", "join"]).status.code(), Some(3));
+    server.stop();
+    let told = verb(&server, "", &["store", "join"]);
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.status.success() && text.contains("files joined; 1 files"), "{text}");
+    let files = walk(&server.data_dir.join("store/events"));
+    let index = files.iter().find(|path| path.extension().is_some_and(|e| e == "idx")).unwrap();
+    let mut bytes = std::fs::read(index).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(index, bytes).unwrap();
+    assert_eq!(verb(&server, "", &["verify"]).status.code(), Some(4));
+    assert_eq!(code(&verb(&server, "", &["store", "reindex"])), Some(0));
+    assert_eq!(code(&verb(&server, "", &["verify"])), Some(0));
+    server.start_again();
+    assert_eq!(server.search("message:plugh").len(), 6);
+}
+
 fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut out = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {

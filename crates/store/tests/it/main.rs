@@ -3,7 +3,10 @@
 
 mod copies;
 mod crash;
+mod damage;
 mod index;
+mod kill9;
+mod open_files;
 mod parity;
 mod pipes;
 mod policy;

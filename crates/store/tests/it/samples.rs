@@ -255,3 +255,127 @@ pub(crate) fn random_plan(random: &mut Random, depth: u32) -> Plan {
         _ => Plan::and(parts).not(),
     }
 }
+
+/// Events whose fields get columns of every type; one value in a hundred is of another type.
+pub(crate) fn typed_batch(random: &mut Random, offsets: std::ops::Range<u64>) -> Arc<EventBatch> {
+    let users = ["root", "Root", "admin", "ADM\\svc_backup", "Äda", "o'neil", "u\u{212a}", "-"];
+    let ips =
+        ["10.0.0.3", "10.0.0.77", "::ffff:10.0.0.5", "2001:db8::1", "2001:DB8:0:0::2", "10.0.0"];
+    let mut batch = EventBatch::new(dictionary());
+    for n in offsets {
+        let odd = random.below(200) == 0;
+        let at = START_NS + random.below(3_600) as i64 * 1_000_000_000;
+        let port = if odd { "http".into() } else { random.below(70_000).to_string() };
+        let score = format!("{}.{}", random.below(20), 1 + random.below(9));
+        let size = if random.below(300) == 0 { "007".into() } else { random.below(50).to_string() };
+        let created = event::time::rfc3339(START_NS - random.below(9_000) as i64 * 1_000_000_000);
+        let created = if odd { "yesterday".into() } else { created };
+        let flag = random.pick(&["true", "false", "true", "true"]);
+        let path =
+            random.pick(&["C:\\Windows\\cmd.EXE", "c:\\tools\\Mimikatz64.exe", "/bin/sh", ""]);
+        let user = random.pick(&users);
+        let message = format!("Failed password for {user} from {} port {port}", random.pick(&ips));
+        let port_kind = if odd { Kind::Str } else { Kind::Int };
+        let mut cells: Vec<(&str, Kind, &[u8])> = vec![
+            ("source.port", port_kind, port.as_bytes()),
+            ("app.score", Kind::Float, score.as_bytes()),
+            ("file.size", Kind::Str, size.as_bytes()),
+            ("file.created", Kind::Str, created.as_bytes()),
+            ("app.flag", Kind::Bool, flag.as_bytes()),
+            ("process.executable", Kind::Str, path.as_bytes()),
+            ("source.ip", Kind::Str, random.pick(&ips).as_bytes()),
+            ("message", Kind::Str, message.as_bytes()),
+            ("user.name", Kind::Str, user.as_bytes()),
+        ];
+        // Lists, missing fields, nulls, rare names.
+        for _ in 0..random.below(3) {
+            cells.push(("user.name", Kind::Str, random.pick(&users).as_bytes()));
+        }
+        for _ in 0..random.below(4) {
+            cells.swap_remove(random.below(cells.len() as u64) as usize);
+        }
+        if odd {
+            cells.push(("x.rare", Kind::Null, b""));
+            cells.push(("x.rarer", Kind::Str, b"Value One"));
+        }
+        push(&mut batch, n, at, message.as_bytes(), &cells);
+    }
+    Arc::new(batch)
+}
+
+/// Searches as people write them: every form of the language.
+const SEARCHES: &[&str] = &[
+    "source.port:443",
+    "source.port:\"8080\"",
+    "source.port>=1024",
+    "source.port<4e4",
+    "source.port:[100 to 30000]",
+    "source.port:12*",
+    "source.port:*",
+    "source.port:http",
+    "source.port:?00?",
+    "app.score>4.5",
+    "app.score:7.3",
+    "app.score<=0.9",
+    "app.score:1?.*",
+    "file.size>7",
+    "file.size:7",
+    "file.size:007",
+    "file.created>=2026-11-24T00:00:00Z",
+    "file.created:2026-11-23*",
+    "file.created:yesterday",
+    "app.flag:true",
+    "app.flag:TRUE",
+    "app.flag:(false or x)",
+    "source.ip:10.0.0.0/29",
+    "source.ip:10.0.0.0/8",
+    "source.ip:2001:db8::/32",
+    "source.ip:10.0.0.7?",
+    "source.ip:2001:db8::2",
+    "src_ip:10.0.0.3",
+    "user.name:root",
+    "user.name:(root or adm*)",
+    "user.name:*svc_*",
+    "user.name:ä*",
+    "user.name:uk",
+    "user.name:/^r.*t$/",
+    "user.name:/^R/",
+    "user.name:/(?i)ADM/",
+    "user.name:*",
+    "Image:*\\cmd.exe",
+    "Image:*mimikatz*",
+    "process.executable:\"\"",
+    "Image:c:*",
+    "message:password",
+    "message:\"password for\"",
+    "message:*ssword fo*",
+    "message:10.0.0.77",
+    "event.original:\"port 4\"",
+    "mimikatz",
+    "failed",
+    "\"from 10.0.0\"",
+    "/port [1-3]\\d\\d /",
+    "/PASSWORD FOR (root|admin)/i",
+    "x.rare:*",
+    "x.rarer:\"value one\"",
+    "x.none:1",
+    "@timestamp>=2026-11-24T02:30:00Z",
+    "@timestamp:[2026-11-24T02:10:00Z to 2026-11-24T02:20:00Z]",
+    "alcedo.source:web",
+    "event.id:0-1*",
+    "port",
+    "o'neil",
+];
+
+pub(crate) fn random_search(random: &mut Random, depth: u32) -> String {
+    if depth == 0 || random.below(4) == 0 {
+        return random.pick(SEARCHES).into();
+    }
+    let (a, b) = (random_search(random, depth - 1), random_search(random, depth - 1));
+    match random.below(5) {
+        0 | 1 => format!("({a}) and ({b})"),
+        2 => format!("({a}) or ({b})"),
+        3 => format!("not ({a})"),
+        _ => format!("({a}) and not ({b})"),
+    }
+}

@@ -3,7 +3,9 @@
 //! Events are counted in pieces of time that both step and range consist of; what a point shows is
 //! the sum of the pieces in the range before it. Points stand at multiples of the step.
 
-use super::{Answer, Refusal, STREAM_FIELDS, VALUES_MAX, field_of, request, shown_as, success};
+use super::{
+    Answer, Asked, Refusal, STREAM_FIELDS, VALUES_MAX, field_of, request, shown_as, success,
+};
 use crate::api::problem::Problem;
 use crate::run::App;
 use filter::logql::{Function, LogQuery, MetricQuery};
@@ -11,6 +13,7 @@ use filter::search::{Aggregate, AggregateFunction, Pipe};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use store::SearchSummary;
 
 /// Most points of a series, as in Loki.
 const POINTS_MAX: i64 = 11_000;
@@ -66,16 +69,17 @@ fn count() -> Vec<Aggregate> {
 /// Lines by labels in a range of time.
 pub(super) fn totals(
     app: &App,
+    asked: &Asked,
     log: &LogQuery,
     range: (i64, i64),
     fields: &[String],
 ) -> Result<Vec<(Labels, u64)>, Refusal> {
-    let mut asked = request(app, log, range);
-    asked.limit = VALUES_MAX;
-    asked.query.pipes = vec![Pipe::Stats { aggregates: count(), by: fields.to_vec() }];
+    let mut request = request(app, asked, log, range);
+    request.limit = VALUES_MAX;
+    request.query.pipes = vec![Pipe::Stats { aggregates: count(), by: fields.to_vec() }];
     let labels: Vec<(String, String)> = fields.iter().map(|f| (shown_as(f), f.clone())).collect();
     let mut out = Vec::new();
-    app.store.search(&asked, &mut |row| {
+    app.store.search(&request, &mut |row| {
         if let Ok(row) = serde_json::from_str::<Map<String, Value>>(&row.json) {
             let lines = row["lines"].as_u64().unwrap_or(0);
             if lines > 0 {
@@ -113,16 +117,23 @@ fn chosen<T>(metric: &MetricQuery, mut series: Vec<(u64, T)>) -> Vec<T> {
     series.into_iter().map(|(_, one)| one).collect()
 }
 
+/// A number that would be too small is not given.
+fn whole(summary: &SearchSummary) -> Result<(), Refusal> {
+    let Some(why) = &summary.partial else { return Ok(()) };
+    let text = format!("the answer would not be whole ({why}): narrow the query or the range");
+    Err(Problem::bad(text).into())
+}
+
 /// A metric at one time.
-pub(super) fn vector(app: &App, metric: &MetricQuery, at_ns: i64) -> Answer {
+pub(super) fn vector(app: &App, asked: &Asked, metric: &MetricQuery, at_ns: i64) -> Answer {
     let groups = grouping(app, metric);
     let fields: Vec<String> = groups.iter().map(|(_, field)| field.clone()).collect();
     let range = (at_ns.saturating_sub(metric.range_ns), at_ns);
-    let mut asked = request(app, &metric.log, range);
-    asked.limit = VALUES_MAX;
-    asked.query.pipes = vec![Pipe::Stats { aggregates: count(), by: fields }];
+    let mut request = request(app, asked, &metric.log, range);
+    request.limit = VALUES_MAX;
+    request.query.pipes = vec![Pipe::Stats { aggregates: count(), by: fields }];
     let mut found = Vec::new();
-    app.store.search(&asked, &mut |row| {
+    let summary = app.store.search(&request, &mut |row| {
         if let Ok(row) = serde_json::from_str::<Map<String, Value>>(&row.json) {
             let lines = row["lines"].as_u64().unwrap_or(0);
             if lines > 0 {
@@ -131,6 +142,7 @@ pub(super) fn vector(app: &App, metric: &MetricQuery, at_ns: i64) -> Answer {
         }
         ControlFlow::Continue(())
     })?;
+    whole(&summary)?;
     let at = at_ns as f64 / 1e9;
     let result: Vec<Value> = chosen(metric, found)
         .into_iter()
@@ -142,6 +154,7 @@ pub(super) fn vector(app: &App, metric: &MetricQuery, at_ns: i64) -> Answer {
 /// A metric over time.
 pub(super) fn matrix(
     app: &App,
+    asked: &Asked,
     metric: &MetricQuery,
     (start, end): (i64, i64),
     step_ns: i64,
@@ -152,11 +165,11 @@ pub(super) fn matrix(
     let groups = grouping(app, metric);
     let by = groups.iter().map(|(_, field)| field.clone()).collect();
     let range = (first.saturating_sub(metric.range_ns), last);
-    let mut asked = request(app, &metric.log, range);
-    asked.limit = store::search::LIMIT_MAX;
-    asked.query.pipes = vec![Pipe::Timechart { span_ns: piece_ns, aggregates: count(), by }];
+    let mut request = request(app, asked, &metric.log, range);
+    request.limit = store::search::LIMIT_MAX;
+    request.query.pipes = vec![Pipe::Timechart { span_ns: piece_ns, aggregates: count(), by }];
     let mut series: BTreeMap<Labels, BTreeMap<i64, u64>> = BTreeMap::new();
-    let summary = app.store.search(&asked, &mut |row| {
+    let summary = app.store.search(&request, &mut |row| {
         if let Ok(row) = serde_json::from_str::<Map<String, Value>>(&row.json) {
             let at = row["@timestamp"].as_str().and_then(event::time::parse_rfc3339);
             let lines = row["lines"].as_u64().unwrap_or(0);
@@ -167,10 +180,7 @@ pub(super) fn matrix(
         }
         ControlFlow::Continue(())
     })?;
-    if let Some(why) = &summary.partial {
-        let text = format!("the answer would not be whole ({why}): narrow the query or the range");
-        return Err(Problem::bad(text).into());
-    }
+    whole(&summary)?;
     let points: Vec<i64> = (0..=(last - first) / step_ns).map(|n| first + n * step_ns).collect();
     let ranked = series.into_iter().map(|(labels, pieces)| {
         let total: u64 = pieces.values().sum();

@@ -8,6 +8,7 @@ mod tail;
 
 pub use tail::tail;
 
+use super::events::Cancel;
 use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
@@ -17,10 +18,12 @@ use axum::response::{IntoResponse, Response};
 use event::{Dictionary, FieldId};
 use filter::logql::{self, LogQuery, LogqlError, Query, label_of};
 use filter::search;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use store::SearchRequest;
 
@@ -87,16 +90,20 @@ impl IntoResponse for Refusal {
 type Answer = Result<Json<Value>, Refusal>;
 
 /// The query string: keys may stand there several times.
-pub struct Asked(Vec<(String, String)>);
+pub struct Asked {
+    pairs: Vec<(String, String)>,
+    /// Set when whoever asked has gone.
+    cancelled: Arc<AtomicBool>,
+}
 
 impl Asked {
     fn get(&self, key: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(k, _)| k == key);
+        let found = self.pairs.iter().find(|(k, _)| k == key);
         found.map(|(_, v)| &**v).filter(|v| !v.is_empty())
     }
 
     fn all(&self, key: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| &**v)
+        self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, v)| &**v)
     }
 
     fn time(&self, key: &str) -> Result<Option<i64>, Refusal> {
@@ -142,11 +149,12 @@ pub fn field_of(dict: &Dictionary, label: &str) -> String {
     known.map_or_else(|| label.replace('_', "."), str::to_owned)
 }
 
-fn request(app: &App, log: &LogQuery, (start, end): (i64, i64)) -> SearchRequest {
+fn request(app: &App, asked: &Asked, log: &LogQuery, (start, end): (i64, i64)) -> SearchRequest {
     let query = search::Query { filter: log.filter.clone(), pipes: Vec::new() };
     let mut request = SearchRequest::new(query, app.generation().dict.clone());
     (request.since_ns, request.until_ns) = (Some(start), Some(end));
     request.timeout = Some(TIMEOUT);
+    request.cancelled = asked.cancelled.clone();
     request
 }
 
@@ -165,11 +173,21 @@ fn selected(app: &App, text: Option<&str>) -> Result<LogQuery, Refusal> {
     Ok(logql::parse_log(text, &|label| field_of(&dict, label))?)
 }
 
-async fn blocking<T: Send + 'static>(
+/// Runs a question on a thread of its own when it is its turn, as all searches: under overload one
+/// runs at a time. It ends when whoever asked goes away.
+async fn answered(
     app: Arc<App>,
-    work: impl FnOnce(&App) -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
-    Ok(app.blocking(move |app| work(app).map_err(|refusal| refusal.0)).await?)
+    pairs: Vec<(String, String)>,
+    work: impl FnOnce(&App, &Asked) -> Answer + Send + 'static,
+) -> Answer {
+    let turn = app.turn().await?;
+    let asked = Asked { pairs, cancelled: Arc::default() };
+    let _gone = Cancel(asked.cancelled.clone());
+    let work = move |app: &App| {
+        let _turn = turn;
+        work(app, &asked).map_err(|refusal| refusal.0)
+    };
+    Ok(app.blocking(work).await?)
 }
 
 fn success(data: Value) -> Json<Value> {
@@ -192,10 +210,9 @@ pub async fn values(
     Path(name): Path<String>,
     Params(pairs): Pairs,
 ) -> Answer {
-    blocking(app, move |app| {
-        let asked = Asked(pairs);
+    answered(app, pairs, move |app, asked| {
         let log = selected(app, asked.get("query"))?;
-        let request = request(app, &log, asked.range()?);
+        let request = request(app, asked, &log, asked.range()?);
         let field = field_of(&request.dictionary, &name);
         let found = app.store.field_values(&request, &field, VALUES_MAX)?;
         let mut values: Vec<String> = found.values.into_iter().map(|(value, _)| value).collect();
@@ -207,8 +224,7 @@ pub async fn values(
 
 /// `GET /loki/api/v1/series`
 pub async fn series(State(app): State<Arc<App>>, Params(pairs): Pairs) -> Answer {
-    blocking(app, move |app| {
-        let asked = Asked(pairs);
+    answered(app, pairs, move |app, asked| {
         let range = asked.range()?;
         let mut selectors: Vec<&str> = asked.all("match[]").chain(asked.all("match")).collect();
         if selectors.is_empty() {
@@ -218,7 +234,7 @@ pub async fn series(State(app): State<Arc<App>>, Params(pairs): Pairs) -> Answer
         for selector in selectors {
             let log = selected(app, Some(selector))?;
             let fields: Vec<String> = STREAM_FIELDS.iter().map(|f| (*f).to_owned()).collect();
-            for (labels, _) in metrics::totals(app, &log, range, &fields)? {
+            for (labels, _) in metrics::totals(app, asked, &log, range, &fields)? {
                 found.insert(json!(labels).to_string(), json!(labels));
             }
         }
@@ -229,14 +245,13 @@ pub async fn series(State(app): State<Arc<App>>, Params(pairs): Pairs) -> Answer
 
 /// `GET /loki/api/v1/query_range`
 pub async fn query_range(State(app): State<Arc<App>>, Params(pairs): Pairs) -> Answer {
-    blocking(app, move |app| {
-        let asked = Asked(pairs);
+    answered(app, pairs, move |app, asked| {
         let range = asked.range()?;
         match parsed(app, asked.query()?)? {
-            Query::Log(log) => lines(app, &asked, &log, range),
+            Query::Log(log) => lines(app, asked, &log, range),
             Query::Metric(metric) => {
                 let step_ns = metrics::step_of(asked.get("step"), range)?;
-                metrics::matrix(app, &metric, range, step_ns)
+                metrics::matrix(app, asked, &metric, range, step_ns)
             }
             Query::Number(number) => {
                 let values =
@@ -251,12 +266,11 @@ pub async fn query_range(State(app): State<Arc<App>>, Params(pairs): Pairs) -> A
 
 /// `GET /loki/api/v1/query`: at one time.
 pub async fn query(State(app): State<Arc<App>>, Params(pairs): Pairs) -> Answer {
-    blocking(app, move |app| {
-        let asked = Asked(pairs);
+    answered(app, pairs, move |app, asked| {
         let at = asked.time("time")?.unwrap_or_else(io::intake::wall_ns);
         match parsed(app, asked.query()?)? {
-            Query::Log(log) => lines(app, &asked, &log, (at.saturating_sub(BACK_DEFAULT_NS), at)),
-            Query::Metric(metric) => metrics::vector(app, &metric, at),
+            Query::Log(log) => lines(app, asked, &log, (at.saturating_sub(BACK_DEFAULT_NS), at)),
+            Query::Metric(metric) => metrics::vector(app, asked, &metric, at),
             Query::Number(number) => {
                 let value = json!([at as f64 / 1e9, number.to_string()]);
                 let result = json!([{"metric": {}, "value": value}]);
@@ -267,13 +281,38 @@ pub async fn query(State(app): State<Arc<App>>, Params(pairs): Pairs) -> Answer 
     .await
 }
 
+/// `GET /loki/api/v1/index/stats`: what a query would look at, which Grafana shows before it is run.
+pub async fn stats(State(app): State<Arc<App>>, Params(pairs): Pairs) -> Answer {
+    answered(app, pairs, move |app, asked| {
+        let log = match parsed(app, asked.query()?)? {
+            Query::Log(log) => log,
+            Query::Metric(metric) => metric.log,
+            Query::Number(_) => return Ok(Json(json!(Stats::default()))),
+        };
+        let found = app.store.estimate(&request(app, asked, &log, asked.range()?))?;
+        // Streams are not counted without reading: files stand for them.
+        let (streams, chunks) = (found.files, found.units);
+        Ok(Json(json!(Stats { streams, chunks, entries: found.rows, bytes: found.bytes })))
+    })
+    .await
+}
+
+/// The documented answer of `index/stats`; it has no `status`.
+#[derive(Default, Serialize)]
+struct Stats {
+    streams: u64,
+    chunks: u64,
+    entries: u64,
+    bytes: u64,
+}
+
 /// `GET /ready`, as Loki has it.
 pub async fn ready() -> &'static str {
     "ready\n"
 }
 
 fn lines(app: &App, asked: &Asked, log: &LogQuery, range: (i64, i64)) -> Answer {
-    let mut request = request(app, log, range);
+    let mut request = request(app, asked, log, range);
     let limit = asked.get("limit").map(str::parse::<usize>);
     let wrong = |_| Problem::bad("`limit` is no number");
     request.limit = limit.transpose().map_err(wrong)?.unwrap_or(LIMIT_DEFAULT);
@@ -289,7 +328,7 @@ fn lines(app: &App, asked: &Asked, log: &LogQuery, range: (i64, i64)) -> Answer 
         }
         ControlFlow::Continue(())
     })?;
-    Ok(success(json!({
+    let mut answer = json!({"status": "success", "data": {
         "resultType": "streams",
         "result": streams.json(),
         "stats": {"summary": {
@@ -298,7 +337,12 @@ fn lines(app: &App, asked: &Asked, log: &LogQuery, range: (i64, i64)) -> Answer 
             "totalLinesProcessed": summary.scanned_rows,
             "totalEntriesReturned": summary.returned,
         }},
-    })))
+    }});
+    if let Some(why) = summary.partial {
+        let seen = summary.matched;
+        answer["warnings"] = json!([format!("not whole: {why}, after {seen} matching events")]);
+    }
+    Ok(Json(answer))
 }
 
 /// Lines by their labels, in the order in which they came.

@@ -24,7 +24,7 @@ pub async fn tail(
     Params(pairs): Pairs,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
-    let log = selected(&app, Some(Asked(pairs).query()?))?;
+    let log = selected(&app, Some(Asked { pairs, cancelled: Arc::default() }.query()?))?;
     Ok(upgrade.on_upgrade(move |socket| follow(app, log, socket)))
 }
 
