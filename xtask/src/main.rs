@@ -38,6 +38,7 @@ const SLOW: &[(&str, &str, &str, Settings)] = &[
     ("memory", "server", "memory_cap", &[("ALCEDO_BURST_S", "60")]),
     ("synthetic", "detect", "synthetic", &[("ALCEDO_SYNTHETIC_STEP", "1")]),
     ("scores", "detect", "scores", &[("ALCEDO_SCORES", "1")]),
+    ("generated", "detect", "pysigma::", &[("ALCEDO_GENERATED", "10000")]),
     ("journal-sim", "journal", "sim::", &[("ALCEDO_SIM_SEEDS", "100000")]),
     ("journal-damage", "journal", "damage::", &[("ALCEDO_DAMAGE_STEP", "1")]),
 ];
@@ -104,7 +105,7 @@ fn slow(args: &[String]) -> ExitCode {
 }
 
 /// Figures taken beside a rival, in a workspace of its own that holds it.
-const COMPARED: &[&str] = &["detect"];
+const COMPARED: &[&str] = &["detect", "correlate", "semantics"];
 
 fn bench(args: &[String]) -> ExitCode {
     if args.first().is_some_and(|name| COMPARED.contains(&name.as_str())) {
