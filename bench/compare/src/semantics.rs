@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Generated cases; each is the same whatever the number is.
-const GENERATED: usize = 10_000;
+const GENERATED: usize = 2_000;
 
 /// Section, name, our verdict, their verdict.
 type Difference = (String, String, String, String);
