@@ -39,6 +39,7 @@ const SLOW: &[(&str, &str, &str, Settings)] = &[
     ("memory", "server", "memory_cap", &[("ALCEDO_BURST_S", "60")]),
     ("synthetic", "detect", "synthetic", &[("ALCEDO_SYNTHETIC_STEP", "1")]),
     ("scores", "detect", "scores", &[("ALCEDO_SCORES", "1")]),
+    ("generated", "detect", "pysigma::", &[("ALCEDO_GENERATED", "10000")]),
     ("store-kill9", "store", "kill9::", &[("ALCEDO_STORE_KILLS", "200")]),
     ("store-damage", "store", "damage::", &[("ALCEDO_DAMAGE_STEP", "1")]),
     ("store-parity", "store", "parity::", &[("ALCEDO_PARITY_CASES", "2000")]),
@@ -108,7 +109,7 @@ fn slow(args: &[String]) -> ExitCode {
 }
 
 /// Figures taken beside a rival, in a workspace of its own that holds it.
-const COMPARED: &[&str] = &["detect"];
+const COMPARED: &[&str] = &["detect", "correlate", "semantics"];
 
 fn bench(args: &[String]) -> ExitCode {
     if args.first().is_some_and(|name| COMPARED.contains(&name.as_str())) {

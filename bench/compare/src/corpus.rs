@@ -49,7 +49,8 @@ impl Stream {
     }
 }
 
-fn project() -> PathBuf {
+/// The workspace's folder.
+pub(crate) fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 

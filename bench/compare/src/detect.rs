@@ -6,13 +6,19 @@ use crate::cpu::{resident_mib, timed};
 use crate::ours::{Ours, Worker};
 use crate::report::{figure, rounded, tell};
 use crate::rsigma::{self, Rsigma};
+use ::detect::correlate::{Engine, Hit, Settings};
 use ::detect::load_paths;
+use shape::PackSet;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::Instant;
 
 /// Events in one batch, as the feeder cuts them.
 const BATCH_ROWS: usize = 1_024;
+/// Batches of hits that wait for the one thread that correlates.
+const WAITING_MAX: usize = 64;
 /// Rules told by cost.
 const TOLD_RULES: usize = 12;
 
@@ -22,9 +28,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         tell("skipped: no corpus");
         return Ok(());
     };
+    let packs = Arc::new(PackSet::builtin().map_err(|e| e.to_string())?);
     let before = resident_mib();
     let started = Instant::now();
-    let (cpu_s, ours) = timed(|| Ours::load(&folders));
+    let (cpu_s, ours) = timed(|| Ours::load(&packs, &folders));
     let ours = ours?;
     figure(
         "load",
@@ -37,6 +44,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         ],
     );
     one_rule(&ours)?;
+    // As the server does: what events are new in kind is then worked out in the background.
+    let (warm_s, ()) = timed(|| ours.rules.warm());
+    figure("warm", warm_s, "s", &[("resident_mib", rounded(resident_mib() - before).into())]);
     let streams = corpus::streams(options.scale, options.only.as_deref())?;
     let rival = if options.rival {
         let before = resident_mib();
@@ -46,9 +56,14 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     } else {
         None
     };
+    // Our own rules hold the correlations: SigmaHQ has none.
+    let with_own: Vec<_> =
+        folders.iter().cloned().chain([corpus::project().join("rules")]).collect();
+    let correlating = Ours::load(&packs, &with_own)?;
+    correlating.rules.warm();
     for stream in &streams {
         one(stream, &ours, rival.as_ref())?;
-        two_threads(stream, &ours);
+        two_threads(stream, &correlating)?;
     }
     let before = resident_mib();
     tell(&format!("{:?}, {before:.0} MiB resident", ours.rules.matcher_stats()));
@@ -87,7 +102,7 @@ fn one_rule(ours: &Ours) -> Result<(), String> {
 /// Shapes and matches events `from..to`; CPU seconds of both. `see` is given every batch.
 fn work(
     stream: &Stream,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     ours: &Ours,
     worker: &mut Worker,
     mut see: impl FnMut(&mut Worker, &[&[u8]]) -> Result<(), String>,
@@ -153,8 +168,27 @@ fn one(stream: &Stream, ours: &Ours, rival: Option<&Rsigma>) -> Result<(), Strin
         ]);
     }
     figure(&stream.name, rate, "events/s per core", &more);
+    if rival.is_some() {
+        tell_only(rsigma::NAME, &other, &own, ours);
+        tell_only("ours", &own, &other, ours);
+    }
     tell_costs(ours);
     Ok(())
+}
+
+/// The rules that one side matches more often, most first.
+fn tell_only(side: &str, a: &BTreeMap<String, u64>, b: &BTreeMap<String, u64>, ours: &Ours) {
+    let more = |(id, n): (&String, &u64)| {
+        let extra = n.saturating_sub(b.get(id).copied().unwrap_or(0));
+        let rule = ours.rules.find(id).map(|r| ours.rules.rule(r));
+        let title = rule.map_or_else(|| id.clone(), |r| format!("{} ({:?})", r.title, r.logsource));
+        (extra, title)
+    };
+    let mut all: Vec<_> = a.iter().map(more).filter(|(extra, _)| *extra > 0).collect();
+    all.sort_by(|x, y| y.cmp(x));
+    for (extra, title) in all.iter().take(TOLD_RULES) {
+        tell(&format!("  only {side}: {extra:7}  {title}"));
+    }
 }
 
 /// The most expensive rules, for whoever tunes the matcher.
@@ -178,23 +212,85 @@ fn tell_costs(ours: &Ours) {
     }
 }
 
-/// Both cores at once, against one: what sharing the rules costs.
-fn two_threads(stream: &Stream, ours: &Ours) {
-    let half = stream.len() / 2;
-    let run = |range: std::ops::Range<usize>| {
-        let mut worker = Worker::default();
-        let used = work(stream, range, ours, &mut worker, |_, _| Ok(()));
-        used.map_or(0.0, |(shape_s, match_s)| shape_s + match_s)
-    };
-    let one_s = run(0..half) + run(half..2 * half);
-    let both_s: f64 = std::thread::scope(|scope| {
-        let threads = [0..half, half..2 * half].map(|range| scope.spawn(move || run(range)));
-        threads.into_iter().map(|t| t.join().unwrap_or(f64::NAN)).sum()
-    });
-    figure(
-        &format!("{}_two_threads", stream.name),
-        one_s / both_s,
-        "efficiency",
-        &[("events/s", rounded(2.0 * 2.0 * half as f64 / both_s).into())],
-    );
+/// Two workers and the thread that correlates on both cores at once, against all of it on one
+/// thread: what sharing costs. The workers take batches in turn.
+fn two_threads(stream: &Stream, ours: &Ours) -> Result<(), String> {
+    let batches: Vec<Range<usize>> =
+        (0..stream.len() / BATCH_ROWS).map(|n| n * BATCH_ROWS..(n + 1) * BATCH_ROWS).collect();
+    // What is learned of the traffic is learned before: both runs find the same.
+    some(stream, &batches, ours, |_| ())?;
+    ours.rules.retrain();
+    let mut engine = Engine::new(ours.specs.clone(), Settings::default());
+    let (mut hits, mut firings, mut correlate_s) = (0, 0, 0.0);
+    let work_s = some(stream, &batches, ours, |found| {
+        hits += found.len();
+        let (cpu_s, fired) = timed(|| correlate(&mut engine, &found));
+        correlate_s += cpu_s;
+        firings += fired;
+    })?;
+    let one_s = work_s + correlate_s;
+    let both_s = together(stream, &batches, ours)?;
+    let events = (batches.len() * BATCH_ROWS) as f64;
+    let more = [
+        ("events/s", rounded(2.0 * events / both_s).into()),
+        ("hits", hits.into()),
+        ("firings", firings.into()),
+        ("correlate_ns", rounded(correlate_s / events * 1e9).into()),
+    ];
+    figure(&format!("{}_two_threads", stream.name), one_s / both_s, "efficiency", &more);
+    Ok(())
+}
+
+/// CPU seconds of all three threads.
+fn together(stream: &Stream, batches: &[Range<usize>], ours: &Ours) -> Result<f64, String> {
+    let (send, receive) = mpsc::sync_channel::<Vec<Hit>>(WAITING_MAX);
+    std::thread::scope(|scope| {
+        let workers = [0, 1].map(|turn| {
+            let send = send.clone();
+            let own: Vec<_> = batches.iter().skip(turn).step_by(2).cloned().collect();
+            scope.spawn(move || {
+                let closed = "the thread that correlates has ended";
+                some(stream, &own, ours, |hits| send.send(hits).expect(closed))
+            })
+        });
+        drop(send);
+        let mut engine = Engine::new(ours.specs.clone(), Settings::default());
+        let mut total_s = 0.0;
+        for hits in receive {
+            total_s += timed(|| correlate(&mut engine, &hits)).0;
+        }
+        for worker in workers {
+            total_s += worker.join().map_err(|_| "a worker panicked".to_owned())??;
+        }
+        Ok(total_s)
+    })
+}
+
+/// CPU seconds of shaping, matching and reading out hits for some batches.
+fn some(
+    stream: &Stream,
+    batches: &[Range<usize>],
+    ours: &Ours,
+    mut take: impl FnMut(Vec<Hit>),
+) -> Result<f64, String> {
+    let mut worker = Worker::default();
+    let mut total_s = 0.0;
+    for range in batches {
+        let (shape_s, match_s) = work(stream, range.clone(), ours, &mut worker, |worker, _| {
+            let (cpu_s, hits) = timed(|| ours.hits(worker));
+            total_s += cpu_s;
+            take(hits);
+            Ok(())
+        })?;
+        total_s += shape_s + match_s;
+    }
+    Ok(total_s)
+}
+
+/// How many firings a batch of hits gives.
+fn correlate(engine: &mut Engine, hits: &[Hit]) -> usize {
+    let mut out = Vec::new();
+    let now = hits.iter().map(|h| h.event_ns).max().unwrap_or_default();
+    engine.process(hits, now, &mut out);
+    out.len()
 }

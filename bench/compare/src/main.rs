@@ -12,11 +12,13 @@
 #![forbid(unsafe_code)]
 
 mod corpus;
+mod correlate;
 mod cpu;
 mod detect;
 mod ours;
 mod report;
 mod rsigma;
+mod semantics;
 
 use report::tell;
 use std::process::ExitCode;
@@ -26,8 +28,11 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Every comparison: name, what it shows, how.
-const COMPARISONS: &[(&str, &str, fn(&Options) -> Result<(), String>)] =
-    &[("detect", "all SigmaHQ rules against streams of events, parse included", detect::run)];
+const COMPARISONS: &[(&str, &str, fn(&Options) -> Result<(), String>)] = &[
+    ("detect", "all SigmaHQ rules against streams of events, parse included", detect::run),
+    ("correlate", "correlations alone: hits per second, memory of a group", correlate::run),
+    ("semantics", "what both engines say about each case of conformance/", semantics::run),
+];
 
 /// What was asked for.
 pub(crate) struct Options {

@@ -1,5 +1,6 @@
 //! Alcedo: records to events, events against all rules.
 
+use detect::correlate::{Extractor, Hit, KeyHasher, SpecSet};
 use detect::{RuleSet, Scratch, load_paths};
 use event::{
     Dictionary, DictionaryBuilder, Envelope, EventBatch, EventId, Match, Protocol, RowHead,
@@ -16,6 +17,8 @@ pub(crate) struct Ours {
     dict: Arc<Dictionary>,
     shaper: Shaper,
     pub(crate) rules: RuleSet,
+    pub(crate) specs: Arc<SpecSet>,
+    extractor: Extractor,
 }
 
 /// One worker's buffers.
@@ -29,23 +32,33 @@ pub(crate) struct Worker {
 }
 
 impl Ours {
-    /// Loads and compiles as the server does.
-    pub(crate) fn load(folders: &[PathBuf]) -> Result<Self, String> {
-        let packs = Arc::new(PackSet::builtin().map_err(|e| e.to_string())?);
+    /// Loads and compiles as the server does, behind packs that are loaded already.
+    pub(crate) fn load(packs: &Arc<PackSet>, folders: &[PathBuf]) -> Result<Self, String> {
         let (rules, _) = load_paths(folders);
         let mut names = DictionaryBuilder::new();
         packs.register(&mut names);
         for rule in &rules {
-            let logsource = rule.logsource.parts();
-            for field in rule.plan().map(|p| p.fields()).unwrap_or_default() {
+            let logsource = rule.plan().map_or([None; 3], |_| rule.logsource.parts());
+            for field in detect::fields_of(rule) {
                 packs.register_rule_field(&mut names, logsource, field);
             }
         }
         RuleSet::register(&rules, &mut names);
         let dict = names.build();
-        let shaper = Shaper::new(packs, dict.clone(), Arc::default(), Arc::default());
+        let shaper = Shaper::new(packs.clone(), dict.clone(), Arc::default(), Arc::default());
         let rules = RuleSet::build(rules, &dict);
-        Ok(Self { dict, shaper, rules })
+        let specs = SpecSet::from_rules(&rules).map_err(|e| e.to_string())?;
+        let extractor = Extractor::new(&specs, &dict, KeyHasher::new([1; 16]));
+        Ok(Self { dict, shaper, rules, specs, extractor })
+    }
+
+    /// What correlations read of the worker's matches.
+    pub(crate) fn hits(&self, worker: &Worker) -> Vec<Hit> {
+        let mut out = Vec::new();
+        if let Some(batch) = &worker.batch {
+            self.extractor.extract(batch, &worker.matches, &mut out);
+        }
+        out
     }
 
     /// Shapes a chunk into a batch that the worker then holds.

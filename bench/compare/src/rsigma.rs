@@ -1,9 +1,11 @@
 //! RSigma, used as its own `engine eval` does: a JSON value per event, logsource routing from the
 //! hints the event carries. Results are counted, not rendered, which flatters it slightly.
 
+use crate::semantics::Verdict;
 use rsigma_eval::event::JsonEvent;
 use rsigma_eval::{Engine, LogSourceExtractor};
-use rsigma_parser::{LogSource, parse_sigma_directory};
+use rsigma_parser::{LogSource, parse_sigma_directory, parse_sigma_yaml};
+use serde_json::Value as Json;
 use std::path::PathBuf;
 
 /// For the figures.
@@ -37,4 +39,17 @@ impl Rsigma {
             }
         }
     }
+}
+
+/// What a rule alone says about an event.
+pub(crate) fn verdict(rule: &str, event: &Json) -> Verdict {
+    let Ok(parsed) = parse_sigma_yaml(rule) else { return Verdict::Refused };
+    let mut engine = Engine::new();
+    if parsed.rules.is_empty()
+        || !parsed.errors.is_empty()
+        || engine.add_collection(&parsed).is_err()
+    {
+        return Verdict::Refused;
+    }
+    Verdict::Holds(!engine.evaluate(&JsonEvent::borrow(event)).is_empty())
 }

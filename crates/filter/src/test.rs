@@ -460,10 +460,17 @@ pub fn time_of(value: &[u8]) -> Option<i64> {
     i64::try_from(n.checked_mul(scale)?).ok()
 }
 
+/// `2026-01-02`
+const DATE_BYTES: usize = 10;
+
 fn date_part(part: TimePart, value: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(value).ok()?;
     // The digits as written: cut the zone off, so that no conversion takes place.
     let local: Cow<'_, str> = text.get(..19).map_or(text.into(), Cow::from);
+    // A date alone is no midnight.
+    if matches!(part, TimePart::Minute | TimePart::Hour) && local.len() <= DATE_BYTES {
+        return None;
+    }
     let seconds = time::parse_rfc3339(&local)?.div_euclid(time::SECOND_NS);
     let days = seconds.div_euclid(86_400);
     let (year, month, day) = time::civil_from_days(days);
@@ -559,5 +566,8 @@ mod tests {
         assert!(part(TimePart::Week, 1).holds(v));
         assert!(part(TimePart::Week, 53).holds(str_value("2027-01-03")));
         assert!(part(TimePart::Year, 2026).holds(v));
+        let date = str_value("2026-01-01");
+        assert!(part(TimePart::Day, 1).holds(date));
+        assert!(!part(TimePart::Hour, 0).holds(date) && !part(TimePart::Minute, 0).holds(date));
     }
 }

@@ -1,7 +1,7 @@
 //! A body of bytes to records: JSON in its many packings, lines, and what else it may be.
 
 use crate::{ParseError, json};
-use memchr::memchr;
+use memchr::{memchr, memmem};
 use thiserror::Error;
 
 /// What a body holds, told by its first bytes.
@@ -15,6 +15,8 @@ pub enum Content {
     Lines,
     /// A Windows event log file.
     Evtx,
+    /// Windows events in XML one after another, as `wevtutil` and the Event Viewer export them.
+    EventXml,
     /// gzip.
     Gzip,
     /// Zstandard.
@@ -59,8 +61,49 @@ pub fn looks_like(body: &[u8]) -> Content {
         Some(b'{') => Content::Json,
         // Text often starts with a time or a level in brackets: only values make it an array.
         Some(b'[') if starts_array(text) => Content::JsonArray,
+        Some(b'<') if starts_event_xml(text) => Content::EventXml,
+        Some(b'R') if numbered_record(text, json::skip_space(text, 0)).is_some() => Content::Json,
         Some(_) => Content::Lines,
     }
+}
+
+/// `<Event ...>` or `<Events>`, after an XML declaration or without one.
+fn starts_event_xml(text: &[u8]) -> bool {
+    let mut at = json::skip_space(text, 0);
+    if text[at..].starts_with(b"<?xml ") {
+        let Some(end) = memmem::find(&text[at..], b"?>") else { return false };
+        at = json::skip_space(text, at + end + 2);
+    }
+    let tag = text[at..].strip_prefix(b"<Event");
+    let tag = tag.map(|rest| rest.strip_prefix(b"s").unwrap_or(rest));
+    tag.and_then(<[u8]>::first).is_some_and(|c| matches!(c, b' ' | b'>' | b'\r' | b'\n' | b'\t'))
+}
+
+/// Where the JSON value starts below a line `Record 7`, which `evtx_dump` writes above each.
+fn numbered_record(text: &[u8], at: usize) -> Option<usize> {
+    let rest = text[at..].strip_prefix(b"Record ")?;
+    let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
+    let line_end = rest.get(digits).filter(|c| digits > 0 && matches!(c, b'\r' | b'\n'));
+    let value = json::skip_space(text, at + b"Record ".len() + digits);
+    line_end.filter(|_| text.get(value) == Some(&b'{')).map(|_| value)
+}
+
+/// Splits XML into its `<Event>` elements; what stands around them is passed over. An element that
+/// does not end is the last record, and reaches to the end of the body.
+pub fn split_event_xml(body: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    const END: &[u8] = b"</Event>";
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let from = at + memmem::find(&body[at..], b"<Event")?;
+            at = from + b"<Event".len();
+            if !matches!(body.get(at)?, b' ' | b'>' | b'\r' | b'\n' | b'\t') {
+                continue;
+            }
+            at = memmem::find(&body[at..], END).map_or(body.len(), |i| at + i + END.len());
+            return Some(Record { at: from, bytes: &body[from..at] });
+        }
+    })
 }
 
 fn starts_array(text: &[u8]) -> bool {
@@ -112,7 +155,10 @@ impl<'a> Iterator for JsonRecords<'a> {
                 b',' => self.at += 1,
                 b'{' => return Some(self.value()),
                 _ if self.in_array => return Some(self.value()),
-                _ => return Some(Err(self.broken(self.at, "an object"))),
+                _ => match numbered_record(self.body, self.at) {
+                    Some(value) => self.at = value,
+                    None => return Some(Err(self.broken(self.at, "an object"))),
+                },
             }
         }
     }
@@ -200,6 +246,7 @@ mod tests {
             "[{\"a\":1},\n {\"a\":[2,{}]}]",
             "{\"a\":1},{\"a\":[2,{}]}",
             "[{\"a\":1}]\n[{\"a\":[2,{}]}]",
+            "Record 1\n{\"a\":1}\nRecord 2\r\n{\"a\":[2,{}]}\n",
         ] {
             assert_eq!(pieces(body), ["{\"a\":1}", "{\"a\":[2,{}]}"], "{body}");
         }
@@ -232,6 +279,20 @@ mod tests {
     }
 
     #[test]
+    fn events_in_xml_are_cut_at_their_elements() {
+        let xml = "<?xml version=\"1.0\"?>\n<Events><Event xmlns='x'>\n<EventData/></Event>\n<Event>b</Event></Events>";
+        assert_eq!(looks_like(xml.as_bytes()), Content::EventXml);
+        let events = |xml: &str| -> Vec<String> {
+            let text = |r: Record<'_>| String::from_utf8_lossy(r.bytes).into_owned();
+            split_event_xml(xml.as_bytes()).map(text).collect()
+        };
+        let both = ["<Event xmlns='x'>\n<EventData/></Event>", "<Event>b</Event>"];
+        assert_eq!(events(xml), both);
+        assert_eq!(events("<Event>cut"), ["<Event>cut"]);
+        assert_eq!(events("<Events/>"), [""; 0]);
+    }
+
+    #[test]
     fn contents_are_told_apart() {
         for (body, want) in [
             (&b"\x1f\x8b\x08"[..], Content::Gzip),
@@ -242,6 +303,11 @@ mod tests {
             (b"[{", Content::JsonArray),
             (b"[2024-03-05] text", Content::Lines),
             (b"<34>Oct", Content::Lines),
+            (b"<Eventful>", Content::Lines),
+            (b"<Event xmlns='x'>", Content::EventXml),
+            (b"\xef\xbb\xbf<?xml version='1.0'?>\r\n<Events>", Content::EventXml),
+            (b"Record 17\r\n{", Content::Json),
+            (b"Record 17 {", Content::Lines),
             (b" \r\n", Content::Empty),
         ] {
             assert_eq!(looks_like(body), want, "{body:?}");

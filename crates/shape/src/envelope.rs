@@ -6,6 +6,7 @@
 //!
 //! An object counts as an envelope only when nothing stands beside its list but what the service
 //! that uses it writes there ([`LISTS`]): an event that happens to have a list stays one event.
+//! An export that wraps every event in an object of its own ([`WRAPS`]) is an envelope of one.
 //! Not here: what the elements are.
 
 use parse::json;
@@ -72,6 +73,30 @@ const LISTS: &[List] = &[
     },
 ];
 
+/// Objects around one event, by the name that it has there.
+const WRAPS: &[List] = &[
+    // Elasticsearch and OpenSearch: search hits, elasticdump.
+    List {
+        name: "_source",
+        beside: &[
+            "_index",
+            "_type",
+            "_id",
+            "_score",
+            "_version",
+            "_routing",
+            "_ignored",
+            "_seq_no",
+            "_primary_term",
+            "sort",
+            "fields",
+            "highlight",
+        ],
+    },
+    // Splunk: search results as JSON.
+    List { name: "result", beside: &["preview", "offset", "lastrow"] },
+];
+
 /// Finds the elements of a JSON array or of an envelope in [`LISTS`]. Out: where the part that is no
 /// element starts, and why, if there is one. No pieces = the record is one event.
 pub(crate) fn expand(
@@ -82,7 +107,14 @@ pub(crate) fn expand(
     let at = json::skip_space(raw, start);
     let list = match raw.get(at)? {
         b'[' => at,
-        b'{' => list_of(raw, at)?,
+        b'{' => match member_of(raw, at, LISTS, b'[') {
+            Some(list) => list,
+            None => {
+                let event = member_of(raw, at, WRAPS, b'{')?;
+                pieces.push((event, json::value_end(raw, event).ok()?));
+                return None;
+            }
+        },
         _ => return None,
     };
     let mut at = json::skip_space(raw, list + 1);
@@ -115,11 +147,12 @@ fn rest_of(
     (!pieces.is_empty()).then_some((at, why))
 }
 
-/// Where the list of an envelope object starts, if the object at `at` is one.
-fn list_of(raw: &[u8], at: usize) -> Option<usize> {
+/// Where the list (or object, as `opening` says) of an envelope starts, if the object at `at` is one
+/// of these envelopes.
+fn member_of(raw: &[u8], at: usize, envelopes: &[List], opening: u8) -> Option<usize> {
     let mut seen: [&[u8]; MEMBERS_MAX] = [b""; MEMBERS_MAX];
     let mut at = at;
-    let (mut list, mut found) = (None, 0);
+    let (mut member, mut found) = (None, 0);
     for slot in &mut seen {
         at = json::skip_space(raw, at + 1);
         let name = name_at(raw, at)?;
@@ -128,10 +161,10 @@ fn list_of(raw: &[u8], at: usize) -> Option<usize> {
             return None;
         }
         let value = json::skip_space(raw, colon + 1);
-        let known = LISTS.iter().position(|l| l.name.as_bytes() == name);
-        match known.filter(|_| list.is_none() && raw.get(value) == Some(&b'[')) {
-            Some(which) => (list, found) = (Some(which), value),
-            None if !LISTS.iter().any(|l| l.allows(name)) => return None,
+        let known = envelopes.iter().position(|l| l.name.as_bytes() == name);
+        match known.filter(|_| member.is_none() && raw.get(value) == Some(&opening)) {
+            Some(which) => (member, found) = (Some(which), value),
+            None if !envelopes.iter().any(|l| l.allows(name)) => return None,
             None => *slot = name,
         }
         let Ok(end) = json::value_end(raw, value) else { break };
@@ -140,8 +173,8 @@ fn list_of(raw: &[u8], at: usize) -> Option<usize> {
             break;
         }
     }
-    let list = &LISTS[list?];
-    seen.iter().all(|n| n.is_empty() || list.allows(n)).then_some(found)
+    let envelope = &envelopes[member?];
+    seen.iter().all(|n| n.is_empty() || envelope.allows(n)).then_some(found)
 }
 
 impl List {
@@ -179,6 +212,11 @@ mod tests {
             (r#"{"@odata.context":"x","value":[{},{}],"@odata.nextLink":"y"}"#, 2),
             (r#"{"kind":"EventList","apiVersion":"v1","metadata":{},"items":[{}]}"#, 1),
             (r#"{"messageType":"DATA_MESSAGE","logEvents":[{"id":"1"},{}]}"#, 2),
+            (r#"{"_index":"x","_id":"1","_source":{"a":1}}"#, 1),
+            (r#"{"preview":false,"result":{"_raw":"x","_time":"y"}}"#, 1),
+            (r#"{"_source":{"a":1},"user":"x"}"#, 0),
+            (r#"{"result":{"a":1},"outcome":"x"}"#, 0),
+            (r#"{"_index":"x","_source":{"a""#, 0),
             (r#"{"user":"x","items":[{"sku":1}]}"#, 0),
             (r#"{"items":[{"sku":1}],"user":"x"}"#, 0),
             (r#"{"items":[1,2]}"#, 0),

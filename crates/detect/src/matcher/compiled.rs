@@ -8,7 +8,7 @@ use super::route::{
     CERTAIN, Chosen, INDEXED, Member, NONE, Route, Router, Routes, RuleBits, has_bit,
 };
 use super::scratch::{Marks, PartScratch};
-use super::training::{Observed, Sample, Sampler};
+use super::training::{Observed, Sample};
 use super::witness;
 use crate::sigma::Rule;
 use event::{Dictionary, EventView};
@@ -50,6 +50,8 @@ pub(crate) struct Compiled {
     /// What workers have sampled.
     pub(crate) inbox: Mutex<Vec<Sample>>,
     pub(crate) has_samples: AtomicBool,
+    /// While samples wait: what they are counted with.
+    pub(crate) observer: Mutex<Option<Arc<Route>>>,
 }
 
 impl Compiled {
@@ -83,6 +85,7 @@ impl Compiled {
             tally,
             inbox: Mutex::default(),
             has_samples: AtomicBool::new(false),
+            observer: Mutex::default(),
         }
     }
 
@@ -193,13 +196,13 @@ impl Compiled {
         }
     }
 
-    /// The route for a key.
-    pub(crate) fn choose(&self, key: &[u8]) -> Chosen {
+    /// The route for a key, and which of its rules count: `None` means all.
+    pub(crate) fn choose(&self, key: &[u8]) -> (Arc<Route>, Option<RuleBits>) {
         let allowed = self.router.allowed(key);
         let build = |bits: RuleBits| self.build_route(bits, None);
         let route = self.routes.get(&allowed, build, || self.router.allowed(b""));
         let only = (route.allowed != allowed).then_some(allowed);
-        Chosen { route, only, sampler: Sampler::default() }
+        (route, only)
     }
 
     /// Compiles the allowed rules, with witnesses chosen by what was observed if anything was.
@@ -213,16 +216,14 @@ impl Compiled {
     }
 
     /// A route that looks up every leaf that can be, with no rule behind them: for observing.
-    pub(crate) fn build_observing_route(&self, allowed: RuleBits) -> Route {
+    pub(crate) fn build_observing_route(&self) -> Route {
         let mut plan = RoutePlan::new(self);
-        for number in (0..self.rules.len()).filter(|n| has_bit(&allowed, *n as u32)) {
-            for leaf in &self.leaves.of_rule[number] {
-                if self.leaves.all[*leaf as usize].expected.is_some() {
-                    plan.entry(*leaf);
-                }
+        for (leaf, info) in self.leaves.all.iter().enumerate() {
+            if info.expected.is_some() {
+                plan.entry(leaf as u32);
             }
         }
-        plan.build(allowed, 0)
+        plan.build(RuleBits::default(), 0)
     }
 }
 

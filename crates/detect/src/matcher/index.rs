@@ -3,6 +3,7 @@
 //! No false negatives: a leaf that holds for the value is always among the hits. A hit on a leaf
 //! that is not certain (exact case, an expression) may still be wrong; candidates are verified.
 
+use aho_corasick::packed;
 use daachorse::DoubleArrayAhoCorasick;
 use event::text::fold_into;
 use event::{Kind, Value};
@@ -10,6 +11,13 @@ use filter::{Test, TextOp};
 use hashbrown::HashMap;
 use ipnet::IpNet;
 use std::net::IpAddr;
+
+/// Most literals that are looked for with wide registers before the automaton runs.
+const PREFILTER_LITERALS_MAX: usize = 64;
+/// Shorter literals are found too often to spare the automaton.
+const PREFILTER_LITERAL_BYTES_MIN: usize = 3;
+/// The automaton is as fast on shorter text.
+const PREFILTER_TEXT_BYTES_MIN: usize = 64;
 
 /// Leaves on one group of fields (or on keywords), ready to be looked up by value. Leaves are
 /// numbers that mean something to whoever added them.
@@ -19,6 +27,8 @@ pub(crate) struct ValueIndex {
     equals: HashMap<Box<[u8]>, Vec<u32>>,
     /// Literals anywhere in the folded value; its values are indices into `needles`.
     automaton: Option<DoubleArrayAhoCorasick<u32>>,
+    /// Tells whether long text has any of the literals, where those are few.
+    prefilter: Option<packed::Searcher>,
     needles: Vec<Box<[Needle]>>,
     networks: Networks,
     /// Leaves that any value, even null, may satisfy.
@@ -80,6 +90,7 @@ impl IndexBuilder {
                 texts.push((text, texts.len() as u32));
                 self.index.needles.push(needles.into_boxed_slice());
             }
+            self.index.prefilter = prefilter(&texts);
             match DoubleArrayAhoCorasick::with_values(texts) {
                 Ok(automaton) => self.index.automaton = Some(automaton),
                 // More literals than the automaton can number: slower, never wrong.
@@ -91,6 +102,14 @@ impl IndexBuilder {
         }
         self.index
     }
+}
+
+fn prefilter(texts: &[(Vec<u8>, u32)]) -> Option<packed::Searcher> {
+    let fits = |(text, _): &(Vec<u8>, u32)| text.len() >= PREFILTER_LITERAL_BYTES_MIN;
+    if texts.len() > PREFILTER_LITERALS_MAX || !texts.iter().all(fits) {
+        return None;
+    }
+    packed::Searcher::new(texts.iter().map(|(text, _)| text))
 }
 
 impl ValueIndex {
@@ -115,8 +134,19 @@ impl ValueIndex {
         if let Some(leaves) = self.equals.get(folded.as_slice()) {
             hits.extend_from_slice(leaves);
         }
-        if let Some(automaton) = &self.automaton {
-            for found in automaton.find_overlapping_iter(folded.as_slice()) {
+        self.scan_folded(folded, hits);
+        if !self.networks.is_empty()
+            && let Some(ip) = filter::test::ip_of(value.bytes)
+        {
+            self.networks.scan(ip, hits);
+        }
+    }
+
+    /// Appends the leaves whose literals stand in folded text, and expressions that may hold although
+    /// theirs do not.
+    pub(crate) fn scan_folded(&self, folded: &[u8], hits: &mut Vec<u32>) {
+        if let Some(automaton) = self.automaton.as_ref().filter(|_| self.may_hit(folded)) {
+            for found in automaton.find_overlapping_iter(folded) {
                 for needle in &self.needles[found.value() as usize] {
                     let fits = match needle.op {
                         TextOp::Prefix => found.start() == 0,
@@ -129,13 +159,17 @@ impl ValueIndex {
                 }
             }
         }
-        if !self.expressions.is_empty() && !value.bytes.is_ascii() {
+        if !self.expressions.is_empty() && !folded.is_ascii() {
             hits.extend_from_slice(&self.expressions);
         }
-        if !self.networks.is_empty()
-            && let Some(ip) = filter::test::ip_of(value.bytes)
-        {
-            self.networks.scan(ip, hits);
+    }
+
+    fn may_hit(&self, folded: &[u8]) -> bool {
+        match &self.prefilter {
+            Some(prefilter) if folded.len() >= PREFILTER_TEXT_BYTES_MIN => {
+                prefilter.find(folded).is_some()
+            }
+            _ => true,
         }
     }
 }
@@ -177,6 +211,28 @@ impl Networks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_literals_are_found_in_long_text_wherever_they_stand() {
+        let test = |text: &str| Test::text(TextOp::Contains, text, false);
+        let mut builder = IndexBuilder::default();
+        for (leaf, text) in ["abc", "bcd", "sekurlsa::"].into_iter().enumerate() {
+            builder.add(leaf as u32, &test(text), None);
+        }
+        let index = builder.build();
+        let hits = |text: &str| {
+            let mut hits = Vec::new();
+            let value = Value { kind: Kind::Str, bytes: text.as_bytes() };
+            index.scan(value, &mut Vec::new(), &mut hits);
+            hits
+        };
+        let pad = "x".repeat(PREFILTER_TEXT_BYTES_MIN);
+        for text in [String::new(), pad.clone()] {
+            assert_eq!(hits(&format!("{text}aBCD")), [0, 1], "{text}");
+            assert_eq!(hits(&format!("SEKURLSA::{text}")), [2], "{text}");
+            assert!(hits(&text).is_empty());
+        }
+    }
 
     #[test]
     fn networks_are_found_by_every_length() {

@@ -22,6 +22,9 @@ const RETRIED_EVERY: u32 = 16;
 
 /// Remembers hits per (slot, value). What it holds never changes a verdict.
 pub(crate) struct Memo {
+    /// Per place, beside each other so that a set costs one line of cache: a part of the hash, by which
+    /// most other values are told apart; 0 = free.
+    tags: Vec<u32>,
     places: Vec<Entry>,
     /// Per set: the place that is looked at first when one has to go (CLOCK).
     hands: Vec<u8>,
@@ -29,12 +32,11 @@ pub(crate) struct Memo {
     worth: Vec<Worth>,
 }
 
+/// A line of cache.
 #[derive(Default, Clone)]
+#[repr(align(64))]
 struct Entry {
-    /// Number of the slot plus one; 0 = free.
     slot: u32,
-    /// Upper half of the value's hash: most other values are told apart by it.
-    tag: u32,
     was_used: bool,
     value: Vec<u8>,
     hits: Vec<u32>,
@@ -51,6 +53,7 @@ struct Worth {
 impl Default for Memo {
     fn default() -> Self {
         Self {
+            tags: vec![0; SETS * WAYS],
             places: vec![Entry::default(); SETS * WAYS],
             hands: vec![0; SETS],
             hasher: DefaultHashBuilder::default(),
@@ -76,14 +79,15 @@ impl Memo {
             return spare;
         }
         let hash = self.hasher.hash_one(value.bytes) ^ u64::from(slot).wrapping_mul(0x9e37_79b9);
-        let (set, tag) = (hash as usize % SETS, (hash >> 32) as u32);
+        let (set, tag) = (hash as usize % SETS, (hash >> 32) as u32 | 1);
         let from = set * WAYS;
-        let known = self.places[from..from + WAYS]
-            .iter()
-            .position(|e| e.tag == tag && e.slot == slot + 1 && e.value == value.bytes);
-        if let Some(at) = known {
+        let is_known = |at: &usize| {
+            let entry = &self.places[*at];
+            self.tags[*at] == tag && entry.slot == slot && entry.value == value.bytes
+        };
+        if let Some(at) = (from..from + WAYS).find(is_known) {
             self.worth[slot as usize].known += 1;
-            let entry = &mut self.places[from + at];
+            let entry = &mut self.places[at];
             entry.was_used = true;
             return &entry.hits;
         }
@@ -91,8 +95,9 @@ impl Memo {
         scan(spare);
         if spare.len() <= HITS_MAX {
             let place = from + self.free_place(set);
+            self.tags[place] = tag;
             let entry = &mut self.places[place];
-            (entry.slot, entry.tag, entry.was_used) = (slot + 1, tag, false);
+            (entry.slot, entry.was_used) = (slot, false);
             entry.value.clear();
             entry.value.extend_from_slice(value.bytes);
             entry.hits.clear();

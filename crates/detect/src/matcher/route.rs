@@ -11,7 +11,8 @@ use super::index::ValueIndex;
 use super::memo::Memo;
 use super::training::Sampler;
 use crate::sigma::Rule;
-use event::{EventView, FieldId, Kind, Value};
+use event::text::fold_into;
+use event::{EventView, FieldId, Kind};
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -117,7 +118,11 @@ impl Route {
     }
 }
 
-/// Looks keywords up in the raw bytes and in every cell that is not a piece of them.
+/// Between values in one text: no literal has such a byte, for they are UTF-8.
+const BORDER: u8 = 0xff;
+
+/// Looks keywords up in the raw bytes and in every cell that is not a piece of them: all in one text,
+/// so that the search starts once per row.
 fn scan_keywords(
     index: &ValueIndex,
     row: &EventView<'_>,
@@ -125,18 +130,21 @@ fn scan_keywords(
     hits: &mut Vec<u32>,
 ) {
     let raw = row.raw();
-    index.scan(Value { kind: Kind::Str, bytes: raw }, folded, hits);
+    folded.clear();
+    fold_into(raw, folded);
     let range = raw.as_ptr_range();
     let mut last = None;
     for (_, value) in row.cells() {
         let own = value.bytes.as_ptr_range();
         let is_piece = own.start >= range.start && own.end <= range.end;
         // Fields often share the value of the cell before.
-        if !is_piece && last.as_ref() != Some(&own) {
-            index.scan(value, folded, hits);
+        if !is_piece && value.kind != Kind::Null && last.as_ref() != Some(&own) {
+            folded.push(BORDER);
+            fold_into(value.bytes, folded);
         }
         last = Some(own);
     }
+    index.scan_folded(folded, hits);
 }
 
 /// What looking values up needs besides the route.
@@ -295,10 +303,19 @@ pub(crate) struct Chosen {
 }
 
 impl Directory {
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         self.known.clear();
         self.chosen.clear();
         self.last = None;
+    }
+
+    /// Takes the routes that `find` gives now. Samplers stay: sampling that started anew with every
+    /// route that is replaced would never come to an end.
+    pub(crate) fn refresh(&mut self, find: impl Fn(&[u8]) -> (Arc<Route>, Option<RuleBits>)) {
+        for (key, number) in &self.known {
+            let chosen = &mut self.chosen[*number as usize];
+            (chosen.route, chosen.only) = find(key);
+        }
     }
 
     /// Number of the row's entry in `chosen`, which `find` fills for a key it has not met.
@@ -306,7 +323,7 @@ impl Directory {
         &mut self,
         router: &Router,
         row: &EventView<'_>,
-        find: impl FnOnce(&[u8]) -> Chosen,
+        find: impl FnOnce(&[u8]) -> (Arc<Route>, Option<RuleBits>),
     ) -> u32 {
         router.key(row, &mut self.key);
         if let Some(last) = self.last
@@ -321,7 +338,8 @@ impl Directory {
                     self.clear();
                 }
                 let number = self.chosen.len() as u32;
-                self.chosen.push(find(&self.key));
+                let (route, only) = find(&self.key);
+                self.chosen.push(Chosen { route, only, sampler: Sampler::default() });
                 self.known.insert(self.key.as_slice().into(), number);
                 number
             }

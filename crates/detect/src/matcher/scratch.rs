@@ -48,7 +48,7 @@ impl PartScratch {
     }
 
     /// Makes `parts` fit the compiled parts of a set: space for parts that are still there is kept
-    /// with all it has learned, routes that were replaced are forgotten.
+    /// with all it has learned, routes that were replaced are looked up anew.
     pub(super) fn prepare<'c>(parts: &mut Vec<Self>, all: impl Iterator<Item = &'c Compiled>) {
         for (at, compiled) in all.enumerate() {
             match parts[at..].iter().position(|p| p.serial == compiled.serial) {
@@ -60,7 +60,7 @@ impl PartScratch {
             let part = &mut parts[at];
             let epoch = compiled.epoch.load(Ordering::Acquire);
             if std::mem::replace(&mut part.epoch, epoch) != epoch {
-                part.directory.clear();
+                part.directory.refresh(|key| compiled.choose(key));
             }
         }
     }

@@ -162,6 +162,28 @@ fn a_warm_set_serves_new_kinds_at_once() {
     assert_eq!(first, one_by_one(&set, &batch));
 }
 
+/// Scenario: one kind of event comes again and again, and what was sampled of it is learned after each
+/// batch.
+/// Guarantees: learning comes to rest; replaced routes do not start the sampling anew.
+#[test]
+fn learning_comes_to_rest() {
+    let rules: String =
+        (0..3).map(|n| rule_of(&format!("r{n}"), &format!("{{product: p{n}}}"))).collect();
+    let set = RuleSet::standalone(load_text(&rules).0);
+    let mut batch = EventBatch::new(set.dict().clone());
+    for n in 0..3 * SAMPLE_ROWS {
+        let event = json!({"F": "X", "alcedo.logsource": format!("p{}//", n % 3)});
+        push_event(&mut batch, &event, b"");
+    }
+    let (mut scratch, mut learned) = (Scratch::new(), 0);
+    for _ in 0..100 {
+        set.match_batch(&batch, &mut scratch, &mut Vec::new());
+        learned += set.retrain();
+    }
+    // Two rounds for each of three kinds; the third takes 262,144 rows.
+    assert_eq!(learned, 6);
+}
+
 #[test]
 fn more_kinds_of_events_than_there_are_routes() {
     const KINDS: usize = 300;

@@ -1,12 +1,12 @@
 //! Cutting: a file's bytes become records, in chunks of a size that suits a worker.
 //!
-//! Lines and JSON values are read as a stream, so the size of such a file does not matter. Arrays,
+//! Lines, JSON values and events in XML are read as a stream, so the size of such a file does not matter. Arrays,
 //! event log files, UTF-16 and tables are read as a whole.
 
 use super::open::{self, CountedBytes, Opened, ends_early, everything, from_utf16};
 use crate::exit::Failure;
 use parse::csv_file;
-use parse::records::{Content, looks_like, split_json, split_lines};
+use parse::records::{Content, looks_like, split_event_xml, split_json, split_lines};
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
@@ -52,11 +52,15 @@ type Each<'a> = dyn FnMut(Chunk) -> Result<(), Failure> + 'a;
 pub fn chunks(path: &Path, count: &CountedBytes, each: &mut Each<'_>) -> Result<(), Trouble> {
     let Opened { content, head, is_whole, reader } =
         open::open(path, count).map_err(Trouble::File)?;
+    if let Some(kind) = open::archive_kind(&head) {
+        return Err(Trouble::File(format!("is {kind}, which is not undone here; unpack it first")));
+    }
     match content {
         Content::Empty if is_whole => Ok(()),
-        Content::Json => streamed(reader, true, each),
+        Content::Json => streamed(reader, values, each),
+        Content::EventXml => streamed(reader, elements, each),
         Content::Lines | Content::Empty if !csv_file::looks_like(&head, is_whole) => {
-            streamed(reader, false, each)
+            streamed(reader, lines, each)
         }
         _ => {
             let (bytes, problem) = everything(reader).map_err(Trouble::File)?;
@@ -86,6 +90,10 @@ pub fn of_bytes(bytes: Vec<u8>, each: &mut Each<'_>) -> Result<(), Trouble> {
             let rows = csv_file::rows(&bytes);
             cutter.owned(rows.map(String::into_bytes))
         }
+        Content::EventXml => {
+            let (_, ranges) = elements(&bytes, true);
+            cutter.numbered(Arc::new(bytes), ranges.into_iter())
+        }
         Content::Empty => Ok(()),
         _ => {
             let (used, ranges) = lines(&bytes, true);
@@ -110,8 +118,12 @@ fn piece(
     record.at..record.at + record.bytes.len()
 }
 
-/// Lines or JSON values of a stream.
-fn streamed(mut reader: Box<dyn Read>, is_json: bool, each: &mut Each<'_>) -> Result<(), Trouble> {
+/// Cuts bytes to whole records: how much of them was used, and where each record is. Forced: all is
+/// used, for nothing more comes.
+type Cut = fn(&[u8], bool) -> (usize, Vec<Range<usize>>);
+
+/// Records of a stream.
+fn streamed(mut reader: Box<dyn Read>, cut: Cut, each: &mut Each<'_>) -> Result<(), Trouble> {
     let mut cutter = Cutter::new(each);
     let mut bytes: Vec<u8> = Vec::new();
     loop {
@@ -121,10 +133,7 @@ fn streamed(mut reader: Box<dyn Read>, is_json: bool, each: &mut Each<'_>) -> Re
         let read = (&mut reader).take(wanted).read_to_end(&mut bytes);
         let ended = read.is_err() || bytes.len() - before < wanted as usize;
         let forced = ended || bytes.len() > RECORD_BYTES_MAX;
-        let (used, ranges) = match is_json {
-            true => values(&bytes, forced),
-            false => lines(&bytes, forced),
-        };
+        let (used, ranges) = cut(&bytes, forced);
         let rest = bytes[used..].to_vec();
         cutter.numbered(Arc::new(std::mem::replace(&mut bytes, rest)), ranges.into_iter())?;
         match read {
@@ -135,7 +144,7 @@ fn streamed(mut reader: Box<dyn Read>, is_json: bool, each: &mut Each<'_>) -> Re
     }
 }
 
-/// Whole lines: how much of `bytes` they are, and where each is, without its end.
+/// Whole lines, without their ends.
 fn lines(bytes: &[u8], forced: bool) -> (usize, Vec<Range<usize>>) {
     let used = match forced {
         true => bytes.len(),
@@ -150,7 +159,23 @@ fn memchr_last_line(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|c| *c == b'\n').map_or(0, |i| i + 1)
 }
 
-/// Whole JSON values: how much of `bytes` was used, and where each is.
+/// Whole `<Event>` elements.
+fn elements(bytes: &[u8], forced: bool) -> (usize, Vec<Range<usize>>) {
+    let mut ranges: Vec<_> = split_event_xml(bytes).map(|r| r.at..r.at + r.bytes.len()).collect();
+    let is_cut = |r: &Range<usize>| r.end == bytes.len() && !bytes.ends_with(b"</Event>");
+    match ranges.last().cloned() {
+        _ if forced => (bytes.len(), ranges),
+        Some(last) if is_cut(&last) => {
+            ranges.pop();
+            (last.start, ranges)
+        }
+        // The start of the next tag may be there in part.
+        Some(last) => (last.end, ranges),
+        None => (0, ranges),
+    }
+}
+
+/// Whole JSON values.
 fn values(bytes: &[u8], forced: bool) -> (usize, Vec<Range<usize>>) {
     let end = if forced { bytes.len() } else { memchr_last_line(bytes) };
     let mut ranges = Vec::new();
@@ -272,6 +297,11 @@ mod tests {
         assert_eq!(numbered(b"[{\"a\":1},{\"b\":2}]").len(), 2);
         assert_eq!(numbered(b"{\n \"a\": 1\n}\n{\n \"b\": 2\n}").len(), 2);
         assert_eq!(numbered(b"[Thu Mar 1] error\n[Thu Mar 2] error\n").len(), 2);
+        assert_eq!(
+            numbered(b"<Events><Event>\n<a/></Event><Event x=''/></Event></Events>").len(),
+            2
+        );
+        assert_eq!(numbered(b"Record 1\n{\n \"a\": 1\n}\nRecord 2\n{}\n").len(), 2);
         let packed = zstd::encode_all(&b"x\ny\n"[..], 1).unwrap();
         assert_eq!(numbered(&packed).len(), 2);
         let utf16: Vec<u8> = "\u{feff}a\nb".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -289,10 +319,26 @@ mod tests {
         let got = numbered(value.repeat(5).as_bytes());
         assert_eq!(got.len(), 5);
         assert!(got.iter().all(|(_, text)| *text == value.trim_end()));
+        let event = format!("<Event>\n<a>{long}</a></Event>");
+        let got = numbered(format!("<Events>\n{}</Events>", event.repeat(5)).as_bytes());
+        assert_eq!(got.len(), 5);
+        assert!(got.iter().all(|(_, text)| *text == event));
         let line = format!("{long} end");
         let got = numbered(format!("{line}\n\n").repeat(4).as_bytes());
         assert_eq!(got.iter().map(|g| g.0).collect::<Vec<_>>(), [1, 3, 5, 7]);
         assert!(got.iter().all(|(_, text)| *text == line));
+    }
+
+    #[test]
+    fn an_archive_is_told_and_not_read_as_text() {
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+        for bytes in [&b"PK\x03\x04rest"[..], b"\xfd7zXZ\0", b"BZh91AY&SY", &tar] {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(bytes).unwrap();
+            let done = chunks(file.path(), &CountedBytes::default(), &mut |_| unreachable!());
+            assert!(matches!(done, Err(Trouble::File(what)) if what.contains("unpack it first")));
+        }
     }
 
     #[test]

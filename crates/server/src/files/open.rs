@@ -81,6 +81,20 @@ pub(super) fn open(path: &Path, count: &CountedBytes) -> Result<Opened, String> 
     }
 }
 
+/// Packings and archives that are not undone: reading them as text would find nothing, in silence.
+pub(super) fn archive_kind(head: &[u8]) -> Option<&'static str> {
+    let kinds: [(usize, &[u8], &'static str); 6] = [
+        (0, b"\xfd7zXZ\0", "packed with xz"),
+        (4, b"1AY&SY", "packed with bzip2"),
+        (0, b"PK\x03\x04", "a zip archive"),
+        (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (0, b"Rar!\x1a\x07", "a RAR archive"),
+        (257, b"ustar", "a tar archive"),
+    ];
+    let is = |at: usize, magic: &[u8]| head.get(at..).is_some_and(|h| h.starts_with(magic));
+    kinds.iter().find(|(at, magic, _)| is(*at, magic)).map(|(.., kind)| *kind)
+}
+
 /// Everything that is left of a reader. A packed file that was cut off still has what came before
 /// the cut; the error then goes with it.
 pub(super) fn everything(mut reader: Box<dyn Read>) -> Result<(Vec<u8>, Option<String>), String> {

@@ -1,7 +1,8 @@
-//! What correlation costs, one JSON object per line: `cargo run --release -p detect --example
-//! correlate_bench [NAME]`. One thread, a tick per 1,000 hits; making the hits is not counted.
-#![allow(clippy::unwrap_used, reason = "an example")]
+//! What correlation costs. One thread, a tick per 1,000 hits; making the hits is not counted.
 
+use crate::Options;
+use crate::cpu::{resident_mib, timed};
+use crate::report::{figure, rounded};
 use detect::BoundOp;
 use detect::correlate::{
     Condition, Engine, Firing, Frame, Hit, HitValue, KeyHasher, Reference, SHARDS, Settings, Spec,
@@ -9,7 +10,6 @@ use detect::correlate::{
 };
 use event::{EventId, time::SECOND_NS};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 const BATCH: u64 = 1_000;
 
@@ -46,6 +46,15 @@ fn cases() -> Vec<Case> {
     let session = Frame::Session { gap_ns: 60 * SECOND_NS };
     let distinct = SpecKind::ValueCount;
     vec![
+        // First, while nothing has been freed that memory could come from.
+        Case {
+            name: "10,000,000 groups",
+            condition: (BoundOp::Gte, 10.0),
+            hits: 10_000_000,
+            groups: u64::MAX,
+            bytes: 2 << 30,
+            ..BASE
+        },
         Case { name: "event_count, 1 group", ..BASE },
         Case { name: "event_count, 1 group, firing", condition: (BoundOp::Gte, 5.0), ..BASE },
         Case { name: "event_count, 1,000 groups", groups: 1_000, ..BASE },
@@ -117,14 +126,6 @@ fn cases() -> Vec<Case> {
             groups: u64::MAX,
             ..BASE
         },
-        Case {
-            name: "10,000,000 groups",
-            condition: (BoundOp::Gte, 10.0),
-            hits: 10_000_000,
-            groups: u64::MAX,
-            bytes: 2 << 30,
-            ..BASE
-        },
     ]
 }
 
@@ -173,72 +174,57 @@ fn hit(case: &Case, hasher: &mut KeyHasher, i: u64) -> Hit {
     }
 }
 
-/// Resident memory of this process, bytes; 0 where there is no /proc.
-fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    let pages = pages.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * 4_096
+/// Runs the cases one after another.
+pub(crate) fn run(options: &Options) -> Result<(), String> {
+    let wanted = options.only.as_deref().unwrap_or_default();
+    for case in cases().iter().filter(|case| case.name.contains(wanted)) {
+        one(case)?;
+    }
+    Ok(())
 }
 
-fn run(case: &Case) {
-    let set = SpecSet::new(vec![spec(case)]).unwrap();
+fn one(case: &Case) -> Result<(), String> {
+    let set = SpecSet::new(vec![spec(case)]).map_err(|e| format!("{}: {e}", case.name))?;
     let settings = Settings { bytes_per_rule: case.bytes, ..Settings::default() };
     let mut engine = Engine::new(set, settings);
     let mut hasher = KeyHasher::new([1; 16]);
-    let (mut out, mut firings, mut spent) = (Vec::<Firing>::new(), 0, Duration::ZERO);
-    let before = resident();
+    let (mut out, mut firings, mut spent_s) = (Vec::<Firing>::new(), 0, 0.0);
+    let before_mib = resident_mib();
     let mut hits = Vec::with_capacity(BATCH as usize);
     for batch in 0..case.hits / BATCH {
         hits.clear();
         hits.extend((batch * BATCH..(batch + 1) * BATCH).map(|i| hit(case, &mut hasher, i)));
         let now = hits[hits.len() - 1].stream_ns;
-        let start = Instant::now();
-        engine.process(&hits, now, &mut out);
-        // Twenty batches are a second of stream time.
-        if batch % 20 == 0 {
-            engine.tick(now, &mut out);
-        }
-        spent += start.elapsed();
+        let (cpu_s, ()) = timed(|| {
+            engine.process(&hits, now, &mut out);
+            // Twenty batches are a second of stream time.
+            if batch % 20 == 0 {
+                engine.tick(now, &mut out);
+            }
+        });
+        spent_s += cpu_s;
         firings += out.len();
         out.clear();
     }
-    let grown = resident().saturating_sub(before);
+    let grown_mib = (resident_mib() - before_mib).max(0.0);
     let stats = engine.stats().remove(0);
-    let start = Instant::now();
-    let snapshot: usize = (0..SHARDS).map(|shard| engine.snapshot(shard).len()).sum();
-    let snapshot_ms = start.elapsed().as_secs_f64() * 1e3;
-    let seconds = spent.as_secs_f64();
-    let c = stats.counters;
-    println!(
-        concat!(
-            "{{\"bench\":\"correlate\",\"case\":\"{}\",\"hits\":{},\"hits_per_s\":{:.0},",
-            "\"ns_per_hit\":{:.0},\"firings\":{},\"groups\":{},\"packed\":{},\"state_bytes\":{},",
-            "\"sketch_bytes\":{},\"resident_bytes\":{},\"bytes_per_group\":{:.1},\"sketched\":{},",
-            "\"evicted\":{},\"folded\":{},\"late\":{},\"snapshot_bytes\":{},\"snapshot_ms\":{:.1}}}"
-        ),
-        case.name,
-        case.hits,
-        case.hits as f64 / seconds,
-        seconds * 1e9 / case.hits as f64,
-        firings,
-        stats.groups,
-        stats.packed,
-        stats.bytes,
-        stats.sketch_bytes,
-        grown,
-        grown as f64 / stats.groups.max(1) as f64,
-        c.sketched,
-        c.evicted_keys,
-        c.folded + c.dropped,
-        c.late,
-        snapshot,
-        snapshot_ms,
-    );
-}
-
-fn main() {
-    let wanted = std::env::args().nth(1).unwrap_or_default();
-    for case in cases().iter().filter(|case| case.name.contains(&wanted)) {
-        run(case);
-    }
+    let (snapshot_s, snapshot) =
+        timed(|| (0..SHARDS).map(|shard| engine.snapshot(shard).len()).sum::<usize>());
+    let counted = stats.counters;
+    let more = [
+        ("hits", case.hits.into()),
+        ("firings", firings.into()),
+        ("groups", stats.groups.into()),
+        ("state_mib", rounded(stats.bytes as f64 / (1 << 20) as f64).into()),
+        ("sketch_mib", rounded(stats.sketch_bytes as f64 / (1 << 20) as f64).into()),
+        ("resident_mib", rounded(grown_mib).into()),
+        ("sketched", counted.sketched.into()),
+        ("evicted", counted.evicted_keys.into()),
+        ("folded", (counted.folded + counted.dropped).into()),
+        ("late", counted.late.into()),
+        ("snapshot_mib", rounded(snapshot as f64 / (1 << 20) as f64).into()),
+        ("snapshot_ms", rounded(snapshot_s * 1e3).into()),
+    ];
+    figure(case.name, case.hits as f64 / spent_s, "hits/s", &more);
+    Ok(())
 }
