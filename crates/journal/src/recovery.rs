@@ -242,6 +242,9 @@ impl Walk<'_> {
         self.last_stream_ns = self.last_stream_ns.max(found.last_stream_ns);
         self.next_offset = found.next_offset.min(end_offset);
         self.recovery.holes.extend(found.holes.iter().cloned());
+        if next_first.is_none() && !sealed {
+            settle_tail(&**file, &found).map_err(io("settle the tail of"))?;
+        }
         if next_first.is_none() && !sealed && found.holes.is_empty() {
             self.repair_tail(&**file, &found).map_err(io("repair the tail of"))?;
             self.live = Some((first, file.clone(), found));
@@ -265,6 +268,28 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// Writes and syncs once more what nothing proves to have been synced. After an fdatasync that failed the
+/// kernel takes the pages for clean: a later start reads them, another sync has nothing to do, and they
+/// are gone with the power (Rebello et al., ATC 2020, on what file systems do after a failed fsync).
+fn settle_tail(file: &dyn File, found: &Scan) -> std::io::Result<()> {
+    const PIECE_BYTES: u64 = 1 << 20;
+    let mut pos = found.unproven_pos();
+    if pos == found.end_pos {
+        return Ok(());
+    }
+    let mut bytes = Vec::new();
+    while pos < found.end_pos {
+        bytes.resize((found.end_pos - pos).min(PIECE_BYTES) as usize, 0);
+        let len = file.read_at(&mut bytes, pos)?;
+        if len == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        file.write_at(&bytes[..len], pos)?;
+        pos += len as u64;
+    }
+    file.sync_data()
 }
 
 /// Gives a shortened file its length back, before it is judged: zeros that were cut off are no

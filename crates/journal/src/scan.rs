@@ -4,6 +4,7 @@ use crate::block::{BLOCK_HEAD_LEN, Block, BlockHead, EnvelopeCache, PAYLOAD_BYTE
 use crate::codec::pad8;
 use crate::fs::File;
 use crate::segment::{HEADER_LEN, INDEX_STEP_BYTES, IndexEntry, SegmentHead};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -147,9 +148,23 @@ pub(crate) struct Scan {
     pub(crate) torn_end: u64,
     pub(crate) holes: Vec<Hole>,
     pub(crate) index: Vec<IndexEntry>,
+    /// Position and next offset of good blocks that no later block and no bound says were synced: the
+    /// last group or two.
+    unproven: VecDeque<(u64, u64)>,
 }
 
 impl Scan {
+    /// Where the blocks begin that were read but may never have been synced.
+    pub(crate) fn unproven_pos(&self) -> u64 {
+        self.unproven.front().map_or(self.end_pos, |(pos, _)| *pos)
+    }
+
+    fn prove(&mut self, durable_next: u64) {
+        while self.unproven.front().is_some_and(|(_, next)| *next <= durable_next) {
+            self.unproven.pop_front();
+        }
+    }
+
     pub(crate) fn torn_bytes(&self) -> u64 {
         self.torn_end - self.end_pos
     }
@@ -222,6 +237,8 @@ pub(crate) fn scan(
                 visit(block);
             }
             scan.accept(pos, &head, block.as_ref());
+            scan.unproven.push_back((pos, head.next_offset()));
+            scan.prove(head.durable_next.max(bounds.proven_next));
             after_hole = false;
             continue;
         }

@@ -227,11 +227,7 @@ impl Writer {
                 Err(why.clone())
             }
             (None, _) => {
-                if let Some(p) = one.submission.producer
-                    && !self.broken.is_empty()
-                {
-                    self.broken.remove(&p.id);
-                }
+                self.note_stored(&one.submission);
                 self.shared.counters.repeats.fetch_add(fit.repeats, SeqCst);
                 let last = durable_next.saturating_sub(1);
                 let (first, last) = match fit.stored_at {
@@ -244,6 +240,17 @@ impl Writer {
             }
         };
         one.submission.answer(answer);
+    }
+
+    /// What failed is there now, if this batch reaches it; a repeat of what was stored before it does
+    /// not.
+    fn note_stored(&mut self, submission: &Submission) {
+        let Some(p) = submission.producer else { return };
+        if let Some((epoch, lowest)) = self.broken.get(&p.id).copied()
+            && (epoch != p.epoch || p.base_seq + submission.records > lowest)
+        {
+            self.broken.remove(&p.id);
+        }
     }
 
     /// Later batches of this sender must not overtake one that failed.

@@ -137,41 +137,50 @@ fn numbered(epoch: u64, base_seq: u64, records: &[&[u8]]) -> RawBatch {
     b
 }
 
-/// Scenario: of three batches of a sender in the queue the first fails with its group.
-/// Guarantees: the later ones are refused until the first is sent again.
+/// Scenario: a sender that was known before this start has three batches in the queue; the first fails
+/// with its group, and what it sent last before is repeated.
+/// Guarantees: the later ones are refused until the first is sent again; the repeat changes nothing.
 #[test]
 fn a_failed_batch_is_not_overtaken_by_its_sender() {
     let fs = SimFs::new(1);
     let (arc_fs, clock) = (Arc::new(fs.clone()), Arc::new(SimClock::new(1)));
     let options = Options { group_bytes_max: 1, ..small() };
-    let opened = Journal::open_stepped("/sim", options, arc_fs, clock);
-    let (journal, mut steps, _) = opened.unwrap();
+    let open =
+        || Journal::open_stepped("/sim", options.clone(), arc_fs.clone(), clock.clone()).unwrap();
+    let (journal, mut steps, _) = open();
+    journal.appender().append(numbered(1, 9, &[b"z"]), |_| ()).unwrap();
+    steps.write();
+    steps.close(journal).unwrap();
+    let (journal, mut steps, _) = open();
+    steps.write();
     let answers = Arc::new(Mutex::new(Vec::new()));
     let send = |base_seq, text: &'static [u8]| {
         let answers = answers.clone();
         let done = move |result| answers.lock().push((base_seq, result));
         journal.appender().append(numbered(1, base_seq, &[text]), done).unwrap();
     };
-    send(0, b"a");
-    send(1, b"b");
-    send(2, b"c");
+    send(10, b"a");
+    send(9, b"z");
+    send(11, b"b");
+    send(12, b"c");
     fs.arm(Fault::Full, 1, 2);
     steps.write();
     fs.disarm();
-    for _ in 0..3 {
+    for _ in 0..4 {
         steps.write();
     }
-    send(0, b"a");
-    send(1, b"b");
+    send(10, b"a");
+    send(11, b"b");
     for _ in 0..3 {
         steps.write();
     }
     let answers = std::mem::take(&mut *answers.lock());
-    assert_eq!(answers[0], (0, Err(AppendError::DiskFull)));
-    assert_eq!(answers[1], (1, Err(AppendError::OutOfOrder { expected_seq: 0 })));
-    assert_eq!(answers[2], (2, Err(AppendError::OutOfOrder { expected_seq: 0 })));
-    assert!(answers[3].1.is_ok() && answers[4].1.is_ok(), "{answers:?}");
-    assert_eq!(journal.producer(5).map(|p| p.seq), Some(1));
+    assert_eq!(answers[0], (10, Err(AppendError::DiskFull)));
+    assert!(answers[1].1.as_ref().is_ok_and(|durable| durable.repeats == 1), "{answers:?}");
+    assert_eq!(answers[2], (11, Err(AppendError::OutOfOrder { expected_seq: 10 })));
+    assert_eq!(answers[3], (12, Err(AppendError::OutOfOrder { expected_seq: 10 })));
+    assert!(answers[4].1.is_ok() && answers[5].1.is_ok(), "{answers:?}");
+    assert_eq!(journal.producer(5).map(|p| p.seq), Some(11));
 }
 
 #[test]
