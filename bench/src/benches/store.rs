@@ -259,10 +259,9 @@ fn post_all(server: &Server, data: &Path) -> Result<(), BenchError> {
         let mut body = Vec::with_capacity(BODY_BYTES);
         loop {
             let read = lines.read_until(b'\n', &mut body).map_err(BenchError::io("the events"))?;
-            if body.len() >= BODY_BYTES - 8_192 || read == 0 && !body.is_empty() {
-                if give.send(std::mem::take(&mut body)).is_err() {
-                    break;
-                }
+            let is_due = body.len() >= BODY_BYTES - 8_192 || read == 0 && !body.is_empty();
+            if is_due && give.send(std::mem::take(&mut body)).is_err() {
+                break;
             }
             if read == 0 {
                 break;

@@ -102,7 +102,7 @@ impl<'h> Layout<'h> {
             let value = inner.unwrap_or(value);
             // Bits that a log leaves out are empty where tabs part them.
             let is_key = matches!(name, b"date" | b"time" | b"version");
-            if !(value.is_empty() && !is_key) && !may_be(name, value) {
+            if (is_key || !value.is_empty()) && !may_be(name, value) {
                 return false;
             }
         }

@@ -740,15 +740,15 @@ mod tests {
             }
         }
         assert!(states.iter().any(|s| s.len() > 3));
-        for begin in 0..story.len() {
+        for (begin, state) in states.iter().enumerate() {
             let mut joins = Joins::default();
-            for offset in &states[begin] {
+            for offset in state {
                 let bytes = story[*offset as usize].as_bytes();
                 let (offset, ns, envelope) = (*offset, *offset as i64, &envelope);
                 joins.restore(&Part { offset, wall_ns: ns, stream_ns: ns, envelope, bytes }, None);
             }
-            for offset in begin..story.len() {
-                assert_eq!(whole(&mut joins, offset, &envelope), outcomes[offset], "{begin}");
+            for (offset, outcome) in outcomes.iter().enumerate().skip(begin) {
+                assert_eq!(whole(&mut joins, offset, &envelope), *outcome, "{begin}");
             }
         }
     }
