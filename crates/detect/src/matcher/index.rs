@@ -12,6 +12,8 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
+/// Between values in one text: no literal and no letter has such a byte, for they are UTF-8.
+pub(crate) const BORDER: u8 = 0xff;
 /// Most literals that are looked for with wide registers before the automaton runs.
 const PREFILTER_LITERALS_MAX: usize = 64;
 /// Shorter literals are found too often to spare the automaton.
@@ -159,7 +161,9 @@ impl ValueIndex {
                 }
             }
         }
-        if !self.expressions.is_empty() && !folded.is_ascii() {
+        // Letters beyond ASCII have other cases than the literal's; a border is no letter.
+        let is_plain = || folded.iter().all(|byte| byte.is_ascii() || *byte == BORDER);
+        if !self.expressions.is_empty() && !is_plain() {
             hits.extend_from_slice(&self.expressions);
         }
     }

@@ -7,7 +7,7 @@
 //! among few; should they choose among very many, the route of all rules serves the rest.
 
 use super::cells::CellIndex;
-use super::index::ValueIndex;
+use super::index::{BORDER, ValueIndex};
 use super::memo::Memo;
 use super::training::Sampler;
 use crate::sigma::Rule;
@@ -117,9 +117,6 @@ impl Route {
         &self.postings[from as usize..to as usize]
     }
 }
-
-/// Between values in one text: no literal has such a byte, for they are UTF-8.
-const BORDER: u8 = 0xff;
 
 /// Looks keywords up in the raw bytes and in every cell that is not a piece of them: all in one text,
 /// so that the search starts once per row.
