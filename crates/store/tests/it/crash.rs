@@ -3,9 +3,9 @@
 use crate::samples::*;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use store::{Options, Store};
+use store::{Options, StepHook, Store};
 
-pub(crate) fn copy(from: &Path, to: &Path) {
+fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -15,6 +15,19 @@ pub(crate) fn copy(from: &Path, to: &Path) {
             false => drop(std::fs::copy(entry.path(), target).unwrap()),
         }
     }
+}
+
+/// A hook that copies the folder `live` at every step into a folder of its number below `copies`, and
+/// the names of the steps so far.
+pub(crate) fn copying(live: &Path, copies: &Path) -> (Arc<Mutex<Vec<String>>>, StepHook) {
+    let steps: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (from, to, list) = (live.to_owned(), copies.to_owned(), steps.clone());
+    let hook = move |name: &str| {
+        let mut list = list.lock().unwrap();
+        copy(&from, &to.join(list.len().to_string()));
+        list.push(name.to_owned());
+    };
+    (steps, Arc::new(hook))
 }
 
 /// What the journal does after a restart: feeds everything after its cursor again.
@@ -35,13 +48,7 @@ fn every_step_of_flush_and_join_may_be_the_last() {
     let dir = tempfile::tempdir().unwrap();
     let live = dir.path().join("live");
     let copies = dir.path().join("copies");
-    let steps: Arc<Mutex<Vec<String>>> = Arc::default();
-    let (from, to, list) = (live.clone(), copies.clone(), steps.clone());
-    let hook = Arc::new(move |name: &str| {
-        let mut list = list.lock().unwrap();
-        copy(&from, &to.join(list.len().to_string()));
-        list.push(name.to_owned());
-    });
+    let (steps, hook) = copying(&live, &copies);
     let options = Options { step_hook: Some(hook), ..Options::default() };
     let (store, _) = Store::open(&live, options).unwrap();
     for n in 0..3 {

@@ -1,11 +1,11 @@
 //! Stored rows shaped anew: found once at every moment, what a hold matches left alone, crashes at
 //! every step.
 
-use crate::crash::copy;
+use crate::crash::copying;
 use crate::samples::*;
 use event::{EventBatch, Kind, Marks};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use store::reparse::Reshape;
 use store::{Options, Reparse, ReparseCounts, Store, StoredRow};
 
@@ -116,13 +116,7 @@ fn only_what_is_asked_for_and_not_held() {
 fn every_step_may_be_the_last() {
     let dir = tempfile::tempdir().unwrap();
     let (live, copies) = (dir.path().join("live"), dir.path().join("copies"));
-    let steps: Arc<Mutex<Vec<String>>> = Arc::default();
-    let (from, to, list) = (live.clone(), copies.clone(), steps.clone());
-    let hook = Arc::new(move |name: &str| {
-        let mut list = list.lock().unwrap();
-        copy(&from, &to.join(list.len().to_string()));
-        list.push(name.to_owned());
-    });
+    let (steps, hook) = copying(&live, &copies);
     let store = filled(&live, Options { step_hook: Some(hook), ..Options::default() });
     store.flush().unwrap();
     let before = steps.lock().unwrap().len();
