@@ -212,6 +212,27 @@ const MONTHS: [&[&str]; 12] = [
     &["december", "décembre", "decembre", "dezember", "diciembre"],
 ];
 
+/// What nearly every line has: three letters of an English month, any case.
+fn english_month(word: &[u8]) -> Option<i64> {
+    let &[a, b, c] = word else { return None };
+    // The bit makes letters small; what is no letter was ruled out before.
+    match &[a | 0x20, b | 0x20, c | 0x20] {
+        b"jan" => Some(1),
+        b"feb" => Some(2),
+        b"mar" => Some(3),
+        b"apr" => Some(4),
+        b"may" => Some(5),
+        b"jun" => Some(6),
+        b"jul" => Some(7),
+        b"aug" => Some(8),
+        b"sep" => Some(9),
+        b"oct" => Some(10),
+        b"nov" => Some(11),
+        b"dec" => Some(12),
+        _ => None,
+    }
+}
+
 /// A cursor over the bytes of a stamp; every method moves on only when it succeeds.
 #[derive(Clone)]
 struct Scan<'a> {
@@ -266,6 +287,12 @@ impl<'a> Scan<'a> {
         let word = &self.rest()[..len];
         if len < 3 {
             return None;
+        }
+        if len == 3
+            && let Some(month) = english_month(word)
+        {
+            self.at += len;
+            return Some(month);
         }
         let known = |names: &[&str]| {
             names.iter().any(|n| {
@@ -792,7 +819,8 @@ pub fn named_zone(word: &[u8]) -> Option<i32> {
         ("AKDT", -28_800),
         ("HST", -36_000),
     ];
-    if word.len() > 4 {
+    // Nearly always it is the name of a host that stands here.
+    if word.len() > 4 || !word.iter().all(u8::is_ascii_uppercase) {
         return None;
     }
     ZONES.iter().find(|(name, _)| name.as_bytes() == word).map(|(_, seconds)| *seconds)

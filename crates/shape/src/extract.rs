@@ -2,6 +2,7 @@
 //! pieces go.
 
 use crate::dissect::Dissect;
+use crate::gate::{self, FirstBytes};
 use crate::grok;
 use crate::program::{Findings, Work, field_id};
 use crate::spec::{CsvSpec, Spec, ecs};
@@ -108,6 +109,12 @@ impl Pattern {
         expanded.fields.into_iter().map(|f| f.0).filter(|n| n != TIME_NAME).collect()
     }
 
+    /// What its text may start with, and words of which its text holds one.
+    pub(crate) fn gate(&self) -> (FirstBytes, Vec<Vec<u8>>) {
+        let regex = &self.expanded.regex;
+        (FirstBytes::of_regex(regex, syntax()), gate::needed_words(regex, &syntax()))
+    }
+
     fn compiled(&self) -> Option<&Compiled> {
         self.compiled.get_or_init(|| compile(&self.expanded).ok()).as_ref()
     }
@@ -143,13 +150,17 @@ impl Pattern {
     }
 }
 
+/// Bytes, not characters: logs hold every encoding.
+fn syntax() -> syntax::Config {
+    syntax::Config::new().utf8(false).dot_matches_new_line(true).unicode(false)
+}
+
 fn compile(expanded: &grok::Expanded) -> Result<Compiled, String> {
     let config = meta::Config::new()
         .nfa_size_limit(Some(PATTERN_BYTES_MAX))
         .hybrid_cache_capacity(CACHE_BYTES_MAX)
         .utf8_empty(false);
-    let syntax = syntax::Config::new().utf8(false).dot_matches_new_line(true).unicode(false);
-    let built = meta::Builder::new().configure(config).syntax(syntax).build(&expanded.regex);
+    let built = meta::Builder::new().configure(config).syntax(syntax()).build(&expanded.regex);
     let regex = built.map_err(|error| match error.syntax_error() {
         Some(syntax) => syntax.to_string().lines().last().unwrap_or_default().to_owned(),
         None => error.to_string(),

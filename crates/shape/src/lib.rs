@@ -18,7 +18,7 @@
 //!
 //! Reading order: [`shaper`] (the steps of one record), [`packs`] (the table of products), `spec`
 //! (pack.yaml), `program` (a pack compiled to ids), `ops` and `when` (its steps and their
-//! conditions), `extract`, `grok` and `dissect` (patterns), `product` and `recognise` (which pack),
+//! conditions), `extract`, `grok` and `dissect` (patterns), `product`, `recognise` and `gate` (which pack),
 //! [`sniff`] (what a source usually sends), `transport` (syslog), `text` (encodings), `native` (hot
 //! parsers), `routes` (Windows channels), `value` (normalising), [`feeds`] (what packs can feed),
 //! [`tables`] (enrichment), [`remember`] (dedupe, drops), [`render`] (JSON), [`testing`] (samples).
@@ -29,6 +29,7 @@ mod dissect;
 mod envelope;
 mod extract;
 pub mod feeds;
+mod gate;
 mod grok;
 pub mod headers;
 pub mod joins;

@@ -135,21 +135,27 @@ impl Parser {
         if self == Parser::VpcFlow { Family::VpcFlow } else { Family::W3c }
     }
 
+    /// A piece without which [`Parser::probe`] is false, if there is one.
+    pub(crate) fn needed_piece(self) -> Option<&'static str> {
+        match self {
+            Parser::AccessLog => Some("] \""),
+            Parser::Netfilter => Some("IN="),
+            Parser::Auditd => Some("audit("),
+            Parser::Cef => Some("CEF:"),
+            Parser::Leef => Some("LEEF:"),
+            _ => None,
+        }
+    }
+
     /// Whether the text looks like this parser's format.
     pub(crate) fn probe(self, body: &Body<'_>) -> bool {
         let text = &body.text[..body.text.len().min(PROBE_BYTES_MAX)];
         match self {
             Parser::AccessLog => has_access_time(text),
             Parser::Netfilter => netfilter::parse(text).is_some(),
-            Parser::Auditd => {
-                memchr::memmem::find(text, b"audit(").is_some() && auditd::find(text).is_some()
-            }
-            Parser::Cef => {
-                memchr::memmem::find(text, b"CEF:").is_some() && cef::parse(text).is_ok()
-            }
-            Parser::Leef => {
-                memchr::memmem::find(text, b"LEEF:").is_some() && leef::parse(text).is_ok()
-            }
+            Parser::Auditd => auditd::find(text).is_some(),
+            Parser::Cef => cef::parse(text).is_ok(),
+            Parser::Leef => leef::parse(text).is_ok(),
             Parser::Kv => {
                 let pairs = kv::pairs(text, &kv::KvOptions::default());
                 pairs.filter(|(key, _)| is_key(key)).take(KV_PAIRS_MIN).count() == KV_PAIRS_MIN

@@ -1,5 +1,6 @@
 //! Which product a record is from: per record, without memory, so that it is the same on replay.
 
+use crate::gate::{Bits, members};
 use crate::native::{Body, Parser};
 use crate::packs::Pack;
 use crate::program::{Index, Program};
@@ -49,11 +50,63 @@ impl Why {
     }
 }
 
+/// All packs' JSON forms by a field that each of them needs: of a hundred and more, the names in one
+/// record leave a few to be asked.
+struct FormIndex {
+    /// Pack and form, in the order in which they are asked.
+    places: Vec<(usize, usize)>,
+    /// Forms that name no field.
+    always: Bits,
+    /// By field: 0, or one more than the place in `sets`.
+    by_field: Vec<u16>,
+    sets: Vec<Bits>,
+}
+
+impl FormIndex {
+    fn new(all: &[Program], dict: &Dictionary) -> Self {
+        let forms = |(at, program): (usize, &Program)| {
+            (0..program.forms.len()).map(move |form| (at, form)).collect::<Vec<_>>()
+        };
+        let places: Vec<_> = all.iter().enumerate().flat_map(forms).collect();
+        let none = vec![0; places.len().div_ceil(64)];
+        let (mut by_field, mut sets) = (vec![0; dict.len()], Vec::new());
+        let mut always = none.clone();
+        for (bit, (at, form)) in places.iter().enumerate() {
+            let keys = all[*at].forms[*form].keys();
+            if keys.is_empty() {
+                always[bit / 64] |= 1 << (bit % 64);
+            }
+            for key in keys {
+                let Some(slot) = by_field.get_mut(key.0 as usize) else { continue };
+                if *slot == 0 {
+                    sets.push(none.clone());
+                    *slot = sets.len() as u16;
+                }
+                sets[usize::from(*slot) - 1][bit / 64] |= 1 << (bit % 64);
+            }
+        }
+        Self { places, always, by_field, sets }
+    }
+
+    /// Writes the forms that could fit the row to `out`.
+    fn of(&self, row: &RowWriter<'_>, out: &mut Bits) {
+        out.clone_from(&self.always);
+        for at in 0..row.cell_count() {
+            let field = row.cell(at).0;
+            let slot = self.by_field.get(field.0 as usize).copied().unwrap_or(0);
+            if let Some(set) = self.sets.get(usize::from(slot).wrapping_sub(1)) {
+                out.iter_mut().zip(set).for_each(|(to, bits)| *to |= bits);
+            }
+        }
+    }
+}
+
 /// The programs of a generation, by what shows them.
 pub(crate) struct Products {
     pub(crate) all: Vec<Program>,
     by_name: HashMap<String, usize>,
     recogniser: Recogniser,
+    forms: FormIndex,
     windows: usize,
     json: usize,
     syslog: usize,
@@ -67,6 +120,7 @@ impl Products {
         Self {
             by_name: all.iter().enumerate().map(|(at, p)| (p.name.clone(), at)).collect(),
             recogniser: Recogniser::new(packs, dict),
+            forms: FormIndex::new(&all, dict),
             windows: place("windows"),
             json: place("json"),
             syslog: place("syslog"),
@@ -75,8 +129,8 @@ impl Products {
         }
     }
 
-    pub(crate) fn is_headless(&self, raw: &[u8]) -> bool {
-        self.recogniser.is_headless(raw)
+    pub(crate) fn is_headless(&self, raw: &[u8], hits: &mut Hits) -> bool {
+        self.recogniser.is_headless(raw, hits)
     }
 
     pub(crate) fn configured(&self, name: &str) -> Option<usize> {
@@ -90,21 +144,16 @@ impl Products {
         row: &RowWriter<'_>,
         index: &Index,
         only: Option<usize>,
+        possible: &mut Bits,
     ) -> (usize, Option<usize>, Why) {
-        for (at, program) in self.all.iter().enumerate() {
-            if only.is_some_and(|o| o != at) {
-                continue;
-            }
-            if let Some(form) = program.forms.iter().position(|f| f.fits(row, index)) {
-                let why = match only {
-                    Some(_) => Why::Configured,
-                    None => Why::JsonForm(at, form),
-                };
-                return (at, Some(form), why);
-            }
+        if let Some(at) = only {
+            let form = self.all[at].forms.iter().position(|f| f.fits(row, index));
+            return (at, form, Why::Configured);
         }
-        match only {
-            Some(at) => (at, None, Why::Configured),
+        self.forms.of(row, possible);
+        let fitting = members(possible).map(|bit| self.forms.places[bit]);
+        match { fitting }.find(|(at, form)| self.all[*at].forms[*form].fits(row, index)) {
+            Some((at, form)) => (at, Some(form), Why::JsonForm(at, form)),
             None => (self.json, None, Why::Json),
         }
     }

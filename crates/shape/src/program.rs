@@ -81,6 +81,8 @@ pub(crate) struct Work {
     pub(crate) slots: Vec<Option<NonMaxUsize>>,
     pub(crate) cuts: Vec<(usize, Range<usize>)>,
     pub(crate) hits: crate::recognise::Hits,
+    /// The JSON forms that a record's names leave.
+    pub(crate) forms: crate::gate::Bits,
     /// What each operation wrote, when somebody wants to know.
     pub(crate) trace: Option<Vec<Trace>>,
 }
@@ -198,6 +200,14 @@ impl Form {
             }),
             moved: moved(spec, form, &by_name, dict),
             by_name,
+        }
+    }
+
+    /// Fields of which every record of this form has one; empty if it names none.
+    pub(crate) fn keys(&self) -> &[FieldId] {
+        match (self.all.as_slice(), self.any.as_slice()) {
+            ([first, ..], _) => std::slice::from_ref(first),
+            ([], any) => any,
         }
     }
 

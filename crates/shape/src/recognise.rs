@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! message --one automaton for all packs' pieces--> which pieces stand where
-//!   program? --> descriptions that name it --> packs' programs --> (pieces) packs in their order
+//!   program? --> descriptions that name it --> packs' programs --> signs in their packs' order
+//! signs = all descriptions, starts, pieces and probes; [`Gate`] and what the header lacks leave a few
 //! ```
-//! The work per message does not grow with the number of packs except for a few bit tests each.
+//! The work per message hardly grows with the number of packs.
 
 use crate::extract::Pattern;
+use crate::gate::{Bits, FirstBytes, Gate, members};
 use crate::native::{Body, Parser};
 use crate::packs::Pack;
 use crate::product::Why;
@@ -24,6 +26,10 @@ const LOOKED_AT_BYTES_MAX: usize = 4_096;
 pub(crate) struct Hits {
     inside: Vec<u64>,
     at_start: Vec<u64>,
+    /// The signs that may show something.
+    signs: Bits,
+    /// The signs of which a piece stands in the message.
+    found: Bits,
 }
 
 impl Hits {
@@ -45,8 +51,21 @@ pub(crate) struct Recogniser {
     pieces: Option<AhoCorasick>,
     piece_count: usize,
     packs: Vec<PackMarks>,
-    /// Lower-case program -> descriptions (pack, place) that name it.
-    described: HashMap<Vec<u8>, Vec<(usize, usize)>>,
+    /// Everything that shows a pack, in the order in which it is asked.
+    signs: Vec<Sign>,
+    gate: Gate,
+    /// The signs that need nothing of a header; those that need a message id; structured data.
+    headerless: Bits,
+    with_msgid: Bits,
+    with_data: Bits,
+    with_program_start: Bits,
+    /// The signs that are formats of whole lines.
+    lines: Bits,
+    /// The signs that need a piece; piece -> the signs that it lets through.
+    with_piece: Bits,
+    by_piece: Vec<Bits>,
+    /// Lower-case program -> signs that name it.
+    described: HashMap<Vec<u8>, Vec<usize>>,
     /// Lower-case program -> pack.
     programs: HashMap<Vec<u8>, usize>,
 }
@@ -56,6 +75,23 @@ struct PackMarks {
     starts: Vec<usize>,
     contains: Vec<usize>,
     probe: Option<Parser>,
+    /// Pieces without which the probe finds nothing; empty = unknown.
+    probe_needs: Vec<usize>,
+}
+
+/// One thing that shows pack `pack`.
+struct Sign {
+    pack: usize,
+    kind: SignKind,
+}
+
+#[derive(Clone, Copy)]
+enum SignKind {
+    /// The description at this place.
+    Described(usize),
+    Starts,
+    Contains,
+    Probe,
 }
 
 /// [`Marks`], compiled.
@@ -67,6 +103,11 @@ struct Description {
     data: Vec<Finder<'static>>,
     matches: Option<Pattern>,
     line: Option<Pattern>,
+    first: FirstBytes,
+    /// Pieces one of which a match of the pattern holds; empty = unknown.
+    needs: Vec<usize>,
+    /// The longest piece of `contains`, if there is one.
+    longest: Vec<usize>,
 }
 
 impl Description {
@@ -78,14 +119,37 @@ impl Description {
             "" => None,
             text => Pattern::new(text, &pack.spec.patterns, &full, dict),
         };
+        let (matches, line) = (pattern(&marks.matches), pattern(&marks.line));
+        let gate = matches.as_ref().or(line.as_ref()).map(Pattern::gate);
+        let (first, needs) = gate.unwrap_or_else(|| {
+            let starts = marks.starts.iter().map(String::as_bytes);
+            (FirstBytes::of_starts(starts), Vec::new())
+        });
         Self {
             programs: lower(&marks.program),
             msgids: marks.msgid.iter().map(|m| m.as_bytes().to_vec()).collect(),
             starts: marks.starts.iter().map(|s| (pieces.id(s), s.clone().into())).collect(),
             contains: marks.contains.iter().map(|s| (pieces.id(s), finder(s))).collect(),
             data: marks.data.iter().map(finder).collect(),
-            matches: pattern(&marks.matches),
-            line: pattern(&marks.line),
+            matches,
+            line,
+            first,
+            needs: needs.iter().map(|word| pieces.id(word)).collect(),
+            longest: marks
+                .contains
+                .iter()
+                .max_by_key(|s| s.len())
+                .map(|s| pieces.id(s))
+                .into_iter()
+                .collect(),
+        }
+    }
+
+    /// Pieces one of which stands in every message that fits; empty if none has to.
+    fn witnesses(&self) -> &[usize] {
+        match self.longest.as_slice() {
+            [] => &self.needs,
+            longest => longest,
         }
     }
 
@@ -102,6 +166,9 @@ impl Description {
             && self.contains.iter().all(|(id, finder)| match hits {
                 Some(hits) => Hits::has(&hits.inside, *id),
                 None => finder.find(text).is_some(),
+            })
+            && hits.is_none_or(|hits| {
+                self.needs.is_empty() || self.needs.iter().any(|id| Hits::has(&hits.inside, *id))
             })
             && (self.data.is_empty() || self.data.iter().any(|f| f.find(body.data).is_some()))
             && self.matches.as_ref().is_none_or(|m| m.is_match(text))
@@ -131,10 +198,10 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn id(&mut self, text: &str) -> usize {
+    fn id(&mut self, text: impl AsRef<[u8]>) -> usize {
         let texts = &mut self.texts;
-        *self.ids.entry(text.as_bytes().to_vec()).or_insert_with(|| {
-            texts.push(text.as_bytes().to_vec());
+        *self.ids.entry_ref(text.as_ref()).or_insert_with(|| {
+            texts.push(text.as_ref().to_vec());
             texts.len() - 1
         })
     }
@@ -143,34 +210,72 @@ impl Pieces {
 impl Recogniser {
     pub(crate) fn new(packs: &[Pack], dict: &Dictionary) -> Self {
         let mut pieces = Pieces::default();
-        let mut described: HashMap<Vec<u8>, Vec<(usize, usize)>> = HashMap::new();
         let mut programs = HashMap::new();
         let mut all = Vec::with_capacity(packs.len());
         for (at, pack) in packs.iter().enumerate() {
             let recognise = &pack.spec.recognise;
-            let any: Vec<_> = recognise
-                .any
-                .iter()
-                .map(|marks| Description::new(marks, pack, dict, &mut pieces))
-                .collect();
-            for (place, description) in any.iter().enumerate() {
-                for program in description.programs.iter().filter(|p| !p.ends_with(b"*")) {
-                    described.entry_ref(program.as_slice()).or_default().push((at, place));
-                }
-            }
+            let describe = |marks| Description::new(marks, pack, dict, &mut pieces);
+            let any = recognise.any.iter().map(describe).collect();
             for program in &recognise.program {
                 programs.entry(program.to_ascii_lowercase().into_bytes()).or_insert(at);
             }
+            let probe = recognise.probe.then(|| Parser::by_name(&pack.spec.parser)).flatten();
+            let needed = probe.and_then(Parser::needed_piece);
             all.push(PackMarks {
                 any,
                 starts: recognise.starts.iter().map(|s| pieces.id(s)).collect(),
                 contains: recognise.contains.iter().map(|s| pieces.id(s)).collect(),
-                probe: recognise.probe.then(|| Parser::by_name(&pack.spec.parser)).flatten(),
+                probe,
+                probe_needs: needed.into_iter().map(|piece| pieces.id(piece)).collect(),
             });
         }
-        let automaton = AhoCorasick::new(&pieces.texts).ok();
-        let piece_count = pieces.texts.len();
-        Self { pieces: automaton, piece_count, packs: all, described, programs }
+        let signs: Vec<_> = all.iter().enumerate().flat_map(|(at, pack)| pack.signs(at)).collect();
+        let mut described: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        for (bit, sign) in signs.iter().enumerate() {
+            let description = all[sign.pack].described(sign.kind);
+            let programs = description.map(|d| d.programs.as_slice()).unwrap_or_default();
+            for program in programs.iter().filter(|p| !p.ends_with(b"*")) {
+                described.entry_ref(program.as_slice()).or_default().push(bit);
+            }
+        }
+        let that = |is: &dyn Fn(&Sign) -> bool| -> Bits {
+            let mut bits = vec![0; signs.len().div_ceil(64)];
+            for (bit, sign) in signs.iter().enumerate() {
+                bits[bit / 64] |= u64::from(is(sign)) << (bit % 64);
+            }
+            bits
+        };
+        let such = |is: &dyn Fn(&Description) -> bool| {
+            that(&|sign| all[sign.pack].described(sign.kind).is_some_and(is))
+        };
+        let witnesses = |sign: &Sign| all[sign.pack].witnesses(sign.kind);
+        let wants_start = |d: &Description| d.programs.iter().any(|p| p.ends_with(b"*"));
+        let wants_header =
+            |d: &Description| !d.programs.is_empty() || !d.msgids.is_empty() || !d.data.is_empty();
+        let headerless = such(&wants_header).iter().map(|word| !word).collect();
+        let first = |sign: &Sign| {
+            let description = all[sign.pack].described(sign.kind);
+            description.map(|d| d.first.clone()).unwrap_or_default()
+        };
+        let by_piece =
+            (0..pieces.texts.len()).map(|piece| that(&|sign| witnesses(sign).contains(&piece)));
+        let gate = Gate::new(&signs.iter().map(first).collect::<Vec<_>>());
+        Self {
+            piece_count: pieces.texts.len(),
+            pieces: AhoCorasick::new(&pieces.texts).ok(),
+            gate,
+            headerless,
+            with_msgid: such(&|d| !d.msgids.is_empty()),
+            with_data: such(&|d| !d.data.is_empty()),
+            with_program_start: such(&wants_start),
+            with_piece: that(&|sign| !witnesses(sign).is_empty()),
+            by_piece: by_piece.collect(),
+            lines: such(&|d| d.line.is_some()),
+            packs: all,
+            signs,
+            described,
+            programs,
+        }
     }
 
     /// The pack of a message that is no JSON of a known form; `None` if nothing shows one.
@@ -183,9 +288,11 @@ impl Recogniser {
         lower.clear();
         lower.extend(body.program.iter().map(u8::to_ascii_lowercase));
         if !lower.is_empty() {
-            for (at, place) in self.described.get(lower.as_slice()).into_iter().flatten() {
-                if self.packs[*at].any[*place].fits(body, lower, None) {
-                    return Some((*at, Why::Described));
+            for bit in self.described.get(lower.as_slice()).into_iter().flatten() {
+                let sign = &self.signs[*bit];
+                let description = self.packs[sign.pack].described(sign.kind);
+                if description.is_some_and(|d| d.fits(body, lower, None)) {
+                    return Some((sign.pack, Why::Described));
                 }
             }
             // Formats that announce themselves come from any program.
@@ -194,9 +301,15 @@ impl Recogniser {
                 return Some((*at, Why::SyslogProgram));
             }
         }
+        self.choose(body, lower, hits);
+        if hits.signs.iter().all(|word| *word == 0) {
+            return None;
+        }
         self.scan(body.text, hits);
-        let order = self.packs.iter().enumerate();
-        order.into_iter().find_map(|(at, pack)| Some((at, pack.why(body, lower, hits)?)))
+        members(&hits.signs).find_map(|bit| {
+            let sign = &self.signs[bit];
+            Some((sign.pack, self.packs[sign.pack].why(sign.kind, body, lower, hits)?))
+        })
     }
 
     /// Whether a message is of pack `at`, told without looking at other packs.
@@ -211,18 +324,48 @@ impl Recogniser {
     }
 
     /// Whether a record that starts as a syslog header may is a line of a known format instead.
-    pub(crate) fn is_headless(&self, raw: &[u8]) -> bool {
+    pub(crate) fn is_headless(&self, raw: &[u8], hits: &mut Hits) -> bool {
         let is_numeric = raw.first().is_some_and(u8::is_ascii_digit);
         if !is_numeric && raw.get(5..7).is_none_or(|c| !c.contains(&b',')) {
             return false;
         }
         let text = &raw[..raw.len().min(LOOKED_AT_BYTES_MAX)];
-        let lines = self.packs.iter().flat_map(|p| &p.any).filter_map(|d| d.line.as_ref());
-        lines.into_iter().any(|line| line.is_match(text))
+        hits.signs.clone_from(&self.lines);
+        self.gate.narrow(text, &mut hits.signs);
+        members(&hits.signs).any(|bit| {
+            let sign = &self.signs[bit];
+            let description = self.packs[sign.pack].described(sign.kind);
+            description.and_then(|d| d.line.as_ref()).is_some_and(|line| line.is_match(text))
+        })
     }
 
+    /// Leaves the signs that the header and the first bytes of the message allow.
+    fn choose(&self, body: &Body<'_>, lower: &[u8], hits: &mut Hits) {
+        let signs = &mut hits.signs;
+        // The gate clears the bits behind the last sign.
+        signs.clone_from(&self.headerless);
+        let mut also = |more: &Bits| signs.iter_mut().zip(more).for_each(|(to, m)| *to |= m);
+        if !body.msgid.is_empty() {
+            also(&self.with_msgid);
+        }
+        if !body.data.is_empty() {
+            also(&self.with_data);
+        }
+        if !lower.is_empty() {
+            // Those that name the program itself were asked already.
+            also(&self.with_program_start);
+        }
+        if body.has_header {
+            signs.iter_mut().zip(&self.lines).for_each(|(to, line)| *to &= !line);
+        }
+        self.gate.narrow(&body.text[..body.text.len().min(LOOKED_AT_BYTES_MAX)], signs);
+    }
+
+    /// Finds the pieces, and drops the signs that lack theirs.
     fn scan(&self, text: &[u8], hits: &mut Hits) {
         hits.start(self.piece_count);
+        hits.found.clear();
+        hits.found.resize(self.signs.len().div_ceil(64), 0);
         let Some(pieces) = &self.pieces else { return };
         let text = &text[..text.len().min(LOOKED_AT_BYTES_MAX)];
         for found in pieces.find_overlapping_iter(text) {
@@ -231,22 +374,136 @@ impl Recogniser {
             if found.start() == 0 {
                 hits.at_start[id / 64] |= 1 << (id % 64);
             }
+            hits.found.iter_mut().zip(&self.by_piece[id]).for_each(|(to, signs)| *to |= signs);
+        }
+        for ((sign, with_piece), found) in
+            hits.signs.iter_mut().zip(&self.with_piece).zip(&hits.found)
+        {
+            *sign &= !with_piece | found;
         }
     }
 }
 
 impl PackMarks {
-    fn why(&self, body: &Body<'_>, lower: &[u8], hits: &Hits) -> Option<Why> {
-        if self.any.iter().any(|d| d.fits(body, lower, Some(hits))) {
-            return Some(Why::Described);
+    /// What shows this pack, in the order in which it is asked.
+    fn signs(&self, pack: usize) -> impl Iterator<Item = Sign> {
+        let rest = [
+            (!self.starts.is_empty()).then_some(SignKind::Starts),
+            (!self.contains.is_empty()).then_some(SignKind::Contains),
+            self.probe.map(|_| SignKind::Probe),
+        ];
+        let described = (0..self.any.len()).map(SignKind::Described);
+        described.chain(rest.into_iter().flatten()).map(move |kind| Sign { pack, kind })
+    }
+
+    fn described(&self, kind: SignKind) -> Option<&Description> {
+        match kind {
+            SignKind::Described(at) => self.any.get(at),
+            _ => None,
         }
-        if self.starts.iter().any(|id| Hits::has(&hits.at_start, *id)) {
-            return Some(Why::StartsWith);
+    }
+
+    /// Pieces one of which stands in every message that has the sign; empty if none has to.
+    fn witnesses(&self, kind: SignKind) -> &[usize] {
+        match kind {
+            SignKind::Described(at) => self.any[at].witnesses(),
+            SignKind::Starts => &self.starts,
+            SignKind::Contains => &self.contains[..1],
+            SignKind::Probe => &self.probe_needs,
         }
-        let contains = &self.contains;
-        if !contains.is_empty() && contains.iter().all(|id| Hits::has(&hits.inside, *id)) {
-            return Some(Why::Contains);
+    }
+
+    /// Asks one of the pack's signs.
+    fn why(&self, kind: SignKind, body: &Body<'_>, lower: &[u8], hits: &Hits) -> Option<Why> {
+        match kind {
+            SignKind::Described(at) => {
+                self.any[at].fits(body, lower, Some(hits)).then_some(Why::Described)
+            }
+            SignKind::Starts => {
+                let found = self.starts.iter().any(|id| Hits::has(&hits.at_start, *id));
+                found.then_some(Why::StartsWith)
+            }
+            SignKind::Contains => {
+                let found = self.contains.iter().all(|id| Hits::has(&hits.inside, *id));
+                found.then_some(Why::Contains)
+            }
+            SignKind::Probe => self.probe.filter(|parser| parser.probe(body)).map(|_| Why::Probed),
         }
-        self.probe.filter(|parser| parser.probe(body)).map(|_| Why::Probed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PackSet, transport};
+    use event::DictionaryBuilder;
+
+    impl Recogniser {
+        /// As [`Recogniser::of`], but every sign is asked, whatever the gate says.
+        fn of_slowly(&self, body: &Body<'_>) -> Option<(usize, Why)> {
+            let lower = body.program.to_ascii_lowercase();
+            for (at, pack) in self.packs.iter().enumerate().filter(|_| !lower.is_empty()) {
+                let named = |d: &&Description| d.programs.contains(&lower);
+                if pack.any.iter().filter(named).any(|d| d.fits(body, &lower, None)) {
+                    return Some((at, Why::Described));
+                }
+            }
+            let announced = body.text.starts_with(b"CEF:") || body.text.starts_with(b"LEEF:");
+            if let Some(at) = self.programs.get(&lower).filter(|_| !announced) {
+                return Some((*at, Why::SyslogProgram));
+            }
+            let mut hits = Hits::default();
+            hits.signs.resize(self.signs.len().div_ceil(64), u64::MAX);
+            self.scan(body.text, &mut hits);
+            self.signs.iter().find_map(|sign| {
+                let pack = &self.packs[sign.pack];
+                let why = match sign.kind {
+                    SignKind::Described(at) => {
+                        pack.any[at].fits(body, &lower, None).then_some(Why::Described)
+                    }
+                    kind => pack.why(kind, body, &lower, &hits),
+                };
+                Some((sign.pack, why?))
+            })
+        }
+    }
+
+    /// The lines of all packs' samples, and what is left of them when they are cut.
+    fn lines() -> Vec<Vec<u8>> {
+        let packs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs");
+        let mut out = Vec::new();
+        for pack in crate::packs::ALL {
+            for sample in std::fs::read_dir(packs.join(pack.name).join("samples")).unwrap() {
+                let text = std::fs::read(sample.unwrap().path()).unwrap();
+                for line in text.split(|c| *c == b'\n').filter(|line| !line.is_empty()) {
+                    let space = line.iter().position(|c| *c == b' ').map_or(0, |at| at + 1);
+                    let cuts = [0, 1, space].map(|from| line[from.min(line.len())..].to_vec());
+                    out.extend(cuts);
+                    out.push(line[..line.len() / 2].to_vec());
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn the_gate_changes_no_answer() {
+        let set = PackSet::builtin().unwrap();
+        let mut names = DictionaryBuilder::new();
+        set.register(&mut names);
+        let recogniser = Recogniser::new(&set.packs, &names.build());
+        let (mut lower, mut hits, mut recognised) = (Vec::new(), Hits::default(), 0);
+        for line in lines() {
+            let bare = transport::bare(&line);
+            let headed = Body { program: b"Daemon", has_header: true, ..bare };
+            let named = Body { msgid: b"ASA-6-302013", data: b"[x y=\"1\"]", ..headed };
+            for body in [bare, headed, named] {
+                let fast = recogniser.of(&body, &mut lower, &mut hits);
+                let text = String::from_utf8_lossy(&line);
+                assert_eq!(fast, recogniser.of_slowly(&body), "{text}");
+                recognised += usize::from(fast.is_some());
+            }
+        }
+        assert!(recognised > 1_000, "{recognised}");
     }
 }

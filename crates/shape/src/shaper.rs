@@ -231,7 +231,7 @@ impl Shaper {
         let mut work = Work::default();
         work.index.start(dict);
         let mut found = Findings::default();
-        let (body, _) = self.strip(without_bom(piece), &mut row, &mut work.name);
+        let (body, _) = self.strip(without_bom(piece), &mut row, &mut work);
         let configured = self.configured(&row);
         let mut taken = self.parse(&body, configured, &mut row, &mut work, &mut found);
         let mut depth = 0;
@@ -303,7 +303,7 @@ impl Shaper {
                 false => without_bom(raw),
             };
             let mut body;
-            (body, header_stamp) = self.strip(text, &mut row, &mut work.name);
+            (body, header_stamp) = self.strip(text, &mut row, work);
             let headed = row.cell_count();
             work.note(|| "syslog header".into(), 0, headed);
             let mut decoded = std::mem::take(&mut work.decoded);
@@ -356,13 +356,13 @@ impl Shaper {
         &self,
         text: &'t [u8],
         row: &mut RowWriter<'_>,
-        name: &mut String,
+        work: &mut Work,
     ) -> (Body<'t>, Option<Stamp>) {
         // Lines in columns that a header names start with a time that is no syslog header's.
-        let is_headless = row.envelope().header.is_some() || self.products.is_headless(text);
-        match is_headless {
+        let is_columns = row.envelope().header.is_some();
+        match is_columns || self.products.is_headless(text, &mut work.hits) {
             true => (transport::bare(text), None),
-            false => transport::strip(text, &self.ids, row, name),
+            false => transport::strip(text, &self.ids, row, &mut work.name),
         }
     }
 
@@ -389,7 +389,8 @@ impl Shaper {
             let from = row.cell_count();
             parser.run(&Body { text, ..*body }, "", &self.ids, row, work, found);
             work.index.update(row);
-            let (mut at, form, mut why) = self.products.of_json(row, &work.index, only);
+            let (mut at, form, mut why) =
+                self.products.of_json(row, &work.index, only, &mut work.forms);
             if parser == Parser::WindowsXml {
                 at = form.map_or(self.products.windows(), |_| at);
                 why = Why::Xml;

@@ -13,7 +13,9 @@ pub(crate) enum When {
 }
 
 pub(crate) enum WhenTest {
-    In(Box<[Box<[u8]>]>),
+    /// The texts with their [`key`]: steps ask a field's value for dozens of numbers, one after the
+    /// other.
+    In(Box<[(u64, Box<[u8]>)]>),
     Starts(Box<[u8]>),
     Exists,
 }
@@ -68,7 +70,10 @@ impl When {
         let holds = match (test, value) {
             (WhenTest::Exists, value) => value.is_some(),
             (_, None) => false,
-            (WhenTest::In(list), Some(v)) => list.iter().any(|x| x.eq_ignore_ascii_case(v)),
+            (WhenTest::In(list), Some(v)) => {
+                let wanted = key(v);
+                list.iter().any(|(key, text)| *key == wanted && text.eq_ignore_ascii_case(v))
+            }
             (WhenTest::Starts(prefix), Some(v)) => v.starts_with(prefix),
         };
         holds != *not
@@ -79,10 +84,17 @@ impl WhenTest {
     fn of(w: &WhenSpec) -> Self {
         match (&w.is_in, &w.starts) {
             (Some(list), _) => {
-                WhenTest::In(list.texts().into_iter().map(|t| t.into_bytes().into()).collect())
+                let keyed = |text: String| (key(text.as_bytes()), text.into_bytes().into());
+                WhenTest::In(list.texts().into_iter().map(keyed).collect())
             }
             (None, Some(prefix)) => WhenTest::Starts(prefix.as_bytes().into()),
             (None, None) => WhenTest::Exists,
         }
     }
+}
+
+/// The same for texts that differ only in the case of letters: length and the first bytes.
+fn key(text: &[u8]) -> u64 {
+    let first = text.iter().take(7).fold(0, |key, byte| key << 8 | u64::from(byte | 0x20));
+    first << 8 | (text.len() & 0xff) as u64
 }
