@@ -132,7 +132,9 @@ fn expand(
 ) -> Result<Vec<u8>, BodyError> {
     /// Piece after which limits are looked at; also how far a bomb can overshoot them.
     const PIECE_BYTES: usize = 64 << 10;
-    let mut out = Vec::with_capacity((compressed_bytes * 4).min(limits.expanded_bytes_max));
+    // Logs shrink to a tenth and less. Room that is not written to costs no memory.
+    let room = compressed_bytes.saturating_mul(16).min(limits.expanded_bytes_max);
+    let mut out = Vec::with_capacity(room);
     loop {
         let had = out.len();
         let read = reader.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut out);

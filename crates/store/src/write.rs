@@ -10,17 +10,21 @@ use crate::sidecar::{GroupIndex, SidecarWriter, index_path};
 use crate::template;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, DictionaryArray, Float64Builder,
-    Int32Builder, Int64Builder, RecordBatch, StringBuilder, StringDictionaryBuilder,
-    TimestampNanosecondArray, TimestampNanosecondBuilder, UInt16Array, UInt32Array, UInt64Array,
+    Int32Builder, Int64Builder, StringBuilder, StringDictionaryBuilder, TimestampNanosecondArray,
+    TimestampNanosecondBuilder, UInt16Array, UInt32Array, UInt64Array,
 };
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, Schema, TimestampNanosecondType};
+use arrow::datatypes::{
+    Float64Type, Int32Type, Int64Type, Schema, SchemaRef, TimestampNanosecondType,
+};
 use arrow::error::ArrowError;
 use event::{Dictionary, EventId, Kind, time};
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
-use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
+use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -233,7 +237,7 @@ pub(crate) struct FileWriter {
     schema: Arc<Schema>,
     level: i32,
     raw: Raw,
-    parquet: Option<ArrowWriter<Hashing>>,
+    parquet: Option<SerializedFileWriter<Hashing>>,
     sidecar: SidecarWriter,
     residual_names: HashSet<Box<str>>,
     rows: u64,
@@ -279,19 +283,20 @@ impl FileWriter {
             builder.row(row, head).map_err(arrow)?;
         }
         let arrays = builder.finish(rows, &heads).map_err(arrow)?;
-        let batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(arrow)?;
         let wrong = |e: parquet::errors::ParquetError| StoreError::file(&self.tmp, e);
-        if self.parquet.is_none() {
-            let file = File::create(&self.tmp).map_err(StoreError::io("creating", &self.tmp))?;
-            let out = Hashing::new(file);
-            let properties = properties(&self.columns, &heads, self.level);
-            let writer = ArrowWriter::try_new(out, self.schema.clone(), Some(properties));
-            self.parquet = Some(writer.map_err(wrong)?);
-        }
-        if let Some(parquet) = &mut self.parquet {
-            parquet.write(&batch).map_err(wrong)?;
-            parquet.flush().map_err(wrong)?;
-        }
+        let mut parquet = match self.parquet.take() {
+            Some(parquet) => parquet,
+            None => {
+                let file =
+                    File::create(&self.tmp).map_err(StoreError::io("creating", &self.tmp))?;
+                let properties = properties(&self.columns, &heads, self.level);
+                let out = Hashing::new(file);
+                let writer = ArrowWriter::try_new(out, self.schema.clone(), Some(properties));
+                writer.and_then(ArrowWriter::into_serialized_writer).map_err(wrong)?.0
+            }
+        };
+        write_columns(&mut parquet, &self.schema, arrays).map_err(wrong)?;
+        self.parquet = Some(parquet);
         self.rows += rows.len() as u64;
         self.sidecar.group(index)
     }
@@ -302,10 +307,10 @@ impl FileWriter {
         let wrong = |e: parquet::errors::ParquetError| StoreError::file(tmp, e);
         let mut parquet = self.parquet.ok_or_else(|| StoreError::file(tmp, "no rows"))?;
         let io = || StoreError::io("writing", tmp);
-        parquet.sync().map_err(io())?;
+        parquet.flush().map_err(io())?;
         let (at, sums) = parquet.inner_mut().take_sums();
         parquet.write_all(&sums).map_err(io())?;
-        parquet.sync().map_err(io())?;
+        parquet.flush().map_err(io())?;
         parquet.inner_mut().begin_footer();
         let place = checks::Place { at, block: BLOCK_BYTES };
         let place = serde_json::to_string(&place).expect("plain data always serialises");
@@ -331,6 +336,40 @@ impl FileWriter {
         }
         Ok(self.entry)
     }
+}
+
+/// Writes a row group, a column after the other: each has tables of its values while it is written,
+/// which for all columns at once is more than the rows themselves.
+fn write_columns(
+    file: &mut SerializedFileWriter<Hashing>,
+    schema: &SchemaRef,
+    arrays: Vec<ArrayRef>,
+) -> parquet::errors::Result<()> {
+    let properties = file.properties().clone();
+    let mut group = file.next_row_group()?;
+    for (field, array) in schema.fields().iter().zip(arrays) {
+        let alone = Arc::new(Schema::new(vec![field.clone()]));
+        for mut column in column_writers(alone, &properties)? {
+            for leaf in compute_leaves(field, &array)? {
+                column.write(&leaf)?;
+            }
+            column.close()?.append_to_row_group(&mut group)?;
+        }
+    }
+    group.close()?;
+    Ok(())
+}
+
+/// The writer of a schema's only column. Writers are made for the schema of a whole file, so this one
+/// is of a file that is never written.
+fn column_writers(
+    schema: SchemaRef,
+    properties: &WriterPropertiesPtr,
+) -> parquet::errors::Result<Vec<ArrowColumnWriter>> {
+    let parquet = ArrowSchemaConverter::new().convert(&schema)?;
+    let nowhere = std::io::sink();
+    let file = SerializedFileWriter::new(nowhere, parquet.root_schema_ptr(), properties.clone())?;
+    ArrowRowGroupWriterFactory::new(&file, schema).create_column_writers(0)
 }
 
 /// Bytes in hexadecimal.

@@ -89,6 +89,7 @@ pub async fn ingest(
 fn cut(plain: &[u8], kind: Option<&str>, envelope: Arc<Envelope>) -> Result<RawBatch, Problem> {
     let now_ns = io::intake::wall_ns();
     let mut batch = RawBatch::of(envelope);
+    batch.bytes.reserve_exact(plain.len());
     let mut push = |bytes: &[u8]| {
         if batch.records.len() == RECORDS_MAX {
             let detail = format!("a body may have {RECORDS_MAX} records; send smaller batches");
