@@ -20,7 +20,7 @@
 //! (pack.yaml), `program` (a pack compiled to ids), `ops` and `when` (its steps and their
 //! conditions), `extract`, `grok` and `dissect` (patterns), `product`, `recognise` and `gate` (which pack),
 //! [`sniff`] (what a source usually sends), `transport` (syslog), `text` (encodings), `native` (hot
-//! parsers), `routes` (Windows channels), `value` (normalising), [`feeds`] (what packs can feed),
+//! parsers), `routes` (Windows channels), `value` (normalising), `zone` (clocks of senders), [`feeds`] (what packs can feed),
 //! [`tables`] (enrichment), [`remember`] (dedupe, drops), [`render`] (JSON), [`testing`] (samples).
 #![forbid(unsafe_code)]
 
@@ -51,6 +51,7 @@ mod text;
 mod transport;
 mod value;
 mod when;
+mod zone;
 
 pub use headers::{HeaderState, Headers};
 pub use joins::{JoinChange, Joins, Multiline};
@@ -60,3 +61,4 @@ pub use render::to_json;
 pub use shaper::{Detected, Explanation, Scratch, Settings, Shaped, Shaper, Stage, StageField};
 pub use sniff::{Decision, Sniffer, SnifferState};
 pub use tables::{TableConfig, TableError, Tables};
+pub use zone::Zone;

@@ -72,7 +72,7 @@ ids! {
     source_domain = "source.domain", destination_ip = "destination.ip",
     destination_port = "destination.port", file_path = "file.path",
     destination_domain = "destination.domain",
-    user_name = "user.name", user_id = "user.id", user_effective = "user.effective.name",
+    user_name = "user.name", user_domain = "user.domain", user_id = "user.id", user_effective = "user.effective.name",
     user_target = "user.target.name", group_name = "group.name",
     process_name = "process.name", process_pid = "process.pid",
     process_command = "process.command_line", process_args = "process.args", process_cwd = "process.working_directory",

@@ -7,6 +7,7 @@ use crate::packs::PackSet;
 use crate::product::{Products, Why};
 use crate::program::{Findings, Work, push_named};
 use crate::tables::{Memo, Tables};
+use crate::zone::Zone;
 use crate::{joins, text, transport};
 use event::{
     Dictionary, DictionaryBuilder, EventBatch, EventId, FieldType, Kind, Marks, RowHead, RowWriter,
@@ -29,8 +30,8 @@ pub struct Settings {
     pub packs: HashMap<String, String>,
     /// Pack by source name as a [`crate::Sniffer`] decided: asked first, other packs after it.
     pub remembered: HashMap<String, String>,
-    /// Seconds east of UTC by source name, for senders that write no zone. Default 0.
-    pub zones_s: HashMap<String, i32>,
+    /// Zone by source name, for senders that write none. Default UTC.
+    pub zones: HashMap<String, Zone>,
     /// Drop filters: name and predicate, for [`crate::Drops`].
     pub drops: Vec<(String, filter::Plan)>,
     /// Dedupe windows in ns of stream time by source name, for [`crate::Dedupe`].
@@ -509,14 +510,14 @@ impl Shaper {
 
     fn set_time(&self, row: &mut RowWriter<'_>, stamp: Option<Stamp>) {
         let Some(stamp) = stamp else { return };
-        let zones = &self.settings.zones_s;
+        let zones = &self.settings.zones;
         let zone = match zones.is_empty() {
-            true => 0,
-            false => zones.get(&*row.envelope().source).copied().unwrap_or(0),
+            true => None,
+            false => zones.get(&*row.envelope().source),
         };
         // The clock may have been set back since the event was made; stream time never goes back.
         let received_ns = row.received_ns().max(row.stream_ns());
-        let resolved = stamp.resolve(received_ns, zone);
+        let resolved = zone.unwrap_or(&Zone::Fixed(0)).resolve(stamp, received_ns);
         match resolved.plausibility {
             Plausibility::Plausible => row.set_event_ns(resolved.ns),
             _ => {

@@ -77,8 +77,8 @@ pub struct Source {
     pub kind: SourceKind,
     /// Fixed pack, or automatic.
     pub pack: Option<String>,
-    /// Zone of times without one, seconds east of UTC.
-    pub zone_offset_s: i32,
+    /// Zone of times without one.
+    pub zone: shape::Zone,
     /// Repeats within this time are marked, ns; 0 = off.
     pub dedupe_ns: i64,
     /// How its lines become events, where several are one.
@@ -138,6 +138,8 @@ pub struct Enrich {
     pub mmdb: Vec<PathBuf>,
     /// Asset table, CSV with a header.
     pub assets: Option<PathBuf>,
+    /// Table of people, CSV with a header.
+    pub identities: Option<PathBuf>,
     /// Indicator lists, one indicator per line or CSV.
     pub indicators: Vec<PathBuf>,
     /// Lists of what is known to be harmless: it is no indicator.
@@ -285,7 +287,7 @@ impl Source {
             name: name.into(),
             kind,
             pack: None,
-            zone_offset_s: 0,
+            zone: shape::Zone::default(),
             dedupe_ns: 0,
             multiline: None,
             silent_after_ns: None,
@@ -356,6 +358,7 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
         config.enrich = Enrich {
             mmdb: paths("mmdb"),
             assets: s.text("assets").map(|t| base.join(t)),
+            identities: s.text("identities").map(|t| base.join(t)),
             indicators: paths("indicators"),
             warnings: paths("warnings"),
         };
@@ -472,8 +475,8 @@ fn source(name: &str, node: &Node, problems: &Problems) -> Option<Source> {
     source.dedupe_ns = section.duration_ns("dedupe").unwrap_or(0);
     source.multiline = section.section("multiline", multiline).flatten();
     source.silent_after_ns = section.duration_ns("silent_after");
-    let hint = "write the offset as +02:00";
-    source.zone_offset_s = section.value("zone", hint, zone_offset_s).unwrap_or(0);
+    let hint = "write an offset (+02:00) or a place (Europe/Berlin)";
+    source.zone = section.value("zone", hint, shape::Zone::parse).unwrap_or_default();
     section.done();
     Some(source)
 }
@@ -507,15 +510,6 @@ fn multiline(section: Section<'_>) -> Option<shape::Multiline> {
     }
     section.done();
     Some(shape::Multiline { by: by?, wait_ns })
-}
-
-/// `+02:00`, `-0530`, `UTC` in seconds east.
-fn zone_offset_s(text: &str) -> Option<i32> {
-    if matches!(text, "UTC" | "utc" | "Z") {
-        return Some(0);
-    }
-    let probe = event::time::parse_rfc3339(&format!("1970-01-01T00:00:00{text}"))?;
-    text.starts_with(['+', '-']).then_some((-probe / event::time::SECOND_NS) as i32)
 }
 
 fn syslog_listen(text: &str, node: &Node, problems: &Problems) -> Option<SyslogListen> {
@@ -691,7 +685,7 @@ mod tests {
                     retention: {age: 30d, size: 10GiB}\nlimits: {memory: 2GiB, hot_rows: 64MiB}\n";
         let config = parse(text, "f", Path::new("/etc/alcedo")).unwrap();
         assert_eq!(config.rules, [PathBuf::from("/etc/alcedo/rules"), "/etc/alcedo/more".into()]);
-        assert_eq!(config.sources[0].zone_offset_s, 7200);
+        assert_eq!(config.sources[0].zone, shape::Zone::Fixed(7200));
         assert_eq!(config.sources[0].silent_after_ns, Some(120_000_000_000));
         assert_eq!(config.sources[1].multiline.as_ref().unwrap().wait_ns, 5_000_000_000);
         assert_eq!(config.notify[0].min_level, event::Level::High);

@@ -90,7 +90,10 @@ async fn play(args: &Demo, data_dir: &Path, temporary: bool) -> Outcome {
     // What has fired but is not shown yet is shown before the end.
     tokio::time::sleep(Duration::from_millis(300)).await;
     alerts.abort();
-    server.stop().await?;
+    match temporary {
+        true => server.discard().await?,
+        false => server.stop().await?,
+    }
     Ok(Exit::Ok)
 }
 

@@ -88,9 +88,10 @@ fn stamps_of(config: &Config) -> Stamps {
 
 /// Every file that packs and tables are read from, in order.
 fn files_of(config: &Config) -> Vec<PathBuf> {
-    let tables = config.enrich.mmdb.iter().chain(&config.enrich.assets);
+    let enrich = &config.enrich;
+    let tables = enrich.mmdb.iter().chain(&enrich.assets).chain(&enrich.identities);
     let mut files: Vec<PathBuf> =
-        tables.chain(&config.enrich.indicators).chain(&config.enrich.warnings).cloned().collect();
+        tables.chain(&enrich.indicators).chain(&enrich.warnings).cloned().collect();
     let folders = config.packs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
     for folder in folders.flatten() {
         files.extend(["pack.yaml", "routes.tsv"].map(|name| folder.path().join(name)));
@@ -126,6 +127,7 @@ fn load_tables(config: &Config) -> Result<Tables, Failure> {
     let tables = TableConfig {
         mmdb: config.enrich.mmdb.clone(),
         assets: config.enrich.assets.iter().cloned().collect(),
+        identities: config.enrich.identities.iter().cloned().collect(),
         indicators: config.enrich.indicators.clone(),
         warnings: config.enrich.warnings.clone(),
     };
@@ -139,8 +141,8 @@ fn settings_of(config: &Config) -> Result<shape::Settings, Failure> {
     let mut settings = shape::Settings::default();
     let sources = &config.sources;
     settings.packs = collect(sources.iter().filter_map(|s| Some((&s.name, s.pack.clone()?))));
-    let zones = sources.iter().filter(|s| s.zone_offset_s != 0);
-    settings.zones_s = collect(zones.map(|s| (&s.name, s.zone_offset_s)));
+    let zones = sources.iter().filter(|s| s.zone != shape::Zone::default());
+    settings.zones = collect(zones.map(|s| (&s.name, s.zone.clone())));
     let dedupe = sources.iter().filter(|s| s.dedupe_ns > 0);
     settings.dedupe_ns = collect(dedupe.map(|s| (&s.name, s.dedupe_ns)));
     let lines = sources.iter().filter_map(|s| Some((&s.name, s.multiline.clone()?)));

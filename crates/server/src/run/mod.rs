@@ -149,7 +149,16 @@ impl Server {
     }
 
     /// Stops in the order of the stream: doors, detection, alerts, store.
-    pub async fn stop(mut self) -> Result<(), Failure> {
+    pub async fn stop(self) -> Result<(), Failure> {
+        self.end(true).await
+    }
+
+    /// Stops as [`Server::stop`] does, but writes no more files: its folder is deleted next.
+    pub async fn discard(self) -> Result<(), Failure> {
+        self.end(false).await
+    }
+
+    async fn end(mut self, is_kept: bool) -> Result<(), Failure> {
         if let Some(overload) = self.overload.take() {
             let _ = tokio::task::spawn_blocking(|| overload.stop()).await;
         }
@@ -181,6 +190,9 @@ impl Server {
             upkeep.stop();
             // The recorder's queue closes with the pipeline's and our own handle.
             let _ = recorder_thread.join();
+            if !is_kept {
+                return;
+            }
             if let Err(error) = app.store.flush() {
                 tracing::error!(%error, "hot rows stay in the journal and come back at the start");
             }

@@ -1,14 +1,14 @@
 //! Enrichment: immutable tables, swapped whole. Looking up never fails; loading says what is wrong.
 
-mod assets;
+mod facts;
 mod geo;
 mod indicators;
 
 use crate::native::Ids;
 use crate::program::Index;
 use crate::value;
-use assets::Assets;
 use event::{DictionaryBuilder, FieldId, FieldType, Kind, RowWriter};
+use facts::{Assets, Identities};
 use geo::Geo;
 use hashbrown::HashMap;
 use indicators::Indicators;
@@ -28,6 +28,8 @@ pub struct TableConfig {
     pub mmdb: Vec<PathBuf>,
     /// Asset lists: CSV whose first line names the columns; `ip` and `host` are the keys.
     pub assets: Vec<PathBuf>,
+    /// Lists of people: CSV whose first line names the columns; `user`, `id` and `email` are the keys.
+    pub identities: Vec<PathBuf>,
     /// Indicator lists: one address, network, domain, URL or hash a line; `#` starts a comment.
     pub indicators: Vec<PathBuf>,
     /// Lists of the same form of what is known to be harmless: what they cover is no indicator.
@@ -51,6 +53,7 @@ pub struct TableError {
 pub struct Tables {
     geo: Geo,
     assets: Assets,
+    identities: Identities,
     indicators: Indicators,
     warnings: Indicators,
     /// Tells the tables of two generations apart in a worker's memo.
@@ -72,6 +75,9 @@ impl Tables {
         for path in &config.assets {
             errors.extend(read(path).and_then(|bytes| tables.assets.add(path, &bytes)).err());
         }
+        for path in &config.identities {
+            errors.extend(read(path).and_then(|bytes| tables.identities.add(path, &bytes)).err());
+        }
         for path in &config.indicators {
             errors.extend(read(path).and_then(|bytes| tables.indicators.add(path, &bytes)).err());
         }
@@ -91,13 +97,19 @@ impl Tables {
         self.indicators.size_bytes() + self.warnings.size_bytes()
     }
 
+    /// Number of keys by which people are found.
+    pub fn identity_count(&self) -> usize {
+        self.identities.len()
+    }
+
     /// Number of asset keys.
     pub fn asset_count(&self) -> usize {
         self.assets.len()
     }
 
     fn is_empty(&self) -> bool {
-        self.geo.is_empty() && self.assets.is_empty() && self.indicators.is_empty()
+        let facts = self.assets.len() + self.identities.len();
+        self.geo.is_empty() && facts == 0 && self.indicators.is_empty()
     }
 
     /// Adds what the tables know of the row's addresses, names and hashes.
@@ -128,6 +140,7 @@ impl Tables {
             hit.inspect(|hit| mark(row, ids, field, hit));
         }
         self.assets.enrich(row, index, ids);
+        self.identities.enrich(row, index, ids);
         if !self.indicators.is_empty() {
             self.match_names(row, index, ids);
         }

@@ -50,8 +50,10 @@ fn times_of_every_spelling() {
     }
     assert!(b.all(0, "tags").contains(&"time_suspect".into()));
     assert_eq!(b.batch.row(0).received_ns(), RECEIVED_NS);
-    let settings =
-        Settings { zones_s: [("test".into(), 3600)].into_iter().collect(), ..Settings::default() };
+    let settings = Settings {
+        zones: [("test".into(), shape::Zone::Fixed(3600))].into_iter().collect(),
+        ..Settings::default()
+    };
     let mut zoned = Bench::with(Default::default(), settings);
     check(&mut zoned, b"<13>Mar  5 15:07:09 h a: x", &[("@timestamp", "2026-03-05T14:07:09Z")]);
     check(&mut zoned, b"<13>Mar  5 14:07:09 UTC h a: x", &[("@timestamp", "2026-03-05T14:07:09Z")]);

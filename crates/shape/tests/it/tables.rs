@@ -48,6 +48,40 @@ fn assets_and_indicators_are_found_by_every_key() {
     assert_eq!(bench.text(at, "alcedo.asset.criticality").as_deref(), Some("high"));
 }
 
+/// Scenario: people with names, domains, ids and addresses of mail; log-ins that name them so or so.
+/// Guarantees: the nearest key wins; nobody gets what is known of another.
+#[test]
+fn people_are_found_by_domain_and_name_id_or_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let people = dir.path().join("people.csv");
+    let list = "user,id,email,department,user.full_name\n\
+                CORP\\alice,S-1-5-21-7,alice@corp.example,finance,Alice A.\n\
+                alice,,,guests,Another Alice\n\
+                Jörg,1007,,it,\n";
+    fs::write(&people, list).unwrap();
+    let config = TableConfig { identities: vec![people.clone()], ..Default::default() };
+    let tables = Tables::load(&config).unwrap();
+    assert_eq!(tables.identity_count(), 6);
+    let mut bench = Bench::with(tables, Settings::default());
+    for (event, department) in [
+        (r#"{"user.name":"Alice","user.domain":"corp"}"#, Some("finance")),
+        (r#"{"user.name":"alice","user.domain":"other"}"#, Some("guests")),
+        (r#"{"user.name":"alice@CORP.example"}"#, Some("finance")),
+        (r#"{"user.id":"S-1-5-21-7","user.name":"nobody"}"#, Some("finance")),
+        (r#"{"user.name":"JÖRG"}"#, Some("it")),
+        (r#"{"user.name":"bob"}"#, None),
+        (r#"{"user.target.name":"alice"}"#, None),
+    ] {
+        let at = bench.shape(event.as_bytes()).first_row;
+        assert_eq!(bench.text(at, "alcedo.identity.department").as_deref(), department, "{event}");
+    }
+    let at = bench.shape(br#"{"user.name":"alice","user.domain":"CORP"}"#).first_row;
+    assert_eq!(bench.text(at, "user.full_name").as_deref(), Some("Alice A."));
+    fs::write(&people, "name,department\nalice,x\n").unwrap();
+    let errors = Tables::load(&config).err().unwrap();
+    assert!(errors[0].to_string().contains("`user`, `id`, `email`"), "{}", errors[0]);
+}
+
 /// Scenario: lists of harmless addresses and names beside lists of bad ones.
 /// Guarantees: what a list of harmless things covers is no indicator; all else is.
 #[test]
