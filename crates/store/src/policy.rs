@@ -343,7 +343,7 @@ impl Store {
             match matching_ids(file, hold, &[]) {
                 Ok(ids) if ids.is_empty() => {}
                 // What cannot be read may be what is held.
-                Ok(_) | Err(StoreError::File { .. }) => return Ok(true),
+                Ok(_) | Err(StoreError::File { .. } | StoreError::Far { .. }) => return Ok(true),
                 Err(error) => return Err(error),
             }
         }

@@ -13,5 +13,6 @@ mod policy;
 mod reparse;
 mod samples;
 mod searches;
+mod tier;
 mod together;
 mod upkeep;
