@@ -2,7 +2,9 @@
 
 pub mod store;
 
-use self::store::{Backup, BackupOf, Delete, Export, HoldVerb, Reparse, Retention, Sql, StoreVerb};
+use self::store::{
+    Backup, BackupOf, Delete, Export, HoldVerb, Reparse, Retention, Sql, StoreVerb, VerifyWhat,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -109,7 +111,7 @@ pub enum Verb {
     /// Make a data folder of a backup
     Restore(BackupOf),
     /// Check the store and the sealed journal offline
-    Verify,
+    Verify(VerifyWhat),
     /// Mend the store's files offline: join, reindex
     #[command(subcommand)]
     Store(StoreVerb),

@@ -26,7 +26,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -46,6 +46,8 @@ const PARTS_AT_ONCE: usize = 4;
 const AWAY_PAUSE: Duration = Duration::from_secs(10);
 /// A call is given up after so many times the time-out of a request: it may be repeated that often.
 const CALL_TIMEOUTS: u32 = 3;
+/// Whoever waits for an answer looks up so often whether we are about to end.
+const LOOK_UP: Duration = Duration::from_millis(200);
 /// Longest reason that is told.
 const REASON_CHARS_MAX: usize = 300;
 
@@ -114,6 +116,8 @@ pub(crate) struct Far {
     away_until: Mutex<Option<Instant>>,
     /// When the next part of an upload may go, and bytes per second.
     pace: (Mutex<Instant>, Option<u64>),
+    /// We are about to end: nothing is waited for any more.
+    pub(crate) leaving: AtomicBool,
     pub(crate) traffic: Traffic,
 }
 
@@ -137,6 +141,7 @@ impl Far {
             cells: Mutex::new(CellCache::new(options.cache_bytes)),
             away_until: Mutex::new(None),
             pace: (Mutex::new(Instant::now()), options.upload_bytes_per_s),
+            leaving: AtomicBool::new(false),
             traffic: Traffic::default(),
         })
     }
@@ -164,10 +169,17 @@ impl Far {
 
     fn finish<T>(&self, answer: Receiver<object_store::Result<T>>) -> Result<T, FarError> {
         let limit = self.timeout * CALL_TIMEOUTS;
-        let result = match answer.recv_timeout(limit + Duration::from_secs(1)) {
-            Ok(result) => result.map_err(FarError::from),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                Err(FarError::new(format!("no answer within {} s", limit.as_secs())))
+        let result = loop {
+            match answer.recv_timeout(LOOK_UP) {
+                Ok(result) => break result.map_err(FarError::from),
+                Err(RecvTimeoutError::Timeout) if self.leaving.load(Ordering::Relaxed) => {
+                    break Err(FarError::new("the program stops"));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let text = format!("no answer within {} s", limit.as_secs());
+                    break Err(FarError::new(text));
+                }
             }
         };
         if result.as_ref().is_err_and(|e| !e.is_gone) {

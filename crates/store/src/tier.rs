@@ -198,6 +198,13 @@ impl Store {
         Ok(round)
     }
 
+    /// Gives up all that waits for the far tier, now and later: the program is about to end.
+    pub fn leave_far_tier(&self) {
+        if let Some(far) = &self.far {
+            far.leaving.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// What [`Store::move_old`] would do now. Nothing is changed, and nothing asked of anybody.
     pub fn tier_plan(&self, now_ns: i64) -> TierPlan {
         let (due, unmovable) = self.due(now_ns);
