@@ -112,7 +112,7 @@ pub enum Verb {
     Restore(BackupOf),
     /// Check the store and the sealed journal offline
     Verify(VerifyWhat),
-    /// Mend the store's files offline: join, reindex
+    /// Work on the store's files offline: join, reindex, tier
     #[command(subcommand)]
     Store(StoreVerb),
     /// Look into the journal offline

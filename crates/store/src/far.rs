@@ -16,7 +16,7 @@ use crate::places;
 use crate::tier::TierOptions;
 use crate::write::hex;
 use bytes::Bytes;
-use object_store::path::Path as ObjectPath;
+use object_store::path::{Path as ObjectPath, PathPart};
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
@@ -147,7 +147,7 @@ impl Far {
     }
 
     fn at(&self, object: &str) -> ObjectPath {
-        ObjectPath::from(format!("{}/{object}", self.prefix))
+        self.prefix.parts().chain(object.split('/').map(PathPart::from)).collect()
     }
 
     fn start<T: Send + 'static>(

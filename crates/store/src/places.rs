@@ -32,16 +32,14 @@ pub(crate) fn of(options: &TierOptions) -> Result<Place, String> {
     Ok(Place { store, prefix, folder: None })
 }
 
+/// It is created with the first object: looking must not make an empty folder where a disk is missing.
 fn folder(path: &str) -> Result<Place, String> {
     let folder = PathBuf::from(path);
     if !folder.is_absolute() {
         return Err("a folder is named from the root: file:///srv/alcedo".into());
     }
-    std::fs::create_dir_all(&folder).map_err(|e| format!("creating it: {e}"))?;
-    // Links on the way to it must not confuse the client's own check of paths.
-    let folder = folder.canonicalize().map_err(|e| e.to_string())?;
-    let store = LocalFileSystem::new_with_prefix(&folder).map_err(|e| e.to_string())?;
-    Ok(Place { store: Arc::new(store), prefix: ObjectPath::default(), folder: Some(folder) })
+    let prefix = ObjectPath::from_absolute_path(&folder).map_err(|e| e.to_string())?;
+    Ok(Place { store: Arc::new(LocalFileSystem::new()), prefix, folder: Some(folder) })
 }
 
 #[cfg(not(feature = "cloud"))]

@@ -173,7 +173,6 @@ fn without_the_far_tier_the_answer_says_what_is_missing() {
 fn a_far_tier_that_cannot_be_written_costs_no_local_file() {
     let at = folders();
     let store = two_files(&at.live, to_folder(&at.far));
-    std::fs::remove_dir_all(&at.far).unwrap();
     std::fs::write(&at.far, "no folder").unwrap();
     let failed = store.move_old(LATER_NS, &|| true);
     assert!(matches!(failed, Err(StoreError::Far { .. })), "{failed:?}");

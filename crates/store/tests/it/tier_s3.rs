@@ -14,13 +14,22 @@ fn local_files(dir: &Path) -> usize {
     walk(dir).iter().filter(|path| path.ends_with(".parquet")).count()
 }
 
-/// Events with a word of their own and `noise` random letters: what does not compress.
-fn noisy(offsets: std::ops::Range<u64>, noise: usize) -> Arc<EventBatch> {
+/// What does not compress, and is found in every block by its pieces.
+const ANYTHING: (u8, u64) = (b'!', 90);
+/// What looks like the numbers of logs.
+const DIGITS: (u8, u64) = (b'0', 10);
+
+/// Events with an id of their own and `noise` random characters.
+fn noisy(
+    offsets: std::ops::Range<u64>,
+    noise: usize,
+    (first, count): (u8, u64),
+) -> Arc<EventBatch> {
     let mut random = Random(7);
     let mut batch = EventBatch::new(dictionary());
     for n in offsets {
         let letters: String =
-            (0..noise).map(|_| char::from(b'!' + random.below(90) as u8)).collect();
+            (0..noise).map(|_| char::from(first + random.below(count) as u8)).collect();
         let (user, raw) = (format!("u{}", n % 50), format!("event {n} {letters}"));
         let raw = if n == 4_711 { format!("{raw} quetzalcoatl") } else { raw };
         let trace = trace(n);
@@ -72,9 +81,11 @@ fn s3_a_cold_needle_takes_one_request() {
     let options = options(s3.options(&dir.path().join("credentials")));
     let (store, _) = Store::open(&dir.path().join("live"), options.clone()).unwrap();
     for n in 0..16 {
-        store.append(noisy(n * 2_000..(n + 1) * 2_000, 200));
+        store.append(noisy(n * 2_000..(n + 1) * 2_000, 200, DIGITS));
         store.flush().unwrap();
     }
+    let plan = store.tier_plan(LATER_NS);
+    println!("{} of {} bytes stay here", plan.kept_bytes, plan.bytes);
     move_all(&store);
     drop(store);
     let (store, _) = Store::open(&dir.path().join("live"), options).unwrap();
@@ -106,7 +117,7 @@ fn s3_large_files_go_in_parts_and_no_faster_than_they_may() {
     options.tier.as_mut().unwrap().upload_bytes_per_s = Some(8 << 20);
     let live = dir.path().join("live");
     let (store, _) = Store::open(&live, options).unwrap();
-    store.append(noisy(0..3_000, 8_000));
+    store.append(noisy(0..3_000, 8_000, ANYTHING));
     store.flush().unwrap();
     let size = store.stats().file_bytes;
     assert!(size > 17 << 20, "three parts: {size}");
@@ -171,7 +182,7 @@ fn s3_wrong_bytes_are_noticed_and_asked_for_again() {
     let options = options(s3.options(&dir.path().join("credentials")));
     let live = dir.path().join("live");
     let (store, _) = Store::open(&live, options.clone()).unwrap();
-    store.append(noisy(0..2_000, 100));
+    store.append(noisy(0..2_000, 100, ANYTHING));
     store.flush().unwrap();
     let expected = json(&store, "user.name:u7");
     move_all(&store);
