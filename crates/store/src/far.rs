@@ -207,6 +207,7 @@ impl Far {
 
     /// Deletes an object; that it was not there is no error.
     pub(crate) fn delete(&self, object: &str) -> Result<(), FarError> {
+        self.remove_staged(object)?;
         let (store, path) = (self.store.clone(), self.at(object));
         match self.call(async move { store.delete(&path).await }) {
             Err(error) if !error.is_gone => Err(error),
@@ -228,6 +229,7 @@ impl Far {
     pub(crate) fn create(&self, object: &str, bytes: Vec<u8>) -> Result<(), FarError> {
         let (store, path) = (self.store.clone(), self.at(object));
         let payload = PutPayload::from(bytes);
+        self.remove_staged(object)?;
         self.call(async move { store.put_opts(&path, payload, PutMode::Create.into()).await })?;
         self.settle(object)
     }
@@ -332,6 +334,7 @@ impl Far {
         from: &Path,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<String, FarError> {
+        self.remove_staged(object)?;
         let local = |e: std::io::Error| FarError::new(format!("reading {}: {e}", from.display()));
         let file = File::open(from).map_err(local)?;
         let size = file.metadata().map_err(local)?.len();
@@ -375,6 +378,25 @@ impl Far {
                 Err(error)
             }
         }
+    }
+
+    /// Removes what a crash left of uploads of this object to a folder: `NAME#1` and so on. Of a bucket,
+    /// its own rule for unfinished uploads does that.
+    fn remove_staged(&self, object: &str) -> Result<(), FarError> {
+        let Some(path) = self.folder.as_ref().map(|folder| folder.join(object)) else {
+            return Ok(());
+        };
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+        let staged = format!("{}#", name.to_string_lossy());
+        let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&staged) {
+                let removed = std::fs::remove_file(entry.path());
+                removed
+                    .map_err(|e| FarError::new(format!("removing an unfinished upload: {e}")))?;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a folder has an object on its disk; object stores answer only then.

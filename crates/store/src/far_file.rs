@@ -132,7 +132,8 @@ impl FarReader {
         if out.is_empty() || copy_out(&self.cells.lock(), start, out).is_some() {
             return Ok(());
         }
-        self.prefetch(&[start..start + out.len() as u64], 1)?;
+        let range = start..start + out.len() as u64;
+        self.prefetch(std::slice::from_ref(&range), 1)?;
         let copied = copy_out(&self.cells.lock(), start, out);
         copied.ok_or_else(|| self.file.error("it is shorter than listed"))
     }

@@ -788,6 +788,7 @@ fn sweep_orphans(
                 let below = path.strip_prefix(root).unwrap_or(&path);
                 let name = below.to_string_lossy().replace('\\', "/");
                 let beside = name.strip_suffix(".idx").or_else(|| name.strip_suffix(".tail"));
+                let is_data = beside.is_none();
                 let data = match beside {
                     Some(stem) => format!("{stem}.parquet"),
                     None => name,
@@ -795,8 +796,6 @@ fn sweep_orphans(
                 if manifest.state().files.get(&data).is_some_and(|e| belongs(e, &path)) {
                     continue;
                 }
-                let index = path.extension().is_some_and(|e| e == "idx");
-                let data_only = !index && !path.extension().is_some_and(|e| e == "tail");
                 let complete = path.extension().is_some_and(|e| e == "parquet" || e == "idx");
                 if set_aside && complete {
                     let aside = root.join("orphans");
@@ -804,10 +803,10 @@ fn sweep_orphans(
                     let target = aside.join(path.file_name().unwrap_or_default());
                     fs::rename(&path, &target).map_err(StoreError::io("moving", &path))?;
                     sync_folder(&aside)?;
-                    report.orphans_set_aside += u64::from(data.ends_with(".parquet") && !index);
+                    report.orphans_set_aside += u64::from(data.ends_with(".parquet") && is_data);
                 } else {
                     fs::remove_file(&path).map_err(StoreError::io("removing", &path))?;
-                    report.orphans_removed += u64::from(data_only);
+                    report.orphans_removed += u64::from(is_data);
                 }
             }
         }

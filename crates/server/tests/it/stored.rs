@@ -341,7 +341,7 @@ fn old_events_are_found_in_a_far_tier_and_missed_aloud() {
     server.start_again();
     assert_eq!(server.search("message:plugh").len(), 3);
     assert!(server.metric("alcedo_tier_far_files").unwrap() >= 1.0);
-    assert!(server.get("/api/v1/status")["tier"]["far_bytes"].as_u64().unwrap() > 0);
+    assert!(server.get("/api/v1/overview")["tier"]["far_bytes"].as_u64().unwrap() > 0);
     server.stop();
     let away = folder.path().join("away");
     std::fs::rename(&far, &away).unwrap();

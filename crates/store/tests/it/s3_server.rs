@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     None,
     /// Connections are closed at once.
     Away,
+    /// Nothing is ever answered.
+    Silent,
     /// Half of what is sent arrives, then the connection breaks.
     UploadsCut,
     /// So many requests are answered 500, then none.
@@ -184,6 +186,12 @@ fn pass(mut client: TcpStream, port: u16, fault: &Mutex<Fault>, requests: &Mutex
         let text =
             "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         let _ = client.write_all(text.as_bytes());
+        return;
+    }
+    while *fault.lock().unwrap() == Fault::Silent {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    if now == Fault::Silent {
         return;
     }
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)) else { return };

@@ -175,6 +175,43 @@ fn s3_that_fails_costs_no_row_and_the_work_goes_on() {
     assert_eq!(json(&store, "*"), expected);
 }
 
+/// Scenario: the other side takes requests and never answers.
+/// Guarantees: a search ends in time and says what is missing; ending the program does not wait.
+#[test]
+fn s3_that_is_silent_holds_nobody_up() {
+    let Some(s3) = S3::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = options(s3.options(&dir.path().join("credentials")));
+    let live = dir.path().join("live");
+    let store = two_files(&live, options.clone());
+    move_all(&store);
+    drop(store);
+    options.tier.as_mut().unwrap().request_timeout = Duration::from_secs(1);
+    let (store, _) = Store::open(&live, options.clone()).unwrap();
+    s3.fault(Fault::Silent);
+    let began = Instant::now();
+    let (found, summary) = rows(&store, &request("*"));
+    assert!(found.is_empty() && summary.partial.unwrap().contains("25 rows"));
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    drop(store);
+    options.tier.as_mut().unwrap().request_timeout = Duration::from_secs(600);
+    let (store, _) = Store::open(&live, options).unwrap();
+    store.append(logins(25..30));
+    store.flush().unwrap();
+    std::thread::scope(|scope| {
+        let moving = scope.spawn(|| store.move_old(LATER_NS, &|| true));
+        std::thread::sleep(Duration::from_millis(300));
+        let began = Instant::now();
+        store.flush().unwrap();
+        store.maintain(START_NS).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(2), "upkeep does not wait for a move");
+        store.leave_far_tier();
+        assert!(moving.join().unwrap().is_err());
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    });
+    s3.fault(Fault::None);
+}
+
 #[test]
 fn s3_wrong_bytes_are_noticed_and_asked_for_again() {
     let Some(s3) = S3::start() else { return };
