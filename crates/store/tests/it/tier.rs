@@ -225,6 +225,11 @@ fn the_end_of_a_far_file_comes_back_when_it_is_lost_here() {
     assert_eq!(json(&store, "*"), expected);
     assert_eq!(ended(&at.live, ".tail").len(), 2);
     assert_eq!(store.verify().unwrap().problems, []);
+    // So does an index, made of what is far.
+    ended(&at.live, ".idx").iter().for_each(|index| std::fs::remove_file(index).unwrap());
+    assert_eq!(store.reindex().unwrap(), 2);
+    assert_eq!(store.verify().unwrap().problems, []);
+    assert_eq!(json(&store, "*"), expected);
     let tail = &ended(&at.live, ".tail")[0];
     let mut bytes = std::fs::read(tail).unwrap();
     let last = bytes.len() - 20;
