@@ -72,11 +72,17 @@ pub(crate) struct FarError {
     pub(crate) reason: String,
     /// The object is not there.
     pub(crate) is_gone: bool,
+    /// Not the far tier failed but the file here.
+    pub(crate) is_local: bool,
 }
 
 impl FarError {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), is_gone: false }
+        Self { reason: reason.into(), is_gone: false, is_local: false }
+    }
+
+    fn local(error: &std::io::Error) -> Self {
+        Self { is_local: true, ..Self::new(format!("it cannot be read: {error}")) }
     }
 
     pub(crate) fn of(self, object: &str) -> StoreError {
@@ -88,7 +94,7 @@ impl From<object_store::Error> for FarError {
     fn from(error: object_store::Error) -> Self {
         let is_gone = matches!(error, object_store::Error::NotFound { .. });
         let reason = if is_gone { "it is not there".into() } else { without_secrets(&error) };
-        Self { reason, is_gone }
+        Self { reason, is_gone, is_local: false }
     }
 }
 
@@ -335,7 +341,7 @@ impl Far {
         goes_on: &dyn Fn() -> bool,
     ) -> Result<String, FarError> {
         self.remove_staged(object)?;
-        let local = |e: std::io::Error| FarError::new(format!("reading {}: {e}", from.display()));
+        let local = |e: std::io::Error| FarError::local(&e);
         let file = File::open(from).map_err(local)?;
         let size = file.metadata().map_err(local)?.len();
         let mut source = Source { far: self, file, size, at: 0, hash: Sha256::new(), goes_on };
@@ -358,7 +364,7 @@ impl Far {
     ) -> Result<(), FarError> {
         let mut sent = || {
             let mut waiting = VecDeque::new();
-            while let Some(part) = source.next().map_err(|e| FarError::new(e.to_string()))? {
+            while let Some(part) = source.next().map_err(|e| FarError::local(&e))? {
                 waiting.push_back(self.start(upload.put_part(part)));
                 if waiting.len() == PARTS_AT_ONCE
                     && let Some(oldest) = waiting.pop_front()

@@ -359,11 +359,18 @@ impl Store {
         self.step("upload listed");
         let there = far.size(&object).map_err(|e| e.of(&object))? == Some(entry.size_bytes);
         if !there || read_back(far, &object, entry).is_err() {
-            let sent = far.upload(&object, &file.path, goes_on).map_err(|e| e.of(&object))?;
-            if sent != entry.sha256 {
-                // It stays where it is, and the object is deleted with the next round.
+            // A damaged file stays where it is and holds no other up; its object, if there is one, is
+            // deleted with the next round.
+            let damaged = |reason: &str| {
                 file.leave_alone();
-                return Err(StoreError::file(&file.path, "its SHA-256 is not the listed one"));
+                StoreError::file(&file.path, reason)
+            };
+            let sent = far.upload(&object, &file.path, goes_on).map_err(|e| match e.is_local {
+                true if goes_on() => damaged(&e.reason),
+                _ => e.of(&object),
+            })?;
+            if sent != entry.sha256 {
+                return Err(damaged("its SHA-256 is not the listed one"));
             }
             self.step("uploaded");
             read_back(far, &object, entry).map_err(failed)?;

@@ -185,6 +185,30 @@ fn a_far_tier_that_cannot_be_written_costs_no_local_file() {
 }
 
 #[test]
+fn a_damaged_local_file_stays_and_holds_no_other_up() {
+    for damage in [false, true] {
+        let at = folders();
+        let store = two_files(&at.live, to_folder(&at.far));
+        let first = ended(&at.live, ".parquet").remove(0);
+        match std::fs::read(&first).unwrap() {
+            mut bytes if damage => {
+                bytes[100] ^= 1;
+                std::fs::write(&first, bytes).unwrap();
+            }
+            _ => std::fs::remove_file(&first).unwrap(),
+        }
+        let failed = store.move_old(LATER_NS, &|| true);
+        assert!(matches!(failed, Err(StoreError::File { .. })), "{failed:?}");
+        assert_eq!(move_all(&store), 1);
+        let plan = store.tier_plan(LATER_NS);
+        assert_eq!((plan.files, plan.unmovable), (0, 1));
+        store.move_old(LATER_NS, &|| true).unwrap();
+        assert_eq!(ended(&at.far, ".parquet").len(), 1, "nothing is left of the damaged one");
+        assert_eq!(Path::new(&first).exists(), damage);
+    }
+}
+
+#[test]
 fn objects_that_change_or_vanish_are_found() {
     let at = folders();
     let store = two_files(&at.live, to_folder(&at.far));
