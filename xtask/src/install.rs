@@ -18,6 +18,7 @@ const NEEDED_OF_PYTHON: &[(&str, &str, &str)] = &[
     ("pysigma", "sigma.collection", "differences to the reference implementation of Sigma"),
     ("duckdb", "duckdb", "DuckDB as a reader of stored files"),
     ("pyarrow", "pyarrow.parquet", "pyarrow as a reader of stored files"),
+    ("moto[server]", "moto.server", "S3 as a far tier"),
 ];
 
 /// Installs what is missing, if this is Debian and we are root; says what is skipped otherwise.

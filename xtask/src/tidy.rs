@@ -53,10 +53,11 @@ mod tests {
     /// Heavy crates stay in one room, so that the others check in seconds.
     #[test]
     fn heavy_dependencies_are_named_by_one_crate_only() {
-        let rooms: [(&str, &[&str]); 7] = [
+        let rooms: [(&str, &[&str]); 8] = [
             ("datafusion", &["store"]),
             ("arrow", &["store"]),
             ("parquet", &["store"]),
+            ("object_store", &["store"]),
             ("vrl", &["remap"]),
             ("rdkafka", &["io"]),
             ("rusqlite", &["ledger"]),

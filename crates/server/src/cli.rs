@@ -2,7 +2,9 @@
 
 pub mod store;
 
-use self::store::{Backup, BackupOf, Delete, Export, HoldVerb, Reparse, Retention, Sql, StoreVerb};
+use self::store::{
+    Backup, BackupOf, Delete, Export, HoldVerb, Reparse, Retention, Sql, StoreVerb, VerifyWhat,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -109,8 +111,8 @@ pub enum Verb {
     /// Make a data folder of a backup
     Restore(BackupOf),
     /// Check the store and the sealed journal offline
-    Verify,
-    /// Mend the store's files offline: join, reindex
+    Verify(VerifyWhat),
+    /// Work on the store's files offline: join, reindex, tier
     #[command(subcommand)]
     Store(StoreVerb),
     /// Look into the journal offline

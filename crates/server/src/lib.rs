@@ -72,8 +72,8 @@ fn run(cli: &Cli) -> Outcome {
         Verb::Delete(args) => verbs::keep::delete(args, global),
         Verb::Backup(verb) => verbs::backup::run(verb, global),
         Verb::Restore(args) => verbs::backup::restore(args, global),
-        Verb::Verify => verbs::verify::run(&verbs::check::config_of(global)?.data_dir),
-        Verb::Store(verb) => verbs::store::run(verb, &verbs::check::config_of(global)?.data_dir),
+        Verb::Verify(what) => verbs::verify::run(&verbs::check::config_of(global)?, what.far),
+        Verb::Store(verb) => verbs::store::run(verb, &verbs::check::config_of(global)?),
         Verb::Journal(verb) => {
             verbs::journal::run(verb, &verbs::check::config_of(global)?.data_dir)
         }

@@ -9,7 +9,9 @@
 //! files of others, by name, of which the store knows nothing else.
 
 use crate::error::StoreError;
+use crate::far_file::FarFile;
 use crate::manifest::{FileEntry, Manifest, State, sync_file, sync_folder};
+use crate::read::FileHandle;
 use crate::sidecar::index_path;
 use crate::store::Store;
 use crate::verify::hash_file;
@@ -18,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// Version of the backup's own file. 2: with companions.
 const FORMAT: u32 = 2;
@@ -106,7 +109,10 @@ impl Store {
                 if fs::metadata(&to).is_ok_and(|m| m.len() == size) {
                     continue;
                 }
-                copy_checked(&self.root.join(path), &to, &sha256)?;
+                match self.far_file(entry, &path) {
+                    Some(far) => recall_checked(&far, &to)?,
+                    None => copy_checked(&self.root.join(path), &to, &sha256)?,
+                }
                 report.copied_bytes += size;
             }
         }
@@ -122,6 +128,8 @@ impl Store {
         let folder = target.join("backups");
         fs::create_dir_all(&folder).map_err(StoreError::io("creating", &folder))?;
         let path = folder.join(format!("{now_ns}.json"));
+        // All files are beside it: what is restored needs no far tier and never shares one.
+        let state = state.without_far();
         let backup = Backup { format: FORMAT, at_ns: now_ns, state, companions: listed };
         let text = serde_json::to_vec(&backup).expect("plain data always serialises");
         let tmp = path.with_extension("tmp");
@@ -131,6 +139,26 @@ impl Store {
         sync_folder(&folder)?;
         Ok(report)
     }
+}
+
+impl Store {
+    /// The far file of an entry, if `path` is its data and not on the local disk.
+    fn far_file(&self, entry: &FileEntry, path: &Path) -> Option<Arc<FarFile>> {
+        if path != Path::new(&entry.path) {
+            return None;
+        }
+        FileHandle::new(&self.root, entry.clone(), self.far.as_ref()).far().cloned()
+    }
+}
+
+/// Copies a far file; it is compared with its hash before it gets its name.
+fn recall_checked(far: &FarFile, to: &Path) -> Result<(), StoreError> {
+    let folder = to.parent().unwrap_or(to);
+    fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+    let tmp = to.with_extension("tmp");
+    far.recall(&tmp)?;
+    fs::rename(&tmp, to).map_err(StoreError::io("renaming", &tmp))?;
+    sync_folder(folder)
 }
 
 /// Copies a companion unless the same bytes are there. Out: size, SHA-256, bytes copied now.

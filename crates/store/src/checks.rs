@@ -8,6 +8,7 @@
 //! stand where other readers do not look. A damaged checksum looks like a damaged block: either way
 //! the block is not believed, and all others are read as before.
 
+use crate::far_file::FarReader;
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
@@ -77,10 +78,17 @@ impl BlockSums {
     }
 }
 
+/// Where the bytes of a data file are.
+#[derive(Clone)]
+enum Source {
+    Local(Arc<File>),
+    Far { reader: Arc<FarReader>, tail: Arc<File> },
+}
+
 /// A data file whose bytes are compared with their checksums as they are read.
 #[derive(Clone)]
 pub(crate) struct CheckedFile {
-    file: Arc<File>,
+    source: Source,
     size: u64,
     place: Option<Place>,
 }
@@ -90,7 +98,21 @@ impl CheckedFile {
     pub(crate) fn open(path: &Path, place: Option<Place>) -> std::io::Result<Self> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self { file: Arc::new(file), size, place })
+        Ok(Self { source: Source::Local(Arc::new(file)), size, place })
+    }
+
+    /// A far file whose end is here.
+    pub(crate) fn far(reader: Arc<FarReader>, place: Option<Place>) -> std::io::Result<Self> {
+        let tail = Arc::new(File::open(reader.tail())?);
+        Ok(Self { size: reader.size(), source: Source::Far { reader, tail }, place })
+    }
+
+    /// The reader of a far file.
+    pub(crate) fn far_reader(&self) -> Option<&FarReader> {
+        match &self.source {
+            Source::Local(_) => None,
+            Source::Far { reader, .. } => Some(reader),
+        }
     }
 
     /// Whether the file's end is the listed one.
@@ -110,11 +132,30 @@ impl CheckedFile {
             return Err(ParquetError::EOF("it is shorter than its footer says".into()));
         }
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, start)?;
+        match &self.source {
+            Source::Local(file) => file.read_exact_at(&mut bytes, start)?,
+            Source::Far { reader, tail } => {
+                let here = reader.tail_at().saturating_sub(start).min(length as u64) as usize;
+                let (far, near) = bytes.split_at_mut(here);
+                reader.read(far, start).map_err(|e| ParquetError::External(Box::new(e)))?;
+                tail.read_exact_at(near, (start + here as u64).saturating_sub(reader.tail_at()))?;
+            }
+        }
         Ok(bytes)
     }
 
+    /// Bytes of a far file that are wrong are asked for once more: they may be so on the way only.
     fn checked(&self, start: u64, length: usize, place: Place) -> Result<Bytes, ParquetError> {
+        match (self.compared(start, length, place), &self.source) {
+            (Err(ParquetError::General(_)), Source::Far { reader, .. }) => {
+                reader.forget(start..start + length as u64, place.block as u64);
+                self.compared(start, length, place)
+            }
+            (result, _) => result,
+        }
+    }
+
+    fn compared(&self, start: u64, length: usize, place: Place) -> Result<Bytes, ParquetError> {
         let block = place.block as u64;
         let from = start / block * block;
         let to = (start + length as u64).next_multiple_of(block).min(place.at);

@@ -45,6 +45,22 @@ pub enum StoreError {
         /// Its reason.
         reason: String,
     },
+    /// The far tier did not give or take an object.
+    #[error("object `{object}` of the far tier: {reason}; nothing is lost here, try again")]
+    Far {
+        /// Its name below the tier's prefix.
+        object: String,
+        /// What the far tier or the way to it said.
+        reason: String,
+    },
+    /// The settings of the far tier.
+    #[error("far tier `{to}`: {reason}")]
+    Tier {
+        /// Its address as given.
+        to: String,
+        /// What is wrong with the settings.
+        reason: String,
+    },
     /// The list of files is damaged other than by a torn last write.
     #[error("manifest `{}` is damaged at byte {at}: {reason}; restore it from a copy", path.display())]
     Manifest {

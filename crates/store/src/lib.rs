@@ -13,7 +13,9 @@
 //! - a plan holds for a stored row exactly if it held for the hot row;
 //! - after a crash at any step the store opens, loses nothing that [`Store::flush`] reported and
 //!   keeps nothing twice;
-//! - a file goes from the manifest before it goes from the disk, and not while a search reads it.
+//! - a file goes from the manifest before it goes from the disk or the far tier, and not while a search
+//!   reads it;
+//! - a local file goes only after its object in the far tier was read back and listed.
 //!
 //! The only room that names Arrow, Parquet and DataFusion: none of them shows in its public types,
 //! so that all of their generic code is compiled here, once.
@@ -24,18 +26,23 @@
 //! `kernel` (a plan over columns), `coded`, `pipes` and `table` (DataFusion), `layout`, `write`,
 //! `read`, `checks`, `residual`, `template` (the files), `words`, `sidecar` (the index beside them),
 //! [`manifest`] (which files), `upkeep` (joining, retention), [`mod@reparse`] (shaped
-//! anew), [`verify`].
+//! anew), [`verify`], [`tier`] (old files elsewhere), `far_file`, `far`, `cells`, `places` (how they
+//! are reached).
 #![forbid(unsafe_code)]
 
 pub mod backup;
+mod cells;
 mod checks;
 mod coded;
 pub mod error;
 pub mod export;
+mod far;
+mod far_file;
 mod kernel;
 mod layout;
 pub mod manifest;
 mod pipes;
+mod places;
 pub mod policy;
 mod read;
 mod render;
@@ -49,6 +56,7 @@ mod sidecar;
 pub mod store;
 mod table;
 mod template;
+pub mod tier;
 mod upkeep;
 pub mod verify;
 mod words;
@@ -57,7 +65,7 @@ mod write;
 pub use checks::FooterSum;
 pub use error::{SearchError, StoreError};
 pub use export::{ExportFile, ExportFormat, ExportManifest};
-pub use manifest::FileEntry;
+pub use manifest::{FarCopy, FileEntry};
 pub use policy::{AuditRecord, Forecast, Hold, RetentionRule, RulePlan, Tombstone};
 pub use reparse::{Reparse, ReparseCounts, StoredRow};
 pub use replay::Replayed;
@@ -66,4 +74,5 @@ pub use search::{
 };
 pub use sidecar::IndexEntry;
 pub use store::{OpenReport, Options, Stats, StepHook, Store, Upkeep};
+pub use tier::{TierOptions, TierPlan, TierRound, TierStats};
 pub use verify::{Problem, VerifyReport};

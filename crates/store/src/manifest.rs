@@ -15,7 +15,7 @@ use crate::policy::{Hold, Tombstone};
 use crate::sidecar::IndexEntry;
 use event::EventId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -25,8 +25,11 @@ const RECORDS_PER_LOG: u64 = 1_024;
 /// Longest record: bounds what a damaged length field can make us allocate.
 const RECORD_BYTES_MAX: u32 = 256 << 20;
 const FRAME_BYTES: usize = 8;
-/// Version of the state; a program refuses newer ones. 2: indexes, holds, tombstones.
-pub(crate) const FORMAT: u32 = 2;
+/// Newest version of the state; a program refuses newer ones. 2: indexes, holds, tombstones. 3: a far
+/// tier.
+pub(crate) const FORMAT: u32 = 3;
+/// What is written as long as there is no far tier: programs of before read it.
+const FORMAT_LOCAL: u32 = 2;
 
 /// One stored file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +62,18 @@ pub struct FileEntry {
     /// Its end; none for files of before there were checksums.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub footer: Option<FooterSum>,
+    /// Where it is in the far tier; none: only here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub far: Option<FarCopy>,
+}
+
+/// A file's object in the far tier. It was read back and compared before it was listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FarCopy {
+    /// Its name below the tier's prefix.
+    pub object: String,
+    /// The file is on the local disk as well.
+    pub is_local: bool,
 }
 
 impl FileEntry {
@@ -99,6 +114,12 @@ pub(crate) struct State {
     /// Rows that are hidden until their files are rewritten.
     #[serde(default)]
     pub(crate) tombstones: Vec<Tombstone>,
+    /// By which name the far tier knows this store; none as long as there never was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) far_id: Option<String>,
+    /// Objects that may be in the far tier and belong to no listed file.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) far_doomed: BTreeSet<String>,
 }
 
 /// One change.
@@ -124,6 +145,15 @@ pub(crate) struct Change {
     /// Numbers of tombstones whose rows are gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) buried: Vec<u64>,
+    /// The store's name in the far tier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) far_id: Option<String>,
+    /// Objects that are about to be written. Those of removed files need not be named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) far_doomed: Vec<String>,
+    /// Objects that are not there any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) far_gone: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -136,13 +166,19 @@ impl State {
     /// Applies one change.
     pub(crate) fn apply(&mut self, change: &Change) {
         for path in &change.remove {
-            if let Some(entry) = self.files.remove(path).filter(|_| change.retire) {
+            let Some(entry) = self.files.remove(path) else { continue };
+            if change.retire {
                 self.retire(Retired { after: entry.after, through: entry.last });
             }
+            self.far_doomed.extend(entry.far.map(|far| far.object));
         }
+        self.far_doomed.extend(change.far_doomed.iter().cloned());
         for entry in &change.add {
             let covered = self.covered.entry(entry.last.partition).or_insert(entry.last);
             *covered = (*covered).max(entry.last);
+            if let Some(far) = &entry.far {
+                self.far_doomed.remove(&far.object);
+            }
             self.files.insert(entry.path.clone(), entry.clone());
         }
         for (partition, id) in &change.through {
@@ -153,7 +189,22 @@ impl State {
         self.holds.retain(|hold| !change.released.contains(&hold.id));
         self.tombstones.extend(change.tombstones.iter().cloned());
         self.tombstones.retain(|tombstone| !change.buried.contains(&tombstone.id));
+        self.far_doomed.retain(|object| !change.far_gone.contains(object));
+        self.far_id = change.far_id.clone().or(self.far_id.take());
         self.version += 1;
+    }
+
+    /// The version that a program has to read to know all of it.
+    fn needs_format(&self) -> u32 {
+        if self.far_id.is_some() { FORMAT } else { FORMAT_LOCAL }
+    }
+
+    /// The state of a copy whose files are all beside it: it has no far tier.
+    pub(crate) fn without_far(mut self) -> Self {
+        self.files.values_mut().for_each(|entry| entry.far = None);
+        (self.far_id, self.far_doomed) = (None, BTreeSet::new());
+        self.format = self.needs_format();
+        self
     }
 
     fn retire(&mut self, range: Retired) {
@@ -267,7 +318,8 @@ impl Manifest {
         self.end += frame.len() as u64;
         self.records += 1;
         self.state.apply(&change);
-        if self.records >= RECORDS_PER_LOG {
+        // A program of before must refuse the log, not pass over what it does not know.
+        if self.records >= RECORDS_PER_LOG || self.state.format < self.state.needs_format() {
             let next = Self::start(&self.folder, self.generation + 1, self.state.clone())?;
             let old = std::mem::replace(self, next);
             fs::remove_file(&old.path).map_err(io("removing", &old.path))?;
@@ -276,7 +328,7 @@ impl Manifest {
     }
 
     fn start(folder: &Path, generation: u64, mut state: State) -> Result<Self, StoreError> {
-        state.format = FORMAT;
+        state.format = state.needs_format();
         let path = log_path(folder, generation);
         let tmp = path.with_extension("tmp");
         let frame = frame(&Record::Full(state.clone()));
@@ -327,7 +379,8 @@ impl Manifest {
         if state.format > FORMAT {
             return Err(bad(0, "it was written by a newer version of this program: update"));
         }
-        state.format = FORMAT;
+        // A log of before is as good as one of now.
+        state.format = state.format.max(FORMAT_LOCAL);
         let file = match read_only {
             true => File::open(&path).map_err(StoreError::io("opening", &path))?,
             false => append_to(&path)?,

@@ -114,7 +114,7 @@ pub struct RulePlan {
 /// When the disk will be full.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Forecast {
-    /// Bytes stored now.
+    /// Bytes on the local disk now.
     pub bytes: u64,
     /// Bytes that came per day of receipt, over the last week.
     pub bytes_per_day: u64,
@@ -343,7 +343,7 @@ impl Store {
             match matching_ids(file, hold, &[]) {
                 Ok(ids) if ids.is_empty() => {}
                 // What cannot be read may be what is held.
-                Ok(_) | Err(StoreError::File { .. }) => return Ok(true),
+                Ok(_) | Err(StoreError::File { .. } | StoreError::Far { .. }) => return Ok(true),
                 Err(error) => return Err(error),
             }
         }
@@ -546,11 +546,16 @@ impl Store {
         Ok(Vec::new())
     }
 
-    /// When the disk will be full, given its free bytes and the rules.
+    /// When the disk will be full, given its free bytes and the rules. What is in the far tier is not
+    /// on the disk, and what is to move there does not stay on it.
     pub fn forecast(&self, rules: &[RetentionRule], free_bytes: u64, now_ns: i64) -> Forecast {
         let (snapshot, _) = self.snapshot();
         let files = || snapshot.files.iter().map(|f| &f.entry);
-        let bytes: u64 = files().map(FileEntry::total_bytes).sum();
+        let here = |f: &Arc<FileHandle>| match f.is_far() {
+            true => f.entry.total_bytes() - f.entry.size_bytes,
+            false => f.entry.total_bytes(),
+        };
+        let bytes: u64 = snapshot.files.iter().map(here).sum();
         let week = now_ns.saturating_sub(7 * DAY_NS);
         let recent = || files().filter(|e| e.received_max_ns >= week);
         let oldest = recent().map(|e| e.received_min_ns).min().unwrap_or(now_ns).max(week);
@@ -564,7 +569,12 @@ impl Store {
             });
             by_age.into_iter().chain(rule.bytes)
         });
-        let settled_bytes = limits.min();
+        let tier = self.options.tier.as_ref();
+        let hot = tier.map(|t| {
+            let by_age = u128::from(bytes_per_day) * t.hot_age_ns.max(0) as u128 / DAY_NS as u128;
+            t.hot_bytes.unwrap_or(u64::MAX).min(by_age as u64)
+        });
+        let settled_bytes = limits.chain(hot).min();
         let room = bytes.saturating_add(free_bytes);
         let never = bytes_per_day == 0 || settled_bytes.is_some_and(|settled| settled <= room);
         let days_left = (!never).then(|| free_bytes / bytes_per_day.max(1));

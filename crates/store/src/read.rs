@@ -2,6 +2,8 @@
 
 use crate::checks::{self, CheckedFile, FooterSum};
 use crate::error::StoreError;
+use crate::far::Far;
+use crate::far_file::{FarFile, tail_path, write_tail};
 use crate::layout::{self, Type, envelope};
 use crate::manifest::FileEntry;
 use crate::residual::{self, Cell};
@@ -25,27 +27,61 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+/// All columns of a far row group are fetched with the first one that is wanted, if they have no more
+/// bytes than that: about as many as come in the time of a request.
+const ALONG_BYTES: u64 = 1 << 20;
+/// The same where the index has chosen rows, of which whole ones will most likely be wanted.
+const ALONG_BYTES_CHOSEN: u64 = 4 << 20;
 
 /// A listed file. Searches hold it while they run: a file that is no longer listed is unlinked when
 /// the last holder lets go.
 pub(crate) struct FileHandle {
     pub(crate) entry: FileEntry,
     pub(crate) path: PathBuf,
-    doomed: AtomicBool,
+    doomed: AtomicU8,
     damaged: AtomicBool,
     open: Mutex<Option<Arc<StoredFile>>>,
+    /// Where it is read from, if that is not the local disk.
+    far: Option<Arc<FarFile>>,
+    recalled: Mutex<Weak<StoredFile>>,
 }
 
+/// What of a file goes with its last reader.
+const DOOMED_DATA: u8 = 1;
+const DOOMED_ALL: u8 = 2;
+
 impl FileHandle {
-    pub(crate) fn new(root: &Path, entry: FileEntry) -> Self {
+    /// A file that is listed in both tiers is read from the disk, if it is there.
+    pub(crate) fn new(root: &Path, entry: FileEntry, far: Option<&Arc<Far>>) -> Self {
         let path = root.join(&entry.path);
-        let (doomed, damaged) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { entry, path, doomed, damaged, open: Mutex::new(None) }
+        let far = FarFile::of(&entry, &path, far);
+        let is_here = entry.far.as_ref().is_none_or(|far| far.is_local) && path.is_file();
+        Self {
+            far: far.filter(|_| !is_here).map(Arc::new),
+            entry,
+            path,
+            doomed: AtomicU8::new(0),
+            damaged: AtomicBool::new(false),
+            open: Mutex::new(None),
+            recalled: Mutex::new(Weak::new()),
+        }
+    }
+
+    /// Whether reading it needs the far tier.
+    pub(crate) fn is_far(&self) -> bool {
+        self.far.is_some()
+    }
+
+    /// The far file; none for one that is here.
+    pub(crate) fn far(&self) -> Option<&Arc<FarFile>> {
+        self.far.as_ref()
     }
 
     /// It cannot be read whole: it is joined and rewritten no more.
@@ -59,7 +95,12 @@ impl FileHandle {
 
     /// Unlink when nobody reads it any more.
     pub(crate) fn doom(&self) {
-        self.doomed.store(true, Ordering::Release);
+        self.doomed.fetch_max(DOOMED_ALL, Ordering::AcqRel);
+    }
+
+    /// The same, but its index and its end stay: it goes on in the far tier.
+    pub(crate) fn doom_data(&self) {
+        self.doomed.fetch_max(DOOMED_DATA, Ordering::AcqRel);
     }
 
     /// The file with its footer, read once.
@@ -68,21 +109,82 @@ impl FileHandle {
         if let Some(file) = &*open {
             return Ok(file.clone());
         }
-        let mut file = StoredFile::open(&self.path, self.entry.footer.as_ref())?;
-        file.indexed = self.entry.index.is_some();
-        let file = Arc::new(file);
+        let source = match &self.far {
+            Some(far) => Source::Far(far.clone()),
+            None => Source::Here(self.path.clone()),
+        };
+        let file = Arc::new(self.stored(source)?);
         *open = Some(file.clone());
         Ok(file)
+    }
+
+    fn stored(&self, source: Source) -> Result<StoredFile, StoreError> {
+        let mut file = StoredFile::of(&self.path, source, self.entry.footer.as_ref())?;
+        file.indexed = self.entry.index.is_some();
+        Ok(file)
+    }
+
+    /// The file for reading it from one end to the other: a far one is copied here first, and the
+    /// copy goes with the last who has it.
+    pub(crate) fn open_whole(&self) -> Result<Arc<StoredFile>, StoreError> {
+        let Some(far) = &self.far else { return self.open() };
+        let mut recalled = self.recalled.lock();
+        if let Some(file) = recalled.upgrade() {
+            return Ok(file);
+        }
+        let copy = Recalled(self.path.with_extension("recalled.tmp"));
+        far.recall(&copy.0)?;
+        let file = Arc::new(self.stored(Source::Recalled(Arc::new(copy)))?);
+        *recalled = Arc::downgrade(&file);
+        Ok(file)
+    }
+}
+
+/// A copy of a far file for one reading.
+pub(crate) struct Recalled(PathBuf);
+
+impl Drop for Recalled {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "recalled file not removed");
+        }
+    }
+}
+
+/// Where the bytes of a stored file are.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Here(PathBuf),
+    Far(Arc<FarFile>),
+    Recalled(Arc<Recalled>),
+}
+
+impl Source {
+    fn open(&self, place: Option<checks::Place>) -> Result<CheckedFile, StoreError> {
+        let path = match self {
+            Source::Here(path) => path,
+            Source::Recalled(copy) => &copy.0,
+            Source::Far(far) => {
+                let reader = far.reader()?;
+                let tail = reader.tail().to_owned();
+                let opened = CheckedFile::far(reader, place);
+                return opened.map_err(StoreError::io("opening", &tail));
+            }
+        };
+        CheckedFile::open(path, place).map_err(StoreError::io("opening", path))
     }
 }
 
 impl Drop for FileHandle {
     fn drop(&mut self) {
-        if !*self.doomed.get_mut() {
-            return;
-        }
-        let index = self.entry.index.as_ref().map(|_| index_path(&self.path));
-        for path in std::iter::once(&self.path).chain(&index) {
+        let all = match *self.doomed.get_mut() {
+            0 => return,
+            doomed => doomed == DOOMED_ALL,
+        };
+        let data = self.far.is_none().then(|| self.path.clone());
+        let index = self.entry.index.as_ref().filter(|_| all).map(|_| index_path(&self.path));
+        let tail = self.entry.far.as_ref().filter(|_| all).map(|_| tail_path(&self.path));
+        for path in data.iter().chain(&index).chain(&tail) {
             if let Err(error) = std::fs::remove_file(path) {
                 tracing::warn!(path = %path.display(), %error, "retired file not removed");
             }
@@ -93,6 +195,7 @@ impl Drop for FileHandle {
 /// A file and its footer.
 pub(crate) struct StoredFile {
     path: PathBuf,
+    source: Source,
     checks: Option<checks::Place>,
     meta: ArrowReaderMetadata,
     index: HashMap<Box<str>, usize>,
@@ -109,8 +212,17 @@ pub(crate) struct StoredFile {
 impl StoredFile {
     /// `footer` is what the manifest says of the file's end, where it says something.
     pub(crate) fn open(path: &Path, footer: Option<&FooterSum>) -> Result<Self, StoreError> {
+        Self::of(path, Source::Here(path.into()), footer)
+    }
+
+    /// `path` is where it would be on the local disk.
+    pub(crate) fn of(
+        path: &Path,
+        source: Source,
+        footer: Option<&FooterSum>,
+    ) -> Result<Self, StoreError> {
         let wrong = |reason: String| StoreError::file(path, reason);
-        let file = CheckedFile::open(path, None).map_err(StoreError::io("opening", path))?;
+        let file = source.open(None)?;
         if let Some(footer) = footer
             && !file.has_footer(footer).map_err(|e| wrong(e.to_string()))?
         {
@@ -155,6 +267,7 @@ impl StoredFile {
         }
         Ok(Self {
             path: path.into(),
+            source,
             checks,
             index,
             kinds: kinds
@@ -328,9 +441,69 @@ impl StoredFile {
 
     fn builder(&self) -> Result<ParquetRecordBatchReaderBuilder<CheckedFile>, StoreError> {
         // Opened for each read: thousands of listed files must not hold a descriptor each.
-        let file = CheckedFile::open(&self.path, self.checks);
-        let file = file.map_err(StoreError::io("opening", &self.path))?;
+        let file = self.source.open(self.checks)?;
         Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.meta.clone()))
+    }
+
+    /// The bytes of the file's end, from its checksums on, for a far file to be read by.
+    pub(crate) fn write_tail(&self, path: &Path) -> Result<(), StoreError> {
+        let file = self.source.open(None)?;
+        let at = self.checks.map_or(0, |place| place.at);
+        let len = file.len().saturating_sub(at);
+        let bytes = file.get_bytes(at, len as usize).map_err(|e| self.unreadable(&e))?;
+        write_tail(path, &bytes)
+    }
+
+    /// Where the wanted columns of the wanted rows of a group are in the file.
+    fn places(
+        &self,
+        group: usize,
+        columns: &mut dyn Iterator<Item = usize>,
+        ranges: Option<&[Range<usize>]>,
+    ) -> Vec<Range<u64>> {
+        let meta = self.meta.metadata();
+        let pages = meta.offset_index().and_then(|groups| groups.get(group));
+        let mut out = Vec::new();
+        for column in columns.filter(|i| !self.group_is_null(group, *i)) {
+            let (start, len) = meta.row_group(group).column(column).byte_range();
+            let pages = pages.and_then(|columns| columns.get(column)).map(|c| c.page_locations());
+            let (Some(pages), Some(ranges)) = (pages.filter(|p| !p.is_empty()), ranges) else {
+                out.push(start..start + len);
+                continue;
+            };
+            // The dictionary stands before the first page.
+            out.push(start..pages[0].offset.unsigned_abs());
+            for (at, page) in pages.iter().enumerate() {
+                let first = page.first_row_index as usize;
+                let end =
+                    pages.get(at + 1).map_or(usize::MAX, |next| next.first_row_index as usize);
+                if ranges.iter().any(|r| r.start < end && first < r.end) {
+                    let offset = page.offset.unsigned_abs();
+                    out.push(offset..offset + u64::from(page.compressed_page_size.unsigned_abs()));
+                }
+            }
+        }
+        out
+    }
+
+    /// Fetches together what a read of a far file needs. Where all columns of the wanted rows are
+    /// few bytes, all are fetched: the next reads of the same rows then ask for nothing.
+    fn prefetch(
+        &self,
+        file: &CheckedFile,
+        group: usize,
+        indices: Option<&[usize]>,
+        ranges: Option<&[Range<usize>]>,
+    ) -> Result<(), StoreError> {
+        let Some(reader) = file.far_reader() else { return Ok(()) };
+        let all = 0..self.index.len();
+        let mut places = self.places(group, &mut all.clone(), ranges);
+        let bytes: u64 = places.iter().map(|range| range.end - range.start).sum();
+        let along = if ranges.is_some() { ALONG_BYTES_CHOSEN } else { ALONG_BYTES };
+        if let Some(indices) = indices.filter(|_| bytes > along) {
+            places = self.places(group, &mut indices.iter().copied(), ranges);
+        }
+        reader.prefetch(&places, self.checks.map_or(1, |place| place.block as u64))
     }
 
     /// Columns `indices` of the rows in `ranges` (ascending; none = all) of one group.
@@ -342,8 +515,10 @@ impl StoredFile {
     ) -> Result<RecordBatch, StoreError> {
         let wrong = |e: &dyn std::fmt::Display| StoreError::file(&self.path, e);
         let total = self.group_rows(group);
-        let mut builder =
-            self.builder()?.with_row_groups(vec![group]).with_batch_size(total.max(1));
+        let file = self.source.open(self.checks)?;
+        self.prefetch(&file, group, indices, ranges)?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.meta.clone());
+        let mut builder = builder.with_row_groups(vec![group]).with_batch_size(total.max(1));
         let mut schema = self.schema().clone();
         if let Some(indices) = indices {
             let mask = ProjectionMask::roots(builder.parquet_schema(), indices.iter().copied());

@@ -172,6 +172,8 @@ impl Store {
         if ids.is_empty() {
             return Ok(None);
         }
+        // One copy of a far file serves both passes.
+        let _whole = file.open_whole()?;
         let (found, sample) = self.try_file(file, &ids, reshape)?;
         counts.changed += found.changed;
         counts.mended += found.mended;
@@ -202,7 +204,7 @@ impl Store {
         reshape: &mut Reshape<'_>,
     ) -> Result<(ReparseCounts, Vec<FullRow>), StoreError> {
         let (mut counts, mut sample) = (ReparseCounts::default(), Vec::new());
-        let mut merge = Merge::new(vec![file.open()?])?;
+        let mut merge = Merge::new(vec![file.open_whole()?])?;
         let mut rows = Vec::with_capacity(ASK_ROWS);
         loop {
             let next = merge.next()?;
@@ -229,7 +231,7 @@ impl Store {
         now_ns: i64,
     ) -> Result<FileEntry, StoreError> {
         let files = [file.clone()];
-        let (stored, entry) = (vec![file.open()?], self.joined(&files));
+        let (stored, entry) = (vec![file.open_whole()?], self.joined(&files));
         let columns = self.columns(joined_columns(&stored, &self.dictionary()), sample);
         let mut writer = FileWriter::create(&self.root, entry, columns, ZSTD_SETTLED)?;
         let mut merge = Merge::new(stored)?;

@@ -53,13 +53,44 @@ pub(crate) struct Counters {
     pub(crate) skipped: bool,
     /// Rows of units that could not be read.
     pub(crate) damaged_rows: u64,
+    /// What the far tier did not give.
+    pub(crate) away: Away,
+}
+
+/// Rows that the far tier did not give, and the times that they are of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Away {
+    rows: u64,
+    times_ns: Option<(i64, i64)>,
+}
+
+impl Away {
+    pub(crate) fn add(&mut self, rows: u64, (low, high): (i64, i64)) {
+        self.rows += rows;
+        let (l, h) = self.times_ns.unwrap_or((low, high));
+        self.times_ns = Some((l.min(low), h.max(high)));
+    }
+
+    pub(crate) fn is_some(&self) -> bool {
+        self.times_ns.is_some()
+    }
+
+    /// Which part of the answer is missing.
+    pub(crate) fn text(&self) -> Option<String> {
+        let (low, high) = self.times_ns?;
+        let (low, high) = (event::time::rfc3339(low), event::time::rfc3339(high));
+        Some(format!(
+            "{} rows of {low} to {high} are in the far tier, which does not give them",
+            self.rows
+        ))
+    }
 }
 
 impl Counters {
     /// Why the answer is not whole, if so.
     pub(crate) fn partial(&self) -> Option<String> {
         let damaged = (self.damaged_rows > 0).then(|| damaged(self.damaged_rows));
-        self.stopped.map(str::to_owned).or(damaged)
+        self.stopped.map(str::to_owned).or(damaged).or(self.away.text())
     }
 }
 
@@ -224,7 +255,10 @@ impl Scan {
                 self.snapshot.files[index].open().map_or(0, |file| file.group_rows(group) as u64)
             }
         };
-        self.counters.damaged_rows += rows;
+        match error {
+            StoreError::Far { .. } => self.counters.away.add(rows, self.snapshot.times(unit)),
+            _ => self.counters.damaged_rows += rows,
+        }
         tracing::error!(%error, rows, "an answer goes without rows that cannot be read");
     }
 
@@ -401,6 +435,17 @@ impl Selected {
 }
 
 impl Snapshot {
+    /// Least and greatest `@timestamp` of a unit.
+    pub(crate) fn times(&self, unit: Unit) -> (i64, i64) {
+        match unit {
+            Unit::Hot(index) => (self.hot[index].event_min_ns, self.hot[index].event_max_ns),
+            Unit::File(index) | Unit::Group(index, _) => {
+                let entry = &self.files[index].entry;
+                (entry.event_min_ns, entry.event_max_ns)
+            }
+        }
+    }
+
     /// Whole rows of one unit, in the order of `rows` (ascending).
     pub(crate) fn full_rows(&self, unit: Unit, rows: &[u32]) -> Result<Vec<FullRow>, StoreError> {
         match unit {

@@ -5,7 +5,7 @@ use crate::kernel::{Resolved, answers};
 use crate::pipes;
 use crate::render::{columns_json, event_json};
 use crate::rows::FullRow;
-use crate::scan::{Control, Counters, Scan, Selected, Snapshot, Unit};
+use crate::scan::{Away, Control, Counters, Scan, Selected, Snapshot, Unit};
 use event::{Dictionary, EventId, Kind};
 use filter::Plan;
 use filter::search::{Pipe, Query};
@@ -143,7 +143,7 @@ impl SearchSummary {
         self.scanned_files = counters.scanned_files;
         self.scanned_bytes = counters.scanned_bytes;
         self.elapsed_ms = started.elapsed().as_millis() as u64;
-        self.matched_exact &= counters.damaged_rows == 0;
+        self.matched_exact &= counters.damaged_rows == 0 && !counters.away.is_some();
         if self.partial.is_none() {
             self.partial = counters.partial();
         }
@@ -418,7 +418,12 @@ fn in_order(snapshot: &Snapshot, places: &[Place], summary: &mut SearchSummary) 
             Err(error) => {
                 let rows = wanted.len();
                 tracing::error!(%error, rows, "an answer goes without rows that cannot be read");
-                summary.partial.get_or_insert_with(|| damaged(rows as u64));
+                let mut away = Away::default();
+                if matches!(error, StoreError::Far { .. }) {
+                    away.add(rows as u64, snapshot.times(unit));
+                }
+                let missing = away.text().unwrap_or_else(|| damaged(rows as u64));
+                summary.partial.get_or_insert(missing);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The store itself: hot rows, listed files, and how one becomes the other.
 
 use crate::error::{SearchError, StoreError};
+use crate::far::Far;
 use crate::manifest::{Change, FileEntry, Manifest, Tail, sync_folder};
 use crate::pipes;
 use crate::policy::{AuditRecord, Hidden, RetentionRule};
@@ -10,6 +11,7 @@ use crate::rows::{HotBatch, RowRef};
 use crate::scan::Snapshot;
 use crate::search::{self, Estimate, FieldValues, Histogram, Row, SearchRequest, SearchSummary};
 use crate::sidecar::index_path;
+use crate::tier::TierOptions;
 use crate::write::{hour_folder, write_file};
 use event::{Dictionary, EventBatch, EventId};
 use hashbrown::HashSet;
@@ -18,8 +20,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Called with the name of each step of publication; tests copy the folder there.
 pub type StepHook = Arc<dyn Fn(&str) + Send + Sync>;
@@ -45,6 +47,8 @@ pub struct Options {
     pub retention_rules: Vec<RetentionRule>,
     /// Searches, exports and SQL that may run at once; one more is refused.
     pub searches_max: usize,
+    /// Where old files move to; none: all files stay on the local disk.
+    pub tier: Option<TierOptions>,
     /// Called at each step of publication.
     pub step_hook: Option<StepHook>,
 }
@@ -75,6 +79,7 @@ impl Default for Options {
             retention_bytes: None,
             retention_rules: Vec::new(),
             searches_max: SEARCHES_MAX_DEFAULT,
+            tier: None,
             step_hook: None,
         }
     }
@@ -120,6 +125,8 @@ pub struct Stats {
     pub version: u64,
     /// Listed files that were missing at the start.
     pub missing_files: u64,
+    /// Bytes of files that are in the far tier only; they count among `file_bytes`.
+    pub far_bytes: u64,
 }
 
 /// What one round of upkeep did.
@@ -180,6 +187,13 @@ pub struct Store {
     pub(crate) upkeep: Mutex<()>,
     /// When the rules of retention were applied last, ns.
     pub(crate) retired_at_ns: Mutex<Option<i64>>,
+    pub(crate) far: Option<Arc<Far>>,
+    /// Held while files move, one such work at a time; taken before `upkeep`.
+    pub(crate) moving: Mutex<()>,
+    /// Unlisted files whose objects somebody may still read.
+    leaving: Mutex<Vec<(String, Weak<FileHandle>)>>,
+    /// Copy of a number of the manifest's, so that asking never waits.
+    pub(crate) doomed_objects: AtomicU64,
 }
 
 impl Store {
@@ -193,7 +207,7 @@ impl Store {
         }
         let set_aside = matches!(tail, Tail::Damaged(_));
         sweep_orphans(dir, &manifest, set_aside, &mut report)?;
-        let store = Self::with(dir, options, manifest, false, &mut report);
+        let store = Self::with(dir, options, manifest, false, &mut report)?;
         store.refresh_hidden(&store.writer.lock())?;
         Ok((store, report))
     }
@@ -201,12 +215,21 @@ impl Store {
     /// Opens a store for looking at it, also while another program writes it: nothing on disk is
     /// created, changed or removed. What would write fails with [`StoreError::ReadOnly`].
     pub fn open_read_only(dir: &Path) -> Result<(Store, OpenReport), StoreError> {
+        Self::open_read_only_with(dir, None)
+    }
+
+    /// The same, with the far tier that old files have moved to.
+    pub fn open_read_only_with(
+        dir: &Path,
+        tier: Option<TierOptions>,
+    ) -> Result<(Store, OpenReport), StoreError> {
         let (manifest, tail) = Manifest::open_read_only(&dir.join("manifest"))?;
         let mut report = OpenReport::default();
         if let Tail::Torn(bytes) | Tail::Damaged(bytes) = tail {
             report.manifest_bytes_cut = bytes;
         }
-        let store = Self::with(dir, Options::default(), manifest, true, &mut report);
+        let options = Options { tier, ..Options::default() };
+        let store = Self::with(dir, options, manifest, true, &mut report)?;
         store.refresh_hidden(&store.writer.lock())?;
         Ok((store, report))
     }
@@ -217,7 +240,8 @@ impl Store {
         manifest: Manifest,
         read_only: bool,
         report: &mut OpenReport,
-    ) -> Self {
+    ) -> Result<Self, StoreError> {
+        let far = options.tier.as_ref().map(Far::new).transpose()?.map(Arc::new);
         let mut live = Live {
             appended: manifest.state().through.clone(),
             opened: manifest.state().through.clone(),
@@ -226,19 +250,20 @@ impl Store {
             ..Live::default()
         };
         for entry in manifest.state().files.values() {
-            if dir.join(&entry.path).is_file() {
+            if entry.far.is_some() || dir.join(&entry.path).is_file() {
                 report.files += 1;
                 report.rows += entry.rows;
-                live.files.push(Arc::new(FileHandle::new(dir, entry.clone())));
+                live.files.push(Arc::new(FileHandle::new(dir, entry.clone(), far.as_ref())));
             } else {
                 report.missing.push(entry.path.clone());
             }
         }
         live.missing = report.missing.len() as u64;
         let version = manifest.state().version;
+        let doomed_objects = AtomicU64::new(manifest.state().far_doomed.len() as u64);
         let writer = Writer { manifest, broken: false, version, unlisted: Vec::new() };
         sort_files(&mut live.files);
-        Store {
+        Ok(Store {
             root: dir.to_path_buf(),
             options,
             read_only,
@@ -249,7 +274,11 @@ impl Store {
             joining_waits: AtomicBool::new(false),
             upkeep: Mutex::new(()),
             retired_at_ns: Mutex::new(None),
-        }
+            far,
+            moving: Mutex::new(()),
+            leaving: Mutex::new(Vec::new()),
+            doomed_objects,
+        })
     }
 
     pub(crate) fn writable(&self) -> Result<(), StoreError> {
@@ -571,6 +600,7 @@ impl Store {
             repeats: live.repeats,
             version: live.version,
             missing_files: live.missing,
+            far_bytes: live.files.iter().filter(|f| f.is_far()).map(|f| f.entry.size_bytes).sum(),
         }
     }
 
@@ -611,6 +641,8 @@ impl Store {
         self.mend(writer)?;
         let result = writer.manifest.append(change);
         writer.broken = result.is_err();
+        let doomed = writer.manifest.state().far_doomed.len() as u64;
+        self.doomed_objects.store(doomed, Ordering::Relaxed);
         writer.version =
             if writer.broken { writer.version } else { writer.manifest.state().version };
         self.step("after manifest");
@@ -637,22 +669,37 @@ impl Store {
         sort_files(&mut stay);
         live.files = stay;
         drop(live);
-        gone.iter().for_each(|file| file.doom());
+        for file in &gone {
+            file.doom();
+            if let Some(far) = &file.entry.far {
+                self.leaving.lock().push((far.object.clone(), Arc::downgrade(file)));
+            }
+        }
         drop(gone);
         self.step("unlinked");
     }
 
-    /// Searches see the file with its new entry from now on; nothing is removed.
-    pub(crate) fn replace_handle(&self, entry: &FileEntry) {
-        let fresh = Arc::new(FileHandle::new(&self.root, entry.clone()));
+    /// Objects of unlisted files that are still read.
+    pub(crate) fn far_in_use(&self) -> HashSet<String> {
+        let mut leaving = self.leaving.lock();
+        leaving.retain(|(_, file)| file.strong_count() > 0);
+        leaving.iter().map(|(object, _)| object.clone()).collect()
+    }
+
+    /// Searches see the file with its new entry from now on; nothing is removed. Out: as it was seen.
+    pub(crate) fn replace_handle(&self, entry: &FileEntry) -> Option<Arc<FileHandle>> {
+        let fresh = self.handle(entry);
         let mut live = self.live.lock();
-        for file in live.files.iter_mut().filter(|f| f.entry.path == entry.path) {
-            *file = fresh.clone();
-        }
+        let file = live.files.iter_mut().find(|f| f.entry.path == entry.path)?;
+        Some(std::mem::replace(file, fresh))
+    }
+
+    fn handle(&self, entry: &FileEntry) -> Arc<FileHandle> {
+        Arc::new(FileHandle::new(&self.root, entry.clone(), self.far.as_ref()))
     }
 
     pub(crate) fn handles(&self, entries: &[FileEntry]) -> Vec<Arc<FileHandle>> {
-        entries.iter().map(|e| Arc::new(FileHandle::new(&self.root, e.clone()))).collect()
+        entries.iter().map(|e| self.handle(e)).collect()
     }
 
     /// Removes files whose publication was given up.
@@ -740,14 +787,15 @@ fn sweep_orphans(
             for path in list(&hour)? {
                 let below = path.strip_prefix(root).unwrap_or(&path);
                 let name = below.to_string_lossy().replace('\\', "/");
-                let data = match name.strip_suffix(".idx") {
+                let beside = name.strip_suffix(".idx").or_else(|| name.strip_suffix(".tail"));
+                let is_data = beside.is_none();
+                let data = match beside {
                     Some(stem) => format!("{stem}.parquet"),
                     None => name,
                 };
-                if manifest.state().files.contains_key(&data) {
+                if manifest.state().files.get(&data).is_some_and(|e| belongs(e, &path)) {
                     continue;
                 }
-                let index = path.extension().is_some_and(|e| e == "idx");
                 let complete = path.extension().is_some_and(|e| e == "parquet" || e == "idx");
                 if set_aside && complete {
                     let aside = root.join("orphans");
@@ -755,15 +803,25 @@ fn sweep_orphans(
                     let target = aside.join(path.file_name().unwrap_or_default());
                     fs::rename(&path, &target).map_err(StoreError::io("moving", &path))?;
                     sync_folder(&aside)?;
-                    report.orphans_set_aside += u64::from(data.ends_with(".parquet") && !index);
+                    report.orphans_set_aside += u64::from(data.ends_with(".parquet") && is_data);
                 } else {
                     fs::remove_file(&path).map_err(StoreError::io("removing", &path))?;
-                    report.orphans_removed += u64::from(!index);
+                    report.orphans_removed += u64::from(is_data);
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Whether a file that is named like a listed one is part of it: of a local file there is no end
+/// apart, and of a far one no data, except where a crash came between manifest and disk.
+fn belongs(entry: &FileEntry, path: &Path) -> bool {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("tail") => entry.far.is_some(),
+        Some("parquet") => entry.far.as_ref().is_none_or(|far| far.is_local),
+        _ => true,
+    }
 }
 
 /// The entries of a folder; nothing for a file.

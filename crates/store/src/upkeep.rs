@@ -43,7 +43,9 @@ impl Store {
     pub(crate) fn compact(&self, now_ns: i64) -> Result<u64, StoreError> {
         let upkeep = self.upkeep.lock();
         let (snapshot, _) = self.snapshot();
-        let whole: Vec<_> = snapshot.files.iter().filter(|f| !f.is_damaged()).cloned().collect();
+        // What has been uploaded stays as it is: joining it would move it twice.
+        let fit = |f: &&Arc<FileHandle>| !f.is_damaged() && f.entry.far.is_none();
+        let whole: Vec<_> = snapshot.files.iter().filter(fit).cloned().collect();
         let entries: Vec<&FileEntry> = whole.iter().map(|f| &f.entry).collect();
         let Some(run) = small_run(&entries, now_ns) else { return Ok(0) };
         let files = whole[run].to_vec();
@@ -83,7 +85,7 @@ impl Store {
         keep: &dyn Fn(&FullRow) -> bool,
         now_ns: i64,
     ) -> Result<FileEntry, StoreError> {
-        let stored = files.iter().map(|f| f.open()).collect::<Result<Vec<_>, _>>()?;
+        let stored = files.iter().map(|f| f.open_whole()).collect::<Result<Vec<_>, _>>()?;
         let entry = self.joined(files);
         let columns = joined_columns(&stored, &self.dictionary());
         let mut writer = FileWriter::create(&self.root, entry, columns, ZSTD_SETTLED)?;
@@ -147,7 +149,7 @@ impl Store {
             let mut writer = self.writer.lock();
             let change = Change { add: vec![entry.clone()], ..Change::default() };
             self.commit(&mut writer, change)?;
-            self.replace_handle(&entry);
+            drop(self.replace_handle(&entry));
             made += 1;
         }
         Ok(made)
@@ -187,8 +189,8 @@ impl Store {
     }
 }
 
-/// Nothing if one of `files` cannot be read: it is left alone from now on, and so that upkeep goes
-/// on with all others.
+/// Nothing if one of `files` cannot be read: a damaged one is left alone from now on, one that the far
+/// tier does not give for now, so that upkeep goes on with all others.
 pub(crate) fn unless_damaged<T>(
     result: Result<T, StoreError>,
     files: &[Arc<FileHandle>],
@@ -201,6 +203,11 @@ pub(crate) fn unless_damaged<T>(
             };
             file.leave_alone();
             tracing::error!(path = %path.display(), reason, "a damaged file is left as it is");
+            Ok(None)
+        }
+        // It can be read another time.
+        Err(error @ StoreError::Far { .. }) => {
+            tracing::warn!(%error, "a file of the far tier is passed over for now");
             Ok(None)
         }
         Err(error) => Err(error),

@@ -1,9 +1,10 @@
 //! Proving that what is listed is what is on disk.
 
 use crate::error::StoreError;
+use crate::far_file::FarFile;
 use crate::kernel::Group;
 use crate::manifest::FileEntry;
-use crate::read::StoredFile;
+use crate::read::{FileHandle, Source, StoredFile};
 use crate::sidecar::{Sidecar, index_path};
 use crate::store::Store;
 use crate::write::hex;
@@ -12,6 +13,8 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One thing that is not as the manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct VerifyReport {
     pub rows: u64,
     /// Bytes hashed.
     pub bytes: u64,
+    /// Far files of which only size and index were looked at.
+    pub far_files: u64,
     /// What is wrong; empty when all is well.
     pub problems: Vec<Problem>,
 }
@@ -38,7 +43,14 @@ pub struct VerifyReport {
 impl Store {
     /// Reads every listed file: size, SHA-256, row count, identities and times within what the
     /// manifest says; ranges of files neither overlap nor leave a gap that retention did not make.
+    ///
+    /// Files of the far tier are copied here one after the other for that.
     pub fn verify(&self) -> Result<VerifyReport, StoreError> {
+        self.verify_with(true)
+    }
+
+    /// The same; unless `far_bytes` are to be read, the far tier is asked for the size of its files only.
+    pub fn verify_with(&self, far_bytes: bool) -> Result<VerifyReport, StoreError> {
         // Holding the files keeps retention from unlinking them meanwhile.
         let (state, snapshot) = {
             let writer = self.writer.lock();
@@ -50,7 +62,12 @@ impl Store {
         for entry in &entries {
             report.files += 1;
             let path = self.root.join(&entry.path);
-            let mut found = check_file(&path, entry, &mut report)?;
+            let handle = FileHandle::new(&self.root, (*entry).clone(), self.far.as_ref());
+            let mut found = match handle.far() {
+                None => check_file(&path, entry, &mut report)?,
+                Some(far) if far_bytes => check_far(&path, far, entry, &mut report)?,
+                Some(far) => check_far_size(far, entry, &mut report),
+            };
             found.extend(check_index(&path, entry, &mut report));
             for what in found {
                 report.problems.push(Problem { path: entry.path.clone(), what });
@@ -61,6 +78,45 @@ impl Store {
             state.retired.iter().map(|r| (r.after, r.through)).collect();
         check_ranges(&entries, &retired, &mut report.problems);
         Ok(report)
+    }
+}
+
+/// A far file: its end that is here, and all of it, copied for a while.
+fn check_far(
+    path: &Path,
+    far: &Arc<FarFile>,
+    entry: &FileEntry,
+    report: &mut VerifyReport,
+) -> Result<Vec<String>, StoreError> {
+    let source = Source::Far(far.clone());
+    if let Err(error) = StoredFile::of(path, source, entry.footer.as_ref()) {
+        return Ok(vec![format!("its end on the local disk: {error}")]);
+    }
+    // Not beside the file: the store may be open for looking only.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let copy = std::env::temp_dir().join(format!("alcedo-verify-{process}-{number}.parquet"));
+    let found = match far.recall(&copy) {
+        Ok(()) => check_file(&copy, entry, report),
+        Err(error) => Ok(vec![error.to_string()]),
+    };
+    match std::fs::remove_file(&copy) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::io("removing", &copy)(error))
+        }
+        _ => found,
+    }
+}
+
+fn check_far_size(far: &FarFile, entry: &FileEntry, report: &mut VerifyReport) -> Vec<String> {
+    report.far_files += 1;
+    match far.size_there() {
+        Ok(Some(size)) if size == entry.size_bytes => Vec::new(),
+        Ok(Some(size)) => {
+            vec![format!("its object is {size} bytes long, listed with {}", entry.size_bytes)]
+        }
+        Ok(None) => vec!["its object is not in the far tier".into()],
+        Err(error) => vec![error.to_string()],
     }
 }
 
@@ -125,7 +181,7 @@ fn check_file(
     }
     // The bytes are those that were written; now whether they say what is listed.
     let stored = match StoredFile::open(path, entry.footer.as_ref()) {
-        Ok(stored) => std::sync::Arc::new(stored),
+        Ok(stored) => Arc::new(stored),
         Err(error) => return Ok(vec![error.to_string()]),
     };
     let (mut rows, mut outside) = (0, 0);

@@ -74,8 +74,10 @@ fn overview_json(app: &App) -> Value {
             "store_ms": app.store_lag_ms(now_ns),
             "consumers": consumers_json(app),
         },
-        "disk": {"data_bytes": journal.disk_bytes + stored.file_bytes + stored.index_bytes,
+        "disk": {"data_bytes": journal.disk_bytes + stored.file_bytes + stored.index_bytes
+                     - stored.far_bytes,
                  "free_bytes": journal.free_bytes},
+        "tier": app.store.tier_stats(now_ns),
         "degraded": degraded_json(app),
         "problems": app.problems(),
         "demo": app.demo,
@@ -212,6 +214,9 @@ fn metrics_text(app: &App) -> String {
     );
     plain("store_hot_bytes", "Rows that are in no file yet", "gauge", store.hot_bytes as f64);
     plain("store_file_rows", "Rows in files", "gauge", store.file_rows as f64);
+    if let Some(tier) = app.store.tier_stats(io::intake::wall_ns()) {
+        tier_metrics(&tier, &mut plain);
+    }
     let ledger = app.ledger.counters();
     plain(
         "ledger_disagreements_total",
@@ -232,6 +237,23 @@ fn metrics_text(app: &App) -> String {
     }
     correlation_metrics(app, &mut out);
     out
+}
+
+/// What is in the far tier, what should be, and what went on with it.
+fn tier_metrics(tier: &store::TierStats, plain: &mut dyn FnMut(&str, &str, &str, f64)) {
+    let mut gauge = |name, help, value: u64| plain(name, help, "gauge", value as f64);
+    gauge("tier_far_files", "Files that are in the far tier only", tier.far_files);
+    gauge("tier_far_bytes", "Their bytes", tier.far_bytes);
+    gauge("tier_pending_files", "Files that should move to the far tier", tier.pending_files);
+    gauge("tier_pending_bytes", "Their bytes", tier.pending_bytes);
+    gauge("tier_behind_seconds", "How long the oldest of them has been due", tier.behind_s);
+    gauge("tier_doomed_objects", "Objects that are to be deleted", tier.doomed_objects);
+    let mut counter = |name, help, value: u64| plain(name, help, "counter", value as f64);
+    counter("tier_gets_total", "Requests to the far tier for bytes", tier.gets);
+    counter("tier_got_bytes_total", "Bytes that came from the far tier", tier.got_bytes);
+    counter("tier_cache_hits_total", "Pieces of far files found in memory", tier.cache_hits);
+    counter("tier_sent_bytes_total", "Bytes sent to the far tier", tier.sent_bytes);
+    counter("tier_failures_total", "Calls to the far tier that failed", tier.failures);
 }
 
 /// What each correlation holds and gave up; names end in what they count.

@@ -83,6 +83,14 @@ pub struct BackupOf {
     pub name: Option<String>,
 }
 
+/// `alcedo verify`
+#[derive(Args, Debug)]
+pub struct VerifyWhat {
+    /// Read files of the far tier as well; without it their sizes are compared
+    #[arg(long)]
+    pub far: bool,
+}
+
 /// `alcedo retention`
 #[derive(Args, Debug)]
 pub struct Retention {
@@ -163,4 +171,10 @@ pub enum StoreVerb {
     Join,
     /// Make indexes anew that are missing or damaged
     Reindex,
+    /// Move old files to the far tier of the configuration, as the server does
+    Tier {
+        /// Say what would move, and move nothing; also while a server runs
+        #[arg(long)]
+        dry_run: bool,
+    },
 }

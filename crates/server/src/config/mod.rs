@@ -5,6 +5,7 @@
 
 mod detection;
 pub mod read;
+mod tier;
 pub mod tree;
 
 use detect::SigmaSettings;
@@ -13,7 +14,7 @@ use read::{Problems, Section};
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use store::RetentionRule;
+use store::{RetentionRule, TierOptions};
 use tree::Node;
 
 /// Everything an operator can set.
@@ -45,6 +46,8 @@ pub struct Config {
     pub notify: Vec<Notify>,
     /// How long events are kept.
     pub retention: Retention,
+    /// Where old files of the store move to.
+    pub tier: Option<TierOptions>,
     /// Folder that backups of the running server go to.
     pub backup: Option<PathBuf>,
     /// When a source counts as silent or as a flood.
@@ -242,6 +245,7 @@ impl Default for Config {
                 size_bytes: None,
                 rules: Vec::new(),
             },
+            tier: None,
             backup: None,
             watch: Watch { silent_after_ns: None, volume_bucket_ns: VOLUME_BUCKET_DEFAULT_NS },
             suppress_ns: SUPPRESS_DEFAULT_NS,
@@ -255,7 +259,7 @@ impl Config {
     /// What was set, section by section, in a form that can be compared and tells no secret: for the
     /// audit record of a change.
     pub fn digests(&self) -> Vec<(&'static str, String)> {
-        let sections: [(&str, String); 15] = [
+        let sections: [(&str, String); 16] = [
             ("data_dir", format!("{:?}", self.data_dir)),
             ("listen", format!("{:?} {}", self.http, self.insecure_listen)),
             ("tls", format!("{:?}", self.tls)),
@@ -267,6 +271,8 @@ impl Config {
             ("drop", format!("{:?}", self.drop)),
             ("notify", format!("{:?}", self.notify)),
             ("retention", format!("{:?}", self.retention)),
+            // A file with credentials is named here, never read.
+            ("tier", format!("{:?}", self.tier)),
             ("backup", format!("{:?}", self.backup)),
             ("watch", format!("{:?}", self.watch)),
             ("alerts", format!("{:?}", self.suppress_ns)),
@@ -327,6 +333,7 @@ pub fn parse(text: &str, file: &str, base: &Path) -> Result<Config, Vec<Problem>
     let config = read_root(&section, base);
     section.done();
     check_listeners(&config, &root, &problems);
+    tier::check(&config, &root, &problems);
     let list = problems.into_list();
     if list.is_empty() { Ok(config) } else { Err(list) }
 }
@@ -373,6 +380,7 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
         config.retention = retention(&s, &config.retention);
         s.done();
     });
+    config.tier = root.section("tier", |s| tier::read(s, base)).flatten();
     config.backup = root
         .section("backup", |s| {
             let folder = s.text("to").map(|t| base.join(t));
@@ -722,6 +730,27 @@ mod tests {
                 && found[1].starts_with("4: ")
                 && found[2].starts_with("6: ")
         );
+    }
+
+    #[test]
+    fn a_far_tier_reads_as_meant_and_its_mistakes_are_told() {
+        let text = "tier:\n  to: file:///tmp/alcedo-far\n  hot: 30d\n  hot_size: 200GiB\n  cache: 16MiB\n  \
+                    upload_rate: 2MiB\n  timeout: 10s\n";
+        let tier = parse(text, "f", Path::new("/x")).unwrap().tier.unwrap();
+        assert_eq!((tier.hot_age_ns, tier.hot_bytes), (30 * 86_400_000_000_000, Some(200 << 30)));
+        assert_eq!((tier.cache_bytes, tier.upload_bytes_per_s), (16 << 20, Some(2 << 20)));
+        assert_eq!(tier.request_timeout.as_secs(), 10);
+        assert!(parse("data_dir: d", "f", Path::new("/x")).unwrap().tier.is_none());
+        for wrong in [
+            "tier: {hot: 30d}",
+            "tier: {to: 'ftp://x/y'}",
+            "tier: {to: 'file://x'}",
+            "tier: {to: '/srv'}",
+        ] {
+            assert_eq!(problems(wrong).len(), 1, "{wrong}");
+        }
+        let old = "tier: {to: 'file:///tmp/alcedo-far', hot: 90d}\nretention: {age: 30d}";
+        assert!(problems(old)[0].contains("30 days"), "nothing would ever move");
     }
 
     #[test]

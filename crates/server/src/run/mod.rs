@@ -20,6 +20,7 @@ pub mod refill;
 pub mod reparsing;
 pub mod secrets;
 pub mod terminal;
+pub mod tier;
 pub mod upkeep;
 pub mod watcher;
 
@@ -82,6 +83,7 @@ pub struct Server {
     sources: Vec<io::Running>,
     outboxes: Vec<OutboxHandle>,
     upkeep: background::Background,
+    tier: Option<background::Background>,
     overload: Option<background::Background>,
     stop: CancellationToken,
     rules_watch: tokio::sync::Mutex<watcher::Watcher>,
@@ -122,6 +124,7 @@ impl Server {
         let (sources, syslog, agents) = start_sources(&app).await?;
         let http = http::serve(app.clone(), stop.clone()).await?;
         let upkeep = upkeep::start(app.clone(), ground)?;
+        let tier = tier::start(&app)?;
         let overload = Some(overload::start(app.clone())?);
         let (setup_token, ingest_token) = first_tokens(&app)?;
         let server = Self {
@@ -138,6 +141,7 @@ impl Server {
             sources,
             outboxes,
             upkeep,
+            tier,
             overload,
             stop,
             rules_watch,
@@ -184,9 +188,14 @@ impl Server {
             outbox.ended().await;
         }
         let _ = std::fs::remove_file(self.app.config.data_dir.join("run.json"));
-        let Self { app, ledger_stream, recorder, recorder_thread, upkeep, .. } = self;
+        let Self { app, ledger_stream, recorder, recorder_thread, upkeep, tier, .. } = self;
         drop(recorder);
         tokio::task::spawn_blocking(move || {
+            // An upload may be cut anywhere; waiting for the other side could take minutes.
+            app.store.leave_far_tier();
+            if let Some(tier) = tier {
+                tier.stop();
+            }
             upkeep.stop();
             // The recorder's queue closes with the pipeline's and our own handle.
             let _ = recorder_thread.join();
@@ -334,6 +343,7 @@ pub fn store_options(config: &Config) -> store::Options {
         retention_bytes: config.retention.size_bytes,
         retention_rules: config.retention.rules.clone(),
         hot_bytes_max: config.hot_bytes_max / FLUSH_ONE_IN,
+        tier: config.tier.clone(),
         ..store::Options::default()
     }
 }

@@ -64,7 +64,7 @@ fn create(to: Option<&Path>, config: &Config, global: &Global) -> Outcome {
     }
     let target = folder(to.map(Path::to_path_buf).as_ref(), config)?;
     let dir = config.data_dir.join("store");
-    let (store, _) = Store::open_read_only(&dir)
+    let (store, _) = Store::open_read_only_with(&dir, config.tier.clone())
         .map_err(|e| Failure::new(Exit::Integrity, e, "is --data-dir right?"))?;
     let mut companions = || crate::run::backups::companions(&config.data_dir);
     let made = store.backup(&target, io::intake::wall_ns(), &mut companions).map_err(failed)?;

@@ -152,7 +152,8 @@ async fn download(client: &Client, path: &str, to: &Path, listed: &Value) -> Res
 
 fn offline(args: &Export, config: &Config, bar: &ProgressBar) -> Result<Value, Failure> {
     let failed = |e: store::StoreError| Failure::new(Exit::Integrity, e, "is --data-dir right?");
-    let (store, opened) = Store::open_read_only(&config.data_dir.join("store")).map_err(failed)?;
+    let dir = config.data_dir.join("store");
+    let (store, opened) = Store::open_read_only_with(&dir, config.tier.clone()).map_err(failed)?;
     for missing in &opened.missing {
         complain(&format!("{missing} is missing"));
     }

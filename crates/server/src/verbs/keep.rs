@@ -25,7 +25,8 @@ pub fn retention(args: &Retention, global: &Global) -> Outcome {
             let failed =
                 |e: store::StoreError| Failure::new(Exit::Integrity, e, "is --data-dir right?");
             let dir = config.data_dir.join("store");
-            let (store, _) = store::Store::open_read_only(&dir).map_err(failed)?;
+            let opened = store::Store::open_read_only_with(&dir, config.tier.clone());
+            let (store, _) = opened.map_err(failed)?;
             let free = journal::OsFs.space(&config.data_dir)?.available;
             plan_json(&store, &rules, free, io::intake::wall_ns()).map_err(failed)?
         }

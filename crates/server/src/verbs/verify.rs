@@ -1,20 +1,25 @@
 //! `alcedo verify`: is what is stored what was stored? Offline.
 
 use super::say;
+use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::run::upkeep::leaf_of;
 use std::path::Path;
 use trust::Frontier;
 
-/// Checks both streams of the journal with their sealed roots, and the store's files.
-pub fn run(data_dir: &Path) -> Outcome {
+/// Checks both streams of the journal with their sealed roots, and the store's files; of those in the
+/// far tier the sizes only, unless `far_bytes` are to be read.
+pub fn run(config: &Config, far_bytes: bool) -> Outcome {
+    let data_dir = &config.data_dir;
     let mut sound = true;
     for stream in super::journal::STREAMS {
         sound &= stream_is_sound(&data_dir.join(stream), stream)?;
     }
     let failed = |e: store::StoreError| Failure::new(Exit::Integrity, e, "is --data-dir right?");
-    let (store, opened) = store::Store::open_read_only(&data_dir.join("store")).map_err(failed)?;
-    let report = store.verify().map_err(failed)?;
+    let dir = data_dir.join("store");
+    let opened = store::Store::open_read_only_with(&dir, config.tier.clone());
+    let (store, opened) = opened.map_err(failed)?;
+    let report = store.verify_with(far_bytes).map_err(failed)?;
     for missing in &opened.missing {
         sound = false;
         say(&format!("store: {missing} is missing"));
@@ -24,6 +29,10 @@ pub fn run(data_dir: &Path) -> Outcome {
     }
     sound &= report.problems.is_empty();
     say(&format!("store: {} files, {} rows checked", report.files, report.rows));
+    if report.far_files > 0 {
+        let files = report.far_files;
+        say(&format!("store: {files} files of the far tier by size only; `--far` reads them"));
+    }
     say(if sound { "verified: everything is as it was stored" } else { "FAILED: see above" });
     Ok(if sound { Exit::Ok } else { Exit::Integrity })
 }

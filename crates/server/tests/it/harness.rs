@@ -49,7 +49,7 @@ pub(crate) struct Server {
     pub(crate) data_dir: PathBuf,
     pub(crate) syslog: Vec<(String, SocketAddr)>,
     binary: fn() -> Command,
-    config: PathBuf,
+    pub(crate) config: PathBuf,
     child: Child,
     _folder: tempfile::TempDir,
 }

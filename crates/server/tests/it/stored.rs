@@ -310,6 +310,53 @@ fn files_are_joined_and_indexes_made_anew_offline() {
     assert_eq!(server.search("message:plugh").len(), 6);
 }
 
+/// Scenario: a folder as far tier; the files are moved there as if days had passed; then the folder is
+/// away for a while.
+/// Guarantees: the server finds the events as before, and `verify` checks them; without the folder
+/// an answer says that it is partial, the server tells a problem, and nothing is lost.
+#[test]
+fn old_events_are_found_in_a_far_tier_and_missed_aloud() {
+    let folder = tempfile::tempdir().unwrap();
+    let far = folder.path().join("far");
+    let to = format!("file://{}", far.display());
+    let mut server = server(&format!("tier: {{to: '{to}', hot: 1h}}\n"));
+    let config = server.config.to_str().unwrap().to_owned();
+    server.stop();
+    let told = verb(&server, "", &["store", "tier", "--dry-run", "-c", &config]);
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.status.success() && text.starts_with("0 files of 0 rows would move"), "{text}");
+    assert_eq!(code(&verb(&server, "", &["store", "tier", "-c", &config])), Some(0));
+    assert_eq!(verb(&server, "", &["store", "tier"]).status.code(), Some(3), "none is configured");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let later_ns = now.as_nanos() as i64 + 48 * 3_600_000_000_000;
+    let tier = store::TierOptions::new(&*to);
+    let tier = store::TierOptions { hot_age_ns: 3_600_000_000_000, ..tier };
+    let options =
+        store::Options { tier: Some(tier), retention_age_ns: None, ..store::Options::default() };
+    let (stored, _) = store::Store::open(&server.data_dir.join("store"), options).unwrap();
+    while stored.move_old(later_ns, &|| true).unwrap().has_more {}
+    drop(stored);
+    assert_eq!(code(&verb(&server, "", &["verify", "-c", &config])), Some(0));
+    assert_eq!(code(&verb(&server, "", &["verify", "--far", "-c", &config])), Some(0));
+    server.start_again();
+    assert_eq!(server.search("message:plugh").len(), 3);
+    assert!(server.metric("alcedo_tier_far_files").unwrap() >= 1.0);
+    assert!(server.get("/api/v1/overview")["tier"]["far_bytes"].as_u64().unwrap() > 0);
+    server.stop();
+    let away = folder.path().join("away");
+    std::fs::rename(&far, &away).unwrap();
+    assert_eq!(verb(&server, "", &["verify", "-c", &config]).status.code(), Some(4));
+    server.start_again();
+    let told = verb(&server, &server.admin_token, &["search", "message:plugh"]);
+    let text = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.status.code() == Some(6) && text.contains("far tier"), "{told:?}");
+    server.stop();
+    assert!(!far.exists(), "asking makes nothing");
+    std::fs::rename(&away, &far).unwrap();
+    server.start_again();
+    assert_eq!(server.search("message:plugh").len(), 3);
+}
+
 fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     let mut out = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {

@@ -1,10 +1,11 @@
 //! Kills at random moments: the catalog opens, nothing acknowledged is missing, nothing is twice.
 //!
-//! A child process, this test's own binary, appends, flushes, joins, retires and deletes all at once
-//! until it is killed. What it acknowledged stands in plain files that it wrote before: they take the
+//! A child process, this test's own binary, appends, flushes, joins, retires, deletes and moves files
+//! to a far tier all at once until it is killed. What it acknowledged stands in plain files that it wrote before: they take the
 //! journal's place, which survives a kill.
 
 use crate::samples::*;
+use crate::upkeep::walk;
 use event::{Envelope, EventBatch, EventId, Kind, Protocol, RowHead};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -13,13 +14,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Options, Store};
+use store::{Options, Store, TierOptions};
 
 /// Variable that makes the test the child: its folder.
 const CHILD: &str = "ALCEDO_STORE_CHILD";
 /// One event in ten seconds, so that hours pass and files are joined and retired.
 const STEP_NS: i64 = HOUR_NS / 360;
 const AGE_NS: i64 = 6 * HOUR_NS;
+const HOT_AGE_NS: i64 = 2 * HOUR_NS;
 
 fn received_ns(offset: u64) -> i64 {
     START_NS + offset as i64 * STEP_NS
@@ -42,8 +44,10 @@ fn events(offsets: std::ops::Range<u64>) -> Arc<EventBatch> {
     Arc::new(batch)
 }
 
-fn options() -> Options {
-    Options { retention_age_ns: Some(AGE_NS), ..Options::default() }
+fn options(dir: &Path) -> Options {
+    let tier = TierOptions::new(format!("file://{}", dir.join("far").display()));
+    let tier = TierOptions { hot_age_ns: HOT_AGE_NS, ..tier };
+    Options { retention_age_ns: Some(AGE_NS), tier: Some(tier), ..Options::default() }
 }
 
 /// Numbers that only grow, one after another in a file; a torn last one does not count.
@@ -72,7 +76,7 @@ fn acknowledged(dir: &Path) -> u64 {
 
 /// Opens the store and gives it again what it has not in files, as the journal's reader does.
 fn opened(dir: &Path) -> Store {
-    let (store, report) = Store::open(&dir.join("store"), options()).unwrap();
+    let (store, report) = Store::open(&dir.join("store"), options(dir)).unwrap();
     assert_eq!(report.missing, [""; 0]);
     let from = store.stored_through(0).map_or(0, |id| id.offset + 1);
     // In pieces, some of which overlap with what is stored.
@@ -113,14 +117,24 @@ fn child() {
             }
         });
         scope.spawn(|| upkeep(dir, &store, &mut Random(!seed)));
+        scope.spawn(|| {
+            loop {
+                store.move_old(newest_ns(&store), &|| true).unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
     });
+}
+
+fn newest_ns(store: &Store) -> i64 {
+    received_ns(store.appended_through(0).map_or(0, |id| id.offset))
 }
 
 fn upkeep(dir: &Path, store: &Store, random: &mut Random) {
     let [mut now, mut wanted, mut deleted] =
         ["now", "wanted", "deleted"].map(|name| Numbers::of(dir, name));
     loop {
-        let newest = received_ns(store.appended_through(0).map_or(0, |id| id.offset));
+        let newest = newest_ns(store);
         match random.below(8) {
             0..3 => drop(store.flush().unwrap()),
             3 if store.tombstones().is_empty() => {
@@ -159,6 +173,14 @@ fn check(dir: &Path, round: u32) {
         }
     }
     assert_eq!(store.verify().unwrap().problems, [], "round {round}");
+    let newest = newest_ns(&store);
+    while store.move_old(newest, &|| true).unwrap().has_more {}
+    store.move_old(newest, &|| true).unwrap();
+    // Searches are over, so every object belongs to a listed file.
+    std::fs::create_dir_all(dir.join("far")).unwrap();
+    let objects = walk(&dir.join("far")).iter().filter(|path| path.contains(".parquet")).count();
+    let stats = store.tier_stats(newest).unwrap();
+    assert_eq!((objects as u64, stats.doomed_objects), (stats.far_files, 0), "round {round}");
     // Else what is to be written first grows from life to life until none is long enough for it.
     store.flush().unwrap();
 }
@@ -170,7 +192,7 @@ fn kills_at_random_lose_nothing_and_repeat_nothing() {
     let rounds = std::env::var("ALCEDO_STORE_KILLS").map_or(8, |text| text.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let mut random = Random(7);
-    let (mut joined, mut retired) = (0, 0);
+    let (mut joined, mut retired, mut moved) = (0, 0, 0);
     for round in 0..rounds {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["kill9::child", "--exact", "--nocapture"])
@@ -191,13 +213,15 @@ fn kills_at_random_lose_nothing_and_repeat_nothing() {
         let text: Vec<u8> = log.flat_map(|e| std::fs::read(e.unwrap().path()).unwrap()).collect();
         joined += occurrences(&text, b"\"remove\":[\"");
         retired += occurrences(&text, b"\"retire\":true");
+        moved += occurrences(&text, b"\"is_local\":false");
     }
     println!(
-        "{rounds} kills, {} events, {joined} and {retired} records of joins and retirements seen",
+        "{rounds} kills, {} events, {joined}, {retired} and {moved} records of joins, retirements and \
+         moves seen",
         acknowledged(dir.path())
     );
     assert!(acknowledged(dir.path()) > u64::from(rounds), "the child did something");
-    assert!(rounds < 100 || joined > 0 && retired > 0, "nothing was joined or retired");
+    assert!(rounds < 100 || joined > 0 && retired > 0 && moved > 0, "something was never done");
 }
 
 fn occurrences(text: &[u8], needle: &[u8]) -> usize {

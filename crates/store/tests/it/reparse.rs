@@ -3,11 +3,13 @@
 
 use crate::crash::copying;
 use crate::samples::*;
+use crate::tier::{LATER_NS, move_all, options};
+use crate::upkeep::walk;
 use event::{EventBatch, Kind, Marks};
 use std::path::Path;
 use std::sync::Arc;
 use store::reparse::Reshape;
-use store::{Options, Reparse, ReparseCounts, Store, StoredRow};
+use store::{Options, Reparse, ReparseCounts, Store, StoredRow, TierOptions};
 
 /// Rows `0..n` of which every third could not be parsed.
 fn unparsed(offsets: std::ops::Range<u64>) -> Arc<EventBatch> {
@@ -158,4 +160,31 @@ fn searches_see_each_event_once_all_along() {
     }
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
     assert!(looker.join().unwrap() > 0);
+}
+
+/// Scenario: all files are far, and shaped anew; then they move again.
+/// Guarantees: the same as for local files; the old objects go and no copy for reading stays.
+#[test]
+fn far_files_are_shaped_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, far) = (dir.path().join("live"), dir.path().join("far"));
+    let tier = TierOptions::new(format!("file://{}", far.display()));
+    let store = filled(&live, options(tier));
+    store.flush().unwrap();
+    assert_eq!(move_all(&store), 4);
+    let counts = reparse(&store, "host.name:h", false);
+    assert!(counts.matched == 40 && counts.changed >= 32, "{counts:?}");
+    assert_eq!(store.stats().far_bytes, 0, "what is rewritten is local");
+    assert_eq!(json(&store, "user.name:u1").len(), 8);
+    move_all(&store);
+    store.move_old(LATER_NS, &|| true).unwrap();
+    let stats = store.tier_stats(LATER_NS).unwrap();
+    assert_eq!((stats.far_files, stats.doomed_objects), (4, 0));
+    assert_eq!(json(&store, "user.name:u1").len(), 8);
+    let ended = |dir, end: &str| walk(dir).iter().filter(|path| path.ends_with(end)).count();
+    assert_eq!(
+        (ended(&far, ".parquet"), ended(&live, ".parquet"), ended(&live, ".tmp")),
+        (4, 0, 0)
+    );
+    assert_eq!(store.verify().unwrap().problems, []);
 }

@@ -80,7 +80,8 @@ fn from_folder(
     parts.complaints().iter().for_each(|complaint| printer.complain(complaint));
     let generation = Arc::new(parts.compile(0, [0; 16])?);
     let failed = |e: store::StoreError| Failure::new(Exit::Integrity, e, "is --data-dir right?");
-    let (store, _) = Store::open_read_only(&config.data_dir.join("store")).map_err(failed)?;
+    let dir = config.data_dir.join("store");
+    let (store, _) = Store::open_read_only_with(&dir, config.tier.clone()).map_err(failed)?;
     store.set_dictionary(generation.dict.clone());
     let now_ns = io::intake::wall_ns();
     let query = filter::search::parse("", now_ns).map_err(|e| Failure::invalid(e, ""))?;

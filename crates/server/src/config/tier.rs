@@ -1,0 +1,54 @@
+//! `tier:` where old files of the store move to.
+
+use super::Config;
+use super::read::{Problems, Section};
+use super::tree::Node;
+use std::path::Path;
+use std::time::Duration;
+use store::TierOptions;
+
+const DAY_NS: i64 = 86_400 * event::time::SECOND_NS;
+/// Longer than that is no time-out of one request any more, and shorter none that a line can keep.
+const TIMEOUT_S: std::ops::RangeInclusive<i64> = 1..=600;
+
+/// Reads the section. Relative paths in it are relative to `base`.
+pub(super) fn read(section: Section<'_>, base: &Path) -> Option<TierOptions> {
+    let mut tier = TierOptions::new(section.text("to").unwrap_or_default());
+    tier.hot_age_ns = section.duration_ns("hot").unwrap_or(tier.hot_age_ns);
+    tier.hot_bytes = section.size_bytes("hot_size");
+    let cache = section.size_bytes("cache").and_then(|n| usize::try_from(n).ok());
+    tier.cache_bytes = cache.unwrap_or(tier.cache_bytes);
+    tier.upload_bytes_per_s = section.size_bytes("upload_rate").filter(|rate| *rate > 0);
+    if let Some(ns) = section.duration_ns("timeout") {
+        let seconds = (ns / event::time::SECOND_NS).clamp(*TIMEOUT_S.start(), *TIMEOUT_S.end());
+        tier.request_timeout = Duration::from_secs(seconds.unsigned_abs());
+    }
+    tier.endpoint = section.text("endpoint");
+    tier.region = section.text("region");
+    tier.virtual_hosted = section.flag("virtual_hosted").unwrap_or(false);
+    tier.allow_http = section.flag("allow_http").unwrap_or(false);
+    tier.credentials = section.text("credentials").map(|t| base.join(t));
+    let (place, problems) = (section.get("to"), section.problems());
+    section.done();
+    if let Some(node) = place {
+        if let Err(error) = tier.check() {
+            let hint = "docs/keeping.md has all settings of a far tier";
+            problems.at(node, error.to_string(), hint);
+            return None;
+        }
+        return Some(tier);
+    }
+    let nowhere = Node { line: 0, column: 0, yaml: super::tree::Yaml::Null };
+    problems.at(&nowhere, "`tier` needs `to`", "to: s3://BUCKET/PREFIX or file:///FOLDER");
+    None
+}
+
+/// A far tier that nothing can ever move to is a mistake.
+pub(super) fn check(config: &Config, root: &Node, problems: &Problems) {
+    let Some(tier) = config.tier.as_ref().filter(|tier| tier.hot_bytes.is_none()) else { return };
+    if let Some(age) = config.retention.age_ns.filter(|age| *age <= tier.hot_age_ns) {
+        let (kept, hot) = (age / DAY_NS, tier.hot_age_ns / DAY_NS);
+        let text = format!("events are kept {kept} days and move to the far tier after {hot}");
+        problems.at(root, text, "make `tier: {hot: ...}` shorter than `retention: {age: ...}`");
+    }
+}
