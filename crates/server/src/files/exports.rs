@@ -217,6 +217,10 @@ const CHANNELS: &[(&str, &str)] = &[
 /// A Windows event that is told by its rendered message, in the form in which that is taken apart.
 /// `of` gives what a column holds. `None` if columns are missing.
 pub(super) fn rendered(of: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    // Where the data stand beside the message, they are better than what it says of them.
+    if ["Channel", "EventData", "event_data", "_raw"].iter().any(|name| of(name).is_some()) {
+        return None;
+    }
     let message = of("Message").or_else(|| of("column_6"))?;
     let column = |names: &[&str]| names.iter().find_map(|name| of(name)).filter(|v| !v.is_empty());
     let source = column(RENDERED[2].1)?;
@@ -224,7 +228,7 @@ pub(super) fn rendered(of: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let channel = column(RENDERED[0].1).or_else(|| channel_of(&source, &code))?;
     // The first line is the time.
     let time = ["TimeCreated", "Date and Time", "TimeGenerated"].iter().find_map(|name| of(name));
-    let mut out = time.unwrap_or_default();
+    let mut out = time.map_or_else(String::new, |time| written(&time));
     for (key, names) in RENDERED {
         let value = match key {
             "LogName" => Some(channel.clone()),
@@ -237,6 +241,13 @@ pub(super) fn rendered(of: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     out.push_str("\nMessage=");
     out.push_str(&message);
     Some(out)
+}
+
+/// A time as people write it; PowerShell's JSON counts milliseconds: `/Date(1767348000000)/`.
+fn written(time: &str) -> String {
+    let ms = time.strip_prefix("/Date(").and_then(|rest| rest.strip_suffix(")/"));
+    let ns = ms.and_then(|ms| ms.parse::<i64>().ok()?.checked_mul(1_000_000));
+    ns.map_or_else(|| time.to_owned(), event::time::rfc3339)
 }
 
 fn channel_of(provider: &str, code: &str) -> Option<String> {
