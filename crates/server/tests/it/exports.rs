@@ -7,6 +7,7 @@ use std::fs;
 const RULE: &str = "title: Whoami\nid: 77777777-7777-4777-8777-777777777777\nlogsource: {product: windows, category: process_creation}\ndetection:\n  sel: {Image|endswith: '\\whoami.exe', CommandLine|contains: '/all \"x\"'}\n  condition: sel\nlevel: high\n";
 const CLEARED: &str = "title: Cleared\nid: 88888888-8888-4888-8888-888888888888\nlogsource: {product: windows, service: system}\ndetection:\n  sel: {EventID: 104, Channel: [Security, System]}\n  condition: sel\nlevel: high\n";
 const SCRIPT: &str = "title: Script\nid: 99999999-9999-4999-8999-999999999999\nlogsource: {product: windows, category: ps_script, service: powershell}\ndetection:\n  sel: {ProviderName: Microsoft-Windows-PowerShell, ScriptBlockText|contains: Invoke-}\n  condition: sel\nlevel: high\n";
+const STATUS: &str = "title: Status\nid: 66666666-9999-4999-8999-999999999999\nlogsource: {product: windows, service: security}\ndetection:\n  sel: {EventID: 4625, Status: '0xC0000072'}\n  condition: sel\nlevel: high\n";
 const CHANNEL: &str = "Microsoft-Windows-Sysmon/Operational";
 const IMAGE: &str = "C:\\Windows\\System32\\whoami.exe";
 const COMMAND: &str = "whoami /all \"x\"";
@@ -200,14 +201,14 @@ fn every_export_of_an_event_is_found() {
 }
 
 /// Scenario: the system log tells that another log was cleared; a script block under a rule that names
-/// both category and service, and the provider as other tools call it.
+/// both category and service, and the provider as other tools call it; a refused log-on with its status.
 /// Guarantees: `Channel` means the cleared log as well as the one it is told in; a logsource with both
-/// parts fits an event that has both.
+/// parts fits an event that has both; `Status` is the event's own, not its outcome.
 #[test]
 fn rules_written_for_other_tools_fire() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    fs::write(at("rules.yml"), format!("{CLEARED}---\n{SCRIPT}")).unwrap();
+    fs::write(at("rules.yml"), format!("{CLEARED}---\n{SCRIPT}---\n{STATUS}")).unwrap();
     let event = |provider: &str, id: u32, channel: &str, data: &str| {
         format!(
             "<Event><System><Provider Name=\"{provider}\"/><EventID>{id}</EventID><Channel>{channel}</Channel><Computer>ws1</Computer></System>{data}</Event>\n"
@@ -225,8 +226,14 @@ fn rules_written_for_other_tools_fire() {
         "Microsoft-Windows-PowerShell/Operational",
         "<EventData><Data Name=\"ScriptBlockText\">Invoke-It</Data></EventData>",
     );
-    fs::write(at("log.xml"), cleared("Security") + &script).unwrap();
+    let refused = event(
+        "Microsoft-Windows-Security-Auditing",
+        4625,
+        "Security",
+        "<EventData><Data Name=\"Status\">0xC0000072</Data></EventData>",
+    );
+    fs::write(at("log.xml"), cleared("Security") + &script + &refused).unwrap();
     let out = run(&["hunt", "--rules", &at("rules.yml"), &at("log.xml"), "-o", "ndjson"]);
     let titles: Vec<Value> = json_lines(&out).iter().map(|f| f["rule.title"].clone()).collect();
-    assert_eq!(titles, ["Cleared", "Script"]);
+    assert_eq!(titles, ["Cleared", "Script", "Status"]);
 }
