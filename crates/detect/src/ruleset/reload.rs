@@ -95,8 +95,7 @@ impl Loader {
     ) -> (Vec<Arc<Rule>>, Vec<RuleProblem>) {
         (self.parsed, self.looked_at) = (0, 0);
         let fingerprint = Some(settings.fingerprint());
-        let is_known = self.settings == fingerprint
-            && self.roots.iter().map(|r| &r.path).eq(paths);
+        let is_known = self.settings == fingerprint && self.roots.iter().map(|r| &r.path).eq(paths);
         let by_name = match changed {
             Changed::Files(files) if is_known => self.look_at(files, settings, now),
             _ => None,
