@@ -25,15 +25,12 @@ pub(super) fn rows(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 fn record(row: String) -> Vec<u8> {
-    if row.contains("\"Message\":") || row.contains("\"column_6\":") {
-        if let Ok(cells) = serde_json::from_str::<Map<String, Value>>(&row) {
-            let of = |name: &str| cells.get(name).and_then(Value::as_str).map(str::to_owned);
-            if let Some(text) = exports::rendered(&of) {
-                return text.into_bytes();
-            }
-        }
-    }
-    row.into_bytes()
+    let is_told = row.contains("\"Message\":") || row.contains("\"column_6\":");
+    let cells = is_told.then(|| serde_json::from_str::<Map<String, Value>>(&row).ok()).flatten();
+    let text = cells.and_then(|cells| {
+        exports::rendered(&|name| cells.get(name).and_then(Value::as_str).map(str::to_owned))
+    });
+    text.unwrap_or(row).into_bytes()
 }
 
 /// The table with commas, names in all columns and without the lines that some programs put above
