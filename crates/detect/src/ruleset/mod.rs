@@ -13,7 +13,7 @@ mod pause;
 mod reload;
 
 pub use pause::{PAUSE_NS, Pausing};
-pub use reload::Loader;
+pub use reload::{Changed, Loader};
 
 pub use load::{
     FILE_BYTES_MAX, FILES_MAX, FOLDER_DEPTH_MAX, load_documents, load_paths, load_paths_with,

@@ -102,7 +102,7 @@ fn build(
         };
         let holding: Vec<(u32, &Test)> = of_field(true).map(|(i, l)| (i, &l.test)).collect();
         let failing: Vec<&Test> = of_field(false).map(|(_, l)| &l.test).collect();
-        let Some(value) = value_of(&holding, &failing, &event, spoil)? else {
+        let Some(value) = value_of(name, &holding, &failing, &event, spoil)? else {
             event.remove(name);
             continue;
         };
@@ -116,9 +116,10 @@ fn build(
     Some(event)
 }
 
-/// A value for one field, `Some(None)` for its absence.
+/// A value for the field `name`, `Some(None)` for its absence.
 #[expect(clippy::option_option, reason = "no answer, and absence as the answer, are two things")]
 fn value_of(
+    name: &str,
     holding: &[(u32, &Test)],
     failing: &[&Test],
     event: &Map<String, Json>,
@@ -140,7 +141,8 @@ fn value_of(
     if holding.is_empty() {
         // Nothing is asked of it: absent is best, unless absence is what must not be.
         let must_be_there = failing.iter().any(|t| matches!(t, Test::Null));
-        return Some(must_be_there.then(|| Json::from("other")));
+        // Of each field another, for they may have to differ.
+        return Some(must_be_there.then(|| Json::from(format!("other {name}"))));
     }
     Some(Some(pieces.value(failing)))
 }

@@ -27,6 +27,11 @@ fn conditions_are_solved_and_missed_by_little() {
         "{s: {F|hour: 7}, t: {G|week: 32}, condition: s and t}",
         "{s: {F: x}, f: {F: x}, g: {G: 1}, condition: s and not (f and g)}",
         "{s: {F: x, G|contains: ''}, f: {G: null}, condition: s and not f}",
+        "{s: {F|endswith: /a}, f: {F: [/a, /b/a]}, condition: s and not f}",
+        "{s: {F|contains: /a/}, f: {F|startswith: /a/}, condition: s and not f}",
+        "{s: {F|contains: ': '}, f: {F|endswith: ' '}, condition: s and not f}",
+        "{s: {F|contains|all: ['a: * b', ' c* ']}, f: {F|endswith: ' '}, condition: s and not f}",
+        "{s: {F: x}, f: {G|fieldref: H}, g: [G: null, H: null], condition: s and not f and not g}",
     ] {
         let solution = solved(detection);
         assert!(

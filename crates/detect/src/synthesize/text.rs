@@ -37,7 +37,13 @@ impl Pieces {
                 TextOp::Suffix => keep_longer(&mut self.end, text(pattern)),
                 TextOp::Contains => self.middle.push(text(pattern)),
             },
-            Test::Regex { regex, .. } => self.exact.push(text(&sample(regex.as_str())?)),
+            Test::Regex { regex, .. } => {
+                let (found, is_anywhere) = sample(regex.as_str())?;
+                match is_anywhere {
+                    true => self.middle.push(text(&found)),
+                    false => self.exact.push(text(&found)),
+                }
+            }
             Test::Cidr(net) => {
                 let host = net.hosts().next().unwrap_or(net.addr());
                 self.exact.push(match spoilt {
@@ -86,8 +92,8 @@ impl Pieces {
         middle.retain(|m| {
             !all.iter().any(|o| o.len() > m.len() && o.to_lowercase().contains(&m.to_lowercase()))
         });
-        let attempt = |between: &str| {
-            let mut out = self.start.clone();
+        let attempt = |(lead, between, tail): (&str, &str, &str)| {
+            let mut out = format!("{lead}{}", self.start);
             for piece in &middle {
                 if !out.is_empty() {
                     out.push_str(between);
@@ -101,12 +107,20 @@ impl Pieces {
                 return self.end.clone();
             }
             out.push_str(&self.end);
+            out.push_str(tail);
             match out.is_empty() {
                 true => "value".to_owned(),
                 false => out,
             }
         };
-        let ways = ["", " ", "x", " x "].map(attempt);
+        // What must not hold may be about where the text begins or ends: something else stands there.
+        let leads: &[&str] = if self.start.is_empty() { &["", "x"] } else { &[""] };
+        let tails: &[&str] = if self.end.is_empty() { &["", "x"] } else { &[""] };
+        let around = leads.iter().flat_map(|lead| tails.iter().map(move |tail| (*lead, *tail)));
+        let ways: Vec<String> = around
+            .flat_map(|(lead, tail)| ["", " ", "x", " x "].map(|between| (lead, between, tail)))
+            .map(attempt)
+            .collect();
         let fine = |text: &&String| {
             let value = event::Value { kind: event::Kind::Str, bytes: text.as_bytes() };
             failing.iter().all(|t| !t.holds(value))
@@ -180,13 +194,14 @@ fn number(op: CompareOp, operand: &Operand, spoilt: bool) -> Option<String> {
     })
 }
 
-/// A text that the expression matches, as short as can be; `None` where it has none of text.
-fn sample(source: &str) -> Option<String> {
+/// A text that the expression matches, as short as can be, and whether it still does with other text
+/// around it; `None` where it has none of text.
+fn sample(source: &str) -> Option<(String, bool)> {
     let mut parser = regex_syntax::ParserBuilder::new().utf8(false).build();
     let hir = parser.parse(source).ok()?;
     let mut out = Vec::new();
     walk(&hir, 0, &mut out)?;
-    String::from_utf8(out).ok()
+    Some((String::from_utf8(out).ok()?, hir.properties().look_set().is_empty()))
 }
 
 fn walk(hir: &Hir, depth: usize, out: &mut Vec<u8>) -> Option<()> {

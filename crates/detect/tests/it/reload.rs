@@ -1,6 +1,6 @@
 //! Rules that are read again: only what changed is parsed and compiled.
 
-use detect::{Loader, RuleSet, SigmaSettings, load_paths};
+use detect::{Changed, Loader, RuleSet, SigmaSettings, load_paths};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -37,12 +37,12 @@ fn only_files_that_changed_are_parsed() {
     let paths = [dir.path().to_path_buf()];
     (0..50).for_each(|id| write(dir.path(), id, "x"));
     let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
-    let (first, _) = loader.load(&paths, &settings, later());
+    let (first, _) = loader.load(&paths, &settings, later(), &Changed::Anything);
     assert_eq!((first.len(), loader.parsed()), (50, 50));
     write(dir.path(), 7, "edited");
     write(dir.path(), 50, "new");
     std::fs::remove_file(dir.path().join("020.yml")).unwrap();
-    let (second, problems) = loader.load(&paths, &settings, later());
+    let (second, problems) = loader.load(&paths, &settings, later(), &Changed::Anything);
     assert_eq!((second.len(), loader.parsed(), problems.len()), (50, 2, 0));
     let same = second.iter().filter(|r| first.iter().any(|old| Arc::ptr_eq(old, r))).count();
     assert_eq!(same, 48);
@@ -52,7 +52,7 @@ fn only_files_that_changed_are_parsed() {
         (second.iter().map(|r| what(r)).collect(), whole.iter().map(what).collect());
     assert_eq!(again, fresh);
     let other = SigmaSettings { neq_needs_field: true, ..SigmaSettings::default() };
-    loader.load(&paths, &other, later());
+    loader.load(&paths, &other, later(), &Changed::Anything);
     assert_eq!(loader.parsed(), 50);
 }
 
@@ -62,10 +62,10 @@ fn only_files_that_changed_are_parsed() {
 fn a_file_in_the_making_is_not_trusted() {
     let (_dir, paths) = folder_of_one();
     let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
-    loader.load(&paths, &settings, SystemTime::now());
-    loader.load(&paths, &settings, later());
+    loader.load(&paths, &settings, SystemTime::now(), &Changed::Anything);
+    loader.load(&paths, &settings, later(), &Changed::Anything);
     assert_eq!(loader.parsed(), 1);
-    loader.load(&paths, &settings, later());
+    loader.load(&paths, &settings, later(), &Changed::Anything);
     assert_eq!(loader.parsed(), 0);
 }
 
@@ -77,12 +77,12 @@ fn problems_stay_until_they_are_mended() {
     std::fs::write(dir.path().join("2.yml"), "title: b\ndetection: {condition: s}\n").unwrap();
     let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
     for _ in 0..2 {
-        let (rules, problems) = loader.load(&paths, &settings, later());
+        let (rules, problems) = loader.load(&paths, &settings, later(), &Changed::Anything);
         assert_eq!((rules.len(), problems.len()), (1, 1));
     }
     assert_eq!(loader.parsed(), 0);
     std::fs::write(dir.path().join("2.yml"), rule(2, "y")).unwrap();
-    let (rules, problems) = loader.load(&paths, &settings, later());
+    let (rules, problems) = loader.load(&paths, &settings, later(), &Changed::Anything);
     assert_eq!((rules.len(), problems.len()), (2, 0));
 }
 
@@ -96,9 +96,9 @@ fn relations_between_rules_are_made_anew() {
     let related = "title: many\nid: 10000000-0000-4000-8000-000000000000\ncorrelation:\n  type: event_count\n  rules: [00000000-0000-4000-8000-000000000001]\n  group-by: [G]\n  timespan: 1m\n  condition: {gte: 3}\n---\ntitle: but not\nlogsource: {product: test}\nfilter:\n  rules: [00000000-0000-4000-8000-000000000001]\n  sel: {Host: lab}\n  condition: not sel\n";
     std::fs::write(dir.path().join("9.yml"), related).unwrap();
     let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
-    let (first, _) = loader.load(&paths, &settings, later());
+    let (first, _) = loader.load(&paths, &settings, later(), &Changed::Anything);
     write(dir.path(), 2, "y");
-    let (second, problems) = loader.load(&paths, &settings, later());
+    let (second, problems) = loader.load(&paths, &settings, later(), &Changed::Anything);
     assert_eq!((second.len(), problems.len(), loader.parsed()), (3, 0, 1));
     let base = |rules: &[Arc<detect::Rule>]| {
         let rule = rules.iter().find(|r| r.id.ends_with('1')).unwrap();
@@ -108,7 +108,74 @@ fn relations_between_rules_are_made_anew() {
     assert_eq!((base(&first).1, base(&first).3), (false, 1));
     // Without the correlation it speaks for itself again.
     std::fs::remove_file(dir.path().join("9.yml")).unwrap();
-    let (third, _) = loader.load(&paths, &settings, later());
+    let (third, _) = loader.load(&paths, &settings, later(), &Changed::Anything);
     assert!(third.iter().all(|r| r.generate && r.source.filters.is_empty()));
     RuleSet::standalone(third.into_iter().map(Arc::unwrap_or_clone).collect());
+}
+
+/// Scenario: files of fifty are named as edited, added, gone, renamed, hidden, no rule at all, half
+/// written and mended; one further file changes without being named.
+/// Guarantees: only named files are looked at; rules and problems are those of reading everything.
+#[test]
+fn only_files_that_are_named_are_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [dir.path().to_path_buf(), dir.path().join("049.yml")];
+    std::fs::create_dir(dir.path().join("010")).unwrap();
+    (0..50).for_each(|id| write(dir.path(), id, "x"));
+    (50..60).for_each(|id| write(&dir.path().join("010"), id, "x"));
+    let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
+    loader.load(&paths, &settings, later(), &Changed::Anything);
+    let at = |name: &str| dir.path().join(name);
+    let put = |name: &str, text: String| std::fs::write(at(name), text).unwrap();
+    let steps: [(&dyn Fn(), &[&str]); 9] = [
+        (&|| write(dir.path(), 7, "edited"), &["007.yml"]),
+        (&|| put("010/051-new.yaml", rule(90, "new")), &["010/051-new.yaml"]),
+        (&|| put("zz.yml", rule(91, "new")), &["zz.yml"]),
+        (&|| std::fs::remove_file(at("020.yml")).unwrap(), &["020.yml"]),
+        (&|| std::fs::rename(at("021.yml"), at("010/0.yml")).unwrap(), &["021.yml", "010/0.yml"]),
+        (&|| put(".swap.yml", rule(92, "new")), &[".swap.yml"]),
+        (&|| put("note.txt", rule(92, "new")), &["note.txt", "gone.yml"]),
+        (&|| put("007.yml", "title: half\nlogsource: {".into()), &["007.yml"]),
+        (&|| write(dir.path(), 7, "mended"), &["007.yml"]),
+    ];
+    let what = |r: &detect::Rule| (r.id.clone(), r.source.clone().file, r.plan().cloned());
+    for (number, (step, named)) in steps.into_iter().enumerate() {
+        step();
+        let named: Vec<_> = named.iter().map(|name| at(name)).collect();
+        let changed = Changed::Files(named.clone());
+        let (rules, problems) = loader.load(&paths, &settings, later(), &changed);
+        assert_eq!(loader.looked_at(), named.len(), "step {number}");
+        let (whole, wrong) = load_paths(&paths);
+        let rules: Vec<_> = rules.iter().map(|r| what(r)).collect();
+        assert_eq!(rules, whole.iter().map(what).collect::<Vec<_>>(), "step {number}");
+        assert_eq!(problems, wrong, "step {number}");
+    }
+    write(dir.path(), 8, "unnamed");
+    let (rules, _) = loader.load(&paths, &settings, later(), &Changed::Files(vec![at("009.yml")]));
+    let text = |rules: &[Arc<detect::Rule>]| rules[8].source.text.contains("unnamed");
+    assert!(!text(&rules), "{}", rules[8].source.text);
+    assert!(text(&loader.load(&paths, &settings, later(), &Changed::Anything).0));
+}
+
+/// Scenario: among what is named there is a folder that came, one that went, and a link.
+/// Guarantees: everything is looked at, and what is found is what is there.
+#[test]
+fn folders_and_links_mean_that_all_is_looked_at() {
+    let (dir, paths) = folder_of_one();
+    let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
+    loader.load(&paths, &settings, later(), &Changed::Anything);
+    let (folder, link) = (dir.path().join("new"), dir.path().join("link.yml"));
+    let mut count = |changed: &Path| {
+        let changed = Changed::Files(vec![changed.to_path_buf()]);
+        loader.load(&paths, &settings, later(), &changed).0.len()
+    };
+    std::fs::create_dir(&folder).unwrap();
+    write(&folder, 2, "x");
+    assert_eq!(count(&folder), 2);
+    let outside = tempfile::tempdir().unwrap();
+    write(outside.path(), 3, "x");
+    std::os::unix::fs::symlink(outside.path().join("003.yml"), &link).unwrap();
+    assert_eq!(count(&link), 3);
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(count(&folder), 2);
 }

@@ -6,6 +6,7 @@ use crate::run::App;
 use crate::run::pauses::Pauses;
 use axum::Json;
 use axum::extract::{Extension, State};
+use detect::Changed;
 use detect::correlate::RuleStats;
 use detect::{Pausing, ProblemKind, Rule, WORK_PER_EVENT_MAX};
 use serde_json::{Map, Value, json};
@@ -114,7 +115,9 @@ pub async fn reload(
     Extension(principal): Extension<Principal>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
-        let reloaded = app.reload(actor(&principal)).map_err(|e| Problem::bad(e.message))?;
+        let reloaded = app
+            .reload(actor(&principal), &Changed::Anything)
+            .map_err(|e| Problem::bad(e.message))?;
         Ok(Json(json!(reloaded)))
     })
     .await

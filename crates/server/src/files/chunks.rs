@@ -4,8 +4,8 @@
 //! event log files, UTF-16 and tables are read as a whole.
 
 use super::open::{self, CountedBytes, Opened, ends_early, everything, from_utf16};
+use super::{exports, tables};
 use crate::exit::Failure;
-use parse::csv_file;
 use parse::records::{Content, looks_like, split_event_xml, split_json, split_lines};
 use std::io::Read;
 use std::ops::Range;
@@ -44,7 +44,8 @@ impl From<Failure> for Trouble {
 
 type Each<'a> = dyn FnMut(Chunk) -> Result<(), Failure> + 'a;
 
-/// Gives every record of a file to `each`, in order. Text records are lines and their number is the
+/// Gives every record of a file to `each`, in order; those that an export wraps in one document are
+/// records of their own. Text records are lines and their number is the
 /// line's; blank lines are passed over. Rows of a table are numbered below its header.
 ///
 /// # Errors
@@ -59,7 +60,7 @@ pub fn chunks(path: &Path, count: &CountedBytes, each: &mut Each<'_>) -> Result<
         Content::Empty if is_whole => Ok(()),
         Content::Json => streamed(reader, values, each),
         Content::EventXml => streamed(reader, elements, each),
-        Content::Lines | Content::Empty if !csv_file::looks_like(&head, is_whole) => {
+        Content::Lines | Content::Empty if !tables::looks_like(&head, is_whole) => {
             streamed(reader, lines, each)
         }
         _ => {
@@ -86,9 +87,8 @@ pub fn of_bytes(bytes: Vec<u8>, each: &mut Each<'_>) -> Result<(), Trouble> {
             let ranges: Vec<Range<usize>> = split_json(&bytes).map(|r| piece(&r)).collect();
             cutter.numbered(Arc::new(bytes), ranges.into_iter())
         }
-        Content::Lines if csv_file::looks_like(&bytes, true) => {
-            let rows = csv_file::rows(&bytes);
-            cutter.owned(rows.map(String::into_bytes))
+        Content::Lines if tables::looks_like(&bytes, true) => {
+            cutter.owned(tables::rows(&bytes).unwrap_or_default().into_iter())
         }
         Content::EventXml => {
             let (_, ranges) = elements(&bytes, true);
@@ -211,6 +211,14 @@ impl<'a, 'b> Cutter<'a, 'b> {
     ) -> Result<(), Trouble> {
         let mut records = Vec::new();
         for range in ranges {
+            if let Some(inner) = exports::records(&bytes[range.clone()]) {
+                if !records.is_empty() {
+                    let records = std::mem::take(&mut records);
+                    (self.each)(Chunk { bytes: bytes.clone(), records })?;
+                }
+                self.inner(inner)?;
+                continue;
+            }
             let number = self.next;
             self.next += 1;
             if bytes[range.clone()].trim_ascii().is_empty() {
@@ -224,6 +232,21 @@ impl<'a, 'b> Cutter<'a, 'b> {
         }
         if !records.is_empty() {
             (self.each)(Chunk { bytes, records })?;
+        }
+        Ok(())
+    }
+
+    /// Records that were wrapped in one; each has a number of its own.
+    fn inner(&mut self, inner: Vec<Vec<u8>>) -> Result<(), Trouble> {
+        for chunk in inner.chunks(CHUNK_RECORDS_MAX) {
+            let (mut bytes, mut records) = (Vec::new(), Vec::new());
+            for record in chunk {
+                let from = bytes.len();
+                bytes.extend_from_slice(record);
+                records.push((self.next, from..bytes.len()));
+                self.next += 1;
+            }
+            (self.each)(Chunk { bytes: Arc::new(bytes), records })?;
         }
         Ok(())
     }

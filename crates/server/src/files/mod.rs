@@ -2,7 +2,9 @@
 
 pub mod archive;
 mod chunks;
+mod exports;
 mod open;
+mod tables;
 
 pub use chunks::{Chunk, Trouble, chunks, of_bytes};
 pub use open::{CountedBytes, FILE_BYTES_MAX, read};

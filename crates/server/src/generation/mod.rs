@@ -13,7 +13,7 @@ use crate::config::{Config, Detection};
 use crate::exit::Failure;
 use detect::correlate::{Extractor, KeyHasher, SpecSet};
 use detect::sigma::pipeline as processing;
-use detect::{Loader, Rule, RuleProblem, RuleSet, SigmaSettings};
+use detect::{Changed, Loader, Rule, RuleProblem, RuleSet, SigmaSettings};
 use event::{Dictionary, DictionaryBuilder};
 use pipeline::Generation;
 use shape::Shaper;
@@ -46,10 +46,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Everything a configuration names. Rules that cannot be honoured are listed, not fatal.
-    pub fn read(&mut self, config: &Config) -> Result<Parts, Failure> {
+    /// Everything a configuration names. Rules that cannot be honoured are listed, not fatal. Where
+    /// it is known which files have changed, rule files are not asked about one by one.
+    pub fn read(&mut self, config: &Config, changed: &Changed) -> Result<Parts, Failure> {
         let (sigma, broken_pipelines) = sigma_of(&config.detection);
-        let (mut rules, problems) = self.loader.load(&config.rules, &sigma, SystemTime::now());
+        let (mut rules, problems) =
+            self.loader.load(&config.rules, &sigma, SystemTime::now(), changed);
         for rule in rules.iter_mut().filter(|r| !r.shadow) {
             if config.shadow.iter().any(|s| is_meant(s, rule)) {
                 Arc::make_mut(rule).shadow = true;
@@ -76,7 +78,7 @@ impl Parts {
 
     /// Everything a configuration names.
     pub fn of_config(config: &Config) -> Result<Self, Failure> {
-        Reader::default().read(config)
+        Reader::default().read(config, &Changed::Anything)
     }
 
     /// Everything that is wrong or has no effect, for people: pipelines first.
@@ -155,29 +157,36 @@ impl Parts {
     /// The names of the generation before, and behind them those of rules that are new. `None` when
     /// an old name would mean something else if everything were built anew: then it has to be.
     fn names_after(&self, before: &Generation) -> Option<Arc<Dictionary>> {
-        let new: Vec<Arc<Rule>> = absent(&self.rules, before.rules.rules()).cloned().collect();
-        let gone: HashSet<&str> = absent(before.rules.rules(), &self.rules)
-            .flat_map(|rule| detect::fields_of(rule))
-            .collect();
-        if !self.means_the_same(&gone, &before.dict) {
+        let old = before.rules.rules();
+        if !is_in_order(old, &self.rules) {
             return None;
         }
-        if new.is_empty() {
-            return Some(before.dict.clone());
-        }
-        let mut names = DictionaryBuilder::extending(&before.dict);
+        let gained = read_first(&self.rules, old);
+        let lost = read_first(old, &self.rules);
+        let dict = match gained.is_empty() {
+            true => before.dict.clone(),
+            false => self.extended(&before.dict, old)?,
+        };
+        let touched = gained.into_iter().chain(lost).collect();
+        self.means_the_same(&touched, &dict).then_some(dict)
+    }
+
+    /// `before` with the names of rules behind it that `old` has not.
+    fn extended(&self, before: &Arc<Dictionary>, old: &[Arc<Rule>]) -> Option<Arc<Dictionary>> {
+        let new: Vec<Arc<Rule>> = absent(&self.rules, old).map(|(_, rule)| rule.clone()).collect();
+        let mut names = DictionaryBuilder::extending(before);
         self.register(&new, &mut names);
         let names = names.build();
-        match (before.dict.extends(&names), names.extends(&before.dict)) {
-            (true, _) => Some(before.dict.clone()),
+        match (before.extends(&names), names.extends(before)) {
+            (true, _) => Some(before.clone()),
             (false, true) => Some(names),
             (false, false) => None,
         }
     }
 
-    /// Whether names that rules read which are gone still mean the same to the rules that are left:
-    /// what answers to a name depends on the logsources of all rules that read it.
-    fn means_the_same(&self, fields: &HashSet<&str>, before: &Dictionary) -> bool {
+    /// Whether these fields have in `dict` the answers that they have when all is built anew: what
+    /// answers to a name, and in which order, depends on the logsources of all rules that read it.
+    fn means_the_same(&self, fields: &HashSet<&str>, dict: &Dictionary) -> bool {
         if fields.is_empty() {
             return true;
         }
@@ -196,7 +205,7 @@ impl Parts {
         let answers = |dict: &Dictionary, name: &str| -> Vec<String> {
             dict.answers(name).into_iter().map(|id| dict.name(id).to_owned()).collect()
         };
-        read.into_iter().all(|name| answers(&names, name) == answers(before, name))
+        read.into_iter().all(|name| answers(&names, name) == answers(dict, name))
     }
 
     fn register(&self, rules: &[Arc<Rule>], names: &mut DictionaryBuilder) {
@@ -209,22 +218,61 @@ impl Parts {
     }
 
     fn register_field(&self, rule: &Rule, field: &str, names: &mut DictionaryBuilder) {
-        // A correlation's fields stand in whatever its rules match.
-        let logsource = rule.plan().map_or([None; 3], |_| rule.logsource.parts());
-        self.ground.packs.register_rule_field(names, logsource, field);
+        self.ground.packs.register_rule_field(names, logsource_of(rule), field);
     }
 }
 
-/// The rules of `rules` that are not, or not the same, in `others`.
-fn absent<'a>(rules: &'a [Arc<Rule>], others: &[Arc<Rule>]) -> impl Iterator<Item = &'a Arc<Rule>> {
+/// Where a rule's fields stand; a correlation's in whatever its rules match.
+fn logsource_of(rule: &Rule) -> [Option<&str>; 3] {
+    rule.plan().map_or([None; 3], |_| rule.logsource.parts())
+}
+
+/// Whether the rules that both lists have stand in the same order in both.
+fn is_in_order(old: &[Arc<Rule>], new: &[Arc<Rule>]) -> bool {
+    let places: HashMap<&str, usize> = old.iter().enumerate().map(|(i, r)| (&*r.id, i)).collect();
+    new.iter().filter_map(|rule| places.get(&*rule.id)).is_sorted()
+}
+
+/// Fields that rules of `rules` read which are not, or not the same, in `others`, unless that makes
+/// no difference to what the field means: the other version of the rule reads it, too, or a rule
+/// before it does, which is in both; in the same logsource.
+fn read_first<'a>(rules: &'a [Arc<Rule>], others: &[Arc<Rule>]) -> HashSet<&'a str> {
+    let versions: HashMap<&str, &Arc<Rule>> = others.iter().map(|r| (&*r.id, r)).collect();
+    let is_same = |rule: &Arc<Rule>| versions.get(&*rule.id).is_some_and(|r| is_equal(rule, r));
+    let mut out = HashSet::new();
+    for (place, rule) in absent(rules, others) {
+        let mut fields: HashSet<&str> = detect::fields_of(rule).into_iter().collect();
+        let version = versions.get(&*rule.id).copied();
+        for reader in version.into_iter().chain(rules[..place].iter().filter(|r| is_same(r))) {
+            if fields.is_empty() {
+                break;
+            }
+            if logsource_of(reader) == logsource_of(rule) {
+                for field in detect::fields_of(reader) {
+                    fields.remove(field);
+                }
+            }
+        }
+        out.extend(fields);
+    }
+    out
+}
+
+/// The rules of `rules` that are not, or not the same, in `others`, with their places.
+fn absent<'a>(
+    rules: &'a [Arc<Rule>],
+    others: &[Arc<Rule>],
+) -> impl Iterator<Item = (usize, &'a Arc<Rule>)> {
     let others: HashMap<Arc<str>, Arc<Rule>> =
         others.iter().map(|r| (r.id.clone(), r.clone())).collect();
-    rules.iter().filter(move |rule| {
-        !others.get(&rule.id).is_some_and(|other| {
-            Arc::ptr_eq(other, rule)
-                || (other.hash == rule.hash && other.logsource == rule.logsource)
-        })
-    })
+    rules
+        .iter()
+        .enumerate()
+        .filter(move |(_, rule)| !others.get(&rule.id).is_some_and(|other| is_equal(rule, other)))
+}
+
+fn is_equal(a: &Arc<Rule>, b: &Arc<Rule>) -> bool {
+    Arc::ptr_eq(a, b) || (a.hash == b.hash && a.logsource == b.logsource)
 }
 
 /// The settings with their pipelines, and what is wrong with those.

@@ -11,8 +11,8 @@ use crate::api::problem::Problem;
 use crate::config::Config;
 use crate::exit::Failure;
 use axum::http::StatusCode;
-use detect::Pausing;
 use detect::correlate::RuleStats;
+use detect::{Changed, Pausing};
 use event::{Envelope, EventBatch, EventId, EventView, Marks, RawBatch, RecordKind};
 use journal::Journal;
 use ledger::{Actor, Audit, Ledger, LedgerRecord};
@@ -216,10 +216,11 @@ impl App {
         self.archive.current()
     }
 
-    /// Reads rules, packs and tables again; the change is recorded and audited.
-    pub fn reload(&self, actor: Actor) -> Result<Reloaded, Failure> {
+    /// Reads rules, packs and tables again; the change is recorded and audited. `changed` tells which
+    /// files of rules to look at.
+    pub fn reload(&self, actor: Actor, changed: &Changed) -> Result<Reloaded, Failure> {
         let reached = |offset| self.passed.load(Ordering::SeqCst) > offset;
-        let reloaded = self.archive.reload(&self.journal, &reached)?;
+        let reloaded = self.archive.reload(&self.journal, changed, &reached)?;
         self.store.set_dictionary(self.generation().dict.clone());
         self.audit_by(actor, "rules.reload", "", &format!("generation {}", reloaded.generation));
         Ok(reloaded)

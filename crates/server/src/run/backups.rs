@@ -27,6 +27,7 @@ pub fn companions(data_dir: &Path) -> Result<Vec<Companion>, StoreError> {
     add("secret".into(), false);
     add("config.digests.json".into(), true);
     add("detect/snapshot".into(), true);
+    add(format!("generations/{}", super::texts::FILE), true);
     for path in files(&data_dir.join("generations"), "json")? {
         // The lists grow, each generation's text stays.
         let name = name_of(&path);

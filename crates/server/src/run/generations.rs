@@ -1,16 +1,17 @@
 //! Generations: what is in force, what was, and how a change becomes a record at an offset.
 //!
-//! A change is written to `generations/HASH.json` first (the text of every rule and how it was read),
-//! then recorded in the journal; the pipeline switches when it reaches that record, live and in every
+//! A change is written to the archive first (texts of rules that are new and how they were read, see
+//! [`super::texts`]), then recorded in the journal; the pipeline switches when it reaches that record, live and in every
 //! replay. Packs and tables are those of the running installation.
 
 use super::kept::Kept;
 use super::pauses::Pauses;
+use super::texts::Texts;
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::generation::{Ground, Reader};
 use arc_swap::ArcSwap;
-use detect::{Pausing, RuleProblem};
+use detect::{Changed, Pausing, RuleProblem};
 use event::{Envelope, RawBatch, RecordKind};
 use journal::Journal;
 use parking_lot::Mutex;
@@ -24,6 +25,9 @@ use std::time::{Duration, Instant};
 
 /// How long a reload waits for the pipeline to reach the record of the change.
 const REACH_WAIT: Duration = Duration::from_secs(10);
+
+/// How often it looks.
+const REACH_LOOK: Duration = Duration::from_micros(250);
 
 /// Compiled generations kept at a time, some tens of MB each with thousands of rules. Live work needs
 /// one, a reload two, a replay one after the other; an older one is compiled again from its text.
@@ -52,10 +56,10 @@ impl Made {
 
 /// One switch: from which offset on, which generation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Switch {
-    offset: u64,
-    number: u64,
-    hash: String,
+pub(super) struct Switch {
+    pub(super) offset: u64,
+    pub(super) number: u64,
+    pub(super) hash: String,
 }
 
 /// What control records of this kind say.
@@ -83,6 +87,7 @@ pub struct Archive {
     made: Mutex<Made>,
     /// Reads rules again; held during a reload, so that reloads come one after the other.
     reader: Mutex<Reader>,
+    texts: Mutex<Texts>,
     switches: Mutex<Vec<Switch>>,
     /// What sources were seen to send, by the offset of the record that says so.
     decisions: Mutex<Vec<(u64, Decision)>>,
@@ -111,7 +116,7 @@ pub struct Reloaded {
     /// Time until everything was read and compiled, ms.
     pub compiled_ms: f64,
     /// Time until the pipeline had switched, ms.
-    pub elapsed_ms: u64,
+    pub elapsed_ms: f64,
 }
 
 impl Archive {
@@ -119,17 +124,16 @@ impl Archive {
     pub fn open(config: Config, secret: [u8; 16]) -> Result<Self, Failure> {
         let dir = config.data_dir.join("generations");
         std::fs::create_dir_all(&dir)?;
-        let switches: Vec<Switch> = std::fs::read(dir.join("switches.json"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default();
+        let texts = Texts::open(&dir)?;
+        let mut switches = switches_of_before(&dir);
+        switches.extend_from_slice(texts.switches());
         let decisions = std::fs::read(dir.join("remembered.json"))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
         let number = switches.last().map_or(0, |s| s.number) + 1;
         let mut reader = Reader::default();
-        let parts = reader.read(&config)?;
+        let parts = reader.read(&config, &Changed::Anything)?;
         let problems = parts.problems.clone();
         let kept = Kept::of(&parts);
         let generation = Arc::new(parts.compile(number, secret)?);
@@ -142,6 +146,7 @@ impl Archive {
             problems: ArcSwap::from_pointee(problems),
             made: Mutex::default(),
             reader: Mutex::new(reader),
+            texts: Mutex::new(texts),
             switches: Mutex::new(switches),
             decisions: Mutex::new(decisions),
             pauses: Pauses::open(dir.join("paused.json")),
@@ -167,7 +172,15 @@ impl Archive {
     }
 
     /// Records the current generation in the journal, if the last record names another one.
-    pub fn announce(&self, journal: &Journal) -> Result<Option<u64>, Failure> {
+    pub fn announce(&self, journal: &Journal) -> Result<(), Failure> {
+        match self.record(journal)? {
+            Some(switch) => self.texts.lock().switch(&switch),
+            None => Ok(()),
+        }
+    }
+
+    /// The record in the journal. It is not listed in the archive yet.
+    fn record(&self, journal: &Journal) -> Result<Option<Switch>, Failure> {
         if self.is_announced() {
             return Ok(None);
         }
@@ -182,24 +195,22 @@ impl Archive {
             .map_err(|e| Failure::invalid(e, "the journal does not take records"))?;
         let switch =
             Switch { offset: durable.last, number: current.number, hash: current.hash.clone() };
-        let mut switches = self.switches.lock();
-        switches.push(switch);
-        write_synced(
-            &self.dir.join("switches.json"),
-            &serde_json::to_vec(&*switches).unwrap_or_default(),
-        )?;
-        Ok(Some(durable.last))
+        self.switches.lock().push(switch.clone());
+        Ok(Some(switch))
     }
 
     /// Reads rules, packs and tables again and puts them in force. On error all stays as it was.
+    /// `changed` tells which files of rules to look at, `reached` whether the pipeline is beyond an
+    /// offset.
     pub fn reload(
         &self,
         journal: &Journal,
+        changed: &Changed,
         reached: &dyn Fn(u64) -> bool,
     ) -> Result<Reloaded, Failure> {
         let start = Instant::now();
         let mut reader = self.reader.lock();
-        let parts = reader.read(&self.config.load())?;
+        let parts = reader.read(&self.config.load(), changed)?;
         let problems = parts.problems.clone();
         let failed = problems.iter().filter(|p| p.kind == detect::ProblemKind::Invalid).count();
         let (before, kept) = (self.current(), Kept::of(&parts));
@@ -211,29 +222,43 @@ impl Archive {
         self.keep(&generation, &kept)?;
         self.current.store(generation);
         self.problems.store(Arc::new(problems.clone()));
-        if let Some(offset) = self.announce(journal)? {
-            while !reached(offset) && start.elapsed() < REACH_WAIT {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
+        let switch = self.record(journal)?;
+        let elapsed_ms = self.put_in_force(switch, start, reached)?;
         Ok(Reloaded {
             generation: number,
             live,
             not_covered: problems.len() - failed,
             failed,
             compiled_ms,
-            elapsed_ms: start.elapsed().as_millis() as u64,
+            elapsed_ms,
+        })
+    }
+
+    /// Waits until the pipeline has switched, and says when that was, ms after `start`. It reads the
+    /// journal, so it need not wait for the list of switches, which is written meanwhile.
+    fn put_in_force(
+        &self,
+        switch: Option<Switch>,
+        start: Instant,
+        reached: &dyn Fn(u64) -> bool,
+    ) -> Result<f64, Failure> {
+        std::thread::scope(|scope| {
+            let listed = switch.clone().map(|s| scope.spawn(move || self.texts.lock().switch(&s)));
+            if let Some(Switch { offset, .. }) = switch {
+                while !reached(offset) && start.elapsed() < REACH_WAIT {
+                    std::thread::sleep(REACH_LOOK);
+                }
+            }
+            let elapsed_ms = (start.elapsed().as_secs_f64() * 1e5).round() / 1e2;
+            listed.map_or(Ok(Ok(())), |l| l.join()).unwrap_or(Ok(()))?;
+            Ok(elapsed_ms)
         })
     }
 
     /// Archives what a generation was read from, so that a replay can bring it back.
     fn keep(&self, generation: &Arc<Generation>, kept: &Kept) -> Result<(), Failure> {
         self.made.lock().put(generation.clone());
-        let path = self.dir.join(format!("{}.json", generation.hash));
-        if path.exists() {
-            return Ok(());
-        }
-        write_synced(&path, &serde_json::to_vec(kept).unwrap_or_default())
+        self.texts.lock().keep(&generation.hash, kept)
     }
 
     fn by_hash(&self, number: u64, hash: &str) -> Option<Arc<Generation>> {
@@ -245,8 +270,11 @@ impl Archive {
         if let Some(made) = self.made.lock().get(hash) {
             return Some(made);
         }
-        let bytes = std::fs::read(self.dir.join(format!("{hash}.json"))).ok().filter(|_| legal)?;
-        let kept = Kept::read(&bytes)?;
+        let listed = self.texts.lock().read(hash);
+        let kept = listed.or_else(|| {
+            let bytes = std::fs::read(self.dir.join(format!("{hash}.json"))).ok();
+            bytes.filter(|_| legal).and_then(|bytes| Kept::read(&bytes))
+        })?;
         let parts = kept.parts(self.ground()?);
         let mut generation = parts.compile(number, self.secret).ok()?;
         if !hash.starts_with(&**generation.rules.hash()) {
@@ -379,6 +407,12 @@ impl Generations for Course {
         *self.in_force.lock() = Some(generation.clone());
         Some(generation)
     }
+}
+
+/// The switches of a data folder from before they stood in the archive.
+fn switches_of_before(dir: &Path) -> Vec<Switch> {
+    let bytes = std::fs::read(dir.join("switches.json")).unwrap_or_default();
+    serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
 /// Replaces a file so that after a crash it is the old or the new one, whole.

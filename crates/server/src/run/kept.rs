@@ -10,12 +10,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A generation's texts and settings.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Kept {
     /// Rules in their order.
-    rules: Vec<Arc<str>>,
+    pub rules: Vec<Arc<str>>,
     /// Filters that were applied to some of them.
-    filters: Vec<Arc<str>>,
+    pub filters: Vec<Arc<str>>,
+    /// How they were read.
+    #[serde(flatten)]
+    pub reading: Reading,
+}
+
+/// What rules were read under.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Reading {
     /// Ids of rules in shadow by the configuration alone.
     shadow: Vec<Arc<str>>,
     placeholders: BTreeMap<String, Vec<String>>,
@@ -26,7 +34,7 @@ pub struct Kept {
     base64_ignores_case: bool,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct KeptPipeline {
     file: PathBuf,
     text: Arc<str>,
@@ -47,9 +55,7 @@ impl Kept {
             file: p.file.to_path_buf(),
             text: p.text.clone(),
         };
-        Self {
-            rules: parts.rules.iter().map(|r| r.source.text.clone()).collect(),
-            filters,
+        let reading = Reading {
             shadow: shadow.map(|r| r.id.clone()).collect(),
             placeholders: sigma.placeholders.clone(),
             pipelines: sigma.pipelines.iter().map(kept).collect(),
@@ -57,10 +63,13 @@ impl Kept {
             neq_needs_field: sigma.neq_needs_field,
             null_includes_empty: sigma.null_includes_empty,
             base64_ignores_case: sigma.base64_ignores_case,
-        }
+        };
+        let rules = parts.rules.iter().map(|r| r.source.text.clone()).collect();
+        Self { rules, filters, reading }
     }
 
-    /// Of an archive's bytes; the first archives held the rules' texts alone.
+    /// Of the bytes of a file of its own, as generations were kept before; the first of them held the
+    /// rules' texts alone.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let texts =
             |_| serde_json::from_slice(bytes).map(|rules| Self { rules, ..Self::default() });
@@ -69,26 +78,27 @@ impl Kept {
 
     /// The parts again, on the ground there is now.
     pub fn parts(&self, ground: Ground) -> Parts {
+        let how = &self.reading;
         let mut broken_pipelines = Vec::new();
         let mut pipelines = Vec::new();
-        for kept in &self.pipelines {
+        for kept in &how.pipelines {
             match pipeline::parse(&Arc::new(kept.file.clone()), &kept.text) {
                 Ok(pipeline) => pipelines.push(pipeline),
                 Err(problems) => broken_pipelines.extend(problems),
             }
         }
-        let reading = [FilterReading::Required, FilterReading::Excluded];
+        let filters = [FilterReading::Required, FilterReading::Excluded];
         let sigma = SigmaSettings {
-            placeholders: self.placeholders.clone(),
+            placeholders: how.placeholders.clone(),
             pipelines,
-            filters: reading[usize::from(self.filters_exclude)],
-            neq_needs_field: self.neq_needs_field,
-            null_includes_empty: self.null_includes_empty,
-            base64_ignores_case: self.base64_ignores_case,
+            filters: filters[usize::from(how.filters_exclude)],
+            neq_needs_field: how.neq_needs_field,
+            null_includes_empty: how.null_includes_empty,
+            base64_ignores_case: how.base64_ignores_case,
         };
         let documents = self.rules.iter().chain(&self.filters).map(|text| &**text);
         let (mut rules, problems) = detect::load_documents(documents, &sigma);
-        for rule in rules.iter_mut().filter(|r| self.shadow.contains(&r.id)) {
+        for rule in rules.iter_mut().filter(|r| how.shadow.contains(&r.id)) {
             rule.shadow = true;
         }
         let rules = rules.into_iter().map(Arc::new).collect();
@@ -101,6 +111,8 @@ mod tests {
     use super::*;
     use crate::config::{Config, Detection};
     use crate::generation::Reader;
+    use crate::run::texts::Texts;
+    use detect::Changed;
 
     const RULES: &str = "title: A\nid: 11111111-1111-4111-8111-111111111111\nlogsource: {product: linux}\ndetection:\n  sel:\n    F|expand: '%Admins%'\n  condition: sel\n---\ntitle: B\nid: 22222222-2222-4222-8222-222222222222\nlogsource: {product: linux}\ndetection:\n  sel: {G: y}\n  condition: sel\n";
     const FILTERS: &str = "title: not here\nlogsource: {product: linux}\nfilter:\n  rules: any\n  sel: {Host: test}\n  condition: not sel\n---\ntitle: nor there\nlogsource: {product: linux}\nfilter:\n  rules: [22222222-2222-4222-8222-222222222222]\n  sel: {Host: lab}\n  condition: not sel\n";
@@ -128,11 +140,12 @@ mod tests {
         let detection = Detection { pipelines, sigma, ..Detection::default() };
         let shadow = vec!["22222222-2222-4222-8222-222222222222".into()];
         let config = Config { rules, detection, shadow, ..Config::default() };
-        let parts = Reader::default().read(&config).unwrap();
+        let parts = Reader::default().read(&config, &Changed::Anything).unwrap();
         assert_eq!((parts.rules.len(), parts.problems.len()), (2, 0), "{:?}", parts.problems);
-        let bytes = serde_json::to_vec(&Kept::of(&parts)).unwrap();
+        let mut texts = Texts::open(dir.path()).unwrap();
+        texts.keep("1", &Kept::of(&parts)).unwrap();
         let ground = Ground::of_packs(None).unwrap();
-        let again = Kept::read(&bytes).unwrap().parts(ground);
+        let again = texts.read("1").unwrap().parts(ground);
         assert_eq!(again.problems, []);
         let what = |p: &Parts| -> Vec<_> {
             let of =

@@ -20,6 +20,7 @@ pub mod refill;
 pub mod reparsing;
 pub mod secrets;
 pub mod terminal;
+pub mod texts;
 pub mod tier;
 pub mod upkeep;
 pub mod watcher;
@@ -30,6 +31,7 @@ use crate::api::tokens::roles_of;
 use crate::config::{Config, SourceKind, Transport};
 use crate::exit::{Exit, Failure};
 use app::Made;
+use detect::Changed;
 use generations::{Archive, Course};
 use io::outbox::OutboxHandle;
 use journal::{Journal, Options, OsClock, OsFs, SealedBlocks};
@@ -214,9 +216,9 @@ impl Server {
         .map_err(|e| Failure::new(Exit::Bug, e, ""))
     }
 
-    /// Returns after the files of rules or packs have changed.
-    pub async fn rules_changed(&self) {
-        self.rules_watch.lock().await.changed().await;
+    /// Returns after the files of rules or packs have changed, with which.
+    pub async fn rules_changed(&self) -> Changed {
+        self.rules_watch.lock().await.changed().await
     }
 
     /// Whether the pipeline has ended although nobody asked it to.

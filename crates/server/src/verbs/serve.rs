@@ -6,6 +6,7 @@ use crate::cli::{Global, Run};
 use crate::config::Transport;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::run::{Server, Start};
+use detect::Changed;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -94,27 +95,27 @@ pub async fn until_stopped(server: &Server, signals: &mut Signals) -> &'static s
         let reload = tokio::select! {
             _ = signals.interrupt.recv() => return "interrupted",
             _ = signals.terminate.recv() => return "asked to",
-            _ = signals.hangup.recv() => true,
-            () = server.rules_changed() => true,
-            _ = look.tick() => false,
+            _ = signals.hangup.recv() => Some(Changed::Anything),
+            changed = server.rules_changed() => Some(changed),
+            _ = look.tick() => None,
         };
         if server.has_failed() {
             return "a part of the pipeline has failed";
         }
-        if reload {
-            reload_rules(server).await;
+        if let Some(changed) = reload {
+            reload_rules(server, changed).await;
         }
     }
 }
 
-async fn reload_rules(server: &Server) {
+async fn reload_rules(server: &Server, changed: Changed) {
     let app = server.app.clone();
     let now_ns = io::intake::wall_ns();
     let actor = ledger::Actor { who: "alcedo".into(), at_ns: now_ns, client: "watcher".into() };
-    let reloaded = tokio::task::spawn_blocking(move || app.reload(actor)).await;
+    let reloaded = tokio::task::spawn_blocking(move || app.reload(actor, &changed)).await;
     match reloaded {
         Ok(Ok(done)) => complain(&format!(
-            "  rules      generation {}: {} live, {} not covered, {} failed ({} ms)",
+            "  rules      generation {}: {} live, {} not covered, {} failed ({:.1} ms)",
             done.generation, done.live, done.not_covered, done.failed, done.elapsed_ms
         )),
         Ok(Err(failure)) => complain(&format!("  rules      unchanged: {failure}")),

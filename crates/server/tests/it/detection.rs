@@ -76,6 +76,50 @@ fn state_of_a_correlation_survives_changes_of_other_rules() {
     assert_eq!(detail["alert"]["explanation"]["correlation"]["measured"], "3", "{detail:#}");
 }
 
+/// Scenario: below a folder of three hundred rules one file is edited, replaced, added and removed, and
+/// nobody asks for a reload; then the server restarts, and its first events are read again by the rules
+/// of their time.
+/// Guarantees: each change is in force by itself; it costs the archive its own text and not all texts.
+#[test]
+fn an_edited_file_is_in_force_by_itself_and_costs_its_own_text() {
+    let rules = tempfile::tempdir().unwrap();
+    for n in 0..300 {
+        let text = rule("never").replace("55555555-5555", &format!("{n:08}-0000"));
+        path(rules.path(), &format!("{n:03}.yml"), &text);
+    }
+    path(rules.path(), "zz.yml", &rule("v0"));
+    let mut server = Server::start(&format!("rules: ['{}']\n", rules.path().display()));
+    let archive = server.data_dir.join("generations/archive.ndjson");
+    let bytes = || fs::metadata(&archive).unwrap().len();
+    let generation = |s: &Server| s.get("/api/v1/rules")["generation"].as_u64().unwrap();
+    let count = |s: &Server| s.get("/api/v1/alerts")["alerts"].as_array().unwrap().len();
+    let whole = bytes();
+    for change in 1..=3 {
+        let before = generation(&server);
+        let text = rule(&format!("v{change}"));
+        match change {
+            1 => drop(path(rules.path(), "zz.yml", &text)),
+            2 => {
+                path(rules.path(), "zz.new", &text);
+                fs::rename(rules.path().join("zz.new"), rules.path().join("zz.yml")).unwrap();
+            }
+            _ => {
+                let text = text.replace("55555555", "66666666").replace("Other", "Further");
+                path(rules.path(), "zzz.yml", &text);
+                fs::remove_file(rules.path().join("zz.yml")).unwrap();
+            }
+        }
+        server.eventually("a new generation", |s| (generation(s) > before).then_some(()));
+        server.ingest("{\"thing\":\"v1\"}\n{\"thing\":\"v2\"}\n{\"thing\":\"v3\"}\n");
+    }
+    server.eventually("both rules' alerts", |s| (count(s) == 2).then_some(()));
+    assert!(bytes() - whole < whole / 20, "{} bytes after {whole}", bytes());
+    server.stop();
+    server.start_again();
+    assert!(bytes() - whole < whole / 20, "{} bytes after {whole}", bytes());
+    assert_eq!(count(&server), 2);
+}
+
 /// Scenario: rules have run on some events, a correlation among them.
 /// Guarantees: what they cost and hold can be asked for, from the API, the verb and the metrics.
 #[test]

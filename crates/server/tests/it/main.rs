@@ -6,6 +6,7 @@ mod browser;
 mod cli;
 mod contract;
 mod detection;
+mod exports;
 mod flow;
 mod grafana;
 mod harness;

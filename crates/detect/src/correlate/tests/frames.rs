@@ -10,7 +10,7 @@ const GAP: i64 = 4;
 /// Lateness of streamed runs, seconds.
 const LATE: i64 = 30;
 
-fn frames() -> impl Strategy<Value = Frame> {
+pub(super) fn frames() -> impl Strategy<Value = Frame> {
     let session = Frame::Session { gap_ns: GAP * S };
     prop_oneof![Just(Frame::Sliding), Just(Frame::Tumbling), Just(session)]
 }
@@ -65,7 +65,7 @@ fn is_last(list: &[Ev], end: usize, frame: Frame) -> bool {
 }
 
 /// Episodes of windows for which `holds`; `whole`: of whole windows only.
-fn expected(
+pub(super) fn expected(
     list: &[Ev],
     frame: Frame,
     whole: bool,
@@ -104,9 +104,9 @@ fn slots(window: &[Ev]) -> BTreeSet<u32> {
 }
 
 /// A kind with its condition, and the same by definition.
-type Question = (Spec, bool, fn(&[Ev]) -> bool);
+pub(super) type Question = (Spec, bool, fn(&[Ev]) -> bool);
 
-fn questions(frame: Frame) -> Vec<Question> {
+pub(super) fn questions(frame: Frame) -> Vec<Question> {
     let of = |kind, parts: &[(BoundOp, f64)]| Spec {
         frame,
         condition: Condition(parts.to_vec()),

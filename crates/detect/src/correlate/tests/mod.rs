@@ -5,6 +5,7 @@ mod behaviour;
 mod durable;
 mod flood;
 mod frames;
+mod keyed;
 mod oracle;
 mod probes;
 
