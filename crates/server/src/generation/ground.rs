@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use event::{Dictionary, DictionaryBuilder};
 use sha2::{Digest, Sha256};
-use shape::{PackSet, TableConfig, Tables};
+use shape::{PackSet, ScriptCompiler, TableConfig, Tables};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -113,13 +113,21 @@ fn fingerprint_of(config: &Config) -> String {
 
 fn load_packs(dir: Option<&PathBuf>) -> Result<(Arc<PackSet>, Arc<Dictionary>), Failure> {
     let packs = match dir {
-        Some(dir) => PackSet::load(dir),
+        Some(dir) => PackSet::load_with(dir, scripts()),
         None => PackSet::builtin(),
     };
     let packs = packs.map_err(|e| Failure::invalid(e, "correct the pack or take it out"))?;
     let mut names = DictionaryBuilder::new();
     packs.register(&mut names);
     Ok((Arc::new(packs), names.build()))
+}
+
+/// What compiles the programs of packs, in a build that has it.
+pub fn scripts() -> Option<&'static dyn ScriptCompiler> {
+    #[cfg(feature = "vrl")]
+    return Some(remap::compiler());
+    #[cfg(not(feature = "vrl"))]
+    return None;
 }
 
 fn load_tables(config: &Config) -> Result<Tables, Failure> {

@@ -130,6 +130,7 @@ impl Archive {
         let number = switches.last().map_or(0, |s| s.number) + 1;
         let mut reader = Reader::default();
         let parts = reader.read(&config)?;
+        tell_left_out(&parts);
         let problems = parts.problems.clone();
         let kept = Kept::of(&parts);
         let generation = Arc::new(parts.compile(number, secret)?);
@@ -200,6 +201,7 @@ impl Archive {
         let start = Instant::now();
         let mut reader = self.reader.lock();
         let parts = reader.read(&self.config.load())?;
+        tell_left_out(&parts);
         let problems = parts.problems.clone();
         let failed = problems.iter().filter(|p| p.kind == detect::ProblemKind::Invalid).count();
         let (before, kept) = (self.current(), Kept::of(&parts));
@@ -393,6 +395,13 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         std::fs::File::open(dir)?.sync_all()?;
     }
     Ok(())
+}
+
+/// Packs that this build cannot run go into the log; all others are in force.
+fn tell_left_out(parts: &Parts) {
+    for pack in parts.ground.packs.left_out() {
+        tracing::warn!(%pack, "a pack is left out");
+    }
 }
 
 #[cfg(test)]
