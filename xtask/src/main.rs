@@ -66,7 +66,9 @@ fn test(args: &[String]) -> ExitCode {
     install::what_tests_need();
     // Line tables and incremental state are of no use to a run from cold; both cost time.
     let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--workspace", "--tests", "--no-fail-fast"]).args(args);
+    // With the language of packs' programs, so that those tests are real.
+    let features = ["--features", "server/vrl"];
+    cargo.args(["test", "--workspace", "--tests", "--no-fail-fast"]).args(features).args(args);
     if std::env::var_os("CI").is_some() {
         cargo.env("CARGO_INCREMENTAL", "0");
     }
@@ -76,7 +78,16 @@ fn test(args: &[String]) -> ExitCode {
 fn check(_: &[String]) -> ExitCode {
     let steps: [&[&str]; 2] = [
         &["fmt", "--all", "--check"],
-        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "server/vrl",
+            "--",
+            "-D",
+            "warnings",
+        ],
     ];
     for step in steps {
         if run(Command::new("cargo").args(step)) != ExitCode::SUCCESS {

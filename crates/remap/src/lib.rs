@@ -26,7 +26,6 @@ mod tree;
 pub use functions::{OFFERED, REFUSED};
 
 use shape::script::{Script, ScriptCompiler, ScriptError, ScriptEvent, ScriptField, ScriptStop};
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -79,9 +78,8 @@ impl ScriptCompiler for Vrl {
         check_size(source, first_line)?;
         // Empty lines before it give every diagnostic the line of the file.
         let source = "\n".repeat(first_line.saturating_sub(1)) + source;
-        let compiled = catch_unwind(AssertUnwindSafe(|| {
-            vrl::compiler::compile(&source, &self.functions)
-        }));
+        let compiled =
+            catch_unwind(AssertUnwindSafe(|| vrl::compiler::compile(&source, &self.functions)));
         let program = match compiled {
             Ok(Ok(result)) => result.program,
             Ok(Err(diagnostics)) => return Err(told(&source, first_line, diagnostics)),
@@ -191,18 +189,30 @@ impl Compiled {
         }
     }
 
-    /// A runtime error's `at (120:140)`, which counts bytes, with the line of the file instead.
+    /// A runtime error with the line of the file where it says `at (120:140)`, which counts bytes.
     fn placed(&self, message: &str) -> String {
-        let place = message.find(" at (").and_then(|from| {
-            let (start, rest) = message[from + 5..].split_once(':')?;
-            let (_, rest) = rest.split_once(')')?;
-            Some((&message[..from], line_at(&self.source, start.parse().ok()?), rest))
-        });
-        let mut text = match place {
-            Some((before, line, rest)) => format!("{before} at line {line}{rest}"),
-            None => Cow::Borrowed(message).into_owned(),
-        };
-        let end = (0..=text.len().min(MESSAGE_BYTES_MAX)).rev().find(|at| text.is_char_boundary(*at));
+        let mut text = String::new();
+        let mut rest = message;
+        while let Some((before, place)) = rest.split_once(" at (") {
+            let span = place.split_once(')').and_then(|(span, behind)| {
+                let start = span.split_once(':')?.0.parse().ok()?;
+                Some((line_at(&self.source, start), behind))
+            });
+            text.push_str(before);
+            match span {
+                Some((line, behind)) => {
+                    text.push_str(&format!(" at line {line}"));
+                    rest = behind;
+                }
+                None => {
+                    text.push_str(" at (");
+                    rest = place;
+                }
+            }
+        }
+        text.push_str(rest);
+        let end =
+            (0..=text.len().min(MESSAGE_BYTES_MAX)).rev().find(|at| text.is_char_boundary(*at));
         text.truncate(end.unwrap_or(0));
         text
     }

@@ -2,9 +2,9 @@
 
 use crate::extract::{Columns, Cutter, Pattern, Target};
 use crate::program::{Findings, Work, class_of, class_of_type, push_named};
+use crate::script::{self, Script};
 use crate::spec::{CsvSpec, KvSpec, OneOrMany, Patterns, Spec, StepSpec};
 use crate::value::{self, Class};
-use crate::script::{self, Script};
 use crate::{dissect, when};
 use event::{Dictionary, FieldId, FieldType, Kind, RowWriter};
 use hashbrown::HashMap;

@@ -1,8 +1,8 @@
 //! The table of products. Adding one = a folder under `packs/` and a line in [`ALL`].
 
 use crate::routes::Routes;
-use crate::spec::{self, Patterns, Spec, StepSpec};
 use crate::script::{self, Script, ScriptCompiler};
+use crate::spec::{self, Patterns, Spec, StepSpec};
 use event::DictionaryBuilder;
 use std::path::Path;
 use std::sync::Arc;
@@ -470,9 +470,8 @@ fn pack(
     logsources.dedup();
     let compile = |step: &StepSpec| {
         let compiler = scripts.filter(|_| !step.vrl.is_empty());
-        let compile = |c: &dyn ScriptCompiler| {
-            c.compile(&step.vrl, script::first_line(text, &step.vrl))
-        };
+        let compile =
+            |c: &dyn ScriptCompiler| c.compile(&step.vrl, script::first_line(text, &step.vrl));
         compiler.map(compile).transpose().map_err(|error| PackError {
             file: format!("{file}/pack.yaml"),
             line: error.line,

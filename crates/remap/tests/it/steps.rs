@@ -49,7 +49,8 @@ fn values_become_cells_of_their_kind() {
 /// Guarantees: the program sees message, record and what the header gave; ECS fields take what fits.
 #[test]
 fn a_program_reads_the_event() {
-    let line = "<13>Nov 23 00:00:00 web1 app: MINE src=::ffff:10.0.0.1 dst=nowhere n=- user=ACME\\bob";
+    let line =
+        "<13>Nov 23 00:00:00 web1 app: MINE src=::ffff:10.0.0.1 dst=nowhere n=- user=ACME\\bob";
     let bench = check(
         "parts = parse_key_value!(replace(string!(.message), \"MINE \", \"\"))\n\
          .source.ip = parts.src\n.destination.ip = parts.dst\n.event.code = parts.n\n\
@@ -169,7 +170,10 @@ fn failures_keep_the_event() {
         let message = bench.text("error.message");
         assert!(message.starts_with("vrl: ") && message.contains(part), "{message}");
         assert_eq!((bench.text("tags"), bench.text("mine.x")), ("parse_failed".into(), "-".into()));
-        assert_eq!((bench.text("message"), bench.batch.row(0).raw()), ("MINE x".into(), &b"MINE x"[..]));
+        assert_eq!(
+            (bench.text("message"), bench.batch.row(0).raw()),
+            ("MINE x".into(), &b"MINE x"[..])
+        );
     }
 }
 
@@ -178,7 +182,8 @@ fn failures_keep_the_event() {
 /// the event only where the step is a must.
 #[test]
 fn conditions_and_declining() {
-    let program = step("if contains(string!(.message), \"no\") { .mine.x = 1\nabort }\n.mine.x = 2");
+    let program =
+        step("if contains(string!(.message), \"no\") { .mine.x = 1\nabort }\n.mine.x = 2");
     let mut bench = Bench::new(&program);
     assert!(!bench.shape(b"MINE no") && bench.text("mine.x") == "-");
     assert!(!bench.shape(b"MINE yes") && bench.text("mine.x") == "2");

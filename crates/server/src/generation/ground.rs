@@ -39,12 +39,13 @@ impl Ground {
     /// What a configuration names.
     pub fn of_config(config: &Config) -> Result<Self, Failure> {
         let (packs, names) = load_packs(config.packs.as_ref())?;
+        let fingerprint = fingerprint_of(config, &packs);
         Ok(Self {
             packs,
             names,
             tables: Arc::new(load_tables(config)?),
             settings: Arc::new(settings_of(config)?),
-            fingerprint: fingerprint_of(config),
+            fingerprint,
         })
     }
 }
@@ -101,8 +102,10 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
 
 /// Equal files and settings give equal fingerprints. A file that cannot be read counts as empty
 /// here: it was reported when it was loaded.
-fn fingerprint_of(config: &Config) -> String {
+fn fingerprint_of(config: &Config, packs: &PackSet) -> String {
     let mut hash = Sha256::new();
+    // Another build may run them: the same files mean something else there.
+    packs.left_out().iter().for_each(|pack| hash.update(pack.to_string()));
     hash.update(format!("{:?}{:?}{:?}", config.sources, config.drop, config.shadow));
     for path in files_of(config) {
         hash.update(path.as_os_str().as_encoded_bytes());
