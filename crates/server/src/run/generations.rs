@@ -8,7 +8,7 @@ use super::kept::Kept;
 use super::pauses::Pauses;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::generation::{Ground, Reader};
+use crate::generation::{Ground, Parts, Reader};
 use arc_swap::ArcSwap;
 use detect::{Pausing, RuleProblem};
 use event::{Envelope, RawBatch, RecordKind};
