@@ -126,11 +126,15 @@ fn load_packs(dir: Option<&PathBuf>) -> Result<(Arc<PackSet>, Arc<Dictionary>), 
 }
 
 /// What compiles the programs of packs, in a build that has it.
+#[cfg(feature = "vrl")]
 pub fn scripts() -> Option<&'static dyn ScriptCompiler> {
-    #[cfg(feature = "vrl")]
-    return Some(remap::compiler());
-    #[cfg(not(feature = "vrl"))]
-    return None;
+    Some(remap::compiler())
+}
+
+/// What compiles the programs of packs: this build has nothing that does.
+#[cfg(not(feature = "vrl"))]
+pub fn scripts() -> Option<&'static dyn ScriptCompiler> {
+    None
 }
 
 fn load_tables(config: &Config) -> Result<Tables, Failure> {
