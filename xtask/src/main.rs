@@ -67,8 +67,8 @@ fn test(args: &[String]) -> ExitCode {
     // Line tables and incremental state are of no use to a run from cold; both cost time.
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--workspace", "--tests", "--no-fail-fast"]);
-    // What is shipped can reach object stores, so what is tested can.
-    cargo.args(["--features", "server/cloud"]).args(args);
+    // What is shipped can reach object stores and run packs' programs, so what is tested can.
+    cargo.args(["--features", "server/cloud,server/vrl"]).args(args);
     if std::env::var_os("CI").is_some() {
         cargo.env("CARGO_INCREMENTAL", "0");
     }
@@ -78,7 +78,16 @@ fn test(args: &[String]) -> ExitCode {
 fn check(_: &[String]) -> ExitCode {
     let steps: [&[&str]; 2] = [
         &["fmt", "--all", "--check"],
-        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--features",
+            "server/vrl",
+            "--",
+            "-D",
+            "warnings",
+        ],
     ];
     for step in steps {
         if run(Command::new("cargo").args(step)) != ExitCode::SUCCESS {

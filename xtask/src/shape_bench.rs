@@ -1,4 +1,5 @@
-//! `bench shape`: what shaping costs on one core, pack by pack, without anything around it.
+//! `bench shape`: what shaping costs on one core, pack by pack, without anything around it, and what
+//! VRL takes for the parse of five of them.
 
 use crate::say;
 use std::process::{Command, ExitCode};
@@ -8,16 +9,21 @@ const COUNTED: &[&str] = &["linux-auth", "web-access", "windows", "aws-cloudtrai
 /// Events of the two runs whose difference is what events allocate.
 const EVENTS: [u64; 2] = [4_096, 20_480];
 const EXAMPLE: &str = "target/release/examples/shape_bench";
+/// The same for five packs whose parse a VRL program does.
+const RIVAL: &str = "target/release/examples/vrl_bench";
 
-/// Builds the example and runs it: one JSON object per pack; then allocations per event where valgrind
-/// is installed.
+/// Builds the examples and runs them: one JSON object per pack, then per VRL program; then allocations
+/// per event where valgrind is installed.
 pub(crate) fn run() -> ExitCode {
-    let build = ["build", "--release", "--quiet", "-p", "shape", "--example", "shape_bench"];
-    if crate::run(Command::new("cargo").args(build)) != ExitCode::SUCCESS {
-        return ExitCode::FAILURE;
-    }
-    if crate::run(&mut Command::new(EXAMPLE)) != ExitCode::SUCCESS {
-        return ExitCode::FAILURE;
+    for (package, example) in [("shape", EXAMPLE), ("remap", RIVAL)] {
+        let name = example.rsplit('/').next().unwrap_or_default();
+        let build = ["build", "--release", "--quiet", "-p", package, "--example", name];
+        if crate::run(Command::new("cargo").args(build)) != ExitCode::SUCCESS {
+            return ExitCode::FAILURE;
+        }
+        if crate::run(&mut Command::new(example)) != ExitCode::SUCCESS {
+            return ExitCode::FAILURE;
+        }
     }
     for pack in COUNTED {
         let Some([few, many]) = allocations(pack) else {

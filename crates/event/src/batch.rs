@@ -409,6 +409,11 @@ impl<'a> RowWriter<'a> {
         }
     }
 
+    /// Removes cell `index`; those behind it move up.
+    pub fn remove(&mut self, index: usize) {
+        self.batch.cells.remove(self.cells_before + index);
+    }
+
     /// Removes all cells from `index` on (a parser that gave up takes back what it wrote).
     pub fn truncate(&mut self, index: usize) {
         self.batch.cells.truncate(self.cells_before + index);

@@ -18,7 +18,7 @@
 //!
 //! Reading order: [`shaper`] (the steps of one record), [`packs`] (the table of products), `spec`
 //! (pack.yaml), `program` (a pack compiled to ids), `ops` and `when` (its steps and their
-//! conditions), `extract`, `grok` and `dissect` (patterns), `product`, `recognise` and `gate` (which pack),
+//! conditions), [`script`] (programs of users), `extract`, `grok` and `dissect` (patterns), `product`, `recognise` and `gate` (which pack),
 //! [`sniff`] (what a source usually sends), `transport` (syslog), `text` (encodings), `native` (hot
 //! parsers), `routes` (Windows channels), `value` (normalising), `zone` (clocks of senders), [`feeds`] (what packs can feed),
 //! [`tables`] (enrichment), [`remember`] (dedupe, drops), [`render`] (JSON), [`testing`] (samples).
@@ -42,6 +42,7 @@ mod recognise;
 pub mod remember;
 pub mod render;
 mod routes;
+pub mod script;
 pub mod shaper;
 pub mod sniff;
 mod spec;
@@ -58,6 +59,7 @@ pub use joins::{JoinChange, Joins, Multiline};
 pub use packs::{PackError, PackFiles, PackInfo, PackSet};
 pub use remember::{Dedupe, DedupeState, DedupeSummary, Drops};
 pub use render::to_json;
+pub use script::ScriptCompiler;
 pub use shaper::{Detected, Explanation, Scratch, Settings, Shaped, Shaper, Stage, StageField};
 pub use sniff::{Decision, Sniffer, SnifferState};
 pub use tables::{TableConfig, TableError, Tables};

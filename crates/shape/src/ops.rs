@@ -2,6 +2,7 @@
 
 use crate::extract::{Columns, Cutter, Pattern, Target};
 use crate::program::{Findings, Work, class_of, class_of_type, push_named};
+use crate::script::{self, Script};
 use crate::spec::{CsvSpec, KvSpec, OneOrMany, Patterns, Spec, StepSpec};
 use crate::value::{self, Class};
 use crate::{dissect, when};
@@ -10,6 +11,7 @@ use hashbrown::HashMap;
 use memchr::memmem::Finder;
 use parse::{Limits, cef, kv, leef};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(crate) const LINEAR_HINT: &str = "linear-time syntax only: no look-around, no back-references";
 /// Most bytes of one value that a step takes apart.
@@ -46,6 +48,7 @@ pub(crate) enum Op {
     Split(FieldId, Box<Finder<'static>>, Target),
     Address(FieldId, AddressFields),
     Url(FieldId, UrlFields),
+    Script(Arc<dyn Script>),
     Lookup(Box<Lookup>),
     Date(TimeSource),
     Set(FieldId, Kind, Box<[u8]>),
@@ -266,8 +269,13 @@ impl TimeSource {
     }
 }
 
-/// Compiles the operations of a step, in their order.
-pub(crate) fn compile(step: &StepSpec, spec: &Spec, dict: &Dictionary) -> Vec<Op> {
+/// Compiles the operations of a step, in their order. `script`: its program, compiled.
+pub(crate) fn compile(
+    step: &StepSpec,
+    script: Option<&Arc<dyn Script>>,
+    spec: &Spec,
+    dict: &Dictionary,
+) -> Vec<Op> {
     let id = |name: &str| crate::program::field_id(dict, &spec.full(name));
     let full = |name: &str| spec.full(name);
     let mut ops = Vec::new();
@@ -326,6 +334,7 @@ pub(crate) fn compile(step: &StepSpec, spec: &Spec, dict: &Dictionary) -> Vec<Op
         let fields = UrlFields { original, scheme, domain, port, path, query };
         ops.push(Op::Url(id(from), fields));
     }
+    ops.extend(script.cloned().map(Op::Script));
     compile_values(step, dict, &id, &mut ops);
     ops
 }
@@ -424,6 +433,7 @@ impl Op {
             Op::Split(..) => "split",
             Op::Address(..) => "address",
             Op::Url(..) => "url",
+            Op::Script(_) => "vrl",
             Op::Lookup(_) => "lookup",
             Op::Date(_) => "date",
             Op::Set(..) => "set",
@@ -467,6 +477,7 @@ impl Op {
                     row.push(*to, Kind::Str, text);
                 }
             }
+            Op::Script(program) => script::run(&**program, row, work, found),
             Op::Lookup(lookup) => lookup.run(row, work),
             Op::Date(source) => {
                 if let Some(stamp) = source.read(row, work) {

@@ -1,9 +1,11 @@
 //! The table of products. Adding one = a folder under `packs/` and a line in [`ALL`].
 
 use crate::routes::Routes;
-use crate::spec::{self, Patterns, Spec};
+use crate::script::{self, Script, ScriptCompiler};
+use crate::spec::{self, Patterns, Spec, StepSpec};
 use event::DictionaryBuilder;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Largest pack.yaml or routes.tsv that is read: ours have under 40 KB.
 const PACK_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -233,6 +235,8 @@ pub struct PackInfo {
 pub(crate) struct Pack {
     pub(crate) spec: Spec,
     pub(crate) routes: Routes,
+    /// The compiled program of each step that has one.
+    pub(crate) scripts: Vec<Option<Arc<dyn Script>>>,
     /// Every logsource that its events may have, sorted.
     logsources: Vec<String>,
 }
@@ -240,25 +244,34 @@ pub(crate) struct Pack {
 /// The packs of one generation.
 pub struct PackSet {
     pub(crate) packs: Vec<Pack>,
+    left_out: Vec<PackError>,
 }
 
 impl PackSet {
     /// The packs that come with Alcedo. Errors: a built-in pack is wrong (a test keeps that from
     /// being released).
     pub fn builtin() -> Result<Self, PackError> {
-        let packs = ALL.iter().map(|f| pack(f.name, f.spec, f.routes, Patterns::Trusted));
-        Ok(Self { packs: packs.collect::<Result<_, _>>()? })
+        Self::builtin_with(Patterns::Trusted)
     }
 
     /// As [`PackSet::builtin`], trying every pattern: for the test that keeps wrong ones out.
     pub fn builtin_tried() -> Result<Self, PackError> {
-        let packs = ALL.iter().map(|f| pack(f.name, f.spec, f.routes, Patterns::Tried));
-        Ok(Self { packs: packs.collect::<Result<_, _>>()? })
+        Self::builtin_with(Patterns::Tried)
+    }
+
+    fn builtin_with(patterns: Patterns) -> Result<Self, PackError> {
+        let packs = ALL.iter().map(|f| pack(f.name, f.spec, f.routes, patterns, None));
+        Ok(Self { packs: packs.collect::<Result<_, _>>()?, left_out: Vec::new() })
     }
 
     /// The built-in packs and those of `dir` (one folder each), which are looked at first; one with
-    /// a built-in name replaces it.
+    /// a built-in name replaces it. Packs with `vrl` steps are [left out](PackSet::left_out).
     pub fn load(dir: &Path) -> Result<Self, PackError> {
+        Self::load_with(dir, None)
+    }
+
+    /// As [`PackSet::load`], with what compiles `vrl` steps, if this build has it.
+    pub fn load_with(dir: &Path, scripts: Option<&dyn ScriptCompiler>) -> Result<Self, PackError> {
         let mut set = Self::builtin()?;
         let unreadable = |path: &Path, error: &dyn std::fmt::Display| PackError {
             file: path.display().to_string(),
@@ -285,12 +298,25 @@ impl PackSet {
             let routes = folder.join("routes.tsv").is_file();
             let routes = if routes { read("routes.tsv")? } else { String::new() };
             let path = folder.display().to_string();
-            let loaded = pack(&path, &read("pack.yaml")?, &routes, Patterns::Tried)?;
+            let text = read("pack.yaml")?;
+            let loaded = pack(&path, &text, &routes, Patterns::Tried, scripts)?;
+            if scripts.is_none()
+                && let Some(step) = loaded.spec.steps.iter().find(|s| !s.vrl.is_empty())
+            {
+                set.left_out.push(needs_vrl(&path, script::first_line(&text, &step.vrl)));
+                continue;
+            }
             set.packs.retain(|p| p.spec.pack != loaded.spec.pack);
             own.push(loaded);
         }
         own.append(&mut set.packs);
-        Ok(Self { packs: own })
+        Ok(Self { packs: own, ..set })
+    }
+
+    /// Packs that this build cannot run, each with the step that it lacks a language for. All others
+    /// are loaded; where one of these has a built-in pack's name, that pack stays.
+    pub fn left_out(&self) -> &[PackError] {
+        &self.left_out
     }
 
     /// Adds to `names` what the packs write: their own fields with types, the ECS fields they map
@@ -298,7 +324,12 @@ impl PackSet {
     pub fn register(&self, names: &mut DictionaryBuilder) {
         crate::shaper::register(names);
         crate::tables::register(names);
-        for Pack { spec, routes, .. } in &self.packs {
+        for Pack { spec, routes, scripts, .. } in &self.packs {
+            for name in scripts.iter().flatten().flat_map(|script| script.targets()) {
+                if !name.starts_with(event::batch::OWN_PREFIX) {
+                    names.field(name);
+                }
+            }
             for (name, kind) in &spec.fields {
                 if let Some(kind) = spec::field_type(kind) {
                     names.field_of(&spec.full(name), kind);
@@ -399,14 +430,30 @@ impl Pack {
 }
 
 /// Whether the name is one of ECS.
-fn is_ecs(name: &str) -> bool {
+pub(crate) fn is_ecs(name: &str) -> bool {
     static ECS: std::sync::LazyLock<hashbrown::HashSet<&'static str>> =
         std::sync::LazyLock::new(|| event::field::ecs_fields().map(|(name, _)| name).collect());
     ECS.contains(name)
 }
 
-fn pack(file: &str, spec: &str, routes: &str, patterns: Patterns) -> Result<Pack, PackError> {
-    let spec = Spec::parse(&format!("{file}/pack.yaml"), spec, patterns)?;
+fn needs_vrl(folder: &str, line: usize) -> PackError {
+    PackError {
+        file: format!("{folder}/pack.yaml"),
+        line,
+        message: "this build has no VRL, so the pack is left out".into(),
+        hint: "build with `cargo build --release --features vrl`, or say it in other steps".into(),
+    }
+}
+
+/// Programs stay uncompiled where there is nothing to compile them with.
+fn pack(
+    file: &str,
+    text: &str,
+    routes: &str,
+    patterns: Patterns,
+    scripts: Option<&dyn ScriptCompiler>,
+) -> Result<Pack, PackError> {
+    let spec = Spec::parse(&format!("{file}/pack.yaml"), text, patterns)?;
     if spec.routes == routes.is_empty() {
         return Err(PackError {
             file: format!("{file}/pack.yaml"),
@@ -421,5 +468,17 @@ fn pack(file: &str, spec: &str, routes: &str, patterns: Patterns) -> Result<Pack
     let mut logsources: Vec<_> = fixed.chain(steps).chain(routes.logsources()).collect();
     logsources.sort();
     logsources.dedup();
-    Ok(Pack { spec, routes, logsources })
+    let compile = |step: &StepSpec| {
+        let compiler = scripts.filter(|_| !step.vrl.is_empty());
+        let compile =
+            |c: &dyn ScriptCompiler| c.compile(&step.vrl, script::first_line(text, &step.vrl));
+        compiler.map(compile).transpose().map_err(|error| PackError {
+            file: format!("{file}/pack.yaml"),
+            line: error.line,
+            message: error.message,
+            hint: error.hint,
+        })
+    };
+    let scripts = spec.steps.iter().map(compile).collect::<Result<_, _>>()?;
+    Ok(Pack { spec, routes, scripts, logsources })
 }

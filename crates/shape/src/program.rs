@@ -83,6 +83,8 @@ pub(crate) struct Work {
     pub(crate) hits: crate::recognise::Hits,
     /// The JSON forms that a record's names leave.
     pub(crate) forms: crate::gate::Bits,
+    /// Where the cells begin that the running operation wrote.
+    pub(crate) written_from: usize,
     /// What each operation wrote, when somebody wants to know.
     pub(crate) trace: Option<Vec<Trace>>,
 }
@@ -101,6 +103,15 @@ impl Work {
             && to > from
         {
             trace.push(Trace { stage: stage(), cells: from..to });
+        }
+    }
+
+    /// Notes that cell `at` was taken away and those behind it moved up.
+    pub(crate) fn forget(&mut self, at: usize) {
+        self.written_from -= usize::from(at < self.written_from);
+        for Trace { cells, .. } in self.trace.iter_mut().flatten() {
+            cells.start -= usize::from(at < cells.start);
+            cells.end -= usize::from(at < cells.end);
         }
     }
 }
@@ -327,10 +338,10 @@ impl Program {
                 module.push((id(name), value.as_bytes().into()));
             }
         }
-        let steps = spec.steps.iter().map(|step| Step {
+        let steps = spec.steps.iter().zip(&pack.scripts).map(|(step, script)| Step {
             when: step.when.as_ref().and_then(|w| When::compile(spec, w, &id, dict)),
             must: step.must,
-            ops: ops::compile(step, spec, dict),
+            ops: ops::compile(step, script.as_ref(), spec, dict),
         });
         Self {
             name: spec.pack.clone(),
@@ -368,9 +379,10 @@ impl Program {
             }
             found.matched = false;
             for op in &step.ops {
-                let before = row.cell_count();
+                work.written_from = row.cell_count();
                 op.run(row, work, found);
                 work.index.update(row);
+                let before = work.written_from;
                 let stage = || format!("step {} {}", number + 1, op.name());
                 work.note(stage, before, row.cell_count());
             }

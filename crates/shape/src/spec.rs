@@ -316,6 +316,8 @@ pub(crate) struct StepSpec {
     pub(crate) address: BTreeMap<String, String>,
     /// A URL -> ECS url object: original, scheme, domain, port, path, query.
     pub(crate) url: BTreeMap<String, String>,
+    /// A user's program over the whole event; empty = none.
+    pub(crate) vrl: String,
     /// Target -> first present of the sources, normalised by the target's type. A source may be
     /// `basename NAME`.
     pub(crate) map: BTreeMap<String, OneOrMany>,

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::exit::Failure;
 use event::{Dictionary, DictionaryBuilder};
 use sha2::{Digest, Sha256};
-use shape::{PackSet, TableConfig, Tables};
+use shape::{PackSet, ScriptCompiler, TableConfig, Tables};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,12 +39,13 @@ impl Ground {
     /// What a configuration names.
     pub fn of_config(config: &Config) -> Result<Self, Failure> {
         let (packs, names) = load_packs(config.packs.as_ref())?;
+        let fingerprint = fingerprint_of(config, &packs);
         Ok(Self {
             packs,
             names,
             tables: Arc::new(load_tables(config)?),
             settings: Arc::new(settings_of(config)?),
-            fingerprint: fingerprint_of(config),
+            fingerprint,
         })
     }
 }
@@ -102,8 +103,10 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
 
 /// Equal files and settings give equal fingerprints. A file that cannot be read counts as empty
 /// here: it was reported when it was loaded.
-fn fingerprint_of(config: &Config) -> String {
+fn fingerprint_of(config: &Config, packs: &PackSet) -> String {
     let mut hash = Sha256::new();
+    // Another build may run them: the same files mean something else there.
+    packs.left_out().iter().for_each(|pack| hash.update(pack.to_string()));
     hash.update(format!("{:?}{:?}{:?}", config.sources, config.drop, config.shadow));
     for path in files_of(config) {
         hash.update(path.as_os_str().as_encoded_bytes());
@@ -114,13 +117,25 @@ fn fingerprint_of(config: &Config) -> String {
 
 fn load_packs(dir: Option<&PathBuf>) -> Result<(Arc<PackSet>, Arc<Dictionary>), Failure> {
     let packs = match dir {
-        Some(dir) => PackSet::load(dir),
+        Some(dir) => PackSet::load_with(dir, scripts()),
         None => PackSet::builtin(),
     };
     let packs = packs.map_err(|e| Failure::invalid(e, "correct the pack or take it out"))?;
     let mut names = DictionaryBuilder::new();
     packs.register(&mut names);
     Ok((Arc::new(packs), names.build()))
+}
+
+/// What compiles the programs of packs, in a build that has it.
+#[cfg(feature = "vrl")]
+pub fn scripts() -> Option<&'static dyn ScriptCompiler> {
+    Some(remap::compiler())
+}
+
+/// What compiles the programs of packs: this build has nothing that does.
+#[cfg(not(feature = "vrl"))]
+pub fn scripts() -> Option<&'static dyn ScriptCompiler> {
+    None
 }
 
 fn load_tables(config: &Config) -> Result<Tables, Failure> {

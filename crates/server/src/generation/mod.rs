@@ -7,7 +7,7 @@
 
 mod ground;
 
-pub use ground::{Ground, GroundReader};
+pub use ground::{Ground, GroundReader, scripts};
 
 use crate::config::{Config, Detection};
 use crate::exit::Failure;
@@ -81,13 +81,14 @@ impl Parts {
         Reader::default().read(config, &Changed::Anything)
     }
 
-    /// Everything that is wrong or has no effect, for people: pipelines first.
+    /// Everything that is wrong or has no effect, for people: packs and pipelines first.
     pub fn complaints(&self) -> Vec<String> {
         let note = |p: &processing::Pipeline, n: &String| format!("{}: {n}", p.file.display());
         let notes =
             self.sigma.pipelines.iter().flat_map(|p| p.notes.iter().map(move |n| note(p, n)));
         let problems = self.broken_pipelines.iter().chain(&self.problems);
-        notes.chain(problems.map(ToString::to_string)).collect()
+        let packs = self.ground.packs.left_out().iter().map(ToString::to_string);
+        packs.chain(notes).chain(problems.map(ToString::to_string)).collect()
     }
 
     /// Compiles the parts. `secret` keys the groups of correlations; it is fixed per data folder.

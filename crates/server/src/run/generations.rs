@@ -9,7 +9,7 @@ use super::pauses::Pauses;
 use super::texts::Texts;
 use crate::config::Config;
 use crate::exit::Failure;
-use crate::generation::{Ground, Reader};
+use crate::generation::{Ground, Parts, Reader};
 use arc_swap::ArcSwap;
 use detect::{Changed, Pausing, RuleProblem};
 use event::{Envelope, RawBatch, RecordKind};
@@ -134,6 +134,7 @@ impl Archive {
         let number = switches.last().map_or(0, |s| s.number) + 1;
         let mut reader = Reader::default();
         let parts = reader.read(&config, &Changed::Anything)?;
+        tell_left_out(&parts);
         let problems = parts.problems.clone();
         let kept = Kept::of(&parts);
         let generation = Arc::new(parts.compile(number, secret)?);
@@ -211,6 +212,7 @@ impl Archive {
         let start = Instant::now();
         let mut reader = self.reader.lock();
         let parts = reader.read(&self.config.load(), changed)?;
+        tell_left_out(&parts);
         let problems = parts.problems.clone();
         let failed = problems.iter().filter(|p| p.kind == detect::ProblemKind::Invalid).count();
         let (before, kept) = (self.current(), Kept::of(&parts));
@@ -427,6 +429,13 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         std::fs::File::open(dir)?.sync_all()?;
     }
     Ok(())
+}
+
+/// Packs that this build cannot run go into the log; all others are in force.
+fn tell_left_out(parts: &Parts) {
+    for pack in parts.ground.packs.left_out() {
+        tracing::warn!(%pack, "a pack is left out");
+    }
 }
 
 #[cfg(test)]

@@ -57,5 +57,6 @@ fn report(parts: &Parts, quiet: bool) -> Outcome {
             parts.problems.len() - failed
         ));
     }
-    Ok(if failed + unread == 0 { Exit::Ok } else { Exit::Invalid })
+    let left_out = parts.ground.packs.left_out().len();
+    Ok(if failed + unread + left_out == 0 { Exit::Ok } else { Exit::Invalid })
 }

@@ -4,6 +4,7 @@ use super::check::config_of;
 use super::{complain, output, say};
 use crate::cli::{Global, Output, Packs};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::generation::scripts;
 use serde_json::json;
 use shape::{PackError, PackSet, testing};
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ fn invalid(error: PackError) -> Failure {
 
 fn load(dir: Option<&PathBuf>) -> Result<PackSet, Failure> {
     match dir {
-        Some(dir) => PackSet::load(dir),
+        Some(dir) => PackSet::load_with(dir, scripts()),
         None => PackSet::builtin(),
     }
     .map_err(invalid)
@@ -35,6 +36,7 @@ fn load(dir: Option<&PathBuf>) -> Result<PackSet, Failure> {
 fn list(packs: Option<&PathBuf>, global: &Global) -> Outcome {
     let configured = config_of(global)?.packs;
     let set = load(packs.or(configured.as_ref()))?;
+    set.left_out().iter().for_each(|pack| complain(&pack.to_string()));
     for pack in set.list() {
         match output(global) {
             Output::Table => say(&format!("{:<24} {}", pack.name, pack.title)),

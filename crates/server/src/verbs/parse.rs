@@ -18,7 +18,9 @@ const BATCH_ROWS: usize = 256;
 pub fn run(args: &ParseFiles, global: &Global) -> Outcome {
     let packs = super::check::config_of(global)?.packs;
     let packs = args.packs.as_ref().or(packs.as_ref());
-    let generation = Parts::of_files(&[], packs, &Detection::default())?.compile(0, [0; 16])?;
+    let parts = Parts::of_files(&[], packs, &Detection::default())?;
+    parts.complaints().iter().for_each(|complaint| super::complain(complaint));
+    let generation = parts.compile(0, [0; 16])?;
     let mut out = Printer::new(generation, args.pack.as_deref());
     out.explain = args.explain.then(|| super::output(global));
     let mut exit = Exit::Ok;

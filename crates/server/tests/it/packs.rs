@@ -344,3 +344,37 @@ fn live_coverage_says_what_is_missing() {
     assert_eq!((&rows[1]["state"], &rows[1]["needs"]), (&"not_fed".into(), &"zeek/-/dns".into()));
     assert!(rows[1]["would_feed"].to_string().contains("zeek"), "{}", rows[1]);
 }
+
+/// Scenario: a pack with a program, in a build with VRL and in one without.
+/// Guarantees: with it the program's fields are there and explained; without it the pack is left out
+/// with file, line and the build that is needed, records are parsed by the others, `check` fails.
+#[test]
+fn programs_in_packs_run_or_are_told_to_be_missing() {
+    let root = testkit::workspace_root();
+    let packs = root.join("crates/remap/tests/packs");
+    let packs = packs.to_str().unwrap();
+    let line = "ACMEPROXY {\"ts\":1795474800123,\"client\":\"10.0.0.7\",\"status\":200}\n";
+    let out = run_with_input(&["parse", "--packs", packs, "-"], line.as_bytes());
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    let event = &json_lines(&out)[0];
+    let tested = run(&["packs", "test", packs]);
+    let explained = run_with_input(&["parse", "--explain", "--packs", packs, "-"], line.as_bytes());
+    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
+    if cfg!(feature = "vrl") {
+        assert_eq!(
+            (&event["source.ip"], &event["event.outcome"]),
+            (&"10.0.0.7".into(), &"success".into())
+        );
+        assert_eq!(tested.status.code(), Some(0), "{}", String::from_utf8_lossy(&tested.stderr));
+        assert!(explained.contains("step 1 vrl"), "{explained}");
+        assert_eq!(said, "");
+    } else {
+        assert_eq!(event["alcedo.pack"], "text");
+        assert!(
+            said.contains("acme-proxy/pack.yaml:") && said.contains("--features vrl"),
+            "{said}"
+        );
+        assert_eq!(tested.status.code(), Some(1), "its samples were not tried");
+        assert!(!explained.contains("vrl"), "{explained}");
+    }
+}

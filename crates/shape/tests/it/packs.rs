@@ -190,3 +190,30 @@ fn wrong_packs_say_where_and_what_to_do() {
         assert!(!error.hint.is_empty());
     }
 }
+
+/// Scenario: two packs of a user, one of which has a program, where nothing compiles programs.
+/// Guarantees: that one is left out with file, line and the build it needs; the other one is there; a
+/// built-in pack of the same name stays.
+#[test]
+fn a_pack_with_a_program_needs_a_compiler() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = OWN.split("steps:").next().unwrap().replace("pack: mine", "pack: plain");
+    for (name, text) in [
+        ("plain", plain.clone()),
+        (
+            "sshd",
+            plain.replace("pack: plain", "pack: linux-auth") + "steps:\n  - vrl: |\n      .a = 1\n",
+        ),
+    ] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name).join("pack.yaml"), text).unwrap();
+    }
+    let set = PackSet::load(dir.path()).unwrap_or_else(|e| panic!("{e}"));
+    let [error] = set.left_out() else { panic!("{:?}", set.left_out()) };
+    assert!(error.file.ends_with("sshd/pack.yaml"), "{error}");
+    let text = fs::read_to_string(&error.file).unwrap();
+    assert_eq!(text.lines().nth(error.line - 1), Some("      .a = 1"));
+    assert!(error.to_string().contains("cargo build --release --features vrl"), "{error}");
+    let names: Vec<String> = set.list().into_iter().map(|p| p.name).collect();
+    assert!(names.contains(&"plain".into()) && names.contains(&"linux-auth".into()));
+}
