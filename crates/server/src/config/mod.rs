@@ -149,6 +149,14 @@ pub struct Enrich {
     pub warnings: Vec<PathBuf>,
 }
 
+impl Enrich {
+    /// The files of all tables.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let lists = self.mmdb.iter().chain(&self.assets).chain(&self.identities);
+        lists.chain(&self.indicators).chain(&self.warnings).cloned().collect()
+    }
+}
+
 /// A named drop filter.
 #[derive(Clone, Debug)]
 pub struct DropFilter {

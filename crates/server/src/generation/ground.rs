@@ -89,10 +89,7 @@ fn stamps_of(config: &Config) -> Stamps {
 
 /// Every file that packs and tables are read from, in order.
 fn files_of(config: &Config) -> Vec<PathBuf> {
-    let enrich = &config.enrich;
-    let tables = enrich.mmdb.iter().chain(&enrich.assets).chain(&enrich.identities);
-    let mut files: Vec<PathBuf> =
-        tables.chain(&enrich.indicators).chain(&enrich.warnings).cloned().collect();
+    let mut files = config.enrich.files();
     let folders = config.packs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
     for folder in folders.flatten() {
         files.extend(["pack.yaml", "routes.tsv"].map(|name| folder.path().join(name)));

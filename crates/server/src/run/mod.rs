@@ -98,9 +98,10 @@ impl Server {
             Failure::invalid(format!("{}: {e}", config.data_dir.display()), "check `data_dir`")
         })?;
         let secret = secrets::secret(&config.data_dir)?;
-        // Watching begins before reading: no change of a rule or a pack can fall in between.
+        // Watching begins before reading: no change can fall in between.
         let watched: Vec<_> = config.rules.iter().chain(&config.packs).cloned().collect();
-        let rules_watch = tokio::sync::Mutex::new(watcher::Watcher::new(&watched));
+        let watcher = watcher::Watcher::new(&watched, &config.enrich.files());
+        let rules_watch = tokio::sync::Mutex::new(watcher);
         let (journal, ledger_stream) = open_streams(&config.data_dir)?;
         let ledger = open_ledger(&config.data_dir, &ledger_stream)?;
         let archive = Arc::new(Archive::open(config.clone(), secret)?);

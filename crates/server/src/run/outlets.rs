@@ -24,6 +24,8 @@ use watch::{Balance, Registry};
 const ALERTS_WAITING_MAX: usize = 4_096;
 /// Most records made durable together.
 const TOGETHER_MAX: usize = 512;
+/// Packs of events of which no product is known.
+const GENERIC_PACKS: [&str; 4] = ["json", "kv", "syslog", "text"];
 /// Senders greeted per run.
 const GREETED_MAX: usize = 1_000;
 
@@ -206,7 +208,8 @@ impl Doors {
             let mut text = String::new();
             shape::to_json(&row, &mut text);
             let parsed: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-            let pack = row.text("event.module").unwrap_or_default().into_owned();
+            let pack = row.text("alcedo.pack").filter(|p| !GENERIC_PACKS.contains(&&**p));
+            let pack = row.text("event.module").or(pack).unwrap_or_default().into_owned();
             self.app.greet(&envelope.source, &host, &pack, &row);
             let hello =
                 json!({"source": &*envelope.source, "host": host, "pack": pack, "parsed": parsed});

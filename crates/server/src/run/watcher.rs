@@ -1,4 +1,4 @@
-//! Folders of rules and packs that change while the server runs.
+//! Rules, packs and tables that change while the server runs.
 
 use detect::Changed;
 use notify::{RecursiveMode, Watcher as _};
@@ -32,19 +32,35 @@ struct Seen {
 }
 
 impl Watcher {
-    /// Starts watching; folders that cannot be watched are read again on request only.
-    pub fn new(paths: &[PathBuf]) -> Self {
+    /// Starts watching `paths`, with all below them, and single `files`; what cannot be watched is read
+    /// again on request only.
+    pub fn new(paths: &[PathBuf], files: &[PathBuf]) -> Self {
         let seen = Arc::new(Seen::default());
-        let (told, named) = (seen.clone(), Named::of(paths));
+        let (told, named) = (seen.clone(), Named::of(&[paths, files].concat()));
         let made = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.as_ref().is_ok_and(|e| e.kind.is_access()) {
                 return;
             }
-            told.add(named.of_event(event.ok()));
+            match named.of_event(event.ok()) {
+                // Another file beside one that is watched.
+                Changed::Files(files) if files.is_empty() => {}
+                changed => told.add(changed),
+            }
         });
+        // Tables are replaced by renaming, which a watch of the file itself would not outlive.
+        let folder = |file: &PathBuf| match file.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+            _ => PathBuf::from("."),
+        };
+        let folders: BTreeSet<PathBuf> = files.iter().map(folder).collect();
+        let deep = paths.iter().map(|path| (path.clone(), RecursiveMode::Recursive));
+        let flat = folders.into_iter().map(|path| (path, RecursiveMode::NonRecursive));
+        // A folder is watched in one way only: that of rules wins, it comes last.
+        let all: Vec<_> = flat.chain(deep).collect();
+
         let watcher = made.ok().map(|mut watcher| {
-            for path in paths {
-                if let Err(error) = watcher.watch(path, RecursiveMode::Recursive) {
+            for (path, mode) in &all {
+                if let Err(error) = watcher.watch(path, *mode) {
                     tracing::warn!(path = %path.display(), %error, "a folder is not watched for changes");
                 }
             }
@@ -130,7 +146,7 @@ mod tests {
     #[tokio::test]
     async fn changed_files_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        let mut watcher = Watcher::new(&[dir.path().to_path_buf()]);
+        let mut watcher = Watcher::new(&[dir.path().to_path_buf()], &[]);
         let (rule, new) = (dir.path().join("a.yml"), dir.path().join("new"));
         std::fs::write(&rule, "title: a").unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(10), watcher.changed()).await.is_err());
@@ -138,6 +154,23 @@ mod tests {
         std::fs::write(&new, "title: b").unwrap();
         std::fs::rename(&new, &rule).unwrap();
         assert_eq!(next(&mut watcher).await, Some(Changed::Files(vec![rule, new])));
+        let idle = tokio::time::timeout(Duration::from_millis(300), watcher.changed()).await;
+        assert!(idle.is_err(), "{idle:?}");
+    }
+
+    /// Scenario: a table is written, then another put in its place by renaming; files beside it change.
+    /// Guarantees: the table is named each time, the others never.
+    #[tokio::test]
+    async fn a_table_is_seen_to_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, other) = (dir.path().join("people.csv"), dir.path().join("other"));
+        let mut watcher = Watcher::new(&[], std::slice::from_ref(&table));
+        for text in ["user", "user,mail", "user,mail,id"] {
+            std::fs::write(&other, text).unwrap();
+            std::fs::rename(&other, &table).unwrap();
+            assert_eq!(next(&mut watcher).await, Some(Changed::Files(vec![table.clone()])));
+        }
+        std::fs::write(&other, "x").unwrap();
         let idle = tokio::time::timeout(Duration::from_millis(300), watcher.changed()).await;
         assert!(idle.is_err(), "{idle:?}");
     }

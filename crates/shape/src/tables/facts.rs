@@ -25,9 +25,9 @@ struct Sort {
 
 /// `ip,host,criticality,host.os.name`
 const ASSETS: Sort = Sort { keys: &["ip", "host"], ecs: "host.", prefix: "alcedo.asset." };
-/// `user,id,email,department,user.full_name`
+/// `user,id,email,department,user.full_name`. Not `alcedo.identity.`: that is who sent the record.
 const IDENTITIES: Sort =
-    Sort { keys: &["user", "id", "email"], ecs: "user.", prefix: "alcedo.identity." };
+    Sort { keys: &["user", "id", "email"], ecs: "user.", prefix: "alcedo.person." };
 
 /// Our own hosts.
 #[derive(Default)]

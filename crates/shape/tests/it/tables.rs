@@ -73,7 +73,7 @@ fn people_are_found_by_domain_and_name_id_or_mail() {
         (r#"{"user.target.name":"alice"}"#, None),
     ] {
         let at = bench.shape(event.as_bytes()).first_row;
-        assert_eq!(bench.text(at, "alcedo.identity.department").as_deref(), department, "{event}");
+        assert_eq!(bench.text(at, "alcedo.person.department").as_deref(), department, "{event}");
     }
     let at = bench.shape(br#"{"user.name":"alice","user.domain":"CORP"}"#).first_row;
     assert_eq!(bench.text(at, "user.full_name").as_deref(), Some("Alice A."));
