@@ -28,6 +28,9 @@ type Sighting = (usize, u32, i64, bool);
 /// A record of one of two products, which call their account and host differently.
 type Record = (bool, usize, usize, usize, usize, i64);
 
+/// What counts of a record: its time, its offset, its tuple.
+type Counted = (i64, u64, String);
+
 const DOCUMENT: &str = "title: a\nid: 11111111-1111-4111-8111-111111111111\nname: first\nlogsource: {category: x}\ndetection: {s: {kind: one}, condition: s}\n---\ntitle: b\nid: 22222222-2222-4222-8222-222222222222\nname: second\nlogsource: {category: x}\ndetection: {s: {kind: two}, condition: s}\n---\ntitle: c\nid: 33333333-3333-4333-8333-333333333333\ncorrelation:\n  type: value_count\n  rules: [first, second]\n  group-by: [who, host]\n  aliases: {who: {first: account, second: login}}\n  timespan: 10s\n  condition: {field: [v, w], gte: 3}\n";
 
 /// The document's answer: sets of events, by key.
@@ -81,7 +84,7 @@ fn cells(record: &Record) -> [Option<String>; 4] {
 
 /// The same by definition.
 fn defined(records: &[Record]) -> BTreeSet<BTreeSet<u64>> {
-    let mut groups: BTreeMap<(String, String), Vec<(i64, u64, String)>> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, String), Vec<Counted>> = BTreeMap::new();
     for (offset, record) in records.iter().enumerate() {
         let [Some(who), Some(host), Some(v), Some(w)] =
             cells(record).map(|c| c.map(|c| c.to_lowercase()))
@@ -98,9 +101,7 @@ fn defined(records: &[Record]) -> BTreeSet<BTreeSet<u64>> {
             let within = group.iter().filter(|e| e.0 >= end.0 - W && (e.0, e.1) <= (end.0, end.1));
             within.collect::<Vec<_>>()
         });
-        let many = |w: &Vec<&(i64, u64, String)>| {
-            w.iter().map(|e| &e.2).collect::<BTreeSet<_>>().len() > 2
-        };
+        let many = |w: &Vec<&Counted>| w.iter().map(|e| &e.2).collect::<BTreeSet<_>>().len() > 2;
         let sets = windows.filter(many).map(|w| w.iter().map(|e| e.1).collect::<BTreeSet<_>>());
         out.extend(episodes(sets.map(|s| (s.clone(), s)).collect()));
     }
