@@ -77,13 +77,8 @@ impl Bench {
     }
 }
 
+/// The lines of a pack's samples.
 fn records(pack: &str) -> Vec<Vec<u8>> {
-    let samples =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs").join(pack).join("samples");
-    let Ok(entries) = std::fs::read_dir(samples) else { return Vec::new() };
-    let texts = entries.filter_map(|e| std::fs::read(e.ok()?.path()).ok());
-    let lines = |text: Vec<u8>| -> Vec<Vec<u8>> {
-        text.split(|c| *c == b'\n').filter(|l| !l.is_empty()).map(<[u8]>::to_vec).collect()
-    };
-    texts.flat_map(lines).collect()
+    let packs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs");
+    shape::testing::lines(&packs.join(pack)).unwrap_or_default()
 }

@@ -471,19 +471,13 @@ mod tests {
     /// The lines of all packs' samples, and what is left of them when they are cut.
     fn lines() -> Vec<Vec<u8>> {
         let packs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packs");
-        let mut out = Vec::new();
-        for pack in crate::packs::ALL {
-            for sample in std::fs::read_dir(packs.join(pack.name).join("samples")).unwrap() {
-                let text = std::fs::read(sample.unwrap().path()).unwrap();
-                for line in text.split(|c| *c == b'\n').filter(|line| !line.is_empty()) {
-                    let space = line.iter().position(|c| *c == b' ').map_or(0, |at| at + 1);
-                    let cuts = [0, 1, space].map(|from| line[from.min(line.len())..].to_vec());
-                    out.extend(cuts);
-                    out.push(line[..line.len() / 2].to_vec());
-                }
-            }
-        }
-        out
+        let of = |pack: &crate::PackFiles| crate::testing::lines(&packs.join(pack.name)).unwrap();
+        let cut = |line: Vec<u8>| {
+            let space = line.iter().position(|c| *c == b' ').map_or(0, |at| at + 1);
+            let half = line[..line.len() / 2].to_vec();
+            [line[1..].to_vec(), line[space.min(line.len())..].to_vec(), half, line]
+        };
+        crate::packs::ALL.iter().flat_map(of).flat_map(cut).collect()
     }
 
     #[test]

@@ -85,6 +85,17 @@ pub fn run(packs: &Arc<PackSet>, folder: &Path) -> Result<usize, Vec<PackError>>
     if wrong.is_empty() { Ok(compared) } else { Err(wrong) }
 }
 
+/// The lines of all samples of the pack in `folder`, without empty ones.
+pub fn lines(folder: &Path) -> Result<Vec<Vec<u8>>, PackError> {
+    let mut out = Vec::new();
+    for sample in sample_files(folder)? {
+        let text = read(&sample)?;
+        let lines = text.split(|c| *c == b'\n').filter(|line| !line.is_empty());
+        out.extend(lines.map(<[u8]>::to_vec));
+    }
+    Ok(out)
+}
+
 fn sample_files(folder: &Path) -> Result<Vec<PathBuf>, PackError> {
     let samples = folder.join("samples");
     let entries = std::fs::read_dir(&samples).map_err(|error| PackError {

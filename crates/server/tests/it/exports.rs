@@ -56,38 +56,15 @@ fn table(separator: &str, cells: &[(&str, &str)]) -> String {
 }
 
 /// Name of a file, what it holds, and in how many records the rule is right.
-fn files() -> Vec<(&'static str, String, usize)> {
-    let columns = [
-        ("EventID", "1"),
-        ("Channel", CHANNEL),
-        ("Image", IMAGE),
-        ("CommandLine", COMMAND),
-        ("Computer", "ws;1,|x"),
-    ];
-    let kibana = [
-        ("@timestamp", TIME),
-        ("winlog.channel", CHANNEL),
-        ("winlog.event_id", "1"),
-        ("winlog.event_data.Image", IMAGE),
-        ("winlog.event_data.CommandLine", COMMAND),
-    ];
-    let message = message();
-    let powershell = [
-        ("Message", message.as_str()),
-        ("Id", "1"),
-        ("ProviderName", "Microsoft-Windows-Sysmon"),
-        ("LogName", CHANNEL),
-        ("MachineName", "ws1"),
-        ("TimeCreated", "1/2/2026 10:00:00 AM"),
-    ];
-    let viewer = |separator: &str, end: &str| {
-        let head = ["Level", "Date and Time", "Source", "Event ID", "Task Category"];
-        let quoted = message.replace('"', "\"\"");
-        let row =
-            ["Information", "1/2/2026 10:00:00 AM", "Microsoft-Windows-Sysmon", "1", "Process"];
-        let (head, row) = (head.join(separator), row.join(separator));
-        format!("{head}{end}\r\n{row}{separator}\"{quoted}\"\r\n")
-    };
+fn files() -> Vec<Export> {
+    [documents(), tables()].concat()
+}
+
+/// Name, text, and how many events are in it.
+type Export = (&'static str, String, usize);
+
+/// What searches, converters and viewers write as JSON.
+fn documents() -> Vec<Export> {
     let one = |value: Value| value.to_string();
     let asked = json!({ "winlog.channel": [CHANNEL], "winlog.event_id": [1], "@timestamp": [TIME],
         "winlog.event_data.Image": [IMAGE], "winlog.event_data.CommandLine": [COMMAND] });
@@ -146,6 +123,44 @@ fn files() -> Vec<(&'static str, String, usize)> {
             1,
         ),
         ("results.json", one(json!({ "preview": false, "results": [flat(), flat()] })), 2),
+    ]
+}
+
+/// What shells and viewers write as tables.
+fn tables() -> Vec<Export> {
+    let columns = [
+        ("EventID", "1"),
+        ("Channel", CHANNEL),
+        ("Image", IMAGE),
+        ("CommandLine", COMMAND),
+        ("Computer", "ws;1,|x"),
+    ];
+    let kibana = [
+        ("@timestamp", TIME),
+        ("winlog.channel", CHANNEL),
+        ("winlog.event_id", "1"),
+        ("winlog.event_data.Image", IMAGE),
+        ("winlog.event_data.CommandLine", COMMAND),
+    ];
+    let message = message();
+    let powershell = [
+        ("Message", message.as_str()),
+        ("Id", "1"),
+        ("ProviderName", "Microsoft-Windows-Sysmon"),
+        ("LogName", CHANNEL),
+        ("MachineName", "ws1"),
+        ("TimeCreated", "1/2/2026 10:00:00 AM"),
+    ];
+    let viewer = |separator: &str, end: &str| {
+        let head = ["Level", "Date and Time", "Source", "Event ID", "Task Category"];
+        let quoted = message.replace('"', "\"\"");
+        let row =
+            ["Information", "1/2/2026 10:00:00 AM", "Microsoft-Windows-Sysmon", "1", "Process"];
+        let (head, row) = (head.join(separator), row.join(separator));
+        format!("{head}{end}\r\n{row}{separator}\"{quoted}\"\r\n")
+    };
+    let one = |value: Value| value.to_string();
+    vec![
         ("comma.csv", table(",", &columns), 1),
         ("tab.tsv", table("\t", &columns), 1),
         ("semicolon.csv", table(";", &columns), 1),

@@ -21,79 +21,92 @@ struct Sort {
     ecs: &'static str,
     /// Where all other columns go.
     prefix: &'static str,
+    /// The line that a row is about.
+    find: fn(&Facts, &RowWriter<'_>, &Index, &Ids, &mut String) -> Option<usize>,
 }
 
 /// `ip,host,criticality,host.os.name`
-const ASSETS: Sort = Sort { keys: &["ip", "host"], ecs: "host.", prefix: "alcedo.asset." };
+const ASSETS: Sort =
+    Sort { keys: &["ip", "host"], ecs: "host.", prefix: "alcedo.asset.", find: host_of };
 /// `user,id,email,department,user.full_name`. Not `alcedo.identity.`: that is who sent the record.
 const IDENTITIES: Sort =
-    Sort { keys: &["user", "id", "email"], ecs: "user.", prefix: "alcedo.person." };
+    Sort { keys: &["user", "id", "email"], ecs: "user.", prefix: "alcedo.person.", find: user_of };
 
-/// Our own hosts.
-#[derive(Default)]
-pub(super) struct Assets(List);
-
-/// Our own people.
-#[derive(Default)]
-pub(super) struct Identities(List);
-
-impl Assets {
-    pub(super) fn len(&self) -> usize {
-        self.0.by_key.len()
-    }
-
-    pub(super) fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), TableError> {
-        self.0.add(&ASSETS, path, bytes)
-    }
-
-    /// Adds the facts of the row's host, found by name or by address.
-    pub(super) fn enrich(&self, row: &mut RowWriter<'_>, index: &Index, ids: &Ids) {
-        if self.len() == 0 {
-            return;
-        }
-        let keys = [ids.host_name, ids.host_ip, ids.destination_ip, ids.source_ip];
-        let place = keys.iter().find_map(|field| {
-            let bytes = row.cell(index.get(*field)?).1.bytes;
-            let part = value::ip_part(bytes).unwrap_or(0..bytes.len());
-            self.0.find(&bytes[part])
-        });
-        self.0.write(place, row);
-    }
+/// The row's host, by name or by address.
+fn host_of(
+    facts: &Facts,
+    row: &RowWriter<'_>,
+    index: &Index,
+    ids: &Ids,
+    key: &mut String,
+) -> Option<usize> {
+    let fields = [ids.host_name, ids.host_ip, ids.destination_ip, ids.source_ip];
+    fields.iter().find_map(|field| {
+        let bytes = row.cell(index.get(*field)?).1.bytes;
+        let part = value::ip_part(bytes).unwrap_or(0..bytes.len());
+        facts.place(&[&bytes[part]], key)
+    })
 }
 
-impl Identities {
-    pub(super) fn len(&self) -> usize {
-        self.0.by_key.len()
-    }
-
-    pub(super) fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), TableError> {
-        self.0.add(&IDENTITIES, path, bytes)
-    }
-
-    /// Adds the facts of the acting user: found as `domain\name`, by the name alone (which may be an
-    /// address of mail), or by the id.
-    pub(super) fn enrich(&self, row: &mut RowWriter<'_>, index: &Index, ids: &Ids) {
-        if self.len() == 0 {
-            return;
-        }
-        let text = |field: FieldId| Some(row.cell(index.get(field)?).1.bytes);
-        let with_domain = || Some([text(ids.user_domain)?, b"\\", text(ids.user_name)?].concat());
-        let place = with_domain().and_then(|key| self.0.find(&key));
-        let place = place.or_else(|| self.0.find(text(ids.user_name)?));
-        let place = place.or_else(|| self.0.find(text(ids.user_id)?));
-        self.0.write(place, row);
-    }
+/// The acting user: as `domain\name`, by the name alone (which may be an address of mail), by the id.
+fn user_of(
+    facts: &Facts,
+    row: &RowWriter<'_>,
+    index: &Index,
+    ids: &Ids,
+    key: &mut String,
+) -> Option<usize> {
+    let text = |field: FieldId| Some(row.cell(index.get(field)?).1.bytes);
+    let (domain, name, id) = (text(ids.user_domain), text(ids.user_name), text(ids.user_id));
+    let place = domain.zip(name).and_then(|(d, n)| facts.place(&[d, b"\\", n], key));
+    let place = place.or_else(|| facts.place(&[name?], key));
+    place.or_else(|| facts.place(&[id?], key))
 }
 
-#[derive(Default)]
-struct List {
+/// One sort of lists, read.
+pub(super) struct Facts {
+    sort: &'static Sort,
     lines: Vec<Line>,
     /// Lower-case key -> place in `lines`.
     by_key: HashMap<String, usize>,
 }
 
-impl List {
-    fn add(&mut self, sort: &Sort, path: &Path, bytes: &[u8]) -> Result<(), TableError> {
+impl Facts {
+    /// Our own hosts.
+    pub(super) fn assets() -> Self {
+        Self { sort: &ASSETS, lines: Vec::new(), by_key: HashMap::new() }
+    }
+
+    /// Our own people.
+    pub(super) fn identities() -> Self {
+        Self { sort: &IDENTITIES, ..Self::assets() }
+    }
+
+    /// Number of keys.
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Adds what is known of whom the row is about. `key` is a buffer.
+    pub(super) fn enrich(
+        &self,
+        row: &mut RowWriter<'_>,
+        index: &Index,
+        ids: &Ids,
+        key: &mut String,
+    ) {
+        if self.len() == 0 {
+            return;
+        }
+        let place = (self.sort.find)(self, row, index, ids, key);
+        for (name, text) in place.iter().flat_map(|place| &self.lines[*place]) {
+            let field = row.own_field(name);
+            row.push(field, Kind::Str, text.as_bytes());
+        }
+    }
+
+    /// Reads one more list.
+    pub(super) fn add(&mut self, path: &Path, bytes: &[u8]) -> Result<(), TableError> {
         let wrong = |line: usize, message: String| TableError {
             path: path.into(),
             line: Some(line),
@@ -104,9 +117,9 @@ impl List {
         let (_, head) = lines.next().ok_or_else(|| wrong(1, "the list is empty".into()))?;
         let columns = cells(head.trim_start_matches('\u{feff}'));
         let columns = columns.ok_or_else(|| wrong(1, "an open quote".into()))?;
-        let is_key = |column: &String| sort.keys.contains(&column.as_str());
+        let is_key = |column: &String| self.sort.keys.contains(&column.as_str());
         if columns.len() > COLUMNS_MAX || !columns.iter().any(is_key) {
-            let keys = sort.keys.join("`, `");
+            let keys = self.sort.keys.join("`, `");
             return Err(wrong(1, format!("the first line has to name a column of `{keys}`")));
         }
         for (number, line) in lines {
@@ -119,11 +132,11 @@ impl List {
             let mut facts = Line::new();
             for (column, cell) in columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
                 if is_key(column) {
-                    self.by_key.insert(cell.to_lowercase(), place);
-                } else if column.starts_with(sort.ecs) {
+                    self.by_key.insert(lower(&cell).collect(), place);
+                } else if column.starts_with(self.sort.ecs) {
                     facts.push((column.clone(), cell));
                 } else {
-                    facts.push((format!("{}{column}", sort.prefix), cell));
+                    facts.push((format!("{}{column}", self.sort.prefix), cell));
                 }
             }
             self.lines.push(facts);
@@ -131,16 +144,18 @@ impl List {
         Ok(())
     }
 
-    fn find(&self, key: &[u8]) -> Option<usize> {
-        self.by_key.get(&std::str::from_utf8(key).ok()?.to_lowercase()).copied()
-    }
-
-    fn write(&self, place: Option<usize>, row: &mut RowWriter<'_>) {
-        for (name, text) in place.iter().flat_map(|place| &self.lines[*place]) {
-            let field = row.own_field(name);
-            row.push(field, Kind::Str, text.as_bytes());
+    /// The line whose key the parts together are, in any case.
+    fn place(&self, parts: &[&[u8]], key: &mut String) -> Option<usize> {
+        key.clear();
+        for part in parts {
+            key.extend(lower(std::str::from_utf8(part).ok()?));
         }
+        self.by_key.get(key.as_str()).copied()
     }
+}
+
+fn lower(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().flat_map(char::to_lowercase)
 }
 
 /// The cells of one CSV line (RFC 4180 without line ends inside quotes); `None` for an open quote.

@@ -8,7 +8,7 @@ use crate::native::Ids;
 use crate::program::Index;
 use crate::value;
 use event::{DictionaryBuilder, FieldId, FieldType, Kind, RowWriter};
-use facts::{Assets, Identities};
+use facts::Facts;
 use geo::Geo;
 use hashbrown::HashMap;
 use indicators::Indicators;
@@ -49,15 +49,27 @@ pub struct TableError {
 }
 
 /// The tables of one generation.
-#[derive(Default)]
 pub struct Tables {
     geo: Geo,
-    assets: Assets,
-    identities: Identities,
+    assets: Facts,
+    identities: Facts,
     indicators: Indicators,
     warnings: Indicators,
     /// Tells the tables of two generations apart in a worker's memo.
     serial: u64,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Self {
+            geo: Geo::default(),
+            assets: Facts::assets(),
+            identities: Facts::identities(),
+            indicators: Indicators::default(),
+            warnings: Indicators::default(),
+            serial: 0,
+        }
+    }
 }
 
 static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -139,8 +151,9 @@ impl Tables {
             let hit = hit.filter(|_| self.warnings.of_address(address).is_none());
             hit.inspect(|hit| mark(row, ids, field, hit));
         }
-        self.assets.enrich(row, index, ids);
-        self.identities.enrich(row, index, ids);
+        for facts in [&self.assets, &self.identities] {
+            facts.enrich(row, index, ids, &mut memo.name);
+        }
         if !self.indicators.is_empty() {
             self.match_names(row, index, ids);
         }
