@@ -3,7 +3,7 @@
 use detect::correlate::{Extractor, Hit, KeyHasher, SpecSet};
 use detect::{RuleSet, Scratch, load_paths};
 use event::{
-    Dictionary, DictionaryBuilder, Envelope, EventBatch, EventId, Match, Protocol, RowHead,
+    Dictionary, DictionaryBuilder, Envelope, EventBatch, EventId, Match, Protocol, Room, RowHead,
 };
 use shape::{PackSet, Shaper};
 use std::path::PathBuf;
@@ -27,6 +27,7 @@ pub(crate) struct Worker {
     shape: shape::Scratch,
     pub(crate) matching: Scratch,
     batch: Option<EventBatch>,
+    room: Room,
     pub(crate) matches: Vec<Match>,
     checked: usize,
 }
@@ -64,7 +65,7 @@ impl Ours {
     /// Shapes a chunk into a batch that the worker then holds.
     pub(crate) fn shape<'w>(&self, events: &[&[u8]], worker: &'w mut Worker) -> &'w EventBatch {
         let envelope = Arc::new(Envelope::of("bench", Protocol::File));
-        let mut batch = EventBatch::new(self.dict.clone());
+        let mut batch = EventBatch::with_room(self.dict.clone(), events.len(), worker.room);
         for (at, raw) in events.iter().enumerate() {
             let head = RowHead {
                 id: EventId::at(at as u64),
@@ -74,6 +75,7 @@ impl Ours {
             };
             self.shaper.shape(head, raw, &mut batch, &mut worker.shape);
         }
+        worker.room = worker.room.after(&batch);
         worker.batch.insert(batch)
     }
 

@@ -153,6 +153,33 @@ pub struct EventBatch {
     local_ids: HashMap<Box<str>, FieldId>,
 }
 
+/// What rows of a stream need: so that the next batch is given its memory at once. Growing step by step
+/// copies everything twice, and memory that is new to the process has to be wiped first.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Room {
+    /// Bytes of the arena per row: the record and what was made of it.
+    pub bytes_per_row: usize,
+    /// Cells per row.
+    pub cells_per_row: usize,
+}
+
+/// Most memory that is set aside for one batch beforehand, bytes of arena and of cells each.
+const ROOM_BYTES_MAX: usize = 16 << 20;
+
+impl Room {
+    /// What the rows of a batch needed; what was known stays if there are none.
+    #[must_use]
+    pub fn after(self, batch: &EventBatch) -> Self {
+        match batch.rows.len() {
+            0 => self,
+            rows => Self {
+                bytes_per_row: batch.bytes.len().div_ceil(rows),
+                cells_per_row: batch.cells.len().div_ceil(rows),
+            },
+        }
+    }
+}
+
 const NO_CELL: u32 = u32::MAX;
 /// Index of a row that is still written: it has no dense slots yet.
 const UNFINISHED: usize = usize::MAX;
@@ -171,6 +198,22 @@ impl EventBatch {
             local_names: Vec::new(),
             local_ids: HashMap::new(),
         }
+    }
+
+    /// As [`EventBatch::new`], with room for some rows as they came before, and an eighth more.
+    pub fn with_room(dict: Arc<Dictionary>, rows: usize, room: Room) -> Self {
+        let most = |each: usize, size: usize| {
+            let needed = rows.saturating_mul(each);
+            needed.saturating_add(needed / 8).min(ROOM_BYTES_MAX / size)
+        };
+        let mut batch = Self::new(dict);
+        batch.bytes.reserve_exact(most(room.bytes_per_row, 1));
+        batch.cells.reserve_exact(most(room.cells_per_row, size_of::<Cell>()));
+        if room != Room::default() {
+            batch.rows.reserve_exact(rows.min(ROWS_MAX));
+            batch.hot.reserve_exact(rows.min(ROWS_MAX) * batch.dict.hot_count() as usize);
+        }
+        batch
     }
 
     /// The names of this batch's generation.

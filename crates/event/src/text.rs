@@ -7,18 +7,33 @@
 /// are not UTF-8 are kept as they are.
 pub fn fold_into(bytes: &[u8], out: &mut Vec<u8>) {
     if bytes.is_ascii() {
-        let from = out.len();
-        out.extend_from_slice(bytes);
-        out[from..].make_ascii_lowercase();
+        out.extend(bytes.iter().map(u8::to_ascii_lowercase));
         return;
     }
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            let folded = fold_char(c);
-            out.extend_from_slice(folded.encode_utf8(&mut [0; 4]).as_bytes());
-        }
+        fold_text(chunk.valid(), out);
         out.extend_from_slice(chunk.invalid());
     }
+}
+
+/// Text with a few characters beyond ASCII: what lies between them is taken as a whole.
+fn fold_text(mut text: &str, out: &mut Vec<u8>) {
+    while !text.is_empty() {
+        let (plain, rest) = text.split_at(ascii_prefix(text.as_bytes()));
+        out.extend(plain.bytes().map(|b| b.to_ascii_lowercase()));
+        let mut rest = rest.chars();
+        if let Some(c) = rest.next() {
+            out.extend_from_slice(fold_char(c).encode_utf8(&mut [0; 4]).as_bytes());
+        }
+        text = rest.as_str();
+    }
+}
+
+/// How many bytes there are before the first one that is not ASCII.
+fn ascii_prefix(bytes: &[u8]) -> usize {
+    const WORD: usize = 8;
+    let words = bytes.chunks_exact(WORD).take_while(|word| word.is_ascii()).count() * WORD;
+    words + bytes[words..].iter().take_while(|b| b.is_ascii()).count()
 }
 
 /// The folded form of `text`, see [`fold_into`].
@@ -93,6 +108,11 @@ mod tests {
     #[test]
     fn folding_keeps_the_number_of_characters() {
         assert_eq!(fold("ÄÖ\u{212a}İ"), "äökİ");
+        for text in ["Äa", "ABCDEFGHIJÄKLMNOPQ\u{1f600}RSTÜ", "É", "ABCDEFGHÉÈ", ""] {
+            let mut out = b"x".to_vec();
+            fold_into(text.as_bytes(), &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), format!("x{}", fold(text)));
+        }
         let mut out = Vec::new();
         fold_into(b"A\xffB", &mut out);
         assert_eq!(out, b"a\xffb");

@@ -91,6 +91,24 @@ pub enum Records {
     Shaped(Box<EventBatch>),
 }
 
+impl Records {
+    /// About how many rows they become; 0 if they are rows.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Block { from, to, .. } => to.saturating_sub(*from),
+            Self::Joined(_) => 1,
+            Self::Waited(waited) => waited.wholes.len(),
+            Self::Loose(loose) => loose.records.len(),
+            Self::Shaped(_) => 0,
+        }
+    }
+
+    /// Whether no rows are to be made.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Records cut out of a file's bytes.
 pub struct Loose {
     /// The bytes.

@@ -4,7 +4,7 @@ use crate::feeder::{Instead, Job, Loose, Records, WithHeader};
 use crate::generation::Generation;
 use crate::in_hand::Care;
 use detect::correlate::Hit;
-use event::{Envelope, EventBatch, EventId, Kind, Marks, Match, RowHead};
+use event::{Envelope, EventBatch, EventId, Kind, Marks, Match, Room, RowHead};
 use journal::Block;
 use shape::joins::Whole;
 use std::ops::Range;
@@ -55,6 +55,8 @@ pub struct Done {
 pub struct Worker {
     shape: shape::Scratch,
     matching: detect::Scratch,
+    /// What rows needed last.
+    room: Room,
     /// The records at hand ended the process before: they are kept raw.
     set_aside: bool,
     /// The bytes at hand are several records'; whether some are missing.
@@ -68,7 +70,7 @@ impl Worker {
         self.set_aside = job.care == Care::SetAside;
         let generation = job.generation;
         let mut done = Done {
-            batch: EventBatch::new(generation.dict.clone()),
+            batch: EventBatch::with_room(generation.dict.clone(), job.records.len(), self.room),
             matches: Vec::new(),
             hits: Vec::new(),
             records: 0,
@@ -103,6 +105,7 @@ impl Worker {
             Records::Loose(loose) => self.loose(&mut done, &loose),
             Records::Shaped(batch) => done.batch = *batch,
         }
+        self.room = self.room.after(&done.batch);
         self.detect(&mut done);
         done
     }

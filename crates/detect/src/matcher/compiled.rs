@@ -50,8 +50,6 @@ pub(crate) struct Compiled {
     /// What workers have sampled.
     pub(crate) inbox: Mutex<Vec<Sample>>,
     pub(crate) has_samples: AtomicBool,
-    /// While samples wait: what they are counted with.
-    pub(crate) observer: Mutex<Option<Arc<Route>>>,
 }
 
 impl Compiled {
@@ -85,7 +83,6 @@ impl Compiled {
             tally,
             inbox: Mutex::default(),
             has_samples: AtomicBool::new(false),
-            observer: Mutex::default(),
         }
     }
 
@@ -101,9 +98,10 @@ impl Compiled {
         let PartScratch { directory, buffers, marks, candidates, tally, .. } = scratch;
         marks.next_row();
         candidates.clear();
-        let number = directory.of(&self.router, row, |key| self.choose(key));
-        let Chosen { route, only, sampler } = &mut directory.chosen[number as usize];
-        route.scan(row, cells, buffers, |entry| {
+        let row = IndexedRow { row: *row, cells };
+        let number = directory.of(&self.router, &row, |key| self.choose(key));
+        let Chosen { route, allowed, sampler } = &mut directory.chosen[number as usize];
+        route.scan(&row.row, cells, buffers, |entry| {
             if marks.hit(route.leaf_of[entry as usize]) {
                 for rule in route.rules_of(entry) {
                     if marks.candidate(*rule) {
@@ -113,11 +111,11 @@ impl Compiled {
             }
         });
         candidates.extend_from_slice(&route.always);
-        if let Some(only) = only {
-            candidates.retain(|rule| has_bit(only, *rule));
+        let is_whole = route.allowed == *allowed;
+        if !is_whole {
+            candidates.retain(|rule| has_bit(allowed, *rule));
         }
         candidates.sort_unstable();
-        let row = IndexedRow { row: *row, cells };
         for rule in candidates.iter().filter(|rule| in_force(**rule)) {
             let guard = route.guards.get(rule);
             let mut work = 1;
@@ -128,9 +126,7 @@ impl Compiled {
                 found.push(*rule);
             }
         }
-        if only.is_none()
-            && let Some(sample) = sampler.see(&row.row, route, &self.reads)
-        {
+        if is_whole && let Some(sample) = sampler.see(&row.row, route, &self.reads) {
             self.post(sample);
         }
     }
@@ -196,13 +192,16 @@ impl Compiled {
         }
     }
 
-    /// The route for a key, and which of its rules count: `None` means all.
-    pub(crate) fn choose(&self, key: &[u8]) -> (Arc<Route>, Option<RuleBits>) {
+    /// The route for a key, and which of its rules count.
+    fn choose(&self, key: &[u8]) -> Chosen {
         let allowed = self.router.allowed(key);
+        Chosen::new(self.route_of(&allowed), allowed)
+    }
+
+    /// The route that serves events offered to these rules now.
+    pub(crate) fn route_of(&self, allowed: &RuleBits) -> Arc<Route> {
         let build = |bits: RuleBits| self.build_route(bits, None);
-        let route = self.routes.get(&allowed, build, || self.router.allowed(b""));
-        let only = (route.allowed != allowed).then_some(allowed);
-        (route, only)
+        self.routes.get(allowed, build, || self.router.allowed(b""))
     }
 
     /// Compiles the allowed rules, with witnesses chosen by what was observed if anything was.
@@ -215,12 +214,15 @@ impl Compiled {
         plan.build(allowed, observed.map_or(0, |o| o.rows))
     }
 
-    /// A route that looks up every leaf that can be, with no rule behind them: for observing.
-    pub(crate) fn build_observing_route(&self) -> Route {
+    /// A route that looks up every leaf of the allowed rules that can be, with no rule behind them: for
+    /// observing.
+    pub(crate) fn build_observing_route(&self, allowed: &[u64]) -> Route {
         let mut plan = RoutePlan::new(self);
-        for (leaf, info) in self.leaves.all.iter().enumerate() {
-            if info.expected.is_some() {
-                plan.entry(leaf as u32);
+        for number in (0..self.rules.len() as u32).filter(|n| has_bit(allowed, *n)) {
+            for leaf in &self.leaves.of_rule[number as usize] {
+                if self.leaves.all[*leaf as usize].expected.is_some() {
+                    plan.entry(*leaf);
+                }
             }
         }
         plan.build(RuleBits::default(), 0)

@@ -3,8 +3,9 @@
 //! No false negatives: a leaf that holds for the value is always among the hits. A hit on a leaf
 //! that is not certain (exact case, an expression) may still be wrong; candidates are verified.
 
+use super::ends::{Ends, Side};
+use super::grams::{Grams, PADDING};
 use aho_corasick::packed;
-use daachorse::DoubleArrayAhoCorasick;
 use event::text::fold_into;
 use event::{Kind, Value};
 use filter::{Test, TextOp};
@@ -14,11 +15,11 @@ use std::net::IpAddr;
 
 /// Between values in one text: no literal and no letter has such a byte, for they are UTF-8.
 pub(crate) const BORDER: u8 = 0xff;
-/// Most literals that are looked for with wide registers before the automaton runs.
+/// Most literals that are looked for with wide registers before anything else is.
 const PREFILTER_LITERALS_MAX: usize = 64;
-/// Shorter literals are found too often to spare the automaton.
+/// Shorter literals are found too often to spare the rest.
 const PREFILTER_LITERAL_BYTES_MIN: usize = 3;
-/// The automaton is as fast on shorter text.
+/// Shorter text is read as fast without.
 const PREFILTER_TEXT_BYTES_MIN: usize = 64;
 
 /// Leaves on one group of fields (or on keywords), ready to be looked up by value. Leaves are
@@ -27,11 +28,13 @@ const PREFILTER_TEXT_BYTES_MIN: usize = 64;
 pub(crate) struct ValueIndex {
     /// Folded whole value -> leaves.
     equals: HashMap<Box<[u8]>, Vec<u32>>,
-    /// Literals anywhere in the folded value; its values are indices into `needles`.
-    automaton: Option<DoubleArrayAhoCorasick<u32>>,
-    /// Tells whether long text has any of the literals, where those are few.
+    /// Literals that the folded value begins or ends with, and those anywhere in it; their numbers are
+    /// leaves.
+    prefixes: Ends,
+    suffixes: Ends,
+    pieces: Grams,
+    /// Tells whether long text has any of the pieces, where those are few.
     prefilter: Option<packed::Searcher>,
-    needles: Vec<Box<[Needle]>>,
     networks: Networks,
     /// Leaves that any value, even null, may satisfy.
     present: Vec<u32>,
@@ -39,18 +42,17 @@ pub(crate) struct ValueIndex {
     expressions: Vec<u32>,
 }
 
-#[derive(Clone, Copy)]
-struct Needle {
-    op: TextOp,
-    leaf: u32,
-}
-
 /// Collects leaves for a [`ValueIndex`].
 #[derive(Default)]
 pub(crate) struct IndexBuilder {
     index: ValueIndex,
-    literals: HashMap<Vec<u8>, Vec<Needle>>,
+    prefixes: Vec<Numbered>,
+    suffixes: Vec<Numbered>,
+    pieces: Vec<Numbered>,
 }
+
+/// A literal and the leaf it stands for.
+type Numbered = (Box<[u8]>, u32);
 
 impl IndexBuilder {
     /// Adds a leaf; `literals` are those that an expression stands behind. Every kind of test has a
@@ -61,12 +63,18 @@ impl IndexBuilder {
             Test::Text { op: TextOp::Equals, folded, .. } => {
                 self.index.equals.entry_ref(&**folded).or_default().push(leaf);
             }
-            Test::Text { op, folded, .. } => self.needle(folded, *op, leaf),
+            Test::Text { op: TextOp::Prefix, folded, .. } => {
+                self.prefixes.push((folded.clone(), leaf));
+            }
+            Test::Text { op: TextOp::Suffix, folded, .. } => {
+                self.suffixes.push((folded.clone(), leaf));
+            }
+            Test::Text { op: TextOp::Contains, folded, .. } => {
+                self.pieces.push((folded.clone(), leaf));
+            }
             Test::Regex { .. } => match literals {
                 Some(set) => {
-                    for text in set {
-                        self.needle(text, TextOp::Contains, leaf);
-                    }
+                    self.pieces.extend(set.iter().map(|text| (text.as_slice().into(), leaf)));
                     self.index.expressions.push(leaf);
                 }
                 None => self.index.present.push(leaf),
@@ -78,40 +86,24 @@ impl IndexBuilder {
         }
     }
 
-    fn needle(&mut self, text: &[u8], op: TextOp, leaf: u32) {
-        self.literals.entry_ref(text).or_default().push(Needle { op, leaf });
-    }
-
-    /// Builds the automaton.
-    pub(crate) fn build(mut self) -> ValueIndex {
-        if !self.literals.is_empty() {
-            let mut pairs: Vec<_> = self.literals.into_iter().collect();
-            pairs.sort_by(|a, b| a.0.cmp(&b.0));
-            let mut texts = Vec::with_capacity(pairs.len());
-            for (text, needles) in pairs {
-                texts.push((text, texts.len() as u32));
-                self.index.needles.push(needles.into_boxed_slice());
-            }
-            self.index.prefilter = prefilter(&texts);
-            match DoubleArrayAhoCorasick::with_values(texts) {
-                Ok(automaton) => self.index.automaton = Some(automaton),
-                // More literals than the automaton can number: slower, never wrong.
-                Err(_) => {
-                    let leaves = self.index.needles.iter().flatten().map(|n| n.leaf);
-                    self.index.present.extend(leaves);
-                }
-            }
+    /// Done.
+    pub(crate) fn build(self) -> ValueIndex {
+        ValueIndex {
+            prefilter: prefilter(&self.pieces),
+            prefixes: Ends::new(Side::Start, self.prefixes),
+            suffixes: Ends::new(Side::End, self.suffixes),
+            pieces: Grams::new(self.pieces),
+            ..self.index
         }
-        self.index
     }
 }
 
-fn prefilter(texts: &[(Vec<u8>, u32)]) -> Option<packed::Searcher> {
-    let fits = |(text, _): &(Vec<u8>, u32)| text.len() >= PREFILTER_LITERAL_BYTES_MIN;
-    if texts.len() > PREFILTER_LITERALS_MAX || !texts.iter().all(fits) {
+fn prefilter(pieces: &[Numbered]) -> Option<packed::Searcher> {
+    let fits = |(text, _): &Numbered| text.len() >= PREFILTER_LITERAL_BYTES_MIN;
+    if pieces.len() > PREFILTER_LITERALS_MAX || !pieces.iter().all(fits) {
         return None;
     }
-    packed::Searcher::new(texts.iter().map(|(text, _)| text))
+    packed::Searcher::new(pieces.iter().map(|(text, _)| text))
 }
 
 impl ValueIndex {
@@ -122,7 +114,9 @@ impl ValueIndex {
 
     /// Whether values can add anything to [`ValueIndex::present`].
     pub(crate) fn reads_values(&self) -> bool {
-        self.automaton.is_some() || !self.equals.is_empty() || !self.networks.is_empty()
+        let has_literals =
+            !(self.prefixes.is_empty() && self.suffixes.is_empty() && self.pieces.is_empty());
+        has_literals || !self.equals.is_empty() || !self.networks.is_empty()
     }
 
     /// Appends the leaves that may hold for `value` besides those of [`ValueIndex::present`]; some
@@ -136,6 +130,8 @@ impl ValueIndex {
         if let Some(leaves) = self.equals.get(folded.as_slice()) {
             hits.extend_from_slice(leaves);
         }
+        self.prefixes.scan(folded, |leaf| hits.push(leaf));
+        self.suffixes.scan(folded, |leaf| hits.push(leaf));
         self.scan_folded(folded, hits);
         if !self.networks.is_empty()
             && let Some(ip) = filter::test::ip_of(value.bytes)
@@ -144,26 +140,19 @@ impl ValueIndex {
         }
     }
 
-    /// Appends the leaves whose literals stand in folded text, and expressions that may hold although
-    /// theirs do not.
-    pub(crate) fn scan_folded(&self, folded: &[u8], hits: &mut Vec<u32>) {
-        if let Some(automaton) = self.automaton.as_ref().filter(|_| self.may_hit(folded)) {
-            for found in automaton.find_overlapping_iter(folded) {
-                for needle in &self.needles[found.value() as usize] {
-                    let fits = match needle.op {
-                        TextOp::Prefix => found.start() == 0,
-                        TextOp::Suffix => found.end() == folded.len(),
-                        TextOp::Contains | TextOp::Equals => true,
-                    };
-                    if fits {
-                        hits.push(needle.leaf);
-                    }
-                }
-            }
+    /// Appends the leaves whose literals stand anywhere in folded text, and expressions that may hold
+    /// although theirs do not. The text is given back as it was.
+    pub(crate) fn scan_folded(&self, folded: &mut Vec<u8>, hits: &mut Vec<u32>) {
+        if !self.pieces.is_empty() && self.may_hit(folded) {
+            let length = folded.len();
+            folded.extend_from_slice(&[0; PADDING]);
+            self.pieces.scan(folded, |leaf| hits.push(leaf));
+            folded.truncate(length);
         }
         // Letters beyond ASCII have other cases than the literal's; a border is no letter.
-        let is_plain = || folded.iter().all(|byte| byte.is_ascii() || *byte == BORDER);
-        if !self.expressions.is_empty() && !is_plain() {
+        // Without a way out in between, many bytes are looked at in one step.
+        let strange = |found: bool, byte: &u8| found | (!byte.is_ascii() & (*byte != BORDER));
+        if !self.expressions.is_empty() && folded.iter().fold(false, strange) {
             hits.extend_from_slice(&self.expressions);
         }
     }

@@ -17,6 +17,8 @@
 mod cells;
 mod compiled;
 mod costs;
+mod ends;
+mod grams;
 mod index;
 mod leaves;
 mod literal;

@@ -13,6 +13,7 @@ use super::training::Sampler;
 use crate::sigma::Rule;
 use event::text::fold_into;
 use event::{EventView, FieldId, Kind};
+use filter::Values;
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -169,9 +170,9 @@ impl Router {
     }
 
     /// Writes what decides the row's route.
-    pub(crate) fn key(&self, row: &EventView<'_>, key: &mut Vec<u8>) {
+    pub(crate) fn key<'a>(&self, row: &impl Values<'a>, key: &mut Vec<u8>) {
         key.clear();
-        for value in self.field.into_iter().flat_map(|f| row.all(f)) {
+        for value in self.field.into_iter().flat_map(|f| row.values(f)) {
             key.extend_from_slice(value.bytes);
             key.push(b'\n');
         }
@@ -294,9 +295,15 @@ pub(crate) struct Directory {
 /// A route, and which of its rules count.
 pub(crate) struct Chosen {
     pub(crate) route: Arc<Route>,
-    /// `None`: all that the route allows.
-    pub(crate) only: Option<RuleBits>,
+    /// The rules that such events are offered to: all that the route allows, or some.
+    pub(crate) allowed: RuleBits,
     pub(crate) sampler: Sampler,
+}
+
+impl Chosen {
+    pub(crate) fn new(route: Arc<Route>, allowed: RuleBits) -> Self {
+        Self { route, allowed, sampler: Sampler::default() }
+    }
 }
 
 impl Directory {
@@ -308,19 +315,18 @@ impl Directory {
 
     /// Takes the routes that `find` gives now. Samplers stay: sampling that started anew with every
     /// route that is replaced would never come to an end.
-    pub(crate) fn refresh(&mut self, find: impl Fn(&[u8]) -> (Arc<Route>, Option<RuleBits>)) {
-        for (key, number) in &self.known {
-            let chosen = &mut self.chosen[*number as usize];
-            (chosen.route, chosen.only) = find(key);
+    pub(crate) fn refresh(&mut self, find: impl Fn(&RuleBits) -> Arc<Route>) {
+        for chosen in &mut self.chosen {
+            chosen.route = find(&chosen.allowed);
         }
     }
 
     /// Number of the row's entry in `chosen`, which `find` fills for a key it has not met.
-    pub(crate) fn of(
+    pub(crate) fn of<'a>(
         &mut self,
         router: &Router,
-        row: &EventView<'_>,
-        find: impl FnOnce(&[u8]) -> (Arc<Route>, Option<RuleBits>),
+        row: &impl Values<'a>,
+        find: impl FnOnce(&[u8]) -> Chosen,
     ) -> u32 {
         router.key(row, &mut self.key);
         if let Some(last) = self.last
@@ -335,8 +341,7 @@ impl Directory {
                     self.clear();
                 }
                 let number = self.chosen.len() as u32;
-                let (route, only) = find(&self.key);
-                self.chosen.push(Chosen { route, only, sampler: Sampler::default() });
+                self.chosen.push(find(&self.key));
                 self.known.insert(self.key.as_slice().into(), number);
                 number
             }

@@ -60,7 +60,7 @@ impl PartScratch {
             let part = &mut parts[at];
             let epoch = compiled.epoch.load(Ordering::Acquire);
             if std::mem::replace(&mut part.epoch, epoch) != epoch {
-                part.directory.refresh(|key| compiled.choose(key));
+                part.directory.refresh(|allowed| compiled.route_of(allowed));
             }
         }
     }

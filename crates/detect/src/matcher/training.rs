@@ -142,7 +142,6 @@ impl Compiled {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(first) = inbox.first() else {
             self.has_samples.store(false, Ordering::Release);
-            *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = None;
             return false;
         };
         let allowed = first.route.allowed.clone();
@@ -150,21 +149,15 @@ impl Compiled {
             inbox.drain(..).partition(|sample| sample.route.allowed == allowed);
         *inbox = others;
         drop(inbox);
-        let observed = self.observe(&samples);
+        let observed = self.observe(&allowed, &samples);
         self.routes.replace(Arc::new(self.build_route(allowed, Some(&observed))));
         self.epoch.fetch_add(1, Ordering::Release);
         true
     }
 
-    /// The route that counts hits of every leaf. Building it takes some 100 ms of CPU, so it serves all
-    /// samples that wait, and goes with the last of them.
-    fn observer(&self) -> Arc<Route> {
-        let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
-        observer.get_or_insert_with(|| Arc::new(self.build_observing_route())).clone()
-    }
-
-    fn observe(&self, samples: &[Sample]) -> Observed {
-        let route = self.observer();
+    /// Counts how often each leaf of the allowed rules hits.
+    fn observe(&self, allowed: &[u64], samples: &[Sample]) -> Observed {
+        let route = self.build_observing_route(allowed);
         let has_keywords = samples.iter().any(|s| s.route.keywords.is_some());
         let unseen = |place: Place| place == Place::Keyword && !has_keywords;
         let mut observed = Observed {
