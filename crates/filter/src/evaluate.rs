@@ -94,9 +94,9 @@ pub(crate) fn any_value<'a>(
             // Large raw bytes are not copied: see `EventView::get`.
             continue;
         }
-        let mut values = row.values(*field).peekable();
-        if values.peek().is_some() {
-            return Some(values.any(&mut holds));
+        let mut values = row.values(*field);
+        if let Some(first) = values.next() {
+            return Some(holds(first) || values.any(&mut holds));
         }
     }
     None

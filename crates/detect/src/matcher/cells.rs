@@ -3,6 +3,7 @@
 
 use event::{EventView, FieldId, Value};
 use filter::Values;
+use std::ops::Range;
 
 /// First and last cell of every field of a row. Rows are told apart by a stamp, so that nothing is
 /// cleared between them.
@@ -45,7 +46,7 @@ impl CellIndex {
         self.places.get(field.0 as usize).is_some_and(|p| p.stamp == self.stamp)
     }
 
-    fn range(&self, field: FieldId) -> std::ops::Range<usize> {
+    fn range(&self, field: FieldId) -> Range<usize> {
         match self.places.get(field.0 as usize) {
             Some(place) if place.stamp == self.stamp => {
                 usize::from(place.first)..usize::from(place.last) + 1
@@ -67,10 +68,32 @@ impl<'a> Values<'a> for IndexedRow<'_, 'a> {
     }
 
     fn values(&self, field: FieldId) -> impl Iterator<Item = Value<'a>> {
-        let unindexed = (field.is_intrinsic() || field.is_local()).then(|| self.row.all(field));
-        let row = self.row;
-        let cells = self.cells.range(field).map(move |at| row.cell(at));
-        let own = cells.filter(move |(f, _)| *f == field).map(|(_, value)| value);
-        unindexed.into_iter().flatten().chain(own)
+        match field.is_intrinsic() || field.is_local() {
+            true => Found::Walked(self.row.all(field)),
+            false => Found::Indexed { row: self.row, field, range: self.cells.range(field) },
+        }
+    }
+}
+
+/// The values of a field: one iterator of two kinds, so that the common one stays short.
+enum Found<'a, W> {
+    /// No index has the field.
+    Walked(W),
+    /// Cells from the field's first to its last.
+    Indexed { row: EventView<'a>, field: FieldId, range: Range<usize> },
+}
+
+impl<'a, W: Iterator<Item = Value<'a>>> Iterator for Found<'a, W> {
+    type Item = Value<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Value<'a>> {
+        match self {
+            Self::Walked(values) => values.next(),
+            Self::Indexed { row, field, range } => range.find_map(|at| {
+                let (own, value) = row.cell(at);
+                (own == *field).then_some(value)
+            }),
+        }
     }
 }

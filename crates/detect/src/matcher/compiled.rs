@@ -20,6 +20,9 @@ use std::sync::{Arc, Mutex};
 /// Plans with more leaves have all of them indexed, so that verifying a long value list costs one
 /// look-up per row instead of one comparison per value.
 const LONG_PLAN_LEAVES: usize = 48;
+/// Expected share of rows, in thousandths, above which a rule is verified so often that all its leaves
+/// are looked up: its values are then read once with those of all other rules, and often remembered.
+const INDEXED_ABOVE: f64 = 50.0;
 /// Expected share of rows, in thousandths, above which a witness gets a guard beside it: a second
 /// necessary set that is looked up too, so that most false candidates cost one comparison.
 const GUARDED_ABOVE: f64 = 2.0;
@@ -305,13 +308,13 @@ impl<'c> RoutePlan<'c> {
         };
         let Some(witness) = witness::of(plan, &expected) else {
             self.always.push(number);
-            return self.index_long(plan, ids);
+            return self.index_all(ids);
         };
         let second = (observed.is_some() && witness.cost > GUARDED_ABOVE)
             .then(|| witness::second(plan, &witness, &expected))
             .flatten();
-        for local in witness.leaves {
-            let entry = self.entry(ids[local as usize]);
+        for local in &witness.leaves {
+            let entry = self.entry(ids[*local as usize]);
             self.postings.push((entry, number));
         }
         if let Some(second) = second {
@@ -321,15 +324,16 @@ impl<'c> RoutePlan<'c> {
             });
             self.guards.insert(number, leaves);
         }
-        self.index_long(plan, ids);
+        let is_common = observed.is_some() && witness.cost > INDEXED_ABOVE;
+        if is_common || plan.leaves.len() > LONG_PLAN_LEAVES {
+            self.index_all(ids);
+        }
     }
 
-    fn index_long(&mut self, plan: &Plan, ids: &[u32]) {
-        if plan.leaves.len() > LONG_PLAN_LEAVES {
-            for leaf in ids {
-                if self.of.leaves.all[*leaf as usize].expected.is_some() {
-                    self.entry(*leaf);
-                }
+    fn index_all(&mut self, ids: &[u32]) {
+        for leaf in ids {
+            if self.of.leaves.all[*leaf as usize].expected.is_some() {
+                self.entry(*leaf);
             }
         }
     }
