@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 use testkit::journal_sim::{Disk, Summary, run};
 
-/// Seeds of the default run; `ALCEDO_SIM_SEEDS` sets another number, `ALCEDO_SIM_SEED` one seed.
+/// Seeds of the default run; `ALCEDO_SIM_SEEDS` sets another number, `ALCEDO_SIM_SEED` one seed, and
+/// `ALCEDO_SIM_FROM` where a long run goes on that ended before all seeds were lived.
 const SEEDS_DEFAULT: u64 = 250;
 
 /// Lives in which a promise was broken once: they are lived in every run.
@@ -32,14 +33,18 @@ fn lives(disk: Disk, share: u64) -> Summary {
     let wait = env("ALCEDO_SIM_S").or(seeds.is_none().then_some(DEFAULT_WAIT_S));
     let begun = Instant::now();
     let mut lived = 0;
-    for seed in ONCE_BROKEN.into_iter().chain(0..seeds.unwrap_or(SEEDS_DEFAULT) / share) {
+    let from = env("ALCEDO_SIM_FROM").unwrap_or(0);
+    for seed in ONCE_BROKEN.into_iter().chain(from..seeds.unwrap_or(SEEDS_DEFAULT) / share) {
         all.add(&one(seed));
         lived += 1;
         if wait.is_some_and(|wait| begun.elapsed() > Duration::from_secs(wait)) {
             break;
         }
     }
-    println!("{lived} seeds, {disk:?} disk: {all:?}, {:.1} s", begun.elapsed().as_secs_f64());
+    println!(
+        "{lived} seeds from {from}, {disk:?} disk: {all:?}, {:.1} s",
+        begun.elapsed().as_secs_f64()
+    );
     all
 }
 
