@@ -118,6 +118,17 @@ fn front(text: &[u8]) -> Result<Front<'_>, ParseError> {
     let second = words.next().ok_or(missing(text.len(), "the client's identity"))?;
     let third = words.next().ok_or(missing(text.len(), "the client's user"))?;
     let offset = |word: &[u8]| word.as_ptr() as usize - text.as_ptr() as usize;
+    // `client, proxy, proxy`: what came in X-Forwarded-For, written in the client's place.
+    if let Some(client) = first.strip_suffix(b",") {
+        let mut last = second;
+        let mut identity = third;
+        while last.ends_with(b",") {
+            last = identity;
+            identity = words.next().ok_or(missing(text.len(), "the client's identity"))?;
+        }
+        let after = &text[offset(identity) + identity.len()..];
+        return Ok((None, client, present(identity), present(after.trim_ascii())));
+    }
     // With a virtual host in front the second word is the client; else it is an identity, and
     // nobody has had one of those for decades.
     let has_vhost = words.next().is_some() && second != b"-" && looks_like_client(second);
@@ -209,6 +220,20 @@ mod tests {
             (None, "frank", "2326")
         );
         assert_eq!(common.user_agent, None);
+    }
+
+    #[test]
+    fn a_list_of_forwarders_stands_for_its_first() {
+        let rest = br#"[05/Mar/2024:14:07:09 +0000] "GET / HTTP/1.1" 200 5"#;
+        for (front, client, user) in [
+            ("192.0.2.7, 198.51.100.1 - bob ", "192.0.2.7", "bob"),
+            ("192.0.2.7, 198.51.100.1, 198.51.100.2 - - ", "192.0.2.7", "-"),
+        ] {
+            let line = [front.as_bytes(), rest].concat();
+            let got = parse(&line).unwrap();
+            assert_eq!((text(Some(got.client)), text(got.user)), (client, user));
+            assert_eq!((got.vhost, got.identity), (None, None));
+        }
     }
 
     #[test]

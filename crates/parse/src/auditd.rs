@@ -299,9 +299,14 @@ impl<'a> Pairs<'a> {
         let len = value.iter().position(|c| matches!(*c, b' ' | ENRICHED)).unwrap_or(value.len());
         self.at += len;
         let mut value = &value[..len];
-        if self.in_nested && value.last() == Some(&b'\'') {
+        // The quote of `msg='...'` ends it, also where what auditd adds follows without its mark,
+        // which some transports drop: `res=success'UID="root"`.
+        if self.in_nested
+            && let Some(quote) = memchr::memchr(b'\'', value)
+        {
             self.in_nested = false;
-            value = &value[..len - 1];
+            self.at -= len - quote;
+            value = &value[..quote];
         }
         let is_argument = self.is_execve
             && key.strip_prefix(b"a").is_some_and(|n| n.first().is_some_and(u8::is_ascii_digit));

@@ -233,7 +233,9 @@ fn named<'a>(event: &mut AuthEvent<'a>, name: &'a [u8]) {
 }
 
 fn sshd(text: &[u8]) -> Option<AuthEvent<'_>> {
-    let text = without_preauth(text.strip_prefix(b"error: ").unwrap_or(text));
+    let levels = [&b"error: "[..], b"fatal: "];
+    let text = levels.iter().find_map(|level| text.strip_prefix(*level)).unwrap_or(text);
+    let text = without_preauth(text);
     let (first, rest) = word(text);
     match first {
         b"Accepted" | b"Failed" | b"Postponed" => ssh_result(first, rest),
@@ -246,7 +248,17 @@ fn sshd(text: &[u8]) -> Option<AuthEvent<'_>> {
             Some(event)
         }
         b"Connection" | b"Received" | b"Disconnected" | b"Disconnecting" | b"Did" | b"Bad"
-        | b"Disconnecting:" | b"Unable" | b"Timeout" | b"Connecting" => ssh_connection(text),
+        | b"Disconnecting:" | b"Unable" | b"Timeout" | b"Timeout," | b"Connecting" => {
+            ssh_connection(text)
+        }
+        b"banner" => ssh_banner(split(text, b"Connection from ")?.1),
+        b"ROOT" => {
+            let mut event = AuthEvent::new(Login, Failure);
+            event.user = Some(b"root");
+            event.reason = Some(b"root login refused");
+            peer(&mut event, text.strip_prefix(b"ROOT LOGIN REFUSED FROM ")?);
+            Some(event)
+        }
         b"maximum" => {
             let mut event = AuthEvent::new(Login, Failure);
             event.reason = Some(&text[..find(text, b" exceeded")?]);
@@ -308,6 +320,14 @@ fn ssh_result<'a>(verb: &'a [u8], rest: &'a [u8]) -> Option<AuthEvent<'a>> {
     Some(event)
 }
 
+/// `banner exchange: Connection from 1.2.3.4 port 5: invalid format`, behind `from`.
+fn ssh_banner(text: &[u8]) -> Option<AuthEvent<'_>> {
+    let mut event = AuthEvent::new(Connection, Failure);
+    let rest = peer(&mut event, text);
+    event.reason = some(rest.strip_prefix(b": ").unwrap_or(rest));
+    Some(event)
+}
+
 /// The messages about connections that come and go.
 fn ssh_connection(text: &[u8]) -> Option<AuthEvent<'_>> {
     let mut event = AuthEvent::new(Disconnect, Unknown);
@@ -339,18 +359,23 @@ fn ssh_connection(text: &[u8]) -> Option<AuthEvent<'_>> {
         peer(&mut event, rsplit(text, b" from ")?.1);
         return Some(event);
     }
-    const HEADS: [&[u8]; 7] = [
+    const HEADS: [&[u8]; 8] = [
         b"Connection closed by ",
         b"Connection reset by ",
         b"Disconnected from ",
         b"Disconnecting ",
         b"Unable to negotiate with ",
         b"Timeout before authentication for ",
+        b"Timeout, client not responding from ",
         b"Connection timed out with ",
     ];
     let head = HEADS.iter().find(|h| text.starts_with(h))?;
     let rest = &text[head.len()..];
-    let rest = rest.strip_prefix(b"connection from ").unwrap_or(rest);
+    // "connection from 1.2.3.4 to 5.6.7.8, pid = 9".
+    let rest = match rest.strip_prefix(b"connection from ") {
+        Some(rest) => split(rest, b" to ").map_or(rest, |(from, _)| from),
+        None => rest,
+    };
     // "invalid user NAME 1.2.3.4 port 5": the address is the word in front of " port ".
     let (front, port) = rsplit(rest, b" port ").unwrap_or((rest, b""));
     let (who, address) = rsplit(front, b" ").unwrap_or((b"", front));
@@ -408,10 +433,11 @@ fn pam_text(text: &[u8]) -> Option<AuthEvent<'_>> {
     if let Some(rest) = text.strip_prefix(b"session opened for user ") {
         let mut event = AuthEvent::new(SessionOpened, Success);
         let (name, by) = split(rest, b" by ").unwrap_or((rest, b""));
-        let (name, uid) = name_and_id(name);
+        let ((name, uid), (by, by_uid)) = (name_and_id(name), name_and_id(by));
         event.target_user = some(name);
-        event.uid = uid;
-        event.user = some(name_and_id(by).0);
+        event.user = some(by);
+        // The number belongs to whom the event names as its user.
+        event.uid = if by.is_empty() { uid } else { by_uid };
         return Some(event);
     }
     if let Some(rest) = text.strip_prefix(b"session closed for user ") {
@@ -440,8 +466,19 @@ fn pam_text(text: &[u8]) -> Option<AuthEvent<'_>> {
         event.reason = Some(b"user unknown");
         return Some(event);
     }
+    if let Some((reason, name)) = locked(text) {
+        let mut event = AuthEvent::new(Login, Failure);
+        event.user = some(name);
+        event.reason = some(reason);
+        return Some(event);
+    }
     let (head, fields) = split(text, b";")?;
     let (more, _) = word(head.strip_prefix(b"PAM ").unwrap_or(head));
+    if head == b"authentication success" {
+        let mut event = AuthEvent::new(Login, Success);
+        pam_peers(&mut event, fields);
+        return Some(event);
+    }
     if !head.ends_with(b"authentication failure") && !head.ends_with(b"authentication failures") {
         return None;
     }
@@ -450,17 +487,35 @@ fn pam_text(text: &[u8]) -> Option<AuthEvent<'_>> {
     if head.ends_with(b"failures") {
         event.weight = number(more).unwrap_or(1);
     }
+    pam_peers(&mut event, fields);
+    Some(event)
+}
+
+/// Who and from where. `uid` is the number of the process that asks, not the account's.
+fn pam_peers<'a>(event: &mut AuthEvent<'a>, fields: &'a [u8]) {
     for (key, value) in pam_fields(fields) {
         match key {
             b"user" => event.user = some(value),
             b"rhost" => event.source = some(value),
             b"tty" => event.tty = some(value),
-            b"uid" => event.uid = some(value),
             b"ruser" if event.user.is_none() => event.target_user = some(value),
             _ => {}
         }
     }
-    Some(event)
+}
+
+/// What the modules that count failures say, and of whom: pam_faillock, pam_tally2; and pam_unix
+/// when nobody could be asked for the password.
+fn locked(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    if let Some(rest) = text.strip_prefix(b"Consecutive login failures for user ") {
+        return Some((b"consecutive login failures", word(rest).0));
+    }
+    if let Some(rest) = text.strip_prefix(b"auth could not identify password for [") {
+        return Some((b"could not identify password", split(rest, b"]")?.0));
+    }
+    let rest = text.strip_prefix(b"user ")?;
+    let (name, rest) = word(rest);
+    find(rest, b" tally ").map(|_| (rest, name))
 }
 
 /// `logname= uid=0 euid=0 tty=ssh ruser= rhost=1.2.3.4  user=root`: values have no blanks.
@@ -544,6 +599,17 @@ fn su(text: &[u8]) -> Option<AuthEvent<'_>> {
         event.tty = some(tty);
         return Some(event);
     }
+    // BSD: "BAD SU bob to root on /dev/pts/0", "bob to root on /dev/pts/0"
+    let bad = text.strip_prefix(b"BAD SU ");
+    if let Some((user, rest)) = split(bad.unwrap_or(text), b" to ").filter(|p| !p.0.contains(&b' '))
+    {
+        let (target, tty) = split(rest, b" on ")?;
+        event.outcome = if bad.is_some() { Failure } else { Success };
+        event.user = some(user);
+        event.target_user = some(target);
+        event.tty = some(tty);
+        return Some(event);
+    }
     // "+ /dev/pts/0 bob:root"
     let (sign, rest) = word(text);
     let (tty, names) = word(rest);
@@ -597,7 +663,14 @@ fn console_login(text: &[u8]) -> Option<AuthEvent<'_>> {
         if let Some((_, tty)) = split(text, b" on '") {
             event.tty = split(tty, b"'").and_then(|(tty, _)| some(tty));
         }
-        let (_, who) = split(text, b" FOR ")?;
+        let (head, who) = split(text, b" FOR ")?;
+        if let Some((_, from)) = split(head, b" FROM ") {
+            // A terminal's name, or who connects from elsewhere.
+            match from.iter().any(|c| matches!(c, b'.' | b':')) {
+                true => event.source = some(from),
+                false => event.tty = some(from).filter(|f| *f != b"(null)"),
+            }
+        }
         let who = &who[quoted(who)..];
         let (user, reason) = split(who, b", ").unwrap_or((who, b""));
         event.user = some(user.strip_suffix(b"'").unwrap_or(user));
@@ -645,6 +718,10 @@ fn account(text: &[u8]) -> Option<AuthEvent<'_>> {
     if let Some(rest) = text.strip_prefix(b"delete user ") {
         event.action = UserDeleted;
         event.target_user = first_quoted(rest);
+        return Some(event);
+    }
+    if let Some(name) = text.strip_prefix(b"changed password expiry for ") {
+        event.target_user = some(name);
         return Some(event);
     }
     if text.starts_with(b"removed group ") || text.starts_with(b"group '") {
@@ -730,6 +807,17 @@ mod tests {
             ("sshd(pam_unix)", "authentication failure; logname= uid=0 euid=0 tty=NODEVssh ruser= rhost=host.example ", Login, Failure, 1, ["-", "-", "host.example", "-"]),
             ("sshd", "reverse mapping checking getaddrinfo for h.example [192.0.2.7] failed - POSSIBLE BREAK-IN ATTEMPT!", Connection, Unknown, 1, ["-", "-", "192.0.2.7", "-"]),
             ("sshd", "Did not receive identification string from 192.0.2.7", Connection, Failure, 1, ["-", "-", "192.0.2.7", "-"]),
+            ("sshd", "ROOT LOGIN REFUSED FROM 192.0.2.7 port 4711", Login, Failure, 1, ["root", "-", "192.0.2.7", "4711"]),
+            ("sshd", "fatal: Timeout before authentication for 192.0.2.7 port 4711", Disconnect, Unknown, 1, ["-", "-", "192.0.2.7", "4711"]),
+            ("sshd", "Timeout before authentication for connection from 192.0.2.7 to 192.0.2.1, pid = 12", Disconnect, Unknown, 1, ["-", "-", "192.0.2.7", "-"]),
+            ("sshd", "Timeout, client not responding from user bob 192.0.2.7 port 4711", Disconnect, Unknown, 1, ["bob", "-", "192.0.2.7", "4711"]),
+            ("sshd", "banner exchange: Connection from 192.0.2.7 port 4711: invalid format", Connection, Failure, 1, ["-", "-", "192.0.2.7", "4711"]),
+            ("sshd", "pam_sss(sshd:auth): authentication success; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.7 user=bob", Login, Success, 1, ["bob", "-", "192.0.2.7", "-"]),
+            ("sshd", "pam_faillock(sshd:auth): Consecutive login failures for user bob account temporarily locked", Login, Failure, 1, ["bob", "-", "-", "-"]),
+            ("sshd", "pam_tally2(sshd:auth): user bob (1000) tally 5, deny 3", Login, Failure, 1, ["bob", "-", "-", "-"]),
+            ("su", "BAD SU bob to root on /dev/ttyp0", SwitchUser, Failure, 1, ["bob", "root", "-", "-"]),
+            ("login", "FAILED LOGIN SESSION FROM 192.0.2.7 FOR root, Error in service module", Login, Failure, 1, ["root", "-", "192.0.2.7", "-"]),
+            ("chage", "changed password expiry for bob", UserChanged, Success, 1, ["-", "bob", "-", "-"]),
             ("sshd", "User bob from 192.0.2.7 not allowed because not listed in AllowUsers", Login, Failure, 1, ["bob", "-", "192.0.2.7", "-"]),
             ("CRON", "pam_unix(cron:session): session opened for user root by (uid=0)", SessionOpened, Success, 1, ["-", "root", "-", "-"]),
             ("sudo", "pam_unix(sudo:session): session opened for user root(uid=0) by bob(uid=1000)", SessionOpened, Success, 1, ["bob", "root", "-", "-"]),

@@ -685,7 +685,7 @@ fn unversioned(line: &[u8], body: usize, pri: Option<u8>) -> Option<Header<'_>> 
 /// Most bytes in front of a Cisco mnemonic: host, counters, times, process.
 const CISCO_PREFIX_MAX: usize = 160;
 /// Most parts of that prefix.
-const CISCO_PARTS_MAX: usize = 6;
+const CISCO_PARTS_MAX: usize = 8;
 
 /// Cisco's and its relatives' headers: parts ended by colons, then `%FACILITY-SEVERITY-MNEMONIC`.
 ///
@@ -693,6 +693,7 @@ const CISCO_PARTS_MAX: usize = 6;
 /// 22191: host: 022546: .Mar  5 14:07:09.123 CDT: %PARSER-5-CFGLOG_LOGGEDCMD: ...
 /// 1:Mar  5 14:07:09: config[65539]: %MGBL-SYS-5-CONFIG_I : ...
 /// host: *spamApTask1: Mar  5 14:07:09.123: %CAPWAP-4-DISC_INTF_ERR2: ...
+/// Mar  5 14:07:10 relay 48: host: .Mar  5 14:07:09.555 CET: %SEC-6-IPACCESSLOGP: ...
 /// ```
 /// `None` when a part is none of these: then the message is read as any other.
 fn cisco(line: &[u8], body: usize, pri: Option<u8>) -> Option<Header<'_>> {
@@ -726,8 +727,10 @@ fn cisco_part<'a>(
 ) -> Option<usize> {
     let rest = &line[at..message];
     let marked = usize::from(matches!(rest[0], b'*' | b'.'));
-    if header.stamp.is_none()
-        && let Some((stamp, len)) = timestamp::leading(&rest[marked..])
+    // Behind the relay's time the device's own may stand, which is the event's.
+    if let Some((stamp, len)) = timestamp::leading(&rest[marked..])
+        && (header.stamp.is_none() || rest[marked..marked + len].contains(&b':'))
+        && !(header.stamp.is_some() && matches!(stamp, Stamp::TimeOnly { .. }))
     {
         header.stamp = Some(stamp);
         header.timestamp = Some(&rest[marked..marked + len]);
@@ -1084,6 +1087,14 @@ mod tests {
             (
                 "<134>Mar  5 14:07:09 relay Mar  5 14:07:08 ise1 CISE_Alarm WARN: x",
                 ["ise1", "-", "-", "-", "CISE_Alarm WARN: x"],
+            ),
+            (
+                "Mar  5 14:07:10 192.0.2.1 48: rt1: .Mar  5 14:07:09.555 CET: %SEC-6-IPACCESSLOGP: x",
+                ["rt1", "-", "-", "SEC-6-IPACCESSLOGP", "%SEC-6-IPACCESSLOGP: x"],
+            ),
+            (
+                "Mar  5 2024 14:07:09: %ASA-6-302015: x",
+                ["-", "-", "-", "ASA-6-302015", "%ASA-6-302015: x"],
             ),
             ("Mar  5 14:07:09 host1: CEF:0|a|b", ["host1", "-", "-", "-", "CEF:0|a|b"]),
             (

@@ -183,6 +183,9 @@ impl Reader<'_, '_, '_> {
             } else if rest.starts_with(b"<!--") {
                 let end = find(rest, b"-->").ok_or(expected(self.at, "a comment with an end"))?;
                 self.at += end + 3;
+            } else if self.is_text(rest) {
+                self.add_text(self.at, self.at + 1, false);
+                self.at += 1;
             } else if rest.starts_with(b"</") {
                 self.close_tag()?;
             } else {
@@ -193,6 +196,16 @@ impl Reader<'_, '_, '_> {
                 return self.only_blanks_follow();
             }
         }
+    }
+
+    /// Whether the `<` in front of `rest` is one that a shipper forgot to escape: nothing of XML can
+    /// follow it so, or it stands in event data, which have no elements below them.
+    fn is_text(&self, rest: &[u8]) -> bool {
+        let Some(element) = self.open.last() else { return false };
+        if element.is_named_data {
+            return !rest[1..].strip_prefix(b"/").is_some_and(|end| end.starts_with(element.tag));
+        }
+        !rest.get(1).is_some_and(|c| is_name_byte(*c) || matches!(c, b'/' | b'!' | b'?'))
     }
 
     fn only_blanks_follow(&self) -> Result<(), ParseError> {
@@ -470,6 +483,19 @@ mod tests {
             "Event.EventData.Data=<two>",
         ];
         assert_eq!(cells(text).unwrap(), want);
+    }
+
+    #[test]
+    fn what_a_shipper_did_not_escape_is_text() {
+        let text = r#"<Event><System><Computer>a < b</Computer></System><EventData><Data Name='CommandLine'>type <in.txt & echo </b> x<y</Data><Data Name='Next'>1</Data></EventData></Event>"#;
+        let got = cells(text).unwrap();
+        for want in [
+            "Event.System.Computer=a < b",
+            "Event.EventData.CommandLine=type <in.txt & echo </b> x<y",
+            "Event.EventData.Next=1",
+        ] {
+            assert!(got.iter().any(|cell| cell == want), "{want}: {got:?}");
+        }
     }
 
     #[test]

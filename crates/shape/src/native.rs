@@ -1,6 +1,7 @@
 //! Hand-written parsers of the hot formats, under the names that packs use.
 
 use crate::audit;
+use crate::ops::UrlFields;
 use crate::program::{Findings, Work, push_kind, push_named};
 use event::{Dictionary, FieldId, Kind, RowWriter};
 use parse::auth::{Action, AuthEvent, Outcome};
@@ -80,7 +81,7 @@ ids! {
     method = "http.request.method", referrer = "http.request.referrer",
     status = "http.response.status_code", body_bytes = "http.response.body.bytes",
     version = "http.version", url = "url.original", path = "url.path", query = "url.query",
-    url_domain = "url.domain", agent = "user_agent.original", dns_name = "dns.question.name",
+    url_domain = "url.domain", url_port = "url.port", url_scheme = "url.scheme", agent = "user_agent.original", dns_name = "dns.question.name",
     auth_method = "linux.auth.method", auth_tty = "linux.auth.tty",
     auth_fingerprint = "linux.auth.fingerprint", auth_service = "linux.auth.service",
     auth_session = "linux.auth.session", auth_invalid = "linux.auth.invalid_user",
@@ -350,7 +351,7 @@ fn meaning(
 }
 
 fn write_auth(event: &AuthEvent<'_>, program: &[u8], ids: &Ids, row: &mut RowWriter<'_>) {
-    let (action, categories, types) = meaning(event.action, program == b"sshd");
+    let (action, categories, types) = meaning(event.action, program.starts_with(b"sshd"));
     row.push(ids.kind, Kind::Str, b"event");
     row.push(ids.action, Kind::Str, action.as_bytes());
     for category in categories {
@@ -422,7 +423,6 @@ fn write_access(a: &access_log::Access<'_>, ids: &Ids, row: &mut RowWriter<'_>) 
         (a.target, ids.url),
         (a.referrer, ids.referrer),
         (a.user_agent, ids.agent),
-        (a.vhost, ids.url_domain),
         (a.protocol.and_then(|p| p.strip_prefix(b"HTTP/")), ids.version),
     ];
     for (value, field) in texts {
@@ -430,13 +430,34 @@ fn write_access(a: &access_log::Access<'_>, ids: &Ids, row: &mut RowWriter<'_>) 
             row.push(field, Kind::Str, value);
         }
     }
-    if let Some(target) = a.target {
+    let whole = a.target.filter(|target| target.first() != Some(&b'/'));
+    if let Some(host) = a.vhost.filter(|_| whole.is_none()) {
+        // `www.example:443`, in front of the client.
+        let colon = memchr::memrchr(b':', host)
+            .filter(|at| *at + 1 < host.len() && host[at + 1..].iter().all(u8::is_ascii_digit));
+        row.push(ids.url_domain, Kind::Str, &host[..colon.unwrap_or(host.len())]);
+        if let Some(at) = colon {
+            row.push(ids.url_port, Kind::Int, &host[at + 1..]);
+        }
+    }
+    if let Some(target) = whole {
+        // Proxies are asked for `http://name/path`, tunnels for `name:443`.
+        let fields = UrlFields {
+            original: ids.url,
+            scheme: ids.url_scheme,
+            domain: ids.url_domain,
+            port: ids.url_port,
+            path: ids.path,
+            query: ids.query,
+        };
+        fields.run(target, ids.url, row);
+    } else if let Some(target) = a.target {
         let cut = memchr::memchr(b'?', target).unwrap_or(target.len());
         row.push(ids.path, Kind::Str, &target[..cut]);
         if cut + 1 < target.len() {
             row.push(ids.query, Kind::Str, &target[cut + 1..]);
         }
-    } else if !a.request.is_empty() {
+    } else if !a.request.is_empty() && a.request != b"-" {
         row.push(ids.url, Kind::Str, a.request);
     }
     for (value, field) in [(a.status, ids.status), (a.size_bytes, ids.body_bytes)] {

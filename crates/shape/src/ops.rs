@@ -101,12 +101,12 @@ pub(crate) struct AddressFields {
 }
 
 pub(crate) struct UrlFields {
-    original: FieldId,
-    scheme: FieldId,
-    domain: FieldId,
-    port: FieldId,
-    path: FieldId,
-    query: FieldId,
+    pub(crate) original: FieldId,
+    pub(crate) scheme: FieldId,
+    pub(crate) domain: FieldId,
+    pub(crate) port: FieldId,
+    pub(crate) path: FieldId,
+    pub(crate) query: FieldId,
 }
 
 /// What is wrong with a step: a text that stands near it, the message, the hint.
@@ -169,7 +169,7 @@ pub(crate) fn names(step: &StepSpec, spec: &Spec) -> Vec<String> {
     }
     for (target, from) in &step.map {
         out.push(target.clone());
-        let plain = |t: String| t.strip_prefix("basename ").map_or(t.clone(), str::to_owned);
+        let plain = |t: String| mapped(&t).0.to_owned();
         out.extend(from.texts().into_iter().map(plain));
     }
     for (from, to) in &step.hashes {
@@ -339,6 +339,14 @@ pub(crate) fn compile(
     ops
 }
 
+/// A source of `map`: its name, and what a word in front of it makes of the value.
+fn mapped(source: &str) -> (&str, Option<Class>) {
+    let words = [("basename ", Class::Basename), ("spaced ", Class::Spaced)];
+    let found =
+        words.into_iter().find_map(|(word, class)| Some((source.strip_prefix(word)?, class)));
+    found.map_or((source, None), |(name, class)| (name, Some(class)))
+}
+
 /// The operations on values that stand already in fields.
 fn compile_values(
     step: &StepSpec,
@@ -350,9 +358,9 @@ fn compile_values(
         let mapping = |(target, from): (&String, &OneOrMany)| {
             let field = id(target);
             let class = class_of(target, field, dict);
-            let from = from.texts().into_iter().map(|name| match name.strip_prefix("basename ") {
-                Some(name) => (id(name), Class::Basename),
-                None => (id(&name), class),
+            let from = from.texts().into_iter().map(|name| {
+                let (name, own) = mapped(&name);
+                (id(name), own.unwrap_or(class))
             });
             Mapping { target: field, from: from.collect() }
         };
@@ -443,6 +451,18 @@ impl Op {
 
     pub(crate) fn run(&self, row: &mut RowWriter<'_>, work: &mut Work, found: &mut Findings) {
         match self {
+            // A list has a cell for each of its values.
+            Op::Split(from, finder, target) => {
+                let Some(first) = work.index.get(*from) else { return };
+                for at in first..row.cell_count() {
+                    if row.cell(at).0 == *from {
+                        work.text.clear();
+                        work.text.extend_from_slice(row.cell(at).1.bytes);
+                        split(&work.text, finder, target, row, &mut work.buffer, found);
+                        found.matched = true;
+                    }
+                }
+            }
             Op::Map(mappings) => {
                 for mapping in mappings {
                     mapping.run(row, work);
@@ -504,7 +524,6 @@ impl Op {
             | Op::WindowsData(from, _)
             | Op::Cef(from, _)
             | Op::Leef(from, _)
-            | Op::Split(from, ..)
             | Op::Address(from, _)
             | Op::Url(from, _) => {
                 let Some(at) = work.index.get(*from) else { return };
@@ -583,10 +602,6 @@ impl Op {
                 }
                 Err(_) => false,
             },
-            Op::Split(_, finder, target) => {
-                split(text, finder, target, row, &mut work.buffer, found);
-                true
-            }
             Op::Address(_, fields) => fields.run(text, row),
             Op::Url(from, fields) => fields.run(text, *from, row),
             _ => false,
@@ -739,7 +754,8 @@ fn is_port(text: &[u8]) -> bool {
 }
 
 impl UrlFields {
-    fn run(&self, text: &[u8], from: FieldId, row: &mut RowWriter<'_>) -> bool {
+    /// Takes `text` apart, which stands in field `from`. Out: whether there was anything.
+    pub(crate) fn run(&self, text: &[u8], from: FieldId, row: &mut RowWriter<'_>) -> bool {
         let text = text.trim_ascii();
         if value::is_absent(Kind::Str, text) {
             return false;

@@ -161,7 +161,8 @@ pub(crate) struct CompiledRoutes {
 }
 
 impl CompiledRoutes {
-    /// Writes logsources and categories of the row. `get` finds a cell's index.
+    /// Writes logsources and categories of the row; what its shipper said already stays. `get` finds a
+    /// cell's index.
     pub(crate) fn apply(
         &self,
         row: &mut RowWriter<'_>,
@@ -197,8 +198,15 @@ impl CompiledRoutes {
             }
             if !is_categorised && !line.cells.is_empty() {
                 is_categorised = true;
+                let (mut current, mut is_said) = (None, false);
                 for (field, value) in &line.cells {
-                    row.push(*field, Kind::Str, value);
+                    if current != Some(*field) {
+                        current = Some(*field);
+                        is_said = get(row, *field).is_some();
+                    }
+                    if !is_said {
+                        row.push(*field, Kind::Str, value);
+                    }
                 }
             }
         }

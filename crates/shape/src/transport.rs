@@ -35,14 +35,15 @@ pub(crate) fn strip<'a>(
             None => break,
         }
     }
-    // A time alone in front of a line is no syslog header.
-    if header.pri.is_none() && header.host.is_none() && header.app.is_none() {
+    // A time alone in front of a line is no syslog header, unless Cisco's mnemonic follows.
+    let is_named = header.host.is_some() || header.app.is_some() || header.msgid.is_some();
+    if header.pri.is_none() && !is_named {
         return (bare, None);
     }
     // Nor is a time in front of a thread's number a sender's name: databases write so.
     let first = header.host.or(header.app).unwrap_or_default();
-    let is_number =
-        first.split(|c| *c == b' ').next().is_some_and(|w| w.iter().all(u8::is_ascii_digit));
+    let word = first.split(|c| *c == b' ').next().unwrap_or_default();
+    let is_number = !word.is_empty() && word.iter().all(u8::is_ascii_digit);
     if header.pri.is_none() && (is_number || is_socket(first)) {
         return (bare, None);
     }
@@ -53,8 +54,9 @@ pub(crate) fn strip<'a>(
     (Body { text: header.message, program, has_header: true, msgid, data }, header.stamp)
 }
 
-/// `203.0.113.5:4444` behind a time is whom a server speaks of, not who sends.
+/// `203.0.113.5:4444` or `kim/203.0.113.5:4444` behind a time is whom a server speaks of, not who sends.
 fn is_socket(word: &[u8]) -> bool {
+    let word = word.rsplit(|c| *c == b'/').next().unwrap_or(word);
     std::str::from_utf8(word).is_ok_and(|word| word.parse::<std::net::SocketAddrV4>().is_ok())
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Class {
     User { domain: FieldId },
     /// The last part of a path.
     Basename,
+    /// `+` for blanks, as W3C logs write user agents.
+    Spaced,
 }
 
 /// Whether the value stands for "no value" in products' logs.
@@ -163,6 +165,15 @@ fn form(bytes: &[u8], is_whole_number: bool, class: Class, buffer: &mut Vec<u8>)
             Some(at) if at > 0 && at + 1 < len => Form::User { domain, at, len },
             _ => Form::Whole,
         },
+        Class::Spaced => {
+            if memchr::memchr(b'+', bytes).is_none() {
+                return Form::Whole;
+            }
+            let mut text = std::mem::take(buffer);
+            text.clear();
+            text.extend(bytes.iter().map(|c| if *c == b'+' { b' ' } else { *c }));
+            Form::New(Kind::Str, text)
+        }
         Class::Basename => {
             let from = bytes.iter().rposition(|c| matches!(c, b'/' | b'\\')).map_or(0, |at| at + 1);
             if from < len { Form::Part(from..len, None) } else { Form::Unfit }
