@@ -1,19 +1,19 @@
-//! Copies of a store in a folder, and a store made of such a copy.
+//! Copies of a store in a folder or bucket, and a store made of such a copy.
 //!
-//! ```text
-//! TARGET/objects/ab/abcdef...      data and index files by their SHA-256, each once for all backups
-//! TARGET/backups/<time ns>.json    one backup: the manifest's state; written last, renamed into place
-//! ```
 //! A backup is taken while the store works: files in use by it are not removed. What is not in a
 //! file yet is flushed first; what comes later is in the journal, which goes along as companions:
-//! files of others, by name, of which the store knows nothing else.
+//! files of others, by name, of which the store knows nothing else. What is there from earlier
+//! backups is not copied again. It is listed only when all of it is there.
+//!
+//! Not here: how places keep it (`vault`).
 
 use crate::error::StoreError;
 use crate::far_file::FarFile;
-use crate::manifest::{FileEntry, Manifest, State, sync_file, sync_folder};
+use crate::manifest::{FileEntry, Manifest, State, sync_folder};
 use crate::read::FileHandle;
 use crate::sidecar::index_path;
 use crate::store::Store;
+use crate::vault::{Object, Vault};
 use crate::verify::hash_file;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,10 +22,14 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// Version of the backup's own file. 2: with companions.
+pub use crate::vault::Place;
+
+/// Version of a backup's own file. 2: with companions.
 const FORMAT: u32 = 2;
 /// Piece of a growing file that is read in one call: a page, which the system writes in one go.
 const PAGE_BYTES: u64 = 4_096;
+/// Files whose objects are asked after together.
+const ENTRIES_AT_ONCE: usize = 64;
 
 #[derive(Serialize, Deserialize)]
 struct Backup {
@@ -67,81 +71,102 @@ pub struct BackupReport {
     pub problems: Vec<String>,
 }
 
-/// Size, hash and place below the store of the files that an entry lists.
-fn objects(entry: &FileEntry) -> Vec<(u64, String, PathBuf)> {
+/// The files that an entry lists: what is in them, and their places below the store.
+fn objects(entry: &FileEntry) -> Vec<(Object, PathBuf)> {
     let data = PathBuf::from(&entry.path);
-    let mut out = vec![(entry.size_bytes, entry.sha256.clone(), data.clone())];
+    let object = |size, sha256: &str| Object { size, sha256: sha256.into(), packs: false };
+    let mut out = vec![(object(entry.size_bytes, &entry.sha256), data.clone())];
     if let Some(index) = &entry.index {
-        out.push((index.size_bytes, index.sha256.clone(), index_path(&data)));
+        out.push((object(index.size_bytes, &index.sha256), index_path(&data)));
     }
     out
 }
 
-fn object_path(target: &Path, sha256: &str) -> PathBuf {
-    target.join("objects").join(sha256.get(..2).unwrap_or("00")).join(sha256)
-}
-
 impl Store {
-    /// Adds a backup of everything up to now to the folder `target`, which is created if need be.
+    /// Adds a backup of everything up to now to `target`; a folder is created if need be.
     /// `companions` is asked for once the store's own part is fixed; they are copied in its order, so
     /// that what a later one holds was written no later than what an earlier one holds.
+    ///
+    /// Only one backup of a store may be made at a time.
     pub fn backup(
         &self,
-        target: &Path,
+        target: &Place,
         now_ns: i64,
         companions: &mut dyn FnMut() -> Result<Vec<Companion>, StoreError>,
     ) -> Result<BackupReport, StoreError> {
         if self.writable().is_ok() {
             self.flush()?;
         }
+        let mut vault = Vault::open(target, &self.ending)?;
+        if let (Vault::Bucket(_), Some(last)) = (&vault, vault.names()?.pop()) {
+            let last = read(&vault, last)?;
+            vault.know(last.hashes());
+        }
+        let made = self.back_up(&vault, now_ns, companions);
+        vault.remove_scratch(&self.root)?;
+        made
+    }
+
+    fn back_up(
+        &self,
+        vault: &Vault,
+        now_ns: i64,
+        companions: &mut dyn FnMut() -> Result<Vec<Companion>, StoreError>,
+    ) -> Result<BackupReport, StoreError> {
         // Holding the files keeps them on disk until they are copied.
         let (state, snapshot) = {
             let writer = self.writer.lock();
             (writer.manifest.state().clone(), self.snapshot().0)
         };
         let mut report = BackupReport { name: now_ns.to_string(), ..BackupReport::default() };
-        for entry in state.files.values() {
-            report.files += 1;
-            report.rows += entry.rows;
-            for (size, sha256, path) in objects(entry) {
-                report.bytes += size;
-                let to = object_path(target, &sha256);
-                if fs::metadata(&to).is_ok_and(|m| m.len() == size) {
-                    continue;
-                }
-                match self.far_file(entry, &path) {
-                    Some(far) => recall_checked(&far, &to)?,
-                    None => copy_checked(&self.root.join(path), &to, &sha256)?,
-                }
-                report.copied_bytes += size;
-            }
+        let entries: Vec<&FileEntry> = state.files.values().collect();
+        for some in entries.chunks(ENTRIES_AT_ONCE) {
+            self.copy_files(vault, some, &mut report)?;
         }
         drop(snapshot);
         let mut listed = BTreeMap::new();
         for companion in companions()? {
-            let (size, sha256, copied) = copy_companion(target, &companion)?;
-            report.companions += 1;
-            report.bytes += size;
-            report.copied_bytes += copied;
-            listed.insert(companion.name, (size, sha256));
+            let object = self.copy_companion(vault, &companion, &mut report)?;
+            listed.insert(companion.name, (object.size, object.sha256));
         }
-        let folder = target.join("backups");
-        fs::create_dir_all(&folder).map_err(StoreError::io("creating", &folder))?;
-        let path = folder.join(format!("{now_ns}.json"));
         // All files are beside it: what is restored needs no far tier and never shares one.
         let state = state.without_far();
         let backup = Backup { format: FORMAT, at_ns: now_ns, state, companions: listed };
         let text = serde_json::to_vec(&backup).expect("plain data always serialises");
-        let tmp = path.with_extension("tmp");
-        fs::write(&tmp, text).map_err(StoreError::io("writing", &tmp))?;
-        sync_file(&tmp)?;
-        fs::rename(&tmp, &path).map_err(StoreError::io("renaming", &tmp))?;
-        sync_folder(&folder)?;
+        vault.publish(now_ns, text)?;
         Ok(report)
     }
-}
 
-impl Store {
+    fn copy_files(
+        &self,
+        vault: &Vault,
+        entries: &[&FileEntry],
+        report: &mut BackupReport,
+    ) -> Result<(), StoreError> {
+        let of_entries = entries.iter().flat_map(|e| objects(e).into_iter().map(|o| (*e, o)));
+        let all: Vec<(&FileEntry, (Object, PathBuf))> = of_entries.collect();
+        let wanted: Vec<Object> = all.iter().map(|(_, (object, _))| object.clone()).collect();
+        let there = vault.has(&wanted)?;
+        report.files += entries.len() as u64;
+        report.rows += entries.iter().map(|e| e.rows).sum::<u64>();
+        for ((entry, (object, path)), there) in all.into_iter().zip(there) {
+            report.bytes += object.size;
+            if there {
+                continue;
+            }
+            let [spare, packed] = vault.scratch(&self.root)?;
+            match self.far_file(entry, &path) {
+                Some(far) => {
+                    far.recall(&spare)?;
+                    vault.put(&object, &spare, true, &packed)?;
+                }
+                None => vault.put(&object, &self.root.join(path), false, &packed)?,
+            }
+            report.copied_bytes += object.size;
+        }
+        Ok(())
+    }
+
     /// The far file of an entry, if `path` is its data and not on the local disk.
     fn far_file(&self, entry: &FileEntry, path: &Path) -> Option<Arc<FarFile>> {
         if path != Path::new(&entry.path) {
@@ -149,42 +174,36 @@ impl Store {
         }
         FileHandle::new(&self.root, entry.clone(), self.far.as_ref()).far().cloned()
     }
-}
 
-/// Copies a far file; it is compared with its hash before it gets its name.
-fn recall_checked(far: &FarFile, to: &Path) -> Result<(), StoreError> {
-    let folder = to.parent().unwrap_or(to);
-    fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
-    let tmp = to.with_extension("tmp");
-    far.recall(&tmp)?;
-    fs::rename(&tmp, to).map_err(StoreError::io("renaming", &tmp))?;
-    sync_folder(folder)
-}
-
-/// Copies a companion unless the same bytes are there. Out: size, SHA-256, bytes copied now.
-fn copy_companion(target: &Path, companion: &Companion) -> Result<(u64, String, u64), StoreError> {
-    let from = &companion.path;
-    if !companion.grows {
+    /// Copies a companion unless the same bytes are there. Out: what is kept.
+    fn copy_companion(
+        &self,
+        vault: &Vault,
+        companion: &Companion,
+        report: &mut BackupReport,
+    ) -> Result<Object, StoreError> {
+        let [spare, packed] = vault.scratch(&self.root)?;
+        let from = match companion.grows {
+            true => {
+                copy_backwards(&companion.path, &spare)?;
+                &spare
+            }
+            false => &companion.path,
+        };
         let (size, sha256) = hash_file(from).map_err(StoreError::io("reading", from))?;
-        let to = object_path(target, &sha256);
-        if fs::metadata(&to).is_ok_and(|m| m.len() == size) {
-            return Ok((size, sha256, 0));
+        let object = Object { size, sha256, packs: true };
+        report.companions += 1;
+        report.bytes += size;
+        // What grows is told as copied even if it did not grow: its bytes were looked at anew.
+        let there = vault.has(std::slice::from_ref(&object))?.contains(&true);
+        if !there || companion.grows {
+            report.copied_bytes += size;
         }
-        copy_checked(from, &to, &sha256)?;
-        return Ok((size, sha256, size));
+        if !there {
+            vault.put(&object, from, companion.grows, &packed)?;
+        }
+        Ok(object)
     }
-    let folder = target.join("objects");
-    fs::create_dir_all(&folder).map_err(StoreError::io("creating", &folder))?;
-    let tmp = folder.join("growing.tmp");
-    let size = copy_backwards(from, &tmp)?;
-    sync_file(&tmp)?;
-    let (_, sha256) = hash_file(&tmp).map_err(StoreError::io("reading", &tmp))?;
-    let to = object_path(target, &sha256);
-    let folder = to.parent().unwrap_or(&to);
-    fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
-    fs::rename(&tmp, &to).map_err(StoreError::io("renaming", &tmp))?;
-    sync_folder(folder)?;
-    Ok((size, sha256, size))
 }
 
 /// Copies a file that others append to, its last page first: so nothing gets in without what was
@@ -209,73 +228,85 @@ fn copy_backwards(from: &Path, to: &Path) -> Result<u64, StoreError> {
     Ok(size)
 }
 
-/// Copies a file and compares what arrived with its hash before it gets its name.
-fn copy_checked(from: &Path, to: &Path, sha256: &str) -> Result<(), StoreError> {
-    let folder = to.parent().unwrap_or(to);
-    fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
-    let tmp = to.with_extension("tmp");
-    fs::copy(from, &tmp).map_err(StoreError::io("copying", from))?;
-    sync_file(&tmp)?;
-    let (_, found) = hash_file(&tmp).map_err(StoreError::io("reading", &tmp))?;
-    if found != sha256 {
-        return Err(StoreError::file(from, "its SHA-256 is not the listed one"));
-    }
-    fs::rename(&tmp, to).map_err(StoreError::io("renaming", &tmp))?;
-    sync_folder(folder)
-}
-
-/// Names of the backups in a folder, oldest first.
-pub fn list(target: &Path) -> Result<Vec<String>, StoreError> {
-    let folder = target.join("backups");
-    let mut names: Vec<i64> = Vec::new();
-    for entry in fs::read_dir(&folder).map_err(StoreError::io("listing", &folder))? {
-        let name = entry.map_err(StoreError::io("listing", &folder))?.file_name();
-        let name = name.to_str().and_then(|n| n.strip_suffix(".json"));
-        names.extend(name.and_then(|n| n.parse::<i64>().ok()));
-    }
-    names.sort_unstable();
+/// Names of the backups in a place, oldest first.
+pub fn list(target: &Place) -> Result<Vec<String>, StoreError> {
+    let names = Vault::open(target, &Arc::default())?.names()?;
     Ok(names.into_iter().map(|n| n.to_string()).collect())
 }
 
-/// The newest backup, or the one named.
-fn read(target: &Path, name: Option<&str>) -> Result<(String, Backup), StoreError> {
-    let newest = list(target)?.pop();
-    let name = name.map(str::to_owned).or(newest).unwrap_or_default();
-    let path = target.join("backups").join(format!("{name}.json"));
-    let text = fs::read(&path).map_err(StoreError::io("reading", &path))?;
-    let backup: Backup = serde_json::from_slice(&text).map_err(|e| StoreError::file(&path, e))?;
+/// The backup of this name, checked for what it must not say.
+fn read(vault: &Vault, name: i64) -> Result<Backup, StoreError> {
+    let shown = PathBuf::from(format!("backups/{name}.json"));
+    let text = vault.read(name)?;
+    let backup: Backup = serde_json::from_slice(&text).map_err(|e| StoreError::file(&shown, e))?;
     if backup.format > FORMAT || backup.state.format > crate::manifest::FORMAT {
-        return Err(StoreError::file(&path, "it was made by a newer version of this program"));
+        return Err(StoreError::file(&shown, "it was made by a newer version of this program"));
     }
-    Ok((name, backup))
+    // Who can write to the place must not write anywhere here.
+    let places = backup.state.files.values().map(|e| &e.path).chain(backup.companions.keys());
+    for place in places {
+        let below = Path::new(place).components().all(|part| matches!(part, Component::Normal(_)));
+        if place.is_empty() || !below {
+            return Err(StoreError::file(&shown, format!("it names a file `{place}`")));
+        }
+    }
+    Ok(backup)
+}
+
+/// Opens a place and reads the newest backup of it, or the one named.
+fn find(target: &Place, name: Option<&str>) -> Result<(Vault, i64, Backup), StoreError> {
+    let vault = Vault::open(target, &Arc::default())?;
+    let none = |what: String| StoreError::file(&PathBuf::from(target.to_string()), what);
+    let name = match name {
+        Some(name) => {
+            let wrong = || none(format!("`{name}` is no name of a backup: `backup list` has them"));
+            name.parse().map_err(|_| wrong())?
+        }
+        None => vault.names()?.pop().ok_or_else(|| none("there is no backup".into()))?,
+    };
+    let backup = read(&vault, name)?;
+    Ok((vault, name, backup))
+}
+
+impl Backup {
+    /// Hashes of all that it refers to.
+    fn hashes(&self) -> impl Iterator<Item = String> {
+        let files = self.state.files.values().flat_map(objects).map(|(object, _)| object.sha256);
+        files.chain(self.companions.values().map(|(_, sha256)| sha256.clone()))
+    }
+
+    /// What each companion is.
+    fn companions(&self) -> impl Iterator<Item = (&str, Object)> {
+        self.companions.iter().map(|(name, (size, sha256))| {
+            (&**name, Object { size: *size, sha256: sha256.clone(), packs: true })
+        })
+    }
 }
 
 impl BackupReport {
     /// Reads the object that holds the file `shown` and compares it with what was written.
-    fn check(&mut self, target: &Path, shown: &dyn std::fmt::Display, size: u64, sha256: &str) {
-        self.bytes += size;
-        match hash_file(&object_path(target, sha256)) {
-            Ok((found_size, found)) if found_size == size && found == sha256 => {}
-            Ok(_) => self.problems.push(format!("{shown}: changed")),
-            Err(error) => self.problems.push(format!("{shown}: {error}")),
+    fn check(&mut self, vault: &Vault, shown: &dyn std::fmt::Display, object: &Object) {
+        self.bytes += object.size;
+        if let Err(problem) = vault.check(object) {
+            self.problems.push(format!("{shown}: {problem}"));
         }
     }
 }
 
 /// Reads every file of a backup (the newest, if none is named) and compares sizes and hashes.
-pub fn verify(target: &Path, name: Option<&str>) -> Result<BackupReport, StoreError> {
-    let (name, backup) = read(target, name)?;
-    let mut report = BackupReport { name, ..BackupReport::default() };
+pub fn verify(target: &Place, name: Option<&str>) -> Result<BackupReport, StoreError> {
+    let (vault, name, backup) = find(target, name)?;
+    let mut report = BackupReport { name: name.to_string(), ..BackupReport::default() };
     for entry in backup.state.files.values() {
         report.files += 1;
         report.rows += entry.rows;
-        for (size, sha256, path) in objects(entry) {
-            report.check(target, &path.display(), size, &sha256);
+        for (object, path) in objects(entry) {
+            report.check(&vault, &path.display(), &object);
         }
     }
-    for (name, (size, sha256)) in backup.companions {
+    for (name, object) in backup.companions() {
         report.companions += 1;
-        report.check(target, &name, size, &sha256);
+        report.check(&vault, &name, &object);
     }
     Ok(report)
 }
@@ -283,7 +314,7 @@ pub fn verify(target: &Path, name: Option<&str>) -> Result<BackupReport, StoreEr
 /// Makes a store of a backup in `dir`, which must be empty or not exist, and puts the companions
 /// below `beside`. The journal's records after [`Store::stored_through`] are then to be fed again.
 pub fn restore(
-    target: &Path,
+    target: &Place,
     name: Option<&str>,
     dir: &Path,
     beside: &Path,
@@ -292,26 +323,22 @@ pub fn restore(
     if occupied {
         return Err(StoreError::file(dir, "it is not empty: restore into a new folder"));
     }
-    let (name, backup) = read(target, name)?;
-    let mut report = BackupReport { name, ..BackupReport::default() };
+    let (vault, name, backup) = find(target, name)?;
+    let mut report = BackupReport { name: name.to_string(), ..BackupReport::default() };
     for entry in backup.state.files.values() {
         report.files += 1;
         report.rows += entry.rows;
-        for (size, sha256, path) in objects(entry) {
-            report.bytes += size;
-            report.copied_bytes += size;
-            copy_checked(&object_path(target, &sha256), &dir.join(path), &sha256)?;
+        for (object, path) in objects(entry) {
+            report.bytes += object.size;
+            report.copied_bytes += object.size;
+            vault.get(&object, &dir.join(path))?;
         }
     }
-    for (name, (size, sha256)) in backup.companions {
-        let below = Path::new(&name);
-        if !below.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(StoreError::file(target, format!("the backup names a file `{name}`")));
-        }
+    for (name, object) in backup.companions() {
         report.companions += 1;
-        report.bytes += size;
-        report.copied_bytes += size;
-        copy_checked(&object_path(target, &sha256), &beside.join(below), &sha256)?;
+        report.bytes += object.size;
+        report.copied_bytes += object.size;
+        vault.get(&object, &beside.join(name))?;
     }
     // Only a whole copy gets a manifest.
     Manifest::create(&dir.join("manifest"), backup.state)?;

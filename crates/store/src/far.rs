@@ -17,7 +17,9 @@ use crate::tier::TierOptions;
 use crate::write::hex;
 use bytes::Bytes;
 use object_store::path::{Path as ObjectPath, PathPart};
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{
+    MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion,
+};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, VecDeque};
@@ -74,11 +76,13 @@ pub(crate) struct FarError {
     pub(crate) is_gone: bool,
     /// Not the far tier failed but the file here.
     pub(crate) is_local: bool,
+    /// The object is not as it was when it was looked at.
+    pub(crate) is_conflict: bool,
 }
 
 impl FarError {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), is_gone: false, is_local: false }
+        Self { reason: reason.into(), is_gone: false, is_local: false, is_conflict: false }
     }
 
     fn local(error: &std::io::Error) -> Self {
@@ -92,9 +96,11 @@ impl FarError {
 
 impl From<object_store::Error> for FarError {
     fn from(error: object_store::Error) -> Self {
-        let is_gone = matches!(error, object_store::Error::NotFound { .. });
+        use object_store::Error::{AlreadyExists, NotFound, Precondition};
+        let is_gone = matches!(error, NotFound { .. });
+        let is_conflict = matches!(error, AlreadyExists { .. } | Precondition { .. });
         let reason = if is_gone { "it is not there".into() } else { without_secrets(&error) };
-        Self { reason, is_gone, is_local: false }
+        Self { reason, is_gone, is_local: false, is_conflict }
     }
 }
 
@@ -123,13 +129,14 @@ pub(crate) struct Far {
     /// When the next part of an upload may go, and bytes per second.
     pace: (Mutex<Instant>, Option<u64>),
     /// We are about to end: nothing is waited for any more.
-    pub(crate) leaving: AtomicBool,
+    pub(crate) leaving: Arc<AtomicBool>,
     pub(crate) traffic: Traffic,
 }
 
 impl Far {
-    /// Reads the settings; nothing is asked of the object store yet.
-    pub(crate) fn new(options: &TierOptions) -> Result<Self, StoreError> {
+    /// Reads the settings; nothing is asked of the object store yet. Once `leaving` is set nothing is
+    /// waited for any more.
+    pub(crate) fn new(options: &TierOptions, leaving: Arc<AtomicBool>) -> Result<Self, StoreError> {
         let failed = |reason: String| StoreError::Tier { to: options.to.clone(), reason };
         let place = places::of(options).map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -147,7 +154,7 @@ impl Far {
             cells: Mutex::new(CellCache::new(options.cache_bytes)),
             away_until: Mutex::new(None),
             pace: (Mutex::new(Instant::now()), options.upload_bytes_per_s),
-            leaving: AtomicBool::new(false),
+            leaving,
             traffic: Traffic::default(),
         })
     }
@@ -211,6 +218,26 @@ impl Far {
         }
     }
 
+    /// Sizes of objects, several asked for at a time; none for one that is not there.
+    pub(crate) fn sizes(&self, objects: &[String]) -> Result<Vec<Option<u64>>, FarError> {
+        let mut out = Vec::with_capacity(objects.len());
+        for part in objects.chunks(READS_AT_ONCE) {
+            let ask = |object: &String| {
+                let (store, path) = (self.store.clone(), self.at(object));
+                self.start(async move { store.head(&path).await })
+            };
+            let started: Vec<_> = part.iter().map(ask).collect();
+            for answer in started {
+                out.push(match self.finish(answer) {
+                    Ok(meta) => Some(meta.size),
+                    Err(error) if error.is_gone => None,
+                    Err(error) => return Err(error),
+                });
+            }
+        }
+        Ok(out)
+    }
+
     /// Deletes an object; that it was not there is no error.
     pub(crate) fn delete(&self, object: &str) -> Result<(), FarError> {
         self.remove_staged(object)?;
@@ -238,6 +265,37 @@ impl Far {
         self.remove_staged(object)?;
         self.call(async move { store.put_opts(&path, payload, PutMode::Create.into()).await })?;
         self.settle(object)
+    }
+
+    /// A small object as a whole, and which state of it this is; none if it is not there.
+    pub(crate) fn small_with_version(
+        &self,
+        object: &str,
+    ) -> Result<Option<(Bytes, UpdateVersion)>, FarError> {
+        let (store, path) = (self.store.clone(), self.at(object));
+        let got = self.call(async move {
+            let got = store.get(&path).await?;
+            let (e_tag, version) = (got.meta.e_tag.clone(), got.meta.version.clone());
+            Ok((got.bytes().await?, UpdateVersion { e_tag, version }))
+        });
+        match got {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_gone => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a small object in the place of the state `seen` of it (none: it must not be there).
+    pub(crate) fn replace(
+        &self,
+        object: &str,
+        bytes: Vec<u8>,
+        seen: Option<UpdateVersion>,
+    ) -> Result<(), FarError> {
+        let (store, path) = (self.store.clone(), self.at(object));
+        let mode = seen.map_or(PutMode::Create, PutMode::Update);
+        let payload = PutPayload::from(bytes);
+        self.call(async move { store.put_opts(&path, payload, mode.into()).await }).map(drop)
     }
 
     fn range(&self, object: &str, range: Range<u64>) -> Receiver<object_store::Result<Bytes>> {

@@ -121,6 +121,7 @@ impl Type {
 
 /// A text as a typed value, if that value's own text is the same.
 pub(crate) mod typed {
+    use crate::stamp::Stamp;
     use event::time;
 
     pub(crate) fn long(text: &str) -> Option<i64> {
@@ -147,7 +148,7 @@ pub(crate) mod typed {
     }
 
     pub(crate) fn at(text: &str) -> Option<i64> {
-        time::parse_rfc3339(text).filter(|ns| time::rfc3339(*ns) == text)
+        time::parse_rfc3339(text).filter(|ns| &*Stamp::exact(*ns) == text)
     }
 }
 

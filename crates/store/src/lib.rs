@@ -24,10 +24,11 @@
 //!
 //! Reading order: [`store`] (the whole), [`search`] (requests and answers), `scan` (one pass),
 //! `kernel` (a plan over columns), `coded`, `pipes` and `table` (DataFusion), `layout`, `write`,
-//! `read`, `checks`, `residual`, `template` (the files), `words`, `sidecar` (the index beside them),
+//! `read`, `checks`, `residual`, `template`,
+//! `texts`, `stamp` (the files), `words`, `sidecar` (the index beside them),
 //! [`manifest`] (which files), `upkeep` (joining, retention), [`mod@reparse`] (shaped
 //! anew), [`verify`], [`tier`] (old files elsewhere), `far_file`, `far`, `cells`, `places` (how they
-//! are reached).
+//! are reached), [`mod@backup`], `vault` (copies elsewhere).
 #![forbid(unsafe_code)]
 
 pub mod backup;
@@ -53,11 +54,14 @@ mod rows;
 mod scan;
 pub mod search;
 mod sidecar;
+mod stamp;
 pub mod store;
 mod table;
 mod template;
+mod texts;
 pub mod tier;
 mod upkeep;
+mod vault;
 pub mod verify;
 mod words;
 mod write;

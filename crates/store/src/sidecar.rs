@@ -15,8 +15,8 @@
 //! searches every block instead and says so in the log.
 
 use crate::error::StoreError;
-use crate::words::{Needs, PIECE_BUCKETS, Sink, visit_any};
-use hashbrown::{DefaultHashBuilder, HashMap};
+use crate::words::{Needs, PIECE_BUCKETS, Sink, runs_of_any, walk};
+use hashbrown::{DefaultHashBuilder, HashTable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -32,7 +32,11 @@ pub(crate) const BLOCK_ROWS: usize = 512;
 const VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"ALCIDX01";
 /// Runs that are remembered: 64 KiB, which stays in a core's cache.
-const RECENT_RUNS: usize = 8 << 10;
+const RECENT_RUNS: usize = 4 << 10;
+/// Longer runs are not kept until their blocks are known.
+const RUN_BYTES_KEPT: usize = 256;
+/// Bytes of runs that are kept: what an index may cost in memory while it is made.
+const RUNS_BYTES_MAX: usize = 16 << 20;
 /// Words per bucket, about.
 const BUCKET_WORDS: usize = 128;
 /// Masks per chunk of pieces.
@@ -47,64 +51,150 @@ const FOOTER_BYTES_MAX: u32 = 64 << 20;
 /// Level for piece chunks: small and read rarely.
 const PIECES_ZSTD_LEVEL: i32 = 3;
 
-/// Collects one row group.
+/// The block of a row, as a set.
+pub(crate) fn block_of(row: usize) -> u64 {
+    1 << (row / BLOCK_ROWS & 63)
+}
+
+/// Collects one row group: which blocks have which runs. A run is taken apart once, when all of its
+/// blocks are known.
 pub(crate) struct GroupIndex {
-    words: HashMap<u64, u64>,
+    /// Places in `runs` by the runs' hashes.
+    known: HashTable<usize>,
+    runs: Vec<Run>,
+    /// Bytes of all runs.
+    bytes: Vec<u8>,
+    /// Words whose runs were taken apart; one word may be there several times.
+    words: Vec<(u64, u64)>,
     pieces: Box<[u64]>,
-    /// Runs just seen in this block, by the low bits of their hash: most of them repeat. The hash is
-    /// keyed, since a run that is taken for another one would be missing from the index.
-    recent: Box<[u64]>,
+    /// Hashes of runs just seen and blocks that they are known to be in, by the low bits of the hash:
+    /// most runs repeat. The hash is keyed, since a run that is taken for another one would be missing
+    /// from the index.
+    recent: Box<[(u64, u64)]>,
     hasher: DefaultHashBuilder,
-    block: u32,
+    /// Blocks that what is added is in.
+    blocks: u64,
     buffer: Vec<u8>,
     rows: usize,
 }
 
-impl Sink for GroupIndex {
-    fn has(&mut self, run: &[u8]) -> bool {
-        // Zero stands for no run.
-        let hash = self.hasher.hash_one(run) | 1 << 63;
-        let slot = (hash as usize) & (RECENT_RUNS - 1);
-        let known = self.recent[slot] == hash;
-        self.recent[slot] = hash;
-        known
-    }
-    fn word(&mut self, hash: u64, _: bool, _: bool) {
-        *self.words.entry(hash).or_insert(0) |= 1 << self.block;
+/// A run and the blocks that have it.
+struct Run {
+    hash: u64,
+    blocks: u64,
+    at: usize,
+    len: u32,
+}
+
+/// Takes a run apart for its blocks.
+struct Apart<'i> {
+    words: &'i mut Vec<(u64, u64)>,
+    pieces: &'i mut [u64],
+    blocks: u64,
+}
+
+impl Sink for Apart<'_> {
+    fn word(&mut self, hash: u64) {
+        self.words.push((hash, self.blocks));
     }
     fn piece(&mut self, bucket: u16) {
-        self.pieces[bucket as usize] |= 1 << self.block;
+        self.pieces[bucket as usize] |= self.blocks;
     }
 }
 
 impl GroupIndex {
     pub(crate) fn new() -> Self {
         Self {
-            words: HashMap::new(),
+            known: HashTable::new(),
+            runs: Vec::new(),
+            bytes: Vec::new(),
+            words: Vec::new(),
             pieces: vec![0; PIECE_BUCKETS].into(),
-            recent: vec![0; RECENT_RUNS].into(),
+            recent: vec![(0, 0); RECENT_RUNS].into(),
             hasher: DefaultHashBuilder::default(),
-            block: 0,
+            blocks: 1,
             buffer: Vec::new(),
             rows: 0,
         }
     }
 
-    /// Says which row comes next (rows ascend).
+    /// What comes is in this row.
     pub(crate) fn row(&mut self, row: usize) {
-        let block = (row / BLOCK_ROWS) as u32;
-        if block != self.block {
-            self.block = block;
-            self.recent.fill(0);
-        }
+        self.blocks = block_of(row);
         self.rows = self.rows.max(row + 1);
     }
 
-    /// Adds a text to the current row's block.
+    /// What comes is in all of these blocks.
+    pub(crate) fn in_blocks(&mut self, blocks: u64) {
+        self.blocks = blocks;
+    }
+
+    /// Adds a text.
     pub(crate) fn text(&mut self, text: &[u8]) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        visit_any(text, &mut buffer, self);
+        runs_of_any(text, &mut buffer, |run, _, _| self.run(run));
         self.buffer = buffer;
+    }
+
+    fn run(&mut self, run: &[u8]) {
+        let hash = self.hasher.hash_one(run);
+        let recent = &mut self.recent[(hash as usize) & (RECENT_RUNS - 1)];
+        if recent.0 == hash {
+            if recent.1 & self.blocks == self.blocks {
+                return;
+            }
+            recent.1 |= self.blocks;
+        } else {
+            *recent = (hash, self.blocks);
+        }
+        if run.len() > RUN_BYTES_KEPT {
+            // It hardly comes again.
+            let (words, pieces) = (&mut self.words, &mut self.pieces);
+            return walk(run, &mut Apart { words, pieces, blocks: self.blocks });
+        }
+        let (runs, bytes) = (&self.runs, &self.bytes);
+        let is = |at: &usize| {
+            let other = &runs[*at];
+            other.hash == hash && &bytes[other.at..other.at + other.len as usize] == run
+        };
+        if let Some(at) = self.known.find(hash, is).copied() {
+            self.runs[at].blocks |= self.blocks;
+            return;
+        }
+        self.known.insert_unique(hash, self.runs.len(), |at| runs[*at].hash);
+        let (at, len) = (self.bytes.len(), run.len() as u32);
+        self.bytes.extend_from_slice(run);
+        self.runs.push(Run { hash, blocks: self.blocks, at, len });
+        if self.bytes.len() > RUNS_BYTES_MAX {
+            self.settle();
+        }
+    }
+
+    /// Takes all runs apart.
+    fn settle(&mut self) {
+        let (words, pieces) = (&mut self.words, &mut self.pieces);
+        words.reserve(self.runs.len());
+        for run in &self.runs {
+            let bytes = &self.bytes[run.at..run.at + run.len as usize];
+            walk(bytes, &mut Apart { words, pieces, blocks: run.blocks });
+        }
+        self.known.clear();
+        self.runs.clear();
+        self.bytes.clear();
+        self.recent.fill((0, 0));
+    }
+
+    /// All words, each once, by their hashes.
+    fn finish(&mut self) -> Vec<(u64, u64)> {
+        self.settle();
+        let mut words = std::mem::take(&mut self.words);
+        words.sort_unstable_by_key(|(hash, _)| *hash);
+        words.dedup_by(|later, first| {
+            let same = later.0 == first.0;
+            first.1 |= if same { later.1 } else { 0 };
+            same
+        });
+        words
     }
 
     /// Adds a cell's text; an address written as IPv6 also under its IPv4 form, which is what
@@ -184,11 +274,10 @@ impl SidecarWriter {
     }
 
     /// Adds the next group.
-    pub(crate) fn group(&mut self, index: GroupIndex) -> Result<(), StoreError> {
+    pub(crate) fn group(&mut self, mut index: GroupIndex) -> Result<(), StoreError> {
         let blocks = index.rows.div_ceil(BLOCK_ROWS).max(1);
         let all = u64::MAX >> (64 - blocks.min(64));
-        let mut words: Vec<(u64, u64)> = index.words.into_iter().collect();
-        words.sort_unstable();
+        let words = index.finish();
         let bits = (words.len() / BUCKET_WORDS).max(2).next_power_of_two().trailing_zeros();
         let words_at = self.at;
         let mut places: Vec<u8> = Vec::new();

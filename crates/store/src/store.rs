@@ -188,6 +188,8 @@ pub struct Store {
     /// When the rules of retention were applied last, ns.
     pub(crate) retired_at_ns: Mutex<Option<i64>>,
     pub(crate) far: Option<Arc<Far>>,
+    /// Set when nothing far away is to be waited for any more.
+    pub(crate) ending: Arc<AtomicBool>,
     /// Held while files move, one such work at a time; taken before `upkeep`.
     pub(crate) moving: Mutex<()>,
     /// Unlisted files whose objects somebody may still read.
@@ -207,6 +209,7 @@ impl Store {
         }
         let set_aside = matches!(tail, Tail::Damaged(_));
         sweep_orphans(dir, &manifest, set_aside, &mut report)?;
+        crate::vault::remove_left(dir)?;
         let store = Self::with(dir, options, manifest, false, &mut report)?;
         store.refresh_hidden(&store.writer.lock())?;
         Ok((store, report))
@@ -241,7 +244,9 @@ impl Store {
         read_only: bool,
         report: &mut OpenReport,
     ) -> Result<Self, StoreError> {
-        let far = options.tier.as_ref().map(Far::new).transpose()?.map(Arc::new);
+        let ending = Arc::<AtomicBool>::default();
+        let far = options.tier.as_ref().map(|tier| Far::new(tier, ending.clone())).transpose()?;
+        let far = far.map(Arc::new);
         let mut live = Live {
             appended: manifest.state().through.clone(),
             opened: manifest.state().through.clone(),
@@ -275,6 +280,7 @@ impl Store {
             upkeep: Mutex::new(()),
             retired_at_ns: Mutex::new(None),
             far,
+            ending,
             moving: Mutex::new(()),
             leaving: Mutex::new(Vec::new()),
             doomed_objects,

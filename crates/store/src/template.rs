@@ -12,8 +12,9 @@
 //! A reference is bounded by bytes that belong to no run (see `words`) or by the record's ends, so
 //! that the words and pieces of a raw record are those of its template and of its cells.
 
+use crate::stamp::Stamp;
 use crate::words::in_run;
-use event::{Kind, time};
+use event::Kind;
 use std::ops::Range;
 
 const OPEN: u8 = 1;
@@ -142,13 +143,13 @@ fn text_marks(raw: &str, cells: &[Source<'_>], event_ns: i64) -> Vec<Mark> {
         }
         false
     };
-    let bsd = bsd_time(event_ns);
-    if let Some(start) = raw.find(&bsd) {
+    let bsd = Stamp::bsd(event_ns);
+    if let Some(start) = find(raw, &bsd) {
         free(Mark { start, end: start + bsd.len(), mode: 'b', cell: None });
     }
     for digits in [0, 3, 6, 9] {
-        let text = rfc_time(event_ns, digits);
-        if let Some(start) = raw.find(&text) {
+        let text = Stamp::rfc(event_ns, digits);
+        if let Some(start) = find(raw, &text) {
             let mode = char::from(b'0' + digits as u8);
             free(Mark { start, end: start + text.len(), mode, cell: None });
             break;
@@ -169,6 +170,10 @@ fn text_marks(raw: &str, cells: &[Source<'_>], event_ns: i64) -> Vec<Mark> {
     marks
 }
 
+fn find(text: &str, part: &str) -> Option<usize> {
+    memchr::memmem::find(text.as_bytes(), part.as_bytes())
+}
+
 /// How the text writes the event's time, if it does.
 fn time_mode(text: &str, event_ns: i64) -> Option<char> {
     let digits = match text.len() {
@@ -176,27 +181,8 @@ fn time_mode(text: &str, event_ns: i64) -> Option<char> {
         len @ 22..=30 => len - 21,
         _ => return None,
     };
-    (text.ends_with('Z') && rfc_time(event_ns, digits) == text)
+    (text.ends_with('Z') && &*Stamp::rfc(event_ns, digits) == text)
         .then(|| char::from(b'0' + digits as u8))
-}
-
-fn rfc_time(event_ns: i64, digits: usize) -> String {
-    let whole = time::rfc3339(event_ns.saturating_sub(event_ns.rem_euclid(time::SECOND_NS)));
-    let fraction = format!("{:09}", event_ns.rem_euclid(time::SECOND_NS));
-    match digits {
-        0 => whole,
-        n => format!("{}.{}Z", whole.trim_end_matches('Z'), &fraction[..n.min(9)]),
-    }
-}
-
-fn bsd_time(event_ns: i64) -> String {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let seconds = event_ns.div_euclid(time::SECOND_NS);
-    let (_, month, day) = time::civil_from_days(seconds.div_euclid(86_400));
-    let in_day = seconds.rem_euclid(86_400);
-    let month = MONTHS.get((month - 1) as usize).copied().unwrap_or("Jan");
-    format!("{month} {day:2} {:02}:{:02}:{:02}", in_day / 3_600, in_day / 60 % 60, in_day % 60)
 }
 
 /// Whether `text` inside a JSON string is `slice`. Not for control characters: their escapes end in
@@ -292,8 +278,8 @@ impl Recipe {
                 Step::Literal(range) => rest.strip_prefix(&template.as_bytes()[range.clone()]),
                 Step::Plain(cell) => text(*cell).and_then(|t| rest.strip_prefix(t.as_bytes())),
                 Step::Json(cell) => text(*cell).and_then(|t| strip_escaped(rest, t)),
-                Step::Time(digits) => rest.strip_prefix(rfc_time(event_ns, *digits).as_bytes()),
-                Step::Bsd => rest.strip_prefix(bsd_time(event_ns).as_bytes()),
+                Step::Time(digits) => rest.strip_prefix(Stamp::rfc(event_ns, *digits).as_bytes()),
+                Step::Bsd => rest.strip_prefix(Stamp::bsd(event_ns).as_bytes()),
             };
             match left {
                 Some(left) => rest = left,
@@ -356,8 +342,8 @@ impl Part<'_> {
             Part::Literal(literal) => out.extend_from_slice(literal.as_bytes()),
             Part::Plain(_) => out.extend_from_slice(text.as_bytes()),
             Part::Json(_) => escape(text, out),
-            Part::Time(digits) => out.extend_from_slice(rfc_time(event_ns, *digits).as_bytes()),
-            Part::Bsd => out.extend_from_slice(bsd_time(event_ns).as_bytes()),
+            Part::Time(digits) => out.extend_from_slice(Stamp::rfc(event_ns, *digits).as_bytes()),
+            Part::Bsd => out.extend_from_slice(Stamp::bsd(event_ns).as_bytes()),
         }
     }
 }

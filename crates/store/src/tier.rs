@@ -88,7 +88,7 @@ impl TierOptions {
 
     /// Whether a client can be made of the settings. The object store is not asked.
     pub fn check(&self) -> Result<(), StoreError> {
-        Far::new(self).map(drop)
+        Far::new(self, Arc::default()).map(drop)
     }
 }
 
@@ -198,11 +198,10 @@ impl Store {
         Ok(round)
     }
 
-    /// Gives up all that waits for the far tier, now and later: the program is about to end.
+    /// Gives up all that waits for the far tier or for a bucket of backups, now and later: the program
+    /// is about to end.
     pub fn leave_far_tier(&self) {
-        if let Some(far) = &self.far {
-            far.leaving.store(true, Ordering::Relaxed);
-        }
+        self.ending.store(true, Ordering::Relaxed);
     }
 
     /// What [`Store::move_old`] would do now. Nothing is changed, and nothing asked of anybody.

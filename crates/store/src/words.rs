@@ -2,7 +2,7 @@
 //! needs a block to have.
 //!
 //! ```text
-//! "C:\Win\cmd.exe from 10.0.0.1"  --visit-->  words  c  win  cmd.exe  from  10.0.0.1     (whole runs)
+//! "C:\Win\cmd.exe from 10.0.0.1"  --runs, walk-->  words  c  win  cmd.exe  from  10.0.0.1     (whole runs)
 //!                                             pieces win cmd md. d.e .ex exe fro rom 10. ... (3 bytes)
 //!                                                    10.0. 0.0.0 .0.0. 0.0.1     (5 bytes, dotted digits)
 //! ```
@@ -10,7 +10,7 @@
 //! Words answer whole values and the inner words of phrases; pieces answer any substring. Dotted
 //! digits get longer pieces, because three digits of an address are in every block.
 //!
-//! Soundness: both sides go through [`visit`]. If a text contains a needle, it has every word of the
+//! Soundness: both sides go through [`runs`] and [`walk`]. If a text contains a needle, it has every word of the
 //! needle that is bounded inside the needle, and every piece of it. Tested against `contains`.
 
 use event::text::fold_into;
@@ -24,15 +24,11 @@ pub(crate) const PIECE_BUCKETS: usize = 1 << 16;
 /// Most words and most pieces one test asks for: more do not prune better.
 const NEEDS_MAX: usize = 24;
 
-/// Takes what [`visit`] finds.
+/// Takes what [`walk`] finds.
 pub(crate) trait Sink {
-    /// Whether the sink has what this run gives already, so that it need not be taken apart.
-    fn has(&mut self, _run: &[u8]) -> bool {
-        false
-    }
-    /// A whole run: its hash, and whether it is bounded by the text's start and end.
-    fn word(&mut self, hash: u64, at_start: bool, at_end: bool);
-    /// A piece of a run.
+    /// The whole run: its hash.
+    fn word(&mut self, hash: u64);
+    /// A piece of it.
     fn piece(&mut self, bucket: u16);
 }
 
@@ -68,21 +64,22 @@ fn five(window: u64) -> u16 {
     0x8000 | (hash >> 49) as u16
 }
 
-/// Walks over `text`, which must be folded unless it is ASCII.
-pub(crate) fn visit(text: &[u8], sink: &mut impl Sink) {
+/// Calls `each` with the runs of `text`, which must be folded unless it is ASCII, and whether they are
+/// bounded by the text's start and end. Shorter ones than a word are left out.
+pub(crate) fn runs(text: &[u8], mut each: impl FnMut(&[u8], bool, bool)) {
     let mut at = 0;
     while let Some(skipped) = text[at..].iter().position(|b| in_run(*b)) {
         let start = at + skipped;
         let len = text[start..].iter().position(|b| !in_run(*b)).unwrap_or(text.len() - start);
         at = start + len;
-        let run = &text[start..at];
-        if len >= WORD_BYTES_MIN && !sink.has(run) {
-            visit_run(run, start == 0, at == text.len(), sink);
+        if len >= WORD_BYTES_MIN {
+            each(&text[start..at], start == 0, at == text.len());
         }
     }
 }
 
-fn visit_run(run: &[u8], at_start: bool, at_end: bool, sink: &mut impl Sink) {
+/// Takes a run apart.
+pub(crate) fn walk(run: &[u8], sink: &mut impl Sink) {
     const SEED: u64 = 0xcbf2_9ce4_8422_2325;
     let (mut hash, mut window) = (SEED, 0u64);
     let (mut digits, mut since_dot) = (0usize, usize::MAX);
@@ -104,21 +101,21 @@ fn visit_run(run: &[u8], at_start: bool, at_end: bool, sink: &mut impl Sink) {
             sink.piece(five(window));
         }
     }
-    sink.word(finish(hash), at_start, at_end);
+    sink.word(finish(hash));
 }
 
 fn finish(hash: u64) -> u64 {
     (hash ^ hash >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// [`visit`] of any bytes; `buffer` is for those that must be folded first.
-pub(crate) fn visit_any(text: &[u8], buffer: &mut Vec<u8>, sink: &mut impl Sink) {
+/// [`runs`] of any bytes; `buffer` is for those that must be folded first.
+pub(crate) fn runs_of_any(text: &[u8], buffer: &mut Vec<u8>, each: impl FnMut(&[u8], bool, bool)) {
     if text.is_ascii() {
-        return visit(text, sink);
+        return runs(text, each);
     }
     buffer.clear();
     fold_into(text, buffer);
-    visit(buffer, sink);
+    runs(buffer, each);
 }
 
 /// What a block must have, or no row of it can hold: all of the words and all of the pieces.
@@ -136,12 +133,12 @@ impl Needs {
     /// Needs of a folded text that stands in a value; `open` says whether more may come before and
     /// after it.
     fn text(&mut self, folded: &[u8], open_start: bool, open_end: bool) {
-        struct Find<'a>(&'a mut Needs, bool, bool);
+        /// And whether the run may go on in the value.
+        struct Find<'a>(&'a mut Needs, bool);
         impl Sink for Find<'_> {
-            fn word(&mut self, hash: u64, at_start: bool, at_end: bool) {
-                let partial = at_start && self.1 || at_end && self.2;
+            fn word(&mut self, hash: u64) {
                 let words = &mut self.0.words;
-                if !partial && words.len() < NEEDS_MAX && !words.contains(&hash) {
+                if !self.1 && words.len() < NEEDS_MAX && !words.contains(&hash) {
                     words.push(hash);
                 }
             }
@@ -152,7 +149,9 @@ impl Needs {
                 }
             }
         }
-        visit(folded, &mut Find(self, open_start, open_end));
+        runs(folded, |run, at_start, at_end| {
+            walk(run, &mut Find(self, at_start && open_start || at_end && open_end));
+        });
     }
 
     fn finish(mut self) -> Self {
@@ -310,7 +309,7 @@ mod tests {
         pieces: HashSet<u16>,
     }
     impl Sink for All {
-        fn word(&mut self, hash: u64, _: bool, _: bool) {
+        fn word(&mut self, hash: u64) {
             self.words.insert(hash);
         }
         fn piece(&mut self, bucket: u16) {
@@ -320,7 +319,7 @@ mod tests {
 
     fn may_hold(needs: &Option<Vec<Needs>>, value: &[u8]) -> bool {
         let mut all = All::default();
-        visit_any(value, &mut Vec::new(), &mut all);
+        runs_of_any(value, &mut Vec::new(), |run, _, _| walk(run, &mut all));
         needs.as_ref().is_none_or(|list| {
             list.iter().any(|n| {
                 n.words.iter().all(|w| all.words.contains(w))

@@ -6,16 +6,16 @@ use crate::layout::{self, FieldColumn, GROUP_ROWS, Type, Usage, envelope, typed}
 use crate::manifest::{FileEntry, sync_folder};
 use crate::residual;
 use crate::rows::{Head, RowRef};
-use crate::sidecar::{GroupIndex, SidecarWriter, index_path};
+use crate::sidecar::{GroupIndex, SidecarWriter, block_of, index_path};
+use crate::stamp::{Stamp, of_long};
 use crate::template;
+use crate::texts::Texts;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, DictionaryArray, Float64Builder,
-    Int32Builder, Int64Builder, StringBuilder, StringDictionaryBuilder, TimestampNanosecondArray,
+    Int32Builder, Int64Builder, StringBuilder, TimestampNanosecondArray,
     TimestampNanosecondBuilder, UInt16Array, UInt32Array, UInt64Array,
 };
-use arrow::datatypes::{
-    Float64Type, Int32Type, Int64Type, Schema, SchemaRef, TimestampNanosecondType,
-};
+use arrow::datatypes::{Float64Type, Int64Type, Schema, SchemaRef, TimestampNanosecondType};
 use arrow::error::ArrowError;
 use event::{Dictionary, EventId, Kind, time};
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
@@ -476,10 +476,8 @@ fn metadata(columns: &[FieldColumn], names: HashSet<Box<str>>) -> [(&'static str
     ]
 }
 
-type TextBuilder = StringDictionaryBuilder<Int32Type>;
-
 enum Values {
-    Text(TextBuilder),
+    Text(Texts),
     Plain(StringBuilder),
     Long(Int64Builder),
     Double(Float64Builder),
@@ -490,7 +488,7 @@ enum Values {
 impl Values {
     fn new(ty: Type) -> Self {
         match ty {
-            Type::Text => Values::Text(TextBuilder::new()),
+            Type::Text => Values::Text(Texts::default()),
             Type::Plain => Values::Plain(StringBuilder::new()),
             Type::Long | Type::PlainLong => Values::Long(Int64Builder::new()),
             Type::Double => Values::Double(Float64Builder::new()),
@@ -501,7 +499,7 @@ impl Values {
 
     fn nulls(&mut self, count: usize) {
         match self {
-            Values::Text(b) => b.append_nulls(count),
+            Values::Text(b) => b.nulls(count),
             Values::Plain(b) => (0..count).for_each(|_| b.append_null()),
             Values::Long(b) => b.append_nulls(count),
             Values::Double(b) => b.append_nulls(count),
@@ -523,8 +521,8 @@ impl Values {
         }
         match self {
             Values::Text(b) => {
-                b.append_nulls(nulls);
-                b.append(text)?;
+                b.nulls(nulls);
+                b.push(text)?;
             }
             Values::Plain(b) => {
                 (0..nulls).for_each(|_| b.append_null());
@@ -538,16 +536,27 @@ impl Values {
         Ok(true)
     }
 
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Values::Text(b) => Arc::new(b.finish()),
+    /// The column; every value of it is in the index then.
+    fn finish(&mut self, index: &mut GroupIndex) -> Result<ArrayRef, ArrowError> {
+        let array: ArrayRef = match self {
+            Values::Text(texts) => return finish_texts(texts, index),
             Values::Plain(b) => Arc::new(b.finish()),
             Values::Long(b) => Arc::new(b.finish()),
             Values::Double(b) => Arc::new(b.finish()),
             Values::Boolean(b) => Arc::new(b.finish()),
             Values::Time(b) => Arc::new(b.finish().with_timezone("UTC")),
-        }
+        };
+        index_column(&array, index);
+        Ok(array)
     }
+}
+
+fn finish_texts(texts: &mut Texts, index: &mut GroupIndex) -> Result<ArrayRef, ArrowError> {
+    for (text, blocks) in texts.blocks() {
+        index.in_blocks(blocks);
+        index.cell(text);
+    }
+    texts.finish()
 }
 
 /// A field column in the making; `row` and `count` are about the current row's cells of this field.
@@ -559,14 +568,23 @@ struct ColumnBuilder {
     count: u32,
 }
 
-/// Most names whose column is remembered by address; others are looked up by name.
-const KNOWN_NAMES_MAX: usize = 8_192;
+/// Names whose column is remembered by address; others are looked up by name.
+const KNOWN_NAMES: usize = 1_024;
+
+/// Where a name is, and its column.
+type KnownName = (*const u8, usize, Option<usize>);
+
+/// The place of a name at this address among the remembered ones.
+fn known_place(name: &str) -> usize {
+    let address = name.as_ptr() as usize as u64;
+    (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 54) as usize % KNOWN_NAMES
+}
 
 /// One row group in the making.
 struct GroupBuilder<'w, 'r> {
     by_name: HashMap<&'w str, usize>,
     /// Column by the address of the name: names of a batch or a file keep theirs.
-    known: HashMap<(usize, usize), Option<usize>>,
+    known: Box<[KnownName]>,
     columns: Vec<ColumnBuilder>,
     rest: StringBuilder,
     residual_names: &'w mut HashSet<Box<str>>,
@@ -595,7 +613,7 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
         };
         Self {
             by_name: columns.iter().enumerate().map(|(i, c)| (&*c.name, i)).collect(),
-            known: HashMap::new(),
+            known: vec![(std::ptr::null(), 0, None); KNOWN_NAMES].into(),
             columns: columns.iter().map(builder).collect(),
             rest: StringBuilder::new(),
             residual_names,
@@ -616,17 +634,11 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
         let mut cells = std::mem::take(&mut self.cells);
         cells.clear();
         row.cells(&mut |name, kind, bytes| {
-            let address = (name.as_ptr() as usize, name.len());
-            let column = match self.known.get(&address) {
-                Some(column) => *column,
-                None => {
-                    let column = self.by_name.get(name).copied();
-                    if self.known.len() < KNOWN_NAMES_MAX {
-                        self.known.insert(address, column);
-                    }
-                    column
-                }
-            };
+            let known = &mut self.known[known_place(name)];
+            if (known.0, known.1) != (name.as_ptr(), name.len()) {
+                *known = (name.as_ptr(), name.len(), self.by_name.get(name).copied());
+            }
+            let column = known.2;
             if let Some(builder) = column.map(|c| &mut self.columns[c]) {
                 builder.count = if builder.row == at { builder.count + 1 } else { 1 };
                 builder.row = at;
@@ -668,18 +680,12 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
     }
 
     fn finish(mut self, rows: &[RowRef<'_>], heads: &[Head]) -> Result<Vec<ArrayRef>, ArrowError> {
-        let mut arrays = envelope_arrays(heads)?;
-        for name in [envelope::SOURCE, envelope::IDENTITY, envelope::PEER] {
-            let at = ENVELOPE_TEXTS.iter().position(|n| *n == name).unwrap_or(0);
-            index_column(&arrays[ENVELOPE_TEXTS_AT + at], self.index);
-        }
+        let mut arrays = envelope_arrays(heads, self.index)?;
         let (raw, templates) = self.raw(rows, heads)?;
         arrays.extend([raw, templates]);
         for mut builder in std::mem::take(&mut self.columns) {
             builder.values.nulls(self.rows - builder.filled);
-            let array = builder.values.finish();
-            index_column(&array, self.index);
-            arrays.push(array);
+            arrays.push(builder.values.finish(self.index)?);
         }
         arrays.push(Arc::new(self.rest.finish()));
         Ok(arrays)
@@ -701,18 +707,18 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
                 },
             )
             .collect();
-        let mut indexed = vec![usize::MAX; list.len()];
+        let mut blocks = vec![0; list.len()];
         let (mut raw, mut keys) = (BinaryBuilder::new(), Int32Builder::new());
         let (mut kept, mut kept_count) = (StringBuilder::new(), 0);
         // Templates by their place in the column's dictionary.
         let mut places: Vec<Option<i32>> = vec![None; list.len()];
         let mut rendered = Vec::new();
         for (at, (row, head)) in rows.iter().zip(heads).enumerate() {
-            self.index.row(at);
             let served = self.of_row[at].filter(|n| list[*n as usize].1 >= TEMPLATE_ROWS_MIN);
             let Some(number) = served.map(|n| n as usize) else {
                 raw.append_value(row.raw());
                 keys.append_null();
+                self.index.row(at);
                 self.index.text(row.raw());
                 continue;
             };
@@ -722,18 +728,19 @@ impl<'w, 'r> GroupBuilder<'w, 'r> {
                 kept_count += 1;
                 kept_count - 1
             }));
-            let block = at / crate::sidecar::BLOCK_ROWS;
-            let fresh = indexed[number] != block;
-            indexed[number] = block;
-            for part in &parts[number] {
-                match part {
-                    template::Part::Literal(text) if fresh => self.index.text(text.as_bytes()),
-                    part if part.is_time() => {
-                        rendered.clear();
-                        part.append("", head.event_ns, &mut rendered);
-                        self.index.text(&rendered);
-                    }
-                    _ => {}
+            blocks[number] |= block_of(at);
+            for part in parts[number].iter().filter(|part| part.is_time()) {
+                rendered.clear();
+                part.append("", head.event_ns, &mut rendered);
+                self.index.row(at);
+                self.index.text(&rendered);
+            }
+        }
+        for (parts, blocks) in parts.iter().zip(blocks).filter(|(_, blocks)| *blocks != 0) {
+            self.index.in_blocks(blocks);
+            for part in parts {
+                if let template::Part::Literal(text) = part {
+                    self.index.text(text.as_bytes());
                 }
             }
         }
@@ -862,39 +869,42 @@ fn sources<'r>(
     (sources, places)
 }
 
-/// Adds every value of a column to the index of its blocks.
+/// Adds every value of a column that is no [`Texts`] to the index of its blocks.
 fn index_column(array: &ArrayRef, index: &mut GroupIndex) {
     if array.null_count() == array.len() {
         return;
     }
     let rows = (0..array.len()).filter(|row| array.is_valid(*row));
-    let block = crate::sidecar::BLOCK_ROWS;
-    if let Some(dictionary) = array.as_dictionary_opt::<Int32Type>() {
-        let values = dictionary.values().as_string::<i32>();
-        let mut seen = vec![usize::MAX; values.len()];
-        for row in rows {
-            let key = dictionary.keys().value(row) as usize;
-            if seen[key] != row / block {
-                seen[key] = row / block;
-                index.row(row);
-                index.cell(values.value(key).as_bytes());
-            }
-        }
-    } else if let Some(texts) = array.as_string_opt::<i32>() {
+    if let Some(texts) = array.as_string_opt::<i32>() {
         for row in rows {
             index.row(row);
             index.cell(texts.value(row).as_bytes());
         }
+    } else if let Some(numbers) = array.as_primitive_opt::<Int64Type>() {
+        index_numbers(rows.map(|row| (row, numbers.value(row))), of_long, index);
+    } else if let Some(times) = array.as_primitive_opt::<TimestampNanosecondType>() {
+        index_numbers(rows.map(|row| (row, times.value(row))), Stamp::exact, index);
     } else {
-        let mut last: Option<(usize, String)> = None;
         for row in rows {
-            let text = typed_text(array, row);
-            let here = (row / block, text);
-            if last.as_ref() != Some(&here) {
-                index.row(row);
-                index.text(here.1.as_bytes());
-            }
-            last = Some(here);
+            index.row(row);
+            index.text(typed_text(array, row).as_bytes());
+        }
+    }
+}
+
+/// Adds numbers as text, those that repeat one after the other in a block once.
+fn index_numbers(
+    rows: impl Iterator<Item = (usize, i64)>,
+    text: impl Fn(i64) -> Stamp,
+    index: &mut GroupIndex,
+) {
+    let mut last = None;
+    for (row, number) in rows {
+        let here = Some((block_of(row), number));
+        if last != here {
+            index.row(row);
+            index.text(text(number).as_bytes());
+            last = here;
         }
     }
 }
@@ -916,26 +926,23 @@ pub(crate) fn typed_text(array: &dyn Array, row: usize) -> String {
     }
 }
 
-/// Envelope columns of text, in file order, and the place of the first.
-const ENVELOPE_TEXTS: [&str; 4] =
-    [envelope::SOURCE, envelope::IDENTITY, envelope::PEER, envelope::PROTOCOL];
-const ENVELOPE_TEXTS_AT: usize = 8;
-
-fn envelope_arrays(heads: &[Head]) -> Result<Vec<ArrayRef>, ArrowError> {
-    let mut texts: [TextBuilder; 6] = std::array::from_fn(|_| TextBuilder::new());
+fn envelope_arrays(heads: &[Head], index: &mut GroupIndex) -> Result<Vec<ArrayRef>, ArrowError> {
+    let mut texts: [Texts; 6] = Default::default();
     for head in heads {
         let e = &head.envelope;
         let values = [&*e.source, &*e.identity, &*e.peer, e.protocol.name(), &*e.path, &*e.pack];
-        for (builder, value) in texts.iter_mut().zip(values) {
-            builder.append(value)?;
+        for (texts, value) in texts.iter_mut().zip(values) {
+            texts.push(value)?;
         }
     }
     let times = |of: fn(&Head) -> i64| -> ArrayRef {
         let array = TimestampNanosecondArray::from_iter_values(heads.iter().map(of));
         Arc::new(array.with_timezone("UTC"))
     };
-    let [source, identity, peer, protocol, path, pack] =
-        texts.map(|mut t| Arc::new(t.finish()) as ArrayRef);
+    let [source, identity, peer, mut protocol, mut path, mut pack] = texts;
+    // These are looked for like fields.
+    let [source, identity, peer] =
+        [source, identity, peer].map(|mut texts| finish_texts(&mut texts, index));
     Ok(vec![
         Arc::new(UInt32Array::from_iter_values(heads.iter().map(|h| h.id.partition))),
         Arc::new(UInt64Array::from_iter_values(heads.iter().map(|h| h.id.offset))),
@@ -945,12 +952,12 @@ fn envelope_arrays(heads: &[Head]) -> Result<Vec<ArrayRef>, ArrowError> {
         times(|h| h.stream_ns),
         Arc::new(UInt32Array::from_iter_values(heads.iter().map(|h| h.weight))),
         Arc::new(UInt16Array::from_iter_values(heads.iter().map(|h| h.marks.0))),
-        source,
-        identity,
-        peer,
-        protocol,
+        source?,
+        identity?,
+        peer?,
+        protocol.finish()?,
         Arc::new(UInt64Array::from_iter_values(heads.iter().map(|h| h.envelope.connection))),
-        path,
-        pack,
+        path.finish()?,
+        pack.finish()?,
     ])
 }

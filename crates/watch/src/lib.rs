@@ -7,6 +7,7 @@
 //! gap reports --gap--------->+--Finding--> event::Alert (rule ids `alcedo.*`)
 //! counts per minute --> Balance --close--> Finding::Imbalance
 //! load ----------> Ladder --assess--> Change (what is given up, in order)
+//! far tier's round > FarWatch --assess--> FarNews (it fails, it is late)
 //! ```
 //!
 //! Invariants
@@ -19,11 +20,12 @@
 //! Not here: thresholds' configuration syntax, delivery, metrics endpoints.
 //!
 //! Reading order: [`finding`], [`rate`], [`silence`], [`volume`], [`registry`], [`balance`],
-//! [`degrade`].
+//! [`degrade`], [`far`].
 #![forbid(unsafe_code)]
 
 pub mod balance;
 pub mod degrade;
+pub mod far;
 pub mod finding;
 pub mod rate;
 pub mod registry;
@@ -32,6 +34,7 @@ pub mod volume;
 
 pub use balance::{Balance, Counter, Counts, Receipt, Receipts};
 pub use degrade::{Change, Ladder, Load, Step, fair_shares};
+pub use far::{FarNews, FarWatch};
 pub use finding::{Certainty, Finding, GapCause, Monitor, Tick};
 pub use registry::{HostStatus, Registry, Settings, SourceSettings, SourceStatus};
 pub use silence::Silence;

@@ -13,11 +13,8 @@ use trust::Principal;
 pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     app.blocking(|app| {
         let target = app.config.backup.as_ref();
-        let names = match target.filter(|t| t.join("backups").is_dir()) {
-            Some(target) => store::backup::list(target)?,
-            None => Vec::new(),
-        };
-        Ok(Json(json!({"to": target.map(|t| t.display().to_string()), "backups": names})))
+        let names = target.map(store::backup::list).transpose()?.unwrap_or_default();
+        Ok(Json(json!({"to": target.map(ToString::to_string), "backups": names})))
     })
     .await
 }
@@ -28,7 +25,14 @@ pub async fn create(
     Extension(principal): Extension<Principal>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
-        let report = app.back_up()?;
+        let report = app.back_up().inspect_err(|problem| {
+            // That one is being made already, or that there is no place, is no failure.
+            if problem.status.is_server_error() {
+                let place = app.config.backup.as_ref().map(ToString::to_string);
+                let place = place.unwrap_or_default();
+                app.audit_by(actor(&principal), "backup.failed", &place, &problem.detail);
+            }
+        })?;
         let detail = format!("{} files, {} bytes", report.files, report.bytes);
         app.audit_by(actor(&principal), "backup.create", &report.name, &detail);
         Ok(Json(json!(report)))

@@ -58,26 +58,26 @@ pub struct Export {
 pub enum Backup {
     /// Add a backup: the running server's, or the data folder's when none runs
     Create {
-        /// Folder of the backups; default: `backup: {to: DIR}` of the configuration
-        #[arg(long, value_name = "DIR")]
-        to: Option<PathBuf>,
+        /// Folder or bucket of the backups; default: `backup: {to: ...}` of the configuration
+        #[arg(long, value_name = "PLACE")]
+        to: Option<String>,
     },
     /// Read every file of a backup and compare it with what was written
     Verify(BackupOf),
-    /// Names of the backups in a folder, oldest first
+    /// Names of the backups, oldest first
     List {
-        /// Folder of the backups; default: that of the configuration
-        #[arg(long, value_name = "DIR")]
-        from: Option<PathBuf>,
+        /// Folder or bucket of the backups; default: that of the configuration
+        #[arg(long, value_name = "PLACE")]
+        from: Option<String>,
     },
 }
 
 /// Which backup.
 #[derive(Args, Debug)]
 pub struct BackupOf {
-    /// Folder of the backups; default: that of the configuration
-    #[arg(long, value_name = "DIR")]
-    pub from: Option<PathBuf>,
+    /// Folder or bucket of the backups; default: that of the configuration
+    #[arg(long, value_name = "PLACE")]
+    pub from: Option<String>,
     /// Its name; default: the newest
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

@@ -14,6 +14,7 @@ use read::{Problems, Section};
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use store::backup::Place;
 use store::{RetentionRule, TierOptions};
 use tree::Node;
 
@@ -48,8 +49,8 @@ pub struct Config {
     pub retention: Retention,
     /// Where old files of the store move to.
     pub tier: Option<TierOptions>,
-    /// Folder that backups of the running server go to.
-    pub backup: Option<PathBuf>,
+    /// Where backups of the running server go.
+    pub backup: Option<Place>,
     /// When a source counts as silent or as a flood.
     pub watch: Watch,
     /// How long repeats of an alert for the same entity are folded, ns.
@@ -389,13 +390,7 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
         s.done();
     });
     config.tier = root.section("tier", |s| tier::read(s, base)).flatten();
-    config.backup = root
-        .section("backup", |s| {
-            let folder = s.text("to").map(|t| base.join(t));
-            s.done();
-            folder
-        })
-        .flatten();
+    config.backup = root.section("backup", |s| tier::backup(s, base)).flatten();
     root.section("watch", |s| {
         config.watch.silent_after_ns = s.duration_ns("silent_after");
         if let Some(width) = s.duration_ns("volume_bucket").filter(|w| *w > 0) {

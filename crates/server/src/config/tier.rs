@@ -1,4 +1,4 @@
-//! `tier:` where old files of the store move to.
+//! `tier:` where old files of the store move to, and `backup:` where copies of it go.
 
 use super::Config;
 use super::read::{Problems, Section};
@@ -6,6 +6,7 @@ use super::tree::Node;
 use std::path::Path;
 use std::time::Duration;
 use store::TierOptions;
+use store::backup::Place;
 
 const DAY_NS: i64 = 86_400 * event::time::SECOND_NS;
 /// Longer than that is no time-out of one request any more, and shorter none that a line can keep.
@@ -18,16 +19,7 @@ pub(super) fn read(section: Section<'_>, base: &Path) -> Option<TierOptions> {
     tier.hot_bytes = section.size_bytes("hot_size");
     let cache = section.size_bytes("cache").and_then(|n| usize::try_from(n).ok());
     tier.cache_bytes = cache.unwrap_or(tier.cache_bytes);
-    tier.upload_bytes_per_s = section.size_bytes("upload_rate").filter(|rate| *rate > 0);
-    if let Some(ns) = section.duration_ns("timeout") {
-        let seconds = (ns / event::time::SECOND_NS).clamp(*TIMEOUT_S.start(), *TIMEOUT_S.end());
-        tier.request_timeout = Duration::from_secs(seconds.unsigned_abs());
-    }
-    tier.endpoint = section.text("endpoint");
-    tier.region = section.text("region");
-    tier.virtual_hosted = section.flag("virtual_hosted").unwrap_or(false);
-    tier.allow_http = section.flag("allow_http").unwrap_or(false);
-    tier.credentials = section.text("credentials").map(|t| base.join(t));
+    reach(&section, base, &mut tier);
     let (place, problems) = (section.get("to"), section.problems());
     section.done();
     if let Some(node) = place {
@@ -41,6 +33,35 @@ pub(super) fn read(section: Section<'_>, base: &Path) -> Option<TierOptions> {
     let nowhere = Node { line: 0, column: 0, yaml: super::tree::Yaml::Null };
     problems.at(&nowhere, "`tier` needs `to`", "to: s3://BUCKET/PREFIX or file:///FOLDER");
     None
+}
+
+/// Reads where backups go: a folder relative to `base`, or a bucket with the settings of a far tier.
+pub(super) fn backup(section: Section<'_>, base: &Path) -> Option<Place> {
+    let mut settings = TierOptions::new(section.text("to").unwrap_or_default());
+    reach(&section, base, &mut settings);
+    let (place, problems) = (section.get("to"), section.problems());
+    section.done();
+    let node = place?;
+    let place = Place::of(settings, base);
+    if let Err(error) = place.check() {
+        problems.at(node, error.to_string(), "docs/keeping.md has all settings of backups");
+        return None;
+    }
+    Some(place)
+}
+
+/// Settings of the way to an object store.
+fn reach(section: &Section<'_>, base: &Path, tier: &mut TierOptions) {
+    tier.upload_bytes_per_s = section.size_bytes("upload_rate").filter(|rate| *rate > 0);
+    if let Some(ns) = section.duration_ns("timeout") {
+        let seconds = (ns / event::time::SECOND_NS).clamp(*TIMEOUT_S.start(), *TIMEOUT_S.end());
+        tier.request_timeout = Duration::from_secs(seconds.unsigned_abs());
+    }
+    tier.endpoint = section.text("endpoint");
+    tier.region = section.text("region");
+    tier.virtual_hosted = section.flag("virtual_hosted").unwrap_or(false);
+    tier.allow_http = section.flag("allow_http").unwrap_or(false);
+    tier.credentials = section.text("credentials").map(|t| base.join(t));
 }
 
 /// A far tier that nothing can ever move to is a mistake.

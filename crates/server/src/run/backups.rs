@@ -68,10 +68,11 @@ fn files(dir: &Path, ending: &str) -> Result<Vec<PathBuf>, StoreError> {
 }
 
 impl App {
-    /// Adds a backup to the configured folder. One at a time.
+    /// Adds a backup to the configured folder or bucket. One at a time.
     pub fn back_up(&self) -> Result<BackupReport, Problem> {
         let target = self.config.backup.as_ref().ok_or_else(|| {
-            let detail = "no folder for backups is configured: set `backup: {to: DIR}`";
+            let detail = "no place for backups is configured: set `backup: {to: ...}` to a folder or \
+                          s3://BUCKET/PREFIX";
             Problem::new(StatusCode::CONFLICT, detail)
         })?;
         let _alone = self.backing_up.try_lock().ok_or_else(|| {

@@ -40,7 +40,9 @@ impl OwnEvents {
     /// Tells an event. Never waits: an event that cannot be queued is dropped with a line in the log.
     pub fn tell(&self, journal: &Journal, event: &OwnEvent<'_>) {
         let now_ns = io::intake::wall_ns();
-        let failed = [".refused", ".crashed"].iter().any(|end| event.action.ends_with(end));
+        let failed = [".refused", ".crashed", ".failed", ".behind"]
+            .iter()
+            .any(|end| event.action.ends_with(end));
         let outcome = if failed { "failure" } else { "success" };
         let record = json!({
             "@timestamp": time::rfc3339(now_ns),

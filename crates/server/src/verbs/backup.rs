@@ -8,8 +8,9 @@ use crate::cli::{Global, Output};
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
-use store::{Store, StoreError};
+use std::path::Path;
+use store::backup::Place;
+use store::{Store, StoreError, TierOptions};
 
 /// `alcedo backup ...`
 pub fn run(verb: &Backup, global: &Global) -> Outcome {
@@ -17,7 +18,7 @@ pub fn run(verb: &Backup, global: &Global) -> Outcome {
     match verb {
         Backup::Create { to } => create(to.as_deref(), &config, global),
         Backup::Verify(of) => {
-            let from = folder(of.from.as_ref(), &config)?;
+            let from = place(of.from.as_deref(), &config)?;
             let report = store::backup::verify(&from, of.name.as_deref()).map_err(failed)?;
             for problem in &report.problems {
                 complain(problem);
@@ -26,7 +27,7 @@ pub fn run(verb: &Backup, global: &Global) -> Outcome {
             Ok(if report.problems.is_empty() { Exit::Ok } else { Exit::Integrity })
         }
         Backup::List { from } => {
-            let from = folder(from.as_ref(), &config)?;
+            let from = place(from.as_deref(), &config)?;
             for name in store::backup::list(&from).map_err(failed)? {
                 let at = name.parse().map(event::time::rfc3339).unwrap_or_default();
                 match output(global) {
@@ -40,21 +41,35 @@ pub fn run(verb: &Backup, global: &Global) -> Outcome {
 }
 
 fn failed(error: StoreError) -> Failure {
-    Failure::new(Exit::Integrity, error, "is it a folder of backups?")
+    let hint = match error {
+        StoreError::Far { .. } | StoreError::Tier { .. } => {
+            "`backup: {to: ..., endpoint: ..., credentials: ...}` of the configuration says how to get \
+             there: -c FILE"
+        }
+        _ => "is it a place of backups?",
+    };
+    Failure::new(Exit::Integrity, error, hint)
 }
 
-fn folder(given: Option<&PathBuf>, config: &Config) -> Result<PathBuf, Failure> {
-    let found = given.or(config.backup.as_ref()).cloned();
-    found.ok_or_else(|| {
-        let hint = "name it, or set `backup: {to: DIR}` in the configuration";
-        Failure::invalid("no folder of backups is named", hint)
-    })
+/// The place that is named, reached as the configuration says, or that of the configuration.
+fn place(given: Option<&str>, config: &Config) -> Result<Place, Failure> {
+    let Some(given) = given else {
+        return config.backup.clone().ok_or_else(|| {
+            let hint = "name it, or set `backup: {to: ...}` in the configuration";
+            Failure::invalid("no place of backups is named", hint)
+        });
+    };
+    let settings = match &config.backup {
+        Some(Place::Bucket(settings)) => settings.clone(),
+        _ => TierOptions::new(""),
+    };
+    Ok(Place::of(TierOptions { to: given.into(), ..settings }, Path::new("")))
 }
 
-fn create(to: Option<&Path>, config: &Config, global: &Global) -> Outcome {
+fn create(to: Option<&str>, config: &Config, global: &Global) -> Outcome {
     if global.server.is_some() || is_running(&config.data_dir) {
         if to.is_some() {
-            let hint = "a running server backs up to `backup: {to: DIR}` of its configuration only; \
+            let hint = "a running server backs up to `backup: {to: ...}` of its configuration only; \
                         leave --to out";
             return Err(Failure::invalid("--to is for folders that no server runs on", hint));
         }
@@ -62,7 +77,7 @@ fn create(to: Option<&Path>, config: &Config, global: &Global) -> Outcome {
         told("backed up", &made, global);
         return Ok(Exit::Ok);
     }
-    let target = folder(to.map(Path::to_path_buf).as_ref(), config)?;
+    let target = place(to, config)?;
     let dir = config.data_dir.join("store");
     let (store, _) = Store::open_read_only_with(&dir, config.tier.clone())
         .map_err(|e| Failure::new(Exit::Integrity, e, "is --data-dir right?"))?;
@@ -90,7 +105,7 @@ fn told(what: &str, report: &Value, global: &Global) {
 /// `alcedo restore`
 pub fn restore(of: &BackupOf, global: &Global) -> Outcome {
     let config = config_of(global)?;
-    let from = folder(of.from.as_ref(), &config)?;
+    let from = place(of.from.as_deref(), &config)?;
     let dir = &config.data_dir;
     let occupied = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
     if occupied {

@@ -3,7 +3,7 @@
 use crate::samples::*;
 use crate::upkeep::walk;
 use std::path::Path;
-use store::backup::{self, Companion};
+use store::backup::{self, Companion, Place};
 use store::{ExportFormat, Options, Store, StoreError};
 
 fn store(dir: &Path) -> Store {
@@ -42,14 +42,15 @@ fn a_look_changes_nothing_on_disk() {
     drop(live);
 }
 
-fn nothing() -> Result<Vec<Companion>, StoreError> {
+pub(crate) fn nothing() -> Result<Vec<Companion>, StoreError> {
     Ok(Vec::new())
 }
 
 #[test]
 fn companions_go_along_and_come_back() {
     let dir = tempfile::tempdir().unwrap();
-    let (live, target) = (dir.path().join("live"), dir.path().join("backup"));
+    let (live, folder) = (dir.path().join("live"), dir.path().join("backup"));
+    let target = Place::from(folder);
     let store = store(&live);
     let (fixed, grows) = (dir.path().join("key"), dir.path().join("log"));
     std::fs::write(&fixed, b"secret").unwrap();
@@ -73,12 +74,15 @@ fn companions_go_along_and_come_back() {
     let third = dir.path().join("third");
     assert!(backup::restore(&target, None, &third.join("store"), &third).is_err());
     assert!(!dir.path().join("out").exists());
+    let error = backup::verify(&target, Some("../4")).unwrap_err().to_string();
+    assert!(error.contains("no name of a backup"), "{error}");
 }
 
 #[test]
 fn backups_are_incremental_checked_and_restored() {
     let dir = tempfile::tempdir().unwrap();
-    let (live, target) = (dir.path().join("live"), dir.path().join("backup"));
+    let (live, folder) = (dir.path().join("live"), dir.path().join("backup"));
+    let target = Place::from(folder.clone());
     let store = store(&live);
     let first = store.backup(&target, 1, &mut nothing).unwrap();
     assert_eq!((first.files, first.rows, first.copied_bytes), (2, 15, first.bytes));
@@ -107,7 +111,7 @@ fn backups_are_incremental_checked_and_restored() {
 
     let old = dir.path().join("old");
     assert_eq!(backup::restore(&target, Some("1"), &old, &old).unwrap().rows, 15);
-    let object = walk(&target.join("objects")).remove(0);
+    let object = walk(&folder.join("objects")).remove(0);
     let mut bytes = std::fs::read(&object).unwrap();
     bytes[20] ^= 1;
     std::fs::write(&object, bytes).unwrap();

@@ -1,6 +1,7 @@
 //! The store as its callers see it.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod backup_s3;
 mod copies;
 mod crash;
 mod damage;

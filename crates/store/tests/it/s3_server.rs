@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     None,
     /// Connections are closed at once.
     Away,
+    /// So many requests are answered, then connections are closed at once.
+    AwayAfter(u32),
     /// Nothing is ever answered.
     Silent,
     /// Half of what is sent arrives, then the connection breaks.
@@ -107,6 +109,12 @@ impl S3 {
 
     /// Methods of the requests since the last call.
     pub(crate) fn methods(&self) -> Vec<String> {
+        let method = |line: String| line.split(' ').next().unwrap_or_default().to_owned();
+        self.requests().into_iter().map(method).collect()
+    }
+
+    /// Method and path of the requests since the last call.
+    pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut *self.requests.lock().unwrap())
     }
 
@@ -158,8 +166,9 @@ fn pass(mut client: TcpStream, port: u16, fault: &Mutex<Fault>, requests: &Mutex
         return;
     }
     let Some((head, body)) = message(&mut client) else { return };
-    let method = head.split(' ').next().unwrap_or_default().to_owned();
-    requests.lock().unwrap().push(method.clone());
+    let mut words = head.split(' ');
+    let method = words.next().unwrap_or_default().to_owned();
+    requests.lock().unwrap().push(format!("{method} {}", words.next().unwrap_or_default()));
     let now = {
         let mut fault = fault.lock().unwrap();
         let now = *fault;
@@ -171,6 +180,8 @@ fn pass(mut client: TcpStream, port: u16, fault: &Mutex<Fault>, requests: &Mutex
                     Fault::None
                 }
             }
+            Fault::AwayAfter(0) => Fault::Away,
+            Fault::AwayAfter(n) => Fault::AwayAfter(n - 1),
             Fault::WrongBytes(n) if method == "GET" => {
                 if n > 1 {
                     Fault::WrongBytes(n - 1)
@@ -182,6 +193,9 @@ fn pass(mut client: TcpStream, port: u16, fault: &Mutex<Fault>, requests: &Mutex
         };
         now
     };
+    if now == Fault::AwayAfter(0) {
+        return;
+    }
     if let Fault::Errors(_) = now {
         let text =
             "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";

@@ -344,12 +344,13 @@ fn a_prefix_belongs_to_one_store() {
 fn backups_hold_far_files_and_restore_without_the_far_tier() {
     let at = folders();
     let store = two_files(&at.live, to_folder(&at.far));
-    let target = at.live.with_file_name("backup");
+    let folder = at.live.with_file_name("backup");
+    let target = store::backup::Place::from(folder.clone());
     let mut nothing = || Ok(Vec::new());
     let first = store.backup(&target, 1, &mut nothing).unwrap();
     move_all(&store);
     assert_eq!(store.backup(&target, 2, &mut nothing).unwrap().copied_bytes, 0, "there already");
-    std::fs::remove_dir_all(target.join("objects")).unwrap();
+    std::fs::remove_dir_all(folder.join("objects")).unwrap();
     let third = store.backup(&target, 3, &mut nothing).unwrap();
     assert_eq!((third.copied_bytes, third.rows), (first.bytes, 25));
     let expected = json(&store, "*");

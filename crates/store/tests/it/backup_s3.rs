@@ -1,0 +1,141 @@
+//! Backups in a bucket, and everything that can be wrong with the way to it.
+
+use crate::copies::nothing;
+use crate::s3_server::{Fault, S3};
+use crate::samples::*;
+use crate::tier::{move_all, options, two_files};
+use std::path::Path;
+use store::backup::{self, Companion, Place};
+use store::{Options, Store, TierOptions};
+
+fn bucket(s3: &S3, dir: &Path, prefix: &str) -> TierOptions {
+    let tier = s3.options(&dir.join("credentials"));
+    TierOptions { to: format!("s3://logs/{prefix}"), ..tier }
+}
+
+/// Scenario: a store with a far tier and companions backs up to a bucket in which others keep things.
+/// Guarantees: what is there is not sent again, and what got lost there is; a new folder is made of
+/// it without the far tier; nothing is listed, nothing deleted, and nothing of others asked for.
+#[test]
+fn s3_backups_are_incremental_and_restored_and_touch_nothing_of_others() {
+    let Some(s3) = S3::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let target = Place::Bucket(bucket(&s3, dir.path(), "backup/one"));
+    s3.ask("PUT", "backup/one/backups/7.json");
+    s3.ask("PUT", "backup/one/objects/of-others");
+    let far = options(bucket(&s3, dir.path(), "far"));
+    let store = two_files(&dir.path().join("live"), far);
+    let (fixed, grows) = (dir.path().join("key"), dir.path().join("log"));
+    std::fs::write(&fixed, b"secret").unwrap();
+    let mut long = vec![0; 3 << 20];
+    long[..5_000].fill(7);
+    std::fs::write(&grows, &long).unwrap();
+    let companion =
+        |name: &str, path: &Path, grows| Companion { name: name.into(), path: path.into(), grows };
+    let mut both = || Ok(vec![companion("a/key", &fixed, false), companion("log", &grows, true)]);
+    assert_eq!(backup::list(&target).unwrap(), [""; 0], "objects that nobody names are no backup");
+    s3.requests();
+    let first = store.backup(&target, 11, &mut both).unwrap();
+    assert_eq!((first.rows, first.companions, first.copied_bytes), (25, 2, first.bytes));
+    move_all(&store);
+    s3.requests();
+    let second = store.backup(&target, 12, &mut both).unwrap();
+    assert_eq!(second.copied_bytes, long.len() as u64, "what grows was looked at");
+    let asked = s3.requests();
+    let sent: Vec<_> = asked.iter().filter(|r| r.starts_with("PUT")).collect();
+    assert_eq!(sent.len(), 2, "the backup and the list: {sent:?}");
+    for request in &asked {
+        let known = request.contains("/backup/one/") && !request.contains("of-others");
+        assert!(known && !request.starts_with("DELETE") && !request.contains("?list"), "{request}");
+    }
+    assert_eq!(backup::list(&target).unwrap(), ["11", "12"]);
+    assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
+    let size = s3.ask("HEAD", &s3.objects(".zst")[0]).to_lowercase();
+    assert!(s3.objects(".zst").len() == 2, "companions are packed: {size}");
+
+    // What vanished is sent again; the data comes from the far tier.
+    let objects = s3.objects("");
+    let data: Vec<_> = objects.iter().filter(|o| o.starts_with("backup/one/objects/")).collect();
+    let data = data.into_iter().filter(|o| !o.ends_with(".zst") && !o.ends_with("of-others"));
+    data.for_each(|object| drop(s3.ask("DELETE", object)));
+    assert_eq!(backup::verify(&target, Some("12")).unwrap().problems.len(), 4);
+    let failed = backup::restore(&target, None, &dir.path().join("none"), &dir.path().join("none"));
+    assert!(failed.is_err());
+    let third = store.backup(&target, 13, &mut both).unwrap();
+    assert_eq!(third.copied_bytes, third.bytes - 6);
+    let expected = json(&store, "*");
+    drop(store);
+    let new = dir.path().join("new");
+    backup::restore(&target, None, &new.join("store"), &new).unwrap();
+    assert_eq!(std::fs::read(new.join("a/key")).unwrap(), b"secret");
+    assert_eq!(std::fs::read(new.join("log")).unwrap(), long);
+    let (restored, report) = Store::open(&new.join("store"), Options::default()).unwrap();
+    assert_eq!((report.rows, report.missing.len(), report.orphans_removed), (25, 0, 0));
+    assert_eq!(json(&restored, "*"), expected);
+    assert_eq!(restored.verify().unwrap().problems, []);
+    assert!(s3.objects("").contains(&"backup/one/objects/of-others".to_owned()));
+}
+
+/// Scenario: the way to the bucket ends at the first request, at the second, and so on, as a crash
+/// would end it.
+/// Guarantees: at each of them every backup that is named is whole, and the next one gets further.
+#[test]
+fn s3_a_backup_that_ends_anywhere_is_not_named() {
+    let Some(s3) = S3::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let live = dir.path().join("live");
+    let (store, _) = Store::open(&live, Options::default()).unwrap();
+    store.append(logins(0..15));
+    let target = Place::Bucket(bucket(&s3, dir.path(), "backup"));
+    let mut named = 0;
+    for requests in 0..40 {
+        let at = i64::from(requests) + 1;
+        s3.fault(Fault::AwayAfter(requests));
+        let made = store.backup(&target, at, &mut nothing);
+        s3.fault(Fault::None);
+        let names = backup::list(&target).unwrap();
+        assert!(made.is_err() || names.contains(&at.to_string()), "told as made, and not named");
+        assert!(!live.join("backup.tmp").exists());
+        if names.len() > named {
+            named = names.len();
+            let checked = backup::verify(&target, None).unwrap();
+            assert_eq!((checked.rows, checked.problems), (15, vec![]), "after {requests} requests");
+        }
+        if made.is_ok() {
+            assert!(requests > 8, "objects are read back: {requests} requests");
+            return;
+        }
+    }
+    panic!("it never ends");
+}
+
+#[test]
+fn s3_what_arrives_wrong_is_noticed_at_once_and_later() {
+    let Some(s3) = S3::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(&dir.path().join("live"), Options::default()).unwrap();
+    store.append(logins(0..15));
+    let target = Place::Bucket(bucket(&s3, dir.path(), "backup"));
+    for fault in [Fault::UploadsCut, Fault::WrongBytes(u32::MAX), Fault::Errors(u32::MAX)] {
+        s3.fault(fault);
+        let error = store.backup(&target, 1, &mut nothing).unwrap_err().to_string();
+        assert!(!error.contains("of-the-test"), "{fault:?}: {error}");
+        s3.fault(Fault::None);
+        assert_eq!(backup::list(&target).unwrap(), [""; 0], "{fault:?}");
+    }
+    // Left by somebody, or half by us, under the very name.
+    let object = s3.objects("").into_iter().find(|o| o.contains("/objects/"));
+    let left = object.unwrap_or_else(|| "backup/objects/none".into());
+    s3.ask("PUT", &left);
+    store.backup(&target, 2, &mut nothing).unwrap();
+    assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
+    s3.fault(Fault::WrongBytes(u32::MAX));
+    let failed = backup::verify(&target, None);
+    assert!(failed.is_err() || !failed.unwrap().problems.is_empty());
+    s3.fault(Fault::None);
+    // The list of somebody else.
+    let other = Place::Bucket(bucket(&s3, dir.path(), "other"));
+    s3.ask("PUT", "other/alcedo-backups.json");
+    let error = store.backup(&other, 3, &mut nothing).unwrap_err().to_string();
+    assert!(error.contains("another prefix"), "{error}");
+}
