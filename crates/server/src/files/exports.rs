@@ -183,7 +183,7 @@ fn event(record: &Map<String, Value>) -> Option<Vec<u8>> {
     let inner = outer.get("Event").and_then(Value::as_object);
     let event = inner.unwrap_or(outer);
     let system = event.get("System")?.as_object()?;
-    let data = event.get("EventData").and_then(|d| d.get("Data")).and_then(named);
+    let data = event.get("EventData").and_then(Value::as_object).and_then(named);
     if inner.is_some() && data.is_none() {
         return None;
     }
@@ -196,14 +196,16 @@ fn event(record: &Map<String, Value>) -> Option<Vec<u8>> {
     Some(text_of(&serde_json::json!({ "Event": event })))
 }
 
-/// Data with their names as members; `None` if no name is given. What has none is `Data`.
-fn named(data: &Value) -> Option<Map<String, Value>> {
-    let list = match data {
+/// Data with their names as members beside what else there is; `None` if no name is given. What has
+/// none is `Data`, what has the same name is a list.
+fn named(event_data: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let list = match event_data.get("Data")? {
         Value::Array(list) => list.as_slice(),
         one => std::slice::from_ref(one),
     };
-    let mut out = Map::new();
-    let mut nameless = Vec::new();
+    let mut out = event_data.clone();
+    out.remove("Data");
+    let mut is_named = false;
     for item in list {
         let item = element(item);
         let attributes = item.get("#attributes");
@@ -214,18 +216,20 @@ fn named(data: &Value) -> Option<Map<String, Value>> {
             }
             text => text.clone(),
         };
-        match name.and_then(Value::as_str) {
-            Some(name) => drop(out.insert(name.to_owned(), value)),
-            None => nameless.push(value),
-        }
+        let name = name.and_then(Value::as_str);
+        is_named |= name.is_some();
+        add(&mut out, name.unwrap_or("Data"), value);
     }
-    if out.is_empty() {
-        return None;
+    is_named.then_some(out)
+}
+
+/// A value under a name, behind those that the name has already.
+fn add(out: &mut Map<String, Value>, name: &str, value: Value) {
+    match out.get_mut(name) {
+        Some(Value::Array(values)) => values.push(value),
+        Some(first) => *first = Value::Array(vec![first.take(), value]),
+        None => drop(out.insert(name.to_owned(), value)),
     }
-    if !nameless.is_empty() {
-        out.insert("Data".into(), Value::Array(nameless));
-    }
-    Some(out)
 }
 
 /// An element with its attributes below `#attributes` and its text as `#text`, whatever the converter

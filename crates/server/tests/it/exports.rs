@@ -257,6 +257,21 @@ fn a_record_that_holds_an_answer_stays_a_record() {
     assert_eq!(found_on("user: eve", &[none, last.clone(), two, last]), [2, 3, 4, 5]);
 }
 
+/// Scenario: a Windows event with a list of names and values, in which a name stands twice and one has
+/// no name, and with a member beside the list.
+/// Guarantees: a rule finds each of the values.
+#[test]
+fn no_value_beside_or_within_a_list_of_names_is_lost() {
+    let named = |name: &str, value: &str| json!({ "@Name": name, "#text": value });
+    let list =
+        json!([named("Image", "a.exe"), named("Image", "b.exe"), named("Tool", "x"), "bare"]);
+    let mut event = event(system("@"), list);
+    event["Event"]["EventData"]["Binary"] = "AABB".into();
+    for selection in ["Binary: AABB", "Image: a.exe", "Image: b.exe", "Tool: x", "Data: bare"] {
+        assert_eq!(found_on(selection, std::slice::from_ref(&event)), [1], "{selection}");
+    }
+}
+
 /// Scenario: the system log tells that another log was cleared; a script block under a rule that names
 /// both category and service, and the provider as other tools call it; a refused log-on with its status.
 /// Guarantees: `Channel` means the cleared log as well as the one it is told in; a logsource with both
