@@ -201,13 +201,16 @@ impl Texts {
         key
     }
 
-    /// Adds a switch; on disk when this returns.
+    /// Adds switches; on disk when this returns.
     ///
     /// # Errors
     /// What the file system says; the archive is as it was then.
-    pub(super) fn switch(&mut self, switch: &Switch) -> Result<(), Failure> {
+    pub(super) fn switch(&mut self, switches: &[Switch]) -> Result<(), Failure> {
+        if switches.is_empty() {
+            return Ok(());
+        }
         let mut lines = Lines::new(self.end);
-        lines.add(Line::Switch(switch.clone()));
+        switches.iter().for_each(|switch| lines.add(Line::Switch(switch.clone())));
         self.append(lines)
     }
 
@@ -276,6 +279,12 @@ impl Texts {
             Line::Text(text) => Some(text.as_ref().into()),
             _ => None,
         }
+    }
+
+    /// Puts another file in the place of this one, and gives this one.
+    #[cfg(test)]
+    pub(super) fn swap_file(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
     }
 
     fn line(&self, place: Place) -> Option<Vec<u8>> {
@@ -379,7 +388,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut texts = Texts::open(dir.path()).unwrap();
         texts.keep("1", &kept(&["a"])).unwrap();
-        texts.switch(&Switch { offset: 3, number: 1, hash: "1".into() }).unwrap();
+        texts.switch(&[Switch { offset: 3, number: 1, hash: "1".into() }]).unwrap();
         let whole = bytes(dir.path());
         texts.keep("2", &kept(&["a", "b"])).unwrap();
         let all = std::fs::read(dir.path().join(FILE)).unwrap();
