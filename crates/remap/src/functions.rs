@@ -163,7 +163,6 @@ pub const OFFERED: &[&str] = &[
     "truncate",
     "type_def",
     "unique",
-    "unnest",
     "upcase",
     "uuid_from_friendly_id",
     "values",
@@ -213,6 +212,10 @@ pub const REFUSED: &[(&str, &str)] = &[
         "an expression taken from an event could ask for any amount of memory; write it in the program",
     ),
     ("unflatten", "names with dots are nested here already"),
+    (
+        "unnest",
+        "it copies the whole event for every element, which takes the square of an event's size; loop with `for_each`",
+    ),
     ("uuid_v4", "the same event has to give the same fields at every replay"),
     ("uuid_v7", "the same event has to give the same fields at every replay"),
 ];
@@ -220,11 +223,17 @@ pub const REFUSED: &[(&str, &str)] = &[
 /// Functions with a parameter `timezone`, in which `local` would be the zone of the machine.
 const ZONED: &[&str] = &["format_timestamp", "parse_timestamp"];
 
+/// Functions with a parameter `scale` that says how many zeros they write: an event must not choose it.
+const SCALED: &[&str] = &["format_number"];
+
+/// Most decimal places that a program may ask for.
+const SCALE_MAX: i64 = 64;
+
 /// Every function of VRL: as it is, or as something that says why it is not offered.
 pub(crate) fn all() -> Vec<Box<dyn Function>> {
     let judged = |inner: Box<dyn Function>| -> Box<dyn Function> {
         let name = inner.identifier();
-        if ZONED.contains(&name) {
+        if ZONED.contains(&name) || SCALED.contains(&name) {
             return Box::new(Guarded { inner, refusal: None });
         }
         if OFFERED.contains(&name) {
@@ -241,7 +250,7 @@ pub(crate) fn all() -> Vec<Box<dyn Function>> {
 #[derive(Debug)]
 struct Guarded {
     inner: Box<dyn Function>,
-    /// Why it is not offered at all; else only the machine's own time zone is refused.
+    /// Why it is not offered at all; else some values of a parameter are refused.
     refusal: Option<&'static str>,
 }
 
@@ -252,17 +261,32 @@ impl Guarded {
         if let Some(why) = self.refusal {
             return Some(format!("`{name}` is not offered: {why}"));
         }
-        let is_local = |zone: &Value| {
-            let zone = zone.coerce_to_bytes();
-            zone.is_empty() || zone.eq_ignore_ascii_case(b"local")
-        };
-        match arguments.optional_literal("timezone", state) {
-            Ok(Some(zone)) if is_local(&zone) => {
-                Some(format!("`{name}`: the zone of the machine must not matter; name a zone"))
-            }
-            Err(_) => Some(format!("`{name}`: write the time zone as text in quotes")),
-            Ok(_) => None,
+        match SCALED.contains(&name) {
+            true => scale_problem(name, state, arguments),
+            false => zone_problem(name, state, arguments),
         }
+    }
+}
+
+fn zone_problem(name: &str, state: &TypeState, arguments: &ArgumentList) -> Option<String> {
+    let is_local = |zone: &Value| {
+        let zone = zone.coerce_to_bytes();
+        zone.is_empty() || zone.eq_ignore_ascii_case(b"local")
+    };
+    match arguments.optional_literal("timezone", state) {
+        Ok(Some(zone)) if is_local(&zone) => {
+            Some(format!("`{name}`: the zone of the machine must not matter; name a zone"))
+        }
+        Err(_) => Some(format!("`{name}`: write the time zone as text in quotes")),
+        Ok(_) => None,
+    }
+}
+
+fn scale_problem(name: &str, state: &TypeState, arguments: &ArgumentList) -> Option<String> {
+    match arguments.optional_literal("scale", state) {
+        Ok(None) => None,
+        Ok(Some(Value::Integer(scale))) if (0..=SCALE_MAX).contains(&scale) => None,
+        _ => Some(format!("`{name}`: write `scale` as a number from 0 to {SCALE_MAX}")),
     }
 }
 
@@ -337,6 +361,16 @@ mod tests {
             let has_zone = function.parameters().iter().any(|p| p.keyword == "timezone");
             let name = function.identifier();
             assert!(!has_zone || ZONED.contains(&name) || !OFFERED.contains(&name), "{name}");
+        }
+    }
+
+    /// What takes a scale is guarded: it is written out in zeros.
+    #[test]
+    fn every_scale_is_guarded() {
+        for function in vrl::stdlib::all() {
+            let has_scale = function.parameters().iter().any(|p| p.keyword == "scale");
+            let name = function.identifier();
+            assert!(!has_scale || SCALED.contains(&name) || !OFFERED.contains(&name), "{name}");
         }
     }
 }

@@ -25,6 +25,9 @@ fn faults_are_told_with_the_line_of_the_file() {
         (".b = decode_zstd!(.message)", "packed"),
         (".b = format_timestamp!(t'2026-11-23T00:00:00Z', \"%F\", timezone: \"local\")", "zone"),
         (".b = parse_timestamp!(.message, \"%F\", timezone: .zone)", "time zone as text"),
+        (".b = unnest!(.list)", "`unnest` is not offered"),
+        (".b = format_number(1.5, scale: int!(.n))", "a number from 0 to 64"),
+        (".b = format_number(1.5, scale: 1000000000)", "a number from 0 to 64"),
         (&format!(".b = {}1{}", "[".repeat(70), "]".repeat(70)), "brackets"),
     ] {
         let error = set_of(&step(&format!(".a = 1\n{fault}"))).err().expect(fault);
@@ -34,6 +37,7 @@ fn faults_are_told_with_the_line_of_the_file() {
         let drawn = error.message.contains(":10:") || part == "brackets";
         assert!(drawn, "the drawing counts as the file does: {error}");
     }
+    assert!(set_of(&step(".b = format_number(1.5, scale: 2)")).is_ok());
     let long = format!("# {}\n.a = 1", "x".repeat(remap::PROGRAM_BYTES_MAX));
     let error = set_of(&step(&long)).err().unwrap();
     assert!(error.message.contains("longer than"), "{error}");

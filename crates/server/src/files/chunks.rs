@@ -236,8 +236,10 @@ impl<'a, 'b> Cutter<'a, 'b> {
         Ok(())
     }
 
-    /// Records that were wrapped in one; each has a number of its own.
+    /// Records that were wrapped in one; each has a number of its own, the first that of the one.
     fn inner(&mut self, inner: Vec<Vec<u8>>) -> Result<(), Trouble> {
+        // One that wraps none counts as the record that it is: those behind it keep their numbers.
+        let after = self.next + inner.len().max(1) as u64;
         for chunk in inner.chunks(CHUNK_RECORDS_MAX) {
             let (mut bytes, mut records) = (Vec::new(), Vec::new());
             for record in chunk {
@@ -248,6 +250,7 @@ impl<'a, 'b> Cutter<'a, 'b> {
             }
             (self.each)(Chunk { bytes: Arc::new(bytes), records })?;
         }
+        self.next = after;
         Ok(())
     }
 

@@ -33,6 +33,34 @@ const ABOUT: &[&str] = &[
     "success",
     "lastrow",
 ];
+/// Members that a search's answer has beside its hits, as well as those.
+const ANSWER: &[&str] = &[
+    "timed_out",
+    "terminated_early",
+    "_shards",
+    "_clusters",
+    "_scroll_id",
+    "pit_id",
+    "num_reduce_phases",
+    "phase_took",
+    "max_score",
+    "aggregations",
+    "suggest",
+    "profile",
+    "status",
+    "id",
+    "isPartial",
+    "isRunning",
+    "isStored",
+    "isRestored",
+    "loaded",
+    "is_partial",
+    "is_running",
+    "start_time_in_millis",
+    "expiration_time_in_millis",
+    "completion_time_in_millis",
+    "completion_status",
+];
 /// How converters from XML mark attributes.
 const ATTRIBUTE_MARKS: &[char] = &['@', '-', '_'];
 /// What they call the text of an element.
@@ -71,35 +99,65 @@ fn open(document: &Map<String, Value>, depth: usize, out: &mut Vec<Value>) -> bo
     if depth == DEPTH_MAX {
         return false;
     }
-    if let Some(hits) = document.get("hits").and_then(|h| h.get("hits")).and_then(Value::as_array) {
+    open_answer(document, out)
+        || ["response", "rawResponse"].iter().any(|name| {
+            let answer = document.get(*name).and_then(Value::as_object);
+            answer.is_some_and(|answer| {
+                is_about(document, name, &[ABOUT, ANSWER]) && open(answer, depth + 1, out)
+            })
+        })
+        || open_answers(document, depth, out)
+        || LISTS.iter().any(|list| open_list(document, list.trim_matches('"'), out))
+}
+
+/// Whether all else in a document is about the member `name`: else it is a record that has it.
+fn is_about(document: &Map<String, Value>, name: &str, known: &[&[&str]]) -> bool {
+    document.keys().all(|key| key == name || known.iter().any(|k| k.contains(&&**key)))
+}
+
+/// `{"hits": {"hits": [...]}}`, the answer of a search.
+fn open_answer(document: &Map<String, Value>, out: &mut Vec<Value>) -> bool {
+    let Some(outer) = document.get("hits").and_then(Value::as_object) else { return false };
+    let Some(hits) = outer.get("hits").and_then(Value::as_array) else { return false };
+    let known = &[ABOUT, ANSWER];
+    let is_answer = hits.iter().all(Value::is_object)
+        && is_about(document, "hits", known)
+        && is_about(outer, "hits", known);
+    if is_answer {
         out.extend(hits.iter().map(hit));
-        return true;
     }
-    let answers = ["response", "rawResponse"].iter().filter_map(|name| document.get(*name));
-    for answer in answers.filter_map(Value::as_object) {
-        if open(answer, depth + 1, out) {
-            return true;
-        }
+    is_answer
+}
+
+/// `{"responses": [...]}`, the answers of several searches; one that failed has none.
+fn open_answers(document: &Map<String, Value>, depth: usize, out: &mut Vec<Value>) -> bool {
+    let Some(answers) = document.get("responses").and_then(Value::as_array) else { return false };
+    let before = out.len();
+    let mut opens = |answer: &Value| {
+        answer.as_object().is_some_and(|answer| {
+            open(answer, depth + 1, out)
+                || answer.contains_key("error") && is_about(answer, "error", &[ANSWER])
+        })
+    };
+    let is_answer = !answers.is_empty()
+        && is_about(document, "responses", &[ABOUT, ANSWER])
+        && answers.iter().all(&mut opens);
+    if !is_answer {
+        out.truncate(before);
     }
-    if let Some(answers) = document.get("responses").and_then(Value::as_array) {
-        let mut opened = false;
-        for answer in answers.iter().filter_map(Value::as_object) {
-            opened |= open(answer, depth + 1, out);
-        }
-        return opened;
+    is_answer
+}
+
+/// A list of records with what is about it.
+fn open_list(document: &Map<String, Value>, list: &str, out: &mut Vec<Value>) -> bool {
+    let Some(records) = document.get(list).and_then(Value::as_array) else { return false };
+    let is_list = !records.is_empty()
+        && records.iter().all(Value::is_object)
+        && is_about(document, list, &[ABOUT]);
+    if is_list {
+        out.extend(records.iter().cloned());
     }
-    for list in LISTS.iter().map(|list| list.trim_matches('"')) {
-        let Some(records) = document.get(list).and_then(Value::as_array) else { continue };
-        let is_about = |name: &String| *name == list || ABOUT.contains(&&**name);
-        if !records.is_empty()
-            && records.iter().all(Value::is_object)
-            && document.keys().all(is_about)
-        {
-            out.extend(records.iter().cloned());
-            return true;
-        }
-    }
-    false
+    is_list
 }
 
 /// A hit with its document; of one that was asked for fields alone these, one value each where there
@@ -125,7 +183,7 @@ fn event(record: &Map<String, Value>) -> Option<Vec<u8>> {
     let inner = outer.get("Event").and_then(Value::as_object);
     let event = inner.unwrap_or(outer);
     let system = event.get("System")?.as_object()?;
-    let data = event.get("EventData").and_then(|d| d.get("Data")).and_then(named);
+    let data = event.get("EventData").and_then(Value::as_object).and_then(named);
     if inner.is_some() && data.is_none() {
         return None;
     }
@@ -138,14 +196,16 @@ fn event(record: &Map<String, Value>) -> Option<Vec<u8>> {
     Some(text_of(&serde_json::json!({ "Event": event })))
 }
 
-/// Data with their names as members; `None` if no name is given. What has none is `Data`.
-fn named(data: &Value) -> Option<Map<String, Value>> {
-    let list = match data {
+/// Data with their names as members beside what else there is; `None` if no name is given. What has
+/// none is `Data`, what has the same name is a list.
+fn named(event_data: &Map<String, Value>) -> Option<Map<String, Value>> {
+    let list = match event_data.get("Data")? {
         Value::Array(list) => list.as_slice(),
         one => std::slice::from_ref(one),
     };
-    let mut out = Map::new();
-    let mut nameless = Vec::new();
+    let mut out = event_data.clone();
+    out.remove("Data");
+    let mut is_named = false;
     for item in list {
         let item = element(item);
         let attributes = item.get("#attributes");
@@ -156,18 +216,20 @@ fn named(data: &Value) -> Option<Map<String, Value>> {
             }
             text => text.clone(),
         };
-        match name.and_then(Value::as_str) {
-            Some(name) => drop(out.insert(name.to_owned(), value)),
-            None => nameless.push(value),
-        }
+        let name = name.and_then(Value::as_str);
+        is_named |= name.is_some();
+        add(&mut out, name.unwrap_or("Data"), value);
     }
-    if out.is_empty() {
-        return None;
+    is_named.then_some(out)
+}
+
+/// A value under a name, behind those that the name has already.
+fn add(out: &mut Map<String, Value>, name: &str, value: Value) {
+    match out.get_mut(name) {
+        Some(Value::Array(values)) => values.push(value),
+        Some(first) => *first = Value::Array(vec![first.take(), value]),
+        None => drop(out.insert(name.to_owned(), value)),
     }
-    if !nameless.is_empty() {
-        out.insert("Data".into(), Value::Array(nameless));
-    }
-    Some(out)
 }
 
 /// An element with its attributes below `#attributes` and its text as `#text`, whatever the converter

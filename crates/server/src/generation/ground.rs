@@ -13,6 +13,9 @@ use std::time::{Duration, SystemTime};
 /// A file that changed so shortly before it was read may change again without a trace.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
+/// How often files are read that change meanwhile.
+const LOADS_MAX: usize = 4;
+
 /// Packs, tables and settings, read and checked.
 #[derive(Clone)]
 pub struct Ground {
@@ -38,16 +41,31 @@ impl Ground {
 
     /// What a configuration names.
     pub fn of_config(config: &Config) -> Result<Self, Failure> {
-        let (packs, names) = load_packs(config.packs.as_ref())?;
-        let fingerprint = fingerprint_of(config, &packs);
-        Ok(Self {
-            packs,
-            names,
-            tables: Arc::new(load_tables(config)?),
-            settings: Arc::new(settings_of(config)?),
-            fingerprint,
-        })
+        let ((packs, names, tables), files) = settled(&|| hash_of_files(config), &|| {
+            let (packs, names) = load_packs(config.packs.as_ref())?;
+            Ok((packs, names, Arc::new(load_tables(config)?)))
+        })?;
+        let fingerprint = fingerprint_of(config, &packs, &files);
+        Ok(Self { packs, names, tables, settings: Arc::new(settings_of(config)?), fingerprint })
     }
+}
+
+/// What `load` gives, with the mark of the files that it was read from: again if they changed while
+/// they were read. Of files that do not rest it is the mark from before: the next look finds another.
+fn settled<T, M: PartialEq>(
+    mark: &dyn Fn() -> M,
+    load: &dyn Fn() -> Result<T, Failure>,
+) -> Result<(T, M), Failure> {
+    let mut before = mark();
+    for _ in 1..LOADS_MAX {
+        let loaded = load()?;
+        let after = mark();
+        if after == before {
+            return Ok((loaded, before));
+        }
+        before = after;
+    }
+    Ok((load()?, before))
 }
 
 /// Remembers the ground as long as its files stay the same: a database of addresses need not be read
@@ -98,18 +116,25 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
     files
 }
 
-/// Equal files and settings give equal fingerprints. A file that cannot be read counts as empty
-/// here: it was reported when it was loaded.
-fn fingerprint_of(config: &Config, packs: &PackSet) -> String {
+/// Equal files and settings give equal fingerprints.
+fn fingerprint_of(config: &Config, packs: &PackSet, files: &[u8]) -> String {
     let mut hash = Sha256::new();
     // Another build may run them: the same files mean something else there.
     packs.left_out().iter().for_each(|pack| hash.update(pack.to_string()));
     hash.update(format!("{:?}{:?}{:?}", config.sources, config.drop, config.shadow));
+    hash.update(files);
+    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+/// Equal files give equal hashes. One that cannot be read counts as empty here: that is reported
+/// where it is loaded.
+fn hash_of_files(config: &Config) -> Vec<u8> {
+    let mut hash = Sha256::new();
     for path in files_of(config) {
         hash.update(path.as_os_str().as_encoded_bytes());
         hash.update(std::fs::read(&path).unwrap_or_default());
     }
-    hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+    hash.finalize().to_vec()
 }
 
 fn load_packs(dir: Option<&PathBuf>) -> Result<(Arc<PackSet>, Arc<Dictionary>), Failure> {
@@ -172,4 +197,32 @@ where
     M: FromIterator<(String, T)>,
 {
     pairs.map(|(name, value)| (name.clone(), value)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Scenario: a file is edited between being loaded and being hashed; then one that never rests.
+    /// Guarantees: the mark is that of what was loaded; without rest it is an older one, so that the
+    /// next look sees a change.
+    #[test]
+    fn a_mark_belongs_to_what_was_loaded() {
+        let (file, edits) = (Cell::new(1), Cell::new(0));
+        let load = || {
+            let read = file.get();
+            if edits.get() > 0 {
+                edits.set(edits.get() - 1);
+                file.set(read + 1);
+            }
+            Ok(read)
+        };
+        for (all, loaded, mark) in [(0, 1, 1), (1, 2, 2), (2, 4, 4), (100, 7, 7)] {
+            edits.set(all);
+            assert_eq!(settled(&|| file.get(), &load).unwrap(), (loaded, mark), "{all}");
+        }
+        assert_eq!(file.get(), 8, "what was edited last is still to be read");
+    }
 }

@@ -88,7 +88,10 @@ pub struct Archive {
     /// Reads rules again; held during a reload, so that reloads come one after the other.
     reader: Mutex<Reader>,
     texts: Mutex<Texts>,
+    /// In the order of their offsets.
     switches: Mutex<Vec<Switch>>,
+    /// Those of them that are not in the archive's file yet.
+    unlisted: Mutex<Vec<Switch>>,
     /// What sources were seen to send, by the offset of the record that says so.
     decisions: Mutex<Vec<(u64, Decision)>>,
     pauses: Pauses,
@@ -127,6 +130,7 @@ impl Archive {
         let texts = Texts::open(&dir)?;
         let mut switches = switches_of_before(&dir);
         switches.extend_from_slice(texts.switches());
+        switches.sort_by_key(|switch| switch.offset);
         let decisions = std::fs::read(dir.join("remembered.json"))
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -149,6 +153,7 @@ impl Archive {
             reader: Mutex::new(reader),
             texts: Mutex::new(texts),
             switches: Mutex::new(switches),
+            unlisted: Mutex::default(),
             decisions: Mutex::new(decisions),
             pauses: Pauses::open(dir.join("paused.json")),
         };
@@ -166,27 +171,21 @@ impl Archive {
         self.problems.load_full()
     }
 
-    /// Whether what is in force already is what the last record says.
-    fn is_announced(&self) -> bool {
-        let current = self.current();
-        self.switches.lock().last().is_some_and(|s| s.hash == current.hash)
-    }
-
     /// Records the current generation in the journal, if the last record names another one.
     pub fn announce(&self, journal: &Journal) -> Result<(), Failure> {
-        match self.record(journal)? {
-            Some(switch) => self.texts.lock().switch(&switch),
-            None => Ok(()),
-        }
+        self.record(journal, &self.current())?;
+        self.list();
+        Ok(())
     }
 
-    /// The record in the journal. It is not listed in the archive yet.
-    fn record(&self, journal: &Journal) -> Result<Option<Switch>, Failure> {
-        if self.is_announced() {
+    /// The record of a generation in the journal, and its offset; none if the last record names the
+    /// same. It is not listed in the archive yet.
+    fn record(&self, journal: &Journal, next: &Generation) -> Result<Option<u64>, Failure> {
+        if self.switches.lock().last().is_some_and(|s| s.hash == next.hash) {
             return Ok(None);
         }
-        let current = self.current();
-        let announced = Control::Announced { number: current.number, hash: current.hash.clone() };
+        let (number, hash) = (next.number, next.hash.clone());
+        let announced = Control::Announced { number, hash: hash.clone() };
         let bytes = serde_json::to_vec(&announced).unwrap_or_default();
         let mut batch = RawBatch::of(Arc::new(Envelope::internal()));
         batch.push_as(RecordKind::Generation, 0, io::intake::wall_ns(), &bytes);
@@ -194,10 +193,33 @@ impl Archive {
             .appender()
             .append_wait(batch)
             .map_err(|e| Failure::invalid(e, "the journal does not take records"))?;
-        let switch =
-            Switch { offset: durable.last, number: current.number, hash: current.hash.clone() };
-        self.switches.lock().push(switch.clone());
-        Ok(Some(switch))
+        self.note(Switch { offset: durable.last, number, hash });
+        Ok(Some(durable.last))
+    }
+
+    /// Takes note of a switch whose record stands in the journal, unless it is known.
+    fn note(&self, switch: Switch) {
+        let mut switches = self.switches.lock();
+        let at = switches.partition_point(|known| known.offset < switch.offset);
+        if switches.get(at).is_none_or(|known| known.offset != switch.offset) {
+            switches.insert(at, switch.clone());
+            self.unlisted.lock().push(switch);
+        }
+    }
+
+    /// Lists in the archive's file what is not listed yet. What cannot be written is listed with what
+    /// comes next, or when its record is met after a start.
+    fn list(&self) {
+        let mut texts = self.texts.lock();
+        let switches = self.unlisted.lock().clone();
+        match texts.switch(&switches) {
+            Ok(()) => {
+                self.unlisted.lock().retain(|s| switches.iter().all(|l| l.offset != s.offset))
+            }
+            Err(error) => {
+                tracing::error!(%error, "a switch of generations is listed later; it is in force");
+            }
+        }
     }
 
     /// Reads rules, packs and tables again and puts them in force. On error all stays as it was.
@@ -222,10 +244,10 @@ impl Archive {
         let live = generation.rules.rules().len();
         let compiled_ms = start.elapsed().as_secs_f64() * 1e3;
         self.keep(&generation, &kept)?;
+        let offset = self.record(journal, &generation)?;
         self.current.store(generation);
         self.problems.store(Arc::new(problems.clone()));
-        let switch = self.record(journal)?;
-        let elapsed_ms = self.put_in_force(switch, start, reached)?;
+        let elapsed_ms = self.put_in_force(offset, start, reached);
         Ok(Reloaded {
             generation: number,
             live,
@@ -240,21 +262,26 @@ impl Archive {
     /// journal, so it need not wait for the list of switches, which is written meanwhile.
     fn put_in_force(
         &self,
-        switch: Option<Switch>,
+        offset: Option<u64>,
         start: Instant,
         reached: &dyn Fn(u64) -> bool,
-    ) -> Result<f64, Failure> {
+    ) -> f64 {
         std::thread::scope(|scope| {
-            let listed = switch.clone().map(|s| scope.spawn(move || self.texts.lock().switch(&s)));
-            if let Some(Switch { offset, .. }) = switch {
-                while !reached(offset) && start.elapsed() < REACH_WAIT {
-                    std::thread::sleep(REACH_LOOK);
-                }
+            scope.spawn(|| self.list());
+            while offset.is_some_and(|at| !reached(at)) && start.elapsed() < REACH_WAIT {
+                std::thread::sleep(REACH_LOOK);
             }
-            let elapsed_ms = (start.elapsed().as_secs_f64() * 1e5).round() / 1e2;
-            listed.map_or(Ok(Ok(())), |l| l.join()).unwrap_or(Ok(()))?;
-            Ok(elapsed_ms)
+            (start.elapsed().as_secs_f64() * 1e5).round() / 1e2
         })
+    }
+
+    /// A switch was read from the journal. A crash or a full disk may have kept it out of the list.
+    fn met(&self, switch: Switch) {
+        self.note(switch);
+        // Whoever reloads lists it; the feeder must not wait for that.
+        if !self.unlisted.lock().is_empty() && self.reader.try_lock().is_some() {
+            self.list();
+        }
     }
 
     /// Archives what a generation was read from, so that a replay can bring it back.
@@ -402,7 +429,9 @@ impl Generations for Course {
                 if found.is_none() {
                     tracing::error!(offset, hash, "a generation is not in the archive");
                 }
-                found?
+                let found = found?;
+                self.archive.met(Switch { offset, number, hash });
+                found
             }
         };
         let generation = self.archive.deciding(base, offset + 1);
@@ -457,5 +486,108 @@ mod tests {
             assert!(made.get("0").is_some() && made.0.len() <= MADE_MAX);
         }
         assert!(made.get("1").is_none() && made.get("19").is_some());
+    }
+
+    /// A data folder with a rule, whose title a test edits, and a journal.
+    struct Home {
+        dir: tempfile::TempDir,
+        journal: Journal,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let (fs, clock) = (Arc::new(journal::OsFs), Arc::new(journal::OsClock));
+            let options = journal::Options { tick: false, ..Default::default() };
+            let (journal, _) = Journal::open(dir.path().join("data"), options, fs, clock).unwrap();
+            let home = Self { dir, journal };
+            home.edit("first");
+            home
+        }
+
+        fn edit(&self, value: &str) {
+            let rule = format!(
+                "title: a\nid: 00000000-0000-4000-8000-000000000001\nlogsource: {{product: linux}}\ndetection:\n  s: {{f: {value}}}\n  condition: s\n"
+            );
+            std::fs::write(self.dir.path().join("rule.yml"), rule).unwrap();
+        }
+
+        fn open(&self) -> Arc<Archive> {
+            let rules = vec![self.dir.path().join("rule.yml")];
+            let data_dir = self.dir.path().to_path_buf();
+            let config = Config { rules, data_dir, ..Config::default() };
+            Arc::new(Archive::open(config, [0; 16]).unwrap())
+        }
+
+        fn reload(&self, archive: &Archive) -> Reloaded {
+            archive.reload(&self.journal, &Changed::Anything, &|_| true).unwrap()
+        }
+    }
+
+    fn offsets(archive: &Archive) -> Vec<u64> {
+        archive.switches.lock().iter().map(|s| s.offset).collect()
+    }
+
+    /// Scenario: a rule is edited while the journal takes nothing, and read again when it does.
+    /// Guarantees: what is in force, and its problems, stay as they were; then the edit is recorded.
+    #[test]
+    fn a_reload_that_is_not_recorded_changes_nothing() {
+        let home = Home::new();
+        let archive = home.open();
+        archive.announce(&home.journal).unwrap();
+        let before = archive.current();
+        home.edit("'second'");
+        let (fs, clock) = (Arc::new(journal::OsFs), Arc::new(journal::OsClock));
+        let closed =
+            Journal::open_stepped(home.dir.path().join("x"), Default::default(), fs, clock);
+        let (closed, ..) = closed.unwrap();
+        assert!(archive.reload(&closed, &Changed::Anything, &|_| true).is_err());
+        assert_eq!(archive.current().hash, before.hash);
+        let done = home.reload(&archive);
+        assert_ne!(archive.current().hash, before.hash);
+        assert_eq!((done.generation, offsets(&archive).len()), (2, 2));
+    }
+
+    /// Scenario: the list of switches cannot be written after the record is in the journal; the next
+    /// edit can. Then a crash between a record and the list, and the record is met in a replay.
+    /// Guarantees: the reload holds; every switch is listed in order in the end, once.
+    #[test]
+    fn a_switch_that_was_not_listed_is_listed_later() {
+        let home = Home::new();
+        let archive = home.open();
+        archive.announce(&home.journal).unwrap();
+        home.edit("second");
+        let refused = std::fs::File::open(home.dir.path().join("rule.yml")).unwrap();
+        // What was read is archived before the record: only the list is refused.
+        let parts = Parts::of_config(&archive.config.load()).unwrap();
+        let kept = Kept::of(&parts);
+        let second = parts.compile(2, [0; 16]).unwrap().hash;
+        archive.texts.lock().keep(&second, &kept).unwrap();
+        let file = archive.texts.lock().swap_file(refused);
+        home.reload(&archive);
+        assert_eq!(archive.current().hash, second);
+        assert_eq!(archive.unlisted.lock().len(), 1);
+        archive.texts.lock().swap_file(file);
+        home.edit("third");
+        home.reload(&archive);
+        let all = offsets(&archive);
+        assert_eq!(all.len(), 3);
+        assert_eq!(offsets(&home.open()), all);
+
+        let text = std::fs::read_to_string(home.dir.path().join("generations/archive.ndjson"));
+        let text = text.unwrap();
+        let lost = text.lines().filter(|line| !line.contains(&format!("\"offset\":{},", all[1])));
+        let lost: String = lost.map(|line| format!("{line}\n")).collect();
+        std::fs::write(home.dir.path().join("generations/archive.ndjson"), lost).unwrap();
+        let archive = home.open();
+        assert_eq!(offsets(&archive), [all[0], all[2]]);
+        let record = format!(r#"{{"number":2,"hash":"{second}"}}"#);
+        for _ in 0..2 {
+            let loaded = Course::of(&archive).load(all[1], record.as_bytes()).unwrap();
+            assert_eq!(loaded.hash, second);
+        }
+        assert_eq!(offsets(&archive), all);
+        assert_eq!(offsets(&home.open()), all);
+        assert_eq!(archive.at(all[1] + 1).hash, second);
     }
 }

@@ -4,7 +4,7 @@ use detect::Changed;
 use notify::{RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -18,10 +18,16 @@ const RESTLESS: Duration = Duration::from_secs(2);
 /// More files than this are not named one by one.
 const NAMED_MAX: usize = 1_024;
 
+/// Most links on the way to a file.
+const LINKS_MAX: usize = 40;
+
 /// Watches folders.
 pub struct Watcher {
     seen: Arc<Seen>,
-    _watcher: Option<notify::RecommendedWatcher>,
+    ways: Arc<Ways>,
+    /// Folders that are watched, without those of rules and packs.
+    folders: BTreeSet<PathBuf>,
+    watcher: Option<notify::RecommendedWatcher>,
 }
 
 /// What changed and was not told yet.
@@ -32,41 +38,49 @@ struct Seen {
 }
 
 impl Watcher {
-    /// Starts watching `paths`, with all below them, and single `files`; what cannot be watched is read
-    /// again on request only.
+    /// Starts watching `paths`, with all below them, and single `files`, also behind links; what cannot
+    /// be watched is read again on request only.
     pub fn new(paths: &[PathBuf], files: &[PathBuf]) -> Self {
-        let seen = Arc::new(Seen::default());
-        let (told, named) = (seen.clone(), Named::of(&[paths, files].concat()));
+        let (seen, named) = (Arc::new(Seen::default()), Named::of(paths));
+        let ways = Arc::new(Ways::of(files));
+        let (told, on_the_way) = (seen.clone(), ways.clone());
         let made = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.as_ref().is_ok_and(|e| e.kind.is_access()) {
                 return;
             }
-            match named.of_event(event.ok()) {
+            let event = event.ok();
+            let files = on_the_way.files_of(event.as_ref());
+            match named.of_event(event) {
                 // Another file beside one that is watched.
-                Changed::Files(files) if files.is_empty() => {}
-                changed => told.add(changed),
+                Changed::Files(below) if below.is_empty() && files.is_empty() => {}
+                Changed::Files(below) => told.add(Changed::Files([below, files].concat())),
+                Changed::Anything => told.add(Changed::Anything),
             }
         });
-        // Tables are replaced by renaming, which a watch of the file itself would not outlive.
-        let folder = |file: &PathBuf| match file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
-            _ => PathBuf::from("."),
-        };
-        let folders: BTreeSet<PathBuf> = files.iter().map(folder).collect();
-        let deep = paths.iter().map(|path| (path.clone(), RecursiveMode::Recursive));
-        let flat = folders.into_iter().map(|path| (path, RecursiveMode::NonRecursive));
+        let watcher = made.ok();
+        let mut watcher = Self { seen, ways, folders: BTreeSet::new(), watcher };
+        watcher.follow();
         // A folder is watched in one way only: that of rules wins, it comes last.
-        let all: Vec<_> = flat.chain(deep).collect();
+        for path in paths {
+            watcher.watch(path, RecursiveMode::Recursive);
+        }
+        watcher
+    }
 
-        let watcher = made.ok().map(|mut watcher| {
-            for (path, mode) in &all {
-                if let Err(error) = watcher.watch(path, *mode) {
-                    tracing::warn!(path = %path.display(), %error, "a folder is not watched for changes");
-                }
+    /// Watches the folders that lie on the ways to the files as links are now. Tables are replaced by
+    /// renaming, which a watch of the file itself would not outlive.
+    fn follow(&mut self) {
+        for folder in self.ways.look() {
+            if self.folders.insert(folder.clone()) {
+                self.watch(&folder, RecursiveMode::NonRecursive);
             }
-            watcher
-        });
-        Self { seen, _watcher: watcher }
+        }
+    }
+
+    fn watch(&mut self, path: &Path, mode: RecursiveMode) {
+        if let Some(Err(error)) = self.watcher.as_mut().map(|watcher| watcher.watch(path, mode)) {
+            tracing::warn!(path = %path.display(), %error, "a folder is not watched for changes");
+        }
     }
 
     /// Returns after something changed and has been quiet for a moment, with what it was. May be
@@ -79,6 +93,8 @@ impl Watcher {
         let calm =
             async { while tokio::time::timeout(QUIET, self.seen.bell.notified()).await.is_ok() {} };
         let _ = tokio::time::timeout(RESTLESS, calm).await;
+        // Before it is told: what changes from here on behind a new link is seen.
+        self.follow();
         self.seen.changed.lock().take().unwrap_or_default()
     }
 }
@@ -130,6 +146,65 @@ impl Named {
     }
 }
 
+/// The ways to single files: each link that is followed to one, and what is found at the end.
+struct Ways {
+    files: Vec<PathBuf>,
+    /// Absolute paths, without links before the last part, beside the file they lead to.
+    steps: Mutex<Vec<(PathBuf, PathBuf)>>,
+}
+
+impl Ways {
+    fn of(files: &[PathBuf]) -> Self {
+        Self { files: files.to_vec(), steps: Mutex::default() }
+    }
+
+    /// Finds the ways as they are now, and gives the folders in which their steps are.
+    fn look(&self) -> BTreeSet<PathBuf> {
+        let steps: Vec<_> =
+            self.files.iter().flat_map(|f| way_to(f).into_iter().map(|s| (s, f.clone()))).collect();
+        let folders = steps.iter().filter_map(|(step, _)| step.parent());
+        let folders = folders.map(Path::to_path_buf).collect();
+        *self.steps.lock() = steps;
+        folders
+    }
+
+    /// The files that mean something else when this has changed.
+    fn files_of(&self, event: Option<&notify::Event>) -> Vec<PathBuf> {
+        let steps = self.steps.lock();
+        let changed = event.into_iter().flat_map(|event| &event.paths);
+        let files = changed.flat_map(|p| steps.iter().filter(move |(step, _)| step == p));
+        files.map(|(_, file)| file.clone()).collect()
+    }
+}
+
+/// The links on the way to a file, in their order, and what is at its end, there or not.
+fn way_to(file: &Path) -> Vec<PathBuf> {
+    let mut steps = Vec::new();
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    let mut rest: Vec<PathBuf> = parts(&absolute);
+    let mut at = PathBuf::new();
+    while let Some(part) = rest.pop() {
+        match part.components().next() {
+            Some(Component::ParentDir) => drop(at.pop()),
+            _ => at.push(part),
+        }
+        if let Ok(target) = std::fs::read_link(&at)
+            && steps.len() < LINKS_MAX
+        {
+            steps.push(at.clone());
+            at.pop();
+            rest.extend(parts(&target));
+        }
+    }
+    steps.push(at);
+    steps
+}
+
+/// The parts of a path, the last one first.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect()
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -171,6 +246,45 @@ mod tests {
             assert_eq!(next(&mut watcher).await, Some(Changed::Files(vec![table.clone()])));
         }
         std::fs::write(&other, "x").unwrap();
+        let idle = tokio::time::timeout(Duration::from_millis(300), watcher.changed()).await;
+        assert!(idle.is_err(), "{idle:?}");
+    }
+
+    /// Scenario: tables behind links: a link to a file elsewhere, whose target is replaced; one below a
+    /// link to a folder that is swapped, as secrets are mounted, twice; files beside them change.
+    /// Guarantees: each time the table is named as configured, also behind a link that is new; the
+    /// others never.
+    #[tokio::test]
+    async fn a_table_behind_links_is_seen_to_be_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, at("new")).unwrap();
+            std::fs::rename(at("new"), at(name)).unwrap();
+        };
+        for folder in ["etc", "lib", "etc/..1", "etc/..2", "etc/..3"] {
+            std::fs::create_dir(at(folder)).unwrap();
+            std::fs::write(at(folder).join("people.csv"), folder).unwrap();
+        }
+        link("../lib/geo.mmdb", "etc/geo.mmdb");
+        link("..1", "etc/..data");
+        std::fs::remove_file(at("etc/people.csv")).unwrap();
+        link("..data/people.csv", "etc/people.csv");
+        let (geo, people) = (at("etc/geo.mmdb"), at("etc/people.csv"));
+        let mut watcher = Watcher::new(&[], &[geo.clone(), people.clone()]);
+        for text in ["1", "2"] {
+            std::fs::write(at("lib/new"), text).unwrap();
+            std::fs::rename(at("lib/new"), at("lib/geo.mmdb")).unwrap();
+            assert_eq!(next(&mut watcher).await, Some(Changed::Files(vec![geo.clone()])));
+        }
+        for folder in ["..2", "..3"] {
+            link(folder, "etc/..data");
+            assert_eq!(next(&mut watcher).await, Some(Changed::Files(vec![people.clone()])));
+            std::fs::write(at("etc").join(folder).join("people.csv"), "x").unwrap();
+            assert_eq!(next(&mut watcher).await, Some(Changed::Files(vec![people.clone()])));
+        }
+        std::fs::write(at("lib/other"), "x").unwrap();
+        std::fs::write(at("etc/other"), "x").unwrap();
         let idle = tokio::time::timeout(Duration::from_millis(300), watcher.changed()).await;
         assert!(idle.is_err(), "{idle:?}");
     }

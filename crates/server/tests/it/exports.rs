@@ -215,6 +215,63 @@ fn every_export_of_an_event_is_found() {
     assert_eq!(json_lines(&out).len(), 1, "a list within an event is no list of events");
 }
 
+/// The lines on which a rule with this selection is right in a file of these lines.
+fn found_on(selection: &str, lines: &[Value]) -> Vec<u64> {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let rule = format!(
+        "title: One\nid: 66666666-7777-4777-8777-777777777778\nlogsource: {{product: windows, category: process_creation}}\ndetection:\n  sel: {{{selection}}}\n  condition: sel\n"
+    );
+    fs::write(at("rule.yml"), rule).unwrap();
+    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+    fs::write(at("log.ndjson"), text.join("\n") + "\n").unwrap();
+    let out = run(&["hunt", "--rules", &at("rule.yml"), &at("log.ndjson"), "-o", "ndjson"]);
+    json_lines(&out).iter().filter_map(|f| f["line"].as_u64()).collect()
+}
+
+/// Scenario: records of an application that hold the answer of a search, and answers that hold none.
+/// Guarantees: the record stays whole; an answer without records counts as the line that it is.
+#[test]
+fn a_record_that_holds_an_answer_stays_a_record() {
+    let inner = [
+        json!({ "response": { "results": [{ "id": 1 }] } }),
+        json!({ "hits": { "hits": [] } }),
+        json!({ "responses": [{ "hits": { "hits": [{ "a": 1 }] } }] }),
+        json!({ "rawResponse": { "hits": { "hits": [{ "a": 1 }] } } }),
+        json!({ "hits": { "hits": [], "total": 0 } }),
+    ];
+    let mut lines = inner.to_vec();
+    for (n, line) in lines.iter_mut().enumerate() {
+        line["user"] = format!("eve{n}").into();
+        line["action"] = "search".into();
+    }
+    assert_eq!(found_on("'user|startswith': eve", &lines), [1, 2, 3, 4, 5]);
+    let outside = json!({ "hits": { "hits": [], "user": "eve" } });
+    let failed = json!({ "responses": [{ "user": "eve" }, { "hits": { "hits": [] } }] });
+    assert_eq!(found_on("'hits.user|startswith': eve", &[outside]), [1]);
+    assert_eq!(found_on("'responses.user|startswith': eve", &[failed]), [1]);
+    let none = json!({ "took": 1, "hits": { "total": 0, "hits": [] } });
+    let two = json!({ "responses": [{ "error": { "type": "x" }, "status": 404 },
+        { "hits": { "hits": [{ "user": "eve" }, { "user": "eve" }] }, "status": 200 }] });
+    let last = json!({ "user": "eve" });
+    assert_eq!(found_on("user: eve", &[none, last.clone(), two, last]), [2, 3, 4, 5]);
+}
+
+/// Scenario: a Windows event with a list of names and values, in which a name stands twice and one has
+/// no name, and with a member beside the list.
+/// Guarantees: a rule finds each of the values.
+#[test]
+fn no_value_beside_or_within_a_list_of_names_is_lost() {
+    let named = |name: &str, value: &str| json!({ "@Name": name, "#text": value });
+    let list =
+        json!([named("Image", "a.exe"), named("Image", "b.exe"), named("Tool", "x"), "bare"]);
+    let mut event = event(system("@"), list);
+    event["Event"]["EventData"]["Binary"] = "AABB".into();
+    for selection in ["Binary: AABB", "Image: a.exe", "Image: b.exe", "Tool: x", "Data: bare"] {
+        assert_eq!(found_on(selection, std::slice::from_ref(&event)), [1], "{selection}");
+    }
+}
+
 /// Scenario: the system log tells that another log was cleared; a script block under a rule that names
 /// both category and service, and the provider as other tools call it; a refused log-on with its status.
 /// Guarantees: `Channel` means the cleared log as well as the one it is told in; a logsource with both
