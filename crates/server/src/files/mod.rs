@@ -11,11 +11,6 @@ pub use open::{CountedBytes, FILE_BYTES_MAX, read};
 
 use std::path::{Path, PathBuf};
 
-/// The rows of a table with a line of names above them, as JSON objects; `None` for other files.
-pub fn table(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
-    tables::named_rows(bytes)
-}
-
 /// Deepest folder that is searched; bounds loops of links.
 const FOLDER_DEPTH_MAX: usize = 32;
 /// Most files of one run: file numbers have to fit their place in an offset.

@@ -24,21 +24,6 @@ pub(super) fn rows(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(csv_file::rows(bytes).map(record).collect())
 }
 
-/// As [`rows`], of a file whose first line can be nothing but the names of columns: three or more, of
-/// one word each. A line of a log that holds commas is not taken for one.
-pub(super) fn named_rows(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let first = body.split(|c| *c == b'\n').next()?.trim_ascii();
-    let is_name = |word: &[u8]| {
-        let word = word.strip_prefix(b"\"").and_then(|w| w.strip_suffix(b"\"")).unwrap_or(word);
-        let legal = |c: &u8| c.is_ascii_alphanumeric() || b"_.-@".contains(c);
-        word.first().is_some_and(|c| c.is_ascii_alphabetic() || matches!(c, b'_' | b'@'))
-            && word.iter().all(legal)
-    };
-    let mut words = first.split(|c| matches!(c, b',' | b';' | b'\t' | b'|'));
-    (words.clone().count() >= 3 && words.all(is_name)).then(|| rows(bytes)).flatten()
-}
-
 fn record(row: String) -> Vec<u8> {
     let is_told = row.contains("\"Message\":") || row.contains("\"column_6\":");
     let cells = is_told.then(|| serde_json::from_str::<Map<String, Value>>(&row).ok()).flatten();

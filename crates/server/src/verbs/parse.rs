@@ -42,14 +42,11 @@ pub fn run(args: &ParseFiles, global: &Global) -> Outcome {
         };
         match args.framing {
             Framing::Whole => out.record(&bytes)?,
-            Framing::Lines => match files::table(&bytes) {
-                Some(rows) => rows.iter().try_for_each(|row| out.record(row))?,
-                None => {
-                    for line in parse::records::split_lines(&bytes, true) {
-                        out.record(line.bytes)?;
-                    }
+            Framing::Lines => {
+                for line in parse::records::split_lines(&bytes, true) {
+                    out.record(line.bytes)?;
                 }
-            },
+            }
             Framing::JsonMessage => {
                 for line in parse::records::split_lines(&bytes, true) {
                     out.record(message_of(line.bytes).as_deref().unwrap_or(line.bytes))?;
