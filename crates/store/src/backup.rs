@@ -83,58 +83,57 @@ fn objects(entry: &FileEntry) -> Vec<(Object, PathBuf)> {
 }
 
 impl Store {
-    /// Adds a backup of everything up to now to `target`; a folder is created if need be.
-    /// `companions` is asked for once the store's own part is fixed; they are copied in its order, so
-    /// that what a later one holds was written no later than what an earlier one holds.
-    ///
-    /// Only one backup of a store may be made at a time.
+    /// Adds a backup of everything up to now to `target`; a folder is created if need be. See
+    /// [`Store::begin_backup`] for `companions`.
     pub fn backup(
         &self,
         target: &Place,
         now_ns: i64,
         companions: &mut dyn FnMut() -> Result<Vec<Companion>, StoreError>,
     ) -> Result<BackupReport, StoreError> {
-        if self.writable().is_ok() {
-            self.flush()?;
-        }
-        let mut vault = Vault::open(target, &self.ending)?;
-        if let (Vault::Bucket(_), Some(last)) = (&vault, vault.names()?.pop()) {
-            let last = read(&vault, last)?;
-            vault.know(last.hashes());
-        }
-        let made = self.back_up(&vault, now_ns, companions);
-        vault.remove_scratch(&self.root)?;
-        made
+        self.begin_backup(target, companions)?.finish(now_ns, companions)
     }
 
-    fn back_up(
+    /// Copies what will most likely be in a backup: what takes long, while nothing has to be kept for
+    /// it. `companions` is asked for twice: now, to copy those that do not grow, and again once the
+    /// store's own part is fixed. Then they are copied in its order, so that what a later one holds was
+    /// written no later than what an earlier one holds.
+    ///
+    /// Only one backup of a store may be made at a time.
+    pub fn begin_backup(
         &self,
-        vault: &Vault,
-        now_ns: i64,
+        target: &Place,
         companions: &mut dyn FnMut() -> Result<Vec<Companion>, StoreError>,
-    ) -> Result<BackupReport, StoreError> {
+    ) -> Result<BackupRun<'_>, StoreError> {
+        let vault = Vault::open(target, &self.ending)?;
+        if let (Vault::Bucket(_), Some(last)) = (&vault, vault.names()?.pop()) {
+            vault.know(read(&vault, last)?.hashes());
+        }
+        let mut run = BackupRun { store: self, vault, copied_bytes: 0 };
+        let mut report = BackupReport::default();
+        self.copy_state(&run.vault, &mut report)?;
+        for companion in companions()?.iter().filter(|c| !c.grows) {
+            // Its time may have come meanwhile.
+            if companion.path.is_file() {
+                self.copy_companion(&run.vault, companion, &mut report)?;
+            }
+        }
+        run.copied_bytes = report.copied_bytes;
+        Ok(run)
+    }
+
+    /// Copies the files of this moment. Out: the state that lists them.
+    fn copy_state(&self, vault: &Vault, report: &mut BackupReport) -> Result<State, StoreError> {
         // Holding the files keeps them on disk until they are copied.
-        let (state, snapshot) = {
+        let (state, _snapshot) = {
             let writer = self.writer.lock();
             (writer.manifest.state().clone(), self.snapshot().0)
         };
-        let mut report = BackupReport { name: now_ns.to_string(), ..BackupReport::default() };
         let entries: Vec<&FileEntry> = state.files.values().collect();
         for some in entries.chunks(ENTRIES_AT_ONCE) {
-            self.copy_files(vault, some, &mut report)?;
+            self.copy_files(vault, some, report)?;
         }
-        drop(snapshot);
-        let mut listed = BTreeMap::new();
-        for companion in companions()? {
-            let object = self.copy_companion(vault, &companion, &mut report)?;
-            listed.insert(companion.name, (object.size, object.sha256));
-        }
-        // All files are beside it: what is restored needs no far tier and never shares one.
-        let state = state.without_far();
-        let backup = Backup { format: FORMAT, at_ns: now_ns, state, companions: listed };
-        let text = serde_json::to_vec(&backup).expect("plain data always serialises");
-        vault.publish(now_ns, text)?;
-        Ok(report)
+        Ok(state)
     }
 
     fn copy_files(
@@ -203,6 +202,50 @@ impl Store {
             vault.put(&object, from, companion.grows, &packed)?;
         }
         Ok(object)
+    }
+}
+
+/// A backup that has begun: most of it is in its place, and nobody knows of it.
+pub struct BackupRun<'s> {
+    store: &'s Store,
+    vault: Vault,
+    copied_bytes: u64,
+}
+
+impl BackupRun<'_> {
+    /// Copies what has come since, and names the backup. What the companions hold must stay from
+    /// before this call until it returns.
+    pub fn finish(
+        self,
+        now_ns: i64,
+        companions: &mut dyn FnMut() -> Result<Vec<Companion>, StoreError>,
+    ) -> Result<BackupReport, StoreError> {
+        let (store, vault) = (self.store, &self.vault);
+        if store.writable().is_ok() {
+            store.flush()?;
+        }
+        let mut report = BackupReport { name: now_ns.to_string(), ..BackupReport::default() };
+        let state = store.copy_state(vault, &mut report)?;
+        let mut listed = BTreeMap::new();
+        for companion in companions()? {
+            let object = store.copy_companion(vault, &companion, &mut report)?;
+            listed.insert(companion.name, (object.size, object.sha256));
+        }
+        // All files are beside it: what is restored needs no far tier and never shares one.
+        let state = state.without_far();
+        let backup = Backup { format: FORMAT, at_ns: now_ns, state, companions: listed };
+        let text = serde_json::to_vec(&backup).expect("plain data always serialises");
+        vault.publish(now_ns, text)?;
+        report.copied_bytes += self.copied_bytes;
+        Ok(report)
+    }
+}
+
+impl Drop for BackupRun<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.vault.remove_scratch(&self.store.root) {
+            tracing::warn!(%error, "what was on its way to a backup stays until the next one");
+        }
     }
 }
 

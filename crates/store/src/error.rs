@@ -92,6 +92,14 @@ pub enum SearchError {
     /// The pipes do not fit together.
     #[error("{0}")]
     Pipes(String),
+    /// The same, and where in the query.
+    #[error("column {column}: {reason}")]
+    At {
+        /// Character, from 1.
+        column: usize,
+        /// What is wrong there, and what to write instead.
+        reason: String,
+    },
     /// The query engine gave up, for instance at its memory limit.
     #[error("query engine: {0}; narrow the time range or the filter")]
     Engine(String),
@@ -104,4 +112,45 @@ pub enum SearchError {
     /// Reading a file failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl SearchError {
+    /// Says where in `query` the name stands that the error is about, if it is about one.
+    pub fn located_in(self, query: &str) -> Self {
+        let SearchError::Pipes(reason) = self else { return self };
+        let name = reason.split('`').nth(1).unwrap_or_default();
+        match place_of(name, query) {
+            Some(column) => SearchError::At { column, reason },
+            None => SearchError::Pipes(reason),
+        }
+    }
+}
+
+/// Where a whole name stands last: what comes first made the column that it is not.
+fn place_of(name: &str, query: &str) -> Option<usize> {
+    let in_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '@');
+    let whole = |at: &usize| {
+        let (before, after) = (&query[..*at], &query[at + name.len()..]);
+        !before.ends_with(in_name) && !after.starts_with(in_name)
+    };
+    if name.is_empty() {
+        return None;
+    }
+    let at = query.rmatch_indices(name).map(|(at, _)| at).find(whole)?;
+    Some(query[..at].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_about_names_say_where_they_stand() {
+        let error = || SearchError::Pipes("no column `n`; there are: count".into());
+        let shown = error().located_in("n:1 | stats count() by n\u{e9}n | sort n").to_string();
+        assert_eq!(shown, "column 35: no column `n`; there are: count");
+        assert_eq!(error().located_in("* | head 1").to_string(), error().to_string());
+        let other = SearchError::Busy { running: 1 };
+        assert!(matches!(other.located_in("1"), SearchError::Busy { .. }));
+    }
 }

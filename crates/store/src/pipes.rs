@@ -22,10 +22,11 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, UInt64Type};
 use datafusion::catalog::streaming::StreamingTable;
-use datafusion::common::{DataFusionError, ScalarValue};
+use datafusion::common::{DataFusionError, ScalarValue, SchemaError};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::functions::string::expr_fn::lower;
@@ -44,8 +45,9 @@ use event::{Dictionary, FieldId, time};
 use filter::search::{Aggregate, AggregateFunction, Pipe, Query, SortKey};
 use filter::{CompareOp, Node, Number, Operand, Plan, Target, Test, TextOp};
 use futures::StreamExt;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
+use std::cmp::Reverse;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -60,6 +62,8 @@ fn engine(error: DataFusionError) -> SearchError {
 enum Feed {
     Text(Vec<Box<str>>),
     Number(Vec<Box<str>>),
+    /// A number per distinct text, for what is only told apart: see [`Ids`].
+    Id(Vec<Box<str>>),
     Time,
     /// Start of the bucket of this width.
     Bucket(i64),
@@ -76,7 +80,7 @@ impl Feed {
             Feed::Text(_) => DataType::Utf8,
             Feed::Number(_) => DataType::Float64,
             Feed::Time | Feed::Bucket(_) => DataType::Int64,
-            Feed::Place | Feed::Offset | Feed::Sub => DataType::UInt64,
+            Feed::Id(_) | Feed::Place | Feed::Offset | Feed::Sub => DataType::UInt64,
         }
     }
 }
@@ -134,7 +138,7 @@ pub(crate) fn sql(
     let limit = request.limit.min(LIMIT_MAX);
     let runtime = runtime()?;
     let batches = runtime.block_on(async {
-        let frame = context.sql_with_options(text, options).await.map_err(engine)?;
+        let frame = context.sql_with_options(text, options).await.map_err(misread)?;
         // One more than wanted tells whether there are more.
         let frame = frame.limit(0, Some(limit + 1)).map_err(engine)?;
         collect(frame, request).await
@@ -166,6 +170,63 @@ pub(crate) fn sql(
     let counters = shared.lock().counters;
     summary.count(&counters, started);
     Ok(summary)
+}
+
+/// Most names that are offered in place of one that is not there.
+const OFFERED_MAX: usize = 5;
+
+/// A statement that cannot be planned, in words that help: the engine's own list every column.
+fn misread(error: DataFusionError) -> SearchError {
+    let text = match error.find_root() {
+        DataFusionError::SchemaError(schema, _) => match &**schema {
+            SchemaError::FieldNotFound { field, valid_fields } => {
+                let names: Vec<&str> = valid_fields.iter().map(|f| &*f.name).collect();
+                no_field(&field.flat_name(), &names)
+            }
+            other => other.to_string(),
+        },
+        DataFusionError::SQL(error, _) => {
+            let text = error.to_string();
+            text.trim_start_matches("sql parser error: ").to_owned()
+        }
+        DataFusionError::Plan(text) if text.contains("not supported: ") => {
+            format!("only `select` is possible: nothing can be changed ({text})")
+        }
+        DataFusionError::Plan(text) if text.contains("table") && text.contains("not found") => {
+            format!("{text}; there is one table, `events`")
+        }
+        DataFusionError::Plan(text) => text.clone(),
+        DataFusionError::NotImplemented(text) if text.contains("Dot access") => {
+            "names with dots stand in double quotes: \"user.name\"".into()
+        }
+        DataFusionError::NotImplemented(text) => text.clone(),
+        _ => return engine(error),
+    };
+    SearchError::Pipes(format!("SQL: {text}"))
+}
+
+/// Names that are like the wanted one: those that begin like it come first, then those that have its
+/// last part.
+fn no_field(wanted: &str, names: &[&str]) -> String {
+    let wanted = wanted.strip_prefix("events.").unwrap_or(wanted).replace('"', "");
+    let last = wanted.rsplit('.').next().unwrap_or(&wanted).to_ascii_lowercase();
+    let begins_alike = |name: &str| {
+        let same = |(a, b): &(char, char)| a.eq_ignore_ascii_case(b);
+        name.chars().zip(wanted.chars()).take_while(same).count()
+    };
+    let like = |name: &&&str| {
+        let name = name.to_ascii_lowercase();
+        let ends = name.rsplit('.').next().is_some_and(|part| last.contains(part));
+        begins_alike(&name) * 2 > wanted.len() || name.contains(&last) || ends
+    };
+    let mut near: Vec<&str> = names.iter().filter(like).copied().collect();
+    near.sort_by_key(|name| (Reverse(begins_alike(name)), name.len()));
+    near.truncate(OFFERED_MAX);
+    let near: Vec<String> = near.iter().map(|name| format!("\"{name}\"")).collect();
+    match near.is_empty() {
+        true => format!("no column `{wanted}`; write names as they are, in double quotes"),
+        false => format!("no column `{wanted}`; in double quotes there are: {}", near.join(", ")),
+    }
 }
 
 fn session(request: &SearchRequest) -> Result<SessionContext, SearchError> {
@@ -222,6 +283,60 @@ struct Source {
     shared: Arc<Mutex<Shared>>,
 }
 
+/// Numbers of texts over all units of a pass, for each list of names that has some. Comparing numbers
+/// costs the engine a fraction of comparing texts.
+#[derive(Default)]
+struct Ids {
+    known: Vec<HashMap<Box<str>, u64>>,
+    /// Takes part in the request's limit of memory.
+    memory: Option<MemoryReservation>,
+}
+
+impl Ids {
+    /// Memory of a text beside its bytes: its entry, and the table's free places.
+    const ENTRY_BYTES: usize = 56;
+
+    fn of(feeds: &[Feed], context: &TaskContext) -> Self {
+        let lists = feeds.iter().filter(|feed| matches!(feed, Feed::Id(_)));
+        let consumer = MemoryConsumer::new("distinct values");
+        let memory = consumer.register(context.memory_pool());
+        Self { known: lists.map(|_| HashMap::new()).collect(), memory: Some(memory) }
+    }
+
+    /// The numbers of the `at`-th list for some rows.
+    fn numbers(&mut self, at: usize, coded: &Coded, rows: &[u32]) -> Result<ArrayRef, SearchError> {
+        let Some(known) = self.known.get_mut(at) else {
+            return Ok(Arc::new(UInt64Array::new_null(rows.len())));
+        };
+        let mut of_code: Vec<Option<u64>> = vec![None; coded.size() as usize];
+        let mut out = Vec::with_capacity(rows.len());
+        for row in rows {
+            let code = coded.codes[*row as usize];
+            let Some(place) = of_code.get_mut(code as usize) else {
+                out.push(None);
+                continue;
+            };
+            if place.is_none()
+                && let Some(text) = coded.text(code)
+            {
+                let next = known.len() as u64;
+                *place = Some(match known.get(text) {
+                    Some(number) => *number,
+                    None => {
+                        if let Some(memory) = &mut self.memory {
+                            memory.try_grow(text.len() + Self::ENTRY_BYTES).map_err(engine)?;
+                        }
+                        known.insert(text.into(), next);
+                        next
+                    }
+                });
+            }
+            out.push(*place);
+        }
+        Ok(Arc::new(UInt64Array::from(out)))
+    }
+}
+
 impl Source {
     fn new(scan: Scan, feeds: &Feeds, shared: Arc<Mutex<Shared>>) -> Self {
         let (counted, feeds) = (feeds.counted, &feeds.list);
@@ -246,10 +361,11 @@ impl PartitionStream for Source {
         &self.schema
     }
 
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (schema, feeds, counted) = (self.schema.clone(), self.feeds.clone(), self.counted);
+        let ids = Mutex::new(Ids::of(&feeds, &context));
         let columns = move |selected: &mut Selected, unit: usize| {
-            let arrays = feed(selected, unit, &feeds, counted)?;
+            let arrays = feed(selected, unit, &feeds, counted, &mut ids.lock())?;
             let rows = arrays.first().map_or(selected.rows.len(), |array| array.len());
             batch(&schema, arrays, rows)
         };
@@ -311,6 +427,7 @@ fn feed(
     unit: usize,
     feeds: &[Feed],
     counted: bool,
+    ids: &mut Ids,
 ) -> Result<Vec<ArrayRef>, SearchError> {
     let rows = selected.rows.len();
     let mut coded: Vec<(&[Box<str>], Coded)> = Vec::new();
@@ -318,7 +435,7 @@ fn feed(
     let mut starts: Vec<Vec<i64>> = Vec::new();
     for feed in feeds {
         match feed {
-            Feed::Text(names) | Feed::Number(names)
+            Feed::Text(names) | Feed::Number(names) | Feed::Id(names)
                 if !coded.iter().any(|(n, _)| *n == names.as_slice()) =>
             {
                 coded.push((names.as_slice(), selected.coded(names)?));
@@ -344,6 +461,7 @@ fn feed(
     };
     let mut out: Vec<ArrayRef> = Vec::with_capacity(feeds.len() + 1);
     let mut bucket = starts.iter();
+    let mut lists = 0;
     for feed in feeds {
         let column = |names: &[Box<str>]| coded.iter().find(|(n, _)| *n == names);
         out.push(match feed {
@@ -355,6 +473,13 @@ fn feed(
                 Some((_, coded)) => coded.numbers(&chosen),
                 None => Arc::new(Float64Array::new_null(chosen.len())),
             },
+            Feed::Id(names) => {
+                lists += 1;
+                match column(names) {
+                    Some((_, coded)) => ids.numbers(lists - 1, coded, &chosen)?,
+                    None => Arc::new(UInt64Array::new_null(chosen.len())),
+                }
+            }
             Feed::Time => Arc::new(Int64Array::from(selected.times()?)),
             Feed::Bucket(_) => {
                 let starts = bucket.next().map_or(&[][..], |starts| starts);
@@ -429,7 +554,12 @@ impl Feeds {
             match pipe {
                 Pipe::Stats { aggregates, by } | Pipe::Timechart { aggregates, by, .. } => {
                     by.iter().for_each(&mut text);
-                    aggregates.iter().filter_map(|a| a.field.as_ref()).for_each(&mut text);
+                    let as_text = aggregates.iter().filter(|a| !is_told_apart(dict, a));
+                    as_text.filter_map(|a| a.field.as_ref()).for_each(&mut text);
+                    let told_apart = aggregates.iter().filter(|a| is_told_apart(dict, a));
+                    for field in told_apart.filter_map(|a| a.field.as_ref()) {
+                        feeds.add(Feed::Id(answers(dict, field)));
+                    }
                     let of_numbers = aggregates.iter().filter(|a| uses_numbers(a.function));
                     for field in of_numbers.filter_map(|a| a.field.as_ref()) {
                         feeds.add(Feed::Number(answers(dict, field)));
@@ -515,6 +645,12 @@ fn uses_numbers(function: AggregateFunction) -> bool {
         Sum | Avg | Percentile(_) | Min | Max => true,
         Count | Dc | Values | First | Last => false,
     }
+}
+
+/// Whether only the number of a field's distinct values counts.
+fn is_told_apart(dict: &Dictionary, aggregate: &Aggregate) -> bool {
+    let field = aggregate.field.as_ref();
+    aggregate.function == AggregateFunction::Dc && field.is_some_and(|f| !is_time(dict, f))
 }
 
 /// Whether a name means the event's own time.
@@ -742,7 +878,14 @@ impl<'a> Build<'a> {
                 }
                 None => (part(count(column)), Shows::Number),
             },
-            Dc => (part(count_distinct(column)), Shows::Number),
+            Dc => {
+                let events = matches!(self.mode, Mode::Events { .. });
+                let column = match events && is_told_apart(self.dict, aggregate) {
+                    true => self.feeds.column(&Feed::Id(answers(self.dict, field))),
+                    false => column,
+                };
+                (part(count_distinct(column)), Shows::Number)
+            }
             Sum => {
                 let numbers = self.numbers(field)?;
                 let numbers = match counted {

@@ -31,8 +31,8 @@ pub(crate) const BLOCK_ROWS: usize = 512;
 /// Written into the footer; a reader ignores indexes of other versions.
 const VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"ALCIDX01";
-/// Runs that are remembered: 64 KiB, which stays in a core's cache.
-const RECENT_RUNS: usize = 4 << 10;
+/// Runs that are remembered: 256 KiB, which stays in a core's second cache.
+const RECENT_RUNS: usize = 8 << 10;
 /// Longer runs are not kept until their blocks are known.
 const RUN_BYTES_KEPT: usize = 256;
 /// Bytes of runs that are kept: what an index may cost in memory while it is made.
@@ -67,10 +67,9 @@ pub(crate) struct GroupIndex {
     /// Words whose runs were taken apart; one word may be there several times.
     words: Vec<(u64, u64)>,
     pieces: Box<[u64]>,
-    /// Hashes of runs just seen and blocks that they are known to be in, by the low bits of the hash:
-    /// most runs repeat. The hash is keyed, since a run that is taken for another one would be missing
-    /// from the index.
-    recent: Box<[(u64, u64)]>,
+    /// Runs just seen, by the low bits of their hashes: most repeat, and need not be looked up. The
+    /// hash is keyed, since a run that is taken for another one would be missing from the index.
+    recent: Box<[Recent]>,
     hasher: DefaultHashBuilder,
     /// Blocks that what is added is in.
     blocks: u64,
@@ -85,6 +84,21 @@ struct Run {
     at: usize,
     len: u32,
 }
+
+/// A run just seen, and blocks that have it.
+#[derive(Clone, Copy)]
+struct Recent {
+    hash: u64,
+    blocks: u64,
+    /// Those of the blocks that `runs` knows of.
+    told: u64,
+    /// Its place in `runs`; [`NOT_KEPT`] if it is not there.
+    at: usize,
+}
+
+/// Place of a run that is taken apart at once.
+const NOT_KEPT: usize = usize::MAX;
+const NOTHING: Recent = Recent { hash: 0, blocks: 0, told: 0, at: NOT_KEPT };
 
 /// Takes a run apart for its blocks.
 struct Apart<'i> {
@@ -110,7 +124,7 @@ impl GroupIndex {
             bytes: Vec::new(),
             words: Vec::new(),
             pieces: vec![0; PIECE_BUCKETS].into(),
-            recent: vec![(0, 0); RECENT_RUNS].into(),
+            recent: vec![NOTHING; RECENT_RUNS].into(),
             hasher: DefaultHashBuilder::default(),
             blocks: 1,
             buffer: Vec::new(),
@@ -138,40 +152,61 @@ impl GroupIndex {
 
     fn run(&mut self, run: &[u8]) {
         let hash = self.hasher.hash_one(run);
-        let recent = &mut self.recent[(hash as usize) & (RECENT_RUNS - 1)];
-        if recent.0 == hash {
-            if recent.1 & self.blocks == self.blocks {
-                return;
-            }
-            recent.1 |= self.blocks;
-        } else {
-            *recent = (hash, self.blocks);
+        let slot = (hash as usize) & (RECENT_RUNS - 1);
+        let recent = &mut self.recent[slot];
+        if recent.hash == hash && recent.at != NOT_KEPT {
+            // The run itself is told when another one takes its place.
+            recent.blocks |= self.blocks;
+            return;
         }
+        if recent.hash == hash && recent.blocks & self.blocks == self.blocks {
+            return;
+        }
+        self.tell(slot);
         if run.len() > RUN_BYTES_KEPT {
             // It hardly comes again.
             let (words, pieces) = (&mut self.words, &mut self.pieces);
-            return walk(run, &mut Apart { words, pieces, blocks: self.blocks });
-        }
-        let (runs, bytes) = (&self.runs, &self.bytes);
-        let is = |at: &usize| {
-            let other = &runs[*at];
-            other.hash == hash && &bytes[other.at..other.at + other.len as usize] == run
-        };
-        if let Some(at) = self.known.find(hash, is).copied() {
-            self.runs[at].blocks |= self.blocks;
+            walk(run, &mut Apart { words, pieces, blocks: self.blocks });
+            self.recent[slot] = Recent { hash, blocks: self.blocks, ..NOTHING };
             return;
         }
-        self.known.insert_unique(hash, self.runs.len(), |at| runs[*at].hash);
-        let (at, len) = (self.bytes.len(), run.len() as u32);
-        self.bytes.extend_from_slice(run);
-        self.runs.push(Run { hash, blocks: self.blocks, at, len });
+        let at = self.place(run, hash);
+        let told = self.runs[at].blocks;
+        self.recent[slot] = Recent { hash, blocks: told | self.blocks, told, at };
         if self.bytes.len() > RUNS_BYTES_MAX {
             self.settle();
         }
     }
 
+    /// Tells `runs` the blocks of a run just seen.
+    fn tell(&mut self, slot: usize) {
+        let Recent { blocks, told, at, .. } = self.recent[slot];
+        if blocks != told && at != NOT_KEPT {
+            self.runs[at].blocks |= blocks;
+        }
+    }
+
+    /// The place of a run in `runs`; a new one is added.
+    fn place(&mut self, run: &[u8], hash: u64) -> usize {
+        let (runs, bytes) = (&self.runs, &self.bytes);
+        let is = |at: &usize| {
+            let other = &runs[*at];
+            other.hash == hash && &bytes[other.at..other.at + other.len as usize] == run
+        };
+        if let Some(at) = self.known.find(hash, is) {
+            return *at;
+        }
+        let place = self.runs.len();
+        self.known.insert_unique(hash, place, |at| runs[*at].hash);
+        let (at, len) = (self.bytes.len(), run.len() as u32);
+        self.bytes.extend_from_slice(run);
+        self.runs.push(Run { hash, blocks: self.blocks, at, len });
+        place
+    }
+
     /// Takes all runs apart.
     fn settle(&mut self) {
+        (0..RECENT_RUNS).for_each(|slot| self.tell(slot));
         let (words, pieces) = (&mut self.words, &mut self.pieces);
         words.reserve(self.runs.len());
         for run in &self.runs {
@@ -181,7 +216,7 @@ impl GroupIndex {
         self.known.clear();
         self.runs.clear();
         self.bytes.clear();
-        self.recent.fill((0, 0));
+        self.recent.fill(NOTHING);
     }
 
     /// All words, each once, by their hashes.

@@ -20,6 +20,7 @@ use crate::tier::TierOptions;
 use crate::verify::hash_file;
 use crate::write::hex;
 use hashbrown::HashSet;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -121,8 +122,8 @@ pub(crate) enum Vault {
 
 pub(crate) struct Bucket {
     far: Far,
-    /// Hashes of what earlier backups have.
-    known: HashSet<String>,
+    /// Hashes of what earlier backups have, and of what was read back since.
+    known: Mutex<HashSet<String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -138,15 +139,15 @@ impl Vault {
             Place::Folder(path) => Vault::Folder(path.clone()),
             Place::Bucket(settings) => {
                 let far = Far::new(settings, ending.clone())?;
-                Vault::Bucket(Bucket { far, known: HashSet::new() })
+                Vault::Bucket(Bucket { far, known: Mutex::default() })
             }
         })
     }
 
     /// What is to be believed whole: earlier backups have it.
-    pub(crate) fn know(&mut self, hashes: impl Iterator<Item = String>) {
+    pub(crate) fn know(&self, hashes: impl Iterator<Item = String>) {
         if let Vault::Bucket(bucket) = self {
-            bucket.known.extend(hashes);
+            bucket.known.lock().extend(hashes);
         }
     }
 
@@ -391,13 +392,21 @@ impl Bucket {
         let sizes = self.far.sizes(&names).map_err(|e| e.of("objects"))?;
         let whole = |(object, size): (&Object, Option<u64>)| match size {
             None => false,
-            Some(size) if self.known.contains(&object.sha256) => {
-                object.packs || size == object.size
-            }
+            Some(size) if self.is_known(object) => object.packs || size == object.size,
             // One that no backup names may be what a crash or somebody else left.
-            Some(_) => self.fetch(object, &mut io::sink()).is_ok(),
+            Some(_) => {
+                let whole = self.fetch(object, &mut io::sink()).is_ok();
+                if whole {
+                    self.known.lock().insert(object.sha256.clone());
+                }
+                whole
+            }
         };
         Ok(objects.iter().zip(sizes).map(whole).collect())
+    }
+
+    fn is_known(&self, object: &Object) -> bool {
+        self.known.lock().contains(&object.sha256)
     }
 
     /// Sends a file and reads it back; `packed` is a place for a packed copy.
@@ -411,11 +420,16 @@ impl Bucket {
             false => from,
         };
         let goes_on = || !self.far.leaving.load(Ordering::Relaxed);
-        self.far.upload(&name, from, &goes_on).map_err(|e| e.of(&name))?;
+        let sent = self.far.upload(&name, from, &goes_on).map_err(|e| e.of(&name))?;
+        if !object.packs && sent != object.sha256 {
+            return Err(StoreError::file(from, "its SHA-256 is not the listed one"));
+        }
         self.fetch(object, &mut io::sink()).map_err(|reason| StoreError::Far {
             object: name,
             reason: format!("what came back is not what was sent: {reason}"),
-        })
+        })?;
+        self.known.lock().insert(object.sha256.clone());
+        Ok(())
     }
 
     /// Reads an object in pieces into `out`; what is not what was written is an error.

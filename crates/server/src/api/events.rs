@@ -94,7 +94,10 @@ pub async fn search(
 ) -> Result<Response, Problem> {
     let request = request_of(&app, &asked)?;
     let cancelled = request.cancelled.clone();
-    answer(app, &headers, cancelled, move |app, out| app.store.search(&request, out)).await
+    answer(app, &headers, cancelled, move |app, out| {
+        app.store.search(&request, out).map_err(|error| error.located_in(&asked.query))
+    })
+    .await
 }
 
 /// What `work` finds, in the form that was asked for: rows as they are found for

@@ -76,6 +76,9 @@ impl From<store::SearchError> for Problem {
                 ..Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
             },
             store::SearchError::Store(error) => error.into(),
+            store::SearchError::At { column, .. } => {
+                Self { column: Some(column), ..Self::bad(error.to_string()) }
+            }
             error => Self::bad(error.to_string()),
         }
     }

@@ -37,5 +37,8 @@ pub async fn sql(
     }
     let request = request_of(&app, &Asked { query: String::new(), since, until, limit })?;
     let cancelled = request.cancelled.clone();
-    answer(app, &headers, cancelled, move |app, out| app.store.sql(&sql, &request, out)).await
+    answer(app, &headers, cancelled, move |app, out| {
+        app.store.sql(&sql, &request, out).map_err(|error| error.located_in(&sql))
+    })
+    .await
 }

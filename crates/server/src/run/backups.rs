@@ -78,10 +78,11 @@ impl App {
         let _alone = self.backing_up.try_lock().ok_or_else(|| {
             Problem::new(StatusCode::CONFLICT, "a backup is being made; wait for it")
         })?;
-        // No segment may go while they are copied.
+        let mut companions = || companions(&self.config.data_dir);
+        let begun = self.store.begin_backup(target, &mut companions);
+        // No segment may go while they are copied; what takes hours was copied before.
         self.journal.set_hold(Some(0));
-        let data_dir = &self.config.data_dir;
-        let made = self.store.backup(target, io::intake::wall_ns(), &mut || companions(data_dir));
+        let made = begun.and_then(|run| run.finish(io::intake::wall_ns(), &mut companions));
         self.journal.set_hold(None);
         made.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     }

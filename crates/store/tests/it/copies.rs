@@ -122,6 +122,36 @@ fn backups_are_incremental_checked_and_restored() {
     );
 }
 
+/// Scenario: while a backup has begun, rows come, files are joined, and a companion goes and another
+/// comes.
+/// Guarantees: the backup has what is there at its end, and only that.
+#[test]
+fn a_backup_that_takes_long_has_what_is_there_at_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Place::from(dir.path().join("backup"));
+    let store = store(&dir.path().join("live"));
+    let old = dir.path().join("1.wal");
+    let fresh = dir.path().join("2.wal");
+    std::fs::write(&old, b"old").unwrap();
+    let of = |path: &Path| Companion { name: "w".into(), path: path.into(), grows: false };
+    let run = store.begin_backup(&target, &mut || Ok(vec![of(&old), of(&fresh)])).unwrap();
+    assert_eq!(backup::list(&target).unwrap(), [""; 0], "it is not named yet");
+    std::fs::remove_file(&old).unwrap();
+    std::fs::write(&fresh, b"fresh").unwrap();
+    store.append(logins(15..20));
+    store.flush().unwrap();
+    assert!(store.join_all().unwrap() > 1);
+    let made = run.finish(5, &mut || Ok(vec![of(&fresh)])).unwrap();
+    assert_eq!((made.files, made.rows, made.companions), (1, 20, 1));
+    assert!(made.copied_bytes > made.bytes, "what was copied before the join counts");
+    let new = dir.path().join("new");
+    backup::restore(&target, None, &new.join("store"), &new).unwrap();
+    assert_eq!(std::fs::read(new.join("w")).unwrap(), b"fresh");
+    let (restored, _) = Store::open(&new.join("store"), Options::default()).unwrap();
+    assert_eq!(json(&restored, "*"), json(&store, "*"));
+    assert!(!dir.path().join("backup/objects/backup.tmp").exists());
+}
+
 #[test]
 fn exports_have_everything_and_a_manifest() {
     let dir = tempfile::tempdir().unwrap();

@@ -125,6 +125,11 @@ fn too_little_memory_is_an_error_not_a_crash() {
     r.memory_bytes_max = 1_000;
     let error = store.search(&r, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(matches!(error, SearchError::Engine(_)));
+    // What is told apart by number takes part in the limit, too.
+    let mut r = request("* | stats dc(user.name)");
+    r.memory_bytes_max = 100;
+    let error = store.search(&r, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(error.to_string().contains("distinct values"), "{error}");
 }
 
 #[test]
@@ -150,6 +155,22 @@ fn sql_reads_and_does_nothing_else() {
         "select",
     ] {
         assert!(run(wrong).is_err(), "{wrong}");
+    }
+    for (wrong, told) in [
+        ("drop table events", "only `select`"),
+        ("select * from read_csv('/etc/passwd')", "there is one table, `events`"),
+        (
+            "select \"user.nam\" from events",
+            "no column `user.nam`; in double quotes there are: \"user.name\"",
+        ),
+        ("select user.name from events", "names with dots stand in double quotes"),
+        ("selec 1", "found: selec at Line: 1, Column: 1"),
+    ] {
+        let error = run(wrong).unwrap_err().to_string();
+        assert!(
+            error.contains(told) && !error.contains("narrow the time range"),
+            "{wrong}: {error}"
+        );
     }
 }
 
