@@ -688,9 +688,10 @@ impl Store {
 
     /// Searches see the file with its new entry from now on; nothing is removed. Out: as it was seen.
     pub(crate) fn replace_handle(&self, entry: &FileEntry) -> Option<Arc<FileHandle>> {
-        let fresh = self.handle(entry);
+        let fresh = FileHandle::new(&self.root, entry.clone(), self.far.as_ref());
         let mut live = self.live.lock();
         let file = live.files.iter_mut().find(|f| f.entry.path == entry.path)?;
+        let fresh = Arc::new(fresh.after(file));
         Some(std::mem::replace(file, fresh))
     }
 
