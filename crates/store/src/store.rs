@@ -421,9 +421,21 @@ impl Store {
         Ok(now.filter(|id| Some(*id) != before).map(|id| id.offset))
     }
 
-    /// Upkeep, to be called about once a second by a background thread with the wall clock: flushes
-    /// when hot rows are many or old, joins tiny neighbouring files, applies retention.
+    /// All upkeep in one: [`Store::keep_up`], then [`Store::tidy`] unless rows in memory are many.
     pub fn maintain(&self, now_ns: i64) -> Result<Upkeep, StoreError> {
+        let mut done = self.keep_up(now_ns)?;
+        if !done.is_behind {
+            let tidied = self.tidy(now_ns)?;
+            (done.retired_files, done.retired_rows) = (tidied.retired_files, tidied.retired_rows);
+            done.audit = tidied.audit;
+        }
+        Ok(done)
+    }
+
+    /// To be called about once a second by a background thread with the wall clock: flushes when hot
+    /// rows are many or old, joins tiny neighbouring files. It never waits for the far tier, nor for
+    /// who rewrites files; nothing is joined meanwhile.
+    pub fn keep_up(&self, now_ns: i64) -> Result<Upkeep, StoreError> {
         let mut done = Upkeep::default();
         if self.hot_is_due(now_ns) {
             done.flushed_through = self.flush()?;
@@ -436,6 +448,13 @@ impl Store {
         if !self.joining_waits.load(Ordering::Relaxed) {
             done.compacted_files = self.compact(now_ns)?;
         }
+        Ok(done)
+    }
+
+    /// The same by a thread of its own, for it reads files of the far tier: applies retention, and
+    /// rewrites files with rows that were deleted.
+    pub fn tidy(&self, now_ns: i64) -> Result<Upkeep, StoreError> {
+        let mut done = Upkeep::default();
         let rules = self.options.rules();
         (done.retired_files, done.retired_rows, done.audit) = self.retire(&rules, now_ns)?;
         done.audit.extend(self.bury(now_ns)?);

@@ -15,6 +15,7 @@ use crate::verify::hash_file;
 use crate::write::{FileWriter, ZSTD_SETTLED, file_path, lead};
 use event::{Dictionary, EventId, Kind};
 use hashbrown::{HashMap, HashSet};
+use parking_lot::MutexGuard;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -39,9 +40,13 @@ const STREAM_ROWS: u64 = 512;
 const STREAM_BYTES: u64 = 1 << 20;
 
 impl Store {
-    /// Joins one run of small neighbouring files of one hour, if there is one. Returns how many.
+    /// Joins one run of small neighbouring files of one hour, if there is one. Returns how many; none
+    /// while others rewrite files.
     pub(crate) fn compact(&self, now_ns: i64) -> Result<u64, StoreError> {
-        let upkeep = self.upkeep.lock();
+        self.upkeep.try_lock().map_or(Ok(0), |upkeep| self.join_run(upkeep, now_ns))
+    }
+
+    fn join_run(&self, upkeep: MutexGuard<'_, ()>, now_ns: i64) -> Result<u64, StoreError> {
         let (snapshot, _) = self.snapshot();
         // What has been uploaded stays as it is: joining it would move it twice.
         let fit = |f: &&Arc<FileHandle>| !f.is_damaged() && f.entry.far.is_none();
@@ -70,7 +75,7 @@ impl Store {
     pub fn join_all(&self) -> Result<u64, StoreError> {
         let mut joined = 0;
         loop {
-            match self.compact(i64::MAX)? {
+            match self.join_run(self.upkeep.lock(), i64::MAX)? {
                 0 => return Ok(joined),
                 some => joined += some,
             }
