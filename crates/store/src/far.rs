@@ -74,11 +74,17 @@ pub(crate) struct FarError {
     pub(crate) is_gone: bool,
     /// Not the far tier failed but the file here.
     pub(crate) is_local: bool,
+    /// Nothing was heard of the far tier, or it said that it cannot: other objects fare no better.
+    pub(crate) is_away: bool,
 }
 
 impl FarError {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), is_gone: false, is_local: false }
+        Self { reason: reason.into(), is_gone: false, is_local: false, is_away: false }
+    }
+
+    fn away(reason: impl Into<String>) -> Self {
+        Self { is_away: true, ..Self::new(reason) }
     }
 
     fn local(error: &std::io::Error) -> Self {
@@ -94,7 +100,7 @@ impl From<object_store::Error> for FarError {
     fn from(error: object_store::Error) -> Self {
         let is_gone = matches!(error, object_store::Error::NotFound { .. });
         let reason = if is_gone { "it is not there".into() } else { without_secrets(&error) };
-        Self { reason, is_gone, is_local: false }
+        Self { is_gone, is_away: places::is_away(&error), ..Self::new(reason) }
     }
 }
 
@@ -120,6 +126,7 @@ pub(crate) struct Far {
     timeout: Duration,
     cells: Mutex<CellCache>,
     away_until: Mutex<Option<Instant>>,
+    silent: AtomicBool,
     /// When the next part of an upload may go, and bytes per second.
     pace: (Mutex<Instant>, Option<u64>),
     /// We are about to end: nothing is waited for any more.
@@ -146,6 +153,7 @@ impl Far {
             timeout: options.request_timeout,
             cells: Mutex::new(CellCache::new(options.cache_bytes)),
             away_until: Mutex::new(None),
+            silent: AtomicBool::new(false),
             pace: (Mutex::new(Instant::now()), options.upload_bytes_per_s),
             leaving: AtomicBool::new(false),
             traffic: Traffic::default(),
@@ -179,15 +187,16 @@ impl Far {
             match answer.recv_timeout(LOOK_UP) {
                 Ok(result) => break result.map_err(FarError::from),
                 Err(RecvTimeoutError::Timeout) if self.leaving.load(Ordering::Relaxed) => {
-                    break Err(FarError::new("the program stops"));
+                    break Err(FarError::away("the program stops"));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     let text = format!("no answer within {} s", limit.as_secs());
-                    break Err(FarError::new(text));
+                    break Err(FarError::away(text));
                 }
             }
         };
+        self.silent.store(result.as_ref().is_err_and(|e| e.is_away), Ordering::Relaxed);
         if result.as_ref().is_err_and(|e| !e.is_gone) {
             self.traffic.failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -303,13 +312,19 @@ impl Far {
     fn is_there(&self) -> Result<(), FarError> {
         let until = *self.away_until.lock();
         match until.is_some_and(|until| Instant::now() < until) {
-            true => Err(FarError::new("it did not answer a moment ago")),
+            true => Err(FarError::away("it did not answer a moment ago")),
             false => Ok(()),
         }
     }
 
+    /// Whether the last call that ended found the far tier away.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// One object that cannot be had says nothing of the others.
     fn was_away(&self, error: &FarError) {
-        if !error.is_gone {
+        if error.is_away {
             *self.away_until.lock() = Some(Instant::now() + AWAY_PAUSE);
         }
     }
