@@ -20,6 +20,21 @@ pub(crate) fn of(options: &TierOptions) -> Result<Place, String> {
     let (scheme, rest) = options.to.split_once("://").ok_or(
         "write file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
     )?;
+    for (setting, is_set, schemes) in [
+        ("endpoint", options.endpoint.is_some(), &["s3", "az"][..]),
+        ("region", options.region.is_some(), &["s3"][..]),
+        ("virtual_hosted", options.virtual_hosted, &["s3"][..]),
+        ("allow_http", options.allow_http, &["s3", "gs", "az"][..]),
+        ("credentials", options.credentials.is_some(), &["s3", "gs", "az"][..]),
+    ] {
+        if is_set && !schemes.contains(&scheme) {
+            let used: Vec<String> = schemes.iter().map(|s| format!("{s}://")).collect();
+            let used = used.join(", ");
+            return Err(format!(
+                "`{setting}` is a setting of {used}; {scheme}:// has no use for it"
+            ));
+        }
+    }
     if scheme == "file" {
         return folder(rest);
     }

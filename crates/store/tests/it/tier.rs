@@ -404,6 +404,20 @@ fn settings_that_cannot_be_are_told() {
         let error = TierOptions::new(to).check().unwrap_err().to_string();
         assert!(error.contains(said), "{to}: {error}");
     }
+    let some = || Some("x".to_owned());
+    let file = || TierOptions::new("file:///x");
+    for unused in [
+        TierOptions { endpoint: some(), ..TierOptions::new("gs://x/y") },
+        TierOptions { region: some(), ..TierOptions::new("az://x/y") },
+        TierOptions { endpoint: some(), ..file() },
+        TierOptions { region: some(), ..file() },
+        TierOptions { allow_http: true, ..file() },
+        TierOptions { virtual_hosted: true, ..file() },
+        TierOptions { credentials: Some("x".into()), ..file() },
+    ] {
+        let error = unused.check().unwrap_err().to_string();
+        assert!(error.contains("has no use for it"), "{error}");
+    }
 }
 
 #[test]
