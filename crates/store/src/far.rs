@@ -131,6 +131,8 @@ pub(crate) struct Far {
     pace: (Mutex<Instant>, Option<u64>),
     /// We are about to end: nothing is waited for any more.
     pub(crate) leaving: AtomicBool,
+    /// The store is open for looking at it: what comes is not written to its folder.
+    pub(crate) looks_only: AtomicBool,
     pub(crate) traffic: Traffic,
 }
 
@@ -156,6 +158,7 @@ impl Far {
             silent: AtomicBool::new(false),
             pace: (Mutex::new(Instant::now()), options.upload_bytes_per_s),
             leaving: AtomicBool::new(false),
+            looks_only: AtomicBool::new(false),
             traffic: Traffic::default(),
         })
     }

@@ -26,6 +26,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder, RowSelection,
 };
+use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
@@ -209,14 +210,43 @@ impl Source {
         let path = match self {
             Source::Here(data) => &data.path,
             Source::Recalled(copy) => &copy.0,
-            Source::Far(far) => {
-                let reader = far.reader()?;
-                let tail = reader.tail().to_owned();
-                let opened = CheckedFile::far(reader, place);
-                return opened.map_err(StoreError::io("opening", &tail));
-            }
+            Source::Far(far) => return Ok(CheckedFile::far(far.reader()?, place)),
         };
         CheckedFile::open(path, place).map_err(StoreError::io("opening", path))
+    }
+
+    /// The file, if its end is the one that was written. That of a far file is fetched again if it is
+    /// another one here.
+    fn open_whole_end(
+        &self,
+        footer: Option<&FooterSum>,
+        path: &Path,
+    ) -> Result<CheckedFile, StoreError> {
+        let file = self.open(None)?;
+        let Some(footer) = footer else { return Ok(file) };
+        if file.has_footer(footer).map_err(|e| unread(path, e))? {
+            return Ok(file);
+        }
+        if let Source::Far(far) = self {
+            far.mend_end()?;
+            let file = self.open(None)?;
+            if file.has_footer(footer).map_err(|e| unread(path, e))? {
+                return Ok(file);
+            }
+        }
+        Err(StoreError::file(path, "its footer is not the one that was written"))
+    }
+}
+
+/// What a reader says of a file that it could not read: the file is damaged, or the far tier did not
+/// give it.
+fn unread(path: &Path, error: ParquetError) -> StoreError {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<StoreError>() {
+            Ok(error) => *error,
+            Err(inner) => StoreError::file(path, inner),
+        },
+        error => StoreError::file(path, error),
     }
 }
 
@@ -250,14 +280,9 @@ impl StoredFile {
         footer: Option<&FooterSum>,
     ) -> Result<Self, StoreError> {
         let wrong = |reason: String| StoreError::file(path, reason);
-        let file = source.open(None)?;
-        if let Some(footer) = footer
-            && !file.has_footer(footer).map_err(|e| wrong(e.to_string()))?
-        {
-            return Err(wrong("its footer is not the one that was written".into()));
-        }
+        let file = source.open_whole_end(footer, path)?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let meta = ArrowReaderMetadata::load(&file, options).map_err(|e| wrong(e.to_string()))?;
+        let meta = ArrowReaderMetadata::load(&file, options).map_err(|e| unread(path, e))?;
         let own = meta.metadata().file_metadata().key_value_metadata();
         let value = |key: &str| {
             own.into_iter().flatten().find(|kv| kv.key == key).and_then(|kv| kv.value.as_deref())

@@ -242,6 +242,9 @@ impl Store {
         report: &mut OpenReport,
     ) -> Result<Self, StoreError> {
         let far = options.tier.as_ref().map(Far::new).transpose()?.map(Arc::new);
+        if let Some(far) = &far {
+            far.looks_only.store(read_only, Ordering::Relaxed);
+        }
         let mut live = Live {
             appended: manifest.state().through.clone(),
             opened: manifest.state().through.clone(),

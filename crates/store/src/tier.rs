@@ -528,7 +528,7 @@ pub(crate) fn objects_of(state: &State) -> impl Iterator<Item = &str> {
     state.files.values().filter_map(|e| e.far.as_ref()).map(|far| &*far.object)
 }
 
-fn random_id() -> Result<String, StoreError> {
+pub(crate) fn random_id() -> Result<String, StoreError> {
     let mut id = [0; 16];
     let random = std::path::Path::new("/dev/urandom");
     let read = std::fs::File::open(random)
