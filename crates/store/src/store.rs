@@ -200,6 +200,8 @@ impl Store {
     /// Opens or creates a store in `dir`: replays the manifest and removes unlisted files.
     pub fn open(dir: &Path, options: Options) -> Result<(Store, OpenReport), StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("creating", dir))?;
+        // Before anything is swept: objects among the store's files would count as orphans.
+        options.tier.as_ref().map_or(Ok(()), |tier| tier.check_apart(dir))?;
         let (manifest, tail) = Manifest::open(&dir.join("manifest"))?;
         let mut report = OpenReport::default();
         if let Tail::Torn(bytes) | Tail::Damaged(bytes) = tail {

@@ -23,7 +23,7 @@ use crate::read::FileHandle;
 use crate::store::{Store, hour_is_over};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -90,6 +90,32 @@ impl TierOptions {
     pub fn check(&self) -> Result<(), StoreError> {
         Far::new(self).map(drop)
     }
+
+    /// Whether the far tier is apart from the store in `dir`: what a start finds there and does not
+    /// know, it deletes.
+    pub fn check_apart(&self, dir: &Path) -> Result<(), StoreError> {
+        let Some(folder) = self.to.strip_prefix("file://") else { return Ok(()) };
+        let (far, own) = (real_path(Path::new(folder)), real_path(dir));
+        if !far.starts_with(&own) && !own.starts_with(&far) {
+            return Ok(());
+        }
+        let reason = format!("the store's own files are in {}: name another folder", own.display());
+        Err(StoreError::Tier { to: self.to.clone(), reason })
+    }
+}
+
+/// A path without links, as far as it exists.
+fn real_path(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let known = path.ancestors().find_map(|a| Some((a, std::fs::canonicalize(a).ok()?)));
+    let Some((known, mut real)) = known else { return path };
+    for part in path.strip_prefix(known).unwrap_or(&path).components() {
+        match part {
+            Component::ParentDir => drop(real.pop()),
+            part => real.push(part),
+        }
+    }
+    real
 }
 
 /// What one round of [`Store::move_old`] did.

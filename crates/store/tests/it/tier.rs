@@ -574,6 +574,26 @@ fn settings_that_cannot_be_are_told() {
     }
 }
 
+/// Scenario: the far tier is the store's folder, one in or above it, also by a link or by `..`.
+/// Guarantees: refused, with the reason, and nothing is deleted; a folder beside it is taken.
+#[test]
+fn a_folder_of_the_store_is_no_far_tier() {
+    let at = folders();
+    drop(two_files(&at.live, Options::default()));
+    let link = at.live.with_file_name("link");
+    std::os::unix::fs::symlink(&at.live, &link).unwrap();
+    let above = at.live.parent().unwrap().to_path_buf();
+    let hidden = at.live.join("events/none/../../far");
+    for far in [at.live.clone(), at.live.join("far"), link.join("far"), above, hidden] {
+        let Err(refused) = Store::open(&at.live, to_folder(&far)) else { panic!("{far:?}") };
+        assert!(refused.to_string().contains("name another folder"), "{refused}");
+        assert_eq!(ended(&at.live, ".parquet").len(), 2);
+    }
+    let beside = at.live.with_file_name("live-far");
+    let (store, _) = Store::open(&at.live, to_folder(&beside)).unwrap();
+    assert_eq!(move_all(&store), 2);
+}
+
 #[test]
 fn uploads_stop_when_told_and_go_on_later() {
     let at = folders();
