@@ -44,7 +44,7 @@ fn users(rows: &[StoredRow<'_>]) -> (EventBatch, Vec<bool>) {
     (batch, vec![false; rows.len()])
 }
 
-fn reparse(store: &Store, filter: &str, dry_run: bool) -> ReparseCounts {
+pub(crate) fn reparse(store: &Store, filter: &str, dry_run: bool) -> ReparseCounts {
     let wanted = Reparse {
         filter: filter.into(),
         actor: "me".into(),

@@ -4,7 +4,7 @@ use crate::crash::copying;
 use crate::samples::*;
 use crate::upkeep::walk;
 use std::path::{Path, PathBuf};
-use store::{Hold, Options, Store, StoreError, TierOptions};
+use store::{Hold, Options, Reindexed, Store, StoreError, TierOptions};
 
 /// A day after the samples: all of them are old then.
 pub(crate) const LATER_NS: i64 = START_NS + 24 * HOUR_NS;
@@ -112,7 +112,6 @@ fn whoever_reads_a_file_that_moves_goes_on_reading_it() {
     let summary = store.search(&request("*"), &mut |_| {
         if seen == 0 {
             assert_eq!(move_all(&store), 8);
-            assert_eq!(ended(&at.live, ".parquet").len(), 8, "the search holds them");
         }
         seen += 1;
         std::ops::ControlFlow::Continue(())
@@ -340,10 +339,15 @@ fn objects_that_change_or_vanish_are_found() {
         );
     }
     // Rows that cannot be looked at may be held, and are not deleted by guess.
+    let (hold, _) = store.set_hold(Hold { filter: "u2".into(), ..Hold::default() }).unwrap();
     assert!(store.delete("u1", i64::MAX, "x", "y").is_err());
+    store.release_hold(hold.id, "x", "y").unwrap();
+    let hidden = store.delete("user.name:u1", i64::MAX, "x", "y").unwrap();
+    assert_eq!(hidden.rows, 2);
+    assert!(hidden.reason.starts_with("y (1 files could not be read"), "{hidden:?}");
     std::fs::write(&objects[0], &whole).unwrap();
     assert_eq!(store.verify().unwrap().problems, []);
-    assert_eq!((json(&store, "*").len(), rows(&store, &request("*")).1.partial), (25, None));
+    assert_eq!((json(&store, "*").len(), rows(&store, &request("*")).1.partial), (20, None));
 }
 
 #[test]
@@ -360,7 +364,7 @@ fn the_end_of_a_far_file_comes_back_when_it_is_lost_here() {
     assert_eq!(store.verify().unwrap().problems, []);
     // So does an index, made of what is far.
     ended(&at.live, ".idx").iter().for_each(|index| std::fs::remove_file(index).unwrap());
-    assert_eq!(store.reindex().unwrap(), 2);
+    assert_eq!(store.reindex().unwrap(), Reindexed { made: 2, passed_over: 0 });
     assert_eq!(store.verify().unwrap().problems, []);
     assert_eq!(json(&store, "*"), expected);
 }
