@@ -82,7 +82,7 @@ impl BlockSums {
 #[derive(Clone)]
 enum Source {
     Local(Arc<File>),
-    Far { reader: Arc<FarReader>, tail: Arc<File> },
+    Far(Arc<FarReader>),
 }
 
 /// A data file whose bytes are compared with their checksums as they are read.
@@ -102,16 +102,15 @@ impl CheckedFile {
     }
 
     /// A far file whose end is here.
-    pub(crate) fn far(reader: Arc<FarReader>, place: Option<Place>) -> std::io::Result<Self> {
-        let tail = Arc::new(File::open(reader.tail())?);
-        Ok(Self { size: reader.size(), source: Source::Far { reader, tail }, place })
+    pub(crate) fn far(reader: Arc<FarReader>, place: Option<Place>) -> Self {
+        Self { size: reader.size(), source: Source::Far(reader), place }
     }
 
     /// The reader of a far file.
     pub(crate) fn far_reader(&self) -> Option<&FarReader> {
         match &self.source {
             Source::Local(_) => None,
-            Source::Far { reader, .. } => Some(reader),
+            Source::Far(reader) => Some(reader),
         }
     }
 
@@ -134,20 +133,21 @@ impl CheckedFile {
         let mut bytes = vec![0; length];
         match &self.source {
             Source::Local(file) => file.read_exact_at(&mut bytes, start)?,
-            Source::Far { reader, tail } => {
-                let here = reader.tail_at().saturating_sub(start).min(length as u64) as usize;
+            Source::Far(reader) => {
+                let here = reader.end_at().saturating_sub(start).min(length as u64) as usize;
                 let (far, near) = bytes.split_at_mut(here);
                 reader.read(far, start).map_err(|e| ParquetError::External(Box::new(e)))?;
-                tail.read_exact_at(near, (start + here as u64).saturating_sub(reader.tail_at()))?;
+                reader.read_end(near, start + here as u64)?;
             }
         }
         Ok(bytes)
     }
 
-    /// Bytes of a far file that are wrong are asked for once more: they may be so on the way only.
+    /// Bytes of a far file that are wrong are asked for once more, with their checksums: they may be so
+    /// on the way only, or their checksums be so here.
     fn checked(&self, start: u64, length: usize, place: Place) -> Result<Bytes, ParquetError> {
         match (self.compared(start, length, place), &self.source) {
-            (Err(ParquetError::General(_)), Source::Far { reader, .. }) => {
+            (Err(ParquetError::General(_)), Source::Far(reader)) => {
                 reader.forget(start..start + length as u64, place.block as u64);
                 self.compared(start, length, place)
             }

@@ -78,11 +78,23 @@ pub(crate) struct FarError {
     pub(crate) is_local: bool,
     /// The object is not as it was when it was looked at.
     pub(crate) is_conflict: bool,
+    /// Nothing was heard of the far tier, or it said that it cannot: other objects fare no better.
+    pub(crate) is_away: bool,
 }
 
 impl FarError {
     fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), is_gone: false, is_local: false, is_conflict: false }
+        Self {
+            reason: reason.into(),
+            is_gone: false,
+            is_local: false,
+            is_conflict: false,
+            is_away: false,
+        }
+    }
+
+    fn away(reason: impl Into<String>) -> Self {
+        Self { is_away: true, ..Self::new(reason) }
     }
 
     fn local(error: &std::io::Error) -> Self {
@@ -100,7 +112,7 @@ impl From<object_store::Error> for FarError {
         let is_gone = matches!(error, NotFound { .. });
         let is_conflict = matches!(error, AlreadyExists { .. } | Precondition { .. });
         let reason = if is_gone { "it is not there".into() } else { without_secrets(&error) };
-        Self { reason, is_gone, is_local: false, is_conflict }
+        Self { is_gone, is_conflict, is_away: places::is_away(&error), ..Self::new(reason) }
     }
 }
 
@@ -126,10 +138,13 @@ pub(crate) struct Far {
     timeout: Duration,
     cells: Mutex<CellCache>,
     away_until: Mutex<Option<Instant>>,
+    silent: AtomicBool,
     /// When the next part of an upload may go, and bytes per second.
     pace: (Mutex<Instant>, Option<u64>),
     /// We are about to end: nothing is waited for any more.
     pub(crate) leaving: Arc<AtomicBool>,
+    /// The store is open for looking at it: what comes is not written to its folder.
+    pub(crate) looks_only: AtomicBool,
     pub(crate) traffic: Traffic,
 }
 
@@ -153,8 +168,10 @@ impl Far {
             timeout: options.request_timeout,
             cells: Mutex::new(CellCache::new(options.cache_bytes)),
             away_until: Mutex::new(None),
+            silent: AtomicBool::new(false),
             pace: (Mutex::new(Instant::now()), options.upload_bytes_per_s),
             leaving,
+            looks_only: AtomicBool::new(false),
             traffic: Traffic::default(),
         })
     }
@@ -186,15 +203,16 @@ impl Far {
             match answer.recv_timeout(LOOK_UP) {
                 Ok(result) => break result.map_err(FarError::from),
                 Err(RecvTimeoutError::Timeout) if self.leaving.load(Ordering::Relaxed) => {
-                    break Err(FarError::new("the program stops"));
+                    break Err(FarError::away("the program stops"));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     let text = format!("no answer within {} s", limit.as_secs());
-                    break Err(FarError::new(text));
+                    break Err(FarError::away(text));
                 }
             }
         };
+        self.silent.store(result.as_ref().is_err_and(|e| e.is_away), Ordering::Relaxed);
         if result.as_ref().is_err_and(|e| !e.is_gone) {
             self.traffic.failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -361,13 +379,19 @@ impl Far {
     fn is_there(&self) -> Result<(), FarError> {
         let until = *self.away_until.lock();
         match until.is_some_and(|until| Instant::now() < until) {
-            true => Err(FarError::new("it did not answer a moment ago")),
+            true => Err(FarError::away("it did not answer a moment ago")),
             false => Ok(()),
         }
     }
 
+    /// Whether the last call that ended found the far tier away.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// One object that cannot be had says nothing of the others.
     fn was_away(&self, error: &FarError) {
-        if !error.is_gone {
+        if error.is_away {
             *self.away_until.lock() = Some(Instant::now() + AWAY_PAUSE);
         }
     }

@@ -1,6 +1,7 @@
 //! A data file in the far tier: its end is here, the rest comes in pieces.
 
 use crate::cells::{CELL_BYTES, Cells};
+use crate::checks::FooterSum;
 use crate::error::StoreError;
 use crate::far::Far;
 use crate::manifest::FileEntry;
@@ -8,8 +9,10 @@ use parking_lot::Mutex;
 use std::fs;
 use std::io::Write;
 use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where a far file is.
 pub(crate) struct FarFile {
@@ -19,8 +22,36 @@ pub(crate) struct FarFile {
     size: u64,
     sha256: String,
     tail: PathBuf,
-    /// Where its end begins as the manifest knows it: what is fetched if the end got lost here.
-    footer_at: u64,
+    /// Its end as the manifest knows it: what is fetched if the end got lost here.
+    footer: Option<FooterSum>,
+    /// The end where it cannot be written here.
+    held: Mutex<Option<Arc<End>>>,
+}
+
+/// A file's end, at hand.
+enum End {
+    File(fs::File),
+    Bytes(Vec<u8>),
+}
+
+impl End {
+    fn len(&self) -> std::io::Result<u64> {
+        match self {
+            End::File(file) => Ok(file.metadata()?.len()),
+            End::Bytes(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    fn read(&self, out: &mut [u8], at: u64) -> std::io::Result<()> {
+        match self {
+            End::File(file) => file.read_exact_at(out, at),
+            End::Bytes(bytes) => {
+                let part = bytes.get(at as usize..).and_then(|rest| rest.get(..out.len()));
+                out.copy_from_slice(part.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl FarFile {
@@ -33,7 +64,8 @@ impl FarFile {
             size: entry.size_bytes,
             sha256: entry.sha256.clone(),
             tail: tail_path(path),
-            footer_at: entry.footer.map_or(0, |footer| footer.at),
+            footer: entry.footer,
+            held: Mutex::new(None),
         })
     }
 
@@ -49,29 +81,85 @@ impl FarFile {
 
     /// A reader with nothing fetched yet.
     pub(crate) fn reader(self: &Arc<Self>) -> Result<Arc<FarReader>, StoreError> {
-        let len = match fs::metadata(&self.tail) {
-            Ok(meta) => meta.len(),
-            Err(_) => self.fetch_tail()?,
+        let end = self.end()?;
+        let len = end.len().map_err(StoreError::io("reading", &self.tail))?;
+        let (end, len) = match (self.size - self.footer_at()..=self.size).contains(&len) {
+            true => (end, len),
+            false => (self.fetch_end()?, self.size - self.footer_at()),
         };
-        let tail_at = self.size.checked_sub(len);
-        let tail_at = tail_at.ok_or_else(|| StoreError::file(&self.tail, "it is too long"))?;
-        Ok(Arc::new(FarReader { file: self.clone(), tail_at, cells: Mutex::new(Cells::new()) }))
+        let base = self.size - len;
+        let (end_at, cells) = (AtomicU64::new(base), Mutex::new(Cells::new()));
+        Ok(Arc::new(FarReader { file: self.clone(), end, base, end_at, cells }))
     }
 
-    /// The end got lost on the local disk; what the manifest says of it is compared by who reads it.
-    fn fetch_tail(&self) -> Result<u64, StoreError> {
-        let range = self.footer_at..self.size;
-        let cells = self.client()?.cells(&self.object, self.size, std::slice::from_ref(&range));
-        let cells = cells.map_err(|e| e.of(&self.object))?;
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        copy_out(&cells, range.start, &mut bytes).ok_or_else(|| self.error("its end is short"))?;
-        write_tail(&self.tail, &bytes)?;
-        Ok(bytes.len() as u64)
+    fn footer_at(&self) -> u64 {
+        self.footer.map_or(0, |footer| footer.at.min(self.size))
+    }
+
+    fn end(&self) -> Result<Arc<End>, StoreError> {
+        if let Some(held) = &*self.held.lock() {
+            return Ok(held.clone());
+        }
+        match fs::File::open(&self.tail) {
+            Ok(file) => Ok(Arc::new(End::File(file))),
+            Err(_) => self.fetch_end(),
+        }
+    }
+
+    /// Whether the end is here and another than the manifest says.
+    pub(crate) fn has_damaged_end(&self) -> bool {
+        let (Some(footer), Ok(bytes)) = (self.footer, fs::read(&self.tail)) else { return false };
+        let from = bytes.len().checked_sub((self.size - self.footer_at()) as usize);
+        from.is_none_or(|from| crc32c::crc32c(&bytes[from..]) != footer.crc32c)
+    }
+
+    /// Takes the end from the far tier: it got lost or damaged here.
+    pub(crate) fn mend_end(&self) -> Result<(), StoreError> {
+        self.fetch_end().map(drop)
+    }
+
+    fn fetch_end(&self) -> Result<Arc<End>, StoreError> {
+        let (far, range) = (self.client()?, self.footer_at()..self.size);
+        // What is wrong may be so on the way only.
+        for _ in 0..2 {
+            let cells = far.cells(&self.object, self.size, std::slice::from_ref(&range));
+            let cells = cells.map_err(|e| e.of(&self.object))?;
+            let mut bytes = vec![0; (range.end - range.start) as usize];
+            copy_out(&cells, range.start, &mut bytes)
+                .ok_or_else(|| self.error("its end is short"))?;
+            if self.footer.is_none_or(|footer| crc32c::crc32c(&bytes) == footer.crc32c) {
+                return Ok(self.keep_end(far, bytes));
+            }
+            far.forget(&self.object, &range);
+        }
+        Err(self.error("its end is not the one that was written"))
+    }
+
+    /// Writes the end here; where nothing is to be written, or can, it is in memory.
+    fn keep_end(&self, far: &Far, bytes: Vec<u8>) -> Arc<End> {
+        let written = match far.looks_only.load(Ordering::Relaxed) {
+            true => false,
+            false => write_tail(&self.tail, &bytes)
+                .inspect_err(|error| tracing::warn!(%error, "a far file's end is in memory only"))
+                .is_ok(),
+        };
+        let end = Arc::new(End::Bytes(bytes));
+        *self.held.lock() = (!written).then(|| end.clone());
+        end
     }
 
     /// Writes the whole file to `to`, compared with what the manifest says.
     pub(crate) fn recall(&self, to: &Path) -> Result<(), StoreError> {
-        let mut file = fs::File::create(to).map_err(StoreError::io("creating", to))?;
+        // Never through a link, nor into what somebody else has open; a crash may have left a piece.
+        match fs::remove_file(to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::io("removing", to)(error));
+            }
+            _ => {}
+        }
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let mut file = options.open(to).map_err(StoreError::io("creating", to))?;
         let mut written = Ok(());
         let found = self.client()?.whole(&self.object, self.size, &mut |bytes| {
             written = file.write_all(bytes);
@@ -97,19 +185,27 @@ impl FarFile {
 /// A far file while some of its rows are read.
 pub(crate) struct FarReader {
     file: Arc<FarFile>,
-    tail_at: u64,
+    end: Arc<End>,
+    /// Where the end begins that is at hand.
+    base: u64,
+    /// From where on it is believed.
+    end_at: AtomicU64,
     /// What this read has fetched: it must not depend on the cache being large enough.
     cells: Mutex<Cells>,
 }
 
 impl FarReader {
-    pub(crate) fn tail(&self) -> &Path {
-        &self.file.tail
+    /// Bytes from here on are at hand.
+    pub(crate) fn end_at(&self) -> u64 {
+        self.end_at.load(Ordering::Relaxed)
     }
 
-    /// Bytes from here on are in the tail.
-    pub(crate) fn tail_at(&self) -> u64 {
-        self.tail_at
+    /// Fills `out` with bytes of the end, from `start` on.
+    pub(crate) fn read_end(&self, out: &mut [u8], start: u64) -> std::io::Result<()> {
+        match out.is_empty() {
+            true => Ok(()),
+            false => self.end.read(out, start.saturating_sub(self.base)),
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -119,7 +215,7 @@ impl FarReader {
     /// Fetches all that `ranges` need, together. Ranges are widened to whole blocks of checksums.
     pub(crate) fn prefetch(&self, ranges: &[Range<u64>], block: u64) -> Result<(), StoreError> {
         let wide = ranges.iter().map(|range| {
-            range.start / block * block..range.end.next_multiple_of(block).min(self.tail_at)
+            range.start / block * block..range.end.next_multiple_of(block).min(self.end_at())
         });
         let wide: Vec<_> = wide.collect();
         let cells = self.file.client()?.cells(&self.file.object, self.file.size, &wide);
@@ -138,8 +234,10 @@ impl FarReader {
         copied.ok_or_else(|| self.file.error("it is shorter than listed"))
     }
 
-    /// Forgets bytes that were wrong, with the blocks they are in.
+    /// Forgets bytes that were wrong, with the blocks they are in, and does not believe the checksums
+    /// of blocks that are here any more.
     pub(crate) fn forget(&self, range: Range<u64>, block: u64) {
+        self.end_at.fetch_max(self.file.footer_at(), Ordering::Relaxed);
         let wide = range.start / block * block..range.end.next_multiple_of(block);
         let numbers = wide.start / CELL_BYTES..=wide.end / CELL_BYTES;
         self.cells.lock().retain(|number, _| !numbers.contains(number));

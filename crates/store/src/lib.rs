@@ -79,4 +79,5 @@ pub use search::{
 pub use sidecar::IndexEntry;
 pub use store::{OpenReport, Options, Stats, StepHook, Store, Upkeep};
 pub use tier::{TierOptions, TierPlan, TierRound, TierStats};
+pub use upkeep::Reindexed;
 pub use verify::{Problem, VerifyReport};

@@ -319,12 +319,40 @@ impl Manifest {
         self.records += 1;
         self.state.apply(&change);
         // A program of before must refuse the log, not pass over what it does not know.
-        if self.records >= RECORDS_PER_LOG || self.state.format < self.state.needs_format() {
-            let next = Self::start(&self.folder, self.generation + 1, self.state.clone())?;
-            let old = std::mem::replace(self, next);
-            fs::remove_file(&old.path).map_err(io("removing", &old.path))?;
+        let is_newer = self.state.format < self.state.needs_format();
+        if self.records < RECORDS_PER_LOG && !is_newer {
+            return Ok(());
+        }
+        match self.start_next() {
+            // The change is on disk, and this log can grow: the next change tries again.
+            Err(error) if !is_newer && self.has_no_next()? => {
+                tracing::warn!(%error, "no new log of the manifest was started; the old one goes on");
+                Ok(())
+            }
+            started => started,
+        }
+    }
+
+    fn start_next(&mut self) -> Result<(), StoreError> {
+        let next = Self::start(&self.folder, self.generation + 1, self.state.clone())?;
+        let old = std::mem::replace(self, next);
+        // One that stays is removed by the next start.
+        if let Err(error) = fs::remove_file(&old.path) {
+            tracing::warn!(path = %old.path.display(), %error, "an old log was not removed");
         }
         Ok(())
+    }
+
+    /// Makes sure that no later log is there: a start would believe it, and not this one.
+    fn has_no_next(&self) -> Result<bool, StoreError> {
+        let path = log_path(&self.folder, self.generation + 1);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+            removed => {
+                removed.map_err(StoreError::io("removing", &path))?;
+                sync_folder(&self.folder).map(|()| true)
+            }
+        }
     }
 
     fn start(folder: &Path, generation: u64, mut state: State) -> Result<Self, StoreError> {
@@ -518,6 +546,28 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let (m, tail) = Manifest::open(dir.path()).unwrap();
         assert_eq!((m.state(), tail), (&state, Tail::Clean));
+    }
+
+    /// Scenario: a new log is due and cannot be written, as on a full disk; changes come; then it can.
+    /// Guarantees: no change fails or is lost, at once and after a start; the new log comes in the end.
+    #[test]
+    fn without_room_for_a_new_log_the_old_one_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut m, _) = Manifest::open(dir.path()).unwrap();
+        // Nobody can write a file where a folder is.
+        let blocked = log_path(dir.path(), 2).with_extension("tmp");
+        fs::create_dir(&blocked).unwrap();
+        for n in 0..RECORDS_PER_LOG + 3 {
+            m.append(add(n)).unwrap();
+        }
+        assert_eq!((m.generation, m.state().files.len() as u64), (1, RECORDS_PER_LOG + 3));
+        fs::remove_dir(&blocked).unwrap();
+        let again = Manifest::open(dir.path()).unwrap();
+        assert_eq!((again.0.state(), again.1), (m.state(), Tail::Clean));
+        m.append(add(RECORDS_PER_LOG + 3)).unwrap();
+        assert_eq!(m.generation, 2);
+        let again = Manifest::open(dir.path()).unwrap();
+        assert_eq!((again.0.state(), again.1), (m.state(), Tail::Clean));
     }
 
     #[test]

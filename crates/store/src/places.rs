@@ -20,6 +20,21 @@ pub(crate) fn of(options: &TierOptions) -> Result<Place, String> {
     let (scheme, rest) = options.to.split_once("://").ok_or(
         "write file:///FOLDER, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX",
     )?;
+    for (setting, is_set, schemes) in [
+        ("endpoint", options.endpoint.is_some(), &["s3", "az"][..]),
+        ("region", options.region.is_some(), &["s3"][..]),
+        ("virtual_hosted", options.virtual_hosted, &["s3"][..]),
+        ("allow_http", options.allow_http, &["s3", "gs", "az"][..]),
+        ("credentials", options.credentials.is_some(), &["s3", "gs", "az"][..]),
+    ] {
+        if is_set && !schemes.contains(&scheme) {
+            let used: Vec<String> = schemes.iter().map(|s| format!("{s}://")).collect();
+            let used = used.join(", ");
+            return Err(format!(
+                "`{setting}` is a setting of {used}; {scheme}:// has no use for it"
+            ));
+        }
+    }
     if scheme == "file" {
         return folder(rest);
     }
@@ -42,6 +57,18 @@ fn folder(path: &str) -> Result<Place, String> {
     Ok(Place { store: Arc::new(LocalFileSystem::new()), prefix, folder: Some(folder) })
 }
 
+/// Whether an error says that nobody is there, or that whoever is there cannot answer now.
+pub(crate) fn is_away(error: &object_store::Error) -> bool {
+    let first = error as &(dyn std::error::Error + 'static);
+    let mut chain = std::iter::successors(Some(first), |error| error.source());
+    chain.any(|error| is_lost(error) || error.to_string().contains(" status code: 5"))
+}
+
+#[cfg(not(feature = "cloud"))]
+fn is_lost(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
+}
+
 #[cfg(not(feature = "cloud"))]
 fn bucket_of(scheme: &str, _: &str, _: &TierOptions) -> Result<Arc<dyn ObjectStore>, String> {
     match scheme {
@@ -54,13 +81,14 @@ fn bucket_of(scheme: &str, _: &str, _: &TierOptions) -> Result<Arc<dyn ObjectSto
 }
 
 #[cfg(feature = "cloud")]
-use cloud::bucket_of;
+use cloud::{bucket_of, is_lost};
 
 #[cfg(feature = "cloud")]
 mod cloud {
     use super::TierOptions;
     use object_store::aws::AmazonS3Builder;
     use object_store::azure::MicrosoftAzureBuilder;
+    use object_store::client::{HttpError, HttpErrorKind};
     use object_store::gcp::GoogleCloudStorageBuilder;
     use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
     use std::os::unix::fs::PermissionsExt;
@@ -74,6 +102,14 @@ mod cloud {
     const RETRIES: usize = 3;
     const BACKOFF_FIRST: Duration = Duration::from_millis(100);
     const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+    /// Whether a request or its answer did not get through.
+    pub(super) fn is_lost(error: &(dyn std::error::Error + 'static)) -> bool {
+        use HttpErrorKind::{Connect, Interrupted, Request, Timeout};
+        error
+            .downcast_ref::<HttpError>()
+            .is_some_and(|e| matches!(e.kind(), Connect | Request | Timeout | Interrupted))
+    }
 
     pub(super) fn bucket_of(
         scheme: &str,

@@ -243,7 +243,7 @@ impl Store {
 
     /// Hides the rows of a filter that were received before `received_before_ns`, at once and for
     /// all searches; a later [`Store::maintain`] rewrites the files. Refused if a hold matches one of
-    /// the rows.
+    /// the rows, or may do so in a file that cannot be read.
     pub fn delete(
         &self,
         filter: &str,
@@ -254,25 +254,39 @@ impl Store {
         // Rows that are only in memory so far are judged like all others.
         self.flush()?;
         let _upkeep = self.upkeep.lock();
-        let rows = self.doomed_rows(filter, received_before_ns)?;
+        let (rows, unread) = self.doomed_rows(filter, received_before_ns)?;
         self.hide(filter, received_before_ns, actor, reason)?;
-        Ok(record("delete.hide", actor, reason, filter, rows, 0))
+        let reason = match unread {
+            0 => reason.to_owned(),
+            n => format!("{reason} ({n} files could not be read, and their rows not be counted)"),
+        };
+        Ok(record("delete.hide", actor, &reason, filter, rows, 0))
     }
 
     /// How many rows of files [`Store::delete`] would hide now. Refused as a deletion would be.
     pub fn deletion_plan(&self, filter: &str, received_before_ns: i64) -> Result<u64, StoreError> {
         let _upkeep = self.upkeep.lock();
-        self.doomed_rows(filter, received_before_ns)
+        self.doomed_rows(filter, received_before_ns).map(|(rows, _)| rows)
     }
 
-    fn doomed_rows(&self, filter: &str, received_before_ns: i64) -> Result<u64, StoreError> {
+    /// The rows that a deletion would hide, and the files that cannot be asked: a hold may keep what is
+    /// in them, so these are passed over only where there is none.
+    fn doomed_rows(&self, filter: &str, received_before_ns: i64) -> Result<(u64, u64), StoreError> {
         let mut doomed = Hidden::of(filter, &self.dictionary())?;
         doomed.received_before_ns = Some(received_before_ns);
         let (snapshot, _) = self.snapshot();
         let holds = self.hidden_holds()?;
-        let mut rows = 0;
+        let (mut rows, mut unread) = (0, 0);
         for file in &snapshot.files {
-            let ids = matching_ids(file, &doomed, &[])?;
+            let found = matching_ids(file, &doomed, &[]);
+            let ids = match holds.is_empty() {
+                true => unless_damaged(found, std::slice::from_ref(file))?,
+                false => Some(found?),
+            };
+            let Some(ids) = ids else {
+                unread += 1;
+                continue;
+            };
             rows += ids.len() as u64;
             for (hold, listed) in holds.iter().zip(self.holds()) {
                 if matching_ids(file, &doomed, std::slice::from_ref(hold))?.len() < ids.len() {
@@ -280,7 +294,7 @@ impl Store {
                 }
             }
         }
-        Ok(rows)
+        Ok((rows, unread))
     }
 
     fn hide(
@@ -423,14 +437,14 @@ impl Store {
 
     /// Applies the rules: drops whole files, hides rows of rules with a filter. Asked more often
     /// than every [`RETIRE_EVERY_NS`] it does nothing: rules with a filter, and files that a hold
-    /// keeps, are looked at anew each time.
+    /// keeps, are looked at anew each time. Nor does it while others rewrite files.
     pub(crate) fn retire(
         &self,
         rules: &[RetentionRule],
         now_ns: i64,
     ) -> Result<(u64, u64, Vec<AuditRecord>), StoreError> {
-        let _upkeep = self.upkeep.lock();
         let (mut files, mut rows, mut audit) = (0, 0, Vec::new());
+        let Some(_upkeep) = self.upkeep.try_lock() else { return Ok((0, 0, audit)) };
         if !self.retirement_is_due(now_ns) {
             return Ok((0, 0, audit));
         }
@@ -483,9 +497,10 @@ impl Store {
         Ok(())
     }
 
-    /// Rewrites one file that has hidden rows; a tombstone that has none left is done.
+    /// Rewrites one file that has hidden rows; a tombstone that has none left is done. Nothing is done
+    /// while others rewrite files.
     pub(crate) fn bury(&self, now_ns: i64) -> Result<Vec<AuditRecord>, StoreError> {
-        let upkeep = self.upkeep.lock();
+        let Some(upkeep) = self.upkeep.try_lock() else { return Ok(Vec::new()) };
         let tombstones = self.tombstones();
         let Some(tombstone) = tombstones.first() else { return Ok(Vec::new()) };
         let mut doomed = Hidden::of(&tombstone.filter, &self.dictionary())?;

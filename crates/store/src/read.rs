@@ -26,12 +26,13 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder, RowSelection,
 };
+use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// All columns of a far row group are fetched with the first one that is wanted, if they have no more
@@ -40,22 +41,48 @@ const ALONG_BYTES: u64 = 1 << 20;
 /// The same where the index has chosen rows, of which whole ones will most likely be wanted.
 const ALONG_BYTES_CHOSEN: u64 = 4 << 20;
 
-/// A listed file. Searches hold it while they run: a file that is no longer listed is unlinked when
-/// the last holder lets go.
+/// One file on the disk, shared by all who may still open it: one that is no longer wanted is unlinked
+/// when the last of them lets go.
+pub(crate) struct OnDisk {
+    path: PathBuf,
+    doomed: AtomicBool,
+}
+
+impl OnDisk {
+    fn new(path: PathBuf) -> Arc<Self> {
+        Arc::new(Self { path, doomed: AtomicBool::new(false) })
+    }
+
+    fn doom(&self) {
+        self.doomed.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        if *self.doomed.get_mut()
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "retired file not removed");
+        }
+    }
+}
+
+/// A listed file. Searches hold it while they run, whatever becomes of it meanwhile: a file that moves
+/// gets another handle, which shares with this one what stays on the disk.
 pub(crate) struct FileHandle {
     pub(crate) entry: FileEntry,
     pub(crate) path: PathBuf,
-    doomed: AtomicU8,
+    /// The data; none if they are not read from here.
+    data: Option<Arc<OnDisk>>,
+    index: Option<Arc<OnDisk>>,
+    tail: Option<Arc<OnDisk>>,
     damaged: AtomicBool,
     open: Mutex<Option<Arc<StoredFile>>>,
     /// Where it is read from, if that is not the local disk.
     far: Option<Arc<FarFile>>,
     recalled: Mutex<Weak<StoredFile>>,
 }
-
-/// What of a file goes with its last reader.
-const DOOMED_DATA: u8 = 1;
-const DOOMED_ALL: u8 = 2;
 
 impl FileHandle {
     /// A file that is listed in both tiers is read from the disk, if it is there.
@@ -64,14 +91,31 @@ impl FileHandle {
         let far = FarFile::of(&entry, &path, far);
         let is_here = entry.far.as_ref().is_none_or(|far| far.is_local) && path.is_file();
         Self {
+            data: is_here.then(|| OnDisk::new(path.clone())),
+            index: entry.index.as_ref().map(|_| OnDisk::new(index_path(&path))),
+            tail: entry.far.as_ref().map(|_| OnDisk::new(tail_path(&path))),
             far: far.filter(|_| !is_here).map(Arc::new),
             entry,
             path,
-            doomed: AtomicU8::new(0),
             damaged: AtomicBool::new(false),
             open: Mutex::new(None),
             recalled: Mutex::new(Weak::new()),
         }
+    }
+
+    /// The same with another entry: `old` and this one are the same files on the disk.
+    pub(crate) fn after(mut self, old: &Self) -> Self {
+        let pieces = [
+            (&mut self.data, &old.data),
+            (&mut self.index, &old.index),
+            (&mut self.tail, &old.tail),
+        ];
+        for (new, old) in pieces {
+            if new.is_some() && old.is_some() {
+                new.clone_from(old);
+            }
+        }
+        self
     }
 
     /// Whether reading it needs the far tier.
@@ -95,12 +139,12 @@ impl FileHandle {
 
     /// Unlink when nobody reads it any more.
     pub(crate) fn doom(&self) {
-        self.doomed.fetch_max(DOOMED_ALL, Ordering::AcqRel);
+        [&self.data, &self.index, &self.tail].into_iter().flatten().for_each(|piece| piece.doom());
     }
 
     /// The same, but its index and its end stay: it goes on in the far tier.
     pub(crate) fn doom_data(&self) {
-        self.doomed.fetch_max(DOOMED_DATA, Ordering::AcqRel);
+        self.data.iter().for_each(|data| data.doom());
     }
 
     /// The file with its footer, read once.
@@ -111,7 +155,9 @@ impl FileHandle {
         }
         let source = match &self.far {
             Some(far) => Source::Far(far.clone()),
-            None => Source::Here(self.path.clone()),
+            None => {
+                Source::Here(self.data.clone().unwrap_or_else(|| OnDisk::new(self.path.clone())))
+            }
         };
         let file = Arc::new(self.stored(source)?);
         *open = Some(file.clone());
@@ -120,7 +166,7 @@ impl FileHandle {
 
     fn stored(&self, source: Source) -> Result<StoredFile, StoreError> {
         let mut file = StoredFile::of(&self.path, source, self.entry.footer.as_ref())?;
-        file.indexed = self.entry.index.is_some();
+        file.indexed.clone_from(&self.index);
         Ok(file)
     }
 
@@ -154,7 +200,7 @@ impl Drop for Recalled {
 /// Where the bytes of a stored file are.
 #[derive(Clone)]
 pub(crate) enum Source {
-    Here(PathBuf),
+    Here(Arc<OnDisk>),
     Far(Arc<FarFile>),
     Recalled(Arc<Recalled>),
 }
@@ -162,33 +208,45 @@ pub(crate) enum Source {
 impl Source {
     fn open(&self, place: Option<checks::Place>) -> Result<CheckedFile, StoreError> {
         let path = match self {
-            Source::Here(path) => path,
+            Source::Here(data) => &data.path,
             Source::Recalled(copy) => &copy.0,
-            Source::Far(far) => {
-                let reader = far.reader()?;
-                let tail = reader.tail().to_owned();
-                let opened = CheckedFile::far(reader, place);
-                return opened.map_err(StoreError::io("opening", &tail));
-            }
+            Source::Far(far) => return Ok(CheckedFile::far(far.reader()?, place)),
         };
         CheckedFile::open(path, place).map_err(StoreError::io("opening", path))
     }
-}
 
-impl Drop for FileHandle {
-    fn drop(&mut self) {
-        let all = match *self.doomed.get_mut() {
-            0 => return,
-            doomed => doomed == DOOMED_ALL,
-        };
-        let data = self.far.is_none().then(|| self.path.clone());
-        let index = self.entry.index.as_ref().filter(|_| all).map(|_| index_path(&self.path));
-        let tail = self.entry.far.as_ref().filter(|_| all).map(|_| tail_path(&self.path));
-        for path in data.iter().chain(&index).chain(&tail) {
-            if let Err(error) = std::fs::remove_file(path) {
-                tracing::warn!(path = %path.display(), %error, "retired file not removed");
+    /// The file, if its end is the one that was written. That of a far file is fetched again if it is
+    /// another one here.
+    fn open_whole_end(
+        &self,
+        footer: Option<&FooterSum>,
+        path: &Path,
+    ) -> Result<CheckedFile, StoreError> {
+        let file = self.open(None)?;
+        let Some(footer) = footer else { return Ok(file) };
+        if file.has_footer(footer).map_err(|e| unread(path, e))? {
+            return Ok(file);
+        }
+        if let Source::Far(far) = self {
+            far.mend_end()?;
+            let file = self.open(None)?;
+            if file.has_footer(footer).map_err(|e| unread(path, e))? {
+                return Ok(file);
             }
         }
+        Err(StoreError::file(path, "its footer is not the one that was written"))
+    }
+}
+
+/// What a reader says of a file that it could not read: the file is damaged, or the far tier did not
+/// give it.
+fn unread(path: &Path, error: ParquetError) -> StoreError {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<StoreError>() {
+            Ok(error) => *error,
+            Err(inner) => StoreError::file(path, inner),
+        },
+        error => StoreError::file(path, error),
     }
 }
 
@@ -204,15 +262,15 @@ pub(crate) struct StoredFile {
     residual: Option<HashSet<Box<str>>>,
     /// Number of envelope columns in this version of the format.
     envelope: usize,
-    /// Whether there should be an index beside it.
-    indexed: bool,
+    /// The index beside it, if there should be one.
+    indexed: Option<Arc<OnDisk>>,
     footer: OnceLock<Option<Arc<Footer>>>,
 }
 
 impl StoredFile {
     /// `footer` is what the manifest says of the file's end, where it says something.
     pub(crate) fn open(path: &Path, footer: Option<&FooterSum>) -> Result<Self, StoreError> {
-        Self::of(path, Source::Here(path.into()), footer)
+        Self::of(path, Source::Here(OnDisk::new(path.into())), footer)
     }
 
     /// `path` is where it would be on the local disk.
@@ -222,14 +280,9 @@ impl StoredFile {
         footer: Option<&FooterSum>,
     ) -> Result<Self, StoreError> {
         let wrong = |reason: String| StoreError::file(path, reason);
-        let file = source.open(None)?;
-        if let Some(footer) = footer
-            && !file.has_footer(footer).map_err(|e| wrong(e.to_string()))?
-        {
-            return Err(wrong("its footer is not the one that was written".into()));
-        }
+        let file = source.open_whole_end(footer, path)?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let meta = ArrowReaderMetadata::load(&file, options).map_err(|e| wrong(e.to_string()))?;
+        let meta = ArrowReaderMetadata::load(&file, options).map_err(|e| unread(path, e))?;
         let own = meta.metadata().file_metadata().key_value_metadata();
         let value = |key: &str| {
             own.into_iter().flatten().find(|kv| kv.key == key).and_then(|kv| kv.value.as_deref())
@@ -277,7 +330,7 @@ impl StoredFile {
             residual: residual.map(|names| names.into_iter().map(String::into_boxed_str).collect()),
             meta,
             envelope,
-            indexed: false,
+            indexed: None,
             footer: OnceLock::new(),
         })
     }
@@ -285,10 +338,7 @@ impl StoredFile {
     /// The index beside the file. None (said once in the log) if there is none that can be read:
     /// then every block may hold anything.
     pub(crate) fn sidecar(&self) -> Option<Sidecar> {
-        if !self.indexed {
-            return None;
-        }
-        let path = index_path(&self.path);
+        let path = self.indexed.as_ref()?.path.clone();
         let mut opened = None;
         let footer = self.footer.get_or_init(|| match Sidecar::open(&path) {
             Ok(sidecar) if sidecar.group_rows().eq(self.all_group_rows()) => {

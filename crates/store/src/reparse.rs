@@ -20,7 +20,7 @@ use crate::read::FileHandle;
 use crate::residual::Cell;
 use crate::rows::{FullRow, RowRef};
 use crate::store::Store;
-use crate::upkeep::{Merge, joined_columns};
+use crate::upkeep::{Merge, joined_columns, unless_damaged};
 use crate::write::{FileWriter, SAMPLE_ROWS, ZSTD_SETTLED, sort, usage};
 use event::{EventBatch, EventId, Marks, RowHead};
 use hashbrown::HashSet;
@@ -66,6 +66,8 @@ pub struct ReparseCounts {
     pub worse: u64,
     /// Rows left as they are because a hold matches them.
     pub held: u64,
+    /// Files passed over because they are damaged or the far tier did not give them.
+    pub passed_over: u64,
 }
 
 /// A stored row, for shaping.
@@ -107,7 +109,8 @@ pub type Reshape<'a> = dyn FnMut(&[StoredRow<'_>]) -> (EventBatch, Vec<bool>) + 
 pub type Listen<'a> = dyn FnMut(ReparseCounts, Option<AuditRecord>) -> bool + 'a;
 
 impl Store {
-    /// Shapes stored rows anew, file by file. What is only in memory is written to files first.
+    /// Shapes stored rows anew, file by file. What is only in memory is written to files first. Files
+    /// that cannot be read are passed over and counted.
     ///
     /// # Errors
     /// A filter that cannot be read; a disk that cannot be written. Files that were replaced until
@@ -144,9 +147,11 @@ impl Store {
             if !may_hold(&file.entry) {
                 continue;
             }
-            let audit = self.reparse_file(&file, wanted, &chosen, reshape, &mut counts, now_ns)?;
+            let audit = self.reparse_file(&file, wanted, &chosen, reshape, &mut counts, now_ns);
+            let audit = unless_damaged(audit, std::slice::from_ref(&file))?;
+            counts.passed_over += u64::from(audit.is_none());
             counts.files_done += 1;
-            if !listen(counts, audit) {
+            if !listen(counts, audit.flatten()) {
                 break;
             }
         }

@@ -202,6 +202,8 @@ impl Store {
     /// Opens or creates a store in `dir`: replays the manifest and removes unlisted files.
     pub fn open(dir: &Path, options: Options) -> Result<(Store, OpenReport), StoreError> {
         fs::create_dir_all(dir).map_err(StoreError::io("creating", dir))?;
+        // Before anything is swept: objects among the store's files would count as orphans.
+        options.tier.as_ref().map_or(Ok(()), |tier| tier.check_apart(dir))?;
         let (manifest, tail) = Manifest::open(&dir.join("manifest"))?;
         let mut report = OpenReport::default();
         if let Tail::Torn(bytes) | Tail::Damaged(bytes) = tail {
@@ -247,6 +249,9 @@ impl Store {
         let ending = Arc::<AtomicBool>::default();
         let far = options.tier.as_ref().map(|tier| Far::new(tier, ending.clone())).transpose()?;
         let far = far.map(Arc::new);
+        if let Some(far) = &far {
+            far.looks_only.store(read_only, Ordering::Relaxed);
+        }
         let mut live = Live {
             appended: manifest.state().through.clone(),
             opened: manifest.state().through.clone(),
@@ -427,9 +432,21 @@ impl Store {
         Ok(now.filter(|id| Some(*id) != before).map(|id| id.offset))
     }
 
-    /// Upkeep, to be called about once a second by a background thread with the wall clock: flushes
-    /// when hot rows are many or old, joins tiny neighbouring files, applies retention.
+    /// All upkeep in one: [`Store::keep_up`], then [`Store::tidy`] unless rows in memory are many.
     pub fn maintain(&self, now_ns: i64) -> Result<Upkeep, StoreError> {
+        let mut done = self.keep_up(now_ns)?;
+        if !done.is_behind {
+            let tidied = self.tidy(now_ns)?;
+            (done.retired_files, done.retired_rows) = (tidied.retired_files, tidied.retired_rows);
+            done.audit = tidied.audit;
+        }
+        Ok(done)
+    }
+
+    /// To be called about once a second by a background thread with the wall clock: flushes when hot
+    /// rows are many or old, joins tiny neighbouring files. It never waits for the far tier, nor for
+    /// who rewrites files; nothing is joined meanwhile.
+    pub fn keep_up(&self, now_ns: i64) -> Result<Upkeep, StoreError> {
         let mut done = Upkeep::default();
         if self.hot_is_due(now_ns) {
             done.flushed_through = self.flush()?;
@@ -442,6 +459,13 @@ impl Store {
         if !self.joining_waits.load(Ordering::Relaxed) {
             done.compacted_files = self.compact(now_ns)?;
         }
+        Ok(done)
+    }
+
+    /// The same by a thread of its own, for it reads files of the far tier: applies retention, and
+    /// rewrites files with rows that were deleted.
+    pub fn tidy(&self, now_ns: i64) -> Result<Upkeep, StoreError> {
+        let mut done = Upkeep::default();
         let rules = self.options.rules();
         (done.retired_files, done.retired_rows, done.audit) = self.retire(&rules, now_ns)?;
         done.audit.extend(self.bury(now_ns)?);
@@ -694,9 +718,10 @@ impl Store {
 
     /// Searches see the file with its new entry from now on; nothing is removed. Out: as it was seen.
     pub(crate) fn replace_handle(&self, entry: &FileEntry) -> Option<Arc<FileHandle>> {
-        let fresh = self.handle(entry);
+        let fresh = FileHandle::new(&self.root, entry.clone(), self.far.as_ref());
         let mut live = self.live.lock();
         let file = live.files.iter_mut().find(|f| f.entry.path == entry.path)?;
+        let fresh = Arc::new(fresh.after(file));
         Some(std::mem::replace(file, fresh))
     }
 

@@ -23,7 +23,7 @@ use crate::read::FileHandle;
 use crate::store::{Store, hour_is_over};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -90,6 +90,32 @@ impl TierOptions {
     pub fn check(&self) -> Result<(), StoreError> {
         Far::new(self, Arc::default()).map(drop)
     }
+
+    /// Whether the far tier is apart from the store in `dir`: what a start finds there and does not
+    /// know, it deletes.
+    pub fn check_apart(&self, dir: &Path) -> Result<(), StoreError> {
+        let Some(folder) = self.to.strip_prefix("file://") else { return Ok(()) };
+        let (far, own) = (real_path(Path::new(folder)), real_path(dir));
+        if !far.starts_with(&own) && !own.starts_with(&far) {
+            return Ok(());
+        }
+        let reason = format!("the store's own files are in {}: name another folder", own.display());
+        Err(StoreError::Tier { to: self.to.clone(), reason })
+    }
+}
+
+/// A path without links, as far as it exists.
+fn real_path(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let known = path.ancestors().find_map(|a| Some((a, std::fs::canonicalize(a).ok()?)));
+    let Some((known, mut real)) = known else { return path };
+    for part in path.strip_prefix(known).unwrap_or(&path).components() {
+        match part {
+            Component::ParentDir => drop(real.pop()),
+            part => real.push(part),
+        }
+    }
+    real
 }
 
 /// What one round of [`Store::move_old`] did.
@@ -165,7 +191,9 @@ impl Store {
     /// takes, holding nothing up; `goes_on` is asked before each part. Without a far tier it does
     /// nothing.
     ///
-    /// After an error everything is as it was or further, and it can be tried again at any time.
+    /// One object or file that does not go holds up no other: the round goes on, and tells the first
+    /// such error at its end. After an error everything is as it was or further, and it can be tried
+    /// again at any time.
     pub fn move_old(
         &self,
         now_ns: i64,
@@ -187,15 +215,28 @@ impl Store {
         }
         self.own_prefix(&far)?;
         let kept: BTreeSet<String> = due.iter().map(|f| object_name(&f.entry)).collect();
-        round.deleted = self.delete_doomed(&far, &kept)?;
-        round.evicted = self.evict(&far)?;
-        let Some(file) = due.first() else { return Ok(round) };
-        if self.upload(&far, file, goes_on)? {
-            (round.uploaded, round.uploaded_bytes) = (1, file.entry.size_bytes);
+        let mut trouble = Trouble { far: &far, first: None };
+        round.deleted = self.delete_doomed(&far, &kept, &mut trouble)?;
+        round.evicted = self.evict(&far, &mut trouble)?;
+        let left = due.len();
+        // Each file is held only until it has moved: its bytes here go with the last who holds it.
+        for (at, file) in due.into_iter().enumerate() {
+            match self.upload(&far, &file, goes_on) {
+                Ok(listed) => {
+                    round.uploaded += u64::from(listed);
+                    round.uploaded_bytes += if listed { file.entry.size_bytes } else { 0 };
+                }
+                Err(error) => trouble.note(error)?,
+            }
+            drop(file);
+            round.evicted += self.evict(&far, &mut trouble)?;
+            round.has_more = at + 1 < left && goes_on();
+            // After an error the caller rests: all that can move does so before.
+            if trouble.first.is_none() || !goes_on() {
+                break;
+            }
         }
-        round.evicted += self.evict(&far)?;
-        round.has_more = due.len() > 1 && goes_on();
-        Ok(round)
+        trouble.first.map_or(Ok(round), Err)
     }
 
     /// Gives up all that waits for the far tier or for a bucket of backups, now and later: the program
@@ -309,7 +350,12 @@ impl Store {
 
     /// Deletes objects that no listed file has and nobody reads any more. Those of `kept` are about to
     /// be listed: an upload that was cut short may have been whole.
-    fn delete_doomed(&self, far: &Far, kept: &BTreeSet<String>) -> Result<u64, StoreError> {
+    fn delete_doomed(
+        &self,
+        far: &Far,
+        kept: &BTreeSet<String>,
+        trouble: &mut Trouble<'_>,
+    ) -> Result<u64, StoreError> {
         let doomed: Vec<String> = {
             let writer = self.writer.lock();
             let state = writer.manifest.state();
@@ -317,16 +363,19 @@ impl Store {
             let listed: BTreeSet<&str> = objects_of(state).collect();
             let free =
                 |o: &&String| !listed.contains(&***o) && !in_use.contains(*o) && !kept.contains(*o);
-            state.far_doomed.iter().filter(free).take(DELETES_PER_ROUND).cloned().collect()
+            state.far_doomed.iter().filter(free).cloned().collect()
         };
-        let (mut gone, mut failed) = (Vec::new(), None);
+        let (mut gone, mut failed, mut ended) = (Vec::new(), 0, Ok(()));
         for object in doomed {
             match far.delete(&object) {
                 Ok(()) => gone.push(object),
                 Err(error) => {
-                    failed = Some(error.of(&object));
-                    break;
+                    failed += 1;
+                    ended = trouble.note(error.of(&object));
                 }
+            }
+            if ended.is_err() || failed.max(gone.len()) == DELETES_PER_ROUND {
+                break;
             }
         }
         self.step("objects deleted");
@@ -335,7 +384,7 @@ impl Store {
             let mut writer = self.writer.lock();
             self.commit(&mut writer, Change { far_gone: gone, ..Change::default() })?;
         }
-        failed.map_or(Ok(count), Err)
+        ended.map(|()| count)
     }
 
     /// Uploads a file, reads it back, and lists it in both tiers. Out: whether it is listed so.
@@ -388,11 +437,12 @@ impl Store {
         let both = FileEntry { far: Some(FarCopy { object, is_local: true }), ..listed };
         self.commit(&mut writer, Change { add: vec![both.clone()], ..Change::default() })?;
         self.replace_handle(&both);
+        self.step("listed in both");
         Ok(true)
     }
 
     /// Lets go of local files that are listed in both tiers.
-    fn evict(&self, far: &Far) -> Result<u64, StoreError> {
+    fn evict(&self, far: &Far, trouble: &mut Trouble<'_>) -> Result<u64, StoreError> {
         let both: Vec<FileEntry> = {
             let writer = self.writer.lock();
             let files = writer.manifest.state().files.values();
@@ -402,27 +452,83 @@ impl Store {
         for entry in both {
             let Some(copy) = &entry.far else { continue };
             // It was read back when it was listed; it may have been deleted behind our back since.
-            let size = far.size(&copy.object).map_err(|e| e.of(&copy.object))?;
-            if size != Some(entry.size_bytes) {
-                let what = "it is gone or has another size, and the local file stays";
-                return Err(StoreError::Far { object: copy.object.clone(), reason: what.into() });
-            }
-            // Nothing waits for the answer; upkeep may have replaced the file meanwhile.
-            let _upkeep = self.upkeep.lock();
-            let mut writer = self.writer.lock();
-            let listed = writer.manifest.state().files.get(&entry.path).cloned();
-            let Some(listed) = listed.filter(|l| l.far == entry.far) else { continue };
-            let copy = FarCopy { is_local: false, ..copy.clone() };
-            let entry = FileEntry { far: Some(copy), ..listed };
-            self.commit(&mut writer, Change { add: vec![entry.clone()], ..Change::default() })?;
-            self.step("listed as far");
-            if let Some(old) = self.replace_handle(&entry) {
-                old.doom_data();
-            }
-            self.step("evicted");
-            evicted += 1;
+            let is_there = match far.size(&copy.object) {
+                Ok(size) => size == Some(entry.size_bytes),
+                Err(error) => {
+                    trouble.note(error.of(&copy.object))?;
+                    continue;
+                }
+            };
+            evicted += u64::from(match is_there {
+                true => self.let_go(&entry, copy)?,
+                false => self.take_back(&entry, copy, trouble)?,
+            });
         }
         Ok(evicted)
+    }
+
+    /// The local file goes. Out: whether it did.
+    fn let_go(&self, entry: &FileEntry, copy: &FarCopy) -> Result<bool, StoreError> {
+        // Nothing waits for the answer; upkeep may have replaced the file meanwhile.
+        let _upkeep = self.upkeep.lock();
+        let mut writer = self.writer.lock();
+        let listed = writer.manifest.state().files.get(&entry.path).cloned();
+        let Some(listed) = listed.filter(|l| l.far == entry.far) else { return Ok(false) };
+        let copy = FarCopy { is_local: false, ..copy.clone() };
+        let entry = FileEntry { far: Some(copy), ..listed };
+        self.commit(&mut writer, Change { add: vec![entry.clone()], ..Change::default() })?;
+        self.step("listed as far");
+        if let Some(old) = self.replace_handle(&entry) {
+            old.doom_data();
+        }
+        self.step("evicted");
+        Ok(true)
+    }
+
+    /// The object is not what was sent any more: the file counts as never moved, and goes again.
+    fn take_back(
+        &self,
+        entry: &FileEntry,
+        copy: &FarCopy,
+        trouble: &mut Trouble<'_>,
+    ) -> Result<bool, StoreError> {
+        let object = copy.object.clone();
+        if !self.root.join(&entry.path).is_file() {
+            let reason = "it is gone or has another size, and there is no local file".into();
+            return trouble.note(StoreError::Far { object, reason }).map(|()| false);
+        }
+        tracing::warn!(object, "it is gone or has another size; the local file is sent again");
+        let _upkeep = self.upkeep.lock();
+        let mut writer = self.writer.lock();
+        let listed = writer.manifest.state().files.get(&entry.path).cloned();
+        let Some(listed) = listed.filter(|l| l.far == entry.far) else { return Ok(false) };
+        let entry = FileEntry { far: None, ..listed };
+        let far_doomed = vec![object];
+        let change = Change { add: vec![entry.clone()], far_doomed, ..Change::default() };
+        self.commit(&mut writer, change)?;
+        self.replace_handle(&entry);
+        Ok(false)
+    }
+}
+
+/// What goes wrong in a round with one object or file, while the round goes on.
+struct Trouble<'a> {
+    far: &'a Far,
+    /// What is told in the end.
+    first: Option<StoreError>,
+}
+
+impl Trouble<'_> {
+    /// Takes note of an error. Out: the error, if nothing else would fare better.
+    fn note(&mut self, error: StoreError) -> Result<(), StoreError> {
+        match error {
+            StoreError::Far { .. } if self.far.is_silent() => Err(error),
+            StoreError::Far { .. } | StoreError::File { .. } => {
+                self.first.get_or_insert(error);
+                Ok(())
+            }
+            _ => Err(error),
+        }
     }
 }
 
@@ -447,7 +553,7 @@ pub(crate) fn objects_of(state: &State) -> impl Iterator<Item = &str> {
     state.files.values().filter_map(|e| e.far.as_ref()).map(|far| &*far.object)
 }
 
-fn random_id() -> Result<String, StoreError> {
+pub(crate) fn random_id() -> Result<String, StoreError> {
     let mut id = [0; 16];
     let random = std::path::Path::new("/dev/urandom");
     let read = std::fs::File::open(random)

@@ -15,6 +15,7 @@ use crate::verify::hash_file;
 use crate::write::{FileWriter, ZSTD_SETTLED, file_path, lead};
 use event::{Dictionary, EventId, Kind};
 use hashbrown::{HashMap, HashSet};
+use parking_lot::MutexGuard;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
@@ -39,9 +40,13 @@ const STREAM_ROWS: u64 = 512;
 const STREAM_BYTES: u64 = 1 << 20;
 
 impl Store {
-    /// Joins one run of small neighbouring files of one hour, if there is one. Returns how many.
+    /// Joins one run of small neighbouring files of one hour, if there is one. Returns how many; none
+    /// while others rewrite files.
     pub(crate) fn compact(&self, now_ns: i64) -> Result<u64, StoreError> {
-        let upkeep = self.upkeep.lock();
+        self.upkeep.try_lock().map_or(Ok(0), |upkeep| self.join_run(upkeep, now_ns))
+    }
+
+    fn join_run(&self, upkeep: MutexGuard<'_, ()>, now_ns: i64) -> Result<u64, StoreError> {
         let (snapshot, _) = self.snapshot();
         // What has been uploaded stays as it is: joining it would move it twice.
         let fit = |f: &&Arc<FileHandle>| !f.is_damaged() && f.entry.far.is_none();
@@ -70,7 +75,7 @@ impl Store {
     pub fn join_all(&self) -> Result<u64, StoreError> {
         let mut joined = 0;
         loop {
-            match self.compact(i64::MAX)? {
+            match self.join_run(self.upkeep.lock(), i64::MAX)? {
                 0 => return Ok(joined),
                 some => joined += some,
             }
@@ -113,46 +118,53 @@ impl Store {
         }
     }
 
-    /// Makes the index of every file anew that has none or whose index is not the listed one.
-    /// Returns how many.
-    pub fn reindex(&self) -> Result<u64, StoreError> {
+    /// Makes the index of every file anew that has none or whose index is not the listed one. Files
+    /// that cannot be read are passed over.
+    pub fn reindex(&self) -> Result<Reindexed, StoreError> {
         let _upkeep = self.upkeep.lock();
         let (snapshot, _) = self.snapshot();
-        let mut made = 0;
+        let mut done = Reindexed::default();
         for file in &snapshot.files {
-            let path = index_path(&file.path);
-            let found = hash_file(&path).ok();
+            let found = hash_file(&index_path(&file.path)).ok();
             let listed = file.entry.index.as_ref().map(|i| (i.size_bytes, i.sha256.clone()));
             if listed.is_some() && listed == found {
                 continue;
             }
-            let stored = file.open()?;
-            let tmp = path.with_extension("idx.tmp");
-            let mut writer = SidecarWriter::create(&tmp)?;
-            for group in 0..stored.groups() {
-                let mut index = GroupIndex::new();
-                for (at, row) in stored.full_rows(group, None)?.iter().enumerate() {
-                    index.row(at);
-                    let envelope = &row.head.envelope;
-                    for text in [&envelope.source, &envelope.identity, &envelope.peer] {
-                        index.cell(text.as_bytes());
-                    }
-                    row.cells.iter().for_each(|cell| index.cell(&cell.bytes));
-                    index.text(&row.raw);
-                }
-                writer.group(index)?;
+            match unless_damaged(self.reindex_file(file), std::slice::from_ref(file))? {
+                Some(()) => done.made += 1,
+                None => done.passed_over += 1,
             }
-            let index = writer.finish()?;
-            fs::rename(&tmp, &path).map_err(StoreError::io("renaming", &tmp))?;
-            path.parent().map_or(Ok(()), sync_folder)?;
-            let entry = FileEntry { index: Some(index), ..file.entry.clone() };
-            let mut writer = self.writer.lock();
-            let change = Change { add: vec![entry.clone()], ..Change::default() };
-            self.commit(&mut writer, change)?;
-            drop(self.replace_handle(&entry));
-            made += 1;
         }
-        Ok(made)
+        Ok(done)
+    }
+
+    fn reindex_file(&self, file: &FileHandle) -> Result<(), StoreError> {
+        let path = index_path(&file.path);
+        let stored = file.open()?;
+        let tmp = path.with_extension("idx.tmp");
+        let mut writer = SidecarWriter::create(&tmp)?;
+        for group in 0..stored.groups() {
+            let mut index = GroupIndex::new();
+            for (at, row) in stored.full_rows(group, None)?.iter().enumerate() {
+                index.row(at);
+                let envelope = &row.head.envelope;
+                for text in [&envelope.source, &envelope.identity, &envelope.peer] {
+                    index.cell(text.as_bytes());
+                }
+                row.cells.iter().for_each(|cell| index.cell(&cell.bytes));
+                index.text(&row.raw);
+            }
+            writer.group(index)?;
+        }
+        let index = writer.finish()?;
+        fs::rename(&tmp, &path).map_err(StoreError::io("renaming", &tmp))?;
+        path.parent().map_or(Ok(()), sync_folder)?;
+        let entry = FileEntry { index: Some(index), ..file.entry.clone() };
+        let mut writer = self.writer.lock();
+        let change = Change { add: vec![entry.clone()], ..Change::default() };
+        self.commit(&mut writer, change)?;
+        drop(self.replace_handle(&entry));
+        Ok(())
     }
 
     /// Between two row groups of a join: flushes what has become due, and waits as long as the group
@@ -189,8 +201,17 @@ impl Store {
     }
 }
 
-/// Nothing if one of `files` cannot be read: a damaged one is left alone from now on, one that the far
-/// tier does not give for now, so that upkeep goes on with all others.
+/// What [`Store::reindex`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reindexed {
+    /// Indexes made.
+    pub made: u64,
+    /// Files passed over because they are damaged or the far tier did not give them.
+    pub passed_over: u64,
+}
+
+/// Nothing if one of `files` cannot be read: a damaged or missing one is left alone from now on, one
+/// that the far tier does not give for now, so that upkeep goes on with all others.
 pub(crate) fn unless_damaged<T>(
     result: Result<T, StoreError>,
     files: &[Arc<FileHandle>],
@@ -204,6 +225,17 @@ pub(crate) fn unless_damaged<T>(
             file.leave_alone();
             tracing::error!(path = %path.display(), reason, "a damaged file is left as it is");
             Ok(None)
+        }
+        Err(StoreError::Io { action, path, source }) => {
+            let file = files.iter().find(|f| f.path == path);
+            match file.filter(|_| source.kind() == std::io::ErrorKind::NotFound) {
+                Some(file) => {
+                    file.leave_alone();
+                    tracing::error!(path = %path.display(), "a file of the store is missing");
+                    Ok(None)
+                }
+                None => Err(StoreError::Io { action, path, source }),
+            }
         }
         // It can be read another time.
         Err(error @ StoreError::Far { .. }) => {

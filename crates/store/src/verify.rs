@@ -7,14 +7,15 @@ use crate::manifest::FileEntry;
 use crate::read::{FileHandle, Source, StoredFile};
 use crate::sidecar::{Sidecar, index_path};
 use crate::store::Store;
+use crate::tier::random_id;
 use crate::write::hex;
 use event::EventId;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One thing that is not as the manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,24 +89,29 @@ fn check_far(
     entry: &FileEntry,
     report: &mut VerifyReport,
 ) -> Result<Vec<String>, StoreError> {
+    let damaged = far.has_damaged_end();
     let source = Source::Far(far.clone());
     if let Err(error) = StoredFile::of(path, source, entry.footer.as_ref()) {
         return Ok(vec![format!("its end on the local disk: {error}")]);
     }
-    // Not beside the file: the store may be open for looking only.
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    let copy = std::env::temp_dir().join(format!("alcedo-verify-{process}-{number}.parquet"));
+    let folder = own_folder()?;
+    let copy = folder.join("copy.parquet");
     let found = match far.recall(&copy) {
         Ok(()) => check_file(&copy, entry, report),
         Err(error) => Ok(vec![error.to_string()]),
     };
-    match std::fs::remove_file(&copy) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::io("removing", &copy)(error))
-        }
-        _ => found,
-    }
+    std::fs::remove_dir_all(&folder).map_err(StoreError::io("removing", &folder))?;
+    let text = "its end on the local disk was damaged: the one of the far tier is read instead";
+    found.map(|found| found.into_iter().chain(damaged.then(|| text.into())).collect())
+}
+
+/// A new folder that nobody else can look into or knew the name of. Not beside the files: the store may
+/// be open for looking only.
+fn own_folder() -> Result<PathBuf, StoreError> {
+    let folder = std::env::temp_dir().join(format!("alcedo-verify-{}", random_id()?));
+    let made = std::fs::DirBuilder::new().mode(0o700).create(&folder);
+    made.map_err(StoreError::io("creating", &folder))?;
+    Ok(folder)
 }
 
 fn check_far_size(far: &FarFile, entry: &FileEntry, report: &mut VerifyReport) -> Vec<String> {

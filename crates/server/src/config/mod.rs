@@ -749,6 +749,9 @@ mod tests {
             "tier: {to: 'ftp://x/y'}",
             "tier: {to: 'file://x'}",
             "tier: {to: '/srv'}",
+            "data_dir: /x/d\ntier: {to: 'file:///x/d/store/far'}",
+            "data_dir: /x/d\ntier: {to: 'file:///x/d'}",
+            "tier: {to: 'file:///tmp/far', region: x}",
         ] {
             assert_eq!(problems(wrong).len(), 1, "{wrong}");
         }

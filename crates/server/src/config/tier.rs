@@ -64,8 +64,12 @@ fn reach(section: &Section<'_>, base: &Path, tier: &mut TierOptions) {
     tier.credentials = section.text("credentials").map(|t| base.join(t));
 }
 
-/// A far tier that nothing can ever move to is a mistake.
+/// A far tier that nothing can ever move to is a mistake, and so is one among the store's own files.
 pub(super) fn check(config: &Config, root: &Node, problems: &Problems) {
+    let store = config.data_dir.join("store");
+    if let Some(Err(error)) = config.tier.as_ref().map(|tier| tier.check_apart(&store)) {
+        problems.at(root, error.to_string(), "docs/keeping.md has all settings of a far tier");
+    }
     let Some(tier) = config.tier.as_ref().filter(|tier| tier.hot_bytes.is_none()) else { return };
     if let Some(age) = config.retention.age_ns.filter(|age| *age <= tier.hot_age_ns) {
         let (kept, hot) = (age / DAY_NS, tier.hot_age_ns / DAY_NS);

@@ -85,6 +85,7 @@ pub struct Server {
     sources: Vec<io::Running>,
     outboxes: Vec<OutboxHandle>,
     upkeep: background::Background,
+    tidying: background::Background,
     tier: Option<background::Background>,
     overload: Option<background::Background>,
     stop: CancellationToken,
@@ -127,6 +128,7 @@ impl Server {
         let (sources, syslog, agents) = start_sources(&app).await?;
         let http = http::serve(app.clone(), stop.clone()).await?;
         let upkeep = upkeep::start(app.clone(), ground)?;
+        let tidying = upkeep::start_tidying(app.clone())?;
         let tier = tier::start(&app)?;
         let overload = Some(overload::start(app.clone())?);
         let (setup_token, ingest_token) = first_tokens(&app)?;
@@ -144,6 +146,7 @@ impl Server {
             sources,
             outboxes,
             upkeep,
+            tidying,
             tier,
             overload,
             stop,
@@ -191,7 +194,8 @@ impl Server {
             outbox.ended().await;
         }
         let _ = std::fs::remove_file(self.app.config.data_dir.join("run.json"));
-        let Self { app, ledger_stream, recorder, recorder_thread, upkeep, tier, .. } = self;
+        let Self { app, ledger_stream, recorder, recorder_thread, upkeep, tidying, tier, .. } =
+            self;
         drop(recorder);
         tokio::task::spawn_blocking(move || {
             // An upload may be cut anywhere; waiting for the other side could take minutes.
@@ -199,6 +203,7 @@ impl Server {
             if let Some(tier) = tier {
                 tier.stop();
             }
+            tidying.stop();
             upkeep.stop();
             // The recorder's queue closes with the pipeline's and our own handle.
             let _ = recorder_thread.join();

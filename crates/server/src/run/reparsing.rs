@@ -39,6 +39,7 @@ impl Reparsing {
             "mended": counts.mended,
             "worse": counts.worse,
             "held": counts.held,
+            "passed_over": counts.passed_over,
             "began_at": event::time::rfc3339(self.began_ns),
             "ended_at": time(self.ended_ns),
             "error": self.error,

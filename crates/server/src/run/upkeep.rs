@@ -1,4 +1,5 @@
-//! Once a second, in the background: files, cursors, retirement.
+//! Once a second, in the background: files, cursors, retirement. Deleting what is old or to go has a
+//! thread of its own: it may have to read what is in the far tier, and rows in memory cannot wait.
 
 use super::background::Background;
 use super::refill::{Ground, Refilling};
@@ -29,6 +30,25 @@ pub fn start(app: Arc<App>, ground: Ground) -> Result<Background, Failure> {
     })
 }
 
+/// Starts the thread that lets go of what is too old, and of what was deleted.
+pub fn start_tidying(app: Arc<App>) -> Result<Background, Failure> {
+    Background::start("tidying", move |running| {
+        while running.goes_on() {
+            match app.store.tidy(io::intake::wall_ns()) {
+                Ok(done) => {
+                    app.audit_store("upkeep", &done.audit);
+                    app.set_problem("retention", None);
+                }
+                Err(error) => {
+                    let text = format!("the store cannot let go of old or deleted rows: {error}");
+                    app.set_problem("retention", Some(text));
+                }
+            }
+            running.rest(Duration::from_secs(1));
+        }
+    })
+}
+
 /// Out: whether the store is behind and there is more to do at once.
 fn once(app: &App) -> bool {
     let began_ns = io::intake::wall_ns();
@@ -36,10 +56,9 @@ fn once(app: &App) -> bool {
     let early = tight && app.store.hot_bytes() >= EARLY_BYTES;
     let flushed = if early { app.store.flush().map(|_| ()) } else { Ok(()) };
     let mut is_behind = false;
-    match flushed.and_then(|()| app.store.maintain(began_ns)) {
+    match flushed.and_then(|()| app.store.keep_up(began_ns)) {
         Ok(done) => {
             is_behind = done.is_behind;
-            app.audit_store("upkeep", &done.audit);
             app.set_problem("store", None);
         }
         Err(error) => app.set_problem("store", Some(format!("the store cannot write: {error}"))),

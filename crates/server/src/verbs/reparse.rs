@@ -52,7 +52,12 @@ pub fn run(args: &Reparse, global: &Global) -> Outcome {
 fn counts(run: &Value) -> String {
     format!(
         "{} events match, {} changed, {} of them could not be parsed before; left as they are: {} \
-         that would get worse, {} on hold",
-        run["matched"], run["changed"], run["mended"], run["worse"], run["held"]
+         that would get worse, {} on hold; {} files could not be read",
+        run["matched"],
+        run["changed"],
+        run["mended"],
+        run["worse"],
+        run["held"],
+        run["passed_over"]
     )
 }

@@ -29,7 +29,14 @@ pub fn run(verb: &StoreVerb, config: &Config) -> Outcome {
     let (store, _) = Store::open(&dir, options).map_err(failed)?;
     let (what, count) = match verb {
         StoreVerb::Join => ("files joined", store.join_all().map_err(failed)?),
-        StoreVerb::Reindex => ("indexes made", store.reindex().map_err(failed)?),
+        StoreVerb::Reindex => {
+            let done = store.reindex().map_err(failed)?;
+            if done.passed_over > 0 {
+                let what = "files cannot be read and were passed over: `alcedo verify` tells more";
+                say(&format!("{} {what}", done.passed_over));
+            }
+            ("indexes made", done.made)
+        }
         StoreVerb::Tier { .. } => ("files moved", moved(&store, config)?),
     };
     let stats = store.stats();

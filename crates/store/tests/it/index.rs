@@ -74,7 +74,7 @@ fn without_an_index_or_with_a_damaged_one_the_answers_are_the_same() {
             assert_eq!(ids(&store, &request(text)), expected, "{text}");
         }
         assert_eq!(store.verify().unwrap().problems.len(), 1);
-        assert_eq!(store.reindex().unwrap(), 1);
+        assert_eq!(store.reindex().unwrap().made, 1);
         assert_eq!(store.verify().unwrap().problems, []);
         let (_, summary) = rows(&store, &request("mimikatz"));
         assert!(summary.scanned_rows <= 512);

@@ -44,7 +44,7 @@ fn users(rows: &[StoredRow<'_>]) -> (EventBatch, Vec<bool>) {
     (batch, vec![false; rows.len()])
 }
 
-fn reparse(store: &Store, filter: &str, dry_run: bool) -> ReparseCounts {
+pub(crate) fn reparse(store: &Store, filter: &str, dry_run: bool) -> ReparseCounts {
     let wanted = Reparse {
         filter: filter.into(),
         actor: "me".into(),
@@ -109,6 +109,33 @@ fn only_what_is_asked_for_and_not_held() {
     assert_eq!((all.matched, all.held), (40, 20));
     let changed = ids(&store, &request("acme.new_name:yes"));
     assert!(changed.iter().all(|offset| offset % 2 == 1), "{changed:?}");
+}
+
+/// Scenario: while rows are shaped anew, others come and upkeep is due.
+/// Guarantees: they are written to files at once; nothing waits for the run, which ends as it should.
+#[test]
+fn rows_are_flushed_during_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { hot_bytes_max: 1, ..Options::default() };
+    let store = std::sync::Arc::new(filled(dir.path(), options));
+    let mut flushed = Vec::new();
+    let wanted = Reparse { filter: "host.name:h".into(), ..Reparse::default() };
+    let done = store.reparse(
+        &wanted,
+        &mut |rows| {
+            let next = 40 + 10 * flushed.len() as u64;
+            store.append(unparsed(next..next + 10));
+            let (store, (tell, told)) = (store.clone(), std::sync::mpsc::channel());
+            std::thread::spawn(move || tell.send(store.maintain(START_NS).unwrap()));
+            let upkeep = told.recv_timeout(std::time::Duration::from_secs(10));
+            flushed.push(upkeep.expect("upkeep does not wait").flushed_through);
+            users(rows)
+        },
+        &mut |_, _| true,
+        START_NS,
+    );
+    assert_eq!(done.unwrap().matched, 40);
+    assert!(flushed.len() >= 8 && flushed.iter().all(Option::is_some), "{flushed:?}");
 }
 
 /// Scenario: the process ends at any step of a run; the run is asked for again.
