@@ -36,6 +36,7 @@ pub mod joins;
 mod native;
 mod ops;
 pub mod packs;
+mod pairs;
 mod product;
 mod program;
 mod recognise;

@@ -3,6 +3,7 @@
 use crate::native::Parser;
 use crate::ops::{self, Op, TimeSource};
 use crate::packs::Pack;
+use crate::pairs;
 use crate::routes::CompiledRoutes;
 use crate::spec::{JsonForm, Spec};
 use crate::value::Class;
@@ -154,6 +155,7 @@ pub(crate) struct Form {
     /// By id: where a known name goes. [`STAYS`] and [`BY_NAME`] are the exceptions.
     moved: Vec<u32>,
     by_name: ByName,
+    pairs: Vec<String>,
 }
 
 /// A value that a form wants: the whole of it, or how it starts.
@@ -182,6 +184,8 @@ struct ByName {
     moves: Vec<(String, String)>,
     rest: String,
     keep: HashSet<String>,
+    /// Attributes may be marked in several ways.
+    is_xml: bool,
 }
 
 const STAYS: u32 = u32::MAX;
@@ -195,6 +199,7 @@ impl Form {
             moves: form.moves.clone(),
             rest: form.rest.clone(),
             keep: form.keep.iter().cloned().collect(),
+            is_xml: !form.pairs.is_empty(),
         };
         let wanted = |(name, values): (&String, &crate::spec::OneOrMany)| {
             (id(name), values.texts().iter().map(|t| Wanted::of(t)).collect())
@@ -211,6 +216,7 @@ impl Form {
             }),
             moved: moved(spec, form, &by_name, dict),
             by_name,
+            pairs: form.pairs.clone(),
         }
     }
 
@@ -235,6 +241,7 @@ impl Form {
 
     /// Renames the row's cells from `from` on.
     pub(crate) fn rename(&self, row: &mut RowWriter<'_>, from: usize, name: &mut String) {
+        let mut has_pairs = false;
         for at in from..row.cell_count() {
             let field = row.cell(at).0;
             match self.moved.get(field.0 as usize) {
@@ -244,9 +251,13 @@ impl Form {
                     if self.by_name.target(row.name(field), name) {
                         let to = row.field(name);
                         row.rename(at, to);
+                        has_pairs |= self.pairs.iter().any(|list| name.starts_with(&**list));
                     }
                 }
             }
+        }
+        if has_pairs {
+            self.pairs.iter().for_each(|list| pairs::unpair(row, from, list));
         }
     }
 }
@@ -287,6 +298,12 @@ impl ByName {
     /// The new name of `name`, written to `to`; false when it stays.
     fn target(&self, name: &str, to: &mut String) -> bool {
         to.clear();
+        let marked;
+        let mut name = name;
+        if self.is_xml {
+            marked = pairs::with_attributes(name);
+            name = &marked;
+        }
         if let Some(new) = self.names.get(name) {
             to.push_str(new);
             return true;

@@ -168,6 +168,9 @@ pub(crate) struct JsonForm {
     pub(crate) names: BTreeMap<String, String>,
     /// Prefix renames, first that fits; `a.*.` drops one level.
     pub(crate) moves: Vec<(String, String)>,
+    /// Lists of elements that have a name and a text each, by their new name: every element becomes a
+    /// field beside the list. For XML that was turned to JSON; attributes are then known by any mark.
+    pub(crate) pairs: Vec<String>,
     /// Where everything else goes; empty = stays.
     pub(crate) rest: String,
     /// Names and prefixes (with a dot at the end) that stay although `rest` is given.
