@@ -10,7 +10,7 @@ use crate::{Fault, Rng, SimClock, SimFs};
 use event::{Durable, Envelope, Producer, Protocol, RawBatch, RecordKind};
 use journal::{AppendError, Joined, Journal, JournalError, Options, Recovery, Rejoin, Steps};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,8 +97,11 @@ struct World {
     clock: SimClock,
     options: Options,
     payloads: Vec<Vec<u8>>,
-    /// By id: the first offset of its batch, and whether its sender numbers.
+    /// By id: the first offset of its batch, 0 for a repeat, and whether it was acknowledged as one.
     acked: BTreeMap<u64, (u64, bool)>,
+    /// What a lying disk has lost and is not asked for again. Later batches of the same sender make the
+    /// journal take it for a repeat when it is sent once more.
+    given_up: BTreeSet<u64>,
     numbered: HashMap<u64, ()>,
     senders: Vec<SenderSide>,
     sent: HashMap<u64, Sent>,
@@ -143,6 +146,7 @@ impl World {
             options,
             payloads: Vec::new(),
             acked: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             numbered: HashMap::new(),
             sent: HashMap::new(),
             next_send: 0,
@@ -380,8 +384,12 @@ impl World {
         self.summary.acked += sent.ids.len() as u64 - u64::from(durable.repeats);
         for (at, id) in sent.ids.iter().enumerate() {
             // Of a repeat the offset is not told; it was not above the last one.
-            let first = if at < durable.repeats as usize { 0 } else { durable.first };
-            self.acked.entry(*id).or_insert((first, sent.producer.is_some()));
+            let is_repeat = at < durable.repeats as usize;
+            if is_repeat && self.given_up.contains(id) {
+                continue;
+            }
+            let first = if is_repeat { 0 } else { durable.first };
+            self.acked.entry(*id).or_insert((first, is_repeat));
         }
         let Some(number) = sent.producer else { return };
         let side = &mut self.senders[number];
@@ -434,7 +442,7 @@ impl World {
         let lied_lately = std::mem::take(&mut self.lied_lately);
         if loss_told {
             // It is told once; what is gone is not asked for again.
-            self.acked.retain(|id, _| seen.ids.contains_key(id));
+            self.give_up(|id, _| seen.ids.contains_key(id));
         } else if lied_lately {
             self.forgive_the_end(&seen);
         }
@@ -458,8 +466,17 @@ impl World {
         let there = self.acked.iter().filter(|(id, _)| seen.ids.contains_key(*id));
         let newest = there.map(|(_, (first, _))| *first).max().unwrap_or(0);
         let before = self.acked.len();
-        self.acked.retain(|id, (first, _)| *first < newest || seen.ids.contains_key(id));
+        // Of a repeat nobody knows where it stood: it may have been the last.
+        self.give_up(|id, (first, is_repeat)| {
+            (*first < newest && !is_repeat) || seen.ids.contains_key(id)
+        });
         self.summary.untold += (before - self.acked.len()) as u64;
+    }
+
+    /// Asks no more for records but those that `stay`.
+    fn give_up(&mut self, stay: impl Fn(&u64, &(u64, bool)) -> bool) {
+        let gone = self.acked.extract_if(.., |id, place| !stay(id, place));
+        self.given_up.extend(gone.map(|(id, _)| id));
     }
 
     fn read(&self, journal: &Journal) -> Result<Seen, String> {

@@ -17,7 +17,7 @@ pub(crate) fn required(source: &str) -> Option<Vec<Vec<u8>>> {
     set.iter().all(|l| is_selective(l)).then_some(set)
 }
 
-/// Whether a literal is worth an automaton entry: one letter hits nearly always.
+/// Whether a literal is worth being looked for: one letter hits nearly always.
 fn is_selective(literal: &[u8]) -> bool {
     match literal {
         [] => false,
