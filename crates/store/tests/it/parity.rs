@@ -68,7 +68,7 @@ fn check(seed: u64) {
 
     // The same in one file per batch, with the last still hot; then joined.
     let dir = tempfile::tempdir().unwrap();
-    let (store, _) = Store::open(dir.path(), with_far_tier(dir.path())).unwrap();
+    let (store, _) = Store::open(&dir.path().join("live"), with_far_tier(dir.path())).unwrap();
     let agree = |at: &str| {
         for plan in &plans {
             let query = Query { filter: plan.clone(), pipes: Vec::new() };
@@ -130,7 +130,7 @@ fn written_searches_agree_over_typed_columns() {
         agree("one file");
         assert!(hits > texts.len() / 2, "seed {seed}: searches that tell nothing apart: {texts:?}");
         let dir = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(dir.path(), with_far_tier(dir.path())).unwrap();
+        let (store, _) = Store::open(&dir.path().join("live"), with_far_tier(dir.path())).unwrap();
         let agree = |at: &str| {
             for text in &texts {
                 let request = request(text);
