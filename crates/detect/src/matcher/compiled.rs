@@ -1,6 +1,7 @@
 //! Rules compiled together: shared leaves, one check per rule, and the routes built from them.
 
 use super::cells::{CellIndex, IndexedRow};
+use super::checks::Checks;
 use super::costs::Tally;
 use super::index::{IndexBuilder, ValueIndex};
 use super::leaves::{Leaves, Place};
@@ -38,7 +39,7 @@ pub(crate) struct Compiled {
     pub(crate) bindings: Vec<Option<Binding>>,
     pub(crate) leaves: Leaves,
     /// Per rule: its condition over leaves of the set, parts that seldom hold first.
-    checks: Vec<Node>,
+    checks: Checks,
     pub(crate) router: Router,
     pub(crate) routes: Routes,
     /// Counts replaced routes, so that workers notice.
@@ -62,11 +63,11 @@ impl Compiled {
         dict: &Dictionary,
     ) -> Self {
         let leaves = Leaves::collect(&rules, &bindings);
-        let check = |(number, rule): (usize, &Arc<Rule>)| match rule.plan() {
-            Some(plan) => ordered(&plan.root, &leaves.of_rule[number], &leaves).0,
-            None => Node::Const(false),
-        };
-        let checks = rules.iter().enumerate().map(check).collect();
+        let mut checks = Checks::default();
+        for (rule, ids) in rules.iter().zip(&leaves.of_rule) {
+            let root = rule.plan().map(|plan| ordered(&plan.root, ids, &leaves).0);
+            checks.push(&root.unwrap_or(Node::Const(false)));
+        }
         let router = Router::new(&rules, dict.id(super::LOGSOURCE_FIELD));
         let mut reads = vec![false; dict.len()];
         leaves.groups.iter().flatten().for_each(|field| reads[field.0 as usize] = true);
@@ -145,7 +146,7 @@ impl Compiled {
         work: &mut u64,
     ) -> bool {
         let work = std::cell::Cell::from_mut(work);
-        self.checks[rule as usize].holds(&|leaf| {
+        self.checks.holds(rule, &|leaf| {
             work.set(work.get() + 1);
             match route.flags[leaf as usize] {
                 flags if flags & INDEXED != 0 && !marks.is_hit(leaf) => return false,

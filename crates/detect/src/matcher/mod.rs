@@ -15,6 +15,7 @@
 //! witness only decides what is verified in vain.
 
 mod cells;
+mod checks;
 mod compiled;
 mod costs;
 mod ends;
