@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use detect::RuleSet;
 use journal::Journal;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -126,8 +127,11 @@ impl Pipeline {
 fn learn_from_samples(rules: &RuleSet, stop: &AtomicBool) {
     while !stop.load(Ordering::SeqCst) {
         let began = Instant::now();
-        if !rules.retrain_one() {
-            return;
+        // A sample is gone once it is looked at: a crash costs what it would have taught, no more.
+        match catch_unwind(AssertUnwindSafe(|| rules.retrain_one())) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_) => tracing::error!("learning from a sample of events crashed; others go on"),
         }
         std::thread::sleep((began.elapsed() * LEARN_REST).min(LEARN_REST_MAX));
     }

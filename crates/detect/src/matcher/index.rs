@@ -132,7 +132,7 @@ impl ValueIndex {
         }
         self.prefixes.scan(folded, |leaf| hits.push(leaf));
         self.suffixes.scan(folded, |leaf| hits.push(leaf));
-        self.scan_folded(folded, hits);
+        self.scan_folded(folded, value.bytes.is_ascii(), hits);
         if !self.networks.is_empty()
             && let Some(ip) = filter::test::ip_of(value.bytes)
         {
@@ -141,18 +141,17 @@ impl ValueIndex {
     }
 
     /// Appends the leaves whose literals stand anywhere in folded text, and expressions that may hold
-    /// although theirs do not. The text is given back as it was.
-    pub(crate) fn scan_folded(&self, folded: &mut Vec<u8>, hits: &mut Vec<u32>) {
+    /// although theirs do not. `was_ascii` tells of the text before it was folded: some letters beyond
+    /// ASCII fold to one of it. The text is given back as it was.
+    pub(crate) fn scan_folded(&self, folded: &mut Vec<u8>, was_ascii: bool, hits: &mut Vec<u32>) {
         if !self.pieces.is_empty() && self.may_hit(folded) {
             let length = folded.len();
             folded.extend_from_slice(&[0; PADDING]);
             self.pieces.scan(folded, |leaf| hits.push(leaf));
             folded.truncate(length);
         }
-        // Letters beyond ASCII have other cases than the literal's; a border is no letter.
-        // Without a way out in between, many bytes are looked at in one step.
-        let strange = |found: bool, byte: &u8| found | (!byte.is_ascii() & (*byte != BORDER));
-        if !self.expressions.is_empty() && folded.iter().fold(false, strange) {
+        // Letters beyond ASCII have other cases than the literal's.
+        if !was_ascii {
             hits.extend_from_slice(&self.expressions);
         }
     }

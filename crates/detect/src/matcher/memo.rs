@@ -5,8 +5,11 @@ use hashbrown::DefaultHashBuilder;
 use std::hash::BuildHasher;
 
 /// Sets of [`WAYS`] places; a value's set is given by its hash. 2^13 sets hold the working set of
-/// one worker and stay within a few MB.
-const SETS: usize = 1 << 13;
+/// one worker with thousands of rules and take 4 MB; few rules read few fields.
+const SETS_MAX: usize = 1 << 13;
+const SETS_MIN: usize = 1 << 8;
+/// Leaves for which one more set is worth its memory.
+const LEAVES_PER_SET: usize = 4;
 /// Places a value may take in its set.
 const WAYS: usize = 4;
 /// Longer values are rarely seen twice and are looked up each time.
@@ -23,6 +26,9 @@ const JUDGED_EVERY: u32 = 1_024;
 /// would only push out others. It is tried again in one period of [`RETRIED_EVERY`].
 const KNOWN_MIN: u32 = 10;
 const RETRIED_EVERY: u32 = 16;
+/// Slots are judged apart up to so many; they are numbered anew with every route, so that old ones share
+/// with new ones, which costs some look-ups at most.
+const JUDGED_SLOTS: usize = 1 << 14;
 
 /// Remembers hits per (slot, value). What it holds never changes a verdict.
 pub(crate) struct Memo {
@@ -102,19 +108,19 @@ struct Worth {
     periods_off: u32,
 }
 
-impl Default for Memo {
-    fn default() -> Self {
+impl Memo {
+    /// Room that so many leaves can make use of.
+    pub(crate) fn for_leaves(leaves: usize) -> Self {
+        let sets = (leaves / LEAVES_PER_SET).next_power_of_two().clamp(SETS_MIN, SETS_MAX);
         Self {
-            tags: vec![0; SETS * WAYS],
-            places: vec![Entry::default(); SETS * WAYS],
-            hands: vec![0; SETS],
+            tags: vec![0; sets * WAYS],
+            places: vec![Entry::default(); sets * WAYS],
+            hands: vec![0; sets],
             hasher: DefaultHashBuilder::default(),
             worth: Vec::new(),
         }
     }
-}
 
-impl Memo {
     /// The hits of a value in an index, whose number is `slot`: remembered, or worked out by `scan`
     /// into the buffer it is given.
     #[inline]
@@ -131,14 +137,14 @@ impl Memo {
             return spare;
         }
         let hash = self.hasher.hash_one(value.bytes) ^ u64::from(slot).wrapping_mul(0x9e37_79b9);
-        let (set, tag) = (hash as usize % SETS, (hash >> 32) as u32 | 1);
+        let (set, tag) = (hash as usize & (self.hands.len() - 1), (hash >> 32) as u32 | 1);
         let from = set * WAYS;
         let is_known = |at: &usize| {
             let entry = &self.places[*at];
             self.tags[*at] == tag && entry.slot == slot && entry.value() == value.bytes
         };
         if let Some(at) = (from..from + WAYS).find(is_known) {
-            self.worth[slot as usize].known += 1;
+            self.worth[slot as usize % JUDGED_SLOTS].known += 1;
             let entry = &mut self.places[at];
             entry.was_used = true;
             return entry.hits();
@@ -168,10 +174,11 @@ impl Memo {
 
     /// Whether values of the slot are remembered now.
     fn is_worth(&mut self, slot: u32) -> bool {
-        if self.worth.len() <= slot as usize {
-            self.worth.resize(slot as usize + 1, Worth::default());
+        let at = slot as usize % JUDGED_SLOTS;
+        if self.worth.len() <= at {
+            self.worth.resize(at + 1, Worth::default());
         }
-        let worth = &mut self.worth[slot as usize];
+        let worth = &mut self.worth[at];
         worth.asked += 1;
         if worth.asked > JUDGED_EVERY {
             worth.periods_off = match worth.periods_off {
@@ -190,13 +197,15 @@ mod tests {
     use super::*;
     use event::Kind;
 
+    const LEAVES: usize = SETS_MIN * LEAVES_PER_SET;
+
     #[test]
     fn what_is_remembered_is_what_was_worked_out_whatever_is_pushed_out() {
-        let mut memo = Memo::default();
+        let mut memo = Memo::for_leaves(LEAVES);
         let mut spare = Vec::new();
         let mut scans = 0;
         // More values than places, in three slots, each twice in a row.
-        for n in 0..(SETS * WAYS * 2) as u32 {
+        for n in 0..(SETS_MIN * WAYS * 2) as u32 {
             for _ in 0..2 {
                 let width = (n as usize % 5) * INLINE_VALUE_BYTES / 3;
                 let (slot, text) = (n % 3, format!("{:width$}", n / 3));
@@ -210,12 +219,12 @@ mod tests {
                 assert!(hits.ends_with(&[slot]) && hits.iter().rev().skip(1).all(|h| *h == n));
             }
         }
-        assert!(scans < SETS * WAYS * 3, "{scans}");
+        assert!(scans < SETS_MIN * WAYS * 3, "{scans}");
     }
 
     #[test]
     fn a_slot_whose_values_never_repeat_is_not_remembered_for_a_while() {
-        let mut memo = Memo::default();
+        let mut memo = Memo::for_leaves(LEAVES);
         let mut spare = Vec::new();
         let mut ask = |text: &str, scans: &mut u32| {
             let value = Value { kind: Kind::Str, bytes: text.as_bytes() };

@@ -130,6 +130,7 @@ fn scan_keywords(
     let raw = row.raw();
     folded.clear();
     fold_into(raw, folded);
+    let mut was_ascii = raw.is_ascii();
     let range = raw.as_ptr_range();
     let mut last = None;
     for (_, value) in row.cells() {
@@ -139,18 +140,25 @@ fn scan_keywords(
         if !is_piece && value.kind != Kind::Null && last.as_ref() != Some(&own) {
             folded.push(BORDER);
             fold_into(value.bytes, folded);
+            was_ascii &= value.bytes.is_ascii();
         }
         last = Some(own);
     }
-    index.scan_folded(folded, hits);
+    index.scan_folded(folded, was_ascii, hits);
 }
 
 /// What looking values up needs besides the route.
-#[derive(Default)]
 pub(crate) struct Buffers {
     pub(crate) memo: Memo,
     pub(crate) spare: Vec<u32>,
     pub(crate) folded: Vec<u8>,
+}
+
+impl Buffers {
+    /// For routes over so many leaves.
+    pub(crate) fn for_leaves(leaves: usize) -> Self {
+        Self { memo: Memo::for_leaves(leaves), spare: Vec::new(), folded: Vec::new() }
+    }
 }
 
 /// Tells which rules an event is offered to.

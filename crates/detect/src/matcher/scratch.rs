@@ -23,6 +23,10 @@ impl Scratch {
     }
 }
 
+/// Space for parts of other sets that is kept: two generations may be in flight at once. What was
+/// replaced for good must go, for each rule that is edited makes a part of its own.
+const OTHER_PARTS_MAX: usize = 2;
+
 /// Working space for one compiled part of a set.
 pub(crate) struct PartScratch {
     serial: u64,
@@ -40,7 +44,7 @@ impl PartScratch {
             serial: compiled.serial,
             epoch: compiled.epoch.load(Ordering::Acquire),
             directory: Directory::default(),
-            buffers: Buffers::default(),
+            buffers: Buffers::for_leaves(compiled.leaves.len()),
             marks: Marks::new(compiled.leaves.len(), compiled.rules.len()),
             candidates: Vec::new(),
             tally: Tally::new(compiled.rules.len()),
@@ -50,7 +54,9 @@ impl PartScratch {
     /// Makes `parts` fit the compiled parts of a set: space for parts that are still there is kept
     /// with all it has learned, routes that were replaced are looked up anew.
     pub(super) fn prepare<'c>(parts: &mut Vec<Self>, all: impl Iterator<Item = &'c Compiled>) {
+        let mut count = 0;
         for (at, compiled) in all.enumerate() {
+            count = at + 1;
             match parts[at..].iter().position(|p| p.serial == compiled.serial) {
                 Some(found) => parts.swap(at, at + found),
                 None => {
@@ -63,6 +69,7 @@ impl PartScratch {
                 part.directory.refresh(|allowed| compiled.route_of(allowed));
             }
         }
+        parts.truncate(count + OTHER_PARTS_MAX);
     }
 
     /// Hands over what was counted in a batch of `rows`, for which each rule was `allowed` so much
@@ -128,5 +135,49 @@ impl Marks {
         let verdict = work_out();
         cell.set(self.now * 2 + u32::from(verdict));
         verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RuleSet;
+    use crate::ruletest::push_event;
+    use event::EventBatch;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    fn rule(value: &str) -> Arc<crate::Rule> {
+        let text = format!(
+            "title: t\nid: edited\nlogsource: {{product: test}}\n\
+             detection: {{s: {{F: '{value}'}}, condition: s}}\n"
+        );
+        Arc::new(crate::load_text(&text).0.remove(0))
+    }
+
+    /// Scenario: a rule is edited again and again while a worker goes on.
+    /// Guarantees: each edit is in force, and the worker's space does not grow with their number.
+    #[test]
+    fn space_does_not_grow_with_edits() {
+        let other = Arc::new(
+            crate::load_text(
+                "title: o\nid: other\nlogsource: {product: test}\n\
+             detection: {s: {F: other}, condition: s}\n",
+            )
+            .0
+            .remove(0),
+        );
+        let first = RuleSet::standalone(vec![(*other).clone(), (*rule("v0")).clone()]);
+        let mut scratch = Scratch::new();
+        for edit in 0..20 {
+            let value = format!("v{edit}");
+            let set = first.update(vec![other.clone(), rule(&value)], first.dict());
+            let mut batch = EventBatch::new(set.dict().clone());
+            push_event(&mut batch, &json!({"F": value}), b"");
+            let mut found = Vec::new();
+            set.match_batch(&batch, &mut scratch, &mut found);
+            assert_eq!(found.len(), 1, "edit {edit}");
+            assert!(scratch.parts.len() <= 2 + OTHER_PARTS_MAX, "{}", scratch.parts.len());
+        }
     }
 }

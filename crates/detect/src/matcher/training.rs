@@ -25,6 +25,11 @@ const INBOX_MAX: usize = 64;
 const ROUTES_PER_EPOCH: usize = 8;
 /// Longest record whose raw bytes are sampled (for keywords).
 const RAW_BYTES_MAX: usize = 16 << 10;
+/// Longer values are not sampled, nor more of a row than the second, and a sample is complete when it has
+/// the third: what a sender puts into a field must not stay in memory for the sake of statistics.
+const VALUE_BYTES_MAX: usize = 16 << 10;
+const ROW_BYTES_MAX: usize = 64 << 10;
+const SAMPLE_BYTES_MAX: usize = 1 << 20;
 /// Rows that what is usual in logs counts for beside those observed.
 const PRIOR_ROWS: f64 = 64.0;
 /// Share of rows that one unit of usual cost stands for.
@@ -72,14 +77,20 @@ impl Sampler {
             envelope: row.envelope().clone(),
         };
         let is_read = route.keywords.is_some() && row.raw().len() <= RAW_BYTES_MAX;
-        let mut copy = rows.begin(head, if is_read { row.raw() } else { b"" });
+        let raw = if is_read { row.raw() } else { b"" };
+        let mut copy = rows.begin(head, raw);
+        let mut row_bytes = raw.len();
         for (field, value) in row.cells() {
-            if reads.get(field.0 as usize).is_some_and(|r| *r) {
+            let is_read = reads.get(field.0 as usize).is_some_and(|r| *r);
+            let is_short = value.bytes.len() <= VALUE_BYTES_MAX
+                && row_bytes + value.bytes.len() <= ROW_BYTES_MAX;
+            if is_read && is_short {
+                row_bytes += value.bytes.len();
                 copy.push(field, value.kind, value.bytes);
             }
         }
         copy.finish();
-        if rows.len() < enough {
+        if rows.len() < enough && rows.size_bytes() < SAMPLE_BYTES_MAX {
             return None;
         }
         self.round += 1;
@@ -166,7 +177,8 @@ impl Compiled {
             unseen: self.leaves.all.iter().map(|l| unseen(l.place)).collect(),
         };
         let mut last_row = vec![u32::MAX; self.leaves.len()];
-        let (mut cells, mut buffers) = (CellIndex::default(), Buffers::default());
+        let mut cells = CellIndex::default();
+        let mut buffers = Buffers::for_leaves(route.leaf_of.len());
         for row in samples.iter().flat_map(|s| s.rows.rows()) {
             cells.read(&row, self.fields);
             let now = observed.rows;
@@ -207,5 +219,37 @@ impl RuleSet {
     /// there was a route to replace.
     pub fn retrain_one(&self) -> bool {
         self.parts.iter().any(|part| part.compiled.retrain_one())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruletest::push_event;
+    use crate::{Scratch, load_text};
+    use serde_json::json;
+
+    /// Scenario: events whose fields, read by a rule, hold megabytes, or are just too long to be many.
+    /// Guarantees: what waits to be learned from is bounded by bytes, and rules go on being learned.
+    #[test]
+    fn what_is_sampled_is_bounded_by_bytes() {
+        let rule = "title: t\nid: r\nlogsource: {product: test}\n\
+                    detection: {s: {F|contains: needle}, condition: s}\n";
+        let set = RuleSet::standalone(load_text(rule).0);
+        let mut scratch = Scratch::new();
+        let long = [1 << 21, VALUE_BYTES_MAX].map(|len| "x".repeat(len));
+        for number in 0..ROUNDS[0].1 * 4 {
+            let mut batch = EventBatch::new(set.dict().clone());
+            push_event(&mut batch, &json!({"F": long[number % 2]}), b"");
+            set.match_batch(&batch, &mut scratch, &mut Vec::new());
+        }
+        let inbox = set.parts[0].compiled.inbox.lock().unwrap();
+        assert!(!inbox.is_empty());
+        for sample in inbox.iter() {
+            let size_bytes = sample.rows.size_bytes();
+            assert!(size_bytes < SAMPLE_BYTES_MAX + 2 * ROW_BYTES_MAX, "{size_bytes}");
+        }
+        drop(inbox);
+        assert!(set.retrain() > 0);
     }
 }

@@ -39,6 +39,32 @@ fn batched(set: &RuleSet, batch: &EventBatch) -> Vec<Match> {
     out
 }
 
+/// The Kelvin sign folds to a letter of ASCII: neither the folded text nor the literal that stands for an
+/// expression tells that it was there. A byte that is no UTF-8 is no border between values.
+#[test]
+fn expressions_see_letters_that_folding_takes_away() {
+    let rule = |id: &str, detection: &str| {
+        format!(
+            "title: {id}\nid: {id}\nlogsource: {{product: test}}\n\
+             detection: {{s: {detection}, condition: s}}\n---\n"
+        )
+    };
+    let text =
+        rule("field", r"{F|re: '[^\x00-\x7e]abc'}") + &rule("raw", r"{'|re': '[^\x00-\x7e]abc'}");
+    let (rules, problems) = load_text(text.trim_end_matches("---\n"));
+    assert!(problems.is_empty(), "{problems:?}");
+    let set = RuleSet::standalone(rules);
+    let mut batch = EventBatch::new(set.dict().clone());
+    for value in ["\u{212a}abc", "éabc", "kabc", "abc"] {
+        push_event(&mut batch, &json!({"F": value}), b"");
+        push_event(&mut batch, &json!({"G": value}), b"");
+        push_event(&mut batch, &json!({}), value.as_bytes());
+    }
+    let expected = one_by_one(&set, &batch);
+    assert_eq!(expected.len(), 2 * (2 + 1 + 1));
+    assert_eq!(batched(&set, &batch), expected);
+}
+
 #[test]
 fn on_sigmahq_rules_and_samples() {
     let (Some(folder), Some(samples)) =
