@@ -16,6 +16,7 @@ use crate::ParseError;
 use event::{Dictionary, FieldId, Kind, RowWriter, batch};
 use memchr::memchr2;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 const FORMAT: &str = "JSON";
@@ -81,6 +82,7 @@ pub struct Flattener {
     key_hashes: Vec<u64>,
     wide: Vec<HashSet<u64>>,
     names: NameCache,
+    elements: Vec<Range<usize>>,
 }
 
 /// Places of a [`NameCache`]: a stream has some dozens to some hundreds of names.
@@ -164,6 +166,8 @@ struct Frame {
     seen: u64,
     /// Whether this object has outgrown the list and uses the last set of `wide`.
     is_wide: bool,
+    /// Number of the row's cells when it was opened.
+    cells_from: usize,
 }
 
 impl Flattener {
@@ -193,6 +197,7 @@ impl Flattener {
         self.frames.clear();
         self.key_hashes.clear();
         self.wide.clear();
+        self.elements.clear();
         self.names.prepare(row.dict());
         let before = row.cell_count();
         let shape = JsonShape::default();
@@ -201,9 +206,16 @@ impl Flattener {
         let mut shape = pass.shape;
         if done.is_err() && !limits.keep_partial {
             row.truncate(before);
+            self.elements.clear();
         }
         shape.cells = row.cell_count() - before;
         done.map(|()| shape)
+    }
+
+    /// The cells of each object that is an element of an array, in the value flattened last: what the
+    /// cells alone do not tell. Objects without cells are left out, inner ones come before outer ones.
+    pub fn elements(&self) -> &[Range<usize>] {
+        &self.elements
     }
 }
 
@@ -361,6 +373,7 @@ impl Pass<'_, '_, '_> {
             keys_from: self.buffers.key_hashes.len(),
             seen: 0,
             is_wide: false,
+            cells_from: self.row.cell_count(),
         });
         Ok(at + 1)
     }
@@ -370,6 +383,11 @@ impl Pass<'_, '_, '_> {
             self.buffers.key_hashes.truncate(frame.keys_from);
             if frame.is_wide {
                 self.buffers.wide.pop();
+            }
+            let cells = frame.cells_from..self.row.cell_count();
+            let is_element = self.buffers.frames.last().is_some_and(|outer| !outer.is_object);
+            if frame.is_object && is_element && !cells.is_empty() {
+                self.buffers.elements.push(cells);
             }
         }
         at

@@ -430,36 +430,7 @@ fn write_access(a: &access_log::Access<'_>, ids: &Ids, row: &mut RowWriter<'_>) 
             row.push(field, Kind::Str, value);
         }
     }
-    let whole = a.target.filter(|target| target.first() != Some(&b'/'));
-    if let Some(host) = a.vhost.filter(|_| whole.is_none()) {
-        // `www.example:443`, in front of the client.
-        let colon = memchr::memrchr(b':', host)
-            .filter(|at| *at + 1 < host.len() && host[at + 1..].iter().all(u8::is_ascii_digit));
-        row.push(ids.url_domain, Kind::Str, &host[..colon.unwrap_or(host.len())]);
-        if let Some(at) = colon {
-            row.push(ids.url_port, Kind::Int, &host[at + 1..]);
-        }
-    }
-    if let Some(target) = whole {
-        // Proxies are asked for `http://name/path`, tunnels for `name:443`.
-        let fields = UrlFields {
-            original: ids.url,
-            scheme: ids.url_scheme,
-            domain: ids.url_domain,
-            port: ids.url_port,
-            path: ids.path,
-            query: ids.query,
-        };
-        fields.run(target, ids.url, row);
-    } else if let Some(target) = a.target {
-        let cut = memchr::memchr(b'?', target).unwrap_or(target.len());
-        row.push(ids.path, Kind::Str, &target[..cut]);
-        if cut + 1 < target.len() {
-            row.push(ids.query, Kind::Str, &target[cut + 1..]);
-        }
-    } else if !a.request.is_empty() && a.request != b"-" {
-        row.push(ids.url, Kind::Str, a.request);
-    }
+    write_target(a, ids, row);
     for (value, field) in [(a.status, ids.status), (a.size_bytes, ids.body_bytes)] {
         if let Some(value) = value.filter(|v| !v.is_empty() && v.iter().all(u8::is_ascii_digit)) {
             row.push(field, Kind::Int, value);
@@ -468,6 +439,57 @@ fn write_access(a: &access_log::Access<'_>, ids: &Ids, row: &mut RowWriter<'_>) 
     if let Some(first) = a.status.and_then(|s| s.first()) {
         let outcome: &[u8] = if *first < b'4' { b"success" } else { b"failure" };
         row.push(ids.outcome, Kind::Str, outcome);
+    }
+}
+
+/// What was asked for, and of which host. What stands in front of the client is the server's own name for
+/// itself and goes before what the client says. Scanners ask for `../../etc/passwd` and `robots.txt`: only
+/// what has a scheme or is a tunnel's `name:443` has a host.
+fn write_target(a: &access_log::Access<'_>, ids: &Ids, row: &mut RowWriter<'_>) {
+    if let Some(host) = a.vhost {
+        // `www.example:443`.
+        let colon = memchr::memrchr(b':', host)
+            .filter(|at| *at + 1 < host.len() && host[at + 1..].iter().all(u8::is_ascii_digit));
+        row.push(ids.url_domain, Kind::Str, &host[..colon.unwrap_or(host.len())]);
+        if let Some(at) = colon {
+            row.push(ids.url_port, Kind::Int, &host[at + 1..]);
+        }
+    }
+    let Some(target) = a.target else {
+        if !a.request.is_empty() && a.request != b"-" {
+            row.push(ids.url, Kind::Str, a.request);
+        }
+        return;
+    };
+    let scheme_end = memchr::memmem::find(target, b"://")
+        .filter(|at| *at > 0 && target[..*at].iter().all(u8::is_ascii_alphanumeric));
+    let is_tunnel = a.method.is_some_and(|m| m.eq_ignore_ascii_case(b"CONNECT"));
+    let path = match (scheme_end, a.vhost) {
+        (None, _) if !is_tunnel => target,
+        (Some(at), Some(_)) => {
+            let rest = &target[at + 3..];
+            &rest[rest.iter().position(|c| matches!(c, b'/' | b'?')).unwrap_or(rest.len())..]
+        }
+        (_, Some(_)) => b"",
+        (_, None) => {
+            let fields = UrlFields {
+                original: ids.url,
+                scheme: ids.url_scheme,
+                domain: ids.url_domain,
+                port: ids.url_port,
+                path: ids.path,
+                query: ids.query,
+            };
+            fields.run(target, ids.url, row);
+            b""
+        }
+    };
+    let cut = memchr::memchr(b'?', path).unwrap_or(path.len());
+    if cut > 0 {
+        row.push(ids.path, Kind::Str, &path[..cut]);
+    }
+    if cut + 1 < path.len() {
+        row.push(ids.query, Kind::Str, &path[cut + 1..]);
     }
 }
 

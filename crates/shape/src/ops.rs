@@ -779,7 +779,9 @@ impl UrlFields {
             let host = &host[host.iter().rposition(|c| *c == b'@').map_or(0, |at| at + 1)..];
             let colon = host.iter().rposition(|c| *c == b':').filter(|at| is_port(&host[at + 1..]));
             let name = colon.map_or(host, |at| &host[..at]);
-            if scheme.is_none() && colon.is_none() && !name.contains(&b'.') {
+            // Nor is `../../etc/passwd` a name.
+            let is_name = name.contains(&b'.') && name.first() != Some(&b'.');
+            if scheme.is_none() && colon.is_none() && !is_name {
                 return true;
             }
             if !name.is_empty() {

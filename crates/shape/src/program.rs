@@ -239,8 +239,15 @@ impl Form {
             })
     }
 
-    /// Renames the row's cells from `from` on.
-    pub(crate) fn rename(&self, row: &mut RowWriter<'_>, from: usize, name: &mut String) {
+    /// Renames the row's cells from `from` on, of which those of each element of a list are in
+    /// `elements`.
+    pub(crate) fn rename(
+        &self,
+        row: &mut RowWriter<'_>,
+        from: usize,
+        elements: &[Range<usize>],
+        name: &mut String,
+    ) {
         let mut has_pairs = false;
         for at in from..row.cell_count() {
             let field = row.cell(at).0;
@@ -257,7 +264,7 @@ impl Form {
             }
         }
         if has_pairs {
-            self.pairs.iter().for_each(|list| pairs::unpair(row, from, list));
+            pairs::unpair(row, from, elements, &self.pairs);
         }
     }
 }

@@ -403,7 +403,11 @@ impl Shaper {
                 self.move_below(&self.products.all[at].prefix, from, row, work);
             }
             if let Some(form) = form {
-                self.products.all[at].forms[form].rename(row, from, &mut work.name);
+                let elements = match parser {
+                    Parser::Json => work.flattener.elements(),
+                    _ => &[],
+                };
+                self.products.all[at].forms[form].rename(row, from, elements, &mut work.name);
                 work.index.restart(row);
             }
             return Taken { at, form, why };

@@ -355,3 +355,36 @@ fn events_of_several_records() {
     ];
     check(&mut b, ise.as_bytes(), &want);
 }
+
+/// What scanners ask for is no host, and no client renames the server.
+#[test]
+fn requests_that_are_no_url_keep_their_path() {
+    let mut b = Bench::new();
+    let line = |head: &str, request: &str| {
+        format!(
+            "{head}203.0.113.9 - - [23/Nov/2026:09:00:00 +0000] \"{request}\" 404 12 \"-\" \"x\""
+        )
+    };
+    for (head, request, domain, port, path) in [
+        ("", "GET ../../etc/passwd HTTP/1.1", "-", "-", "../../etc/passwd"),
+        ("", "GET robots.txt HTTP/1.0", "-", "-", "robots.txt"),
+        ("", "OPTIONS * HTTP/1.0", "-", "-", "*"),
+        ("www.example:443 ", "OPTIONS * HTTP/1.0", "www.example", "443", "*"),
+        (
+            "www.example:443 ",
+            "GET http://evil.example:81/a?b=c HTTP/1.1",
+            "www.example",
+            "443",
+            "/a",
+        ),
+        ("", "GET http://evil.example:81/a?b=c HTTP/1.1", "evil.example", "81", "/a"),
+        ("", "GET /go?to=http://evil.example/ HTTP/1.1", "-", "-", "/go"),
+        ("", "CONNECT evil.example:443 HTTP/1.1", "evil.example", "443", "-"),
+    ] {
+        let line = line(head, request);
+        let want = [("url.domain", domain), ("url.port", port), ("url.path", path)];
+        check(&mut b, line.as_bytes(), &want);
+        let target = request.split(' ').nth(1).unwrap_or_default();
+        check(&mut b, line.as_bytes(), &[("url.original", target)]);
+    }
+}

@@ -129,3 +129,23 @@ fn one_event_in_every_shape_gives_the_same_fields() {
         assert_eq!(shaped.failed, 0, "{shape}");
     }
 }
+
+/// Scenario: a converter that sorts keys puts the text before the name; one element has no text, and bare
+/// strings lie between them.
+/// Guarantees: no element gets the text of another.
+#[test]
+fn lists_of_named_elements_keep_names_and_texts_together() {
+    let mut b = Bench::new();
+    let event = r##"{"Event":{"System":{"Provider":{"-Name":"Microsoft-Windows-Security-Auditing"},"EventID":4688,"Channel":"Security","Computer":"SRV2"},"EventData":{"Data":["loose",{"#text":"S-1-5-18","-Name":"SubjectUserSid"},{"-Name":"TargetUserName"},{"#text":"C:\\Windows\\System32\\cmd.exe","-Name":"NewProcessName"},{"#text":"0x1f4","-Name":"ProcessId"},{"#text":"cmd.exe /c whoami","-Name":"CommandLine"}]}}}"##;
+    b.shape(event.as_bytes());
+    for (field, value) in [
+        ("winlog.event_data.SubjectUserSid", Some("S-1-5-18")),
+        ("winlog.event_data.TargetUserName", None),
+        ("winlog.event_data.NewProcessName", Some("C:\\Windows\\System32\\cmd.exe")),
+        ("winlog.event_data.CommandLine", Some("cmd.exe /c whoami")),
+        ("process.executable", Some("C:\\Windows\\System32\\cmd.exe")),
+        ("process.command_line", Some("cmd.exe /c whoami")),
+    ] {
+        assert_eq!(b.text(0, field).as_deref(), value, "{field}");
+    }
+}
