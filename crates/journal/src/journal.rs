@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -306,7 +306,6 @@ fn assemble(
         clock,
         options,
         state: AtomicU8::new(State::Ok as u8),
-        hurried: AtomicBool::new(false),
         durable_next: AtomicU64::new(found.next_offset),
         durable_lock: Mutex::new(()),
         durable_signal: Condvar::new(),

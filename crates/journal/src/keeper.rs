@@ -5,12 +5,12 @@ use crate::fs::{Access, File, is_full};
 use crate::scan::{Bounds, scan};
 use crate::sealed::{SealedLog, SealedRoot};
 use crate::segment::{Footer, SegmentHead, segment_name};
-use crate::shared::{SealedBlocks, SegmentEntry, Shared};
+use crate::shared::{Making, SealedBlocks, SegmentEntry, Shared, State};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(crate) enum Chore {
     /// There may be segments to seal, and a spare to make.
@@ -20,6 +20,12 @@ pub(crate) enum Chore {
 
 /// Cursors are durable after this long at the latest.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// How long a piece of zeros is rested after, in multiples of what it took: most of the disk stays the
+/// writer's, and a spare is ready after some seconds all the same.
+const ZEROS_REST: u32 = 3;
+/// Longest rest between two pieces.
+const ZEROS_REST_MAX: Duration = Duration::from_millis(40);
 
 /// The tables of senders are saved after so many seals: a start then reads at most as many segments.
 const SEALS_PER_SAVE: u32 = 4;
@@ -31,6 +37,9 @@ pub(crate) struct Keeper {
     saved_durable: Option<u64>,
     seals: u32,
     scrub: Scrub,
+    /// A spare that is not finished, and how long to rest before its next piece.
+    making: Option<Making>,
+    rest: Duration,
 }
 
 /// Where the next check of what was sealed long ago stands.
@@ -43,25 +52,45 @@ impl Keeper {
     pub(crate) fn new(shared: Arc<Shared>, chores: Receiver<Chore>, sealed_log: SealedLog) -> Self {
         let due_ns = shared.clock.mono_ns();
         let scrub = Scrub { next_offset: 0, due_ns };
-        Self { shared, chores, sealed_log, saved_durable: None, seals: 0, scrub }
+        Self {
+            shared,
+            chores,
+            sealed_log,
+            saved_durable: None,
+            seals: 0,
+            scrub,
+            making: None,
+            rest: Duration::ZERO,
+        }
     }
 
     pub(crate) fn run(mut self) {
+        let mut round_due = Instant::now() + ROUND;
         loop {
-            match self.chores.recv_timeout(ROUND) {
-                Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Chore::Seal) => {}
-                Err(RecvTimeoutError::Timeout) => self.round(),
+            let until_round = round_due.saturating_duration_since(Instant::now());
+            let is_making = self.making.is_some() && self.shared.wants_spare();
+            let wait = if is_making { self.rest.min(until_round) } else { until_round };
+            match self.chores.recv_timeout(wait) {
+                Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Chore::Seal) | Err(RecvTimeoutError::Timeout) => {}
             }
-            self.spare_and_seal();
+            if Instant::now() >= round_due {
+                self.round();
+                round_due = Instant::now() + ROUND;
+            }
+            // Segments come round again only once they are sealed: that goes before zeros.
+            self.seal_due();
+            self.advance_spare();
         }
+        self.abandon();
     }
 
     /// All there is to do, once.
     pub(crate) fn step(&mut self) {
         while self.chores.try_recv().is_ok() {}
         self.round();
-        self.spare_and_seal();
+        self.seal_due();
+        while self.advance_spare() {}
     }
 
     fn round(&mut self) {
@@ -75,10 +104,50 @@ impl Keeper {
         self.note("scrub", scrubbed);
     }
 
-    fn spare_and_seal(&mut self) {
-        self.note("spare", self.shared.prepare_spare().map(|_| ()));
+    fn seal_due(&mut self) {
         let sealed = self.seal_all();
         self.note("seal", sealed);
+    }
+
+    /// Goes on with a spare if one is wanted: true when there is more to do.
+    fn advance_spare(&mut self) -> bool {
+        if self.shared.state() != State::Ok {
+            // What there is of space is for records.
+            self.abandon();
+            return false;
+        }
+        match self.write_piece() {
+            Ok(more) => more,
+            Err(error) => {
+                self.abandon();
+                self.note("spare", Err(error));
+                false
+            }
+        }
+    }
+
+    fn write_piece(&mut self) -> io::Result<bool> {
+        if !self.shared.wants_spare() {
+            return Ok(false);
+        }
+        let making = match &mut self.making {
+            Some(making) => making,
+            none => none.insert(self.shared.begin_spare()?),
+        };
+        let began = Instant::now();
+        let is_whole = making.write_piece()?;
+        self.rest = (began.elapsed() * ZEROS_REST).min(ZEROS_REST_MAX);
+        if is_whole && let Some(made) = self.making.take() {
+            let spare = self.shared.finish_spare(made)?;
+            self.shared.spares.lock().push(spare);
+        }
+        Ok(self.shared.wants_spare())
+    }
+
+    fn abandon(&mut self) {
+        if let Some(making) = self.making.take() {
+            self.shared.abandon_spare(making);
+        }
     }
 
     fn note(&self, what: &'static str, result: io::Result<()>) {

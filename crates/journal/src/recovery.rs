@@ -7,6 +7,7 @@ use crate::scan::{Bounds, Hole, Scan, scan};
 use crate::sealed::{SealedLog, SealedRoot};
 use crate::segment::{Footer, SegmentHead, parse_segment_name, segment_name};
 use crate::senders::Senders;
+use crate::shared::SPARES_MAX;
 use crate::shared::Spare;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -132,7 +133,7 @@ fn keep_spare(
 ) -> std::io::Result<()> {
     let path = dir.join(&name);
     let fits = fs.open(&path, Access::ReadWrite)?.len()? == segment_size;
-    if fits && spares.len() < 2 {
+    if fits && spares.len() < SPARES_MAX {
         // Its life before is not known: salts make that safe.
         spares.push(Spare { name, recycled: true });
         return Ok(());

@@ -239,14 +239,33 @@ pub(crate) struct Spare {
     pub(crate) recycled: bool,
 }
 
-/// Outlived segments kept for reuse; more would only hold space back.
-const SPARES_MAX: usize = 2;
+/// Outlived segments kept for reuse: those of a second at the highest rates, for they are retired about
+/// once a second; more would only hold space back.
+pub(crate) const SPARES_MAX: usize = 4;
+/// Zeros written and synced at once.
 const ZEROS: usize = 1 << 20;
-/// How long a piece of zeros is rested after, in multiples of what it took, while the writer has the
-/// time: a segment is ready after some seconds, and most of the disk stays the writer's.
-const ZEROS_REST: u32 = 3;
-/// Longest rest between two pieces.
-const ZEROS_REST_MAX: Duration = Duration::from_millis(40);
+
+/// A spare that is being filled with zeros. Blocks that were written before are overwritten without the
+/// file system's own journal having to commit; that is what makes a later fdatasync cheap.
+pub(crate) struct Making {
+    stem: String,
+    tmp: PathBuf,
+    file: Arc<dyn File>,
+    zeroed: u64,
+    size: u64,
+}
+
+impl Making {
+    /// Writes the next zeros; true when there are none left to write. Each piece is synced by itself: a
+    /// burst of zeros would hold up the sync of what senders wait for.
+    pub(crate) fn write_piece(&mut self) -> io::Result<bool> {
+        let len = (self.size - self.zeroed).min(ZEROS as u64);
+        self.file.write_at(&vec![0; len as usize], self.zeroed)?;
+        self.file.sync_data()?;
+        self.zeroed += len;
+        Ok(self.zeroed >= self.size)
+    }
+}
 
 pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
@@ -254,8 +273,6 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     pub(crate) state: AtomicU8,
-    /// The writer had to make its own segment: the next spare is made without rests.
-    pub(crate) hurried: AtomicBool,
     /// All offsets below are durable. Written with `durable_lock` held.
     pub(crate) durable_next: AtomicU64,
     pub(crate) durable_lock: Mutex<()>,
@@ -383,7 +400,7 @@ impl Shared {
             return;
         }
         let mut spares = self.spares.lock();
-        let ready = !spares.is_empty() || self.make_spare(0).map(|one| spares.push(one)).is_ok();
+        let ready = !spares.is_empty() || self.make_spare().map(|one| spares.push(one)).is_ok();
         drop(spares);
         if ready {
             tracing::info!("there is space again: the journal takes records");
@@ -401,32 +418,27 @@ impl Shared {
         Ok(())
     }
 
-    /// Takes a spare, making one if there is none.
+    /// Takes a spare. If there is none, one without zeros is made, which takes no time: at rates that
+    /// leave no time for zeros, writing them too would be the slower way.
     pub(crate) fn take_spare(&self) -> io::Result<Spare> {
         let mut spares = self.spares.lock();
         match spares.pop() {
             Some(spare) => Ok(spare),
-            None => {
-                self.hurried.store(true, SeqCst);
-                self.make_spare(0)
-            }
+            None => self.make_spare(),
         }
     }
 
-    /// Makes one spare unless enough are ready, so that the writer need not wait for zeros.
-    /// True when more are wanted.
-    pub(crate) fn prepare_spare(&self) -> io::Result<bool> {
-        let wanted = self.options.spares.max(1);
-        if self.spares.lock().len() < wanted {
-            // Without the lock: a writer that needs one now makes its own.
-            let rest = if self.hurried.swap(false, SeqCst) { 0 } else { ZEROS_REST };
-            let made = self.make_spare(rest)?;
-            self.spares.lock().push(made);
-        }
-        Ok(self.spares.lock().len() < wanted)
+    /// Whether fewer spares are ready than should be.
+    pub(crate) fn wants_spare(&self) -> bool {
+        self.spares.lock().len() < self.options.spares.max(1)
     }
 
-    fn make_spare(&self, rest: u32) -> io::Result<Spare> {
+    fn make_spare(&self) -> io::Result<Spare> {
+        self.finish_spare(self.begin_spare()?)
+    }
+
+    /// Takes the space for a spare.
+    pub(crate) fn begin_spare(&self) -> io::Result<Making> {
         let size = self.options.segment_size_bytes;
         let space = self.fs.space(&self.dir)?;
         self.counters.free_bytes.store(space.available, SeqCst);
@@ -440,21 +452,33 @@ impl Shared {
         self.clock.random(&mut random)?;
         let stem = format!("{:016x}", u64::from_le_bytes(random));
         let tmp = self.path(&format!("{stem}.tmp"));
-        let pause = |took: Duration| {
-            if self.state() != State::Closed {
-                std::thread::sleep((took * rest).min(ZEROS_REST_MAX));
-            }
-        };
-        let made = write_zeros(&*self.fs, &tmp, size, &pause);
-        let name = format!("{stem}.spare");
-        match made.and_then(|()| self.fs.rename(&tmp, &self.path(&name))) {
-            Ok(()) => Ok(Spare { name, recycled: false }),
-            Err(e) => {
-                // Give back what a full disk let us take.
-                let _ = self.fs.unlink(&tmp);
-                Err(e)
+        let file = self.fs.open(&tmp, Access::CreateNew)?;
+        let making = Making { stem, tmp, file, zeroed: 0, size };
+        match making.file.allocate(size) {
+            Ok(()) => Ok(making),
+            Err(error) => {
+                self.abandon_spare(making);
+                Err(error)
             }
         }
+    }
+
+    /// Makes it ready to be taken.
+    pub(crate) fn finish_spare(&self, making: Making) -> io::Result<Spare> {
+        let name = format!("{}.spare", making.stem);
+        match self.fs.rename(&making.tmp, &self.path(&name)) {
+            Ok(()) => Ok(Spare { name, recycled: false }),
+            Err(error) => {
+                self.abandon_spare(making);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives its space back.
+    pub(crate) fn abandon_spare(&self, making: Making) {
+        // What a full disk let us take; left over, the next start removes it.
+        let _ = self.fs.unlink(&making.tmp);
     }
 
     /// Creates the segment that starts with `first_offset` and makes it known.
@@ -586,27 +610,6 @@ impl Shared {
             holes: get(&c.holes),
         }
     }
-}
-
-/// Written blocks are overwritten without the file system's own journal having to commit; that is
-/// what makes a later fdatasync cheap.
-///
-/// Each piece is synced by itself, and `pause` is told how long it took: a burst of zeros would hold up
-/// the sync of what senders wait for.
-fn write_zeros(fs: &dyn Fs, path: &Path, size: u64, pause: &dyn Fn(Duration)) -> io::Result<()> {
-    let file = fs.open(path, Access::CreateNew)?;
-    file.allocate(size)?;
-    let zeros = vec![0; ZEROS];
-    let mut at = 0;
-    while at < size {
-        let len = (size - at).min(ZEROS as u64);
-        let began = Instant::now();
-        file.write_at(&zeros[..len as usize], at)?;
-        file.sync_data()?;
-        at += len;
-        pause(began.elapsed());
-    }
-    Ok(())
 }
 
 /// What `retire` removed.
