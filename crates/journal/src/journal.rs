@@ -306,6 +306,7 @@ fn assemble(
         clock,
         options,
         state: AtomicU8::new(State::Ok as u8),
+        taken_ns: AtomicU64::new(0),
         durable_next: AtomicU64::new(found.next_offset),
         durable_lock: Mutex::new(()),
         durable_signal: Condvar::new(),

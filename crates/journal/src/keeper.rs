@@ -135,9 +135,9 @@ impl Keeper {
             none => none.insert(self.shared.begin_spare()?),
         };
         let began = Instant::now();
-        let is_whole = making.write_piece()?;
+        making.write_piece()?;
         self.rest = (began.elapsed() * ZEROS_REST).min(ZEROS_REST_MAX);
-        if is_whole && let Some(made) = self.making.take() {
+        if let Some(made) = self.making.take_if(|making| making.is_whole()) {
             let spare = self.shared.finish_spare(made)?;
             self.shared.spares.lock().push(spare);
         }

@@ -242,6 +242,8 @@ pub(crate) struct Spare {
 /// Outlived segments kept for reuse: those of a second at the highest rates, for they are retired about
 /// once a second; more would only hold space back.
 pub(crate) const SPARES_MAX: usize = 4;
+/// A segment that lasts no longer is one of many: the next one goes without zeros.
+const HURRY_NS: u64 = 2_000_000_000;
 /// Zeros written and synced at once.
 const ZEROS: usize = 1 << 20;
 
@@ -256,14 +258,19 @@ pub(crate) struct Making {
 }
 
 impl Making {
-    /// Writes the next zeros; true when there are none left to write. Each piece is synced by itself: a
-    /// burst of zeros would hold up the sync of what senders wait for.
-    pub(crate) fn write_piece(&mut self) -> io::Result<bool> {
+    /// Whether there are no more zeros to write.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.zeroed >= self.size
+    }
+
+    /// Writes the next zeros. Each piece is synced by itself: a burst of zeros would hold up the sync of
+    /// what senders wait for.
+    pub(crate) fn write_piece(&mut self) -> io::Result<()> {
         let len = (self.size - self.zeroed).min(ZEROS as u64);
         self.file.write_at(&vec![0; len as usize], self.zeroed)?;
         self.file.sync_data()?;
         self.zeroed += len;
-        Ok(self.zeroed >= self.size)
+        Ok(())
     }
 }
 
@@ -273,6 +280,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     pub(crate) state: AtomicU8,
+    /// When a segment was last begun; 0 = not yet.
+    pub(crate) taken_ns: AtomicU64,
     /// All offsets below are durable. Written with `durable_lock` held.
     pub(crate) durable_next: AtomicU64,
     pub(crate) durable_lock: Mutex<()>,
@@ -400,7 +409,8 @@ impl Shared {
             return;
         }
         let mut spares = self.spares.lock();
-        let ready = !spares.is_empty() || self.make_spare().map(|one| spares.push(one)).is_ok();
+        let make = || self.finish_spare(self.begin_spare()?);
+        let ready = !spares.is_empty() || make().map(|one| spares.push(one)).is_ok();
         drop(spares);
         if ready {
             tracing::info!("there is space again: the journal takes records");
@@ -418,23 +428,30 @@ impl Shared {
         Ok(())
     }
 
-    /// Takes a spare. If there is none, one without zeros is made, which takes no time: at rates that
-    /// leave no time for zeros, writing them too would be the slower way.
+    /// Takes a spare. If there is none it is made: without zeros at rates that leave no time for them,
+    /// where writing them too would be the slower way; else with zeros, for a sync that the file
+    /// system's journal has a part in waits for what everybody else writes.
     pub(crate) fn take_spare(&self) -> io::Result<Spare> {
+        let now_ns = self.clock.mono_ns();
+        let taken_ns = self.taken_ns.swap(now_ns, SeqCst);
         let mut spares = self.spares.lock();
-        match spares.pop() {
-            Some(spare) => Ok(spare),
-            None => self.make_spare(),
+        if let Some(spare) = spares.pop() {
+            return Ok(spare);
         }
+        let mut making = self.begin_spare()?;
+        let is_hurried = taken_ns != 0 && now_ns.saturating_sub(taken_ns) < HURRY_NS;
+        while !is_hurried && !making.is_whole() {
+            if let Err(error) = making.write_piece() {
+                self.abandon_spare(making);
+                return Err(error);
+            }
+        }
+        self.finish_spare(making)
     }
 
     /// Whether fewer spares are ready than should be.
     pub(crate) fn wants_spare(&self) -> bool {
         self.spares.lock().len() < self.options.spares.max(1)
-    }
-
-    fn make_spare(&self) -> io::Result<Spare> {
-        self.finish_spare(self.begin_spare()?)
     }
 
     /// Takes the space for a spare.
