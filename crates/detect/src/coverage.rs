@@ -77,7 +77,10 @@ fn of_detection(rule: &Rule, feeds: &[Feed<'_>]) -> Coverage {
         return Coverage { state: State::NotFed, feeds: Vec::new(), missing: Vec::new(), needs };
     }
     let fields = rule.plan().map(|p| p.fields()).unwrap_or_default();
-    let missing = fields.iter().filter(|name| own.iter().all(|f| (f.answers)(name).is_empty()));
+    // What every event has, whoever sent it.
+    let is_own = |name: &str| event::field::INTRINSIC_NAMES.contains(&name);
+    let is_missing = |name: &str| !is_own(name) && own.iter().all(|f| (f.answers)(name).is_empty());
+    let missing = fields.iter().filter(|name| is_missing(name));
     let missing: Vec<String> = missing.map(|f| (*f).to_owned()).collect();
     Coverage {
         state: if missing.is_empty() { State::Fed } else { State::FieldsMissing },
@@ -105,7 +108,7 @@ mod tests {
     #[test]
     fn rules_are_fed_by_what_carries_their_logsource() {
         let text = "title: a\nid: a\nlogsource: {product: linux, service: sshd}\n\
-             detection: {s: {user.name: x, Odd: y}, condition: s}\n---\n\
+             detection: {s: {user.name: x, Odd: y, alcedo.source: z}, condition: s}\n---\n\
              title: b\nid: b\nlogsource: {product: zeek, service: dns}\n\
              detection: {s: {query: x}, condition: s}\n---\n\
              title: c\nid: c\n\
@@ -123,6 +126,6 @@ mod tests {
         let got = coverage(&rules, &[feed]);
         let states: Vec<State> = got.iter().map(|c| c.state).collect();
         assert_eq!(states, [State::FieldsMissing, State::NotFed, State::NotFed]);
-        assert_eq!((&*got[0].missing[0], &*got[1].needs), ("Odd", "zeek/-/dns"));
+        assert_eq!((&*got[0].missing, &*got[1].needs), (&["Odd".to_owned()][..], "zeek/-/dns"));
     }
 }
