@@ -16,6 +16,9 @@ pub(crate) enum Side {
     End,
 }
 
+/// A literal and its number.
+type Numbered = (Box<[u8]>, u32);
+
 /// Literals at one end of values. Numbers are the caller's.
 #[derive(Default)]
 pub(crate) struct Ends {
@@ -23,12 +26,12 @@ pub(crate) struct Ends {
     /// Bit `n`: there are literals that are told apart by `n` bytes.
     widths: u16,
     /// Outermost bytes and how many they are -> literals.
-    by_key: HashMap<(u64, usize), Vec<(Box<[u8]>, u32)>>,
+    by_key: HashMap<(u64, usize), Vec<Numbered>>,
 }
 
 impl Ends {
     /// Takes in literals, none of them empty, each with a number that is told when it is found.
-    pub(crate) fn new(side: Side, literals: Vec<(Box<[u8]>, u32)>) -> Self {
+    pub(crate) fn new(side: Side, literals: Vec<Numbered>) -> Self {
         let mut out = Self { side, ..Self::default() };
         for (literal, number) in literals {
             let width = literal.len().min(KEY_BYTES);
