@@ -182,14 +182,17 @@ impl Journal {
             .map_err(JournalError::io("write", &self.shared.path("MANIFEST")))
     }
 
-    /// Keeps everything from `offset` on whatever the cursors say (legal hold); `None` lifts it.
+    /// Keeps everything from `offset` on whatever the cursors say (legal hold); `None` lifts it. When
+    /// this returns, no retirement from before it is still at work.
     pub fn set_hold(&self, offset: Option<u64>) {
         *self.hold.lock() = offset;
     }
 
     /// Removes sealed segments that every cursor has passed. Without any cursor nothing goes.
     pub fn retire(&self) -> Result<Retired, JournalError> {
-        self.shared.retire(*self.hold.lock())
+        // Held until the end: whoever sets one meanwhile waits.
+        let hold = self.hold.lock();
+        self.shared.retire(*hold)
     }
 
     /// Whether checking sealed segments again waits: it is background work.

@@ -97,7 +97,8 @@ impl Store {
     /// Copies what will most likely be in a backup: what takes long, while nothing has to be kept for
     /// it. `companions` is asked for twice: now, to copy those that do not grow, and again once the
     /// store's own part is fixed. Then they are copied in its order, so that what a later one holds was
-    /// written no later than what an earlier one holds.
+    /// written no later than what an earlier one holds. One that cannot be read now, because its time
+    /// has come meanwhile, counts as not copied yet.
     ///
     /// Only one backup of a store may be made at a time.
     pub fn begin_backup(
@@ -113,9 +114,11 @@ impl Store {
         let mut report = BackupReport::default();
         self.copy_state(&run.vault, &mut report)?;
         for companion in companions()?.iter().filter(|c| !c.grows) {
-            // Its time may have come meanwhile.
-            if companion.path.is_file() {
-                self.copy_companion(&run.vault, companion, &mut report)?;
+            match self.copy_companion(&run.vault, companion, &mut report) {
+                Err(error) if is_about(&error, &companion.path) => {
+                    tracing::info!(%error, "it went or changed while it was copied: the end has its say");
+                }
+                done => drop(done?),
             }
         }
         run.copied_bytes = report.copied_bytes;
@@ -191,6 +194,7 @@ impl Store {
         };
         let (size, sha256) = hash_file(from).map_err(StoreError::io("reading", from))?;
         let object = Object { size, sha256, packs: true };
+        self.step("companion summed up");
         report.companions += 1;
         report.bytes += size;
         // What grows is told as copied even if it did not grow: its bytes were looked at anew.
@@ -202,6 +206,14 @@ impl Store {
             vault.put(&object, from, companion.grows, &packed)?;
         }
         Ok(object)
+    }
+}
+
+/// Whether an error says that the file `path` is not there, or not as it was a moment ago.
+fn is_about(error: &StoreError, path: &Path) -> bool {
+    match error {
+        StoreError::Io { path: of, .. } | StoreError::File { path: of, .. } => of == path,
+        _ => false,
     }
 }
 

@@ -324,6 +324,8 @@ fn copy_checked(from: &Path, to: &Path, sha256: &str) -> Result<(), StoreError> 
     sync_file(&tmp)?;
     let (_, found) = hash_file(&tmp).map_err(StoreError::io("reading", &tmp))?;
     if found != sha256 {
+        // Nobody may want it again, and then nobody would remove it.
+        remove(&tmp)?;
         return Err(StoreError::file(from, "its SHA-256 is not the listed one"));
     }
     fs::rename(&tmp, to).map_err(StoreError::io("renaming", &tmp))?;
@@ -414,7 +416,9 @@ impl Bucket {
         let name = name_in_bucket(object)?;
         let from = match object.packs {
             true => {
-                pack(from, packed)?;
+                if pack(from, packed)? != object.sha256 {
+                    return Err(StoreError::file(from, "its SHA-256 is not the listed one"));
+                }
                 packed
             }
             false => from,
@@ -461,20 +465,25 @@ fn name_in_bucket(object: &Object) -> Result<String, StoreError> {
     Ok(named(object)? + if object.packs { ".zst" } else { "" })
 }
 
-/// Packs a file; what is zero becomes next to nothing.
-fn pack(from: &Path, to: &Path) -> Result<(), StoreError> {
+/// Packs a file; what is zero becomes next to nothing. Out: SHA-256 of what was packed.
+fn pack(from: &Path, to: &Path) -> Result<String, StoreError> {
     let mut source = File::open(from).map_err(StoreError::io("opening", from))?;
     let target = File::create(to).map_err(StoreError::io("creating", to))?;
+    let mut hash = Sha256::new();
     let packed = zstd::stream::Encoder::new(target, PACK_LEVEL).and_then(|mut packer| {
         let mut buffer = vec![0; 1 << 20];
         loop {
             match source.read(&mut buffer)? {
                 0 => break packer.finish().map(drop),
-                n => packer.write_all(&buffer[..n])?,
+                n => {
+                    hash.update(&buffer[..n]);
+                    packer.write_all(&buffer[..n])?;
+                }
             }
         }
     });
-    packed.map_err(StoreError::io("writing", to))
+    packed.map_err(StoreError::io("writing", to))?;
+    Ok(hex(&hash.finalize()))
 }
 
 /// Passes bytes on, sums them up, and takes no more than there may be: what comes may be anything.

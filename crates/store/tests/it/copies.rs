@@ -152,6 +152,46 @@ fn a_backup_that_takes_long_has_what_is_there_at_its_end() {
     assert!(!dir.path().join("backup/objects/backup.tmp").exists());
 }
 
+/// Scenario: while companions are copied, between two readings of them, one goes, another becomes
+/// something else, and a third is gone before it is read at all.
+/// Guarantees: the backup goes on, has the others, and nothing of these under a name of before.
+#[test]
+fn a_companion_that_goes_while_it_is_copied_fails_no_backup() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("backup");
+    let target = Place::from(folder.clone());
+    let path = |name: &str| dir.path().join(name);
+    let names = ["gone", "renamed", "reused", "stays"];
+    names[1..].iter().for_each(|name| std::fs::write(path(name), name).unwrap());
+    let (renamed, reused) = (path("renamed"), path("reused"));
+    let read = std::sync::atomic::AtomicUsize::new(0);
+    let hook = move |step: &str| {
+        if step == "companion summed up" {
+            match read.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+                0 => std::fs::rename(&renamed, renamed.with_extension("spare")).unwrap(),
+                1 => std::fs::write(&reused, b"other bytes").unwrap(),
+                _ => {}
+            }
+        }
+    };
+    let options = Options { step_hook: Some(std::sync::Arc::new(hook)), ..Options::default() };
+    let (store, _) = Store::open(&path("live"), options).unwrap();
+    store.append(logins(0..10));
+    let of = |name: &str| Companion { name: name.into(), path: path(name), grows: false };
+    let run = store.begin_backup(&target, &mut || Ok(names.map(of).into())).unwrap();
+    let made = run.finish(5, &mut || Ok(names[2..].iter().map(|name| of(name)).collect())).unwrap();
+    assert_eq!((made.rows, made.companions), (10, 2));
+    assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
+    assert!(walk(&folder).iter().all(|path| !path.ends_with(".tmp")), "{:?}", walk(&folder));
+    let new = path("new");
+    backup::restore(&target, None, &new.join("store"), &new).unwrap();
+    assert_eq!(std::fs::read(new.join("reused")).unwrap(), b"other bytes");
+    assert_eq!(std::fs::read(new.join("stays")).unwrap(), b"stays");
+    // What is wanted at the end has to be there at the end.
+    let missing = store.backup(&target, 6, &mut || Ok(names.map(of).into()));
+    assert!(missing.is_err());
+}
+
 #[test]
 fn exports_have_everything_and_a_manifest() {
     let dir = tempfile::tempdir().unwrap();
