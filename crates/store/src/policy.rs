@@ -5,7 +5,8 @@
 //! delete(filter, who, why)  ----------------------------------------------> tombstone
 //! tombstone: searches do not see the rows from now on; files are rewritten later, then it is gone
 //! ```
-//! A row that a hold matches is never removed: files with such a row stay whole, rewrites keep it.
+//! A row that a hold matches is never removed: files with such a row stay whole, rewrites keep it. If
+//! it was deleted before it was held, it stays hidden, and goes when the hold is released.
 //! Everything that removes or forbids removing gives back [`AuditRecord`]s for the ledger.
 //!
 //! Filters are kept as text in the search language; times in them must be absolute.
@@ -14,13 +15,17 @@ use crate::error::StoreError;
 use crate::kernel::{Bits, Group, Resolved};
 use crate::manifest::{Change, FileEntry};
 use crate::read::FileHandle;
+use crate::rows::HotBatch;
+use crate::scan::Snapshot;
 use crate::store::Store;
 use crate::upkeep::unless_damaged;
 use event::{Dictionary, EventId};
 use filter::Plan;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 const DAY_NS: i64 = 86_400 * event::time::SECOND_NS;
 /// PCI DSS 10.5.1: at least 12 months of audit history.
@@ -29,6 +34,10 @@ pub const PCI_AGE_NS: i64 = 365 * DAY_NS;
 pub const RULES_MAX: usize = 256;
 /// Pause between two applications of the rules of retention.
 pub const RETIRE_EVERY_NS: i64 = 60 * event::time::SECOND_NS;
+/// Pause before a file that could not be read is asked again for deleted rows.
+const LOOK_AGAIN_NS: i64 = 60 * event::time::SECOND_NS;
+/// Looking for deleted rows lets others rewrite files after so long.
+const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// One rule of retention. What it says applies to rows that its filter matches, or to all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +167,76 @@ impl Hidden {
     }
 }
 
+/// What is known of a file's deleted rows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Looked {
+    /// Of which [`Store::looks_epoch`] it is.
+    epoch: u64,
+    /// Of the deletions up to this number it has no rows but those that a hold keeps.
+    through: u64,
+    /// Of these deletions it has such rows.
+    held: Vec<u64>,
+    /// It could not be read: it is asked again no sooner than then, ns.
+    again_ns: Option<i64>,
+}
+
+impl Looked {
+    /// Whether the file was looked at for the deletion, or is too young for it.
+    fn knows(&self, tombstone: &Tombstone, epoch: u64, entry: &FileEntry) -> bool {
+        let was_asked = self.epoch == epoch && tombstone.id <= self.through;
+        was_asked || entry.received_min_ns >= tombstone.received_before_ns
+    }
+
+    fn rests(&self, now_ns: i64) -> bool {
+        // A clock that was set back must not make it rest for long.
+        self.again_ns.is_some_and(|at| now_ns < at && at.saturating_sub(now_ns) <= LOOK_AGAIN_NS)
+    }
+}
+
+/// Whether a file is to be looked at for deleted rows.
+fn is_due(file: &FileHandle, tombstones: &[Tombstone], epoch: u64, now_ns: i64) -> bool {
+    let looked = file.looked.lock();
+    !looked.rests(now_ns) && !tombstones.iter().all(|t| looked.knows(t, epoch, &file.entry))
+}
+
+/// All deletions and holds of a moment, ready for use.
+struct Burial<'t> {
+    epoch: u64,
+    deletions: Vec<(&'t Tombstone, Hidden)>,
+    holds: Vec<Hidden>,
+}
+
+impl Burial<'_> {
+    /// Deleted rows of a file that no hold keeps, each with the number of a deletion that it is of. Of a
+    /// file without any it is remembered.
+    fn look(&self, file: &FileHandle) -> Result<HashMap<EventId, usize>, StoreError> {
+        let mut looked = file.looked.lock().clone();
+        if looked.epoch != self.epoch {
+            looked = Looked { epoch: self.epoch, ..Looked::default() };
+        }
+        let mut found = HashMap::new();
+        for (number, (tombstone, doomed)) in self.deletions.iter().enumerate() {
+            if looked.knows(tombstone, self.epoch, &file.entry) {
+                continue;
+            }
+            let (ids, is_held) = matching(file, doomed, &self.holds)?;
+            for id in ids {
+                found.entry(id).or_insert(number);
+            }
+            looked.held.extend(is_held.then_some(tombstone.id));
+        }
+        if found.is_empty() {
+            let newest = self.deletions.iter().map(|(tombstone, _)| tombstone.id).max();
+            looked.through = newest.unwrap_or_default();
+            let waits = |id: &u64| self.deletions.iter().any(|(tombstone, _)| tombstone.id == *id);
+            looked.held.retain(waits);
+            looked.again_ns = None;
+            *file.looked.lock() = looked;
+        }
+        Ok(found)
+    }
+}
+
 /// Reads a filter; its times must be absolute, so `now` is the beginning of time.
 fn plan_of(text: &str) -> Result<Plan, StoreError> {
     let relative = text.split(|c: char| !c.is_alphanumeric()).any(|word| word == "now");
@@ -238,6 +317,8 @@ impl Store {
         self.commit(&mut writer, Change { released: vec![id], ..Change::default() })?;
         // What it kept may go at once.
         *self.retired_at_ns.lock() = None;
+        self.looks_epoch.fetch_add(1, Ordering::SeqCst);
+        self.settled.lock().clear();
         Ok(Some(record("hold.release", actor, reason, &hold.filter, 0, 0)))
     }
 
@@ -255,7 +336,7 @@ impl Store {
         self.flush()?;
         let _upkeep = self.upkeep.lock();
         let (rows, unread) = self.doomed_rows(filter, received_before_ns)?;
-        self.hide(filter, received_before_ns, actor, reason)?;
+        self.hide(filter, received_before_ns, actor, reason, Vec::new())?;
         let reason = match unread {
             0 => reason.to_owned(),
             n => format!("{reason} ({n} files could not be read, and their rows not be counted)"),
@@ -297,16 +378,18 @@ impl Store {
         Ok((rows, unread))
     }
 
+    /// Hides rows by a new deletion, in the place of those in `replaced`, which must not hide others.
     fn hide(
         &self,
         filter: &str,
         received_before_ns: i64,
         actor: &str,
         reason: &str,
+        replaced: Vec<u64>,
     ) -> Result<(), StoreError> {
         let mut writer = self.writer.lock();
         let state = writer.manifest.state();
-        self.room_for_rule(filter, state.tombstones.len())?;
+        self.room_for_rule(filter, state.tombstones.len().saturating_sub(replaced.len()))?;
         let tombstone = Tombstone {
             id: state.version + 1,
             filter: filter.into(),
@@ -314,7 +397,8 @@ impl Store {
             actor: actor.into(),
             reason: reason.into(),
         };
-        self.commit(&mut writer, Change { tombstones: vec![tombstone], ..Change::default() })?;
+        let change = Change { tombstones: vec![tombstone], buried: replaced, ..Change::default() };
+        self.commit(&mut writer, change)?;
         self.refresh_hidden(&writer)
     }
 
@@ -452,11 +536,16 @@ impl Store {
             let (plan, go) = self.plan_rule(rule, now_ns, &mut HashSet::new())?;
             if let (Some(filter), Some(age)) = (&rule.filter, rule.age_ns) {
                 let reason = format!("older than {} days", age / DAY_NS);
-                // One deletion at a time per rule: the next begins when its rewrites are done.
-                let waits = self.tombstones().iter().any(|t| t.actor == rule.name);
+                let before = now_ns.saturating_sub(age);
+                // One deletion at a time per rule: the next begins when its rewrites are done, and
+                // takes the place of one that waits for a hold or a damaged file.
+                let mut own = self.tombstones();
+                own.retain(|t| t.actor == rule.name);
+                let waits = own.iter().any(|t| !self.settled.lock().contains(&t.id));
                 if plan.rows > 0 && !waits {
-                    let before = now_ns.saturating_sub(age);
-                    self.hide(filter, before, &rule.name, &reason)?;
+                    own.retain(|t| t.filter == *filter && t.received_before_ns <= before);
+                    let replaced = own.iter().map(|t| t.id).collect();
+                    self.hide(filter, before, &rule.name, &reason, replaced)?;
                     audit.push(record("delete.hide", &rule.name, &reason, filter, plan.rows, 0));
                 }
                 continue;
@@ -497,68 +586,137 @@ impl Store {
         Ok(())
     }
 
-    /// Rewrites one file that has hidden rows; a tombstone that has none left is done. Nothing is done
-    /// while others rewrite files.
-    pub(crate) fn bury(&self, now_ns: i64) -> Result<Vec<AuditRecord>, StoreError> {
-        let Some(upkeep) = self.upkeep.try_lock() else { return Ok(Vec::new()) };
+    /// Erases the rows of all deletions from one file that has some, and ends the deletions of which no
+    /// row is left. One whose last rows a hold keeps stays: it hides them, and erases them when the hold
+    /// is released. Nothing is done while others rewrite files. What was done is added to `audit`.
+    ///
+    /// What was found in a file is remembered as long as it is listed, so that each is looked at once
+    /// for each deletion; looking goes on with the next call after [`LOOK_TIME`].
+    pub(crate) fn bury(&self, now_ns: i64, audit: &mut Vec<AuditRecord>) -> Result<(), StoreError> {
+        let Some(_upkeep) = self.upkeep.try_lock() else { return Ok(()) };
+        let epoch = self.looks_epoch.load(Ordering::SeqCst);
         let tombstones = self.tombstones();
-        let Some(tombstone) = tombstones.first() else { return Ok(Vec::new()) };
-        let mut doomed = Hidden::of(&tombstone.filter, &self.dictionary())?;
-        doomed.received_before_ns = Some(tombstone.received_before_ns);
-        let holds = self.hidden_holds()?;
+        if tombstones.is_empty() {
+            return Ok(());
+        }
         let (snapshot, _) = self.snapshot();
-        let files = snapshot.files.clone();
-        let hot = snapshot.hot.iter().any(|hot| {
-            let mut rows = hot.kept.iter().map(|row| hot.batch.row(*row as usize));
-            rows.any(|row| row.received_ns() < tombstone.received_before_ns)
-        });
-        drop(snapshot);
-        let mut damaged = false;
-        for file in files {
-            if file.entry.received_min_ns >= tombstone.received_before_ns {
-                continue;
-            }
-            let one = std::slice::from_ref(&file);
-            let Some(ids) = unless_damaged(matching_ids(&file, &doomed, &holds), one)? else {
-                damaged = true;
-                continue;
-            };
-            if ids.is_empty() {
-                continue;
-            }
-            let (path, before) = (file.entry.path.clone(), file.entry.total_bytes());
-            let rows = ids.len() as u64;
-            let mut bytes = before;
-            if rows == file.entry.rows {
-                drop(file);
-                self.drop_files(vec![path.clone()])?;
-            } else {
-                let keep = |row: &crate::rows::FullRow| !ids.contains(&row.head.id);
-                let Some(entry) = unless_damaged(self.rewrite(one, &keep, now_ns), one)? else {
-                    damaged = true;
-                    continue;
+        let due = |f: &&Arc<FileHandle>| is_due(f, &tombstones, epoch, now_ns);
+        if snapshot.files.iter().any(|f| due(&f)) {
+            let burial = self.burial(&tombstones, epoch)?;
+            let started = Instant::now();
+            for file in snapshot.files.iter().filter(due) {
+                if started.elapsed() >= LOOK_TIME {
+                    break;
+                }
+                self.step("looking for deleted rows");
+                let found = unless_damaged(burial.look(file), std::slice::from_ref(file))?;
+                let erased = match found {
+                    Some(found) if found.is_empty() => continue,
+                    Some(found) => self.erase(file, &found, &burial, now_ns, audit)?,
+                    None => false,
                 };
-                bytes = before.saturating_sub(entry.total_bytes());
-                drop(file);
-                let add = self.handles(std::slice::from_ref(&entry));
-                let change =
-                    Change { add: vec![entry], remove: vec![path.clone()], ..Change::default() };
-                let mut writer = self.writer.lock();
-                self.commit(&mut writer, change)?;
-                self.swap_files(&writer, &HashSet::from_iter([path.clone()]), add);
+                if erased {
+                    self.settled.lock().clear();
+                    return Ok(());
+                }
+                file.looked.lock().again_ns = Some(now_ns.saturating_add(LOOK_AGAIN_NS));
             }
-            let (actor, reason) = (&tombstone.actor, &tombstone.reason);
-            return Ok(vec![record("delete.rewrite", actor, reason, &path, rows, bytes)]);
         }
-        // Rows of a damaged file stay hidden as long as it is there.
-        if !hot && !damaged && holds.is_empty() {
+        self.end_deletions(&tombstones, epoch, &snapshot, now_ns)
+    }
+
+    fn burial<'t>(
+        &self,
+        tombstones: &'t [Tombstone],
+        epoch: u64,
+    ) -> Result<Burial<'t>, StoreError> {
+        let dict = self.dictionary();
+        let make = |tombstone: &'t Tombstone| {
+            let mut doomed = Hidden::of(&tombstone.filter, &dict)?;
+            doomed.received_before_ns = Some(tombstone.received_before_ns);
+            Ok((tombstone, doomed))
+        };
+        let deletions = tombstones.iter().map(make).collect::<Result<_, StoreError>>()?;
+        Ok(Burial { epoch, deletions, holds: self.hidden_holds()? })
+    }
+
+    /// Takes the file's place by one without the rows that were found, or drops it if it has no others.
+    /// Out: whether it did; not if the file cannot be read whole.
+    fn erase(
+        &self,
+        file: &Arc<FileHandle>,
+        found: &HashMap<EventId, usize>,
+        burial: &Burial<'_>,
+        now_ns: i64,
+        audit: &mut Vec<AuditRecord>,
+    ) -> Result<bool, StoreError> {
+        let one = std::slice::from_ref(file);
+        let (path, mut bytes) = (file.entry.path.clone(), file.entry.total_bytes());
+        let rows = found.len() as u64;
+        if rows == file.entry.rows {
+            self.drop_files(vec![path.clone()])?;
+        } else {
+            let keep = |row: &crate::rows::FullRow| !found.contains_key(&row.head.id);
+            let Some(entry) = unless_damaged(self.rewrite(one, &keep, now_ns), one)? else {
+                return Ok(false);
+            };
+            bytes = bytes.saturating_sub(entry.total_bytes());
+            let add = self.handles(std::slice::from_ref(&entry));
+            let change =
+                Change { add: vec![entry], remove: vec![path.clone()], ..Change::default() };
             let mut writer = self.writer.lock();
-            let change = Change { buried: vec![tombstone.id], ..Change::default() };
             self.commit(&mut writer, change)?;
-            self.refresh_hidden(&writer)?;
+            self.swap_files(&writer, &HashSet::from_iter([path.clone()]), add);
         }
-        drop(upkeep);
-        Ok(Vec::new())
+        for (number, (tombstone, _)) in burial.deletions.iter().enumerate() {
+            let own = found.values().filter(|of| **of == number).count() as u64;
+            if own > 0 {
+                let (actor, reason) = (&tombstone.actor, &tombstone.reason);
+                let share = (u128::from(bytes) * u128::from(own) / u128::from(rows)) as u64;
+                audit.push(record("delete.rewrite", actor, reason, &path, own, share));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends the deletions of which no row is left, and takes note of those for which nothing is to be
+    /// done until something changes.
+    fn end_deletions(
+        &self,
+        tombstones: &[Tombstone],
+        epoch: u64,
+        snapshot: &Snapshot,
+        now_ns: i64,
+    ) -> Result<(), StoreError> {
+        let kept = |hot: &HotBatch| {
+            let rows = hot.kept.iter().map(|row| hot.batch.row(*row as usize).received_ns());
+            rows.min()
+        };
+        let oldest_hot_ns = snapshot.hot.iter().filter_map(kept).min();
+        let is_over = |t: &Tombstone| oldest_hot_ns.is_none_or(|at| at >= t.received_before_ns);
+        let mut ends: Vec<bool> = tombstones.iter().map(is_over).collect();
+        let mut settled = vec![true; tombstones.len()];
+        for file in &snapshot.files {
+            let looked = file.looked.lock();
+            for (number, tombstone) in tombstones.iter().enumerate() {
+                let knows = looked.knows(tombstone, epoch, &file.entry);
+                ends[number] &= knows && !looked.held.contains(&tombstone.id);
+                // Rows of a file that cannot be read stay hidden as long as it is there.
+                settled[number] &= knows || looked.rests(now_ns);
+            }
+        }
+        let of = |flags: &[bool]| -> HashSet<u64> {
+            let chosen = tombstones.iter().zip(flags).filter(|(_, flag)| **flag);
+            chosen.map(|(tombstone, _)| tombstone.id).collect()
+        };
+        *self.settled.lock() = of(&settled);
+        let buried: Vec<u64> = of(&ends).into_iter().collect();
+        if buried.is_empty() {
+            return Ok(());
+        }
+        let mut writer = self.writer.lock();
+        self.commit(&mut writer, Change { buried, ..Change::default() })?;
+        self.refresh_hidden(&writer)
     }
 
     /// When the disk will be full, given its free bytes and the rules. What is in the far tier is not
@@ -621,7 +779,16 @@ pub(crate) fn matching_ids(
     wanted: &Hidden,
     except: &[Hidden],
 ) -> Result<HashSet<EventId>, StoreError> {
-    let mut out = HashSet::new();
+    matching(file, wanted, except).map(|(ids, _)| ids)
+}
+
+/// The same, and whether one of `except` matches any that `wanted` does.
+fn matching(
+    file: &FileHandle,
+    wanted: &Hidden,
+    except: &[Hidden],
+) -> Result<(HashSet<EventId>, bool), StoreError> {
+    let (mut out, mut is_spared) = (HashSet::new(), false);
     let stored = file.open()?;
     let sidecar = if wanted.resolved.asks_index() { stored.sidecar() } else { None };
     for number in 0..stored.groups() {
@@ -638,6 +805,7 @@ pub(crate) fn matching_ids(
         let mut held = wanted.rows(&mut group, &all)?;
         for hidden in except {
             let spared = hidden.rows(&mut group, &held)?;
+            is_spared |= !spared.is_empty();
             held = held.minus(&spared);
         }
         if !held.is_empty() {
@@ -645,5 +813,5 @@ pub(crate) fn matching_ids(
             out.extend(held.iter().map(|row| ids[row]));
         }
     }
-    Ok(out)
+    Ok((out, is_spared))
 }

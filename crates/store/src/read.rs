@@ -6,6 +6,7 @@ use crate::far::Far;
 use crate::far_file::{FarFile, tail_path, write_tail};
 use crate::layout::{self, Type, envelope};
 use crate::manifest::FileEntry;
+use crate::policy::Looked;
 use crate::residual::{self, Cell};
 use crate::rows::{FullRow, Head};
 use crate::sidecar::{Footer, Sidecar, index_path};
@@ -82,6 +83,8 @@ pub(crate) struct FileHandle {
     /// Where it is read from, if that is not the local disk.
     far: Option<Arc<FarFile>>,
     recalled: Mutex<Weak<StoredFile>>,
+    /// What is known of its deleted rows.
+    pub(crate) looked: Mutex<Looked>,
 }
 
 impl FileHandle {
@@ -100,6 +103,7 @@ impl FileHandle {
             damaged: AtomicBool::new(false),
             open: Mutex::new(None),
             recalled: Mutex::new(Weak::new()),
+            looked: Mutex::default(),
         }
     }
 
@@ -115,6 +119,7 @@ impl FileHandle {
                 new.clone_from(old);
             }
         }
+        *self.looked.get_mut() = old.looked.lock().clone();
         self
     }
 

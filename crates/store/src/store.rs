@@ -187,6 +187,11 @@ pub struct Store {
     pub(crate) upkeep: Mutex<()>,
     /// When the rules of retention were applied last, ns.
     pub(crate) retired_at_ns: Mutex<Option<i64>>,
+    /// Counts what makes files be looked at anew for deleted rows: a hold that was released, other
+    /// names of fields.
+    pub(crate) looks_epoch: AtomicU64,
+    /// Deletions of which nothing can be erased until something changes.
+    pub(crate) settled: Mutex<HashSet<u64>>,
     pub(crate) far: Option<Arc<Far>>,
     /// Set when nothing far away is to be waited for any more.
     pub(crate) ending: Arc<AtomicBool>,
@@ -284,6 +289,8 @@ impl Store {
             joining_waits: AtomicBool::new(false),
             upkeep: Mutex::new(()),
             retired_at_ns: Mutex::new(None),
+            looks_epoch: AtomicU64::new(0),
+            settled: Mutex::default(),
             far,
             ending,
             moving: Mutex::new(()),
@@ -301,7 +308,10 @@ impl Store {
 
     /// Tells which names the current generation knows: they get columns even where they are rare.
     pub fn set_dictionary(&self, dictionary: Arc<Dictionary>) {
-        *self.dictionary.write() = dictionary;
+        let before = std::mem::replace(&mut *self.dictionary.write(), dictionary.clone());
+        if !Arc::ptr_eq(&before, &dictionary) {
+            self.looks_epoch.fetch_add(1, Ordering::SeqCst);
+        }
         let writer = self.writer.lock();
         // Their filters were read when they were set; they can be read again.
         if let Err(error) = self.refresh_hidden(&writer) {
@@ -468,7 +478,7 @@ impl Store {
         let mut done = Upkeep::default();
         let rules = self.options.rules();
         (done.retired_files, done.retired_rows, done.audit) = self.retire(&rules, now_ns)?;
-        done.audit.extend(self.bury(now_ns)?);
+        self.bury(now_ns, &mut done.audit)?;
         Ok(done)
     }
 

@@ -1,6 +1,6 @@
 //! Kills at random moments: the catalog opens, nothing acknowledged is missing, nothing is twice.
 //!
-//! A child process, this test's own binary, appends, flushes, joins, retires, deletes and moves files
+//! A child process, this test's own binary, appends, flushes, joins, retires, deletes, holds and moves files
 //! to a far tier all at once until it is killed. What it acknowledged stands in plain files that it wrote before: they take the
 //! journal's place, which survives a kill.
 
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Options, Store, TierOptions};
+use store::{Hold, Options, Store, StoreError, TierOptions};
 
 /// Variable that makes the test the child: its folder.
 const CHILD: &str = "ALCEDO_STORE_CHILD";
@@ -137,11 +137,25 @@ fn upkeep(dir: &Path, store: &Store, random: &mut Random) {
         let newest = newest_ns(store);
         match random.below(8) {
             0..3 => drop(store.flush().unwrap()),
-            3 if store.tombstones().is_empty() => {
+            3 if store.tombstones().len() < 3 => {
                 wanted.say(newest);
-                store.delete("user.name:u3", newest, "custodian", "test").unwrap();
-                deleted.say(newest);
+                // A hold may keep some of them.
+                match store.delete("user.name:u3", newest, "custodian", "test") {
+                    Err(StoreError::Held { .. }) => {}
+                    done => {
+                        done.unwrap();
+                        deleted.say(newest);
+                    }
+                }
             }
+            4 => match store.holds().pop() {
+                Some(hold) => drop(store.release_hold(hold.id, "custodian", "test").unwrap()),
+                None => {
+                    let filter = ["*7*", "user.name:nobody"][random.below(2) as usize];
+                    let hold = Hold { filter: filter.into(), ..Hold::default() };
+                    store.set_hold(hold).unwrap();
+                }
+            },
             _ => {
                 now.say(newest);
                 store.maintain(newest).unwrap();
@@ -174,6 +188,22 @@ fn check(dir: &Path, round: u32) {
     }
     assert_eq!(store.verify().unwrap().problems, [], "round {round}");
     let newest = newest_ns(&store);
+    // Without holds nothing deleted is left in the files, and nothing else goes.
+    store.holds().iter().for_each(|h| drop(store.release_hold(h.id, "x", "y").unwrap()));
+    store.flush().unwrap();
+    let before = store.stats().file_rows;
+    let mut erased = 0;
+    for _ in 0..1_000 {
+        let done = store.tidy(START_NS).unwrap();
+        erased += done.audit.iter().map(|a| a.rows).sum::<u64>();
+        if store.tombstones().is_empty() {
+            break;
+        }
+    }
+    assert_eq!(store.tombstones(), [], "round {round}");
+    assert_eq!(store.stats().file_rows + erased, before, "round {round}");
+    assert_eq!(ids(&store, &request("*")).len() as u64, store.stats().file_rows, "round {round}");
+    assert_eq!(store.stats().file_rows, found.len() as u64, "round {round}");
     while store.move_old(newest, &|| true).unwrap().has_more {}
     store.move_old(newest, &|| true).unwrap();
     // Searches are over, so every object belongs to a listed file.

@@ -1,8 +1,11 @@
 //! Retention, deletions and holds.
 
+use crate::crash::copying;
 use crate::samples::*;
 use event::EventId;
-use store::{Hold, Options, RetentionRule, Store, StoreError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use store::{AuditRecord, Hold, Options, RetentionRule, Store, StoreError};
 
 const LATER: i64 = START_NS + 2 * HOUR_NS;
 
@@ -78,6 +81,126 @@ fn a_hold_blocks_every_way_out() {
     assert_eq!(audit.action, "hold.release");
     assert!(store.release_hold(held.id, "counsel", "closed").unwrap().is_none());
     assert!(store.delete("user.name:u3", i64::MAX, "x", "y").is_ok());
+}
+
+/// Upkeep until nothing is left to do. Out: what it told.
+fn kept_up(store: &Store, now_ns: i64) -> Vec<AuditRecord> {
+    (0..8).flat_map(|_| store.maintain(now_ns).unwrap().audit).collect()
+}
+
+fn rows_told(audit: &[AuditRecord], action: &str, reason: &str) -> u64 {
+    let told = audit.iter().filter(|a| a.action == action && a.reason == reason);
+    told.map(|a| a.rows).sum()
+}
+
+/// Scenario: two deletions while there is a hold that matches nothing.
+/// Guarantees: both are carried out and end, each of their rows is told once, and the hold stays.
+#[test]
+fn deletions_are_carried_out_while_there_is_a_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), options());
+    hold(&store, "user.name:nobody");
+    store.delete("user.name:u1", i64::MAX, "dpo", "first").unwrap();
+    store.delete("user.name:(u1 or u2)", i64::MAX, "dpo", "second").unwrap();
+    let audit = kept_up(&store, START_NS);
+    assert_eq!((store.stats().file_rows, store.tombstones().len()), (15, 0));
+    assert_eq!(rows_told(&audit, "delete.rewrite", "first"), 5);
+    assert_eq!(rows_told(&audit, "delete.rewrite", "second"), 5);
+    assert_eq!(store.holds().len(), 1);
+    assert_eq!(store.verify().unwrap().problems, []);
+}
+
+/// Scenario: a row is deleted and then held, before its file is rewritten; files are joined, the hold
+/// is released. The process ends after every step of it.
+/// Guarantees: the row is never seen again; it is in its file as long as it is held, and no longer;
+/// nobody looks for it meanwhile, and other deletions go on; each erased row is told once.
+#[test]
+fn a_deleted_row_that_is_held_stays_hidden_and_goes_with_the_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let (live, copies) = (dir.path().join("live"), dir.path().join("copies"));
+    let (steps, copy) = copying(&live, &copies);
+    let looks = Arc::new(AtomicU64::new(0));
+    let counted = looks.clone();
+    let hook = move |step: &str| {
+        counted.fetch_add(u64::from(step == "looking for deleted rows"), Ordering::SeqCst);
+        copy(step);
+    };
+    let with = Options { step_hook: Some(Arc::new(hook)), ..options() };
+    let store = store(&live, with);
+    let at = || steps.lock().unwrap().len();
+    store.delete("user.name:u1", START_NS + 1_000, "dpo", "erasure").unwrap();
+    let deleted = at();
+    let held = hold(&store, "source.bytes:10");
+    let hold_set = at();
+    let mut audit = kept_up(&store, START_NS);
+    assert_eq!(rows_told(&audit, "delete.rewrite", "erasure"), 4, "row 1 is held");
+    store.delete("user.name:u2", START_NS + 1_000, "dpo", "other").unwrap();
+    audit.extend(kept_up(&store, LATER));
+    assert_eq!(rows_told(&audit, "delete.rewrite", "other"), 5);
+    let looked = looks.load(Ordering::SeqCst);
+    kept_up(&store, LATER);
+    assert_eq!(looks.load(Ordering::SeqCst), looked, "what was found is remembered");
+    assert_eq!((store.stats().file_rows, store.tombstones().len()), (16, 1));
+    assert_eq!(ids(&store, &request("*")).len(), 15);
+    let before_release = at();
+    store.release_hold(held.id, "counsel", "closed").unwrap();
+    let released = at();
+    audit.extend(kept_up(&store, LATER));
+    assert_eq!((store.stats().file_rows, store.tombstones().len()), (15, 0));
+    assert_eq!(rows_told(&audit, "delete.rewrite", "erasure"), 5);
+    for (number, step) in steps.lock().unwrap().iter().enumerate().skip(deleted) {
+        let what = format!("crash at step {number}, {step}");
+        let (store, _) = Store::open(&copies.join(number.to_string()), options()).unwrap();
+        assert_eq!(ids(&store, &request("user.name:u1")), [0; 0], "{what}");
+        kept_up(&store, LATER);
+        assert_eq!(ids(&store, &request("user.name:u1")), [0; 0], "{what}");
+        if (hold_set..before_release).contains(&number) {
+            let others = ids(&store, &request("*")).len() as u64;
+            assert_eq!(store.stats().file_rows, others + 1, "{what}: the held row is there");
+        }
+        if number >= released {
+            assert_eq!(store.holds(), [], "{what}");
+        }
+        for hold in store.holds() {
+            store.release_hold(hold.id, "counsel", "closed").unwrap();
+        }
+        kept_up(&store, LATER);
+        let left = ids(&store, &request("*")).len() as u64;
+        assert_eq!((store.stats().file_rows, store.tombstones().len()), (left, 0), "{what}");
+        assert_eq!(store.verify().unwrap().problems, [], "{what}");
+    }
+}
+
+/// Scenario: a rule takes rows by a filter, pass after pass, and a hold keeps some of them.
+/// Guarantees: each pass takes what has become old; what is held is hidden by one deletion, not by one
+/// for each pass, and goes when the hold is released.
+#[test]
+fn a_rule_with_a_filter_goes_on_while_there_is_a_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = RetentionRule {
+        name: "noisy".into(),
+        age_ns: Some(HOUR_NS),
+        filter: Some("alcedo.source:web".into()),
+        bytes: None,
+    };
+    let store = store(dir.path(), Options { retention_rules: vec![rule], ..options() });
+    store.flush().unwrap();
+    let held = hold(&store, "user.name:u0 and alcedo.source:web");
+    // Rows are a nanosecond apart: by then those up to 9 are old, and after the next pass all.
+    let first = START_NS + HOUR_NS + 10;
+    let second = first + store::policy::RETIRE_EVERY_NS;
+    let mut audit = kept_up(&store, first);
+    assert_eq!((store.stats().file_rows, store.tombstones().len()), (21, 1));
+    audit.extend(kept_up(&store, second));
+    assert_eq!((store.stats().file_rows, store.tombstones().len()), (15, 1));
+    assert_eq!(ids(&store, &request("*")).len(), 12);
+    store.release_hold(held.id, "counsel", "closed").unwrap();
+    audit.extend(kept_up(&store, second + 1));
+    assert_eq!((store.stats().file_rows, store.tombstones().len()), (12, 0));
+    let reason = "older than 0 days";
+    assert_eq!(rows_told(&audit, "delete.hide", reason), 10);
+    assert_eq!(rows_told(&audit, "delete.rewrite", reason), 13);
+    assert_eq!(store.verify().unwrap().problems, []);
 }
 
 #[test]
