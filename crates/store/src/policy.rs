@@ -193,10 +193,12 @@ impl Looked {
     }
 }
 
-/// Whether a file is to be looked at for deleted rows.
+/// Whether a file is to be looked at for deleted rows; never again once it could not be read whole.
 fn is_due(file: &FileHandle, tombstones: &[Tombstone], epoch: u64, now_ns: i64) -> bool {
     let looked = file.looked.lock();
-    !looked.rests(now_ns) && !tombstones.iter().all(|t| looked.knows(t, epoch, &file.entry))
+    !file.is_damaged()
+        && !looked.rests(now_ns)
+        && !tombstones.iter().all(|t| looked.knows(t, epoch, &file.entry))
 }
 
 /// All deletions and holds of a moment, ready for use.
@@ -480,7 +482,7 @@ impl Store {
             doomed.received_before_ns = Some(now_ns.saturating_sub(age));
             let holds = self.hidden_holds()?;
             let old = |f: &Arc<FileHandle>| now_ns.saturating_sub(f.entry.received_min_ns) > age;
-            for file in files.iter().filter(|f| old(f)) {
+            for file in files.iter().filter(|f| old(f) && !f.is_damaged()) {
                 let found = matching_ids(file, &doomed, &holds);
                 let Some(ids) = unless_damaged(found, std::slice::from_ref(file))? else {
                     continue;
@@ -702,7 +704,7 @@ impl Store {
                 let knows = looked.knows(tombstone, epoch, &file.entry);
                 ends[number] &= knows && !looked.held.contains(&tombstone.id);
                 // Rows of a file that cannot be read stay hidden as long as it is there.
-                settled[number] &= knows || looked.rests(now_ns);
+                settled[number] &= knows || looked.rests(now_ns) || file.is_damaged();
             }
         }
         let of = |flags: &[bool]| -> HashSet<u64> {
