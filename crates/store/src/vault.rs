@@ -414,18 +414,12 @@ impl Bucket {
     /// Sends a file and reads it back; `packed` is a place for a packed copy.
     fn put(&self, object: &Object, from: &Path, packed: &Path) -> Result<(), StoreError> {
         let name = name_in_bucket(object)?;
-        let from = match object.packs {
-            true => {
-                if pack(from, packed)? != object.sha256 {
-                    return Err(StoreError::file(from, "its SHA-256 is not the listed one"));
-                }
-                packed
-            }
-            false => from,
-        };
-        let goes_on = || !self.far.leaving.load(Ordering::Relaxed);
-        let sent = self.far.upload(&name, from, &goes_on).map_err(|e| e.of(&name))?;
-        if !object.packs && sent != object.sha256 {
+        if object.packs {
+            let sent = self.put_packed(object, &name, from, packed);
+            // What only we may read must not stay: another object may be the last for long.
+            remove(packed)?;
+            sent?;
+        } else if self.send(&name, from)? != object.sha256 {
             return Err(StoreError::file(from, "its SHA-256 is not the listed one"));
         }
         self.fetch(object, &mut io::sink()).map_err(|reason| StoreError::Far {
@@ -434,6 +428,25 @@ impl Bucket {
         })?;
         self.known.lock().insert(object.sha256.clone());
         Ok(())
+    }
+
+    fn put_packed(
+        &self,
+        object: &Object,
+        name: &str,
+        from: &Path,
+        packed: &Path,
+    ) -> Result<(), StoreError> {
+        match pack(from, packed)? == object.sha256 {
+            true => self.send(name, packed).map(drop),
+            false => Err(StoreError::file(from, "its SHA-256 is not the listed one")),
+        }
+    }
+
+    /// Out: SHA-256 of what was sent.
+    fn send(&self, name: &str, from: &Path) -> Result<String, StoreError> {
+        let goes_on = || !self.far.leaving.load(Ordering::Relaxed);
+        self.far.upload(name, from, &goes_on).map_err(|e| e.of(name))
     }
 
     /// Reads an object in pieces into `out`; what is not what was written is an error.
@@ -465,10 +478,15 @@ fn name_in_bucket(object: &Object) -> Result<String, StoreError> {
     Ok(named(object)? + if object.packs { ".zst" } else { "" })
 }
 
-/// Packs a file; what is zero becomes next to nothing. Out: SHA-256 of what was packed.
+/// Packs a file; what is zero becomes next to nothing. Nobody else may read the packed one: among the
+/// files of others are keys. Out: SHA-256 of what was packed.
 fn pack(from: &Path, to: &Path) -> Result<String, StoreError> {
     let mut source = File::open(from).map_err(StoreError::io("opening", from))?;
-    let target = File::create(to).map_err(StoreError::io("creating", to))?;
+    // Never into what somebody else has open, nor through a link.
+    remove(to)?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    let target = options.open(to).map_err(StoreError::io("creating", to))?;
     let mut hash = Sha256::new();
     let packed = zstd::stream::Encoder::new(target, PACK_LEVEL).and_then(|mut packer| {
         let mut buffer = vec![0; 1 << 20];
@@ -507,5 +525,29 @@ impl Write for Summed<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Scenario: a crash, or somebody else, left a file that all may read where a packed copy goes.
+    /// Guarantees: the copy is a file of its own that nobody else may read, with the right bytes.
+    #[test]
+    fn a_packed_copy_is_read_by_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let [from, to, kept] = ["from", "to", "kept"].map(|name| dir.path().join(name));
+        fs::write(&from, [7; 5_000]).unwrap();
+        fs::write(&to, b"left").unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::hard_link(&to, &kept).unwrap();
+        let found = pack(&from, &to).unwrap();
+        assert_eq!(found, hash_file(&from).unwrap().1);
+        assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read(&kept).unwrap(), b"left");
+        let unpacked = zstd::decode_all(File::open(&to).unwrap()).unwrap();
+        assert_eq!(unpacked, [7; 5_000]);
     }
 }

@@ -32,7 +32,11 @@ fn s3_backups_are_incremental_and_restored_and_touch_nothing_of_others() {
     std::fs::write(&grows, &long).unwrap();
     let companion =
         |name: &str, path: &Path, grows| Companion { name: name.into(), path: path.into(), grows };
-    let mut both = || Ok(vec![companion("a/key", &fixed, false), companion("log", &grows, true)]);
+    let packed = dir.path().join("live/backup.zst.tmp");
+    let mut both = || {
+        assert!(!packed.exists(), "a packed copy goes once it was sent");
+        Ok(vec![companion("a/key", &fixed, false), companion("log", &grows, true)])
+    };
     assert_eq!(backup::list(&target).unwrap(), [""; 0], "objects that nobody names are no backup");
     s3.requests();
     let first = store.backup(&target, 11, &mut both).unwrap();
