@@ -15,6 +15,7 @@ use crate::sidecar::index_path;
 use crate::store::Store;
 use crate::vault::{Object, Vault};
 use crate::verify::hash_file;
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,6 +31,9 @@ const FORMAT: u32 = 2;
 const PAGE_BYTES: u64 = 4_096;
 /// Files whose objects are asked after together.
 const ENTRIES_AT_ONCE: usize = 64;
+/// Earlier backups of a bucket that are read to find the last one of a store: so many stores may take
+/// turns there.
+const KNOWN_BACKUPS_MAX: usize = 32;
 
 #[derive(Serialize, Deserialize)]
 struct Backup {
@@ -107,9 +111,7 @@ impl Store {
         companions: &mut dyn FnMut() -> Result<Vec<Companion>, StoreError>,
     ) -> Result<BackupRun<'_>, StoreError> {
         let vault = Vault::open(target, &self.ending)?;
-        if let (Vault::Bucket(_), Some(last)) = (&vault, vault.names()?.pop()) {
-            vault.know(read(&vault, last)?.hashes());
-        }
+        self.know_earlier(&vault)?;
         let mut run = BackupRun { store: self, vault, copied_bytes: 0 };
         let mut report = BackupReport::default();
         self.copy_state(&run.vault, &mut report)?;
@@ -123,6 +125,33 @@ impl Store {
         }
         run.copied_bytes = report.copied_bytes;
         Ok(run)
+    }
+
+    /// Tells a bucket's vault what earlier backups have, newest first, until one is of this store: what
+    /// it had is what is wanted again. Those of others are asked because anything may be in them; one
+    /// that cannot be read only means that more is looked at again.
+    fn know_earlier(&self, vault: &Vault) -> Result<(), StoreError> {
+        if matches!(vault, Vault::Folder(_)) {
+            return Ok(());
+        }
+        let own: HashSet<String> = {
+            let writer = self.writer.lock();
+            writer.manifest.state().files.values().map(|e| e.sha256.clone()).collect()
+        };
+        for name in vault.names()?.into_iter().rev().take(KNOWN_BACKUPS_MAX) {
+            match read(vault, name) {
+                Ok(backup) => {
+                    let is_own = backup.state.files.values().any(|e| own.contains(&e.sha256));
+                    vault.know(backup.hashes());
+                    if is_own {
+                        break;
+                    }
+                }
+                Err(error) if vault.is_silent() => return Err(error),
+                Err(error) => tracing::warn!(%error, "an earlier backup cannot be read"),
+            }
+        }
+        Ok(())
     }
 
     /// Copies the files of this moment. Out: the state that lists them.

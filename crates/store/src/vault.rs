@@ -151,6 +151,14 @@ impl Vault {
         }
     }
 
+    /// Whether the last call found the bucket away: another one will fare no better.
+    pub(crate) fn is_silent(&self) -> bool {
+        match self {
+            Vault::Folder(_) => false,
+            Vault::Bucket(bucket) => bucket.far.is_silent(),
+        }
+    }
+
     /// Names of whole backups, oldest first; none where there never was one.
     pub(crate) fn names(&self) -> Result<Vec<i64>, StoreError> {
         match self {

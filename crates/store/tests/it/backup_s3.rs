@@ -80,6 +80,43 @@ fn s3_backups_are_incremental_and_restored_and_touch_nothing_of_others() {
     assert!(s3.objects("").contains(&"backup/one/objects/of-others".to_owned()));
 }
 
+/// Scenario: two stores take turns in one bucket; then a store's last backup is damaged there, the next
+/// is gone, and in the end none can be read.
+/// Guarantees: each knows what it has there and asks for none of it again; what cannot be read fails no
+/// later backup, and stops nobody from knowing what those before it have.
+#[test]
+fn s3_stores_take_turns_and_a_backup_that_cannot_be_read_fails_no_other() {
+    let Some(s3) = S3::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let target = Place::Bucket(bucket(&s3, dir.path(), "backup"));
+    let open = |name: &str| Store::open(&dir.path().join(name), Options::default()).unwrap().0;
+    let (one, other) = (open("one"), open("other"));
+    one.append(logins(0..15));
+    other.append(logins(100..120));
+    let taken = |store: &Store, at: i64| {
+        s3.requests();
+        let made = store.backup(&target, at, &mut nothing).unwrap();
+        let objects = |r: &&String| r.starts_with("GET") && r.contains("/objects/");
+        (made.copied_bytes, s3.requests().iter().filter(objects).count())
+    };
+    assert!(taken(&one, 1).0 > 0 && taken(&other, 2).0 > 0);
+    for at in [3, 5] {
+        assert_eq!((taken(&one, at), taken(&other, at + 1)), ((0, 0), (0, 0)));
+    }
+    s3.ask("PUT", "backup/backups/6.json");
+    assert_eq!(taken(&one, 7), (0, 0));
+    s3.ask("DELETE", "backup/backups/7.json");
+    assert_eq!(taken(&one, 8), (0, 0));
+    assert_eq!(taken(&other, 9), (0, 0));
+    assert_eq!(backup::verify(&target, Some("9")).unwrap().problems, [""; 0]);
+    // Where none can be read, all is looked at again, and not sent again.
+    (1..10).for_each(|at| drop(s3.ask("PUT", &format!("backup/backups/{at}.json"))));
+    let (copied, looked) = taken(&one, 10);
+    assert!(copied == 0 && looked > 0, "{copied} bytes, {looked} requests");
+    s3.fault(Fault::Away);
+    assert!(one.backup(&target, 11, &mut nothing).is_err());
+}
+
 /// Scenario: the way to the bucket ends at the first request, at the second, and so on, as a crash
 /// would end it.
 /// Guarantees: at each of them every backup that is named is whole, and the next one gets further.
