@@ -66,6 +66,8 @@ pub(crate) struct Traffic {
     pub(crate) sent_bytes: AtomicU64,
     /// Calls that failed, after all repetitions.
     pub(crate) failures: AtomicU64,
+    /// Calls that were answered, also with that there is no such object.
+    pub(crate) answers: AtomicU64,
 }
 
 /// A call that failed.
@@ -213,9 +215,9 @@ impl Far {
             }
         };
         self.silent.store(result.as_ref().is_err_and(|e| e.is_away), Ordering::Relaxed);
-        if result.as_ref().is_err_and(|e| !e.is_gone) {
-            self.traffic.failures.fetch_add(1, Ordering::Relaxed);
-        }
+        let has_failed = result.as_ref().is_err_and(|e| !e.is_gone);
+        let count = if has_failed { &self.traffic.failures } else { &self.traffic.answers };
+        count.fetch_add(1, Ordering::Relaxed);
         result
     }
 

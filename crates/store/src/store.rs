@@ -11,7 +11,7 @@ use crate::rows::{HotBatch, RowRef};
 use crate::scan::Snapshot;
 use crate::search::{self, Estimate, FieldValues, Histogram, Row, SearchRequest, SearchSummary};
 use crate::sidecar::index_path;
-use crate::tier::TierOptions;
+use crate::tier::{Moving, TierOptions};
 use crate::write::{hour_folder, write_file};
 use event::{Dictionary, EventBatch, EventId};
 use hashbrown::HashSet;
@@ -196,7 +196,7 @@ pub struct Store {
     /// Set when nothing far away is to be waited for any more.
     pub(crate) ending: Arc<AtomicBool>,
     /// Held while files move, one such work at a time; taken before `upkeep`.
-    pub(crate) moving: Mutex<()>,
+    pub(crate) moving: Mutex<Moving>,
     /// Unlisted files whose objects somebody may still read.
     leaving: Mutex<Vec<(String, Weak<FileHandle>)>>,
     /// Copy of a number of the manifest's, so that asking never waits.
@@ -293,7 +293,7 @@ impl Store {
             settled: Mutex::default(),
             far,
             ending,
-            moving: Mutex::new(()),
+            moving: Mutex::default(),
             leaving: Mutex::new(Vec::new()),
             doomed_objects,
         })

@@ -22,11 +22,11 @@ use crate::manifest::{Change, FarCopy, FileEntry, State};
 use crate::read::FileHandle;
 use crate::store::{Store, hour_is_over};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// 90 days at hand: the three months that PCI DSS 10.5.1 wants immediately available.
 pub const HOT_AGE_DEFAULT_NS: i64 = 90 * 86_400 * event::time::SECOND_NS;
@@ -36,6 +36,10 @@ pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
 pub const REQUEST_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Objects deleted in one round: each is a request.
 const DELETES_PER_ROUND: usize = 64;
+/// Files that one round moves at most while one does not go: what fails is to be told soon.
+const FILES_IN_TROUBLE: usize = 32;
+/// It begins none after so long, for the same reason.
+const TIME_IN_TROUBLE: Duration = Duration::from_secs(60);
 /// Name of the object that says whose prefix it is.
 const MARK: &str = "alcedo-store.json";
 
@@ -133,6 +137,13 @@ pub struct TierRound {
     pub has_more: bool,
 }
 
+/// What one round leaves for the next.
+#[derive(Default)]
+pub(crate) struct Moving {
+    /// Files that did not go: object and reason, by path.
+    failed: BTreeMap<String, (String, String)>,
+}
+
 /// What is to move, as for a dry run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TierPlan {
@@ -177,6 +188,8 @@ pub struct TierStats {
     pub sent_bytes: u64,
     /// Calls that failed after all repetitions.
     pub failures: u64,
+    /// Calls that were answered, also with that there is no such object.
+    pub answers: u64,
 }
 
 /// The mark's content.
@@ -191,9 +204,9 @@ impl Store {
     /// takes, holding nothing up; `goes_on` is asked before each part. Without a far tier it does
     /// nothing.
     ///
-    /// One object or file that does not go holds up no other: the round goes on, and tells the first
-    /// such error at its end. After an error everything is as it was or further, and it can be tried
-    /// again at any time.
+    /// One object or file that does not go holds up no other: the round goes on for a while, and tells
+    /// the first such error at its end. After an error everything is as it was or further, and it can be
+    /// tried again at any time.
     pub fn move_old(
         &self,
         now_ns: i64,
@@ -202,7 +215,7 @@ impl Store {
         self.writable()?;
         let mut round = TierRound::default();
         let Some(far) = self.far.clone() else { return Ok(round) };
-        let _moving = self.moving.lock();
+        let mut moving = self.moving.lock();
         let due = self.due(now_ns).0;
         let idle = {
             let writer = self.writer.lock();
@@ -218,25 +231,58 @@ impl Store {
         let mut trouble = Trouble { far: &far, first: None };
         round.deleted = self.delete_doomed(&far, &kept, &mut trouble)?;
         round.evicted = self.evict(&far, &mut trouble)?;
-        let left = due.len();
+        self.move_files(&far, due, &mut moving.failed, goes_on, &mut round, &mut trouble)?;
+        trouble.first.map_or(Ok(round), Err)
+    }
+
+    /// Uploads the next file; after an error or with files that have failed before, more of them, within
+    /// [`FILES_IN_TROUBLE`] and [`TIME_IN_TROUBLE`]. Those that failed come last, and as long as one was
+    /// not tried again, its error is that of the round.
+    fn move_files(
+        &self,
+        far: &Far,
+        mut due: Vec<Arc<FileHandle>>,
+        failed: &mut BTreeMap<String, (String, String)>,
+        goes_on: &dyn Fn() -> bool,
+        round: &mut TierRound,
+        trouble: &mut Trouble<'_>,
+    ) -> Result<(), StoreError> {
+        let paths: BTreeSet<&str> = due.iter().map(|f| &*f.entry.path).collect();
+        failed.retain(|path, _| paths.contains(&**path));
+        due.sort_by_key(|f| failed.contains_key(&f.entry.path));
+        let (left, began) = (due.len(), Instant::now());
         // Each file is held only until it has moved: its bytes here go with the last who holds it.
         for (at, file) in due.into_iter().enumerate() {
-            match self.upload(&far, &file, goes_on) {
+            let path = &file.entry.path;
+            match self.upload(far, &file, goes_on) {
                 Ok(listed) => {
+                    failed.remove(path);
                     round.uploaded += u64::from(listed);
                     round.uploaded_bytes += if listed { file.entry.size_bytes } else { 0 };
                 }
-                Err(error) => trouble.note(error)?,
+                Err(error) => {
+                    if let StoreError::Far { object, reason } = &error {
+                        failed.insert(path.clone(), (object.clone(), reason.clone()));
+                    }
+                    trouble.note(error)?;
+                }
             }
             drop(file);
-            round.evicted += self.evict(&far, &mut trouble)?;
+            round.evicted += self.evict(far, trouble)?;
             round.has_more = at + 1 < left && goes_on();
-            // After an error the caller rests: all that can move does so before.
-            if trouble.first.is_none() || !goes_on() {
+            let well = trouble.first.is_none() && failed.is_empty();
+            let enough = at + 1 >= FILES_IN_TROUBLE || began.elapsed() >= TIME_IN_TROUBLE;
+            if well || enough || !goes_on() {
                 break;
             }
         }
-        trouble.first.map_or(Ok(round), Err)
+        let waits = failed.values().next();
+        let waits = waits.map(|(object, reason)| (object.clone(), reason.clone()));
+        trouble.first = trouble
+            .first
+            .take()
+            .or(waits.map(|(object, reason)| StoreError::Far { object, reason }));
+        Ok(())
     }
 
     /// Gives up all that waits for the far tier or for a bucket of backups, now and later: the program
@@ -288,6 +334,7 @@ impl Store {
         out.cache_hits = traffic.hits.load(Ordering::Relaxed);
         out.sent_bytes = traffic.sent_bytes.load(Ordering::Relaxed);
         out.failures = traffic.failures.load(Ordering::Relaxed);
+        out.answers = traffic.answers.load(Ordering::Relaxed);
         Some(out)
     }
 

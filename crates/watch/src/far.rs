@@ -46,21 +46,21 @@ pub struct FarWatch {
 }
 
 impl FarWatch {
-    /// Takes what was seen of one round: whether something failed, and for how long the oldest file
-    /// that should have moved has been due.
-    pub fn assess(&mut self, now_ns: i64, failed: bool, behind_s: u64) -> Vec<FarNews> {
+    /// Takes what was seen of one round: whether something failed (none if nothing was asked of the far
+    /// tier, which says neither), and for how long the oldest file that should have moved has been due.
+    pub fn assess(&mut self, now_ns: i64, failed: Option<bool>, behind_s: u64) -> Vec<FarNews> {
         let mut news = Vec::new();
         match (failed, self.failed_told_ns) {
-            (true, Some(told)) if now_ns.saturating_sub(told) < AGAIN_NS => {}
-            (true, _) => {
+            (Some(true), Some(told)) if now_ns.saturating_sub(told) < AGAIN_NS => {}
+            (Some(true), _) => {
                 self.failed_told_ns = Some(now_ns);
                 news.push(FarNews::Failed);
             }
-            (false, Some(_)) => {
+            (Some(false), Some(_)) => {
                 self.failed_told_ns = None;
                 news.push(FarNews::Recovered);
             }
-            (false, None) => {}
+            (Some(false), None) | (None, _) => {}
         }
         if !self.is_behind && behind_s >= LATE_S {
             self.is_behind = true;
@@ -80,21 +80,22 @@ mod tests {
     #[test]
     fn failures_are_told_at_once_seldom_again_and_when_they_end() {
         let mut watch = FarWatch::default();
-        assert_eq!(watch.assess(0, false, 0), []);
-        assert_eq!(watch.assess(SECOND_NS, true, 0), [FarNews::Failed]);
-        assert_eq!(watch.assess(2 * SECOND_NS, true, 0), []);
-        assert_eq!(watch.assess(AGAIN_NS + SECOND_NS, true, 0), [FarNews::Failed]);
-        assert_eq!(watch.assess(AGAIN_NS + 2 * SECOND_NS, false, 0), [FarNews::Recovered]);
-        assert_eq!(watch.assess(AGAIN_NS + 3 * SECOND_NS, false, 0), []);
+        assert_eq!(watch.assess(0, Some(false), 0), []);
+        assert_eq!(watch.assess(SECOND_NS, Some(true), 0), [FarNews::Failed]);
+        assert_eq!(watch.assess(2 * SECOND_NS, Some(true), 0), []);
+        assert_eq!(watch.assess(AGAIN_NS + SECOND_NS, Some(true), 0), [FarNews::Failed]);
+        assert_eq!(watch.assess(AGAIN_NS + 2 * SECOND_NS, None, 0), [], "nobody asked");
+        assert_eq!(watch.assess(AGAIN_NS + 2 * SECOND_NS, Some(false), 0), [FarNews::Recovered]);
+        assert_eq!(watch.assess(AGAIN_NS + 3 * SECOND_NS, Some(false), 0), []);
     }
 
     #[test]
     fn late_files_are_told_once_until_none_is_late() {
         let mut watch = FarWatch::default();
-        assert_eq!(watch.assess(0, false, LATE_S - 1), []);
-        assert_eq!(watch.assess(0, false, LATE_S), [FarNews::Behind]);
-        assert_eq!(watch.assess(0, false, LATE_S * 9), []);
-        assert_eq!(watch.assess(0, false, ON_TIME_S), []);
-        assert_eq!(watch.assess(0, false, ON_TIME_S - 1), [FarNews::CaughtUp]);
+        assert_eq!(watch.assess(0, Some(false), LATE_S - 1), []);
+        assert_eq!(watch.assess(0, Some(false), LATE_S), [FarNews::Behind]);
+        assert_eq!(watch.assess(0, Some(false), LATE_S * 9), []);
+        assert_eq!(watch.assess(0, Some(false), ON_TIME_S), []);
+        assert_eq!(watch.assess(0, Some(false), ON_TIME_S - 1), [FarNews::CaughtUp]);
     }
 }

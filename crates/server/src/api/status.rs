@@ -254,6 +254,7 @@ fn tier_metrics(tier: &store::TierStats, plain: &mut dyn FnMut(&str, &str, &str,
     counter("tier_cache_hits_total", "Pieces of far files found in memory", tier.cache_hits);
     counter("tier_sent_bytes_total", "Bytes sent to the far tier", tier.sent_bytes);
     counter("tier_failures_total", "Calls to the far tier that failed", tier.failures);
+    counter("tier_answers_total", "Calls to the far tier that were answered", tier.answers);
 }
 
 /// What each correlation holds and gave up; names end in what they count.

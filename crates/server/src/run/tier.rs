@@ -6,7 +6,7 @@ use crate::exit::Failure;
 use ledger::Actor;
 use std::sync::Arc;
 use std::time::Duration;
-use store::StoreError;
+use store::{StoreError, TierStats};
 use watch::{FarNews, FarWatch};
 
 /// Files become old by the hour.
@@ -39,11 +39,12 @@ pub fn start(app: &Arc<App>) -> Result<Option<Background>, Failure> {
     thread.map(Some)
 }
 
-/// What was told, and what had failed by then.
+/// What was told, and what had failed and been answered by then.
 #[derive(Default)]
 struct Told {
     watch: FarWatch,
     failures: u64,
+    answers: u64,
 }
 
 impl Told {
@@ -51,27 +52,73 @@ impl Told {
     fn tell(&mut self, app: &App, error: Option<&StoreError>) {
         let now_ns = io::intake::wall_ns();
         let Some(stats) = app.store.tier_stats(now_ns) else { return };
-        let failed =
-            stats.failures.saturating_sub(std::mem::replace(&mut self.failures, stats.failures));
         app.set_problem("tier", error.map(|e| format!("old files do not move: {e}")));
-        let unread = error.is_none() && failed > 0;
-        let detail = match error {
-            Some(error) => error.to_string(),
-            // Those of searches, exports and backups.
-            None => format!("{failed} calls to the far tier failed"),
-        };
-        for news in self.watch.assess(now_ns, error.is_some() || unread, stats.behind_s) {
-            let detail = match news {
-                FarNews::Failed => detail.clone(),
-                FarNews::Recovered => "it answers again".into(),
-                FarNews::Behind | FarNews::CaughtUp => format!(
-                    "{} files of {} bytes wait, the oldest for {} s",
-                    stats.pending_files, stats.pending_bytes, stats.behind_s
-                ),
-            };
+        for (news, detail) in self.news(now_ns, &stats, error.map(ToString::to_string)) {
             tracing::warn!(action = news.action(), "{detail}");
             let actor = Actor { who: "alcedo".into(), at_ns: now_ns, client: "store".into() };
             app.note(&actor, news.action(), "tier", &detail);
         }
+    }
+
+    /// What is new since the last round, which ended with `error`.
+    fn news(
+        &mut self,
+        now_ns: i64,
+        stats: &TierStats,
+        error: Option<String>,
+    ) -> Vec<(FarNews, String)> {
+        let since = |known: &mut u64, now| now - std::mem::replace(known, now).min(now);
+        let failed = since(&mut self.failures, stats.failures);
+        let answered = since(&mut self.answers, stats.answers);
+        let has_failed = match (error.is_some() || failed > 0, answered > 0) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            // Nobody asked the far tier anything.
+            (false, false) => None,
+        };
+        // Without an error they are those of searches, exports and backups.
+        let detail = error.unwrap_or_else(|| format!("{failed} calls to the far tier failed"));
+        let news = self.watch.assess(now_ns, has_failed, stats.behind_s).into_iter();
+        let told = news.map(|news| match news {
+            FarNews::Failed => (news, detail.clone()),
+            FarNews::Recovered => (news, "it answers again".into()),
+            FarNews::Behind | FarNews::CaughtUp => {
+                let text = format!(
+                    "{} files of {} bytes wait, the oldest for {} s",
+                    stats.pending_files, stats.pending_bytes, stats.behind_s
+                );
+                (news, text)
+            }
+        });
+        told.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: the far tier is away, a search asks it every five minutes, and no file is due between;
+    /// it answers; then nobody asks.
+    /// Guarantees: it is told as failed once, and as answering once, when it does.
+    #[test]
+    fn what_nobody_asked_does_not_answer_again() {
+        let mut told = Told::default();
+        let mut stats = TierStats::default();
+        let second = event::time::SECOND_NS;
+        let mut all = Vec::new();
+        for round in 0..200 {
+            match round {
+                0..100 if round % 10 == 0 => stats.failures += 3,
+                100 => stats.answers += 1,
+                _ => {}
+            }
+            let news = told.news(round * 30 * second, &stats, None);
+            all.extend(news.into_iter().map(|(news, detail)| (round, news, detail)));
+        }
+        let failed = (0, FarNews::Failed, "3 calls to the far tier failed".to_owned());
+        assert_eq!(all, [failed, (100, FarNews::Recovered, "it answers again".to_owned())]);
+        let news = told.news(i64::MAX, &stats, Some("no".into()));
+        assert_eq!(news, [(FarNews::Failed, "no".to_owned())]);
     }
 }

@@ -3,6 +3,7 @@
 use crate::crash::copying;
 use crate::samples::*;
 use crate::upkeep::walk;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use store::{Hold, Options, Reindexed, Store, StoreError, TierOptions};
 
@@ -172,6 +173,45 @@ fn one_object_that_does_not_go_holds_up_no_other() {
     std::fs::remove_dir_all(&objects[0]).unwrap();
     store.move_old(LATER_NS, &|| true).unwrap();
     assert_eq!(store.tier_stats(LATER_NS).unwrap().doomed_objects, 0);
+}
+
+/// Scenario: of many files two cannot be written, the oldest and a later one.
+/// Guarantees: a round tells it after a bounded number of files; the others all move before these are
+/// tried again, and every round tells of them until they have moved.
+#[test]
+fn what_does_not_move_is_told_soon_and_holds_up_no_other() {
+    let at = folders();
+    let store = many_files(&at.live, 70, to_folder(&at.far));
+    store.move_old(LATER_NS, &|| true).unwrap();
+    let names = |dir: &Path| -> Vec<String> {
+        let stem =
+            |path: &String| Path::new(path).file_stem().unwrap().to_str().unwrap().to_owned();
+        ended(dir, ".parquet").iter().map(stem).collect()
+    };
+    // A folder of an object's name cannot be written as a file.
+    let object = ended(&at.far, ".parquet").remove(0);
+    let mut blocked = Vec::new();
+    for local in ended(&at.live, ".parquet") {
+        let name = Path::new(&local).file_stem().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("0-10-") || name.starts_with("0-200-") {
+            let sum = Sha256::digest(std::fs::read(&local).unwrap());
+            let sha256: String = sum[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            let path = Path::new(&object).with_file_name(format!("{name}-{sha256}.parquet"));
+            std::fs::create_dir_all(path.join("x")).unwrap();
+            blocked.push(path);
+        }
+    }
+    assert_eq!(blocked.len(), 2, "{:?}", names(&at.live));
+    let mut left = vec![names(&at.live).len()];
+    for _ in 0..3 {
+        let told = store.move_old(LATER_NS, &|| true).unwrap_err();
+        assert!(matches!(told, StoreError::Far { .. }), "{told}");
+        left.push(names(&at.live).len());
+    }
+    assert_eq!(left, [69, 39, 7, 2]);
+    blocked.iter().for_each(|path| std::fs::remove_dir_all(path).unwrap());
+    store.move_old(LATER_NS, &|| true).unwrap();
+    assert_eq!((names(&at.live).len(), json(&store, "*").len()), (0, 700));
 }
 
 /// Scenario: an object that was read back and listed is gone before the local file is.
