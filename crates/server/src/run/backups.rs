@@ -14,8 +14,9 @@ const STREAMS: [&str; 2] = ["ledger", "data"];
 const STREAM_FILES: [&str; 4] = ["MANIFEST.a", "MANIFEST.b", "senders.snap", "roots.log"];
 
 /// Everything that a new data folder needs to go on, in the order in which it has to be copied: what
-/// comes first refers only to what comes later. Left out are what is made anew (the ledger's index)
-/// and the token for verbs on this host.
+/// comes first refers only to what comes later. The archive of generations comes last: records of the
+/// data name what is in it. What it says of records that are not in the copy, a start forgets. Left out
+/// are what is made anew (the ledger's index) and the token for verbs on this host.
 pub fn companions(data_dir: &Path) -> Result<Vec<Companion>, StoreError> {
     let mut out = Vec::new();
     let mut add = |name: String, grows| {
@@ -27,7 +28,6 @@ pub fn companions(data_dir: &Path) -> Result<Vec<Companion>, StoreError> {
     add("secret".into(), false);
     add("config.digests.json".into(), true);
     add("detect/snapshot".into(), true);
-    add(format!("generations/{}", super::texts::FILE), true);
     for path in files(&data_dir.join("generations"), "json")? {
         // The lists grow, each generation's text stays.
         let name = name_of(&path);
@@ -44,6 +44,7 @@ pub fn companions(data_dir: &Path) -> Result<Vec<Companion>, StoreError> {
             add(format!("{stream}/{}", name_of(path)), age == 0);
         }
     }
+    add(format!("generations/{}", super::texts::FILE), true);
     Ok(out)
 }
 
@@ -85,5 +86,39 @@ impl App {
         let made = begun.and_then(|run| run.finish(io::intake::wall_ns(), &mut companions));
         self.journal.set_hold(None);
         made.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// Scenario: a data folder with one of everything.
+    /// Guarantees: what refers to something is copied before it: marks of the journal before its records,
+    /// the newest of them first, the ledger before the data, and these before the generations they name.
+    #[test]
+    fn what_refers_is_copied_before_what_it_refers_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let order = [
+            "secret",
+            "detect/snapshot",
+            "generations/remembered.json",
+            "ledger/MANIFEST.a",
+            "ledger/0.wal",
+            "data/MANIFEST.a",
+            "data/1.wal",
+            "data/0.wal",
+            "generations/archive.ndjson",
+        ];
+        for name in order {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, name).unwrap();
+        }
+        let found = companions(dir.path()).unwrap();
+        assert_eq!(found.iter().map(|c| &*c.name).collect::<Vec<_>>(), order);
+        let fixed = found.iter().filter(|c| !c.grows).map(|c| &*c.name);
+        assert_eq!(fixed.collect::<Vec<_>>(), ["secret", "data/0.wal"]);
     }
 }

@@ -161,6 +161,13 @@ impl Archive {
         Ok(archive)
     }
 
+    /// Forgets switches of records that the journal, which ends before `end`, does not have: in a restored
+    /// backup the archive is of a moment later. Others will stand at their offsets.
+    pub fn forget_from(&self, end: u64) -> Result<(), Failure> {
+        self.switches.lock().retain(|switch| switch.offset < end);
+        self.texts.lock().forget_from(end)
+    }
+
     /// The generation that new work should use.
     pub fn current(&self) -> Arc<Generation> {
         self.current.load_full()
@@ -589,5 +596,34 @@ mod tests {
         assert_eq!(offsets(&archive), all);
         assert_eq!(offsets(&home.open()), all);
         assert_eq!(archive.at(all[1] + 1).hash, second);
+    }
+
+    /// Scenario: the archive of a data folder tells of a switch whose record the journal does not have, as
+    /// in a restored backup.
+    /// Guarantees: it is forgotten for good, also by later starts when the journal is longer; the
+    /// generation is still in the archive, and its record is made anew.
+    #[test]
+    fn switches_of_records_that_are_not_there_are_forgotten() {
+        let home = Home::new();
+        let archive = home.open();
+        archive.announce(&home.journal).unwrap();
+        home.edit("second");
+        home.reload(&archive);
+        let (all, second) = (offsets(&archive), archive.current().hash.clone());
+        let archive = home.open();
+        archive.forget_from(all[1] + 1).unwrap();
+        assert_eq!(offsets(&archive), all, "all records are there");
+        archive.forget_from(all[1]).unwrap();
+        assert_eq!(offsets(&archive), [all[0]]);
+        let archive = home.open();
+        assert_eq!(offsets(&archive), [all[0]]);
+        archive.announce(&home.journal).unwrap();
+        let now = offsets(&archive);
+        assert!(now.len() == 2 && now[1] > all[1], "{now:?} after {all:?}");
+        home.edit("third");
+        let archive = home.open();
+        assert_eq!(offsets(&archive), now);
+        assert_eq!(archive.at(now[1] + 1).hash, second);
+        assert_ne!(archive.at(now[1]).hash, second);
     }
 }

@@ -103,11 +103,12 @@ impl Server {
         let watched: Vec<_> = config.rules.iter().chain(&config.packs).cloned().collect();
         let watcher = watcher::Watcher::new(&watched, &config.enrich.files());
         let rules_watch = tokio::sync::Mutex::new(watcher);
-        let (journal, ledger_stream) = open_streams(&config.data_dir)?;
+        let (journal, ledger_stream, end) = open_streams(&config.data_dir)?;
         let ledger = open_ledger(&config.data_dir, &ledger_stream)?;
         let archive = Arc::new(Archive::open(config.clone(), secret)?);
         let store = open_store(&config)?;
         store.set_dictionary(archive.current().dict.clone());
+        archive.forget_from(end)?;
         archive.announce(&journal)?;
         let Start { demo, terminal } = start;
         let made = Made {
@@ -309,7 +310,8 @@ fn root_of(blocks: &SealedBlocks<'_>, hashed: &dyn Fn(usize)) -> [u8; 32] {
     if read.is_err() { [0; 32] } else { leaves.root().0 }
 }
 
-fn open_streams(data_dir: &Path) -> Result<(Arc<Journal>, Arc<Journal>), Failure> {
+/// The data's stream, the ledger's, and the offset at which the data's went on.
+fn open_streams(data_dir: &Path) -> Result<(Arc<Journal>, Arc<Journal>, u64), Failure> {
     let open = |name: &str, options: Options| {
         let dir = data_dir.join(name);
         let opened = Journal::open(&dir, options, Arc::new(OsFs), Arc::new(OsClock));
@@ -325,12 +327,14 @@ fn open_streams(data_dir: &Path) -> Result<(Arc<Journal>, Arc<Journal>), Failure
         for hole in &recovery.holes {
             tracing::error!(stream = name, ?hole, "acknowledged records cannot be read");
         }
-        Ok::<_, Failure>(Arc::new(journal))
+        let end = recovery.last_offset.map_or(0, |last| last + 1);
+        Ok::<_, Failure>((Arc::new(journal), end))
     };
     let sealer: journal::Sealer = Arc::new(|blocks| root_of(blocks, &rest_between_pieces()));
     let data = Options { tick: true, sealer: Some(sealer.clone()), ..Options::default() };
     let ledger = Options { sealer: Some(sealer), ..ledger::journal_options() };
-    Ok((open("data", data)?, open("ledger", ledger)?))
+    let ((data, end), (ledger, _)) = (open("data", data)?, open("ledger", ledger)?);
+    Ok((data, ledger, end))
 }
 
 fn open_ledger(data_dir: &Path, stream: &Arc<Journal>) -> Result<Arc<Ledger>, Failure> {

@@ -6,7 +6,8 @@
 //! {"switch": {"offset": ..., "number": ..., "hash": ...}} from which offset of the journal on it is in force
 //! ```
 //! The latter two begin with a `sum`, a hash of what stands behind it in the line; a text is told by its own.
-//! Lines are only ever added, with one sync for all that belong together. A generation's list is told
+//! Lines are only ever added, with one sync for all that belong together, but switches of records that
+//! the journal does not have are overwritten with blanks at a start. A generation's list is told
 //! by what differs from that of the generation before, so an edited rule costs its own text. An end
 //! that was cut off by a crash is taken away at the next start: nothing refers to it yet.
 
@@ -43,6 +44,8 @@ pub struct Texts {
     texts: HashMap<Key, Place>,
     generations: HashMap<String, (Place, u32)>,
     switches: Vec<Switch>,
+    /// Where their lines are.
+    switch_places: Vec<Place>,
     /// Generations that are known to be readable.
     whole: HashSet<String>,
     /// The generation written last: what the next one is told by.
@@ -128,6 +131,7 @@ impl Texts {
             texts: HashMap::new(),
             generations: HashMap::new(),
             switches: Vec::new(),
+            switch_places: Vec::new(),
             whole: HashSet::new(),
             newest: None,
         };
@@ -146,6 +150,7 @@ impl Texts {
             self.end += line.len() as u64;
             match line_of(&line[..place.bytes]) {
                 Some(read) => self.note(&read, place),
+                None if line.trim_ascii().is_empty() => {}
                 None => {
                     tracing::error!(at = place.at, "a line of the archive of rules is damaged");
                 }
@@ -163,7 +168,10 @@ impl Texts {
                 let depth = before.map_or(0, |(_, depth)| depth + 1);
                 self.generations.insert(listed.hash.clone(), (place, depth));
             }
-            Line::Switch(switch) => self.switches.push(switch.clone()),
+            Line::Switch(switch) => {
+                self.switches.push(switch.clone());
+                self.switch_places.push(place);
+            }
         }
     }
 
@@ -239,6 +247,28 @@ impl Texts {
         let mut lines = Lines::new(self.end);
         switches.iter().for_each(|switch| lines.add(Line::Switch(switch.clone())));
         self.append(lines)
+    }
+
+    /// Takes away all switches from `offset` on.
+    ///
+    /// # Errors
+    /// What the file system says; it can be tried again then.
+    pub(super) fn forget_from(&mut self, offset: u64) -> Result<(), Failure> {
+        let (mut kept, mut places) = (Vec::new(), Vec::new());
+        for (switch, place) in self.switches.iter().zip(&self.switch_places) {
+            if switch.offset >= offset {
+                tracing::warn!(at = switch.offset, "a switch of generations has no record");
+                self.file.write_all_at(&vec![b' '; place.bytes], place.at)?;
+            } else {
+                kept.push(switch.clone());
+                places.push(*place);
+            }
+        }
+        if kept.len() < self.switches.len() {
+            self.file.sync_data()?;
+            (self.switches, self.switch_places) = (kept, places);
+        }
+        Ok(())
     }
 
     fn listed(&self, hash: &str, rules: &[Key], filters: &[Key], reading: Reading) -> Listed {
