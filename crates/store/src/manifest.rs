@@ -22,6 +22,9 @@ use std::path::{Path, PathBuf};
 
 /// Records after which a new log with the full state is started: replay stays in milliseconds.
 const RECORDS_PER_LOG: u64 = 1_024;
+/// Records before a new log is tried again that could not be written: on a full disk each try costs the
+/// whole state.
+const RECORDS_PER_TRY: u64 = 64;
 /// Longest record: bounds what a damaged length field can make us allocate.
 const RECORD_BYTES_MAX: u32 = 256 << 20;
 const FRAME_BYTES: usize = 8;
@@ -240,6 +243,8 @@ pub(crate) struct Manifest {
     file: File,
     end: u64,
     records: u64,
+    /// Records after which a new log is started.
+    next_at: u64,
     state: State,
 }
 
@@ -320,13 +325,14 @@ impl Manifest {
         self.state.apply(&change);
         // A program of before must refuse the log, not pass over what it does not know.
         let is_newer = self.state.format < self.state.needs_format();
-        if self.records < RECORDS_PER_LOG && !is_newer {
+        if self.records < self.next_at && !is_newer {
             return Ok(());
         }
         match self.start_next() {
-            // The change is on disk, and this log can grow: the next change tries again.
+            // The change is on disk, and this log can grow: a later change tries again.
             Err(error) if !is_newer && self.has_no_next()? => {
                 tracing::warn!(%error, "no new log of the manifest was started; the old one goes on");
+                self.next_at = self.records + RECORDS_PER_TRY;
                 Ok(())
             }
             started => started,
@@ -360,13 +366,18 @@ impl Manifest {
         let path = log_path(folder, generation);
         let tmp = path.with_extension("tmp");
         let frame = frame(&Record::Full(state.clone()));
-        fs::write(&tmp, &frame).map_err(StoreError::io("writing", &tmp))?;
-        sync_file(&tmp)?;
+        let written = fs::write(&tmp, &frame).map_err(StoreError::io("writing", &tmp));
+        if let Err(error) = written.and_then(|()| sync_file(&tmp)) {
+            // A piece would keep the last free space from the log that goes on.
+            let _ = fs::remove_file(&tmp);
+            return Err(error);
+        }
         fs::rename(&tmp, &path).map_err(StoreError::io("renaming", &tmp))?;
         sync_folder(folder)?;
         let file = append_to(&path)?;
         let end = frame.len() as u64;
-        Ok(Self { folder: folder.into(), generation, path, file, end, records: 0, state })
+        let (records, next_at) = (0, RECORDS_PER_LOG);
+        Ok(Self { folder: folder.into(), generation, path, file, end, records, next_at, state })
     }
 
     fn replay(folder: &Path, generation: u64, read_only: bool) -> Result<(Self, Tail), StoreError> {
@@ -418,7 +429,8 @@ impl Manifest {
             file.sync_all().map_err(StoreError::io("syncing", &path))?;
         }
         let end = at as u64;
-        Ok((Self { folder: folder.into(), generation, path, file, end, records, state }, tail))
+        let (folder, next_at) = (folder.into(), RECORDS_PER_LOG);
+        Ok((Self { folder, generation, path, file, end, records, next_at, state }, tail))
     }
 }
 
@@ -564,10 +576,31 @@ mod tests {
         fs::remove_dir(&blocked).unwrap();
         let again = Manifest::open(dir.path()).unwrap();
         assert_eq!((again.0.state(), again.1), (m.state(), Tail::Clean));
-        m.append(add(RECORDS_PER_LOG + 3)).unwrap();
+        for n in 3..RECORDS_PER_TRY {
+            assert_eq!(m.generation, 1, "it is not tried at every change");
+            m.append(add(RECORDS_PER_LOG + n)).unwrap();
+        }
         assert_eq!(m.generation, 2);
         let again = Manifest::open(dir.path()).unwrap();
         assert_eq!((again.0.state(), again.1), (m.state(), Tail::Clean));
+    }
+
+    /// Scenario: a new log is due and there is no room for it.
+    /// Guarantees: nothing of it stays; the change is durable in the old one.
+    #[test]
+    fn a_new_log_without_room_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut m, _) = Manifest::open(dir.path()).unwrap();
+        let tmp = log_path(dir.path(), 2).with_extension("tmp");
+        std::os::unix::fs::symlink("/dev/full", &tmp).unwrap();
+        m.next_at = 4;
+        for n in 0..6 {
+            m.append(add(n)).unwrap();
+        }
+        assert!(fs::symlink_metadata(&tmp).is_err(), "what could not be written stays");
+        let again = Manifest::open(dir.path()).unwrap();
+        assert_eq!((again.0.state(), again.1), (m.state(), Tail::Clean));
+        assert_eq!(m.generation, 1);
     }
 
     #[test]
