@@ -17,7 +17,7 @@ use crate::manifest::{Change, FileEntry};
 use crate::read::FileHandle;
 use crate::rows::HotBatch;
 use crate::scan::Snapshot;
-use crate::store::Store;
+use crate::store::{Store, Upkeep};
 use crate::upkeep::unless_damaged;
 use event::{Dictionary, EventId};
 use filter::Plan;
@@ -523,16 +523,17 @@ impl Store {
 
     /// Applies the rules: drops whole files, hides rows of rules with a filter. Asked more often
     /// than every [`RETIRE_EVERY_NS`] it does nothing: rules with a filter, and files that a hold
-    /// keeps, are looked at anew each time. Nor does it while others rewrite files.
+    /// keeps, are looked at anew each time. Nor does it while others rewrite files. What was done before
+    /// something failed is in `done`.
     pub(crate) fn retire(
         &self,
         rules: &[RetentionRule],
         now_ns: i64,
-    ) -> Result<(u64, u64, Vec<AuditRecord>), StoreError> {
-        let (mut files, mut rows, mut audit) = (0, 0, Vec::new());
-        let Some(_upkeep) = self.upkeep.try_lock() else { return Ok((0, 0, audit)) };
+        done: &mut Upkeep,
+    ) -> Result<(), StoreError> {
+        let Some(_upkeep) = self.upkeep.try_lock() else { return Ok(()) };
         if !self.retirement_is_due(now_ns) {
-            return Ok((0, 0, audit));
+            return Ok(());
         }
         for rule in rules {
             let (plan, go) = self.plan_rule(rule, now_ns, &mut HashSet::new())?;
@@ -548,25 +549,27 @@ impl Store {
                     own.retain(|t| t.filter == *filter && t.received_before_ns <= before);
                     let replaced = own.iter().map(|t| t.id).collect();
                     self.hide(filter, before, &rule.name, &reason, replaced)?;
-                    audit.push(record("delete.hide", &rule.name, &reason, filter, plan.rows, 0));
+                    let audit = record("delete.hide", &rule.name, &reason, filter, plan.rows, 0);
+                    done.audit.push(audit);
                 }
                 continue;
             }
             if go.is_empty() {
                 continue;
             }
-            let mut remove = Vec::with_capacity(go.len());
+            let (mut remove, mut audit) = (Vec::with_capacity(go.len()), Vec::new());
             for file in go {
                 let entry = &file.entry;
                 let (path, bytes) = (&entry.path, entry.total_bytes());
                 audit.push(record("retention.drop", &rule.name, "", path, entry.rows, bytes));
                 remove.push(path.clone());
             }
-            files += plan.files;
-            rows += plan.rows;
             self.drop_files(remove)?;
+            done.audit.extend(audit);
+            done.retired_files += plan.files;
+            done.retired_rows += plan.rows;
         }
-        Ok((files, rows, audit))
+        Ok(())
     }
 
     /// Whether it is time to apply the rules; if so, the next time is counted from now.

@@ -446,7 +446,8 @@ impl Store {
     pub fn maintain(&self, now_ns: i64) -> Result<Upkeep, StoreError> {
         let mut done = self.keep_up(now_ns)?;
         if !done.is_behind {
-            let tidied = self.tidy(now_ns)?;
+            let (tidied, failed) = self.tidy(now_ns);
+            failed?;
             (done.retired_files, done.retired_rows) = (tidied.retired_files, tidied.retired_rows);
             done.audit = tidied.audit;
         }
@@ -473,13 +474,12 @@ impl Store {
     }
 
     /// The same by a thread of its own, for it reads files of the far tier: applies retention, and
-    /// rewrites files with rows that were deleted.
-    pub fn tidy(&self, now_ns: i64) -> Result<Upkeep, StoreError> {
+    /// rewrites files with rows that were deleted. Out: what was done, also before something failed.
+    pub fn tidy(&self, now_ns: i64) -> (Upkeep, Result<(), StoreError>) {
         let mut done = Upkeep::default();
-        let rules = self.options.rules();
-        (done.retired_files, done.retired_rows, done.audit) = self.retire(&rules, now_ns)?;
-        self.bury(now_ns, &mut done.audit)?;
-        Ok(done)
+        let retired = self.retire(&self.options.rules(), now_ns, &mut done);
+        let result = retired.and_then(|()| self.bury(now_ns, &mut done.audit));
+        (done, result)
     }
 
     /// Whether joining files waits: it is background work. Flushing and retention go on.

@@ -34,16 +34,13 @@ pub fn start(app: Arc<App>, ground: Ground) -> Result<Background, Failure> {
 pub fn start_tidying(app: Arc<App>) -> Result<Background, Failure> {
     Background::start("tidying", move |running| {
         while running.goes_on() {
-            match app.store.tidy(io::intake::wall_ns()) {
-                Ok(done) => {
-                    app.audit_store("upkeep", &done.audit);
-                    app.set_problem("retention", None);
-                }
-                Err(error) => {
-                    let text = format!("the store cannot let go of old or deleted rows: {error}");
-                    app.set_problem("retention", Some(text));
-                }
-            }
+            let (done, failed) = app.store.tidy(io::intake::wall_ns());
+            // What was done is on record even if the rest failed.
+            app.audit_store("upkeep", &done.audit);
+            let problem = failed
+                .err()
+                .map(|error| format!("the store cannot let go of old or deleted rows: {error}"));
+            app.set_problem("retention", problem);
             running.rest(Duration::from_secs(1));
         }
     })

@@ -2,7 +2,9 @@
 
 use crate::crash::copying;
 use crate::samples::*;
+use crate::upkeep::walk;
 use event::EventId;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use store::{AuditRecord, Hold, Options, RetentionRule, Store, StoreError};
@@ -169,6 +171,43 @@ fn a_deleted_row_that_is_held_stays_hidden_and_goes_with_the_hold() {
         assert_eq!((store.stats().file_rows, store.tombstones().len()), (left, 0), "{what}");
         assert_eq!(store.verify().unwrap().problems, [], "{what}");
     }
+}
+
+/// Scenario: retention drops a file; then a rewrite of another fails: its folder is none.
+/// Guarantees: what was dropped is told once, at once, beside what failed.
+#[test]
+fn what_was_done_is_told_though_the_rest_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = RetentionRule { name: "old".into(), age_ns: Some(HOUR_NS), ..Default::default() };
+    let with = Options { retention_rules: vec![rule], ..options() };
+    let (store, _) = Store::open(dir.path(), with).unwrap();
+    // Received in two hours, 5,000 s apart.
+    for start in [0, 5_000_000_000_000] {
+        let mut batch = event::EventBatch::new(dictionary());
+        for n in start..start + 10 {
+            let user = format!("u{}", n % 5);
+            let cells = [("user.name", event::Kind::Str, user.as_bytes())];
+            push(&mut batch, n, START_NS, b"login", &cells);
+        }
+        store.append(Arc::new(batch));
+        store.flush().unwrap();
+    }
+    store.delete("user.name:u1", i64::MAX, "dpo", "erasure").unwrap();
+    let young = walk(dir.path()).into_iter().find(|p| p.contains("/0-5000000000000-")).unwrap();
+    let (hour, aside) = (Path::new(&young).parent().unwrap(), dir.path().join("aside"));
+    std::fs::rename(hour, &aside).unwrap();
+    std::fs::write(hour, b"no folder").unwrap();
+    let now = START_NS + HOUR_NS + 1_000;
+    let (done, failed) = store.tidy(now);
+    assert!(matches!(failed, Err(StoreError::Io { .. })), "{failed:?}");
+    let told: Vec<(&str, u64)> = done.audit.iter().map(|a| (&*a.action, a.rows)).collect();
+    assert_eq!((told, done.retired_files), (vec![("retention.drop", 10)], 1));
+    std::fs::remove_file(hour).unwrap();
+    std::fs::rename(&aside, hour).unwrap();
+    let (done, failed) = store.tidy(now + 1);
+    failed.unwrap();
+    let told: Vec<(&str, u64)> = done.audit.iter().map(|a| (&*a.action, a.rows)).collect();
+    assert_eq!(told, [("delete.rewrite", 2)]);
 }
 
 /// Scenario: a rule takes rows by a filter, pass after pass, and a hold keeps some of them.
