@@ -142,6 +142,8 @@ pub struct TierRound {
 pub(crate) struct Moving {
     /// Files that did not go: object and reason, by path.
     failed: BTreeMap<String, (String, String)>,
+    /// The object that a deletion was tried of last, if that round left some: the next begins behind.
+    deleted_through: Option<String>,
 }
 
 /// What is to move, as for a dry run.
@@ -228,8 +230,10 @@ impl Store {
         }
         self.own_prefix(&far)?;
         let kept: BTreeSet<String> = due.iter().map(|f| object_name(&f.entry)).collect();
-        let mut trouble = Trouble { far: &far, first: None };
-        round.deleted = self.delete_doomed(&far, &kept, &mut trouble)?;
+        let manifest = self.root.join("manifest");
+        let mut trouble = Trouble { far: &far, manifest, first: None };
+        round.deleted =
+            self.delete_doomed(&far, &kept, &mut moving.deleted_through, &mut trouble)?;
         round.evicted = self.evict(&far, &mut trouble)?;
         self.move_files(&far, due, &mut moving.failed, goes_on, &mut round, &mut trouble)?;
         trouble.first.map_or(Ok(round), Err)
@@ -261,8 +265,13 @@ impl Store {
                     round.uploaded_bytes += if listed { file.entry.size_bytes } else { 0 };
                 }
                 Err(error) => {
-                    if let StoreError::Far { object, reason } = &error {
-                        failed.insert(path.clone(), (object.clone(), reason.clone()));
+                    // A damaged one is not due any more.
+                    if !matches!(error, StoreError::File { .. }) {
+                        let reason = match &error {
+                            StoreError::Far { reason, .. } => reason.clone(),
+                            other => other.to_string(),
+                        };
+                        failed.insert(path.clone(), (object_name(&file.entry), reason));
                     }
                     trouble.note(error)?;
                 }
@@ -401,9 +410,10 @@ impl Store {
         &self,
         far: &Far,
         kept: &BTreeSet<String>,
+        through: &mut Option<String>,
         trouble: &mut Trouble<'_>,
     ) -> Result<u64, StoreError> {
-        let doomed: Vec<String> = {
+        let mut doomed: Vec<String> = {
             let writer = self.writer.lock();
             let state = writer.manifest.state();
             let in_use = self.far_in_use();
@@ -412,16 +422,21 @@ impl Store {
                 |o: &&String| !listed.contains(&***o) && !in_use.contains(*o) && !kept.contains(*o);
             state.far_doomed.iter().filter(free).cloned().collect()
         };
+        // Else those that do not go would come first each time, and no other after them.
+        let tried = through.take();
+        let behind = tried.map_or(0, |tried| doomed.partition_point(|object| *object <= tried));
+        doomed.rotate_left(behind);
         let (mut gone, mut failed, mut ended) = (Vec::new(), 0, Ok(()));
         for object in doomed {
             match far.delete(&object) {
-                Ok(()) => gone.push(object),
+                Ok(()) => gone.push(object.clone()),
                 Err(error) => {
                     failed += 1;
                     ended = trouble.note(error.of(&object));
                 }
             }
             if ended.is_err() || failed.max(gone.len()) == DELETES_PER_ROUND {
+                *through = Some(object);
                 break;
             }
         }
@@ -561,6 +576,8 @@ impl Store {
 /// What goes wrong in a round with one object or file, while the round goes on.
 struct Trouble<'a> {
     far: &'a Far,
+    /// Where an error ends the round: what cannot be listed is not to be moved.
+    manifest: PathBuf,
     /// What is told in the end.
     first: Option<StoreError>,
 }
@@ -570,7 +587,8 @@ impl Trouble<'_> {
     fn note(&mut self, error: StoreError) -> Result<(), StoreError> {
         match error {
             StoreError::Far { .. } if self.far.is_silent() => Err(error),
-            StoreError::Far { .. } | StoreError::File { .. } => {
+            StoreError::Io { ref path, .. } if path.starts_with(&self.manifest) => Err(error),
+            StoreError::Far { .. } | StoreError::File { .. } | StoreError::Io { .. } => {
                 self.first.get_or_insert(error);
                 Ok(())
             }

@@ -175,6 +175,44 @@ fn one_object_that_does_not_go_holds_up_no_other() {
     assert_eq!(store.tier_stats(LATER_NS).unwrap().doomed_objects, 0);
 }
 
+/// Scenario: more objects than one round deletes cannot be deleted, first in the order of names; a file's
+/// end cannot be written here.
+/// Guarantees: the others are deleted in the next round, and other files move in the same.
+#[test]
+fn what_cannot_be_deleted_or_written_here_holds_up_no_other() {
+    let at = folders();
+    let store = many_files(&at.live, 68, to_folder(&at.far));
+    assert_eq!(move_all(&store), 68);
+    store.delete("*", i64::MAX, "me", "case").unwrap();
+    for _ in 0..70 {
+        store.tidy(LATER_NS).1.unwrap();
+    }
+    let objects = ended(&at.far, ".parquet");
+    assert_eq!((objects.len(), store.stats().files), (68, 0));
+    for object in &objects[..64] {
+        std::fs::remove_file(object).unwrap();
+        std::fs::create_dir_all(Path::new(object).join("x")).unwrap();
+    }
+    for left in [4, 0] {
+        assert!(store.move_old(LATER_NS, &|| true).is_err());
+        let there = objects.iter().filter(|object| Path::new(object).is_file()).count();
+        assert_eq!(there, left);
+    }
+    objects[..64].iter().for_each(|object| std::fs::remove_dir_all(object).unwrap());
+    for range in [700..710, 710..720] {
+        store.append(logins(range));
+        store.flush().unwrap();
+    }
+    let tail = Path::new(&ended(&at.live, ".parquet").remove(0)).with_extension("tail");
+    std::fs::create_dir_all(tail.join("x")).unwrap();
+    let told = store.move_old(LATER_NS, &|| true);
+    assert!(matches!(told, Err(StoreError::Io { .. })), "{told:?}");
+    assert_eq!(ended(&at.live, ".parquet").len(), 1);
+    std::fs::remove_dir_all(&tail).unwrap();
+    assert_eq!((move_all(&store), json(&store, "*").len()), (1, 20));
+    assert_eq!(store.tier_stats(LATER_NS).unwrap().doomed_objects, 0);
+}
+
 /// Scenario: of many files two cannot be written, the oldest and a later one.
 /// Guarantees: a round tells it after a bounded number of files; the others all move before these are
 /// tried again, and every round tells of them until they have moved.
