@@ -35,7 +35,8 @@ const MAGIC: &[u8; 8] = b"ALCIDX01";
 const RECENT_RUNS: usize = 8 << 10;
 /// Longer runs are not kept until their blocks are known.
 const RUN_BYTES_KEPT: usize = 256;
-/// Bytes of runs that are kept: what an index may cost in memory while it is made.
+/// Bytes of runs that are kept. Each has a [`Run`] and a place in the table as well, so that short runs
+/// cost some five times as much in memory while an index is made.
 const RUNS_BYTES_MAX: usize = 16 << 20;
 /// Words per bucket, about.
 const BUCKET_WORDS: usize = 128;
