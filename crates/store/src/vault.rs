@@ -211,7 +211,7 @@ impl Vault {
             Vault::Folder(path) => &path.join("objects"),
             Vault::Bucket(_) => root,
         };
-        fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+        make_folder(folder)?;
         Ok(SCRATCH.map(|name| folder.join(name)))
     }
 
@@ -238,7 +238,7 @@ impl Vault {
         }
         sync_file(from)?;
         let folder = path.parent().unwrap_or(&path);
-        fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+        make_folder(folder)?;
         fs::rename(from, &path).map_err(StoreError::io("renaming", from))?;
         sync_folder(folder)
     }
@@ -252,7 +252,7 @@ impl Vault {
             Vault::Bucket(bucket) => bucket,
         };
         let folder = to.parent().unwrap_or(to);
-        fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+        make_folder(folder)?;
         let tmp = to.with_extension("tmp");
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
@@ -279,6 +279,22 @@ impl Vault {
             Vault::Bucket(bucket) => bucket.fetch(object, &mut io::sink()),
         }
     }
+}
+
+/// Makes a folder with all above it that are missing; their names are on the disk when this returns.
+/// Out: how many were made.
+fn make_folder(folder: &Path) -> Result<usize, StoreError> {
+    let missing = folder.ancestors().take_while(|path| !path.as_os_str().is_empty());
+    let missing: Vec<&Path> = missing.take_while(|path| !path.is_dir()).collect();
+    if missing.is_empty() {
+        return Ok(0);
+    }
+    fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+    for path in &missing {
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        sync_folder(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(missing.len())
 }
 
 /// Removes a file that a crash may have left.
@@ -314,7 +330,7 @@ fn folder_names(folder: &Path) -> Result<Vec<i64>, StoreError> {
 }
 
 fn publish_in(folder: &Path, name: i64, text: &[u8]) -> Result<(), StoreError> {
-    fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+    make_folder(folder)?;
     let path = folder.join(format!("{name}.json"));
     let tmp = path.with_extension("tmp");
     fs::write(&tmp, text).map_err(StoreError::io("writing", &tmp))?;
@@ -326,7 +342,7 @@ fn publish_in(folder: &Path, name: i64, text: &[u8]) -> Result<(), StoreError> {
 /// Copies a file and compares what arrived with its hash before it gets its name.
 fn copy_checked(from: &Path, to: &Path, sha256: &str) -> Result<(), StoreError> {
     let folder = to.parent().unwrap_or(to);
-    fs::create_dir_all(folder).map_err(StoreError::io("creating", folder))?;
+    make_folder(folder)?;
     let tmp = to.with_extension("tmp");
     fs::copy(from, &tmp).map_err(StoreError::io("copying", from))?;
     sync_file(&tmp)?;
@@ -540,6 +556,17 @@ impl Write for Summed<'_> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn folders_are_made_with_all_above_them_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b/c");
+        assert_eq!(make_folder(&deep).unwrap(), 3);
+        assert_eq!(make_folder(&deep).unwrap(), 0);
+        assert_eq!(make_folder(&dir.path().join("a/d")).unwrap(), 1);
+        fs::write(deep.join("file"), b"x").unwrap();
+        assert!(make_folder(&deep.join("file/e")).is_err());
+    }
 
     /// Scenario: a crash, or somebody else, left a file that all may read where a packed copy goes.
     /// Guarantees: the copy is a file of its own that nobody else may read, with the right bytes.
