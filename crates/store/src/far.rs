@@ -112,6 +112,10 @@ impl From<object_store::Error> for FarError {
     fn from(error: object_store::Error) -> Self {
         use object_store::Error::{AlreadyExists, NotFound, Precondition};
         let is_gone = matches!(error, NotFound { .. });
+        if is_gone && places::has_no_bucket(&error) {
+            // That says nothing of an object, and others fare no better.
+            return Self::away(format!("there is no such bucket: {}", without_secrets(&error)));
+        }
         let is_conflict = matches!(error, AlreadyExists { .. } | Precondition { .. });
         let reason = if is_gone { "it is not there".into() } else { without_secrets(&error) };
         Self { is_gone, is_conflict, is_away: places::is_away(&error), ..Self::new(reason) }

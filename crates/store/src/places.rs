@@ -64,6 +64,20 @@ pub(crate) fn is_away(error: &object_store::Error) -> bool {
     chain.any(|error| is_lost(error) || error.to_string().contains(" status code: 5"))
 }
 
+/// What object stores say of a bucket that is not there, as of an object: S3, GCS, Azure.
+const NO_BUCKET: [&str; 3] =
+    ["NoSuchBucket", "The specified bucket does not exist", "ContainerNotFound"];
+
+/// Whether an error about an object says that the whole bucket is not there.
+pub(crate) fn has_no_bucket(error: &object_store::Error) -> bool {
+    let first = error as &(dyn std::error::Error + 'static);
+    let mut chain = std::iter::successors(Some(first), |error| error.source());
+    chain.any(|error| {
+        let text = error.to_string();
+        NO_BUCKET.iter().any(|said| text.contains(said))
+    })
+}
+
 #[cfg(not(feature = "cloud"))]
 fn is_lost(_: &(dyn std::error::Error + 'static)) -> bool {
     false

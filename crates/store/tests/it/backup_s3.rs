@@ -3,7 +3,7 @@
 use crate::copies::nothing;
 use crate::s3_server::{Fault, S3};
 use crate::samples::*;
-use crate::tier::{move_all, options, two_files};
+use crate::tier::{LATER_NS, move_all, options, two_files};
 use std::path::Path;
 use store::backup::{self, Companion, Place};
 use store::{Options, Store, TierOptions};
@@ -78,6 +78,24 @@ fn s3_backups_are_incremental_and_restored_and_touch_nothing_of_others() {
     assert_eq!(json(&restored, "*"), expected);
     assert_eq!(restored.verify().unwrap().problems, []);
     assert!(s3.objects("").contains(&"backup/one/objects/of-others".to_owned()));
+}
+
+/// Scenario: the bucket's name is mistyped.
+/// Guarantees: listing, backing up and moving say so; none of it passes for an empty place.
+#[test]
+fn s3_a_bucket_that_is_not_there_is_no_empty_one() {
+    let Some(s3) = S3::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mistyped = TierOptions { to: "s3://lgos/x".into(), ..bucket(&s3, dir.path(), "x") };
+    let target = Place::Bucket(mistyped.clone());
+    let said = backup::list(&target).unwrap_err().to_string();
+    assert!(said.contains("no such bucket"), "{said}");
+    let store = two_files(&dir.path().join("live"), options(mistyped));
+    let said = store.backup(&target, 1, &mut nothing).unwrap_err().to_string();
+    assert!(said.contains("no such bucket"), "{said}");
+    let said = store.move_old(LATER_NS, &|| true).unwrap_err().to_string();
+    assert!(said.contains("no such bucket"), "{said}");
+    assert_eq!(backup::list(&Place::Bucket(bucket(&s3, dir.path(), "x"))).unwrap(), [""; 0]);
 }
 
 /// Scenario: two stores take turns in one bucket; then a store's last backup is damaged there, the next
