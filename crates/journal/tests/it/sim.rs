@@ -34,7 +34,12 @@ fn lives(disk: Disk, share: u64) -> Summary {
     let begun = Instant::now();
     let mut lived = 0;
     let from = env("ALCEDO_SIM_FROM").unwrap_or(0);
-    for seed in ONCE_BROKEN.into_iter().chain(from..seeds.unwrap_or(SEEDS_DEFAULT) / share) {
+    let upto = seeds.unwrap_or(SEEDS_DEFAULT) / share;
+    assert!(
+        from < upto,
+        "ALCEDO_SIM_FROM is {from}, and the {disk:?} disk has {upto} seeds: set ALCEDO_SIM_SEEDS"
+    );
+    for seed in ONCE_BROKEN.into_iter().chain(from..upto) {
         all.add(&one(seed));
         lived += 1;
         if wait.is_some_and(|wait| begun.elapsed() > Duration::from_secs(wait)) {

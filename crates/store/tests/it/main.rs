@@ -1,6 +1,7 @@
 //! The store as its callers see it.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+#[cfg(feature = "cloud")]
 mod backup_s3;
 mod copies;
 mod crash;
@@ -12,10 +13,12 @@ mod parity;
 mod pipes;
 mod policy;
 mod reparse;
+#[cfg(feature = "cloud")]
 mod s3_server;
 mod samples;
 mod searches;
 mod tier;
+#[cfg(feature = "cloud")]
 mod tier_s3;
 mod together;
 mod upkeep;
