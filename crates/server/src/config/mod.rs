@@ -760,6 +760,30 @@ mod tests {
     }
 
     #[test]
+    fn a_place_of_backups_reads_as_meant_and_its_mistakes_are_told() {
+        let read = |text: &str| parse(text, "f", Path::new("/x")).unwrap().backup;
+        let shown = |text: &str| read(text).map(|place| place.to_string());
+        assert_eq!(shown("backup: {to: copies}"), Some("/x/copies".into()));
+        assert_eq!(shown("backup: {to: 'file:///srv/copies'}"), Some("/srv/copies".into()));
+        assert_eq!(shown("data_dir: d"), None);
+        for (wrong, said) in [
+            ("backup: {endpoint: 'https://s3.example'}", "needs `to`"),
+            ("backup: {to: '', region: x}", "needs `to`"),
+            ("backup: {}", "needs `to`"),
+            (
+                "backup: {to: copies, endpoint: 'https://s3.example'}",
+                "`endpoint` is about a bucket",
+            ),
+            ("backup: {to: 'file:///srv/copies', timeout: 9s}", "`timeout` is about a bucket"),
+            ("backup: {to: 'ftp://x/y'}", "not known"),
+            ("backup: {to: copies, colour: red}", "colour"),
+        ] {
+            let found = problems(wrong);
+            assert!(found.len() == 1 && found[0].contains(said), "{wrong}: {found:?}");
+        }
+    }
+
+    #[test]
     fn settings_of_detection_read_as_meant_and_every_mistake_is_told() {
         let text = "detection:\n  pipelines: sysmon.yml\n  placeholders: {Admins: [adm*, root], Dc: dc-1}\n  \
                     filters: excluded\n  neq_needs_field: true\n  correlation:\n    lateness: 2m\n    \

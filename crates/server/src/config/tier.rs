@@ -35,14 +35,29 @@ pub(super) fn read(section: Section<'_>, base: &Path) -> Option<TierOptions> {
     None
 }
 
+/// Settings of the way to an object store, as [`reach`] reads them.
+const REACH: [&str; 7] =
+    ["upload_rate", "timeout", "endpoint", "region", "virtual_hosted", "allow_http", "credentials"];
+
 /// Reads where backups go: a folder relative to `base`, or a bucket with the settings of a far tier.
 pub(super) fn backup(section: Section<'_>, base: &Path) -> Option<Place> {
     let mut settings = TierOptions::new(section.text("to").unwrap_or_default());
     reach(&section, base, &mut settings);
     let (place, problems) = (section.get("to"), section.problems());
+    let reaching = REACH.iter().find_map(|key| Some((*key, section.get(key)?)));
     section.done();
-    let node = place?;
+    let Some(node) = place.filter(|_| !settings.to.is_empty()) else {
+        let nowhere = Node { line: 0, column: 0, yaml: super::tree::Yaml::Null };
+        let node = reaching.map_or(&nowhere, |(_, node)| node);
+        problems.at(node, "`backup` needs `to`", "to: FOLDER or s3://BUCKET/PREFIX");
+        return None;
+    };
     let place = Place::of(settings, base);
+    if let (Place::Folder(_), Some((key, node))) = (&place, reaching) {
+        let text = format!("`{key}` is about a bucket, and `to` names a folder");
+        problems.at(node, text, "leave it out, or write to: s3://BUCKET/PREFIX");
+        return None;
+    }
     if let Err(error) = place.check() {
         problems.at(node, error.to_string(), "docs/keeping.md has all settings of backups");
         return None;
