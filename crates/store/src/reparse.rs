@@ -167,11 +167,14 @@ impl Store {
         counts: &mut ReparseCounts,
         now_ns: i64,
     ) -> Result<Option<AuditRecord>, StoreError> {
-        let all = matching_ids(file, chosen, &[])?;
-        let ids = match self.hidden_holds()? {
+        // Deleted rows stay as they are: shaped anew they might be none of the deletion's any more.
+        let hidden = self.snapshot().0.hidden;
+        let all = matching_ids(file, chosen, &hidden)?;
+        let mut ids = match self.hidden_holds()? {
             holds if holds.is_empty() || all.is_empty() => all.clone(),
             holds => matching_ids(file, chosen, &holds)?,
         };
+        ids.retain(|id| all.contains(id));
         counts.matched += all.len() as u64;
         counts.held += (all.len() - ids.len()) as u64;
         if ids.is_empty() {

@@ -97,6 +97,28 @@ fn fields_and_times_are_new_and_all_else_is_kept() {
     assert_eq!(ids(&store, &request("acme.new_name:yes")).len() as u64, done.changed);
 }
 
+/// Scenario: rows are deleted by a field, and all is shaped anew, which drops the field, before their
+/// files are rewritten.
+/// Guarantees: they are not shaped anew, do not come back, and are erased.
+#[test]
+fn deleted_rows_do_not_come_back_by_another_shape() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path(), Options::default());
+    store.delete("host.name:h and alcedo.source:web", i64::MAX, "x", "y").unwrap();
+    let mut left = ids(&store, &request("*"));
+    left.sort_unstable();
+    assert_eq!(left, (0..40).filter(|n| n % 2 == 1).collect::<Vec<_>>());
+    assert_eq!(reparse(&store, "*", false).matched, 20);
+    let mut found = ids(&store, &request("*"));
+    found.sort_unstable();
+    assert_eq!(found, left);
+    for _ in 0..6 {
+        store.maintain(START_NS).unwrap();
+    }
+    assert_eq!((store.stats().file_rows, store.tombstones().len()), (20, 0));
+    assert_eq!(ids(&store, &request("*")).len(), 20);
+}
+
 #[test]
 fn only_what_is_asked_for_and_not_held() {
     let dir = tempfile::tempdir().unwrap();
