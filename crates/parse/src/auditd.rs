@@ -130,6 +130,25 @@ pub fn find(line: &[u8]) -> Option<(usize, Record<'_>)> {
     parse(&line[at..]).ok().map(|record| (at, record))
 }
 
+/// A record as journald forwards it, kind and fields alone: `SERVICE_START pid=1 uid=0 msg='unit=x'`.
+/// Its stamp and serial are lost.
+pub fn forwarded(line: &[u8]) -> Option<Record<'_>> {
+    let kind = &line[..word_len(line)];
+    let is_kind = kind.first().is_some_and(u8::is_ascii_uppercase)
+        && kind.iter().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || b"_[]".contains(c));
+    let body = line.get(kind.len() + 1..)?.trim_ascii();
+    let key = &body[..memchr::memchr(b'=', body)?];
+    let is_key = !key.is_empty() && key.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_');
+    (is_kind && is_key).then_some(Record {
+        node: None,
+        kind,
+        stamp: b"",
+        event_ns: 0,
+        serial: b"",
+        body,
+    })
+}
+
 /// Names of system calls by number, `0 read`, one a line: of x86-64, and of the machines that share
 /// the generic numbers. Source: `asm/unistd_64.h`, `asm-generic/unistd.h`.
 static CALLS: LazyLock<[Vec<&'static str>; 2]> = LazyLock::new(|| {

@@ -35,7 +35,10 @@ impl<'a> Leef<'a> {
     /// The attributes in order: key and value, both pieces of the input.
     pub fn pairs(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let delimiter = self.delimiter;
-        self.attributes.split(move |c| *c == delimiter).filter_map(|pair| {
+        // A delimiter beyond ASCII is declared by its Latin-1 number, and written as UTF-8 often.
+        let lead: &[u8] = if (0x80..=0xbf).contains(&delimiter) { &[0xc2] } else { &[] };
+        self.attributes.split(move |c| *c == delimiter).filter_map(move |pair| {
+            let pair = pair.strip_suffix(lead).unwrap_or(pair);
             let equals = memchr::memchr(b'=', pair)?;
             let key = pair[..equals].trim_ascii();
             (!key.is_empty()).then(|| (key, pair[equals + 1..].trim_ascii()))

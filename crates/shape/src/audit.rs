@@ -25,13 +25,17 @@ pub(crate) fn write(
     ids: &Ids,
     row: &mut RowWriter<'_>,
     name: &mut String,
-) -> Result<Stamp, ParseError> {
+) -> Result<Option<Stamp>, ParseError> {
     let first_len = memchr::memchr(b'\n', text).unwrap_or(text.len());
-    let first = match auditd::find(&text[..first_len]) {
-        Some((_, first)) => first,
-        None => auditd::parse(&text[..first_len])?,
+    let line = &text[..first_len];
+    let found = auditd::find(line).map(|found| found.1);
+    let first = match found.or_else(|| auditd::forwarded(line)) {
+        Some(first) => first,
+        None => auditd::parse(line)?,
     };
-    row.push(ids.audit_serial, Kind::Str, first.serial);
+    if !first.serial.is_empty() {
+        row.push(ids.audit_serial, Kind::Str, first.serial);
+    }
     if let Some(node) = first.node {
         row.push(ids.host_hostname, Kind::Str, node);
     }
@@ -54,7 +58,7 @@ pub(crate) fn write(
     }
     command.finish(ids, row);
     file.finish(ids, row);
-    Ok(Stamp::Utc(first.event_ns))
+    Ok((!first.stamp.is_empty()).then_some(Stamp::Utc(first.event_ns)))
 }
 
 /// A kind of record is named once, however many of it there are.

@@ -72,6 +72,8 @@ impl Target {
 pub(crate) struct Pattern {
     expanded: grok::Expanded,
     targets: Vec<Target>,
+    /// What a text may start with: most texts of a long list's patterns are told from it alone.
+    first: OnceLock<FirstBytes>,
     compiled: OnceLock<Option<Compiled>>,
 }
 
@@ -94,7 +96,7 @@ impl Pattern {
             Target::new(&full(name), kind.as_deref(), dict)
         };
         let targets = expanded.fields.iter().map(target).collect();
-        Some(Self { expanded, targets, compiled: OnceLock::new() })
+        Some(Self { expanded, targets, first: OnceLock::new(), compiled: OnceLock::new() })
     }
 
     /// What is wrong with a pattern, if anything is.
@@ -133,6 +135,10 @@ impl Pattern {
         buffer: &mut Vec<u8>,
         found: &mut Findings,
     ) -> bool {
+        let first = self.first.get_or_init(|| FirstBytes::of_regex(&self.expanded.regex, syntax()));
+        if !first.may_start(text) {
+            return false;
+        }
         let Some(compiled) = self.compiled() else { return false };
         slots.clear();
         slots.resize(compiled.regex.group_info().slot_len(), None);

@@ -214,7 +214,7 @@ impl Parser {
                 Ok(())
             }
             Parser::Auditd => audit::write(body.text, prefix, ids, row, &mut work.name)
-                .map(|stamp| found.stamp = Some(stamp)),
+                .map(|stamp| found.stamp = stamp),
             Parser::Cef => cef::parse(body.text).map(|cef| {
                 write_cef(&cef, prefix, row, &mut work.name);
                 if let Some(problem) = cef.problem {
@@ -410,7 +410,10 @@ pub(crate) fn put_address(
 ) {
     row.push(address, Kind::Str, value);
     match crate::value::ip_part(value) {
-        Some(part) => row.push(ip, Kind::Str, &value[part]),
+        Some(part) => match crate::value::short_form(&value[part.clone()]) {
+            Some(text) => row.push(ip, Kind::Str, text.as_bytes()),
+            None => row.push(ip, Kind::Str, &value[part]),
+        },
         None => row.push(domain, Kind::Str, value),
     };
 }

@@ -188,8 +188,8 @@ impl Shaper {
         Shaped { first_row, rows: batch.len() - first_row, failed }
     }
 
-    /// As [`Shaper::shape`], but the record stays one event whatever it holds: for tools that show
-    /// one event per record. Returns whether a parser failed.
+    /// As [`Shaper::shape`], but the record stays one event however many it holds: for tools that show
+    /// one event per record. An envelope of one event is that event. Returns whether a parser failed.
     pub fn shape_whole(
         &self,
         head: RowHead,
@@ -197,6 +197,14 @@ impl Shaper {
         batch: &mut EventBatch,
         scratch: &mut Scratch,
     ) -> bool {
+        let mut pieces = std::mem::take(&mut scratch.pieces);
+        pieces.clear();
+        let rest = envelope::expand(raw, bom_len(raw), &mut pieces);
+        let raw = match (pieces.as_slice(), rest) {
+            ([(from, to)], None) => &raw[*from..*to],
+            _ => raw,
+        };
+        scratch.pieces = pieces;
         self.shape_one(head, (raw, None), false, batch, scratch)
     }
 

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 pub(crate) enum Class {
     /// As it is.
     Keyword,
-    /// An address: `::ffff:` stripped, brackets and zone ids too; anything else is not stored.
+    /// An address: `::ffff:` stripped, brackets and zone ids too, IPv6 in its one short form
+    /// (RFC 5952); anything else is not stored.
     Ip,
     /// A whole number, decimal or `0x` hexadecimal.
     Long,
@@ -131,7 +132,13 @@ fn form(bytes: &[u8], is_whole_number: bool, class: Class, buffer: &mut Vec<u8>)
     let len = bytes.len();
     match class {
         Class::Keyword => Form::Whole,
-        Class::Ip => ip_part(bytes).map_or(Form::Unfit, |part| Form::Part(part, None)),
+        Class::Ip => match ip_part(bytes) {
+            Some(part) => match short_form(&bytes[part.clone()]) {
+                Some(text) => Form::New(Kind::Str, text.into_bytes()),
+                None => Form::Part(part, None),
+            },
+            None => Form::Unfit,
+        },
         Class::Long => match long(bytes) {
             Some(Number::AsWritten) => Form::Part(0..len, Some(Kind::Int)),
             Some(Number::Hex(n)) => Form::New(Kind::Int, n.to_string().into_bytes()),
@@ -198,6 +205,13 @@ pub(crate) fn ip_part(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     parse_ip(&bytes[part.clone()]).map(|_| part)
 }
 
+/// The usual text of an IPv6 address that is written otherwise: one search finds it in every source.
+pub(crate) fn short_form(address: &[u8]) -> Option<String> {
+    memchr::memchr(b':', address)?;
+    let text = parse_ip(address)?.to_string();
+    (text.as_bytes() != address).then_some(text)
+}
+
 /// An address in its usual text form.
 pub(crate) fn parse_ip(bytes: &[u8]) -> Option<IpAddr> {
     if bytes.len() > 45 || bytes.len() < 2 {
@@ -239,6 +253,11 @@ mod tests {
         assert_eq!(part("[2001:db8::1]").as_deref(), Some("2001:db8::1"));
         assert_eq!(part("fe80::1%eth0").as_deref(), Some("fe80::1"));
         assert_eq!(part("::1").as_deref(), Some("::1"));
+        let short = |t: &str| short_form(t.as_bytes());
+        for long in ["2001:0db8:0:0:0:0:0:0001", "2001:DB8::1", "2001:db8:0::0:1"] {
+            assert_eq!(short(long).as_deref(), Some("2001:db8::1"), "{long}");
+        }
+        assert!(short("2001:db8::1").is_none() && short("192.0.2.1").is_none());
         for wrong in ["", "host", "1.2.3", "1.2.3.4.5", "LOCAL", "10.0.0.1:80"] {
             assert_eq!(part(wrong), None, "{wrong}");
         }

@@ -7,6 +7,7 @@ use super::Bench;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 
 fn records(path: &str) -> Option<Vec<Value>> {
     let (folder, file) = path.split_once('/').unwrap();
@@ -204,6 +205,7 @@ fn same(got: &str, want: &str) -> bool {
     got.trim() == want.trim()
         || got.eq_ignore_ascii_case(want)
         || matches!((got.parse::<f64>(), want.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+        || matches!((got.parse::<IpAddr>(), want.parse::<IpAddr>()), (Ok(a), Ok(b)) if a == b)
         // DOMAIN\user is two ECS fields here.
         || want.rsplit_once('\\').is_some_and(|(_, user)| user == got)
 }
