@@ -31,6 +31,54 @@ pub fn pairs<'a>(text: &'a [u8], options: &KvOptions) -> Pairs<'a> {
     Pairs { text, at: 0, options: *options }
 }
 
+/// Fewest pairs that tell what stands between them.
+const GUESS_PAIRS_MIN: usize = 3;
+/// Most bytes of a text that are looked at.
+const GUESS_BYTES_MAX: usize = 4_096;
+
+/// How the pairs of a text of no known product are written: with `|`, `;`, `,` or tabs between them
+/// if every piece between those is one pair, else with blanks.
+pub fn guess(text: &[u8]) -> KvOptions {
+    let text = &text[..text.len().min(GUESS_BYTES_MAX)];
+    let separators = [b'|', b';', b',', b'\t'];
+    let found =
+        separators.into_iter().find(|c| memchr::memchr(*c, text).is_some() && are_pairs(text, *c));
+    KvOptions { pair_separator: found.unwrap_or(b' '), ..KvOptions::default() }
+}
+
+fn are_pairs(text: &[u8], separator: u8) -> bool {
+    let mut in_quotes = false;
+    let between = |c: &u8| {
+        in_quotes ^= *c == b'"';
+        *c == separator && !in_quotes
+    };
+    let parts = text.split(between).map(<[u8]>::trim_ascii).filter(|part| !part.is_empty());
+    let mut count = 0;
+    for part in parts {
+        if !is_one_pair(part) {
+            return false;
+        }
+        count += 1;
+    }
+    count >= GUESS_PAIRS_MIN
+}
+
+/// Whether a text is one pair, not several with blanks between.
+fn is_one_pair(part: &[u8]) -> bool {
+    let is_key = |key: &[u8]| {
+        !key.is_empty() && key.iter().all(|c| c.is_ascii_alphanumeric() || b"_-.".contains(c))
+    };
+    let mut pieces = part.split(|c| *c == b'=');
+    let Some(mut before) = pieces.next().filter(|key| is_key(key)) else { return false };
+    let mut pairs = 0;
+    for piece in pieces {
+        let key = before.iter().rposition(|c| *c == b' ').map_or(before, |at| &before[at + 1..]);
+        pairs += usize::from((pairs == 0 || key.len() < before.len()) && is_key(key));
+        before = piece;
+    }
+    pairs == 1
+}
+
 /// Iterator of [`pairs`].
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {
@@ -135,6 +183,26 @@ fn quoted(text: &[u8], quote: u8) -> Option<(Cow<'_, [u8]>, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_between_pairs() {
+        let separator = |text: &str| guess(text.as_bytes()).pair_separator;
+        for (text, want) in [
+            ("a=1|b=2|c=x y", b'|'),
+            ("a=1, b=two words, c=3,", b','),
+            ("a=1; b=\"x; y\"; c=http://h/?q=1", b';'),
+            ("a=1\tb=x y\tc=3", b'\t'),
+            ("a=1 b=2 c=3", b' '),
+            ("a=1,2 b=3,4 c=5,6", b' '),
+            ("a=1 b=2,c=3 d=4,e=5 f=6", b' '),
+            ("a=1,b=2", b' '),
+            ("", b' '),
+            ("=,=,=", b' '),
+            ("\",a=1,b=2,c=3", b' '),
+        ] {
+            assert_eq!(separator(text) as char, want as char, "{text}");
+        }
+    }
 
     fn shown(text: &str, pair_separator: u8, value_separator: u8) -> Vec<String> {
         let options = KvOptions { pair_separator, value_separator };

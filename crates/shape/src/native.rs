@@ -158,7 +158,7 @@ impl Parser {
             Parser::Cef => cef::parse(text).is_ok(),
             Parser::Leef => leef::parse(text).is_ok(),
             Parser::Kv => {
-                let pairs = kv::pairs(text, &kv::KvOptions::default());
+                let pairs = kv::pairs(text, &kv::guess(text));
                 pairs.filter(|(key, _)| is_key(key)).take(KV_PAIRS_MIN).count() == KV_PAIRS_MIN
             }
             Parser::W3c | Parser::VpcFlow => {
@@ -225,7 +225,7 @@ impl Parser {
                 leef::parse(body.text).map(|leef| write_leef(&leef, prefix, row, &mut work.name))
             }
             Parser::Kv => {
-                let pairs = kv::pairs(body.text, &kv::KvOptions::default());
+                let pairs = kv::pairs(body.text, &kv::guess(body.text));
                 write_pairs(pairs, prefix, row, &mut work.name);
                 Ok(())
             }

@@ -455,6 +455,9 @@ pub(crate) fn class_of(name: &str, id: FieldId, dict: &Dictionary) -> Class {
     if name.contains(".hash.") || name == "host.name" {
         return Class::Lower;
     }
+    if name == "network.transport" {
+        return Class::Transport;
+    }
     if let Some(user) = name.strip_suffix("user.name") {
         return Class::User { domain: field_id(dict, &format!("{user}user.domain")) };
     }

@@ -19,6 +19,8 @@ pub(crate) enum Class {
     Boolean,
     /// Lower case (hashes, host names).
     Lower,
+    /// A transport protocol by its one name: lower case, `ipv6-icmp` however it is abbreviated.
+    Transport,
     /// `DOMAIN\user`: the part behind the backslash, the part before it goes to the sibling.
     User { domain: FieldId },
     /// The last part of a path.
@@ -159,7 +161,8 @@ fn form(bytes: &[u8], is_whole_number: bool, class: Class, buffer: &mut Vec<u8>)
             }
             _ => Form::Unfit,
         },
-        Class::Lower => {
+        Class::Transport if is_icmp6(bytes) => Form::New(Kind::Str, ICMP6.to_vec()),
+        Class::Lower | Class::Transport => {
             if !bytes.iter().any(u8::is_ascii_uppercase) {
                 return Form::Whole;
             }
@@ -203,6 +206,13 @@ pub(crate) fn ip_part(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
         part.start += 7;
     }
     parse_ip(&bytes[part.clone()]).map(|_| part)
+}
+
+/// IANA's name of the protocol that products call ICMPv6, ICMP6 or IPv6-ICMP.
+const ICMP6: &[u8] = b"ipv6-icmp";
+
+fn is_icmp6(protocol: &[u8]) -> bool {
+    protocol.eq_ignore_ascii_case(b"icmpv6") || protocol.eq_ignore_ascii_case(b"icmp6")
 }
 
 /// The usual text of an IPv6 address that is written otherwise: one search finds it in every source.

@@ -388,3 +388,89 @@ fn requests_that_are_no_url_keep_their_path() {
         check(&mut b, line.as_bytes(), &[("url.original", target)]);
     }
 }
+
+/// Times that stand elsewhere or are written otherwise: zones by name, day and month in either order,
+/// the clock alone, a local time beside one in UTC.
+#[test]
+fn times_that_need_a_second_look() {
+    let mut b = Bench::new();
+    for (line, time) in [
+        ("<13>Mar  5 2026 14:07:09 CEST h a: x", "2026-03-05T12:07:09Z"),
+        ("<13>2026-03-05 14:07:09 PDT h a: x", "2026-03-05T21:07:09Z"),
+        ("<166>Mar 05 2026 14:07:09 GMT: %ASA-6-302015: x", "2026-03-05T14:07:09Z"),
+        (r#"{"timestamp":"03/05/2026 14:07:09"}"#, "2026-03-05T14:07:09Z"),
+        (r#"{"timestamp":"03/05/2026 02:07:09 PM"}"#, "2026-03-05T14:07:09Z"),
+        (r#"{"timestamp":"21/12/2025 14:07:09"}"#, "2025-12-21T14:07:09Z"),
+        (r#"{"timestamp":"/Date(1772719629123)/"}"#, "2026-03-05T14:07:09.123Z"),
+        // The clock alone is of the day of receipt, which is midnight here.
+        (r#"{"timestamp":"00:00:00,377"}"#, "2026-11-24T00:00:00.377Z"),
+        (
+            "1772719629.123     10 192.0.2.7 TCP_MISS/200 5 GET http://a.example/ - HIER_DIRECT/203.0.113.9 -",
+            "2026-03-05T14:07:09.123Z",
+        ),
+        (
+            r#"{"EventTime":"2020-10-22 04:29:46","EventID":4624,"Channel":"Security","@timestamp":"2020-10-22T08:29:48.123Z"}"#,
+            "2020-10-22T08:29:48.123Z",
+        ),
+    ] {
+        check(&mut b, line.as_bytes(), &[("@timestamp", time)]);
+    }
+}
+
+/// Values fused with others, keys with blanks, what is left of a document: each as the products of
+/// the list write it.
+#[test]
+fn values_that_hide_in_others() {
+    let mut b = Bench::new();
+    let peer = |client: &str| {
+        format!(
+            r#"{{"CreationTime":"2026-03-05T14:07:09","Operation":"MailItemsAccessed","Workload":"Exchange","RecordType":50,"Id":"x","UserId":"CORP\\bob","ClientIP":"{client}"}}"#
+        )
+    };
+    for (client, ip, port) in [
+        ("203.0.113.9:443", "203.0.113.9", "443"),
+        ("[2001:DB8::9]:443", "2001:db8::9", "443"),
+        ("2001:0db8:0000:0000:0000:0000:0000:0009", "2001:db8::9", "-"),
+        ("::ffff:203.0.113.9", "203.0.113.9", "-"),
+    ] {
+        let want = [
+            ("source.ip", ip),
+            ("source.port", port),
+            ("user.name", "bob"),
+            ("user.domain", "CORP"),
+            ("event.action", "MailItemsAccessed"),
+        ];
+        check(&mut b, peer(client).as_bytes(), &want);
+    }
+    let ise = b"<181>Mar  5 14:07:09 ise1 CISE_Failed_Attempts 0001939187 1 0 2026-03-05 14:07:09.123 +00:00 0000000009 5400 NOTICE Failed-Attempt: Authentication failed, Device IP Address=192.0.2.5, UserName=bob,";
+    let want = [("cisco.ise.attributes.Device IP Address", "192.0.2.5"), ("user.name", "bob")];
+    check(&mut b, ise, &want);
+    let fragment = br#""adf":1,"virtualservice":"vs1","client_ip":"203.0.113.9","response_code":200,"method":"GET","uri_path":"/x""#;
+    check(&mut b, fragment, &[("alcedo.pack", "avi"), ("source.ip", "203.0.113.9")]);
+    // One-sided quotes, keys with dots, a value that looks like more pairs.
+    let pairs = br#"a.b=1 c="open d=2 e="x=y z=w" f=3"#;
+    check(&mut b, pairs, &[("kv.a.b", "1"), ("kv.f", "3")]);
+    for nothing in [&b""[..], b" ", b"\r\n", b"\xef\xbb\xbf", b"\0", b"{", b"<", b"<13>"] {
+        check(&mut b, nothing, &[("source.ip", "-")]);
+    }
+    check(&mut b, b"<13>Mar  5 14:07:09 h a: one#015#012two", &[("message", "one\r\ntwo")]);
+    check(&mut b, b"<13>Mar  5 14:07:09 h a: \xff\xfe\x80", &[("process.name", "a")]);
+}
+
+/// The clocks change: an hour that is left out, one that comes twice.
+#[test]
+fn hours_of_a_change_of_clocks() {
+    let zone = shape::Zone::parse("Europe/Berlin").unwrap();
+    let settings =
+        Settings { zones: [("test".into(), zone)].into_iter().collect(), ..Settings::default() };
+    let mut b = Bench::with(Default::default(), settings);
+    for (line, time) in [
+        ("<13>Mar 29 01:59:59 2026 h a: x", "2026-03-29T00:59:59Z"),
+        ("<13>Mar 29 03:00:00 2026 h a: x", "2026-03-29T01:00:00Z"),
+        ("<13>Oct 25 01:59:59 2026 h a: x", "2026-10-24T23:59:59Z"),
+        ("<13>Oct 25 02:30:00 2026 h a: x", "2026-10-25T01:30:00Z"),
+        ("<13>Oct 25 03:00:00 2026 h a: x", "2026-10-25T02:00:00Z"),
+    ] {
+        check(&mut b, line.as_bytes(), &[("@timestamp", time)]);
+    }
+}
