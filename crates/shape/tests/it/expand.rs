@@ -23,6 +23,26 @@ fn envelopes_and_arrays_become_numbered_events() {
     assert_eq!(bench.shape(b"{\"Records\":[{\"a\"").rows, 1);
 }
 
+/// A tool that shows one event per record: one in an envelope is that event, several stay the record.
+#[test]
+fn an_envelope_of_one_is_its_event() {
+    let mut bench = Bench::new();
+    let event = r#"{"eventSource":"iam.amazonaws.com","eventName":"CreateUser","eventVersion":"1.08","awsRegion":"eu-west-1"}"#;
+    for (text, name, raw) in [
+        (format!(r#"{{"Records":[{event}]}}"#), Some("CreateUser"), event.to_owned()),
+        (format!(r#"{{"Records":[{event},{event}]}}"#), None, String::new()),
+        (event.to_owned(), Some("CreateUser"), event.to_owned()),
+    ] {
+        bench.clear();
+        let head = bench.head();
+        bench.shaper.shape_whole(head, text.as_bytes(), &mut bench.batch, &mut bench.scratch);
+        assert_eq!(bench.batch.len(), 1, "{text}");
+        assert_eq!(bench.text(0, "event.action").as_deref(), name, "{text}");
+        let raw = if name.is_some() { raw } else { text.clone() };
+        assert_eq!(bench.batch.row(0).raw(), raw.as_bytes());
+    }
+}
+
 #[test]
 fn an_endless_array_keeps_its_rest_raw() {
     let mut bench = Bench::new();
