@@ -103,6 +103,12 @@ pub enum SearchError {
     /// The query engine gave up, for instance at its memory limit.
     #[error("query engine: {0}; narrow the time range or the filter")]
     Engine(String),
+    /// Sorting, grouping or joining needs more than a search may use.
+    #[error(
+        "it needs more memory than a search may use; narrow the time range or the filter, group or \
+         sort by fields with fewer or shorter values, or export the events"
+    )]
+    Memory,
     /// As many searches run as are allowed.
     #[error("{running} searches are running; try again in a moment or cancel one")]
     Busy {

@@ -63,6 +63,7 @@ pub mod tier;
 mod upkeep;
 mod vault;
 pub mod verify;
+mod watched;
 mod words;
 mod write;
 

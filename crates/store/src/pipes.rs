@@ -12,10 +12,11 @@ use crate::coded::{Coded, alike};
 use crate::error::SearchError;
 use crate::kernel::answers;
 use crate::residual::quoted;
-use crate::scan::{Counters, Scan, Selected, Snapshot, Unit};
+use crate::scan::{Control, Counters, Scan, Selected, Snapshot, Unit};
 use crate::search::{
     LIMIT_MAX, LookupTable, Output, Place, Portion, Row, SearchRequest, SearchSummary,
 };
+use crate::watched::{Watch, watched};
 use arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray,
     TimestampNanosecondArray, UInt64Array,
@@ -38,6 +39,7 @@ use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::{
     Expr, ExprFunctionExt, JoinType, SortExpr, cast, lit, try_cast, when,
 };
+use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{SessionConfig, SessionContext, ident};
@@ -54,8 +56,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 fn engine(error: DataFusionError) -> SearchError {
-    SearchError::Engine(error.to_string())
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => SearchError::Memory,
+        _ => SearchError::Engine(error.to_string()),
+    }
 }
+
+/// Least of what one batch may have: a row group is in memory while it is searched, which no limit
+/// counts.
+const BATCH_BYTES_LEAST: usize = 256 << 20;
+/// Functions that make much of little, which no limit of memory sees in time.
+const AMPLIFYING: [&str; 3] = ["repeat", "lpad", "rpad"];
 
 /// One column of the streamed table.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,29 +105,42 @@ pub(crate) fn run(
     started: Instant,
     out: &mut dyn FnMut(Row) -> ControlFlow<()>,
 ) -> Result<SearchSummary, SearchError> {
-    let snapshot = scan.snapshot.clone();
+    let (snapshot, control) = (scan.snapshot.clone(), scan.control().clone());
     let shared = Arc::new(Mutex::new(Shared::default()));
     let context = session(request)?;
     let build = Build::of(&context, scan, request, pipes, shared.clone())?;
+    let joined = build.joined.clone();
     let (frame, mode) = build.finish(limit)?;
-    let batches = execute(frame, request)?;
     let mut summary = SearchSummary::default();
-    match mode {
+    let stopped = match mode {
         Mode::Events { fields } => {
+            let mut batches = Vec::new();
+            let stopped = execute(frame, request, &control, &mut |batch| {
+                batches.push(batch);
+                Ok(ControlFlow::Continue(()))
+            })?;
             let places = places(&batches, &shared.lock().units);
             summary.columns.clone_from(&fields);
             let portion = Portion::default();
             let mut output = Output { request, fields, out, sent_bytes: 0, portion };
             let _ = output.send(&snapshot, &places, &mut summary)?;
+            stopped
         }
         Mode::Table { columns } => {
             summary.columns = Some(columns.iter().map(|c| c.name.clone()).collect());
-            let limit = limit.unwrap_or(usize::MAX);
-            send_table(&batches, &columns, limit, &mut summary, out);
+            let mut sender = Sender::new(request, limit, out);
+            execute(frame, request, &control, &mut |batch| {
+                let rows = (0..batch.num_rows()).map(|row| table_json(&batch, row, &columns));
+                Ok(sender.send(rows, &mut summary))
+            })?
         }
-    }
-    let counters = shared.lock().counters;
+    };
+    let counters = shared.lock().counters();
+    summary.stopped(stopped);
+    // Of joined searches only what is missing matters: their rows are not the answer's.
+    let missing = joined.iter().find_map(|side| side.lock().counters().partial());
     summary.count(&counters, started);
+    summary.partial = summary.partial.take().or(missing);
     Ok(summary)
 }
 
@@ -128,48 +152,54 @@ pub(crate) fn sql(
     out: &mut dyn FnMut(Row) -> ControlFlow<()>,
 ) -> Result<SearchSummary, SearchError> {
     let started = Instant::now();
-    let shared = Arc::new(Mutex::new(Shared::default()));
-    let table = crate::table::EventsTable::new(snapshot, request.clone(), shared.clone())?;
+    let (shared, control) = (Arc::new(Mutex::new(Shared::default())), request.control());
+    let table =
+        crate::table::EventsTable::new(snapshot, request.clone(), control.clone(), shared.clone())?;
     let context = session(request)?;
+    AMPLIFYING.iter().for_each(|name| context.deregister_udf(name));
     context.register_table("events", Arc::new(table)).map_err(engine)?;
     // Reading only: no statement may name a file or change anything.
     let options =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let limit = request.limit.min(LIMIT_MAX);
-    let runtime = runtime()?;
-    let batches = runtime.block_on(async {
+    let frame = runtime()?.block_on(async {
         let frame = context.sql_with_options(text, options).await.map_err(misread)?;
         // One more than wanted tells whether there are more.
-        let frame = frame.limit(0, Some(limit + 1)).map_err(engine)?;
-        collect(frame, request).await
+        frame.limit(0, Some(limit + 1)).map_err(engine)
     })?;
-    let mut summary = SearchSummary::default();
-    if let Some(first) = batches.first() {
-        let names = first.schema().fields().iter().map(|f| f.name().clone()).collect();
-        summary.columns = Some(names);
-    }
-    for batch in &batches {
-        let mut lines = Vec::new();
-        let mut writer = arrow::json::WriterBuilder::new()
-            .with_explicit_nulls(true)
-            .build::<_, arrow::json::writer::LineDelimited>(&mut lines);
-        writer.write(batch).map_err(|e| SearchError::Engine(e.to_string()))?;
-        writer.finish().map_err(|e| SearchError::Engine(e.to_string()))?;
-        drop(writer);
-        for line in String::from_utf8_lossy(&lines).lines() {
-            if summary.returned as usize >= limit {
-                summary.partial = Some("limit".into());
-                break;
-            }
-            summary.returned += 1;
-            if out(Row { id: None, event_ns: None, json: line.to_owned() }).is_break() {
-                break;
+    let names = frame.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let mut summary = SearchSummary { columns: Some(names), ..SearchSummary::default() };
+    let mut sender = Sender::new(request, Some(limit), out);
+    let stopped = execute(frame, request, &control, &mut |batch| {
+        for at in (0..batch.num_rows()).step_by(ROWS_WRITTEN) {
+            let some = batch.slice(at, ROWS_WRITTEN.min(batch.num_rows() - at));
+            let lines = json_lines(&some)?;
+            let lines = String::from_utf8_lossy(&lines);
+            if sender.send(lines.lines().map(str::to_owned), &mut summary).is_break() {
+                return Ok(ControlFlow::Break(()));
             }
         }
-    }
-    let counters = shared.lock().counters;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let counters = shared.lock().counters();
+    summary.stopped(stopped);
     summary.count(&counters, started);
     Ok(summary)
+}
+
+/// Rows that are written as JSON at a time.
+const ROWS_WRITTEN: usize = 256;
+
+fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, SearchError> {
+    let unwritable = |e: arrow::error::ArrowError| SearchError::Engine(e.to_string());
+    let mut lines = Vec::new();
+    let mut writer = arrow::json::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, arrow::json::writer::LineDelimited>(&mut lines);
+    writer.write(batch).map_err(unwritable)?;
+    writer.finish().map_err(unwritable)?;
+    drop(writer);
+    Ok(lines)
 }
 
 /// Most names that are offered in place of one that is not there.
@@ -246,31 +276,48 @@ fn runtime() -> Result<tokio::runtime::Runtime, SearchError> {
         .map_err(|e| SearchError::Engine(e.to_string()))
 }
 
-fn execute(frame: DataFrame, request: &SearchRequest) -> Result<Vec<RecordBatch>, SearchError> {
-    runtime()?.block_on(collect(frame, request))
-}
-
-async fn collect(
+/// Runs a plan and hands on what comes, until it is enough. The time that `take` needs is not the
+/// search's. Out: why the plan ended early, if it did.
+fn execute(
     frame: DataFrame,
     request: &SearchRequest,
-) -> Result<Vec<RecordBatch>, SearchError> {
-    let control = request.control();
-    let mut stream = frame.execute_stream().await.map_err(engine)?;
-    let mut out = Vec::new();
-    while let Some(batch) = stream.next().await {
-        out.push(batch.map_err(engine)?);
-        if control.stop() == Some("cancelled") {
-            break;
+    control: &Control,
+    take: &mut dyn FnMut(RecordBatch) -> Result<ControlFlow<()>, SearchError>,
+) -> Result<Option<&'static str>, SearchError> {
+    let bytes_max = request.memory_bytes_max.max(BATCH_BYTES_LEAST);
+    let watch = Arc::new(Watch::new(control.clone(), bytes_max));
+    runtime()?.block_on(async {
+        let context = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await.map_err(engine)?;
+        let plan = watched(plan, &watch).map_err(engine)?;
+        let mut stream = execute_stream(plan, context).map_err(engine)?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(engine)?;
+            let began = Instant::now();
+            if take(batch)?.is_break() {
+                break;
+            }
+            control.allow(began.elapsed());
         }
-    }
-    Ok(out)
+        Ok(watch.stopped())
+    })
 }
 
 /// What the pass leaves behind for after the engine has run.
 #[derive(Default)]
 pub(crate) struct Shared {
-    pub(crate) counters: Counters,
+    /// Of each pass; a statement may read its table several times.
+    passes: Vec<Counters>,
     units: Vec<Unit>,
+}
+
+impl Shared {
+    /// Of all passes together.
+    fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        self.passes.iter().for_each(|pass| sum.add(pass));
+        sum
+    }
 }
 
 /// The pass as a partition of a table. It can be executed once.
@@ -381,8 +428,10 @@ pub(crate) fn stream_of(
     columns: impl Fn(&mut Selected, usize) -> Result<RecordBatch, SearchError> + Send + 'static,
 ) -> SendableRecordBatchStream {
     let mut scan = scan;
+    let pass = shared.lock().passes.len();
+    shared.lock().passes.push(Counters::default());
     let batches = std::iter::from_fn(move || {
-        let result = next_batch(scan.as_mut()?, &shared, &columns).transpose();
+        let result = next_batch(scan.as_mut()?, &shared, pass, &columns).transpose();
         if !matches!(result, Some(Ok(_))) {
             scan = None;
         }
@@ -395,16 +444,20 @@ pub(crate) fn stream_of(
 fn next_batch(
     scan: &mut Scan,
     shared: &Mutex<Shared>,
+    pass: usize,
     columns: &impl Fn(&mut Selected, usize) -> Result<RecordBatch, SearchError>,
 ) -> Result<Option<RecordBatch>, SearchError> {
     loop {
         let next = scan.next(None);
         let mut shared = shared.lock();
-        shared.counters = scan.counters;
+        shared.passes[pass] = scan.counters;
         let Some(mut selected) = next? else { return Ok(None) };
         shared.units.push(selected.unit);
         match columns(&mut selected, shared.units.len() - 1) {
-            Err(SearchError::Store(error)) => scan.pass_over(selected.unit, &error),
+            Err(SearchError::Store(error)) => {
+                scan.pass_over(selected.unit, &error);
+                shared.passes[pass] = scan.counters;
+            }
             result => return result.map(Some),
         }
     }
@@ -692,6 +745,9 @@ struct Build<'a> {
     joins: usize,
     feeds: Feeds,
     frame: DataFrame,
+    /// What the passes of joined searches leave behind.
+    joined: Vec<Arc<Mutex<Shared>>>,
+    control: Control,
     mode: Mode,
     /// The order that the rows must have at the end.
     order: Option<Vec<SortExpr>>,
@@ -707,7 +763,7 @@ impl<'a> Build<'a> {
         pipes: &[Pipe],
         shared: Arc<Mutex<Shared>>,
     ) -> Result<Self, SearchError> {
-        let snapshot = scan.snapshot.clone();
+        let (snapshot, control) = (scan.snapshot.clone(), scan.control().clone());
         let feeds = Feeds::of(pipes, &request.dictionary);
         let source = Source::new(scan, &feeds, shared);
         let table = source.schema.clone();
@@ -721,6 +777,8 @@ impl<'a> Build<'a> {
             joins: 0,
             feeds,
             frame,
+            joined: Vec::new(),
+            control,
             mode: Mode::Events { fields: None },
             order: None,
             oldest_first: request.oldest_first,
@@ -1016,9 +1074,13 @@ impl<'a> Build<'a> {
     fn join(&mut self, on: &[String], other: &Query, inner: bool) -> Result<(), SearchError> {
         self.as_table("join")?;
         let (filter, pipes) = leading(other);
-        let scan = self.request.scan(self.snapshot.clone(), filter);
-        let mut right = Build::of(self.context, scan, self.request, &pipes, Arc::default())?;
+        let control = self.control.clone();
+        let scan = self.request.scan_under(self.snapshot.clone(), filter, control);
+        let shared = Arc::default();
+        let mut right = Build::of(self.context, scan, self.request, &pipes, Arc::clone(&shared))?;
         right.as_table("join")?;
+        self.joined.push(shared);
+        self.joined.append(&mut right.joined);
         let Mode::Table { columns: theirs } = &right.mode else { return Ok(()) };
         self.attach(right.frame.clone(), theirs.clone(), on, on, inner)
     }
@@ -1259,32 +1321,54 @@ fn places(batches: &[RecordBatch], units: &[Unit]) -> Vec<Place> {
     out
 }
 
-fn send_table(
-    batches: &[RecordBatch],
-    columns: &[Column],
-    limit: usize,
-    summary: &mut SearchSummary,
-    out: &mut dyn FnMut(Row) -> ControlFlow<()>,
-) {
-    for batch in batches {
-        for row in 0..batch.num_rows() {
-            if summary.returned as usize >= limit {
-                summary.partial = Some("limit".into());
-                return;
-            }
-            let mut json = String::from("{");
-            for (at, column) in columns.iter().enumerate() {
-                let comma = if at > 0 { "," } else { "" };
-                let value = shown(batch.column(at), row, column.shows);
-                json.push_str(&format!("{comma}{}:{value}", quoted(&column.name)));
-            }
-            json.push('}');
-            summary.returned += 1;
-            if out(Row { id: None, event_ns: None, json }).is_break() {
-                return;
-            }
-        }
+/// Hands out rows of a table within the limits of the request; without a limit of rows there is none
+/// of bytes either.
+struct Sender<'a> {
+    limit: Option<usize>,
+    bytes_max: usize,
+    sent_bytes: usize,
+    out: &'a mut dyn FnMut(Row) -> ControlFlow<()>,
+}
+
+impl<'a> Sender<'a> {
+    fn new(
+        request: &SearchRequest,
+        limit: Option<usize>,
+        out: &'a mut dyn FnMut(Row) -> ControlFlow<()>,
+    ) -> Self {
+        Self { limit, bytes_max: request.memory_bytes_max, sent_bytes: 0, out }
     }
+
+    fn send(
+        &mut self,
+        rows: impl Iterator<Item = String>,
+        summary: &mut SearchSummary,
+    ) -> ControlFlow<()> {
+        for json in rows {
+            if let Some(limit) = self.limit {
+                let full = summary.returned as usize >= limit;
+                if full || self.sent_bytes > self.bytes_max {
+                    summary.partial = Some(if full { "limit" } else { "memory" }.into());
+                    return ControlFlow::Break(());
+                }
+            }
+            self.sent_bytes += json.len();
+            summary.returned += 1;
+            (self.out)(Row { id: None, event_ns: None, json })?;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn table_json(batch: &RecordBatch, row: usize, columns: &[Column]) -> String {
+    let mut json = String::from("{");
+    for (at, column) in columns.iter().enumerate() {
+        let comma = if at > 0 { "," } else { "" };
+        let value = shown(batch.column(at), row, column.shows);
+        json.push_str(&format!("{comma}{}:{value}", quoted(&column.name)));
+    }
+    json.push('}');
+    json
 }
 
 fn shown(array: &ArrayRef, row: usize, shows: Shows) -> String {

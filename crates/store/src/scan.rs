@@ -13,7 +13,7 @@ use filter::Plan;
 use hashbrown::HashMap;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What is stored at one moment: files up to some event, frozen batches after it.
@@ -25,20 +25,34 @@ pub(crate) struct Snapshot {
     pub(crate) hidden: Arc<Vec<Hidden>>,
 }
 
-/// When to stop early.
+/// When to stop early. Clones are of the same search.
 #[derive(Clone)]
 pub(crate) struct Control {
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancelled: Arc<AtomicBool>,
+    /// What puts off the deadline, ns.
+    waited_ns: Arc<AtomicU64>,
 }
 
 impl Control {
+    pub(crate) fn new(timeout: Option<Duration>, cancelled: Arc<AtomicBool>) -> Self {
+        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        Self { deadline, cancelled, waited_ns: Arc::default() }
+    }
+
+    /// Puts off the deadline.
+    pub(crate) fn allow(&self, more: Duration) {
+        self.waited_ns.fetch_add(more.as_nanos() as u64, Ordering::Relaxed);
+    }
+
     /// Why to stop now, if so.
     pub(crate) fn stop(&self) -> Option<&'static str> {
         if self.cancelled.load(Ordering::Relaxed) {
             return Some("cancelled");
         }
-        self.deadline.is_some_and(|at| Instant::now() >= at).then_some("timeout")
+        let waited = Duration::from_nanos(self.waited_ns.load(Ordering::Relaxed));
+        let over = |at: Instant| Instant::now() >= at.checked_add(waited).unwrap_or(at);
+        self.deadline.is_some_and(over).then_some("timeout")
     }
 }
 
@@ -87,6 +101,20 @@ impl Away {
 }
 
 impl Counters {
+    /// Adds those of another pass for the same answer.
+    pub(crate) fn add(&mut self, other: &Counters) {
+        self.matched += other.matched;
+        self.scanned_rows += other.scanned_rows;
+        self.scanned_files += other.scanned_files;
+        self.scanned_bytes += other.scanned_bytes;
+        self.stopped = self.stopped.or(other.stopped);
+        self.skipped |= other.skipped;
+        self.damaged_rows += other.damaged_rows;
+        if let Some(times) = other.away.times_ns {
+            self.away.add(other.away.rows, times);
+        }
+    }
+
     /// Why the answer is not whole, if so.
     pub(crate) fn partial(&self) -> Option<String> {
         let damaged = (self.damaged_rows > 0).then(|| damaged(self.damaged_rows));
@@ -295,9 +323,9 @@ impl Scan {
         out
     }
 
-    /// Puts off the deadline.
-    pub(crate) fn allow(&mut self, more: Duration) {
-        self.control.deadline = self.control.deadline.and_then(|at| at.checked_add(more));
+    /// What may stop it.
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
     }
 
     /// What no unread row is better than, as [`Scan::push`] counts: the time, inverted for oldest

@@ -84,18 +84,22 @@ impl SearchRequest {
     }
 
     pub(crate) fn control(&self) -> Control {
-        let deadline = self.timeout.map(|t| Instant::now() + t);
-        Control { deadline, cancelled: self.cancelled.clone() }
+        Control::new(self.timeout, self.cancelled.clone())
     }
 
     pub(crate) fn scan(&self, snapshot: Snapshot, filter: Plan) -> Scan {
+        self.scan_under(snapshot, filter, self.control())
+    }
+
+    /// One of several passes of a search.
+    pub(crate) fn scan_under(&self, snapshot: Snapshot, filter: Plan, control: Control) -> Scan {
         Scan::new(
             snapshot,
             Arc::new(Resolved::new(filter, &self.dictionary)),
             self.dictionary.clone(),
             (self.since_ns, self.until_ns),
             self.oldest_first,
-            self.control(),
+            control,
         )
     }
 }
@@ -136,6 +140,13 @@ pub struct SearchSummary {
 }
 
 impl SearchSummary {
+    /// Something after the pass ended early.
+    pub(crate) fn stopped(&mut self, why: Option<&'static str>) {
+        if self.partial.is_none() {
+            self.partial = why.map(str::to_owned);
+        }
+    }
+
     pub(crate) fn count(&mut self, counters: &Counters, started: Instant) {
         self.matched = counters.matched;
         self.matched_exact = !counters.skipped && counters.stopped.is_none();
@@ -314,7 +325,7 @@ fn best_first(
                 return Ok(());
             }
             // The time that the reader takes is not the search's.
-            scan.allow(began.elapsed());
+            scan.control().allow(began.elapsed());
             sent += ready.len();
             ready.clear();
         }

@@ -8,7 +8,7 @@
 use crate::error::SearchError;
 use crate::layout::{envelope, time_type};
 use crate::pipes::{Shared, batch, stream_of, time_array};
-use crate::scan::{Selected, Snapshot};
+use crate::scan::{Control, Selected, Snapshot};
 use crate::search::SearchRequest;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -35,6 +35,7 @@ const SQL_COLUMNS_MAX: usize = 4_096;
 pub(crate) struct EventsTable {
     snapshot: Snapshot,
     request: SearchRequest,
+    control: Control,
     shared: Arc<Mutex<Shared>>,
     schema: SchemaRef,
 }
@@ -43,6 +44,7 @@ impl EventsTable {
     pub(crate) fn new(
         snapshot: Snapshot,
         request: SearchRequest,
+        control: Control,
         shared: Arc<Mutex<Shared>>,
     ) -> Result<Self, SearchError> {
         let mut names: HashSet<Box<str>> = HashSet::new();
@@ -78,7 +80,7 @@ impl EventsTable {
         };
         let fields = own.iter().copied().chain(names.iter().map(|n| &**n)).map(field);
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Ok(Self { snapshot, request, shared, schema })
+        Ok(Self { snapshot, request, control, shared, schema })
     }
 }
 
@@ -111,6 +113,7 @@ impl fmt::Debug for EventsTable {
 struct Columns {
     snapshot: Snapshot,
     request: SearchRequest,
+    control: Control,
     /// What a block needs to matter.
     hint: Plan,
     shared: Arc<Mutex<Shared>>,
@@ -129,7 +132,8 @@ impl PartitionStream for Columns {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let scan = self.request.scan(self.snapshot.clone(), Plan::everything());
+        let (snapshot, control) = (self.snapshot.clone(), self.control.clone());
+        let scan = self.request.scan_under(snapshot, Plan::everything(), control);
         let scan = scan.hinted(self.hint.clone());
         let schema = self.schema.clone();
         let columns = move |selected: &mut Selected, _: usize| {
@@ -180,6 +184,7 @@ impl TableProvider for EventsTable {
         let columns = Columns {
             snapshot: self.snapshot.clone(),
             request,
+            control: self.control.clone(),
             hint: Plan::and(filters.iter().filter_map(hint)),
             shared: self.shared.clone(),
             schema: schema.clone(),

@@ -1,6 +1,7 @@
 //! The filter half of the grammar, by recursive descent.
 
 use super::cursor::{Cursor, ends_word};
+use super::slips;
 use super::{SearchError, duration_ns};
 use crate::pattern::{Part, REGEX_SIZE_BYTES_MAX, text_test};
 use crate::plan::LEAVES_MAX;
@@ -43,7 +44,9 @@ fn conjunction(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, Sea
         if ends {
             cursor.advance_to(place);
             if and {
-                return Err(cursor.error("nothing after `and`", None));
+                return Err(
+                    cursor.error("nothing after `and`", Some("write a term or leave it out"))
+                );
             }
             return Ok(Plan::combine(parts, Node::And));
         }
@@ -77,14 +80,18 @@ fn primary(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, SearchE
     }
     cursor.leaves += 1;
     match cursor.peek() {
-        None | Some(')' | '|') => return Err(cursor.error("a term is missing", None)),
+        None | Some(')' | '|') => {
+            return Err(cursor.error("a term is missing", Some("write a word or FIELD:VALUE")));
+        }
         Some(_) => {}
     }
     if let Some(field) = field {
         return value(cursor, Some(field));
     }
+    slips::of_term(cursor)?;
     match field_name(cursor) {
         Some((name, Lead::Colon)) => {
+            cursor.skip_spaces();
             if cursor.eat('(') {
                 let inner = disjunction(cursor, Some(name))?;
                 return match cursor.eat(')') {
@@ -148,6 +155,11 @@ fn comparison(cursor: &mut Cursor<'_>, field: &str) -> Result<Plan, SearchError>
     cursor.advance(sign.len());
     cursor.skip_spaces();
     let place = cursor.place();
+    slips::of_comparison(cursor, sign)?;
+    if *op == CompareOp::Eq && is_pattern(cursor) {
+        let plan = value(cursor, Some(field))?;
+        return Ok(if *negated { plan.not() } else { plan });
+    }
     let text = match cursor.rest().starts_with('"') {
         true => quoted(cursor)?,
         false => cursor.take_while(|c| !ends_word(c) && c != ']').to_owned(),
@@ -169,6 +181,14 @@ fn comparison(cursor: &mut Cursor<'_>, field: &str) -> Result<Plan, SearchError>
     };
     let plan = Plan::leaf(Target::Field(field.into()), test);
     Ok(if *negated { plan.not() } else { plan })
+}
+
+/// Whether what is compared with is more than a plain text: `=` then means what `:` does.
+fn is_pattern(cursor: &mut Cursor<'_>) -> bool {
+    let place = cursor.place();
+    let word = bare_word(cursor);
+    cursor.advance_to(place);
+    word.contains(['*', '?']) || slips::is_address_and_slash(word)
 }
 
 /// Fields of prose: a word or a phrase is looked for inside their value, not compared with all of it.
@@ -202,6 +222,7 @@ fn value(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, SearchErr
         None => Target::Keyword,
     };
     let whole = |test| Ok(Plan::leaf(target(), test));
+    cursor.skip_spaces();
     let rest = cursor.rest();
     if rest.starts_with('"') {
         let text = quoted(cursor)?;
@@ -225,7 +246,7 @@ fn value(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, SearchErr
     if word.is_empty() {
         return Err(cursor.error("a value is missing", Some("quote an empty one: \"\"")));
     }
-    if word == "*" {
+    if word == "*" || word == "*:*" && field.is_none() {
         return Ok(match field {
             None => Plan::everything(),
             Some(_) => Plan::leaf(target(), Test::text(TextOp::Contains, "", false)),
@@ -237,6 +258,7 @@ fn value(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, SearchErr
     {
         return whole(Test::Cidr(net.trunc()));
     }
+    slips::of_value(cursor, place, word, field)?;
     let mut parts = wildcards(word);
     let one_text = matches!(&parts[..], [Part::Text(_)]);
     if field.is_none_or(|name| one_text && is_full_text(name)) {
@@ -249,7 +271,7 @@ fn value(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, SearchErr
 
 /// `[1 to 9]`, both ends included; `*` leaves an end open.
 fn range(cursor: &mut Cursor<'_>, field: &str) -> Result<Plan, SearchError> {
-    let hint = Some("write [1 to 9], [* to 9] or [now-1h to now]");
+    let hint = Some("write [1 to 9], [* to 9], [now-1h to now], or (a or b) for several values");
     cursor.advance(1);
     let mut end = |op, closing: bool| -> Result<Option<Plan>, SearchError> {
         cursor.skip_spaces();

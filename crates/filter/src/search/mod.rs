@@ -22,6 +22,9 @@ pub mod ast;
 mod cursor;
 mod filters;
 mod pipes;
+mod slips;
+#[cfg(test)]
+mod wrong;
 
 pub use ast::{Aggregate, AggregateFunction, Pipe, Query, SortKey};
 pub use filters::FULL_TEXT_FIELDS;
@@ -52,7 +55,7 @@ pub fn parse(text: &str, now_ns: i64) -> Result<Query, SearchError> {
     let query = query(&mut cursor)?;
     match cursor.peek() {
         None => Ok(query),
-        Some(c) => Err(cursor.error(format!("unexpected `{c}`"), Some("close or quote it"))),
+        Some(_) => Err(slips::unexpected(&mut cursor)),
     }
 }
 
@@ -76,7 +79,7 @@ pub fn parse_filter(text: &str, now_ns: i64) -> Result<Plan, SearchError> {
     match cursor.peek() {
         None => Ok(filter),
         Some('|') => Err(cursor.error("pipes are not possible here", Some("use a filter alone"))),
-        Some(c) => Err(cursor.error(format!("unexpected `{c}`"), Some("close or quote it"))),
+        Some(_) => Err(slips::unexpected(&mut cursor)),
     }
 }
 

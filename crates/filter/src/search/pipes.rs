@@ -10,6 +10,8 @@ type Parse = fn(&mut Cursor<'_>) -> Result<Pipe, SearchError>;
 const TOP_DEFAULT: u64 = 10;
 /// Most columns in one list.
 const LIST_MAX: usize = 256;
+/// Longest part of an unexpected word that an error shows.
+const WORD_SHOWN_MAX: usize = 32;
 /// Deepest nesting of joined searches.
 const JOIN_DEPTH_MAX: usize = 4;
 
@@ -31,21 +33,76 @@ pub(super) const ALL: &[(&str, &str, Parse)] = &[
     ("lookup", "lookup TABLE FIELD output COLUMN, COLUMN", lookup),
 ];
 
+/// Pipes of other languages, and what to write.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("table", "write fields FIELD, FIELD"),
+    ("project", "write fields FIELD, FIELD"),
+    ("keep", "write fields FIELD, FIELD"),
+    ("columns", "write fields FIELD, FIELD"),
+    ("summarize", "write stats count() by FIELD"),
+    ("aggregate", "write stats count() by FIELD"),
+    ("group", "write stats count() by FIELD"),
+    ("chart", "write stats count() by FIELD, or timechart 5m count()"),
+    ("bin", "write timechart 5m count()"),
+    ("bucket", "write timechart 5m count()"),
+    ("uniq", "write dedup FIELD, or stats count() by FIELD"),
+    ("distinct", "write dedup FIELD, or stats dc(FIELD)"),
+    ("order", "write sort -COLUMN"),
+    ("take", "write head 10"),
+    ("tail", "write sort @timestamp | head 10"),
+    ("search", "write where FILTER"),
+    ("rename", "write stats ... as NAME; SQL renames columns"),
+    ("eval", "SQL computes columns"),
+    ("extend", "SQL computes columns"),
+    ("rex", "a pack takes values out of records; /expression/ searches"),
+    ("regex", "a pack takes values out of records; /expression/ searches"),
+    ("parse", "a pack takes values out of records; /expression/ searches"),
+];
+
 pub(super) fn pipe(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
     cursor.skip_spaces();
     let place = cursor.place();
-    let name = cursor.take_while(|c| c.is_ascii_alphabetic());
-    match ALL.iter().find(|(n, ..)| n.eq_ignore_ascii_case(name)) {
-        Some((_, _, parse)) => parse(cursor),
-        None => {
-            let names: Vec<&str> = ALL.iter().map(|(n, ..)| *n).collect();
-            let hint = format!("pipes are {}", names.join(", "));
-            Err(cursor.error_at(place, format!("no pipe is called `{name}`"), Some(&hint)))
+    let name = cursor.take_while(|c| c.is_ascii_alphabetic() || c == '_');
+    if name.is_empty() {
+        return Err(match cursor.peek() {
+            Some('|') => cursor.error_at(place, "`||` combines nothing", Some("write `or`")),
+            None => cursor.error_at(place, "a pipe is missing", Some(&names_hint())),
+            Some(c) => {
+                cursor.error_at(place, format!("no pipe begins with `{c}`"), Some(&names_hint()))
+            }
+        });
+    }
+    let Some((name, form, parse)) = ALL.iter().find(|(n, ..)| n.eq_ignore_ascii_case(name)) else {
+        let other = ELSEWHERE.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let hint = other.map_or_else(names_hint, |(_, hint)| (*hint).to_owned());
+        return Err(cursor.error_at(place, format!("no pipe is called `{name}`"), Some(&hint)));
+    };
+    let found = parse(cursor).map_err(|error| SearchError {
+        hint: error.hint.or_else(|| Some(format!("write {form}"))),
+        ..error
+    })?;
+    match cursor.peek() {
+        None | Some('|') => Ok(found),
+        // The end of a joined search, or one bracket too many: the caller knows.
+        Some(']') => Ok(found),
+        Some(_) => {
+            let word = cursor.rest().split(|c: char| c.is_whitespace() || c == '|').next();
+            let word: String = word.unwrap_or_default().chars().take(WORD_SHOWN_MAX).collect();
+            let message = format!("`{name}` does not know `{word}`");
+            Err(cursor.error(message, Some(&format!("write {form}"))))
         }
     }
 }
 
+fn names_hint() -> String {
+    let names: Vec<&str> = ALL.iter().map(|(n, ..)| *n).collect();
+    format!("pipes are {}", names.join(", "))
+}
+
 fn where_pipe(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
+    if matches!(cursor.peek(), None | Some('|')) {
+        return Err(cursor.error("a filter is missing", None));
+    }
     filter(cursor).map(Pipe::Where)
 }
 
@@ -89,6 +146,7 @@ fn ranked(cursor: &mut Cursor<'_>, rare: bool) -> Result<Pipe, SearchError> {
 
 fn sort(cursor: &mut Cursor<'_>) -> Result<Pipe, SearchError> {
     let mut keys = Vec::new();
+    cursor.eat_word("by");
     loop {
         let minus = cursor.eat('-');
         if !minus {
@@ -189,11 +247,13 @@ fn aggregate(cursor: &mut Cursor<'_>) -> Result<Aggregate, SearchError> {
             field = Some(column(cursor)?);
         }
         if !cursor.eat(')') {
-            return Err(cursor.error("`)` is missing", Some("write count() or dc(FIELD)")));
+            let hint = format!("write {name}(FIELD)");
+            return Err(cursor.error("`)` is missing", Some(&hint)));
         }
     }
     if field.is_none() && function != AggregateFunction::Count {
-        return Err(cursor.error(format!("`{name}` needs a field"), Some("write dc(FIELD)")));
+        let hint = format!("write {name}(FIELD)");
+        return Err(cursor.error_at(place, format!("`{name}` needs a field"), Some(&hint)));
     }
     let default = field.as_ref().map_or(name.clone(), |f| format!("{name}({f})"));
     let name = if cursor.eat_word("as") { column(cursor)? } else { default };
@@ -223,9 +283,14 @@ fn column(cursor: &mut Cursor<'_>) -> Result<String, SearchError> {
         return Ok(quoted[..end].to_owned());
     }
     let named = |c: char| c.is_alphanumeric() || matches!(c, '_' | '@' | '.' | '-' | '#' | '$');
+    let place = cursor.place();
     let name = cursor.take_while(named);
     if name.is_empty() {
         return Err(cursor.error("a field name is missing", None));
+    }
+    if name.starts_with('-') {
+        let hint = "name the fields that are to stay; `-` is for sort; quote a name that has it";
+        return Err(cursor.error_at(place, format!("`{name}` is no field name"), Some(hint)));
     }
     let is_function = AggregateFunction::named(name).is_some();
     if is_function && cursor.rest().starts_with('(') {
@@ -244,8 +309,11 @@ fn column(cursor: &mut Cursor<'_>) -> Result<String, SearchError> {
 fn number(cursor: &mut Cursor<'_>) -> Result<u64, SearchError> {
     cursor.skip_spaces();
     let place = cursor.place();
-    let text = cursor.take_while(|c| c.is_alphanumeric());
-    text.parse().map_err(|_| {
-        cursor.error_at(place, format!("`{text}` is not a number of rows"), Some("write head 10"))
-    })
+    let text = cursor.take_while(|c| !c.is_whitespace() && !matches!(c, '|' | ']' | ','));
+    let told = |message: String| Err(cursor.error_at(place, message, None));
+    match text.parse() {
+        Ok(number) => Ok(number),
+        Err(_) if text.is_empty() => told("a number of rows is missing".into()),
+        Err(_) => told(format!("`{text}` is not a number of rows")),
+    }
 }

@@ -6,6 +6,7 @@ mod backup_s3;
 mod copies;
 mod crash;
 mod damage;
+mod engine_limits;
 mod index;
 mod kill9;
 mod open_files;
