@@ -116,6 +116,16 @@ mod tests {
         }
     }
 
+    /// A label of several values is shown as their list; who clicks on it gets the events that have all.
+    #[test]
+    fn a_list_of_values_as_it_is_shown_selects_what_has_them_all() {
+        let each = log("{a=\"x\",a=\"y, z\"}").filter.root;
+        let Node::Or(parts) = log(r#"{a="[\"x\",\"y, z\"]"}"#).filter.root else { panic!() };
+        assert_eq!(parts.len(), 2, "the text itself, or all of them");
+        assert!(matches!((&each, &parts[1]), (Node::And(a), Node::And(b)) if a.len() == b.len()));
+        assert_eq!(log("{a=\"[x]\"}").filter.leaves.len(), 1);
+    }
+
     #[test]
     fn selectors_and_line_filters_become_plans() {
         let query = log("{host_name=\"web\", user_name=~\"a|b\"} |= \"Failed\" != `x y`");

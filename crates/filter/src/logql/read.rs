@@ -8,6 +8,12 @@ use crate::test::{CompareOp, Number, Operand, Test, TextOp};
 /// The line: the record as it was received.
 const LINE: &str = "event.original";
 
+/// The values of a label that has several, as they are shown: `["a","b"]`.
+fn several(text: &str) -> Option<std::str::Split<'_, &'static str>> {
+    let inner = text.strip_prefix("[\"")?.strip_suffix("\"]")?;
+    (!inner.contains('\\')).then(|| inner.split("\",\""))
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -390,7 +396,12 @@ impl<'a> Reader<'a> {
         let text = self.string()?;
         let same = field(name, Test::text(TextOp::Equals, &text, true));
         // In Loki a label that is not there is empty.
-        Ok(if text.is_empty() { Plan::or([field(name, Test::Null), same]) } else { same })
+        if text.is_empty() {
+            return Ok(Plan::or([field(name, Test::Null), same]));
+        }
+        let Some(values) = several(&text) else { return Ok(same) };
+        let each = values.map(|value| field(name, Test::text(TextOp::Equals, value, true)));
+        Ok(Plan::or([same, Plan::and(each)]))
     }
 
     fn label_regex(&mut self, name: &str) -> Read<Plan> {
