@@ -12,8 +12,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::path::Path;
 use std::time::Duration;
 
-/// Version of the schema. Another one in the file: the index is made again from the journal.
-pub const SCHEMA_VERSION: i64 = 1;
+/// Version of the schema. Another one in the file: the index is made again from the journal. 2: saved
+/// searches.
+pub const SCHEMA_VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -34,8 +35,10 @@ CREATE TABLE history(alert TEXT NOT NULL, offset INTEGER NOT NULL, record TEXT N
 CREATE TABLE audit(offset INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, who TEXT NOT NULL,
   action TEXT NOT NULL, target TEXT NOT NULL, detail TEXT NOT NULL, client TEXT NOT NULL);
 CREATE TABLE tokens(id TEXT PRIMARY KEY, token TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE searches(name TEXT PRIMARY KEY, search TEXT NOT NULL, who TEXT NOT NULL,
+  at_ns INTEGER NOT NULL) WITHOUT ROWID;
 ";
-const TABLES: &[&str] = &["meta", "alerts", "evidence", "history", "audit", "tokens"];
+const TABLES: &[&str] = &["meta", "alerts", "evidence", "history", "audit", "tokens", "searches"];
 
 /// What applying a record came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +136,12 @@ pub fn apply(
                 "UPDATE tokens SET token = json_set(token, '$.revoked_ns', ?2) WHERE id = ?1",
             )?
             .execute(params![id, actor.at_ns])?,
+        LedgerRecord::SearchSaved { search, actor } => tx
+            .prepare_cached("INSERT OR REPLACE INTO searches VALUES(?1, ?2, ?3, ?4)")?
+            .execute(params![search.name, json(search)?, actor.who, actor.at_ns])?,
+        LedgerRecord::SearchRemoved { name, .. } => {
+            tx.prepare_cached("DELETE FROM searches WHERE name = ?1")?.execute([name])?
+        }
     };
     if let LedgerRecord::Triage { alert, .. }
     | LedgerRecord::Assign { alert, .. }

@@ -1,8 +1,10 @@
 //! The ledger: one writer, in front of it the journal, behind it the index.
 
 use crate::index::{self, Applied};
-use crate::query::{self, AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, Page};
-use crate::record::{Actor, LedgerRecord};
+use crate::query::{
+    self, AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, Page, SavedRow,
+};
+use crate::record::{Actor, LedgerRecord, SavedSearch};
 use alert::{State, TriageError, transition};
 use event::{Disposition, Envelope, RawBatch, RecordKind};
 use journal::{AppendError, Block, Joined, Journal, JournalError, Options, Reader, Rejoin};
@@ -21,6 +23,8 @@ pub const INDEX_FILE: &str = "ledger.sqlite";
 pub const SUBMIT_MAX: usize = 4_096;
 /// Alerts changed per journal batch by a bulk change.
 const BULK_BATCH: usize = 500;
+/// Most saved searches: more than anybody reads through.
+pub const SEARCHES_MAX: usize = 1_000;
 /// Longest note, bytes.
 pub const NOTE_MAX_BYTES: usize = alert::triage::REASON_MAX_BYTES;
 
@@ -65,6 +69,12 @@ pub enum LedgerError {
     NoToken {
         /// The id asked for.
         id: String,
+    },
+    /// There is no saved search of that name.
+    #[error("no search is saved as `{name}`")]
+    NoSearch {
+        /// The name asked for.
+        name: String,
     },
     /// The move is not allowed.
     #[error(transparent)]
@@ -272,6 +282,42 @@ impl Ledger {
     /// All tokens by id, revoked ones included.
     pub fn tokens(&self) -> Vec<TokenRecord> {
         self.tokens.read().values().cloned().collect()
+    }
+
+    /// Gives a search a name, in place of what has it. One more than [`SEARCHES_MAX`] is refused.
+    pub fn save_search(&self, search: SavedSearch, actor: Actor) -> Result<(), LedgerError> {
+        let mut writer = self.writer.lock();
+        self.catch_up(&mut writer)?;
+        let there = query::searches(&writer.db)?;
+        if there.len() >= SEARCHES_MAX && there.iter().all(|row| row.search.name != search.name) {
+            return Err(LedgerError::TooLong { what: "the list of searches", max: SEARCHES_MAX });
+        }
+        let at_ns = actor.at_ns;
+        let record = LedgerRecord::SearchSaved { search, actor };
+        self.submit_with(&mut writer, vec![record], at_ns).map(|_| ())
+    }
+
+    /// Removes a saved search.
+    pub fn remove_search(&self, name: &str, actor: Actor) -> Result<(), LedgerError> {
+        let mut writer = self.writer.lock();
+        self.catch_up(&mut writer)?;
+        if query::search(&writer.db, name)?.is_none() {
+            return Err(LedgerError::NoSearch { name: name.chars().take(64).collect() });
+        }
+        let (name, at_ns) = (name.to_owned(), actor.at_ns);
+        let record = LedgerRecord::SearchRemoved { name, actor };
+        self.submit_with(&mut writer, vec![record], at_ns).map(|_| ())
+    }
+
+    /// Saved searches by name.
+    pub fn searches(&self) -> Result<Vec<SavedRow>, LedgerError> {
+        query::searches(&self.queries.lock())
+    }
+
+    /// The saved search of that name.
+    pub fn search(&self, name: &str) -> Result<SavedRow, LedgerError> {
+        let found = query::search(&self.queries.lock(), name)?;
+        found.ok_or_else(|| LedgerError::NoSearch { name: name.chars().take(64).collect() })
     }
 
     /// Alerts that match, newest first by (stream time, id); at most [`query::PAGE_MAX`].

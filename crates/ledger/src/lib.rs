@@ -25,5 +25,7 @@ pub mod query;
 pub mod record;
 
 pub use ledger::{Ledger, LedgerCounters, LedgerError, Submitted, TriageRequest, journal_options};
-pub use query::{AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, History, Page};
-pub use record::{Actor, Audit, DeliveryStatus, LedgerRecord};
+pub use query::{
+    AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, History, Page, SavedRow,
+};
+pub use record::{Actor, Audit, DeliveryStatus, LedgerRecord, SavedSearch};

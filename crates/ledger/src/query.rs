@@ -2,7 +2,7 @@
 //! neither shifts nor repeats rows.
 
 use crate::ledger::LedgerError;
-use crate::record::{DeliveryStatus, LedgerRecord, disposition};
+use crate::record::{DeliveryStatus, LedgerRecord, SavedSearch, disposition};
 use alert::{RuleMeta, State};
 use event::{Alert, Disposition, Evidence, Level};
 use rusqlite::types::Value;
@@ -381,6 +381,33 @@ pub(crate) fn tokens(db: &Connection) -> Result<Vec<trust::TokenRecord>, LedgerE
     let mut statement = db.prepare_cached("SELECT token FROM tokens ORDER BY id")?;
     let found = statement.query_map([], |row| from_json(row, 0))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// A saved search as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedRow {
+    /// The search.
+    pub search: SavedSearch,
+    /// Who saved it last.
+    pub who: String,
+    /// When.
+    pub at_ns: i64,
+}
+
+pub(crate) fn searches(db: &Connection) -> Result<Vec<SavedRow>, LedgerError> {
+    let text = "SELECT search, who, at_ns FROM searches ORDER BY name";
+    let mut statement = db.prepare_cached(text)?;
+    let found = statement.query_map([], saved_row)?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn search(db: &Connection, name: &str) -> Result<Option<SavedRow>, LedgerError> {
+    let text = "SELECT search, who, at_ns FROM searches WHERE name = ?1";
+    Ok(db.prepare_cached(text)?.query_row([name], saved_row).optional()?)
+}
+
+fn saved_row(row: &Row<'_>) -> rusqlite::Result<SavedRow> {
+    Ok(SavedRow { search: from_json(row, 0)?, who: row.get(1)?, at_ns: row.get(2)? })
 }
 
 fn page<T>(mut rows: Vec<T>, limit: usize, key: impl Fn(&T) -> String) -> Page<T> {

@@ -42,6 +42,24 @@ pub enum DeliveryStatus {
     Failed,
 }
 
+/// A search with a name, for everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedSearch {
+    /// Its name.
+    pub name: String,
+    /// Filter and pipes.
+    pub query: String,
+    /// From when on, as a search takes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -119,6 +137,22 @@ pub enum LedgerRecord {
         #[serde(flatten)]
         actor: Actor,
     },
+    /// A search got a name, or another content under it.
+    SearchSaved {
+        /// The search.
+        search: SavedSearch,
+        /// By whom.
+        #[serde(flatten)]
+        actor: Actor,
+    },
+    /// A saved search was removed.
+    SearchRemoved {
+        /// Its name.
+        name: String,
+        /// By whom.
+        #[serde(flatten)]
+        actor: Actor,
+    },
     /// A message about an alert was sent, or was not.
     Delivery {
         /// Alert id.
@@ -155,6 +189,8 @@ impl LedgerRecord {
             | Self::Audit { actor, .. }
             | Self::TokenCreated { actor, .. }
             | Self::TokenRevoked { actor, .. }
+            | Self::SearchSaved { actor, .. }
+            | Self::SearchRemoved { actor, .. }
             | Self::Delivery { actor, .. } => Some(actor),
         }
     }
@@ -179,6 +215,8 @@ impl LedgerRecord {
                 ("token.create", &token.id, format!("{} ({})", token.name, roles.join(", ")))
             }
             Self::TokenRevoked { id, .. } => ("token.revoke", id, String::new()),
+            Self::SearchSaved { search, .. } => ("search.save", &search.name, search.query.clone()),
+            Self::SearchRemoved { name, .. } => ("search.remove", name, String::new()),
         })
     }
 }
