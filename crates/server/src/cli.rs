@@ -3,7 +3,8 @@
 pub mod store;
 
 use self::store::{
-    Backup, BackupOf, Delete, Export, HoldVerb, Reparse, Retention, Sql, StoreVerb, VerifyWhat,
+    Backup, BackupOf, Delete, Export, HoldVerb, Reparse, Retention, Searches, Sql, StoreVerb,
+    VerifyWhat,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -77,6 +78,9 @@ pub enum Verb {
     Hunt(Hunt),
     /// Search stored and live events
     Search(Search),
+    /// Searches with a name: list, save, run, tail, delete
+    #[command(subcommand)]
+    Searches(Searches),
     /// Ask in SQL
     Sql(Sql),
     /// Write all results of a search to files, with a manifest
@@ -105,7 +109,7 @@ pub enum Verb {
     Hold(HoldVerb),
     /// Delete the events that a filter matches
     Delete(Delete),
-    /// Backups: create, verify, list
+    /// Backups: create, verify, list, prune
     #[command(subcommand)]
     Backup(Backup),
     /// Make a data folder of a backup

@@ -42,6 +42,11 @@ impl Client {
         self.http.json("POST", &self.url(path), Some(body)).await.map_err(failed)
     }
 
+    /// PUT of JSON, JSON answer.
+    pub async fn put(&self, path: &str, body: Value) -> Result<Value, Failure> {
+        self.http.json("PUT", &self.url(path), Some(body)).await.map_err(failed)
+    }
+
     /// DELETE, JSON answer.
     pub async fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.http.json("DELETE", &self.url(path), None).await.map_err(failed)

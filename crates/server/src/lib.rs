@@ -58,6 +58,7 @@ fn run(cli: &Cli) -> Outcome {
         Verb::Packs(verb) => verbs::packs::run(verb, global),
         Verb::Hunt(args) => verbs::hunt::run(args, global),
         Verb::Search(args) => verbs::ask::search(args, global),
+        Verb::Searches(verb) => verbs::ask::searches(verb, global),
         Verb::Sql(args) => verbs::ask::sql(args, global),
         Verb::Export(args) => verbs::export::run(args, global),
         Verb::Tail(args) => verbs::ask::tail(args, global),

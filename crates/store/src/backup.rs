@@ -23,6 +23,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+pub use crate::prune::{Pruned, prune};
 pub use crate::vault::Place;
 
 /// Version of a backup's own file. 2: with companions.
@@ -36,7 +37,7 @@ const ENTRIES_AT_ONCE: usize = 64;
 const KNOWN_BACKUPS_MAX: usize = 32;
 
 #[derive(Serialize, Deserialize)]
-struct Backup {
+pub(crate) struct Backup {
     format: u32,
     at_ns: i64,
     state: State,
@@ -112,7 +113,8 @@ impl Store {
     ) -> Result<BackupRun<'_>, StoreError> {
         let vault = Vault::open(target, &self.ending)?;
         self.know_earlier(&vault)?;
-        let mut run = BackupRun { store: self, vault, copied_bytes: 0 };
+        let shared = vault.lock_shared()?;
+        let mut run = BackupRun { store: self, vault, copied_bytes: 0, _shared: shared };
         let mut report = BackupReport::default();
         self.copy_state(&run.vault, &mut report)?;
         for companion in companions()?.iter().filter(|c| !c.grows) {
@@ -251,6 +253,8 @@ pub struct BackupRun<'s> {
     store: &'s Store,
     vault: Vault,
     copied_bytes: u64,
+    /// Nothing is pruned meanwhile.
+    _shared: Option<fs::File>,
 }
 
 impl BackupRun<'_> {
@@ -319,7 +323,7 @@ pub fn list(target: &Place) -> Result<Vec<String>, StoreError> {
 }
 
 /// The backup of this name, checked for what it must not say.
-fn read(vault: &Vault, name: i64) -> Result<Backup, StoreError> {
+pub(crate) fn read(vault: &Vault, name: i64) -> Result<Backup, StoreError> {
     let shown = PathBuf::from(format!("backups/{name}.json"));
     let text = vault.read(name)?;
     let backup: Backup = serde_json::from_slice(&text).map_err(|e| StoreError::file(&shown, e))?;
@@ -352,9 +356,23 @@ fn find(target: &Place, name: Option<&str>) -> Result<(Vault, i64, Backup), Stor
     Ok((vault, name, backup))
 }
 
+/// The companion that no two installations have in common.
+const OWNER: &str = "secret";
+
 impl Backup {
+    /// Whose it is; empty where nothing tells.
+    pub(crate) fn owner(&self) -> &str {
+        self.companions.get(OWNER).map_or("", |(_, sha256)| sha256)
+    }
+
+    /// All that it refers to.
+    pub(crate) fn all_objects(&self) -> impl Iterator<Item = Object> {
+        let files = self.state.files.values().flat_map(objects).map(|(object, _)| object);
+        files.chain(self.companions().map(|(_, object)| object))
+    }
+
     /// Hashes of all that it refers to.
-    fn hashes(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = String> {
         let files = self.state.files.values().flat_map(objects).map(|(object, _)| object.sha256);
         files.chain(self.companions.values().map(|(_, sha256)| sha256.clone()))
     }
@@ -380,6 +398,7 @@ impl BackupReport {
 /// Reads every file of a backup (the newest, if none is named) and compares sizes and hashes.
 pub fn verify(target: &Place, name: Option<&str>) -> Result<BackupReport, StoreError> {
     let (vault, name, backup) = find(target, name)?;
+    let _shared = vault.lock_if_there();
     let mut report = BackupReport { name: name.to_string(), ..BackupReport::default() };
     for entry in backup.state.files.values() {
         report.files += 1;
@@ -408,6 +427,7 @@ pub fn restore(
         return Err(StoreError::file(dir, "it is not empty: restore into a new folder"));
     }
     let (vault, name, backup) = find(target, name)?;
+    let _shared = vault.lock_if_there();
     let mut report = BackupReport { name: name.to_string(), ..BackupReport::default() };
     for entry in backup.state.files.values() {
         report.files += 1;

@@ -61,6 +61,20 @@ pub enum StoreError {
         /// What is wrong with the settings.
         reason: String,
     },
+    /// The store is of a later format.
+    #[error(
+        "store `{}` was written by a newer version of this program: its format is {found}, this one reads \
+         up to {known}; use that version; nothing was changed",
+        path.display()
+    )]
+    Newer {
+        /// The log of its manifest.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest that is known.
+        known: u32,
+    },
     /// The list of files is damaged other than by a torn last write.
     #[error("manifest `{}` is damaged at byte {at}: {reason}; restore it from a copy", path.display())]
     Manifest {

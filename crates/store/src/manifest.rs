@@ -416,7 +416,8 @@ impl Manifest {
         // The first record was fsynced before the log got its name: it cannot be torn by a crash.
         let mut state = state.ok_or_else(|| bad(0, "no state at the start"))?;
         if state.format > FORMAT {
-            return Err(bad(0, "it was written by a newer version of this program: update"));
+            let (found, known) = (state.format, FORMAT);
+            return Err(StoreError::Newer { path, found, known });
         }
         // A log of before is as good as one of now.
         state.format = state.format.max(FORMAT_LOCAL);
@@ -431,6 +432,28 @@ impl Manifest {
         let end = at as u64;
         let (folder, next_at) = (folder.into(), RECORDS_PER_LOG);
         Ok((Self { folder, generation, path, file, end, records, next_at, state }, tail))
+    }
+}
+
+/// Whether this program can read the store in the folder `store`, from its manifest's first record:
+/// nothing is changed. A store that is not there yet can be read, and damage is told by who opens it.
+pub fn check_format(store: &Path) -> Result<(), StoreError> {
+    let folder = store.join("manifest");
+    let logs = fs::read_dir(&folder).into_iter().flatten().flatten();
+    let number = |name: &std::ffi::OsStr| name.to_str()?.strip_suffix(".log")?.parse::<u64>().ok();
+    let Some(newest) = logs.filter_map(|entry| number(&entry.file_name())).max() else {
+        return Ok(());
+    };
+    let path = log_path(&folder, newest);
+    let bytes = fs::read(&path).map_err(StoreError::io("reading", &path))?;
+    match read_frame(&bytes) {
+        Frame::Whole(record, _) => match *record {
+            Record::Full(state) if state.format > FORMAT => {
+                Err(StoreError::Newer { path, found: state.format, known: FORMAT })
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
     }
 }
 
@@ -558,6 +581,46 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         let (m, tail) = Manifest::open(dir.path()).unwrap();
         assert_eq!((m.state(), tail), (&state, Tail::Clean));
+    }
+
+    /// Scenario: stores of earlier formats, and one of a later one, with what only that one knows.
+    /// Guarantees: the former open with all that is in them; the latter is refused by its number, by a
+    /// look and by opening, and no byte of the folder changes.
+    #[test]
+    fn earlier_formats_open_and_a_later_one_is_refused_untouched() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("manifest");
+        let path = Manifest::open(&folder).unwrap().0.path.clone();
+        let mut state = State::default();
+        (0..3).for_each(|n| state.apply(&add(n)));
+        let mut written = |format: u32, more: &str| {
+            state.format = format;
+            let text = serde_json::to_string(&Record::Full(state.clone())).unwrap();
+            let text = text.replacen("{\"Full\":{", &format!("{{\"Full\":{{{more}"), 1);
+            let mut out = (text.len() as u32).to_le_bytes().to_vec();
+            out.extend(crc32c::crc32c(text.as_bytes()).to_le_bytes());
+            out.extend(text.as_bytes());
+            fs::write(&path, &out).unwrap();
+            out
+        };
+        for format in 0..=FORMAT {
+            written(format, "");
+            check_format(dir.path()).unwrap();
+            let (m, tail) = Manifest::open(&folder).unwrap();
+            assert_eq!((m.state().files.len(), tail), (3, Tail::Clean), "format {format}");
+        }
+        let bytes = written(FORMAT + 1, "\"vectors\":[1,2],");
+        for refused in [
+            check_format(dir.path()).unwrap_err(),
+            Manifest::open(&folder).err().unwrap(),
+            Manifest::open_read_only(&folder).err().unwrap(),
+        ] {
+            let told = refused.to_string();
+            assert!(told.contains("newer version") && !told.contains("damaged"), "{told}");
+        }
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        check_format(&dir.path().join("none")).unwrap();
     }
 
     /// Scenario: a new log is due and cannot be written, as on a full disk; changes come; then it can.

@@ -58,6 +58,12 @@ use std::time::Instant;
 fn engine(error: DataFusionError) -> SearchError {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_) => SearchError::Memory,
+        // What a pass ended with comes back through the engine.
+        DataFusionError::External(ours)
+            if matches!(ours.downcast_ref::<SearchError>(), Some(SearchError::Memory)) =>
+        {
+            SearchError::Memory
+        }
         _ => SearchError::Engine(error.to_string()),
     }
 }
@@ -286,21 +292,23 @@ fn execute(
 ) -> Result<Option<&'static str>, SearchError> {
     let bytes_max = request.memory_bytes_max.max(BATCH_BYTES_LEAST);
     let watch = Arc::new(Watch::new(control.clone(), bytes_max));
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let mut stream = runtime.block_on(async {
         let context = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await.map_err(engine)?;
         let plan = watched(plan, &watch).map_err(engine)?;
-        let mut stream = execute_stream(plan, context).map_err(engine)?;
-        while let Some(batch) = stream.next().await {
-            let batch = batch.map_err(engine)?;
-            let began = Instant::now();
-            if take(batch)?.is_break() {
-                break;
-            }
-            control.allow(began.elapsed());
+        execute_stream(plan, context).map_err(engine)
+    })?;
+    // Whoever takes rows may wait for a reader, which must not happen inside the runtime.
+    while let Some(batch) = runtime.block_on(stream.next()) {
+        let batch = batch.map_err(engine)?;
+        let began = Instant::now();
+        if take(batch)?.is_break() {
+            break;
         }
-        Ok(watch.stopped())
-    })
+        control.allow(began.elapsed());
+    }
+    Ok(watch.stopped())
 }
 
 /// What the pass leaves behind for after the engine has run.

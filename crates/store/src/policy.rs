@@ -18,6 +18,7 @@ use crate::read::FileHandle;
 use crate::rows::HotBatch;
 use crate::scan::Snapshot;
 use crate::store::{Store, Upkeep};
+use crate::tier::TierOptions;
 use crate::upkeep::unless_damaged;
 use event::{Dictionary, EventId};
 use filter::Plan;
@@ -30,6 +31,8 @@ use std::time::{Duration, Instant};
 const DAY_NS: i64 = 86_400 * event::time::SECOND_NS;
 /// PCI DSS 10.5.1: at least 12 months of audit history.
 pub const PCI_AGE_NS: i64 = 365 * DAY_NS;
+/// And the last three of them immediately available.
+pub const PCI_AT_HAND_NS: i64 = 90 * DAY_NS;
 /// Most holds and most deletions waiting for their rewrite: each is a filter on every search.
 pub const RULES_MAX: usize = 256;
 /// Pause between two applications of the rules of retention.
@@ -260,9 +263,9 @@ pub fn check_filter(text: &str) -> Result<(), StoreError> {
     plan_of(text).map(drop)
 }
 
-/// A warning where the rules keep less than PCI DSS 10.5.1 asks for; empty when all is well or
-/// nothing is ever removed.
-pub fn warnings(rules: &[RetentionRule]) -> Vec<String> {
+/// A warning where less is kept, or less of it at hand, than PCI DSS 10.5.1 asks for; empty when all
+/// is well or nothing is ever removed.
+pub fn warnings(rules: &[RetentionRule], tier: Option<&TierOptions>) -> Vec<String> {
     let short = rules.iter().filter_map(|rule| {
         let days = rule.age_ns.filter(|age| *age < PCI_AGE_NS)? / DAY_NS;
         Some(format!(
@@ -277,7 +280,19 @@ pub fn warnings(rules: &[RetentionRule]) -> Vec<String> {
             rule.name
         )
     });
-    short.chain(by_size).collect()
+    let hot = tier.filter(|tier| tier.hot_age_ns < PCI_AT_HAND_NS).map(|tier| {
+        let days = tier.hot_age_ns / DAY_NS;
+        format!(
+            "events move to the far tier after {days} days: PCI DSS 10.5.1 asks for the last three \
+             months at hand, which they are only while the far tier answers"
+        )
+    });
+    let hot_size = tier.filter(|tier| tier.hot_bytes.is_some()).map(|_| {
+        "events move to the far tier by size: a busy month can leave less than the three months at \
+         hand of PCI DSS 10.5.1"
+            .to_owned()
+    });
+    short.chain(by_size).chain(hot).chain(hot_size).collect()
 }
 
 impl Store {

@@ -3,10 +3,11 @@
 //! ```text
 //! objects/ab/<sha256>        bytes, each once for all backups; in a bucket `.zst` for what packs well
 //! backups/<time ns>.json     one backup
+//! LOCK                       in a folder only: shared by who makes a backup, taken alone by who prunes
 //! alcedo-backups.json        in a bucket only: the names of all whole backups
 //! ```
-//! A bucket is never listed and nothing in it is deleted, so what others keep there is neither seen
-//! nor touched, and rights to read and write objects are enough. An object counts as there only if it
+//! A bucket is never listed and only `prune` deletes in it, so what others keep there is neither seen
+//! nor touched, and rights to read and write objects are enough for the rest. An object counts as there only if it
 //! was read back: now, or before an earlier backup that is named was named.
 //!
 //! Order in a bucket: objects, each read back; the backup, made under a name that must not be there;
@@ -23,6 +24,7 @@ use hashbrown::HashSet;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -30,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// In a folder: the file whose lock keeps pruning and making apart.
+const LOCK: &str = "LOCK";
 /// The list of whole backups of a bucket.
 const LIST: &str = "alcedo-backups.json";
 /// Version of the list.
@@ -243,6 +247,108 @@ impl Vault {
         sync_folder(folder)
     }
 
+    /// Keeps pruning away as long as the file lives; none where there is nothing to lock.
+    pub(crate) fn lock_shared(&self) -> Result<Option<File>, StoreError> {
+        let Vault::Folder(path) = self else { return Ok(None) };
+        fs::create_dir_all(path).map_err(StoreError::io("creating", path))?;
+        let path = path.join(LOCK);
+        let file = open_lock(&path)?;
+        match file.lock_shared() {
+            // Not every network file system has locks; on such a one nothing is pruned either.
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            locked => locked.map(|()| Some(file)).map_err(StoreError::io("locking", &path)),
+        }
+    }
+
+    /// The same for who only reads, maybe from a place that cannot be written.
+    pub(crate) fn lock_if_there(&self) -> Option<File> {
+        let Vault::Folder(path) = self else { return None };
+        let file = File::open(path.join(LOCK)).ok()?;
+        file.lock_shared().is_ok().then_some(file)
+    }
+
+    /// Keeps everybody else away; the inner error says that somebody is there.
+    pub(crate) fn lock_alone(&self) -> Result<Result<Option<File>, &'static str>, StoreError> {
+        let Vault::Folder(path) = self else { return Ok(Ok(None)) };
+        if !path.is_dir() {
+            return Ok(Err("there are no backups"));
+        }
+        let path = path.join(LOCK);
+        let file = open_lock(&path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Ok(Some(file))),
+            Err(fs::TryLockError::WouldBlock) => {
+                Ok(Err("a backup is being made, verified or restored: try again when it is done"))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(StoreError::io("locking", &path)(error)),
+        }
+    }
+
+    /// Takes backups off the list.
+    pub(crate) fn unname(&self, names: &[i64]) -> Result<(), StoreError> {
+        match self {
+            // The file is the name.
+            Vault::Folder(_) => self.remove_texts(names.iter().copied()),
+            Vault::Bucket(bucket) => bucket.unname(names),
+        }
+    }
+
+    /// Removes the texts of backups that are not named any more.
+    pub(crate) fn remove_texts(&self, names: impl Iterator<Item = i64>) -> Result<(), StoreError> {
+        for name in names {
+            let text = format!("backups/{name}.json");
+            match self {
+                Vault::Folder(path) => remove(&path.join(text))?,
+                Vault::Bucket(bucket) => bucket.far.delete(&text).map_err(|e| e.of(&text))?,
+            }
+        }
+        match self {
+            Vault::Folder(path) if path.join("backups").is_dir() => {
+                sync_folder(&path.join("backups"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes objects: in a bucket those that are `unneeded`, in a folder all that are not `needed`,
+    /// for there it can be seen what crashes left. Out: their number and bytes.
+    pub(crate) fn remove_unneeded(
+        &self,
+        needed: &BTreeSet<String>,
+        unneeded: &BTreeMap<String, Object>,
+        dry_run: bool,
+    ) -> Result<(u64, u64), StoreError> {
+        let path = match self {
+            Vault::Folder(path) => path.join("objects"),
+            Vault::Bucket(bucket) => {
+                for object in unneeded.values().filter(|_| !dry_run) {
+                    let name = name_in_bucket(object)?;
+                    bucket.far.delete(&name).map_err(|e| e.of(&name))?;
+                }
+                let bytes = unneeded.values().map(|object| object.size).sum();
+                return Ok((unneeded.len() as u64, bytes));
+            }
+        };
+        let (mut count, mut bytes) = (0, 0);
+        for folder in entries(&path)?.into_iter().filter(|path| path.is_dir()) {
+            for file in entries(&folder)? {
+                let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+                // A copy that a crash cut has the object's name and an ending.
+                let sha256 = name.strip_suffix(".tmp").unwrap_or(name);
+                let ours = sha256.len() == 64 && sha256.bytes().all(|b| b.is_ascii_hexdigit());
+                if !ours || name == sha256 && needed.contains(sha256) {
+                    continue;
+                }
+                count += 1;
+                bytes += fs::metadata(&file).map_or(0, |m| m.len());
+                if !dry_run {
+                    remove(&file)?;
+                }
+            }
+        }
+        Ok((count, bytes))
+    }
+
     /// Writes an object to the file `to`, which gets its name once the bytes are the right ones.
     pub(crate) fn get(&self, object: &Object, to: &Path) -> Result<(), StoreError> {
         let bucket = match self {
@@ -295,6 +401,23 @@ fn make_folder(folder: &Path) -> Result<usize, StoreError> {
         sync_folder(above.unwrap_or(Path::new(".")))?;
     }
     Ok(missing.len())
+}
+
+fn open_lock(path: &Path) -> Result<File, StoreError> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map_err(StoreError::io("opening", path))
+}
+
+/// What is in a folder; nothing if it is not there.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let listing = StoreError::io("listing", folder);
+    let found: io::Result<Vec<_>> =
+        fs::read_dir(folder).and_then(|list| list.map(|entry| Ok(entry?.path())).collect());
+    found.map_err(listing)
 }
 
 /// Removes a file that a crash may have left.
@@ -397,6 +520,24 @@ impl Bucket {
                 Err(StoreError::Far { object: LIST.into(), reason: "others change it".into() })
             }
         }
+    }
+
+    /// Takes names off the list; what others add meanwhile stays.
+    fn unname(&self, names: &[i64]) -> Result<(), StoreError> {
+        for _ in 0..TRIES {
+            let (mut list, version) = self.list()?;
+            if !list.backups.iter().any(|name| names.contains(name)) {
+                return Ok(());
+            }
+            list.backups.retain(|name| !names.contains(name));
+            let bytes = serde_json::to_vec(&list).expect("plain data always serialises");
+            if let Err(error) = self.far.replace(LIST, bytes, version)
+                && !error.is_conflict
+            {
+                return Err(error.of(LIST));
+            }
+        }
+        Err(StoreError::Far { object: LIST.into(), reason: "others change it".into() })
     }
 
     /// Makes a small object that is not there yet; one with the same bytes may be.

@@ -276,7 +276,9 @@ pub async fn around(
 /// What a client is told when the ledger says no.
 pub fn problem_of(error: LedgerError) -> Problem {
     let status = match &error {
-        LedgerError::NoAlert { .. } | LedgerError::NoToken { .. } => StatusCode::NOT_FOUND,
+        LedgerError::NoAlert { .. }
+        | LedgerError::NoToken { .. }
+        | LedgerError::NoSearch { .. } => StatusCode::NOT_FOUND,
         LedgerError::Triage(_) => StatusCode::CONFLICT,
         LedgerError::BadCursor | LedgerError::TooLong { .. } => StatusCode::BAD_REQUEST,
         LedgerError::Append(_) => return Problem::busy(error.to_string()),

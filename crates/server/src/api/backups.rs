@@ -5,6 +5,7 @@ use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
 use axum::extract::{Extension, State};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use trust::Principal;
@@ -36,6 +37,35 @@ pub async fn create(
         let detail = format!("{} files, {} bytes", report.files, report.bytes);
         app.audit_by(actor(&principal), "backup.create", &report.name, &detail);
         Ok(Json(json!(report)))
+    })
+    .await
+}
+
+/// Which backups are to stay.
+#[derive(Deserialize)]
+pub struct Kept {
+    keep: usize,
+    /// Say what would go, and change nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /api/v1/backups/prune`: removes all but the newest, and what only the others needed.
+pub async fn prune(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Json(kept): Json<Kept>,
+) -> Result<Json<Value>, Problem> {
+    if kept.keep == 0 {
+        return Err(Problem::bad("at least one backup stays: `keep` is 1 or more"));
+    }
+    app.blocking(move |app| {
+        let pruned = app.prune_backups(kept.keep, kept.dry_run)?;
+        if !kept.dry_run && !pruned.removed.is_empty() {
+            let detail = format!("{} objects, {} bytes", pruned.objects, pruned.bytes);
+            app.audit_by(actor(&principal), "backup.prune", &pruned.removed.join(" "), &detail);
+        }
+        Ok(Json(json!(pruned)))
     })
     .await
 }

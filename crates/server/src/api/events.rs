@@ -1,6 +1,7 @@
 //! Searching, looking around, following.
 
 use super::problem::Problem;
+use super::searches;
 use crate::run::App;
 use crate::run::app::Turn;
 use axum::Json;
@@ -33,6 +34,8 @@ const AROUND_ROWS: usize = 2_000;
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub struct Asked {
+    /// Name of a saved search; `query` then has further pipes only.
+    pub saved: Option<String>,
     /// Filter and pipes.
     pub query: String,
     /// Beginning.
@@ -92,6 +95,7 @@ pub async fn search(
     headers: HeaderMap,
     Json(asked): Json<Asked>,
 ) -> Result<Response, Problem> {
+    let asked = searches::filled(&app, asked).await?;
     let request = request_of(&app, &asked)?;
     let cancelled = request.cancelled.clone();
     answer(app, &headers, cancelled, move |app, out| {
@@ -218,7 +222,7 @@ pub struct Distribution {
 impl Distribution {
     fn request(&self, app: &App) -> Result<SearchRequest, Problem> {
         let (query, since, until) = (self.query.clone(), self.since.clone(), self.until.clone());
-        let mut request = request_of(app, &Asked { query, since, until, limit: None })?;
+        let mut request = request_of(app, &Asked { query, since, until, ..Asked::default() })?;
         // The distribution of the events: what comes after the first other pipe is about its rows.
         let pipes = &mut request.query.pipes;
         let events = pipes.iter().take_while(|p| matches!(p, search::Pipe::Where(_))).count();
@@ -343,6 +347,9 @@ pub fn around_time(app: &App, at_ns: i64, minutes: u32) -> Result<Json<Value>, P
 pub struct Followed {
     #[serde(default)]
     query: String,
+    /// Name of a saved search, instead.
+    #[serde(default)]
+    saved: Option<String>,
 }
 
 /// `GET /api/v1/tail`: server-sent events, rows as they are shaped.
@@ -350,7 +357,9 @@ pub async fn tail(
     State(app): State<Arc<App>>,
     Query(followed): Query<Followed>,
 ) -> Result<impl IntoResponse, Problem> {
-    let plan = search::parse_filter(&followed.query, io::intake::wall_ns())?;
+    let Followed { query, saved } = followed;
+    let asked = searches::filled(&app, Asked { query, saved, ..Asked::default() }).await?;
+    let plan = search::parse_filter(&asked.query, io::intake::wall_ns())?;
     let mut batches = app.bus.tail();
     let (tell, told) = mpsc::channel::<Result<Event, Infallible>>(1_024);
     let stopped = Arc::new(AtomicBool::new(false));

@@ -70,7 +70,7 @@ pub async fn create(
     Json(wanted): Json<Wanted>,
 ) -> Result<Json<Value>, Problem> {
     let Wanted { query, since, until, format } = wanted;
-    let asked = Asked { query: query.clone(), since, until, limit: None };
+    let asked = Asked { query: query.clone(), since, until, ..Asked::default() };
     let request = request_of(&app, &asked)?;
     let job = app.export(&principal.identity, &query, format, request)?;
     let shown = job_json(&job);

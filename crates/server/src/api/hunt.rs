@@ -43,7 +43,7 @@ pub async fn hunt(
         return Err(Problem { retry_after_s: Some(5), ..problem });
     };
     let Wanted { rules, since, until } = wanted;
-    let mut request = request_of(&app, &Asked { query: String::new(), since, until, limit: None })?;
+    let mut request = request_of(&app, &Asked { since, until, ..Asked::default() })?;
     request.timeout = None;
     let compiling = app.clone();
     let compiled = tokio::task::spawn_blocking(move || {

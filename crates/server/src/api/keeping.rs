@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use store::policy::warnings;
-use store::{Hold, RetentionRule, Store};
+use store::{Hold, RetentionRule, Store, TierOptions};
 use trust::Principal;
 
 /// Longest reason that is kept with a hold or a deletion.
@@ -23,6 +23,7 @@ const PLAN_RULES_MAX: usize = 256;
 pub fn plan_json(
     store: &Store,
     rules: &[RetentionRule],
+    tier: Option<&TierOptions>,
     free_bytes: u64,
     now_ns: i64,
 ) -> Result<Value, store::StoreError> {
@@ -54,7 +55,7 @@ pub fn plan_json(
         "forecast": store.forecast(rules, free_bytes, now_ns),
         "holds": store.holds().len(),
         "waiting_deletions": store.tombstones().len(),
-        "warnings": warnings(rules),
+        "warnings": warnings(rules, tier),
     }))
 }
 
@@ -62,8 +63,9 @@ pub fn plan_json(
 pub async fn retention(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
     app.blocking(|app| {
         let rules = crate::run::store_options(&app.config).rules();
+        let tier = app.config.tier.as_ref();
         let free_bytes = app.journal.stats().free_bytes;
-        Ok(Json(plan_json(&app.store, &rules, free_bytes, io::intake::wall_ns())?))
+        Ok(Json(plan_json(&app.store, &rules, tier, free_bytes, io::intake::wall_ns())?))
     })
     .await
 }
@@ -84,7 +86,7 @@ pub async fn plan(
     }
     app.blocking(move |app| {
         let free_bytes = app.journal.stats().free_bytes;
-        Ok(Json(plan_json(&app.store, &tried.rules, free_bytes, io::intake::wall_ns())?))
+        Ok(Json(plan_json(&app.store, &tried.rules, None, free_bytes, io::intake::wall_ns())?))
     })
     .await
 }

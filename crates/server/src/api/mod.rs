@@ -15,6 +15,7 @@ pub mod problem;
 pub mod reparse;
 pub mod routes;
 pub mod rules;
+pub mod searches;
 pub mod sources;
 pub mod sql;
 pub mod status;

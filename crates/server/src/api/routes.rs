@@ -2,13 +2,13 @@
 //! not exist: the guard answers 404 before any handler runs.
 
 use super::{
-    alerts, backups, events, exports, hunt, ingest, keeping, loki, page, reparse, rules, sources,
-    sql, status, tokens,
+    alerts, backups, events, exports, hunt, ingest, keeping, loki, page, reparse, rules, searches,
+    sources, sql, status, tokens,
 };
 use crate::run::App;
 use axum::Router;
 use axum::http::Method;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use std::sync::Arc;
 use trust::Permission;
 
@@ -44,6 +44,9 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/search", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/search/histogram", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/search/values", Needs(Permission::EventsRead)),
+    ("GET", "/api/v1/searches", Needs(Permission::EventsRead)),
+    ("PUT", "/api/v1/searches/{name}", Needs(Permission::AlertsTriage)),
+    ("DELETE", "/api/v1/searches/{name}", Needs(Permission::AlertsTriage)),
     ("POST", "/api/v1/sql", Needs(Permission::EventsRead)),
     ("POST", "/api/v1/hunt", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/exports", Needs(Permission::EvidenceExport)),
@@ -62,6 +65,7 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/reparse", Needs(Permission::RulesWrite)),
     ("GET", "/api/v1/backups", Needs(Permission::RetentionRequest)),
     ("POST", "/api/v1/backups", Needs(Permission::RetentionRequest)),
+    ("POST", "/api/v1/backups/prune", Needs(Permission::RetentionApprove)),
     ("GET", "/api/v1/events/{id}", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/events/{id}/around", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/tail", Needs(Permission::EventsRead)),
@@ -110,6 +114,8 @@ pub fn router() -> Router<Arc<App>> {
         ("/api/v1/search", post(events::search)),
         ("/api/v1/search/histogram", get(events::histogram)),
         ("/api/v1/search/values", get(events::values)),
+        ("/api/v1/searches", get(searches::list)),
+        ("/api/v1/searches/{name}", put(searches::save).delete(searches::remove)),
         ("/api/v1/sql", post(sql::sql)),
         ("/api/v1/hunt", post(hunt::hunt)),
         ("/api/v1/exports", get(exports::list).post(exports::create)),
@@ -122,6 +128,7 @@ pub fn router() -> Router<Arc<App>> {
         ("/api/v1/deletions", get(keeping::deletions).post(keeping::delete)),
         ("/api/v1/reparse", get(reparse::show).post(reparse::begin)),
         ("/api/v1/backups", get(backups::list).post(backups::create)),
+        ("/api/v1/backups/prune", post(backups::prune)),
         ("/api/v1/events/{id}", get(events::show)),
         ("/api/v1/events/{id}/around", get(events::around)),
         ("/api/v1/tail", get(events::tail)),

@@ -35,7 +35,7 @@ pub async fn sql(
     if sql.len() > SQL_BYTES_MAX {
         return Err(Problem::bad(format!("the statement is longer than {SQL_BYTES_MAX} bytes")));
     }
-    let request = request_of(&app, &Asked { query: String::new(), since, until, limit })?;
+    let request = request_of(&app, &Asked { since, until, limit, ..Asked::default() })?;
     let cancelled = request.cancelled.clone();
     answer(app, &headers, cancelled, move |app, out| {
         app.store.sql(&sql, &request, out).map_err(|error| error.located_in(&sql))

@@ -53,6 +53,60 @@ pub struct Export {
     pub offline: bool,
 }
 
+/// `alcedo searches ...`
+#[derive(Subcommand, Debug)]
+pub enum Searches {
+    /// Saved searches by name
+    List,
+    /// Give a search a name, in place of what has it
+    Save {
+        /// Its name
+        name: String,
+        /// Filter and pipes
+        query: String,
+        /// Only events of this time back to when it runs, such as 24h, or since a time
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only events before this time
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// What it is for
+        #[arg(long, default_value = "", value_name = "TEXT")]
+        note: String,
+    },
+    /// Search with a saved search
+    Run(RunSaved),
+    /// Follow a saved search that has no pipes
+    Tail {
+        /// Its name
+        name: String,
+    },
+    /// Remove a saved search
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+/// `alcedo searches run`
+#[derive(Args, Debug)]
+pub struct RunSaved {
+    /// Its name
+    pub name: String,
+    /// Further pipes: '| stats count() by user.name'
+    #[arg(default_value = "")]
+    pub pipes: String,
+    /// Instead of its own: events of this time back to now, such as 24h, or since a time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Instead of its own: only events before this time
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Most rows (0 = all)
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    pub limit: u64,
+}
+
 /// `alcedo backup ...`
 #[derive(Subcommand, Debug)]
 pub enum Backup {
@@ -64,6 +118,18 @@ pub enum Backup {
     },
     /// Read every file of a backup and compare it with what was written
     Verify(BackupOf),
+    /// Remove old backups, and what none of those that stay needs
+    Prune {
+        /// So many of the newest stay, of each installation that shares the place
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        keep: u32,
+        /// Folder or bucket of the backups; default: that of the configuration or the running server
+        #[arg(long, value_name = "PLACE")]
+        from: Option<String>,
+        /// Say what would go, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Names of the backups, oldest first
     List {
         /// Folder or bucket of the backups; default: that of the configuration

@@ -51,6 +51,8 @@ pub struct Config {
     pub tier: Option<TierOptions>,
     /// Where backups of the running server go.
     pub backup: Option<Place>,
+    /// When it makes them by itself, and which stay.
+    pub backups: Backups,
     /// When a source counts as silent or as a flood.
     pub watch: Watch,
     /// How long repeats of an alert for the same entity are folded, ns.
@@ -200,6 +202,15 @@ pub struct Retention {
     pub rules: Vec<RetentionRule>,
 }
 
+/// Backups that the server makes by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backups {
+    /// So long after the last one, ns; `None`: only when somebody asks.
+    pub every_ns: Option<i64>,
+    /// So many stay, after each that it makes by itself; `None`: all.
+    pub keep: Option<usize>,
+}
+
 /// Stream health settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Watch {
@@ -256,6 +267,7 @@ impl Default for Config {
             },
             tier: None,
             backup: None,
+            backups: Backups::default(),
             watch: Watch { silent_after_ns: None, volume_bucket_ns: VOLUME_BUCKET_DEFAULT_NS },
             suppress_ns: SUPPRESS_DEFAULT_NS,
             memory_bytes_max: None,
@@ -282,7 +294,7 @@ impl Config {
             ("retention", format!("{:?}", self.retention)),
             // A file with credentials is named here, never read.
             ("tier", format!("{:?}", self.tier)),
-            ("backup", format!("{:?}", self.backup)),
+            ("backup", format!("{:?} {:?}", self.backup, self.backups)),
             ("watch", format!("{:?}", self.watch)),
             ("alerts", format!("{:?}", self.suppress_ns)),
             ("limits", format!("{:?} {}", self.memory_bytes_max, self.hot_bytes_max)),
@@ -390,7 +402,11 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
         s.done();
     });
     config.tier = root.section("tier", |s| tier::read(s, base)).flatten();
-    config.backup = root.section("backup", |s| tier::backup(s, base)).flatten();
+    let backup = root.section("backup", |s| tier::backup(s, base)).flatten();
+    (config.backup, config.backups) = match backup {
+        Some((place, backups)) => (Some(place), backups),
+        None => (None, Backups::default()),
+    };
     root.section("watch", |s| {
         config.watch.silent_after_ns = s.duration_ns("silent_after");
         if let Some(width) = s.duration_ns("volume_bucket").filter(|w| *w > 0) {
@@ -780,6 +796,24 @@ mod tests {
         ] {
             let found = problems(wrong);
             assert!(found.len() == 1 && found[0].contains(said), "{wrong}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn backups_read_as_meant_and_their_mistakes_are_told() {
+        let text = "backup: {to: copies, every: 12h, keep: 14}\n";
+        let config = parse(text, "f", Path::new("/x")).unwrap();
+        assert_eq!(config.backup.map(|place| place.to_string()).unwrap(), "/x/copies");
+        let backups = Backups { every_ns: Some(12 * 3_600_000_000_000), keep: Some(14) };
+        assert_eq!(config.backups, backups);
+        for wrong in [
+            "backup: {every: 1d}",
+            "backup: {to: copies, every: 1m}",
+            "backup: {to: copies, every: 1d, keep: 0}",
+            "backup: {to: copies, every: 1d, keep: all}",
+            "backup: {to: copies, keep: 3}",
+        ] {
+            assert_eq!(problems(wrong).len(), 1, "{wrong}: {:?}", problems(wrong));
         }
     }
 

@@ -1,13 +1,15 @@
 //! `tier:` where old files of the store move to, and `backup:` where copies of it go.
 
-use super::Config;
 use super::read::{Problems, Section};
 use super::tree::Node;
+use super::{Backups, Config};
 use std::path::Path;
 use std::time::Duration;
 use store::TierOptions;
 use store::backup::Place;
 
+/// Backups more often than that would only ever be copying.
+const BACKUP_EVERY_LEAST_NS: i64 = 15 * 60 * event::time::SECOND_NS;
 const DAY_NS: i64 = 86_400 * event::time::SECOND_NS;
 /// Longer than that is no time-out of one request any more, and shorter none that a line can keep.
 const TIMEOUT_S: std::ops::RangeInclusive<i64> = 1..=600;
@@ -40,15 +42,17 @@ const REACH: [&str; 7] =
     ["upload_rate", "timeout", "endpoint", "region", "virtual_hosted", "allow_http", "credentials"];
 
 /// Reads where backups go: a folder relative to `base`, or a bucket with the settings of a far tier.
-pub(super) fn backup(section: Section<'_>, base: &Path) -> Option<Place> {
+pub(super) fn backup(section: Section<'_>, base: &Path) -> Option<(Place, Backups)> {
     let mut settings = TierOptions::new(section.text("to").unwrap_or_default());
     reach(&section, base, &mut settings);
+    let backups = schedule(&section);
     let (place, problems) = (section.get("to"), section.problems());
     let reaching = REACH.iter().find_map(|key| Some((*key, section.get(key)?)));
+    let every = section.get("every");
     section.done();
     let Some(node) = place.filter(|_| !settings.to.is_empty()) else {
         let nowhere = Node { line: 0, column: 0, yaml: super::tree::Yaml::Null };
-        let node = reaching.map_or(&nowhere, |(_, node)| node);
+        let node = reaching.map(|(_, node)| node).or(every).unwrap_or(&nowhere);
         problems.at(node, "`backup` needs `to`", "to: FOLDER or s3://BUCKET/PREFIX");
         return None;
     };
@@ -62,7 +66,31 @@ pub(super) fn backup(section: Section<'_>, base: &Path) -> Option<Place> {
         problems.at(node, error.to_string(), "docs/keeping.md has all settings of backups");
         return None;
     }
-    Some(place)
+    Some((place, backups))
+}
+
+fn schedule(section: &Section<'_>) -> Backups {
+    let problems = section.problems();
+    let every_ns = section.duration_ns("every");
+    if every_ns.is_some_and(|ns| ns < BACKUP_EVERY_LEAST_NS)
+        && let Some(node) = section.get("every")
+    {
+        problems.at(
+            node,
+            "`every` is too short",
+            "at least 15m; what is new is in the journal anyway",
+        );
+    }
+    let hint = "a number of backups, at least 1: keep: 14";
+    let keep = section.value("keep", hint, |t| t.parse().ok().filter(|n| *n > 0));
+    if let (Some(node), None) = (section.get("keep"), section.get("every")) {
+        problems.at(
+            node,
+            "`keep` is for backups by `every`",
+            "`alcedo backup prune` is for others",
+        );
+    }
+    Backups { every_ns, keep }
 }
 
 /// Settings of the way to an object store.

@@ -1,12 +1,17 @@
 //! What of a data folder goes into a backup beside the store, and how a running server makes one.
 
 use super::App;
+use super::background::Background;
 use crate::api::problem::Problem;
+use crate::exit::Failure;
 use axum::http::StatusCode;
+use serde_json::json;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 use store::StoreError;
-use store::backup::{BackupReport, Companion};
+use store::backup::{BackupReport, Companion, Pruned};
 
 /// Folders of the journal's streams. The ledger first: what it tells of is then in the data.
 const STREAMS: [&str; 2] = ["ledger", "data"];
@@ -83,10 +88,88 @@ impl App {
         let begun = self.store.begin_backup(target, &mut companions);
         // No segment may go while they are copied; what takes hours was copied before.
         self.journal.set_hold(Some(0));
-        let made = begun.and_then(|run| run.finish(io::intake::wall_ns(), &mut companions));
+        let now_ns = io::intake::wall_ns();
+        let made = begun.and_then(|run| run.finish(now_ns, &mut companions));
         self.journal.set_hold(None);
-        made.map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+        let made = made.map_err(failed)?;
+        let path = self.config.data_dir.join(LAST);
+        let text = json!({"at_ns": now_ns, "name": made.name}).to_string();
+        if let Err(error) = super::generations::write_synced(&path, text.as_bytes()) {
+            tracing::warn!(?error, "when the last backup was made is not known after a restart");
+        }
+        Ok(made)
     }
+
+    /// Lets old backups go, while none is made.
+    pub fn prune_backups(&self, keep: usize, dry_run: bool) -> Result<Pruned, Problem> {
+        let target = self.config.backup.as_ref().ok_or_else(|| {
+            Problem::new(StatusCode::CONFLICT, "no place for backups is configured")
+        })?;
+        let _alone = self.backing_up.try_lock().ok_or_else(|| {
+            Problem::new(StatusCode::CONFLICT, "a backup is being made; wait for it")
+        })?;
+        store::backup::prune(target, keep, dry_run).map_err(failed)
+    }
+}
+
+fn failed(error: StoreError) -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+}
+
+/// In the data folder: when the last backup was made.
+const LAST: &str = "backup.json";
+/// How often it is looked whether one is due.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// After one that failed.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(600);
+
+fn last_ns(data_dir: &Path) -> i64 {
+    let text = std::fs::read(data_dir.join(LAST)).unwrap_or_default();
+    let last: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    last["at_ns"].as_i64().unwrap_or(0)
+}
+
+/// Starts the thread that makes backups by itself; none without `backup: {every: ...}`.
+pub fn start(app: &Arc<App>) -> Result<Option<Background>, Failure> {
+    let Some(every_ns) = app.config.backups.every_ns else { return Ok(None) };
+    let app = app.clone();
+    let thread = Background::start("backups", move |running| {
+        while running.goes_on() {
+            let due_ns = last_ns(&app.config.data_dir).saturating_add(every_ns);
+            if io::intake::wall_ns() < due_ns {
+                running.rest(LOOK_EVERY);
+                continue;
+            }
+            let made = app.back_up().and_then(|made| {
+                let detail = format!("{} files, {} bytes", made.files, made.bytes);
+                app.audit("alcedo", "backup.create", &made.name, &detail);
+                let keep = app.config.backups.keep;
+                keep.map(|keep| app.prune_backups(keep, false)).transpose()
+            });
+            if !running.goes_on() {
+                // One that was cut with us is no problem.
+                break;
+            }
+            match made {
+                Ok(pruned) => {
+                    app.set_problem("backup", None);
+                    let removed = pruned.map(|pruned| pruned.removed).unwrap_or_default();
+                    if !removed.is_empty() {
+                        app.audit("alcedo", "backup.prune", &removed.join(" "), "");
+                    }
+                }
+                Err(problem) => {
+                    let told = format!("the backup that was due failed: {}", problem.detail);
+                    app.set_problem("backup", Some(told));
+                    let place = app.config.backup.as_ref().map(ToString::to_string);
+                    let place = place.unwrap_or_default();
+                    app.audit("alcedo", "backup.failed", &place, &problem.detail);
+                    running.rest(REST_AFTER_FAILURE);
+                }
+            }
+        }
+    });
+    thread.map(Some)
 }
 
 #[cfg(test)]

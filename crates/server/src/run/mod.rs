@@ -87,6 +87,7 @@ pub struct Server {
     upkeep: background::Background,
     tidying: background::Background,
     tier: Option<background::Background>,
+    backups: Option<background::Background>,
     overload: Option<background::Background>,
     stop: CancellationToken,
     rules_watch: tokio::sync::Mutex<watcher::Watcher>,
@@ -98,6 +99,8 @@ impl Server {
         std::fs::create_dir_all(&config.data_dir).map_err(|e| {
             Failure::invalid(format!("{}: {e}", config.data_dir.display()), "check `data_dir`")
         })?;
+        // Before anything is written.
+        crate::verbs::check::readable(&config)?;
         let secret = secrets::secret(&config.data_dir)?;
         // Watching begins before reading: no change can fall in between.
         let watched: Vec<_> = config.rules.iter().chain(&config.packs).cloned().collect();
@@ -131,6 +134,7 @@ impl Server {
         let upkeep = upkeep::start(app.clone(), ground)?;
         let tidying = upkeep::start_tidying(app.clone())?;
         let tier = tier::start(&app)?;
+        let backups = backups::start(&app)?;
         let overload = Some(overload::start(app.clone())?);
         let (setup_token, ingest_token) = first_tokens(&app)?;
         let server = Self {
@@ -149,6 +153,7 @@ impl Server {
             upkeep,
             tidying,
             tier,
+            backups,
             overload,
             stop,
             rules_watch,
@@ -195,14 +200,23 @@ impl Server {
             outbox.ended().await;
         }
         let _ = std::fs::remove_file(self.app.config.data_dir.join("run.json"));
-        let Self { app, ledger_stream, recorder, recorder_thread, upkeep, tidying, tier, .. } =
-            self;
+        let Self {
+            app,
+            ledger_stream,
+            recorder,
+            recorder_thread,
+            upkeep,
+            tidying,
+            tier,
+            backups,
+            ..
+        } = self;
         drop(recorder);
         tokio::task::spawn_blocking(move || {
             // An upload may be cut anywhere; waiting for the other side could take minutes.
             app.store.leave_far_tier();
-            if let Some(tier) = tier {
-                tier.stop();
+            for thread in tier.into_iter().chain(backups) {
+                thread.stop();
             }
             tidying.stop();
             upkeep.stop();

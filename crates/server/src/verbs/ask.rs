@@ -1,7 +1,7 @@
 //! Verbs that ask a running server: search, tail, around, alerts, rules, sources, tokens.
 
 use super::{complain, output, say};
-use crate::cli::store::Sql;
+use crate::cli::store::{Searches, Sql};
 use crate::cli::{Alerts, Around, Global, Output, Search, Tail, Tokens};
 use crate::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
@@ -46,16 +46,17 @@ pub fn sql(args: &Sql, global: &Global) -> Outcome {
 /// Prints rows as they come, and says at the end what was done.
 fn print_found(path: &str, body: Value, global: &Global) -> Outcome {
     let (form, quiet) = (output(global), global.quiet);
-    let mut exit = Exit::Ok;
+    // An answer that breaks off has no end.
+    let mut exit = None;
     ask(global, async |client| {
         client
             .lines("POST", path, Some(body), &mut |line| {
                 let Ok(row) = serde_json::from_str::<Value>(line) else { return true };
                 if let Some(error) = row.get("alcedo.error") {
                     complain(error.as_str().unwrap_or("the search failed"));
-                    exit = Exit::Partial;
+                    exit = Some(Exit::Partial);
                 } else if let Some(summary) = row.get("alcedo.summary") {
-                    exit = told(summary, quiet);
+                    exit = Some(told(summary, quiet));
                 } else {
                     print_row(&row, line, form);
                 }
@@ -63,7 +64,10 @@ fn print_found(path: &str, body: Value, global: &Global) -> Outcome {
             })
             .await
     })?;
-    Ok(exit)
+    Ok(exit.unwrap_or_else(|| {
+        complain("the answer broke off: see the server's log");
+        Exit::Partial
+    }))
 }
 
 /// Says what a search did; an answer that is not whole is an exit code of its own.
@@ -111,12 +115,53 @@ pub(super) fn cell(value: &Value) -> String {
 
 /// `alcedo tail`
 pub fn tail(args: &Tail, global: &Global) -> Outcome {
+    follow(&format!("/api/v1/tail?query={}", encoded(&args.query)), global)
+}
+
+/// `alcedo searches ...`
+pub fn searches(verb: &Searches, global: &Global) -> Outcome {
     let form = output(global);
-    let path = format!("/api/v1/tail?query={}", encoded(&args.query));
+    match verb {
+        Searches::List => {
+            let found = ask(global, async |client| client.get("/api/v1/searches").await)?;
+            let columns = ["name", "query", "since", "until", "note", "saved_by", "saved_at"];
+            rows(&found["searches"], &columns, form);
+        }
+        Searches::Save { name, query, since, until, note } => {
+            let body = json!({"query": query, "since": since, "until": until, "note": note});
+            let path = format!("/api/v1/searches/{}", encoded(name));
+            let saved = ask(global, async |client| client.put(&path, body).await)?;
+            match form {
+                Output::Table => say(&format!("{} is saved", cell(&saved["name"]))),
+                _ => say(&saved.to_string()),
+            }
+        }
+        Searches::Run(args) => {
+            let body = json!({
+                "saved": args.name, "query": args.pipes, "since": args.since, "until": args.until,
+                "limit": args.limit,
+            });
+            return print_found("/api/v1/search", body, global);
+        }
+        Searches::Tail { name } => {
+            return follow(&format!("/api/v1/tail?saved={}", encoded(name)), global);
+        }
+        Searches::Delete { name } => {
+            let path = format!("/api/v1/searches/{}", encoded(name));
+            ask(global, async |client| client.delete(&path).await)?;
+            complain(&format!("{name} is removed"));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Prints events as they arrive.
+fn follow(path: &str, global: &Global) -> Outcome {
+    let form = output(global);
     let mut skipped = 0;
     ask(global, async |client| {
         client
-            .lines("GET", &path, None, &mut |line| {
+            .lines("GET", path, None, &mut |line| {
                 let Some(data) = line.strip_prefix("data: ").or(line.strip_prefix("data:")) else {
                     return true;
                 };

@@ -26,6 +26,7 @@ pub fn run(verb: &Backup, global: &Global) -> Outcome {
             told("verified", &json!(report), global);
             Ok(if report.problems.is_empty() { Exit::Ok } else { Exit::Integrity })
         }
+        Backup::Prune { keep, from, dry_run } => prune(*keep, from.as_deref(), *dry_run, global),
         Backup::List { from } => {
             let from = place(from.as_deref(), &config)?;
             for name in store::backup::list(&from).map_err(failed)? {
@@ -84,6 +85,36 @@ fn create(to: Option<&str>, config: &Config, global: &Global) -> Outcome {
     let mut companions = || crate::run::backups::companions(&config.data_dir);
     let made = store.backup(&target, io::intake::wall_ns(), &mut companions).map_err(failed)?;
     told("backed up", &json!(made), global);
+    Ok(Exit::Ok)
+}
+
+fn prune(keep: u32, from: Option<&str>, dry_run: bool, global: &Global) -> Outcome {
+    let config = config_of(global)?;
+    let asks = from.is_none() && (global.server.is_some() || is_running(&config.data_dir));
+    let pruned = match asks {
+        true => {
+            let body = json!({"keep": keep, "dry_run": dry_run});
+            ask(global, async |c| c.post("/api/v1/backups/prune", body).await)?
+        }
+        false => {
+            let place = place(from, &config)?;
+            json!(store::backup::prune(&place, keep as usize, dry_run).map_err(failed)?)
+        }
+    };
+    match output(global) {
+        Output::Table => {
+            let count = |name: &str| pruned[name].as_array().map_or(0, Vec::len);
+            let verb = if dry_run { "would go" } else { "went" };
+            say(&format!(
+                "{} backups {verb}, {} stay; {} objects of {} bytes that only they needed",
+                count("removed"),
+                count("kept"),
+                pruned["objects"],
+                pruned["bytes"]
+            ));
+        }
+        form => say(&pretty(&pruned, form)),
+    }
     Ok(Exit::Ok)
 }
 

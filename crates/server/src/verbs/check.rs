@@ -31,8 +31,27 @@ pub fn reading(global: &Global, more: &Pipelines) -> Result<Detection, Failure> 
 pub fn all(global: &Global, paths: &[PathBuf]) -> Outcome {
     let mut config = config_of(global)?;
     config.rules.extend_from_slice(paths);
+    readable(&config)?;
     let parts = Parts::of_config(&config)?;
+    if !global.quiet {
+        warn_of_retention(&config);
+    }
     report(&parts, global.quiet)
+}
+
+/// Whether this version can read the data folder; nothing is changed by looking.
+pub fn readable(config: &Config) -> Result<(), Failure> {
+    let hint = "`alcedo --version` says which one this is";
+    store::check_format(&config.data_dir.join("store"))
+        .map_err(|error| Failure::new(Exit::Integrity, error, hint))
+}
+
+/// Tells where less is kept than auditors ask for. It is no mistake: they may not ask here.
+pub fn warn_of_retention(config: &Config) {
+    let rules = crate::run::store_options(config).rules();
+    for warning in store::policy::warnings(&rules, config.tier.as_ref()) {
+        complain(&format!("warning: {warning}"));
+    }
 }
 
 /// `alcedo rules check`

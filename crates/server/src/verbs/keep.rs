@@ -28,7 +28,8 @@ pub fn retention(args: &Retention, global: &Global) -> Outcome {
             let opened = store::Store::open_read_only_with(&dir, config.tier.clone());
             let (store, _) = opened.map_err(failed)?;
             let free = journal::OsFs.space(&config.data_dir)?.available;
-            plan_json(&store, &rules, free, io::intake::wall_ns()).map_err(failed)?
+            plan_json(&store, &rules, config.tier.as_ref(), free, io::intake::wall_ns())
+                .map_err(failed)?
         }
     };
     for warning in plan["warnings"].as_array().into_iter().flatten() {

@@ -48,6 +48,7 @@ pub fn introduce(server: &Server) {
         "  rules      {} live, {problems} not in force",
         generation.rules.rules().len()
     ));
+    super::check::warn_of_retention(&server.app.config);
     for (transport, address) in &server.syslog {
         let name = format!("{transport:?}").to_lowercase();
         complain(&format!("  syslog     {name} {address}"));

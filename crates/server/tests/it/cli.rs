@@ -150,3 +150,23 @@ fn the_real_brute_force_is_found_exactly_once() {
     assert!(fired[0]["@timestamp"].as_str().unwrap().ends_with("03-30T16:01:36Z"), "{}", fired[0]);
     assert_eq!(fired[0]["contributing"].as_array().unwrap().len(), 148);
 }
+
+/// Scenario: configurations that keep less than auditors ask for, and one that keeps enough.
+/// Guarantees: `check` says so without failing; nothing is said of the others, nor with --quiet.
+#[test]
+fn check_warns_where_less_is_kept_than_auditors_ask_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = |settings: &str, quiet: bool| {
+        let path = dir.path().join("alcedo.yaml");
+        std::fs::write(&path, settings).unwrap();
+        let mut args = vec!["check", "-c", path.to_str().unwrap()];
+        args.extend(quiet.then_some("--quiet"));
+        let out = run(&args);
+        assert_eq!(out.status.code(), Some(0), "{settings}");
+        String::from_utf8(out.stderr).unwrap().matches("warning: ").count()
+    };
+    assert_eq!(told("retention: {age: 400d}\n", false), 0);
+    assert_eq!(told("retention: {age: 200d}\n", false), 1);
+    assert_eq!(told("retention: {age: 200d}\n", true), 0);
+    assert_eq!(told("tier: {to: 'file:///tmp/alcedo-far-of-a-test', hot: 30d}\n", false), 1);
+}

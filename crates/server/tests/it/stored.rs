@@ -431,3 +431,202 @@ fn a_hunt_over_history_finds_what_the_rules_would_have_found() {
     server.stop();
     assert_eq!(hunt(&server, "1h"), online);
 }
+
+/// Scenario: a search is saved, listed, run, followed, replaced and removed, by the verbs and the API,
+/// over a restart.
+/// Guarantees: it finds what its filter finds, further pipes come after it, a tail takes it if it has no
+/// pipes; what is wrong is refused; who only reads saves nothing; each change is on record.
+#[test]
+fn a_saved_search_is_run_and_followed_under_its_name() {
+    let mut server = server("");
+    let analyst = token(&server, "analyst");
+    let save =
+        |args: &[&str]| code(&verb(&server, &analyst, &[&["searches", "save"], args].concat()));
+    assert_eq!(
+        save(&["bo.1", "message:plugh user.name:bo", "--since", "24h", "--note", "case 7"]),
+        Some(0)
+    );
+    assert_eq!(save(&["table", "message:plugh | stats count() by user.name"]), Some(0));
+    assert_eq!(save(&["wrong", "a:("]), Some(3));
+    assert_eq!(save(&["wrong", "*", "--since", "soon"]), Some(3));
+    assert_eq!(save(&["no name", "*"]), Some(3));
+    let reader = token(&server, "reader");
+    assert_eq!(verb(&server, &reader, &["searches", "save", "x", "*"]).status.code(), Some(5));
+    let ran = |args: &[&str]| {
+        let out = verb(&server, &reader, &[&["searches", "run"], args, &["-o", "ndjson"]].concat());
+        (code(&out), json_lines(&out))
+    };
+    let (exit, rows) = ran(&["bo.1"]);
+    assert_eq!((exit, rows.len()), (Some(0), 2), "{rows:?}");
+    let (_, rows) = ran(&["bo.1", "| stats count() as n"]);
+    assert_eq!(rows, [json!({"n": 2})]);
+    let (_, rows) = ran(&["bo.1", "--until", "2020-01-01T00:00:00Z"]);
+    assert_eq!(rows.len(), 0, "other times win");
+    assert_eq!(ran(&["bo.1", "user.name:ana"]).0, Some(3), "further filters are no pipes");
+    assert_eq!(ran(&["nobody"]).0, Some(3));
+
+    let mut tail = alcedo()
+        .args(["searches", "tail", "bo.1", "-o", "ndjson"])
+        .args(["--data-dir", server.data_dir.to_str().unwrap()])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let sent = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Whoever follows sees what comes after, so it has to come until it is seen.
+            while !sent.load(std::sync::atomic::Ordering::Relaxed) {
+                server.ingest("{\"message\":\"plugh new\",\"user\":{\"name\":\"ana\"}}\n");
+                server.ingest("{\"message\":\"plugh new\",\"user\":{\"name\":\"bo\"}}\n");
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        });
+        let out = tail.stdout.as_mut().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
+        sent.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+    let seen: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&seen["user.name"], &seen["message"]), (&json!("bo"), &json!("plugh new")));
+    assert_eq!(verb(&server, &reader, &["searches", "tail", "table"]).status.code(), Some(3));
+
+    assert_eq!(save(&["bo.1", "user.name:ana"]), Some(0));
+    server.kill();
+    server.start_again();
+    let (status, listed) = server.ask("GET", "/api/v1/searches", &reader, "");
+    assert_eq!(status, 200);
+    let names = |v: &Value| {
+        let rows = v["searches"].as_array().unwrap().iter();
+        let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        rows.map(|r| (text(r, "name"), text(r, "query"))).collect::<Vec<_>>()
+    };
+    let table = ("table".to_owned(), "message:plugh | stats count() by user.name".to_owned());
+    assert_eq!(names(&listed), [("bo.1".into(), "user.name:ana".into()), table.clone()]);
+    assert_eq!(listed["searches"][1]["can_tail"], false);
+    let delete = ["searches", "delete", "bo.1"];
+    assert_eq!(verb(&server, &reader, &delete).status.code(), Some(5));
+    assert_eq!(code(&verb(&server, &analyst, &delete)), Some(0));
+    assert_eq!(code(&verb(&server, &analyst, &delete)), Some(3));
+    assert_eq!(names(&server.ask("GET", "/api/v1/searches", &reader, "").1), [table]);
+    let done: Vec<_> = audit(&server).into_iter().filter(|a| a.0.starts_with("search.")).collect();
+    let expected = ["search.remove", "search.save", "search.save", "search.save"];
+    assert_eq!(done.iter().map(|a| &*a.0).collect::<Vec<_>>(), expected);
+    assert!(done.iter().all(|a| a.1.starts_with("token:")), "{done:?}");
+}
+
+/// Scenario: backups by schedule, of which two stay; later ones by hand; the place goes away.
+/// Guarantees: one is made at once and not again before its time; pruning needs the custodian and leaves
+/// whole ones; a backup that fails is a problem that is told and on record.
+#[test]
+fn backups_are_made_when_due_and_old_ones_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("backups");
+    let from = target.to_str().unwrap().to_owned();
+    let settings = format!("backup: {{to: '{from}', every: 1h, keep: 2}}\n");
+    let mut server = server(&settings);
+    let names = || {
+        let out = run(&["backup", "list", "--from", &from, "-o", "ndjson"]);
+        json_lines(&out).iter().map(|b| b["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    server.eventually("the first backup", |_| (names().len() == 1).then_some(()));
+    assert!(audit(&server).iter().any(|a| a.0 == "backup.create" && a.1 == "alcedo"));
+    for _ in 0..3 {
+        assert_eq!(code(&verb(&server, "", &["backup", "create"])), Some(0));
+    }
+    assert_eq!(names().len(), 4, "nothing is due, and what is made by hand removes nothing");
+    // The last one was made more than an hour ago.
+    server.stop();
+    let last = server.data_dir.join("backup.json");
+    assert!(std::fs::read_to_string(&last).unwrap().contains(&names()[3]));
+    std::fs::write(&last, "{\"at_ns\": 1}").unwrap();
+    let before = names();
+    server.start_again();
+    server.eventually("the pruned list", |_| (names().len() == 2).then_some(()));
+    assert_eq!(names()[0], before[3], "the newest stay");
+    assert!(audit(&server).iter().any(|a| a.0 == "backup.prune" && a.2.contains(&before[0])));
+    assert_eq!(code(&run(&["backup", "verify", "--from", &from])), Some(0));
+    let prune = ["backup", "prune", "--keep", "1", "-o", "ndjson"];
+    assert_eq!(
+        verb(&server, "", &prune).status.code(),
+        Some(5),
+        "the host's token is no custodian's"
+    );
+    let custodian = token(&server, "custodian");
+    let plan = verb(&server, &custodian, &[&prune[..], &["--dry-run"]].concat());
+    assert_eq!((code(&plan), names().len()), (Some(0), 2));
+    let pruned = verb(&server, &custodian, &prune);
+    assert_eq!((code(&pruned), names().len()), (Some(0), 1));
+    assert_eq!(json_lines(&pruned)[0]["removed"], json_lines(&plan)[0]["removed"]);
+    assert_eq!(
+        verb(&server, &custodian, &["backup", "prune", "--keep", "0"]).status.code(),
+        Some(2)
+    );
+    assert_eq!(code(&run(&["backup", "verify", "--from", &from])), Some(0));
+    server.stop();
+    std::fs::write(&last, "{\"at_ns\": 1}").unwrap();
+    std::fs::rename(&target, folder.path().join("moved")).unwrap();
+    std::fs::write(&target, "no folder").unwrap();
+    server.start_again();
+    server.eventually("the failure", |s| {
+        audit(s).iter().any(|a| a.0 == "backup.failed" && a.1 == "alcedo").then_some(())
+    });
+    let (_, overview) = server.ask("GET", "/api/v1/overview", &server.admin_token, "");
+    assert!(overview["problems"].to_string().contains("the backup that was due failed"));
+}
+
+/// Every file below a folder with its bytes, but those that a look may touch.
+fn contents(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut out: Vec<_> =
+        walk(dir).into_iter().map(|p| (p.clone(), std::fs::read(p).unwrap())).collect();
+    out.sort();
+    out
+}
+
+/// Scenario: a data folder whose store a later version wrote; one that an earlier version wrote.
+/// Guarantees: the server and `check` refuse the former by its format and change no byte of it; the
+/// latter opens with what is in it.
+#[test]
+fn a_folder_of_a_later_version_is_refused_untouched() {
+    let mut server = server("");
+    server.stop();
+    let logs = walk(&server.data_dir.join("store/manifest"));
+    let log = logs.iter().max().unwrap();
+    let bytes = std::fs::read(log).unwrap();
+    let len = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
+    let (first, rest) = bytes[8..].split_at(len);
+    let first: Value = serde_json::from_slice(first).unwrap();
+    let of_format = |format: u32| {
+        let mut record = first.clone();
+        record["Full"]["format"] = format.into();
+        let text = record.to_string();
+        let mut out = (text.len() as u32).to_le_bytes().to_vec();
+        out.extend(crc32c(text.as_bytes()).to_le_bytes());
+        out.extend(text.as_bytes());
+        out.extend(rest);
+        std::fs::write(log, out).unwrap();
+    };
+    of_format(99);
+    let before = contents(&server.data_dir);
+    let dir = server.data_dir.to_str().unwrap();
+    let config = server.config.to_str().unwrap();
+    for args in
+        [["run", "-c", config, "--data-dir", dir], ["check", "-c", config, "--data-dir", dir]]
+    {
+        let out = run(&args);
+        assert_eq!(code(&out), Some(4), "{args:?}");
+        let told = String::from_utf8(out.stderr).unwrap().replace("\n  │ ", " ");
+        assert!(told.contains("newer version") && !told.contains("damaged"), "{told}");
+        assert!(contents(&server.data_dir) == before, "{args:?} changed something");
+    }
+    of_format(1);
+    server.start_again();
+    assert_eq!(server.search("message:plugh").len(), 3);
+}
+
+/// CRC-32C, bit by bit.
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}

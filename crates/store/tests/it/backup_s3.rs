@@ -198,3 +198,48 @@ fn s3_what_arrives_wrong_is_noticed_at_once_and_later() {
     let error = store.backup(&other, 3, &mut nothing).unwrap_err().to_string();
     assert!(error.contains("another prefix"), "{error}");
 }
+
+/// Scenario: old backups in a bucket are to go, where others keep things; then a second installation
+/// shares the place.
+/// Guarantees: what stays is whole, what only the others needed is gone, nothing of others is listed or
+/// touched; shared, nothing goes.
+#[test]
+fn s3_backups_are_pruned_and_nothing_of_others() {
+    let Some(s3) = S3::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let target = Place::Bucket(bucket(&s3, dir.path(), "backup/one"));
+    s3.ask("PUT", "backup/one/objects/of-others");
+    let log = dir.path().join("log");
+    let with = |text: &'static str| {
+        let secret = dir.path().join(text);
+        std::fs::write(&secret, text).unwrap();
+        let log = log.clone();
+        let companion = |name: &str, path: &Path| Companion {
+            name: name.into(),
+            path: path.into(),
+            grows: false,
+        };
+        move || Ok(vec![companion("secret", &secret), companion("log", &log)])
+    };
+    let store = two_files(&dir.path().join("live"), Options::default());
+    for name in 11..=13 {
+        std::fs::write(&log, format!("log {name}")).unwrap();
+        store.backup(&target, name, &mut with("mine")).unwrap();
+    }
+    let objects = s3.objects("").len();
+    s3.requests();
+    let plan = backup::prune(&target, 1, true).unwrap();
+    assert!(s3.requests().iter().all(|r| r.starts_with("GET") || r.starts_with("HEAD")));
+    let pruned = backup::prune(&target, 1, false).unwrap();
+    assert_eq!((&pruned, pruned.objects), (&plan, 2), "the two older logs");
+    for request in s3.requests() {
+        assert!(!request.contains("of-others") && !request.contains("?list"), "{request}");
+    }
+    assert_eq!(s3.objects("").len(), objects - 4, "logs and texts of two backups");
+    assert_eq!(backup::list(&target).unwrap(), ["13"]);
+    assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
+    store.backup(&target, 14, &mut with("others")).unwrap();
+    let error = backup::prune(&target, 1, false).unwrap_err().to_string();
+    assert!(error.contains("2 installations share it"), "{error}");
+    assert_eq!(backup::list(&target).unwrap(), ["13", "14"]);
+}

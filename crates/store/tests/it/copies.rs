@@ -232,3 +232,90 @@ fn exports_have_everything_and_a_manifest() {
     assert_eq!(done.rows, 15);
     assert!(done.files[0].path.ends_with(".parquet"));
 }
+
+/// Backups 1 to 4 of a store that grows, and 5 of another installation, in one folder.
+fn several(dir: &Path) -> Place {
+    let target = Place::from(dir.join("backup"));
+    let secrets = ["mine", "others"].map(|text| {
+        let path = dir.join(text);
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    let with = |secret: &Path| {
+        let secret = secret.to_owned();
+        move || Ok(vec![Companion { name: "secret".into(), path: secret.clone(), grows: false }])
+    };
+    let mine = store(&dir.join("live"));
+    for name in 1..=4 {
+        mine.append(logins(15 + (name as u64 - 1) * 5..15 + name as u64 * 5));
+        // Joined files are new ones: what earlier backups have is needed by these alone.
+        mine.flush().unwrap();
+        mine.maintain(START_NS + name * 2 * HOUR_NS).unwrap();
+        mine.backup(&target, name, &mut with(&secrets[0])).unwrap();
+    }
+    let (other, _) = Store::open(&dir.join("other"), Options::default()).unwrap();
+    other.append(logins(0..10));
+    other.backup(&target, 5, &mut with(&secrets[1])).unwrap();
+    target
+}
+
+/// Scenario: old backups are to go, of two installations in one folder, where a crash left a copy.
+/// Guarantees: the newest of each stay and are whole; nothing is left that none of them needs; a dry
+/// run tells the same and changes nothing.
+#[test]
+fn pruning_keeps_the_newest_of_each_installation_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = several(dir.path());
+    let folder = dir.path().join("backup");
+    let cut = folder.join("objects/ab").join(format!("{}.tmp", "ab".repeat(32)));
+    std::fs::create_dir_all(cut.parent().unwrap()).unwrap();
+    std::fs::write(&cut, b"cut").unwrap();
+    std::fs::write(folder.join("objects/ab/notes of others"), b"stay").unwrap();
+    let before = contents(&folder);
+    let plan = backup::prune(&target, 2, true).unwrap();
+    let unlocked = |list: Vec<(String, Vec<u8>)>| -> Vec<(String, Vec<u8>)> {
+        list.into_iter().filter(|(name, _)| !name.ends_with("LOCK")).collect()
+    };
+    assert_eq!(unlocked(contents(&folder)), unlocked(before));
+    let pruned = backup::prune(&target, 2, false).unwrap();
+    assert_eq!(pruned, plan);
+    assert_eq!(
+        (&pruned.kept[..], &pruned.removed[..]),
+        (&["3", "4", "5"].map(String::from)[..], &["1", "2"].map(String::from)[..])
+    );
+    assert!(pruned.objects > 1 && pruned.bytes > 0 && !cut.exists(), "{pruned:?}");
+    assert!(folder.join("objects/ab/notes of others").exists());
+    assert_eq!(backup::list(&target).unwrap(), ["3", "4", "5"]);
+    for name in ["3", "4", "5"] {
+        assert_eq!(backup::verify(&target, Some(name)).unwrap().problems, [""; 0], "{name}");
+    }
+    let again = backup::prune(&target, 2, false).unwrap();
+    assert_eq!((again.removed.len(), again.objects), (0, 0), "nothing was left over");
+    let least = backup::prune(&target, 0, false).unwrap();
+    assert_eq!(least.kept, ["4", "5"], "one stays, whatever is asked");
+    let new = dir.path().join("new");
+    assert_eq!(backup::restore(&target, Some("4"), &new.join("store"), &new).unwrap().rows, 35);
+}
+
+/// Scenario: a backup in the place cannot be read; one is being made.
+/// Guarantee: nothing is removed.
+#[test]
+fn pruning_waits_for_backups_and_stops_at_what_it_cannot_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = several(dir.path());
+    let folder = dir.path().join("backup");
+    let live = store(&dir.path().join("third"));
+    let run = live.begin_backup(&target, &mut nothing).unwrap();
+    let error = backup::prune(&target, 1, false).unwrap_err().to_string();
+    assert!(error.contains("being made"), "{error}");
+    run.finish(6, &mut nothing).unwrap();
+    let damaged = folder.join("backups/2.json");
+    let text = std::fs::read(&damaged).unwrap();
+    std::fs::write(&damaged, &text[..text.len() / 2]).unwrap();
+    let before = contents(&folder);
+    assert!(backup::prune(&target, 1, false).is_err());
+    assert_eq!(contents(&folder), before);
+    std::fs::write(&damaged, &text).unwrap();
+    assert_eq!(backup::prune(&target, 1, false).unwrap().kept, ["4", "5", "6"]);
+    assert!(backup::prune(&Place::from(dir.path().join("none")), 1, false).is_err());
+}

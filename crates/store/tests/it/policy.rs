@@ -286,8 +286,20 @@ fn short_retention_is_warned_about_and_the_disk_is_forecast() {
         age_ns: Some(days * day),
         ..RetentionRule::default()
     };
-    assert!(store::policy::warnings(&[rule(400)]).is_empty());
-    assert!(store::policy::warnings(&[rule(90)])[0].contains("PCI DSS 10.5.1"));
+    let far = |days: i64| store::TierOptions {
+        hot_age_ns: days * 24 * HOUR_NS,
+        ..store::TierOptions::new("file:///far")
+    };
+    let warned = |rules: &[RetentionRule], far: Option<&store::TierOptions>| -> usize {
+        let told = store::policy::warnings(rules, far);
+        assert!(told.iter().all(|text| text.contains("PCI DSS 10.5.1")), "{told:?}");
+        told.len()
+    };
+    assert_eq!(warned(&[rule(400)], None), 0);
+    assert_eq!(warned(&[rule(90)], None), 1);
+    assert_eq!(warned(&[rule(400)], Some(&far(90))), 0);
+    assert_eq!(warned(&[rule(400)], Some(&far(30))), 1, "less than three months at hand");
+    assert_eq!(warned(&[], Some(&store::TierOptions { hot_bytes: Some(1), ..far(90) })), 1);
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path(), options());
     let forecast = store.forecast(&[], 1 << 30, START_NS + day);
