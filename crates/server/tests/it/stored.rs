@@ -531,7 +531,9 @@ fn backups_are_made_when_due_and_old_ones_go() {
         json_lines(&out).iter().map(|b| b["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     server.eventually("the first backup", |_| (names().len() == 1).then_some(()));
-    assert!(audit(&server).iter().any(|a| a.0 == "backup.create" && a.1 == "alcedo"));
+    server.eventually("the record of it", |s| {
+        audit(s).iter().any(|a| a.0 == "backup.create" && a.1 == "alcedo").then_some(())
+    });
     for _ in 0..3 {
         assert_eq!(code(&verb(&server, "", &["backup", "create"])), Some(0));
     }
@@ -545,7 +547,12 @@ fn backups_are_made_when_due_and_old_ones_go() {
     server.start_again();
     server.eventually("the pruned list", |_| (names().len() == 2).then_some(()));
     assert_eq!(names()[0], before[3], "the newest stay");
-    assert!(audit(&server).iter().any(|a| a.0 == "backup.prune" && a.2.contains(&before[0])));
+    // The record follows what it tells of.
+    server.eventually("the record of pruning", |s| {
+        let is_it =
+            |a: &(String, String, String)| a.0 == "backup.prune" && a.2.contains(&before[0]);
+        audit(s).iter().any(is_it).then_some(())
+    });
     assert_eq!(code(&run(&["backup", "verify", "--from", &from])), Some(0));
     let prune = ["backup", "prune", "--keep", "1", "-o", "ndjson"];
     assert_eq!(
