@@ -197,7 +197,11 @@ impl Fs for OsFs {
         let space = rustix::fs::statvfs(dir)?;
         Ok(Space {
             available: space.f_bavail.saturating_mul(space.f_frsize),
-            total: space.f_blocks.saturating_mul(space.f_frsize),
+            // What the file system keeps for others was never ours.
+            total: space
+                .f_blocks
+                .saturating_sub(space.f_bfree.saturating_sub(space.f_bavail))
+                .saturating_mul(space.f_frsize),
         })
     }
 

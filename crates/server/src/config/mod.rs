@@ -396,6 +396,18 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
     if root.get("notify").is_some() {
         let items = root.items("notify");
         config.notify = items.iter().filter_map(|n| notify(n, root, base)).collect();
+        let names = || config.notify.iter().map(|n| &*n.name);
+        for (at, name) in
+            names().enumerate().filter(|(at, name)| names().take(*at).any(|n| n == *name))
+        {
+            let node = items.get(at).unwrap_or(&items[0]);
+            let text = format!("two destinations of `notify` are called `{name}`");
+            root.problems().at(
+                node,
+                text,
+                "give each a `name` of its own: by it, it is known how far it got",
+            );
+        }
     }
     root.section("retention", |s| {
         config.retention = retention(&s, &config.retention);
