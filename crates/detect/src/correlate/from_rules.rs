@@ -240,17 +240,61 @@ fn field_of(correlation: &Correlation, target: &Rule, name: &Arc<str>) -> Arc<st
     field.map_or_else(|| name.clone(), |(_, f)| (&**f).into())
 }
 
-/// Hash of a correlation and of everything it builds on.
+/// Hash of a correlation and of everything it builds on, by what they mean: a comment, a title or a level that
+/// is edited must not cost what was counted so far.
 fn hash_deep(rules: &Lookup<'_>, rule: &Rule, hasher: &mut Xxh3, depth: u32) {
     hasher.update(rule.id.as_bytes());
-    hasher.update(rule.hash.as_bytes());
+    if let Some(plan) = rule.plan() {
+        hasher.update(format!("{:?} {plan:?}", rule.logsource.parts()).as_bytes());
+    }
     let Some(correlation) = rule.correlation() else { return };
+    hasher.update(format!("{correlation:?}").as_bytes());
     if depth > super::spec::CHAIN_DEPTH_MAX {
         return;
     }
     for name in &correlation.rules {
         if let Some(number) = rules.find(name) {
             hash_deep(rules, rules.rule(number), hasher, depth + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load_text;
+
+    /// Scenario: wording is edited, then what is matched, what is counted, or the logsource.
+    /// Guarantees: only what changes the meaning makes another correlation, whose state starts anew.
+    #[test]
+    fn wording_does_not_cost_what_was_counted() {
+        const RULES: &str = "title: base\nid: a\nlogsource: {product: test}\n\
+             detection: {s: {F: x}, condition: s}\n---\n\
+             title: many\nid: b\nlevel: low\n\
+             correlation: {type: event_count, rules: [a], group-by: [u], timespan: 5m, condition: {gte: 3}}\n";
+        let hash = |text: &str| {
+            let (rules, problems) = load_text(text);
+            assert!(problems.is_empty(), "{problems:?}");
+            let set = SpecSet::from_rules(&RuleSet::standalone(rules)).unwrap();
+            let hashes: Vec<u128> = set.specs().map(|s| s.hash).collect();
+            hashes
+        };
+        let before = hash(RULES);
+        for wording in [
+            format!("# a comment\n{RULES}"),
+            RULES.replace("title: base", "title: other\ndescription: more"),
+            RULES.replace("level: low", "level: high\ntags: [attack.t1110]"),
+            RULES.replace("{product: test}", "{product: test, definition: switch it on}"),
+        ] {
+            assert_eq!(hash(&wording), before, "{wording}");
+        }
+        for (from, to) in [
+            ("F: x", "F: y"),
+            ("gte: 3", "gte: 4"),
+            ("5m", "6m"),
+            ("product: test", "product: other"),
+        ] {
+            assert_ne!(hash(&RULES.replace(from, to)), before, "{to}");
         }
     }
 }
