@@ -37,6 +37,26 @@ pub enum GapCause {
     Refused,
 }
 
+impl GapCause {
+    /// The word that records, searches and people have for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UdpDrop => "udp_drop",
+            Self::CrashUnacked => "crash_unacked",
+            Self::Corruption => "corruption",
+            Self::SequenceHole => "sequence_hole",
+            Self::RotationRace => "rotation_race",
+            Self::AgentFork => "agent_fork",
+            Self::ConsumerSkip => "consumer_skip",
+            Self::Shed => "shed",
+            Self::Clock => "clock",
+            Self::Oversize => "oversize",
+            Self::CutOff => "cut_off",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// How sure a loss is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,6 +65,16 @@ pub enum Certainty {
     Known,
     /// Records may be missing.
     Possible,
+}
+
+impl Certainty {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Known => "known",
+            Self::Possible => "possible",
+        }
+    }
 }
 
 /// The body of a [`RecordKind::Gap`] record.

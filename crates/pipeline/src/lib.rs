@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod feeder;
+mod gaps;
 pub mod generation;
 mod headers;
 pub mod hunt;

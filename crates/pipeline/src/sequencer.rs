@@ -1,6 +1,7 @@
 //! The core: restores order and does everything that remembers, as a synchronous state machine.
 
 use crate::feeder::Control;
+use crate::gaps;
 use crate::generation::Generation;
 use crate::headers::HeaderLog;
 use crate::joins::JoinLog;
@@ -8,11 +9,14 @@ use crate::worker::{BACKFILL_AFTER_NS, Done};
 use alert::{Desk, Firing as Offer, Folded, Offered, RuleMeta};
 use detect::correlate::{Contribution, Engine, Firing, FiringKind, Lags, RuleStats, Settings};
 use detect::{Pausing, Rule};
-use event::{Alert, EventBatch, EventId, EventView, Evidence, Explanation, Gap, Marks, Outcome};
+use event::{
+    Alert, Certainty, EventBatch, EventId, EventView, Evidence, Explanation, Gap, Marks, Outcome,
+    RowHead,
+};
 use shape::{Decision, Dedupe, DedupeSummary, Drops, Sniffer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use watch::{Balance, Finding, Registry, Tick};
+use watch::{Balance, Counter, Finding, Registry, Tick};
 
 /// Fields that say whom an alert is about, in the order in which they are shown.
 pub const ENTITY_FIELDS: [&str; 4] = ["user.name", "host.name", "source.ip", "cloud.account.id"];
@@ -257,10 +261,8 @@ impl Core {
                 self.pass(offset + 1, stream_ns, wall_ns, out);
             }
             Control::Gap { offset, envelope, bytes, stream_ns, wall_ns } => {
-                if self.detects(offset) {
-                    let tick = Tick { id: EventId::at(offset), stream_ns, wall_ns };
-                    self.gap(&envelope.source, &bytes, tick, out);
-                }
+                let head = gaps::head(&envelope, offset, stream_ns, wall_ns);
+                self.gap(head, &bytes, out);
                 self.pass(offset + 1, stream_ns, wall_ns, out);
             }
         }
@@ -315,10 +317,23 @@ impl Core {
         }
     }
 
-    fn gap(&mut self, source: &str, bytes: &[u8], tick: Tick, out: &mut dyn Outlets) {
+    fn gap(&mut self, head: RowHead, bytes: &[u8], out: &mut dyn Outlets) {
         let Some(gap) = Gap::read(bytes) else { return };
+        let tick = Tick { id: head.id, stream_ns: head.stream_ns, wall_ns: head.received_ns };
+        let source = head.envelope.source.clone();
+        let batch = Arc::new(gaps::event_of(&gap, bytes, head, &self.generation.dict));
+        let held = out.events(&batch);
+        if !self.detects(tick.id.offset) {
+            return;
+        }
+        self.balance.sequenced(&batch);
+        self.balance.stored(&batch, &held);
         let count = gap.known_count();
-        let finding = self.registry.gap(source, gap.cause, count, gap.certainty, tick);
+        if let (Some(count), Certainty::Known) = (count, gap.certainty) {
+            let minute = Balance::minute(tick.wall_ns);
+            self.balance.add(&source, minute, Counter::Gap, count);
+        }
+        let finding = self.registry.gap(&source, gap.cause, count, gap.certainty, tick);
         self.finding(&finding, out);
     }
 

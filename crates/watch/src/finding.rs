@@ -226,10 +226,11 @@ impl Finding {
                 name(source, &None),
             ),
             Self::Gap { source, cause, count, certainty, .. } => format!(
-                "{} events of {} {} lost ({cause:?})",
+                "{} events of {} {} lost ({})",
                 count.map_or("some".into(), |n| n.to_string()),
                 name(source, &None),
                 if *certainty == Certainty::Known { "were" } else { "may be" },
+                cause.name(),
             ),
             Self::Imbalance { source, minute, came_in, accounted, .. } => format!(
                 "{}: of {came_in} events received in the minute of {} {accounted} are accounted for",
