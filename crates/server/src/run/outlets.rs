@@ -6,7 +6,7 @@
 use super::App;
 use super::bus::News;
 use crate::exit::Failure;
-use alert::Folded;
+use alert::{Folded, State};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use detect::Pausing;
 use event::{Envelope, EventBatch, RawBatch, RecordKind};
@@ -128,9 +128,13 @@ fn record_of(change: &AlertChange, at_ns: i64) -> LedgerRecord {
                 },
             }
         }
-        AlertChange::Merged { id, into } => LedgerRecord::Note {
+        // One episode stays one piece of work: what carries on has all of its evidence.
+        AlertChange::Merged { id, into } => LedgerRecord::Triage {
             alert: id.clone(),
-            text: format!("a late event joined this alert to {into}, which carries on"),
+            from: State::New,
+            to: State::Closed,
+            disposition: None,
+            why: format!("a late event joined this alert to {into}, which carries on"),
             actor: Actor { who: "alcedo".into(), at_ns, client: "detection".into() },
         },
     }

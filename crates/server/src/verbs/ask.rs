@@ -198,14 +198,9 @@ pub fn alerts(verb: &Alerts, global: &Global) -> Outcome {
     ask(global, async |client| {
         match verb {
             Alerts::List { state, level, limit } => {
-                let level = level.as_deref().unwrap_or("");
-                let path = format!(
-                    "/api/v1/alerts?state={}&level={}&limit={limit}",
-                    encoded(state),
-                    encoded(level)
-                );
-                let found = client.get(&path).await?;
-                rows(&found["alerts"], &["time", "level", "state", "count", "reason", "id"], form);
+                let level = encoded(level.as_deref().unwrap_or(""));
+                let all = format!("/api/v1/alerts?state={}&level={level}", encoded(state));
+                list(client, &all, *limit, form, global.quiet).await?;
             }
             Alerts::Show { id } => {
                 let found = client.get(&format!("/api/v1/alerts/{}", encoded(id))).await?;
@@ -227,6 +222,39 @@ pub fn alerts(verb: &Alerts, global: &Global) -> Outcome {
         }
         Ok(Exit::Ok)
     })
+}
+
+/// Alerts page by page, up to so many; what is left out is told.
+async fn list(
+    client: &Client,
+    all: &str,
+    limit: u64,
+    form: Output,
+    quiet: bool,
+) -> Result<(), Failure> {
+    let (mut alerts, mut next, mut matching) = (Vec::new(), String::new(), 0);
+    while (alerts.len() as u64) < limit {
+        let left = limit - alerts.len() as u64;
+        let mut path = format!("{all}&limit={left}");
+        if !next.is_empty() {
+            path.push_str(&format!("&cursor={}", encoded(&next)));
+        }
+        let found = client.get(&path).await?;
+        matching = found["matching"].as_u64().unwrap_or(0);
+        let page = found["alerts"].as_array().cloned().unwrap_or_default();
+        next = found["next"].as_str().unwrap_or_default().to_owned();
+        let is_last = page.is_empty() || next.is_empty();
+        alerts.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    let shown = alerts.len() as u64;
+    rows(&Value::Array(alerts), &["time", "level", "state", "count", "reason", "id"], form);
+    if shown < matching && !quiet {
+        super::report(&format!("{shown} of {matching} alerts; --limit shows more"));
+    }
+    Ok(())
 }
 
 async fn triage(client: &Client, id: &str, body: Value) -> Result<(), Failure> {
