@@ -180,7 +180,7 @@ impl Tailer {
         discover: bool,
     ) -> Result<Vec<Batch>, TailError> {
         if discover {
-            self.discover();
+            self.discover(now_ns);
         }
         for file in &mut self.files {
             if file.was_replaced_in_place() {
@@ -302,7 +302,7 @@ impl Tailer {
         if self.dirty || self.moved { self.save() } else { Ok(()) }
     }
 
-    fn discover(&mut self) {
+    fn discover(&mut self, now_ns: i64) {
         let mut present = Vec::new();
         for pattern in &self.config.paths {
             expand(pattern, &mut present);
@@ -312,17 +312,17 @@ impl Tailer {
             let Ok(meta) = std::fs::metadata(&path) else { continue };
             if meta.is_file() {
                 named.push((meta.dev(), meta.ino()));
-                self.adopt(&path, meta.dev(), meta.ino(), false);
+                self.adopt(&path, (meta.dev(), meta.ino()), false, now_ns);
             }
         }
         for file in &mut self.files {
             file.rotated = !named.contains(&(file.acked.dev, file.acked.ino));
         }
-        self.find_rotated_while_away();
+        self.find_rotated_while_away(now_ns);
     }
 
     /// Starts following the file unless it is followed, or empty.
-    fn adopt(&mut self, path: &Path, dev: u64, ino: u64, only_known: bool) {
+    fn adopt(&mut self, path: &Path, (dev, ino): (u64, u64), only_known: bool, now_ns: i64) {
         let same = |c: &Checkpoint| (c.dev, c.ino) == (dev, ino);
         if self.files.iter().any(|f| same(&f.acked)) || self.files.len() >= FILES_MAX {
             return;
@@ -332,14 +332,18 @@ impl Tailer {
         if !file.metadata().is_ok_and(|m| (m.dev(), m.ino()) == (dev, ino)) {
             return;
         }
-        let known = self.resting.iter().position(same);
-        let known = known.map(|i| self.resting.swap_remove(i)).filter(|c| c.fits(&file));
-        let checkpoint = match known {
+        let known = self.resting.iter().position(same).map(|i| self.resting.swap_remove(i));
+        // The number of a file that is gone is given to the next one.
+        let was_another = known.as_ref().is_some_and(|c| !c.fits(&file));
+        let checkpoint = match known.filter(|_| !was_another) {
             Some(checkpoint) => checkpoint,
             None if only_known => return,
             None => {
                 let fresh = Checkpoint::fresh(path, &file, &self.config.agent);
-                let Some(fresh) = fresh else { return };
+                let Some(mut fresh) = fresh else { return };
+                if was_another {
+                    (fresh.after_truncation, fresh.begun_ns) = (true, now_ns);
+                }
                 self.dirty = true;
                 fresh
             }
@@ -347,8 +351,9 @@ impl Tailer {
         self.files.push(Tracked::new(file, checkpoint));
     }
 
-    /// A file renamed while we were not running is found beside its old name, by inode.
-    fn find_rotated_while_away(&mut self) {
+    /// A file renamed while we were not running is found beside its old name, by inode. One that is gone, with
+    /// another under its name, may have had more than we read.
+    fn find_rotated_while_away(&mut self, now_ns: i64) {
         let mut kept = Vec::new();
         for checkpoint in std::mem::take(&mut self.resting) {
             let folder = checkpoint.path.parent().map(Path::to_path_buf).unwrap_or_default();
@@ -367,14 +372,30 @@ impl Tailer {
                     .is_ok_and(|m| (m.dev(), m.ino()) == (checkpoint.dev, checkpoint.ino))
             });
             self.dirty = true;
+            let (path, id) = (checkpoint.path.clone(), (checkpoint.dev, checkpoint.ino));
             if let Some(entry) = found {
-                let (dev, ino) = (checkpoint.dev, checkpoint.ino);
                 self.resting.push(checkpoint);
-                self.adopt(&entry.path(), dev, ino, true);
+                self.adopt(&entry.path(), id, true, now_ns);
                 self.resting.clear();
+            }
+            if !self.files.iter().any(|f| (f.acked.dev, f.acked.ino) == id) {
+                self.note_replaced(&path, now_ns);
             }
         }
         self.resting = kept;
+    }
+
+    /// The file now under this name begins with a possible gap, if nothing was read of it yet.
+    fn note_replaced(&mut self, path: &Path, now_ns: i64) {
+        let is_new = |f: &&mut Tracked| {
+            f.acked.path == path && f.acked.next_seq == 0 && f.next_seq == 0 && f.acked.offset == 0
+        };
+        if let Some(file) = self.files.iter_mut().find(is_new)
+            && file.acked.first_gap().is_none()
+        {
+            (file.acked.after_truncation, file.acked.begun_ns) = (true, now_ns);
+            self.dirty = true;
+        }
     }
 }
 
@@ -733,6 +754,34 @@ mod tests {
         w.take(&mut t, true);
         assert_eq!(w.gaps, 2);
         assert_eq!(w.lines(), ["before", "first", "longer!", "other", "second", "than"]);
+    }
+
+    /// Scenario: lines are written while nobody follows, then the file is removed and another one has its
+    /// name: with the number of the old one, or with another.
+    /// Guarantees: the new file's records begin with a possible gap, once, also after a restart.
+    #[test]
+    fn a_file_replaced_while_we_were_away_begins_with_a_gap() {
+        for keeps_number in [true, false] {
+            let mut w = World::new();
+            w.write("a\n");
+            let mut t = w.tailer();
+            w.take(&mut t, true);
+            t.save().unwrap();
+            drop(t);
+            w.write("lost\n");
+            // While it is open its number is not given away.
+            let open = (!keeps_number).then(|| File::open(w.log()).unwrap());
+            std::fs::remove_file(w.log()).unwrap();
+            w.write("new\n");
+            for _ in 0..2 {
+                let mut t = w.tailer();
+                w.take(&mut t, false);
+                t.save().unwrap();
+            }
+            drop(open);
+            assert_eq!((w.lines(), w.gaps), (vec!["a".into(), "new".into()], 1 + 1));
+            assert_eq!(w.got.values().filter(|b| b.starts_with(b"{")).count(), 1);
+        }
     }
 
     #[test]
