@@ -93,6 +93,7 @@ impl Journal {
         let stream = StreamClock::start(&*clock, found.last_stream_ns);
         let connections = found.senders.take_connections();
         let (shared, live, recovery, sealed_log) = assemble(dir, options, fs, clock, found)?;
+        shared.holes_are_told(&recovery.holes);
         let announce = match shared.options.tick {
             true => announce::opening(&recovery, &connections, shared.clock.wall_ns()),
             false => Vec::new(),

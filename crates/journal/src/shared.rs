@@ -365,6 +365,12 @@ impl Shared {
         }
     }
 
+    /// These damaged ranges are told already, by whoever opened the journal.
+    pub(crate) fn holes_are_told(&self, holes: &[Hole]) {
+        let starts = holes.iter().map(|hole| hole.from_offset).take(TOLD_MAX);
+        self.announcements.lock().told.extend(starts);
+    }
+
     /// Has a damaged range told, once.
     pub(crate) fn announce_hole(&self, hole: &Hole) {
         let mut announcements = self.announcements.lock();
