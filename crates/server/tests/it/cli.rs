@@ -128,6 +128,24 @@ fn our_own_rules_pass_their_tests() {
     assert_eq!(out.status.code(), Some(0), "{said}");
 }
 
+/// Scenario: a rule file with a mistake beside its tests, a report for a build server.
+/// Guarantees: the report says failed, not that there was nothing to test.
+#[test]
+fn tests_that_cannot_be_read_are_no_green_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let (rule, junit) = (dir.path().join("r.yml"), dir.path().join("report.xml"));
+    let text = "title: t\nid: r\nlogsource: {product: test}\n\
+                detection: {s: {F: x}, condition: s}\nalcedo_tests: [{evnt: {F: x}, match: true}]\n";
+    std::fs::write(&rule, text).unwrap();
+    let out = run(&["rules", "test", rule.to_str().unwrap(), "--junit", junit.to_str().unwrap()]);
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    let report = std::fs::read_to_string(&junit).unwrap();
+    assert!(
+        report.contains("tests=\"1\" failures=\"1\"") && report.contains("r.yml:5"),
+        "{report}"
+    );
+}
+
 /// Scenario: the brute force in a real auth.log, with the shipped rules.
 /// Guarantees: the correlation fires exactly once, with all failures and the success.
 #[test]

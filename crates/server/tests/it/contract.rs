@@ -228,7 +228,7 @@ fn image(machine: &Path, to: &Path) {
 
 /// Scenario: a machine with an agent is cloned with the agent's state; both ship other lines.
 /// Guarantees: all lines of both are stored, what they share is stored once, and people are told by
-/// an alert.
+/// an alert, by searches and on the timeline.
 #[test]
 fn a_cloned_agent_is_an_alert_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -263,6 +263,13 @@ fn a_cloned_agent_is_an_alert_and_loses_nothing() {
         .eventually("the alert", |s| alerts(s).into_iter().find(|a| a["rule_id"] == "alcedo.gap"));
     assert!(alert["reason"].as_str().unwrap().contains("an agent exists twice"), "{alert:#}");
     assert_eq!(alert["level"], "high");
+    // What may be missing is found like what is there, and stands on the alert's timeline.
+    let gaps = server.search("event.action:gap and alcedo.gap.cause:agent_fork");
+    assert!(!gaps.is_empty() && gaps[0]["alcedo.gap.certainty"] != serde_json::Value::Null);
+    let path = format!("/api/v1/alerts/{}/around?minutes=60", alert["id"].as_str().unwrap());
+    let (status, timeline) = server.ask("GET", &path, &server.admin_token, "");
+    let rows = timeline["rows"].as_array().unwrap();
+    assert!(status == 200 && rows.iter().any(|row| row["event.action"] == "gap"), "{timeline:#}");
     assert_eq!(server.search("twin-shared*").len(), 2);
     for twin in &mut twins {
         twin.kill().unwrap();

@@ -110,7 +110,8 @@ fn fill(ballast: &Path) -> Instant {
     let piece = vec![0x5a; 1 << 20];
     loop {
         let (left, size) = space_bytes(ballast);
-        if left < size / 20 {
+        // Of its size some is kept for root, and the reserve is a part of the rest.
+        if left < size / 24 {
             return Instant::now();
         }
         file.write_all(&piece).unwrap();

@@ -7,7 +7,9 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{CountedBytes, Trouble, chunks};
 use detect::ruletest::junit::{Suite, report};
 use detect::ruletest::{Bench, RECEIVED_NS};
-use detect::{RegressionCase, Rule, Scratch, TestInput, TestResult, read_regression};
+use detect::{
+    ProblemKind, RegressionCase, Rule, RuleProblem, Scratch, TestInput, TestResult, read_regression,
+};
 use event::{Envelope, EventBatch, EventId, Protocol, RowHead};
 use pipeline::Generation;
 use std::path::Path;
@@ -17,7 +19,8 @@ use std::sync::Arc;
 /// could not be read.
 pub(super) fn run(files: &RuleFiles, junit: Option<&Path>, global: &Global) -> Outcome {
     let parts = parts_of(files, global)?;
-    let broken = parts.problems.iter().any(|p| p.kind == detect::ProblemKind::Invalid);
+    let broken: Vec<Suite> =
+        parts.problems.iter().filter(|p| p.kind == ProblemKind::Invalid).map(unreadable).collect();
     let generation = parts.compile(0, [0; 16])?;
     let mut suites = beside_rules(&generation)?;
     for path in &files.paths {
@@ -34,6 +37,9 @@ pub(super) fn run(files: &RuleFiles, junit: Option<&Path>, global: &Global) -> O
             }
         }
     }
+    let is_broken = !broken.is_empty();
+    // Told already; build servers must not take tests that could not be read for tests that passed.
+    suites.extend(broken);
     if let Some(path) = junit {
         std::fs::write(path, report(&suites)).map_err(|e| {
             let message = format!("{} cannot be written: {e}", path.display());
@@ -44,7 +50,21 @@ pub(super) fn run(files: &RuleFiles, junit: Option<&Path>, global: &Global) -> O
     if !global.quiet {
         say(&format!("{passed} passed, {failed} failed"));
     }
-    Ok(if failed == 0 && !broken { Exit::Ok } else { Exit::Findings })
+    Ok(if failed == 0 && !is_broken { Exit::Ok } else { Exit::Findings })
+}
+
+/// A rule that could not be read, as a test that failed.
+fn unreadable(problem: &RuleProblem) -> Suite {
+    let result = TestResult {
+        name: "can be read".into(),
+        passed: false,
+        expected: true,
+        found: 0,
+        why: problem.reason.clone(),
+        outcome: None,
+    };
+    let place = format!("{}:{}", problem.file.display(), problem.line);
+    Suite { title: problem.rule.to_string(), place, results: vec![result] }
 }
 
 fn tell(suite: &Suite, result: &TestResult) {
