@@ -47,7 +47,7 @@ pub(crate) fn event_of(gap: &Gap, raw: &[u8], head: RowHead, dict: &Arc<Dictiona
     batch
 }
 
-/// What a record's envelope says of a gap that it has no other word for.
+/// Where the event of a gap record at `offset` stands.
 pub(crate) fn head(envelope: &Arc<Envelope>, offset: u64, stream_ns: i64, wall_ns: i64) -> RowHead {
     RowHead {
         id: event::EventId::at(offset),

@@ -395,18 +395,14 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
     config.drop = root.items("drop").iter().filter_map(|n| drop_filter(n, root)).collect();
     if root.get("notify").is_some() {
         let items = root.items("notify");
-        config.notify = items.iter().filter_map(|n| notify(n, root, base)).collect();
-        let names = || config.notify.iter().map(|n| &*n.name);
-        for (at, name) in
-            names().enumerate().filter(|(at, name)| names().take(*at).any(|n| n == *name))
-        {
-            let node = items.get(at).unwrap_or(&items[0]);
-            let text = format!("two destinations of `notify` are called `{name}`");
-            root.problems().at(
-                node,
-                text,
-                "give each a `name` of its own: by it, it is known how far it got",
-            );
+        config.notify.clear();
+        for (node, one) in items.iter().filter_map(|n| Some((n, notify(n, root, base)?))) {
+            if config.notify.iter().any(|other| other.name == one.name) {
+                let text = format!("two destinations of `notify` are called `{}`", one.name);
+                let hint = "give each a `name` of its own: by it, it is known how far it got";
+                root.problems().at(node, text, hint);
+            }
+            config.notify.push(one);
         }
     }
     root.section("retention", |s| {
