@@ -167,15 +167,21 @@ pub struct Room {
 const ROOM_BYTES_MAX: usize = 16 << 20;
 
 impl Room {
-    /// What the rows of a batch needed; what was known stays if there are none.
+    /// 1 in so many of what is not needed any more is forgotten with each batch.
+    const FORGOTTEN_PART: usize = 8;
+
+    /// What the rows of a batch needed, or not much less than what those before it did: batches differ,
+    /// and growing in the middle of one costs more than some room that is given back.
     #[must_use]
     pub fn after(self, batch: &EventBatch) -> Self {
-        match batch.rows.len() {
-            0 => self,
-            rows => Self {
-                bytes_per_row: batch.bytes.len().div_ceil(rows),
-                cells_per_row: batch.cells.len().div_ceil(rows),
-            },
+        let rows = batch.rows.len();
+        let kept = |known: usize, used: usize| match rows {
+            0 => known,
+            _ => used.div_ceil(rows).max(known - known.div_ceil(Self::FORGOTTEN_PART)),
+        };
+        Self {
+            bytes_per_row: kept(self.bytes_per_row, batch.bytes.len()),
+            cells_per_row: kept(self.cells_per_row, batch.cells.len()),
         }
     }
 }
@@ -339,6 +345,7 @@ pub struct RowWriter<'a> {
 
 impl<'a> RowWriter<'a> {
     /// The record's bytes. Values that are pieces of this slice are stored without a copy.
+    #[inline]
     pub fn raw(&self) -> &'a [u8] {
         self.raw
     }
@@ -394,6 +401,7 @@ impl<'a> RowWriter<'a> {
     }
 
     /// Appends a value. Returns false, storing nothing, when the row is full.
+    #[inline]
     pub fn push(&mut self, field: FieldId, kind: Kind, bytes: &[u8]) -> bool {
         if self.cell_count() >= CELLS_PER_ROW_MAX || field.is_intrinsic() {
             return false;
@@ -463,6 +471,7 @@ impl<'a> RowWriter<'a> {
     }
 
     /// Number of cells so far.
+    #[inline]
     pub fn cell_count(&self) -> usize {
         self.batch.cells.len() - self.cells_before
     }
@@ -474,6 +483,7 @@ impl<'a> RowWriter<'a> {
     }
 
     /// Field and value of cell `index`.
+    #[inline]
     pub fn cell(&self, index: usize) -> (FieldId, Value<'_>) {
         let cell = &self.batch.cells[self.cells_before + index];
         (cell.field, value_of(self.batch, cell))
@@ -559,6 +569,7 @@ impl<'a> RowWriter<'a> {
 
     /// Where `bytes` stand in the arena: inside the raw record if they are a piece of it, else
     /// appended. The address comparison only ever finds a piece of the very slice `raw` borrows.
+    #[inline]
     fn place(&mut self, bytes: &[u8]) -> (u32, u32) {
         let (base, at) = (self.raw.as_ptr() as usize, bytes.as_ptr() as usize);
         if at >= base && at + bytes.len() <= base + self.raw.len() {
@@ -579,6 +590,7 @@ impl Drop for RowWriter<'_> {
     }
 }
 
+#[inline]
 fn value_of<'a>(batch: &'a EventBatch, cell: &Cell) -> Value<'a> {
     let bytes = &batch.bytes[cell.start as usize..(cell.start + cell.len) as usize];
     Value { kind: cell.kind, bytes }
@@ -630,9 +642,18 @@ impl<'a> EventView<'a> {
         &self.batch.envelopes[self.row.envelope as usize]
     }
     /// The record's bytes as received.
+    #[inline]
     pub fn raw(&self) -> &'a [u8] {
         let start = self.row.raw_start as usize;
         &self.batch.bytes[start..start + self.row.raw_len as usize]
+    }
+
+    /// All bytes that the row's values are pieces of, in one: the record, and behind it what was made of
+    /// it. A text that is not in it is in no value.
+    pub fn own_bytes(&self) -> &'a [u8] {
+        let next = self.batch.rows.get(self.index.saturating_add(1));
+        let end = next.map_or(self.batch.bytes.len(), |row| row.raw_start as usize);
+        &self.batch.bytes[self.row.raw_start as usize..end]
     }
 
     /// Whether the store and forwarders keep the row (see [`Marks`]).
@@ -642,6 +663,7 @@ impl<'a> EventView<'a> {
     }
 
     /// All cells: field and value, in order. Intrinsic fields are not among them.
+    #[inline]
     pub fn cells(&self) -> impl ExactSizeIterator<Item = (FieldId, Value<'a>)> {
         let batch = self.batch;
         self.own_cells().iter().map(move |c| (c.field, value_of(batch, c)))
@@ -669,6 +691,7 @@ impl<'a> EventView<'a> {
     /// First value of a cell field, or of an intrinsic field that is stored as bytes. For the
     /// computed ones (`@timestamp`, `event.ingested`, `event.id`, `event.count`) use
     /// [`EventView::intrinsic_text`].
+    #[inline]
     pub fn get(&self, field: FieldId) -> Option<Value<'a>> {
         if field.is_intrinsic() {
             return self.stored_intrinsic(field);
@@ -716,11 +739,13 @@ impl<'a> EventView<'a> {
         })
     }
 
+    #[inline]
     fn hot_slot(&self, field: FieldId) -> Option<u16> {
         let slot = self.batch.dict.hot_slot(field)?;
         (self.batch.has_slots && self.index != UNFINISHED).then_some(slot)
     }
 
+    #[inline]
     fn own_cells(&self) -> &'a [Cell] {
         &self.batch.cells[self.row.cells_start as usize..self.row.cells_end as usize]
     }
@@ -777,6 +802,10 @@ mod tests {
         assert_eq!(view.text("alcedo.source").as_deref(), Some("web"));
         assert_eq!(view.get(FieldId::ORIGINAL).map(|v| v.bytes), Some(&raw[..]));
         assert_eq!(view.all(FieldId::ORIGINAL).count(), 1);
+        let text = b"user=root from=10.0.0.1secondv";
+        assert_eq!(view.own_bytes(), text);
+        batch.begin(head(2), b"next").finish();
+        assert_eq!((batch.row(0).own_bytes(), batch.row(1).own_bytes()), (&text[..], &b"next"[..]));
     }
 
     #[test]

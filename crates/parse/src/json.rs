@@ -15,7 +15,6 @@
 use crate::ParseError;
 use event::{Dictionary, FieldId, Kind, RowWriter, batch};
 use memchr::memchr2;
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,8 +25,6 @@ pub const DEPTH_MAX: usize = 64;
 /// Longest dotted name. Longer ones would make every listing and the batch's name table grow with
 /// hostile input; the longest in ECS has 62 bytes, in CloudTrail samples 150.
 pub const PATH_LEN_MAX: usize = 512;
-/// From this many keys in one object on, repeats are looked up in a set instead of a list.
-const LISTED_KEYS_MAX: usize = 64;
 
 /// How far [`flatten`] goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +49,6 @@ impl Default for Limits {
 pub struct JsonShape {
     /// Cells written.
     pub cells: usize,
-    /// Keys that their object already had (told by a 64-bit hash); all their values are kept.
-    pub duplicate_keys: usize,
     /// Subtrees kept as text because they were nested deeper than the limit.
     pub too_deep: usize,
     /// Values kept as text under their parent because their name was over the limit.
@@ -79,8 +74,6 @@ pub struct Flattener {
     path: String,
     unescaped: Vec<u8>,
     frames: Vec<Frame>,
-    key_hashes: Vec<u64>,
-    wide: Vec<HashSet<u64>>,
     names: NameCache,
     elements: Vec<Range<usize>>,
 }
@@ -105,7 +98,8 @@ struct CachedName {
     parent_len: usize,
     key_from: usize,
     field: FieldId,
-    key_hash: u64,
+    /// Place of the key that followed in the same object.
+    next: usize,
 }
 
 impl NameCache {
@@ -119,7 +113,7 @@ impl NameCache {
                 parent_len: usize::MAX,
                 key_from: 0,
                 field: FieldId::TIMESTAMP,
-                key_hash: 0,
+                next: 0,
             };
             self.names.resize(CACHED_NAMES, none);
         }
@@ -132,25 +126,51 @@ impl NameCache {
         (mixed >> 54) as usize
     }
 
-    /// The field of `key` in the object at `parent`, and the key's hash.
+    /// The place of `key` in the object at `parent`.
     #[inline]
-    fn find(&self, parent: &str, key: &[u8]) -> Option<(FieldId, u64)> {
-        let name = self.names.get(Self::place(parent.len(), key))?;
-        let is_same = name.parent_len == parent.len()
-            && name.path.as_bytes()[name.key_from..] == *key
-            && name.path.as_bytes()[..name.parent_len] == *parent.as_bytes();
-        is_same.then_some((name.field, name.key_hash))
+    fn find(&self, parent: &str, key: &[u8]) -> Option<usize> {
+        let place = Self::place(parent.len(), key);
+        let name = self.names.get(place)?;
+        let is_same = name.path.as_bytes()[name.key_from..] == *key && name.is_in(parent);
+        is_same.then_some(place)
     }
 
-    fn learn(&mut self, path: &str, parent_len: usize, field: FieldId) {
-        let key_from = parent_len + usize::from(parent_len > 0);
-        let key = &path.as_bytes()[key_from..];
-        if let Some(name) = self.names.get_mut(Self::place(parent_len, key)) {
-            name.path.clear();
-            name.path.push_str(path);
-            (name.parent_len, name.key_from, name.field) = (parent_len, key_from, field);
-            name.key_hash = hash_of(key);
+    /// The place of the key that followed the one at `before` last time, and the key's length, if `text`
+    /// begins with it and its closing quote.
+    #[inline]
+    fn expected(&self, before: usize, parent: &str, text: &[u8]) -> Option<(usize, usize)> {
+        let place = self.names.get(before)?.next;
+        let name = &self.names[place];
+        let key = &name.path.as_bytes()[name.key_from..];
+        let is_next = text.get(key.len()) == Some(&b'"') && text[..key.len()] == *key;
+        (is_next && name.is_in(parent)).then_some((place, key.len()))
+    }
+
+    /// Notes that the key at `place` came behind the one at `before`, in the same object.
+    #[inline]
+    fn follow(&mut self, before: Option<usize>, place: usize) {
+        if let Some(before) = before {
+            self.names[before].next = place;
         }
+    }
+
+    /// Takes a name in. Out: its place.
+    fn learn(&mut self, path: &str, parent_len: usize, field: FieldId) -> usize {
+        let key_from = parent_len + usize::from(parent_len > 0);
+        let place = Self::place(parent_len, &path.as_bytes()[key_from..]);
+        let name = &mut self.names[place];
+        name.path.clear();
+        name.path.push_str(path);
+        (name.parent_len, name.key_from, name.field) = (parent_len, key_from, field);
+        place
+    }
+}
+
+impl CachedName {
+    #[inline]
+    fn is_in(&self, parent: &str) -> bool {
+        self.parent_len == parent.len()
+            && (parent.is_empty() || self.path.as_bytes()[..parent.len()] == *parent.as_bytes())
     }
 }
 
@@ -160,12 +180,10 @@ struct Frame {
     is_object: bool,
     /// Length of the path of this value.
     path_len: usize,
-    /// Where this object's keys start in `key_hashes`.
-    keys_from: usize,
-    /// Filter over the key hashes: a clear bit means the key is new.
-    seen: u64,
-    /// Whether this object has outgrown the list and uses the last set of `wide`.
-    is_wide: bool,
+    /// Whether a member or an element has been taken.
+    is_begun: bool,
+    /// The key of the object around it that this value has, see [`Pass::before`].
+    outer_before: Option<usize>,
     /// Number of the row's cells when it was opened.
     cells_from: usize,
 }
@@ -195,13 +213,12 @@ impl Flattener {
         self.path.clear();
         self.path.push_str(prefix);
         self.frames.clear();
-        self.key_hashes.clear();
-        self.wide.clear();
         self.elements.clear();
         self.names.prepare(row.dict());
         let before = row.cell_count();
         let shape = JsonShape::default();
-        let mut pass = Pass { buffers: self, text, row, limits, shape, named: Named::ByPath };
+        let mut pass =
+            Pass { buffers: self, text, row, limits, shape, named: Named::ByPath, before: None };
         let done = pass.run(prefix.is_empty());
         let mut shape = pass.shape;
         if done.is_err() && !limits.keep_partial {
@@ -226,6 +243,8 @@ struct Pass<'p, 'r, 't> {
     limits: &'p Limits,
     shape: JsonShape,
     named: Named,
+    /// Place in the cache of the key before, if it is of the same object.
+    before: Option<usize>,
 }
 
 /// How the name of the value being read is known.
@@ -263,33 +282,47 @@ impl Pass<'_, '_, '_> {
     /// Inside an object, behind `{` or a member: takes `}` or the next `,"key":value`.
     fn member(&mut self, mut at: usize, frame: Frame) -> Result<usize, ParseError> {
         let text = self.text;
-        let is_first = self.is_first();
+        let is_first = !frame.is_begun;
         match text.get(at) {
             Some(b'}') => return Ok(self.close(at + 1)),
             Some(b',') if !is_first => at = skip_space(text, at + 1),
-            _ if is_first => {}
+            _ if is_first => self.begin(),
             _ => return Err(expected(at, "',' or '}'")),
         }
         if text.get(at) != Some(&b'"') {
             return Err(expected(at, "a key in quotes"));
         }
-        let (key_end, escaped) = string_end(text, at + 1)?;
         let key_start = at + 1;
+        let parent = &self.buffers.path[..frame.path_len];
+        let guess = self
+            .before
+            .and_then(|before| self.buffers.names.expected(before, parent, &text[key_start..]));
+        let (key_end, escaped) = match guess {
+            Some((_, len)) => (key_start + len, false),
+            None => string_end(text, key_start)?,
+        };
         at = skip_space(text, key_end + 1);
         if text.get(at) != Some(&b':') {
             return Err(expected(at, "':'"));
         }
         at = skip_space(text, at + 1);
         let key = &text[key_start..key_end];
-        let parent = &self.buffers.path[..frame.path_len];
-        if !escaped
-            && frame.path_len + 1 + key.len() <= self.limits.path_len
-            && !matches!(text.get(at), Some(b'{' | b'['))
-            && let Some((field, hash)) = self.buffers.names.find(parent, key)
-        {
-            self.note_key(hash);
-            self.named = Named::Field(field);
-            return self.value(at);
+        if !matches!(text.get(at), Some(b'{' | b'[')) {
+            let place = match guess {
+                Some((place, _)) => Some(place),
+                None if escaped => None,
+                None => self.buffers.names.find(parent, key),
+            };
+            if let Some(place) = place
+                && frame.path_len + 1 + key.len() <= self.limits.path_len
+            {
+                if guess.is_none() {
+                    self.buffers.names.follow(self.before, place);
+                }
+                self.before = Some(place);
+                self.named = Named::Field(self.buffers.names.names[place].field);
+                return self.value(at);
+            }
         }
         self.set_path(key, escaped, frame.path_len);
         let is_as_written = !escaped && self.buffers.path.as_bytes().ends_with(key);
@@ -300,11 +333,17 @@ impl Pass<'_, '_, '_> {
         self.value(at)
     }
 
+    /// Notes that the open object or array has a first member or element.
+    fn begin(&mut self) {
+        if let Some(frame) = self.buffers.frames.last_mut() {
+            frame.is_begun = true;
+        }
+    }
+
     /// Inside an array, behind `[` or an element: takes `]` or the next `,value`.
     fn element(&mut self, at: usize) -> Result<usize, ParseError> {
         let frame = self.buffers.frames.len() - 1;
-        let first = self.buffers.frames[frame].seen == 0;
-        self.buffers.frames[frame].seen = 1;
+        let first = !std::mem::replace(&mut self.buffers.frames[frame].is_begun, true);
         self.buffers.path.truncate(self.buffers.frames[frame].path_len);
         self.named = Named::ByPath;
         match self.text.get(at) {
@@ -313,11 +352,6 @@ impl Pass<'_, '_, '_> {
             _ if first => self.value(at),
             _ => Err(expected(at, "',' or ']'")),
         }
-    }
-
-    fn is_first(&mut self) -> bool {
-        let frame = self.buffers.frames.last();
-        frame.is_some_and(|f| f.seen == 0 && !f.is_wide)
     }
 
     /// Reads the value at `at`: pushes a scalar, or opens an object or array.
@@ -370,9 +404,8 @@ impl Pass<'_, '_, '_> {
         self.buffers.frames.push(Frame {
             is_object,
             path_len: self.buffers.path.len(),
-            keys_from: self.buffers.key_hashes.len(),
-            seen: 0,
-            is_wide: false,
+            is_begun: false,
+            outer_before: self.before.take(),
             cells_from: self.row.cell_count(),
         });
         Ok(at + 1)
@@ -380,10 +413,7 @@ impl Pass<'_, '_, '_> {
 
     fn close(&mut self, at: usize) -> usize {
         if let Some(frame) = self.buffers.frames.pop() {
-            self.buffers.key_hashes.truncate(frame.keys_from);
-            if frame.is_wide {
-                self.buffers.wide.pop();
-            }
+            self.before = frame.outer_before;
             let cells = frame.cells_from..self.row.cell_count();
             let is_element = self.buffers.frames.last().is_some_and(|outer| !outer.is_object);
             if frame.is_object && is_element && !cells.is_empty() {
@@ -426,7 +456,9 @@ impl Pass<'_, '_, '_> {
                 let field = self.row.field(path);
                 // What a reserved name leads to depends on who sent the row.
                 if !field.is_local() && !batch::is_reserved(path) {
-                    names.learn(path, parent_len, field);
+                    let place = names.learn(path, parent_len, field);
+                    names.follow(self.before, place);
+                    self.before = Some(place);
                 }
                 field
             }
@@ -451,53 +483,11 @@ impl Pass<'_, '_, '_> {
             Ok(name) => path.push_str(name),
             Err(_) => path.push_str(&String::from_utf8_lossy(name)),
         }
-        let hash = hash_of(name);
-        self.note_key(hash);
-    }
-
-    /// Counts a key that its object already has.
-    fn note_key(&mut self, hash: u64) {
-        let Flattener { frames, key_hashes, wide, .. } = &mut *self.buffers;
-        let Some(frame) = frames.last_mut() else { return };
-        if frame.is_wide {
-            if let Some(set) = wide.last_mut() {
-                self.shape.duplicate_keys += usize::from(!set.insert(hash));
-            }
-            return;
-        }
-        let bit = 1 << (hash >> 58);
-        let own = &key_hashes[frame.keys_from..];
-        if frame.seen & bit != 0 && own.contains(&hash) {
-            self.shape.duplicate_keys += 1;
-            return;
-        }
-        frame.seen |= bit;
-        if own.len() == LISTED_KEYS_MAX {
-            wide.push(own.iter().copied().chain([hash]).collect());
-            frame.is_wide = true;
-            return;
-        }
-        key_hashes.push(hash);
     }
 }
 
 fn expected(at: usize, expected: &'static str) -> ParseError {
     ParseError::Expected { format: FORMAT, at, expected }
-}
-
-/// A 64-bit hash that tells the keys of one object apart. Not keyed: a collision costs a wrong
-/// count of repeated keys and nothing else.
-fn hash_of(key: &[u8]) -> u64 {
-    const K: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = key.len() as u64;
-    let mut words = key.chunks_exact(8);
-    for word in &mut words {
-        let word = u64::from_le_bytes(word.try_into().unwrap_or_default());
-        hash = (hash.rotate_left(23) ^ word).wrapping_mul(K);
-    }
-    let tail = words.remainder().iter().fold(0u64, |t, b| t << 8 | u64::from(*b));
-    hash = (hash.rotate_left(23) ^ tail).wrapping_mul(K);
-    hash ^ hash >> 29
 }
 
 /// First index at or behind `at` that is no JSON white space.
@@ -905,15 +895,45 @@ mod tests {
     }
 
     #[test]
-    fn repeated_keys_are_kept_and_counted() {
-        let count = |text: &str| {
-            let (cells, shape) = run(text.as_bytes(), "", Limits::default());
-            (cells.len(), shape.unwrap().duplicate_keys)
-        };
-        assert_eq!(count(r#"{"a":1,"a":2,"\u0061":3}"#), (3, 2));
-        assert_eq!(count(r#"{"a":[{"b":1},{"b":2}],"c":{"a":1}}"#), (3, 0));
+    fn repeated_keys_are_kept() {
+        let count = |text: &str| run(text.as_bytes(), "", Limits::default()).0.len();
+        assert_eq!(count(r#"{"a":1,"a":2,"\u0061":3}"#), 3);
         let wide: Vec<String> = (0..300).map(|i| format!("\"k{}\":1", i % 290)).collect();
-        assert_eq!(count(&format!("{{{}}}", wide.join(","))), (300, 10));
+        assert_eq!(count(&format!("{{{}}}", wide.join(","))), 300);
+    }
+
+    proptest::proptest! {
+        /// Few names, some of them known to the generation, some the beginning of others, some in two
+        /// objects: whatever order came before, a record gives what it gives alone.
+        #[test]
+        fn names_met_before_change_nothing(
+            records in proptest::collection::vec(
+                proptest::collection::vec((0usize..6, 0usize..4), 0..8), 1..8),
+        ) {
+            const KEYS: [&str; 6] = ["user", "user.name", "name", "message", "m\\u0065ssage", "x"];
+            const VALUES: [&str; 4] =
+                ["1", r#"{"name":"a","id":"b"}"#, r#"[{"name":1},{"id":2}]"#, r#"{"x":{"name":3}}"#];
+            let mut kept = Flattener::new();
+            let (dict, head) = (Dictionary::ecs(), RowHead {
+                id: EventId::default(),
+                received_ns: 0,
+                stream_ns: 0,
+                envelope: Arc::new(Envelope::internal()),
+            });
+            for record in records {
+                let members: Vec<_> =
+                    record.iter().map(|(k, v)| format!("\"{}\":{}", KEYS[*k], VALUES[*v])).collect();
+                let text = format!("{{{}}}", members.join(","));
+                let shown = |flattener: &mut Flattener| -> Vec<String> {
+                    let mut batch = EventBatch::new(dict.clone());
+                    let mut row = batch.begin(head.clone(), text.as_bytes());
+                    let raw = row.raw();
+                    flattener.flatten(raw, "", &mut row, &Limits::default()).unwrap();
+                    row.cells().map(|(f, v)| format!("{}={}", row.name(f), v.text())).collect()
+                };
+                proptest::prop_assert_eq!(shown(&mut kept), shown(&mut Flattener::new()));
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::pairs;
 use crate::routes::CompiledRoutes;
 use crate::spec::{JsonForm, Spec};
 use crate::value::Class;
-use crate::when::When;
+use crate::when::{Switch, Switched, When};
 use event::{Dictionary, FieldId, FieldType, Kind, RowWriter};
 use hashbrown::{HashMap, HashSet};
 use parse::Flattener;
@@ -138,6 +138,7 @@ pub(crate) struct Program {
     pub(crate) forms: Vec<Form>,
     times: Vec<TimeSource>,
     steps: Vec<Step>,
+    switch: Option<Switch>,
     logsources: Vec<Box<[u8]>>,
     logsource: FieldId,
     routes: Option<CompiledRoutes>,
@@ -367,6 +368,9 @@ impl Program {
             must: step.must,
             ops: ops::compile(step, script.as_ref(), spec, dict),
         });
+        let mut steps: Vec<Step> = steps.collect();
+        let mut conditions: Vec<_> = steps.iter_mut().filter_map(|s| s.when.as_mut()).collect();
+        let switch = Switch::over(&mut conditions);
         Self {
             name: spec.pack.clone(),
             parser: Parser::by_name(&spec.parser).unwrap_or(Parser::Text),
@@ -375,7 +379,8 @@ impl Program {
             module: module.into(),
             forms: spec.shapes.iter().map(|f| Form::compile(spec, f, dict)).collect(),
             times: spec.time.iter().map(|t| TimeSource::new(t, &id)).collect(),
-            steps: steps.collect(),
+            steps,
+            switch,
             logsources: spec.logsource.iter().map(|l| l.as_bytes().into()).collect(),
             logsource: id("alcedo.logsource"),
             routes: pack.routes.compile(&|name| field_id(dict, name)),
@@ -397,8 +402,16 @@ impl Program {
             }
         }
         work.index.update(row);
+        let mut switched = Switched::default();
         for (number, step) in self.steps.iter().enumerate() {
-            if step.when.as_ref().is_some_and(|w| !w.holds(row, &work.index)) {
+            let holds = match (&step.when, &self.switch) {
+                (None, _) => true,
+                (Some(When::Case { bit, not }), Some(switch)) => {
+                    switch.holds(*bit, row, &work.index, &mut switched) != *not
+                }
+                (Some(when), _) => when.holds(row, &work.index),
+            };
+            if !holds {
                 continue;
             }
             found.matched = false;

@@ -4,12 +4,15 @@ use crate::program::Index;
 use crate::spec::{Condition, Spec, WhenSpec};
 use event::{Dictionary, FieldId, RowWriter};
 use filter::{Binding, Plan, Target};
+use hashbrown::HashMap;
 
 pub(crate) enum When {
     /// A predicate of the filter language.
     Plan(Plan, Binding),
     /// One test of one field: the cheap and common case.
     Field { field: FieldId, test: WhenTest, not: bool },
+    /// A test that the pack's [`Switch`] answers, by its bit.
+    Case { bit: u32, not: bool },
 }
 
 pub(crate) enum WhenTest {
@@ -65,6 +68,8 @@ impl When {
         let (field, test, not) = match self {
             When::Plan(plan, binding) => return plan.matches(binding, &row.view()),
             When::Field { field, test, not } => (field, test, not),
+            // Asked of the switch instead.
+            When::Case { .. } => return false,
         };
         let value = index.get(*field).map(|at| row.cell(at).1.bytes);
         let holds = match (test, value) {
@@ -77,6 +82,84 @@ impl When {
             (WhenTest::Starts(prefix), Some(v)) => v.starts_with(prefix),
         };
         holds != *not
+    }
+}
+
+/// The field that most steps of a pack ask for one of a list of values (a number that says what the event
+/// is), and the answers of all of them by its value: one look-up for dozens of tests.
+pub(crate) struct Switch {
+    field: FieldId,
+    /// Text, in lower case -> a bit per test that it fulfils.
+    bits: HashMap<Box<[u8]>, u64>,
+    longest: usize,
+}
+
+/// The field's value that was looked up last for a row, by where it lies, and its bits.
+#[derive(Default)]
+pub(crate) struct Switched {
+    place: Option<(usize, usize)>,
+    bits: u64,
+}
+
+impl Switch {
+    /// Fewest tests of one field that are worth it.
+    const TESTS_MIN: usize = 4;
+
+    /// Takes over the conditions that ask for the field that is asked for most.
+    pub(crate) fn over(conditions: &mut [&mut When]) -> Option<Self> {
+        let mut counts: HashMap<FieldId, usize> = HashMap::new();
+        for condition in conditions.iter() {
+            if let When::Field { field, test: WhenTest::In(_), .. } = condition {
+                *counts.entry(*field).or_default() += 1;
+            }
+        }
+        let (field, count) = counts.into_iter().max_by_key(|(field, count)| (*count, field.0))?;
+        if count < Self::TESTS_MIN {
+            return None;
+        }
+        let mut switch = Self { field, bits: HashMap::new(), longest: 0 };
+        let mut next = 0;
+        for condition in conditions.iter_mut() {
+            let When::Field { field: own, test: WhenTest::In(list), not } = &**condition else {
+                continue;
+            };
+            if *own == field && next < u64::BITS {
+                for (_, text) in list {
+                    switch.longest = switch.longest.max(text.len());
+                    let folded = text.to_ascii_lowercase().into();
+                    *switch.bits.entry(folded).or_default() |= 1 << next;
+                }
+                **condition = When::Case { bit: next, not: *not };
+                next += 1;
+            }
+        }
+        Some(switch)
+    }
+
+    /// Whether a condition holds that this switch took over. `known` is of the same row.
+    pub(crate) fn holds(
+        &self,
+        bit: u32,
+        row: &RowWriter<'_>,
+        index: &Index,
+        known: &mut Switched,
+    ) -> bool {
+        let value = index.get(self.field).map_or(&[][..], |at| row.cell(at).1.bytes);
+        let place = Some((value.as_ptr() as usize, value.len()));
+        if known.place != place {
+            known.place = place;
+            known.bits = self.bits_of(value);
+        }
+        known.bits >> bit & 1 == 1
+    }
+
+    fn bits_of(&self, value: &[u8]) -> u64 {
+        if value.len() > self.longest {
+            return 0;
+        }
+        let found = self.bits.get(value);
+        let found = found.or_else(|| self.bits.get(value.to_ascii_lowercase().as_slice()));
+        found.copied().unwrap_or_default()
     }
 }
 

@@ -230,7 +230,7 @@ const COMMON: &[&[u8]] = &[
 ];
 
 /// How often a piece stands in logs, roughly: 0 to some hundred.
-fn commonness(bytes: &[u8]) -> u32 {
+pub(crate) fn commonness(bytes: &[u8]) -> u32 {
     let letters = bytes.iter().map(|b| match b {
         b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 6,
         b'l' | b'c' | b'd' | b'm' | b'p' | b'u' | b'\\' | b'0' => 5,

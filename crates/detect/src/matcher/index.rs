@@ -4,8 +4,8 @@
 //! that is not certain (exact case, an expression) may still be wrong; candidates are verified.
 
 use super::ends::{Ends, Side};
+use super::fragments::Fragments;
 use super::grams::{Grams, PADDING};
-use aho_corasick::packed;
 use event::text::fold_into;
 use event::{Kind, Value};
 use filter::{Test, TextOp};
@@ -15,11 +15,7 @@ use std::net::IpAddr;
 
 /// Between values in one text: no literal and no letter has such a byte, for they are UTF-8.
 pub(crate) const BORDER: u8 = 0xff;
-/// Most literals that are looked for with wide registers before anything else is.
-const PREFILTER_LITERALS_MAX: usize = 64;
-/// Shorter literals are found too often to spare the rest.
-const PREFILTER_LITERAL_BYTES_MIN: usize = 3;
-/// Shorter text is read as fast without.
+/// Shorter text is read as fast without looking for fragments before anything else.
 const PREFILTER_TEXT_BYTES_MIN: usize = 64;
 
 /// Leaves on one group of fields (or on keywords), ready to be looked up by value. Leaves are
@@ -34,7 +30,7 @@ pub(crate) struct ValueIndex {
     suffixes: Ends,
     pieces: Grams,
     /// Tells whether long text has any of the pieces, where those are few.
-    prefilter: Option<packed::Searcher>,
+    prefilter: Option<Fragments>,
     networks: Networks,
     /// Leaves that any value, even null, may satisfy.
     present: Vec<u32>,
@@ -89,21 +85,13 @@ impl IndexBuilder {
     /// Done.
     pub(crate) fn build(self) -> ValueIndex {
         ValueIndex {
-            prefilter: prefilter(&self.pieces),
+            prefilter: Fragments::of(self.pieces.iter().map(|(text, _)| &**text)),
             prefixes: Ends::new(Side::Start, self.prefixes),
             suffixes: Ends::new(Side::End, self.suffixes),
             pieces: Grams::new(self.pieces),
             ..self.index
         }
     }
-}
-
-fn prefilter(pieces: &[Numbered]) -> Option<packed::Searcher> {
-    let fits = |(text, _): &Numbered| text.len() >= PREFILTER_LITERAL_BYTES_MIN;
-    if pieces.len() > PREFILTER_LITERALS_MAX || !pieces.iter().all(fits) {
-        return None;
-    }
-    packed::Searcher::new(pieces.iter().map(|(text, _)| text))
 }
 
 impl ValueIndex {
@@ -125,6 +113,11 @@ impl ValueIndex {
         if value.kind == Kind::Null {
             return;
         }
+        let has_ends = !(self.prefixes.is_empty() && self.suffixes.is_empty());
+        let is_pieces_only = self.equals.is_empty() && self.networks.is_empty() && !has_ends;
+        if is_pieces_only && !self.may_hit(value.bytes) {
+            return;
+        }
         folded.clear();
         fold_into(value.bytes, folded);
         if let Some(leaves) = self.equals.get(folded.as_slice()) {
@@ -144,7 +137,7 @@ impl ValueIndex {
     /// although theirs do not. `was_ascii` tells of the text before it was folded: some letters beyond
     /// ASCII fold to one of it. The text is given back as it was.
     pub(crate) fn scan_folded(&self, folded: &mut Vec<u8>, was_ascii: bool, hits: &mut Vec<u32>) {
-        if !self.pieces.is_empty() && self.may_hit(folded) {
+        if !self.pieces.is_empty() {
             let length = folded.len();
             folded.extend_from_slice(&[0; PADDING]);
             self.pieces.scan(folded, |leaf| hits.push(leaf));
@@ -156,10 +149,14 @@ impl ValueIndex {
         }
     }
 
-    fn may_hit(&self, folded: &[u8]) -> bool {
+    /// Whether a literal may stand somewhere in text, folded or not: so that the text need not be folded
+    /// if none does.
+    pub(crate) fn may_hit(&self, text: &[u8]) -> bool {
         match &self.prefilter {
-            Some(prefilter) if folded.len() >= PREFILTER_TEXT_BYTES_MIN => {
-                prefilter.find(folded).is_some()
+            Some(fragments) if text.len() >= PREFILTER_TEXT_BYTES_MIN => {
+                // Letters beyond ASCII have other cases than an expression's literals.
+                let is_open = !self.expressions.is_empty() && !text.is_ascii();
+                is_open || fragments.are_in(text)
             }
             _ => true,
         }

@@ -8,6 +8,11 @@ const RARE: &[u8] = b"`^{}|<~+";
 /// Most alternatives before an expression is simply tried whenever its field is present.
 const ALTERNATIVES_MAX: usize = 256;
 
+/// Most letters of a class that are taken one by one, and most texts that a run of such classes and fixed
+/// text may come to: each is looked for.
+const LETTERS_MAX: usize = 4;
+const RUNS_MAX: usize = 16;
+
 /// Folded literals of which one occurs in the folded form of every **ASCII** value that `source`
 /// matches; `None` if there is no useful set. (Classes such as `(?i)k` also take in characters
 /// outside ASCII whose folding differs, so the promise ends there.)
@@ -49,7 +54,7 @@ fn any_of(hir: &Hir) -> Option<Vec<Vec<u8>>> {
 /// The best set among runs of fixed text and the parts between them.
 fn best_of_concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
     let mut best: Option<Vec<Vec<u8>>> = None;
-    let mut run = Vec::new();
+    let mut run: Vec<Vec<u8>> = Vec::new();
     let rank = |set: &[Vec<u8>]| set.iter().map(Vec::len).min().unwrap_or(0);
     let mut offer = |set: Vec<Vec<u8>>| {
         if best.as_ref().is_none_or(|b| rank(&set) > rank(b)) {
@@ -60,11 +65,19 @@ fn best_of_concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
         if matches!(part.kind(), HirKind::Look(_) | HirKind::Empty) {
             continue;
         }
-        match fixed(part) {
-            Some(text) => run.extend(text),
+        let few = fixed(part).map(|text| vec![text]).or_else(|| few_letters(part));
+        match few {
+            Some(texts) if run.is_empty() => run = texts,
+            Some(texts) if run.len() * texts.len() <= RUNS_MAX => {
+                let joined = |head: &Vec<u8>| -> Vec<Vec<u8>> {
+                    texts.iter().map(|text| [head.as_slice(), text].concat()).collect()
+                };
+                run = run.iter().flat_map(joined).collect();
+            }
+            Some(texts) => offer(std::mem::replace(&mut run, texts)),
             None => {
                 if !run.is_empty() {
-                    offer(vec![std::mem::take(&mut run)]);
+                    offer(std::mem::take(&mut run));
                 }
                 if let Some(set) = any_of(part) {
                     offer(set);
@@ -73,9 +86,33 @@ fn best_of_concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
         }
     }
     if !run.is_empty() {
-        offer(vec![run]);
+        offer(run);
     }
     best
+}
+
+/// The letters, folded, that a class of a few takes in, of ASCII.
+fn few_letters(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    let HirKind::Class(class) = hir.kind() else { return None };
+    let ranges: Vec<(u32, u32)> = match class {
+        Class::Unicode(class) => {
+            class.iter().map(|r| (u32::from(r.start()), u32::from(r.end()))).collect()
+        }
+        Class::Bytes(class) => {
+            class.iter().map(|r| (u32::from(r.start()), u32::from(r.end()))).collect()
+        }
+    };
+    let mut out: Vec<Vec<u8>> = Vec::new();
+    for c in ranges.into_iter().flat_map(|(from, to)| from..=to.min(0x7f)) {
+        let letter = vec![(c as u8).to_ascii_lowercase()];
+        if !out.contains(&letter) {
+            out.push(letter);
+        }
+        if out.len() > LETTERS_MAX {
+            return None;
+        }
+    }
+    (!out.is_empty()).then_some(out)
 }
 
 /// The folded text if the expression matches only one text up to ASCII case.
@@ -125,6 +162,11 @@ mod tests {
         assert_eq!(of(r"\bcmd\.exe\b"), Some(vec!["cmd.exe".into()]));
         assert_eq!(of(r"\s-c\s"), Some(vec!["-c".into()]));
         assert_eq!(of(r"\{.*\{"), Some(vec!["{".into()]));
+        let mut ends = of(r#"\\\w+\.\w{1,6}\.[ "']{1}"#).unwrap();
+        ends.sort();
+        assert_eq!(ends, [". ", ".\"", ".'"]);
+        let many = of(r"[ab][ab][ab][ab][ab]x").unwrap();
+        assert!(many.len() == RUNS_MAX && many.iter().all(|text| text.len() == 4), "{many:?}");
         for none in [r"a?b?", r"\d+", r"ab|x", r"(abc)*", r".*"] {
             assert_eq!(of(none), None, "{none}");
         }

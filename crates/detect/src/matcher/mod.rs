@@ -19,6 +19,7 @@ mod checks;
 mod compiled;
 mod costs;
 mod ends;
+mod fragments;
 mod grams;
 mod index;
 mod leaves;

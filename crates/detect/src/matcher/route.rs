@@ -127,6 +127,9 @@ fn scan_keywords(
     folded: &mut Vec<u8>,
     hits: &mut Vec<u32>,
 ) {
+    if !index.may_hit(row.own_bytes()) {
+        return;
+    }
     let raw = row.raw();
     folded.clear();
     fold_into(raw, folded);
