@@ -17,6 +17,9 @@ use std::time::Instant;
 
 /// Events in one batch, as the feeder cuts them.
 const BATCH_ROWS: usize = 1_024;
+/// Batches that one side does before it is the other's turn: enough that what a turn finds cold (caches,
+/// memory that the allocator gave back meanwhile) is a small part of it, as in a stream that does not stop.
+const BATCHES_PER_TURN: usize = 8;
 /// Batches of hits that wait for the one thread that correlates.
 const WAITING_MAX: usize = 64;
 /// Rules told by cost.
@@ -124,24 +127,33 @@ fn one(stream: &Stream, ours: &Ours, rival: Option<&Rsigma>) -> Result<(), Strin
     let mut worker = Worker::default();
     let (mut train_s, mut theirs_s, mut exact_rows) = (0.0, 0.0, 0);
     let (mut own, mut other) = (BTreeMap::new(), BTreeMap::new());
-    let (shape_s, match_s) = work(stream, 0..stream.len(), ours, &mut worker, |worker, events| {
-        // What a thread in the background does: its CPU time is told apart.
-        if ours.rules.wants_training() {
-            train_s += timed(|| ours.rules.retrain()).0;
-        }
-        exact_rows += ours.check_one_row(worker)?;
-        for found in &worker.matches {
-            *own.entry(ours.rules.rule(found.rule).id.to_string()).or_insert(0u64) += 1;
-        }
+    let (mut shape_s, mut match_s) = (0.0, 0.0);
+    let turn_rows = BATCH_ROWS * BATCHES_PER_TURN;
+    for from in (0..stream.len()).step_by(turn_rows) {
+        let turn = from..(from + turn_rows).min(stream.len());
+        let (shape, matching) = work(stream, turn.clone(), ours, &mut worker, |worker, _| {
+            // What a thread in the background does: its CPU time is told apart.
+            if ours.rules.wants_training() {
+                train_s += timed(|| ours.rules.retrain()).0;
+            }
+            exact_rows += ours.check_one_row(worker)?;
+            for found in &worker.matches {
+                *own.entry(ours.rules.rule(found.rule).id.to_string()).or_insert(0u64) += 1;
+            }
+            Ok(())
+        })?;
+        (shape_s, match_s) = (shape_s + shape, match_s + matching);
         if let Some(rival) = rival {
-            let mut found = Vec::new();
-            theirs_s += timed(|| rival.run(events, &mut found)).0;
-            for (_, rule) in found {
-                *other.entry(rule).or_insert(0u64) += 1;
+            for batch in turn.clone().step_by(BATCH_ROWS) {
+                let events = stream.events(batch..(batch + BATCH_ROWS).min(turn.end));
+                let mut found = Vec::new();
+                theirs_s += timed(|| rival.run(&events, &mut found)).0;
+                for (_, rule) in found {
+                    *other.entry(rule).or_insert(0u64) += 1;
+                }
             }
         }
-        Ok(())
-    })?;
+    }
     let events = stream.len() as f64;
     let (rate, theirs) = (events / (shape_s + match_s), events / theirs_s);
     let per_event_ns = |seconds: f64| rounded(seconds / events * 1e9).into();
