@@ -10,6 +10,7 @@
 //! once. Counts are exact always; evidence is kept up to [`EVIDENCE_MAX`] events an alert.
 
 use crate::id::{alert_id, keyed};
+use crate::revision::Revision;
 use event::{Alert, EventId, Evidence, Level};
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
@@ -69,6 +70,10 @@ pub struct Firing<'a> {
     pub times: u64,
     /// Events it rests on, oldest first.
     pub evidence: &'a [Evidence],
+    /// How many events that is, those included that are not listed.
+    pub events: u64,
+    /// How its alert stands with it; `None` for plain rules, whose reason is of one event.
+    pub revision: Option<&'a Revision>,
     /// The rule's suppression window, ns from the first firing; 0 or less means every firing goes
     /// out. Capped at [`SUPPRESS_MAX_NS`].
     pub suppress_ns: i64,
@@ -105,6 +110,9 @@ pub struct Folded {
     pub other_entities: u64,
     /// Whether the episode is over: no further update will come.
     pub closed: bool,
+    /// What the alert says now, where that is more than it said before.
+    #[serde(default)]
+    pub revision: Option<Box<Revision>>,
 }
 
 /// What the desk has done since it was made. `offered == fired + folded` always.
@@ -142,11 +150,15 @@ struct Episode {
     other_entities: u64,
     pending: Vec<Evidence>,
     dirty: bool,
+    /// The most that was said of it, and whether that is still to be told.
+    said: Option<Box<Revision>>,
+    revised: bool,
 }
 
 impl Episode {
     fn news(&mut self, closed: bool) -> Folded {
         self.dirty = false;
+        let revised = std::mem::take(&mut self.revised);
         Folded {
             id: self.alert_id.clone(),
             count: self.count,
@@ -156,6 +168,7 @@ impl Episode {
             evidence_total: self.evidence_total,
             other_entities: self.other_entities,
             closed,
+            revision: self.said.clone().filter(|_| revised),
         }
     }
 }
@@ -212,14 +225,16 @@ impl Desk {
         Offered::Fired(Box::new(self.fire(key, entity, firing, build)))
     }
 
-    /// An alert that went out, or was folded, has more evidence: `firing.evidence`, with
-    /// `firing.times` 0. Returns the alert whose open episode takes it, or `None` when that is over.
-    pub fn grow(&mut self, firing: &Firing<'_>) -> Option<String> {
+    /// The alert `id` has more evidence: `firing.evidence`, with `firing.times` 0. Returns whether its
+    /// episode is open and takes it.
+    pub fn grow(&mut self, id: &str, firing: &Firing<'_>) -> bool {
         self.close_until(firing.stream_ns);
         let entity = episode_key(firing, false);
         let shared = episode_key(firing, true);
-        let key = [entity, shared].into_iter().find(|key| self.episodes.contains_key(key))?;
-        Some(self.fold(key, entity, firing))
+        let takes = |key: &Key| self.episodes.get(key).is_some_and(|e| e.alert_id == id);
+        let Some(key) = [entity, shared].into_iter().find(takes) else { return false };
+        self.fold(key, entity, firing);
+        true
     }
 
     /// Time passes: returns what was folded since the last call, one update an alert, and closes
@@ -295,11 +310,13 @@ impl Desk {
                 last_event_ns: firing.event_ns,
                 last_stream_ns: firing.stream_ns,
                 evidence_kept: kept as u32,
-                evidence_total: firing.evidence.len() as u64,
+                evidence_total: firing.events,
                 other_entities: 0,
                 pending: Vec::new(),
                 // More evidence than the alert can carry is news to tell.
-                dirty: kept < firing.evidence.len(),
+                dirty: (kept as u64) < firing.events,
+                said: firing.revision.cloned().map(Box::new),
+                revised: false,
             };
             if episode.dirty {
                 self.dirty.insert(key);
@@ -324,7 +341,13 @@ impl Desk {
         }
         episode.last_event_ns = episode.last_event_ns.max(firing.event_ns);
         episode.last_stream_ns = episode.last_stream_ns.max(firing.stream_ns);
-        episode.evidence_total += firing.evidence.len() as u64;
+        episode.evidence_total += firing.events;
+        if let Some(revision) = firing.revision.filter(|_| episode.entity == entity)
+            && episode.said.as_ref().is_none_or(|said| revision.exceeds(said))
+        {
+            episode.said = Some(Box::new(revision.clone()));
+            episode.revised = true;
+        }
         let room = (self.limits.evidence - episode.evidence_kept as usize)
             .min(self.limits.pending_evidence.saturating_sub(self.pending_evidence));
         let kept = firing.evidence.len().min(room);
@@ -383,6 +406,8 @@ mod tests {
             fired_by: EventId::at(offset),
             times: 1,
             evidence: &[],
+            events: 0,
+            revision: None,
             suppress_ns: 100,
             backfill: false,
         }
@@ -474,14 +499,44 @@ mod tests {
         assert_eq!((shared.count, shared.other_entities), (4, 2));
     }
 
+    fn revision(measured: u32, occurrences: u32) -> Revision {
+        let number = |name: &str, n: u32| (name.to_owned(), n.to_string());
+        Revision {
+            reason: format!("{measured} of {occurrences}"),
+            correlation: [number("measured", measured), number("occurrences", occurrences)].into(),
+        }
+    }
+
+    #[test]
+    fn the_strongest_burst_speaks_and_an_alert_grows_only_by_its_own_name() {
+        let mut desk = Desk::new(Limits::default());
+        let said = revision(5, 5);
+        let first = fired(offer(&mut desk, &Firing { revision: Some(&said), ..firing("a", 1, 0) }));
+        let told = |desk: &mut Desk| {
+            let news = desk.tick(1).pop()?;
+            Some((news.revision?.reason, news.evidence_total))
+        };
+        for (now, expected) in [
+            (revision(9, 9), Some("9 of 9")),
+            (revision(6, 6), None),
+            (revision(9, 12), Some("9 of 12")),
+        ] {
+            let more = Firing { revision: Some(&now), times: 0, events: 2, ..firing("a", 1, 1) };
+            assert!(desk.grow(&first.id, &more));
+            assert!(!desk.grow("another", &more));
+            assert_eq!(told(&mut desk).map(|t| t.0).as_deref(), expected);
+        }
+        desk.grow(&first.id, &Firing { times: 0, events: 1_000, ..firing("a", 1, 1) });
+        assert_eq!(desk.tick(2)[0].evidence_total, 1_006, "unlisted events count, too");
+    }
+
     #[test]
     fn evidence_is_capped_and_its_true_number_told() {
         let mut desk = Desk::new(Limits { evidence: 3, ..Limits::default() });
-        let evidence: Vec<Evidence> = (0..2)
-            .map(|n| Evidence { id: EventId::at(n), event_ns: 0, rule: "r".into(), weight: 1 })
-            .collect();
+        let evidence: Vec<Evidence> =
+            (0..2).map(|n| Evidence::new(EventId::at(n), 0, "r".into(), 1)).collect();
         for offset in 0..3 {
-            offer(&mut desk, &Firing { evidence: &evidence, ..firing("a", offset, 0) });
+            offer(&mut desk, &Firing { evidence: &evidence, events: 2, ..firing("a", offset, 0) });
         }
         let told = desk.tick(1);
         assert_eq!((told[0].evidence.len(), told[0].evidence_total), (1, 6));

@@ -16,16 +16,18 @@
 //!
 //! Not here: how a message is delivered (`io`), where alerts are kept (`ledger`), rule conditions.
 //!
-//! Reading order: [`id`], [`desk`], [`triage`], [`meta`], [`render`].
+//! Reading order: [`id`], [`desk`], [`revision`], [`triage`], [`meta`], [`render`].
 #![forbid(unsafe_code)]
 
 pub mod desk;
 pub mod id;
 pub mod meta;
 pub mod render;
+pub mod revision;
 pub mod triage;
 
 pub use desk::{Desk, DeskCounters, Firing, Folded, Limits, Offered};
 pub use id::{alert_id, entity_key};
 pub use meta::RuleMeta;
+pub use revision::Revision;
 pub use triage::{State, TriageError, transition};

@@ -176,12 +176,7 @@ pub(crate) mod tests {
             event_ns: 1_795_479_240_000_000_000,
             stream_ns: 1_795_479_241_000_000_000,
             fired_by: EventId::at(9),
-            evidence: vec![Evidence {
-                id: EventId::at(9),
-                event_ns: 0,
-                rule: "929a".into(),
-                weight: 1,
-            }],
+            evidence: vec![Evidence::new(EventId::at(9), 0, "929a".into(), 1)],
             count: 1,
             explanation: Explanation::default(),
             backfill: false,

@@ -1,7 +1,10 @@
 //! What detection says: a rule matched a row, and what an analyst is told about it.
 
 use crate::EventId;
-use serde::{Deserialize, Serialize};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -52,7 +55,7 @@ pub struct Match {
 }
 
 /// An event that an alert rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Evidence {
     /// Which event.
     pub id: EventId,
@@ -62,6 +65,54 @@ pub struct Evidence {
     pub rule: Arc<str>,
     /// How many occurrences it stands for.
     pub weight: u32,
+    /// Ids of other rules of the same correlation that it matched.
+    #[serde(default)]
+    pub also: Vec<Arc<str>>,
+}
+
+impl Evidence {
+    /// One event of a plain rule or of the rule a correlation names.
+    pub fn new(id: EventId, event_ns: i64, rule: Arc<str>, weight: u32) -> Self {
+        Self { id, event_ns, rule, weight, also: Vec::new() }
+    }
+
+    /// Adds `more` to `list`, each event once: an event that matched several rules names them all.
+    pub fn join(list: &mut Vec<Evidence>, more: impl IntoIterator<Item = Evidence>) {
+        let mut places: HashMap<EventId, usize> =
+            list.iter().enumerate().map(|(at, one)| (one.id, at)).collect();
+        for one in more {
+            match places.entry(one.id) {
+                Entry::Vacant(place) => {
+                    place.insert(list.len());
+                    list.push(one);
+                }
+                Entry::Occupied(place) => {
+                    let known = &mut list[*place.get()];
+                    for rule in std::iter::once(one.rule).chain(one.also) {
+                        if known.rule != rule && !known.also.contains(&rule) {
+                            known.also.push(rule);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Text forms leave `also` out where it is empty, as nearly always; a form without names cannot.
+impl Serialize for Evidence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let told = !self.also.is_empty() || !serializer.is_human_readable();
+        let mut out = serializer.serialize_struct("Evidence", if told { 5 } else { 4 })?;
+        out.serialize_field("id", &self.id)?;
+        out.serialize_field("event_ns", &self.event_ns)?;
+        out.serialize_field("rule", &self.rule)?;
+        out.serialize_field("weight", &self.weight)?;
+        if told {
+            out.serialize_field("also", &self.also)?;
+        }
+        out.end()
+    }
 }
 
 /// Result of one leaf or group of a condition, as recorded on a match.

@@ -6,15 +6,15 @@
 //! `OFF` could leave a damaged file.
 
 use crate::record::{LedgerRecord, word};
-use alert::{Folded, RuleMeta, State};
+use alert::{Folded, Revision, RuleMeta, State};
 use event::Alert;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::path::Path;
 use std::time::Duration;
 
 /// Version of the schema. Another one in the file: the index is made again from the journal. 2: saved
-/// searches.
-pub const SCHEMA_VERSION: i64 = 2;
+/// searches. 3: revisions of alerts.
+pub const SCHEMA_VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -24,7 +24,7 @@ CREATE TABLE alerts(
   assignee TEXT, count INTEGER NOT NULL, last_event_ns INTEGER NOT NULL,
   last_stream_ns INTEGER NOT NULL, evidence_total INTEGER NOT NULL, backfill INTEGER NOT NULL,
   entity TEXT NOT NULL, haystack TEXT NOT NULL, title TEXT NOT NULL, reason TEXT NOT NULL,
-  alert TEXT NOT NULL, rule TEXT NOT NULL) WITHOUT ROWID;
+  alert TEXT NOT NULL, rule TEXT NOT NULL, revision TEXT) WITHOUT ROWID;
 CREATE INDEX alerts_time ON alerts(stream_ns, id);
 CREATE INDEX alerts_state ON alerts(state, stream_ns, id);
 CREATE INDEX alerts_rule ON alerts(rule_id, stream_ns, id);
@@ -181,12 +181,38 @@ pub fn compare(db: &Connection, alert: &Alert) -> rusqlite::Result<Option<Applie
     Ok(match stored_alert(db, &alert.id)? {
         None => None,
         Some(stored) if stored == json(alert)? => Some(Applied::Known),
+        // An older version may have written the same in another way.
+        Some(stored) if serde_json::from_str(&stored).is_ok_and(|s: Alert| s == *alert) => {
+            Some(Applied::Known)
+        }
         Some(_) => Some(Applied::Disagrees),
     })
 }
 
-/// Whether the totals of `folded` are told already.
+/// What an alert says at present: its last revision, or what it said when it fired.
+fn says(db: &Connection, id: &str) -> rusqlite::Result<Option<Revision>> {
+    let texts: Option<(String, Option<String>)> = db
+        .prepare_cached("SELECT alert, revision FROM alerts WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(texts.and_then(|(alert, revision)| match revision {
+        Some(text) => serde_json::from_str(&text).ok(),
+        None => Revision::first_of(&serde_json::from_str(&alert).ok()?),
+    }))
+}
+
+/// The revision in `folded`, where it says more than the alert does.
+fn revises<'a>(db: &Connection, folded: &'a Folded) -> rusqlite::Result<Option<&'a Revision>> {
+    let Some(revision) = folded.revision.as_deref() else { return Ok(None) };
+    let said = says(db, &folded.id)?;
+    Ok(Some(revision).filter(|new| said.is_none_or(|said| new.exceeds(&said))))
+}
+
+/// Whether what `folded` says is told already.
 pub fn knows_fold(db: &Connection, folded: &Folded) -> rusqlite::Result<bool> {
+    if revises(db, folded)?.is_some() {
+        return Ok(false);
+    }
     let stored: Option<(i64, i64)> = db
         .prepare_cached("SELECT count, evidence_total FROM alerts WHERE id = ?1")?
         .query_row([&folded.id], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -200,12 +226,9 @@ fn fire(tx: &Transaction<'_>, alert: &Alert, rule: &RuleMeta) -> rusqlite::Resul
     if let Some(known) = compare(tx, alert)? {
         return Ok(known);
     }
-    let entity: Vec<String> = alert.entity.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    // What a text filter looks in, folded once here as the rest of the product folds.
-    let haystack = [entity.join("\n"), alert.title.clone(), alert.reason.clone()].join("\n");
     tx.prepare_cached(
         "INSERT INTO alerts VALUES(?1, ?2, ?3, ?4, ?5, 0, NULL, NULL, ?6, ?3, ?2, ?7, ?8, ?9, ?10,
-         ?11, ?12, ?13, ?14)",
+         ?11, ?12, ?13, ?14, NULL)",
     )?
     .execute(params![
         alert.id,
@@ -217,7 +240,7 @@ fn fire(tx: &Transaction<'_>, alert: &Alert, rule: &RuleMeta) -> rusqlite::Resul
         alert.evidence.len() as i64,
         alert.backfill,
         json(&alert.entity)?,
-        event::text::fold(&haystack),
+        haystack(alert, &alert.reason),
         alert.title,
         alert.reason,
         json(alert)?,
@@ -246,11 +269,48 @@ fn fold(tx: &Transaction<'_>, offset: u64, folded: &Folded) -> rusqlite::Result<
     if changed == 0 {
         return Ok(Applied::Orphan);
     }
+    if let Some(revision) = revises(tx, folded)? {
+        revise(tx, offset, folded, revision)?;
+    }
     if !folded.evidence.is_empty() {
         tx.prepare_cached("INSERT OR IGNORE INTO evidence VALUES(?1, ?2, ?3)")?
             .execute(params![folded.id, offset as i64, json(&folded.evidence)?])?;
     }
     Ok(Applied::Changed)
+}
+
+/// Puts a revision in place of what the alert said, and into its history. The alert as it fired stays:
+/// a replay is compared with it.
+fn revise(
+    tx: &Transaction<'_>,
+    offset: u64,
+    folded: &Folded,
+    revision: &Revision,
+) -> rusqlite::Result<()> {
+    let Some(stored) = stored_alert(tx, &folded.id)? else { return Ok(()) };
+    let Ok(alert) = serde_json::from_str::<Alert>(&stored) else { return Ok(()) };
+    tx.prepare_cached("UPDATE alerts SET reason = ?2, haystack = ?3, revision = ?4 WHERE id = ?1")?
+        .execute(params![
+            folded.id,
+            revision.reason,
+            haystack(&alert, &revision.reason),
+            json(revision)?
+        ])?;
+    // The evidence has a table of its own.
+    let folded = Folded { evidence: Vec::new(), ..folded.clone() };
+    let id = folded.id.clone();
+    tx.prepare_cached("INSERT OR IGNORE INTO history VALUES(?1, ?2, ?3)")?.execute(params![
+        id,
+        offset as i64,
+        json(&LedgerRecord::AlertFolded { folded })?
+    ])?;
+    Ok(())
+}
+
+/// What a text filter looks in, folded once here as the rest of the product folds.
+fn haystack(alert: &Alert, reason: &str) -> String {
+    let entity: Vec<String> = alert.entity.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    event::text::fold(&[&entity.join("\n"), &alert.title, reason].join("\n"))
 }
 
 /// JSON text for a column.

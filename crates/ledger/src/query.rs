@@ -3,7 +3,7 @@
 
 use crate::ledger::LedgerError;
 use crate::record::{DeliveryStatus, LedgerRecord, SavedSearch, disposition};
-use alert::{RuleMeta, State};
+use alert::{Revision, RuleMeta, State};
 use event::{Alert, Disposition, Evidence, Level};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
@@ -104,7 +104,8 @@ pub struct History {
 /// An alert with everything known of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlertDetail {
-    /// The alert, with the occurrences and the evidence folded into it since.
+    /// The alert, with the occurrences and the evidence folded into it since, and the reason and
+    /// measurements of its last revision.
     pub alert: Alert,
     /// Its rule's licence, references and advice.
     pub rule: RuleMeta,
@@ -283,13 +284,18 @@ pub(crate) fn counts(db: &Connection, filter: &AlertFilter) -> Result<Counts, Le
 
 pub(crate) fn alert(db: &Connection, id: &str) -> Result<Option<AlertDetail>, LedgerError> {
     let mut statement = db.prepare_cached(
-        "SELECT alert, rule, state, disposition, assignee, last_event_ns, evidence_total, count
-         FROM alerts WHERE id = ?1",
+        "SELECT alert, rule, state, disposition, assignee, last_event_ns, evidence_total, count,
+         revision FROM alerts WHERE id = ?1",
     )?;
     let found = statement
         .query_row([id], |row| {
             let mut alert: Alert = from_json(row, 0)?;
             alert.count = row.get::<_, i64>(7)? as u64;
+            if row.get_ref(8)?.as_str_or_null()?.is_some() {
+                let Revision { reason, correlation } = from_json(row, 8)?;
+                alert.reason = reason;
+                alert.explanation.correlation = correlation;
+            }
             Ok(AlertDetail {
                 alert,
                 rule: from_json(row, 1)?,
@@ -307,9 +313,10 @@ pub(crate) fn alert(db: &Connection, id: &str) -> Result<Option<AlertDetail>, Le
     let mut more =
         db.prepare_cached("SELECT list FROM evidence WHERE alert = ?1 ORDER BY offset")?;
     for list in more.query_map([id], |row| from_json::<Vec<Evidence>>(row, 0))? {
-        detail.alert.evidence.extend(list?);
+        Evidence::join(&mut detail.alert.evidence, list?);
     }
     detail.alert.evidence.truncate(alert::desk::EVIDENCE_MAX);
+    detail.alert.evidence.sort_by_key(|e| (e.event_ns, e.id));
     let mut history = db.prepare_cached(
         "SELECT offset, record FROM history WHERE alert = ?1 ORDER BY offset DESC LIMIT ?2",
     )?;

@@ -6,7 +6,7 @@ use crate::generation::Generation;
 use crate::headers::HeaderLog;
 use crate::joins::JoinLog;
 use crate::worker::{BACKFILL_AFTER_NS, Done};
-use alert::{Desk, Firing as Offer, Folded, Offered, RuleMeta};
+use alert::{Desk, Firing as Offer, Folded, Offered, Revision, RuleMeta};
 use detect::correlate::{Contribution, Engine, Firing, FiringKind, Lags, RuleStats, Settings};
 use detect::{Pausing, Rule};
 use event::{
@@ -70,17 +70,9 @@ pub enum AlertChange {
     Fired(Box<Alert>, Box<RuleMeta>),
     /// Repeats were folded into an alert.
     Folded(Folded),
-    /// A correlation's episode grew.
-    Grew {
-        /// The alert.
-        id: String,
-        /// What was added.
-        evidence: Vec<Evidence>,
-        /// Events of the whole episode.
-        evidence_total: u64,
-        /// Latest event time, ns.
-        last_event_ns: i64,
-    },
+    /// A correlation's episode grew after the time in which repeats are folded. Numbers are totals
+    /// and the larger one counts: a count of 0 changes no count.
+    Grew(Folded),
     /// An episode joined an older one.
     Merged {
         /// The alert that ends.
@@ -349,6 +341,8 @@ impl Core {
             fired_by: alert.fired_by,
             times: 1,
             evidence: &[],
+            events: 0,
+            revision: None,
             suppress_ns: self.settings.suppress_ns,
             backfill: false,
         };
@@ -407,12 +401,7 @@ impl Core {
         }
         let entity = entity_of(row);
         let key = alert::entity_key(&entity);
-        let evidence = [Evidence {
-            id: row.id(),
-            event_ns: row.event_ns(),
-            rule: rule.id.clone(),
-            weight: row.weight(),
-        }];
+        let evidence = [Evidence::new(row.id(), row.event_ns(), rule.id.clone(), row.weight())];
         let offer = Offer {
             rule_id: &rule.id,
             key: &key,
@@ -422,6 +411,8 @@ impl Core {
             fired_by: row.id(),
             times: u64::from(row.weight()),
             evidence: &evidence,
+            events: 1,
+            revision: None,
             suppress_ns: rule.suppression_ns.unwrap_or(self.settings.suppress_ns),
             backfill: row.marks().has(Marks::BACKFILL),
         };
@@ -458,15 +449,7 @@ impl Core {
         let key = firing.key.to_be_bytes();
         let id_of = |fired_by| alert::alert_id(&rule.id, &key, fired_by);
         let id = id_of(firing.fired_by);
-        if let FiringKind::MergedInto(older) = firing.kind {
-            let into = self.known_as(id_of(older));
-            let id = self.known_as(id);
-            if id != into {
-                out.alert(AlertChange::Merged { id, into });
-            }
-            return;
-        }
-        let grows = firing.kind == FiringKind::Update;
+        let grows = firing.kind != FiringKind::New;
         let evidence = evidence_of(generation, &firing.fresh);
         let offer = Offer {
             rule_id: &rule.id,
@@ -477,28 +460,40 @@ impl Core {
             fired_by: firing.fired_by,
             times: u64::from(!grows),
             evidence: &evidence,
+            events: firing.new_events,
+            revision: None,
             suppress_ns: rule.suppression_ns.unwrap_or(self.settings.suppress_ns),
             // Nobody is paged for what an archive says; see `worker::BACKFILL_AFTER_NS`.
             backfill: firing.backfill
                 && firing.stream_ns.saturating_sub(firing.event_ns) > BACKFILL_AFTER_NS,
         };
-        if grows && self.desk.grow(&offer).is_some() {
+        if let FiringKind::MergedInto(older) = firing.kind {
+            let (id, into) = (self.known_as(id), self.known_as(id_of(older)));
+            // Folded into one alert before: that has the evidence of both.
+            if id != into {
+                self.grow(into.clone(), &offer, firing, out);
+                out.alert(AlertChange::Merged { id, into });
+            }
             return;
         }
-        if grows && !self.joined.contains_key(&id) {
-            return out.alert(AlertChange::Grew {
-                id,
-                evidence,
-                evidence_total: firing.events,
-                last_event_ns: firing.last_ns,
-            });
+        let revision = revision_of(rule, firing);
+        let offer = Offer { revision: Some(&revision), ..offer };
+        if grows {
+            let known_as = self.known_as(id.clone());
+            if !self.joined.contains_key(&id) {
+                return self.grow(known_as, &offer, firing, out);
+            }
+            if self.desk.grow(&known_as, &offer) {
+                return;
+            }
         }
         // New, or one that was folded into an alert whose window is over and still grows.
         let evidence = evidence_of(generation, &firing.evidence);
-        let offer = Offer { times: 1, evidence: &evidence, ..offer };
+        let offer = Offer { times: 1, evidence: &evidence, events: firing.events, ..offer };
         let offered = self.desk.offer(&offer, |id| {
-            let explanation = explain_firing(generation, batch, firing);
-            let reason = format!("{}: {}", rule.title, firing.reason());
+            let condition = condition_of(generation, batch, firing);
+            let Revision { reason, correlation } = revision.clone();
+            let explanation = Explanation { condition, correlation };
             alert_of(rule, generation, &offer, id, entity.clone(), reason, explanation)
         });
         match offered {
@@ -513,6 +508,24 @@ impl Core {
                 self.joined.insert(id, into);
             }
         }
+    }
+
+    /// More evidence for an alert that went out, whether or not repeats are still folded into it.
+    fn grow(&mut self, id: String, offer: &Offer<'_>, firing: &Firing, out: &mut dyn Outlets) {
+        if self.desk.grow(&id, offer) {
+            return;
+        }
+        out.alert(AlertChange::Grew(Folded {
+            id,
+            count: 0,
+            last_event_ns: firing.last_ns,
+            last_stream_ns: offer.stream_ns,
+            evidence: offer.evidence.to_vec(),
+            evidence_total: firing.events,
+            other_entities: 0,
+            closed: false,
+            revision: offer.revision.cloned().map(Box::new),
+        }));
     }
 
     /// The alert under which people know an episode.
@@ -598,21 +611,15 @@ fn matched_values<'a>(outcome: &'a Outcome, out: &mut Vec<(&'a str, &'a [u8])>) 
 }
 
 fn evidence_of(generation: &Generation, list: &[Contribution]) -> Vec<Evidence> {
-    let of = |c: &Contribution| Evidence {
-        id: c.id,
-        event_ns: c.event_ns,
-        rule: generation.rules.rule(c.rule).id.clone(),
-        weight: c.weight,
-    };
-    list.iter().map(of).collect()
+    let rule_of = |c: &Contribution| generation.rules.rule(c.rule).id.clone();
+    let of = |c: &Contribution| Evidence::new(c.id, c.event_ns, rule_of(c), c.weight);
+    let mut out = Vec::with_capacity(list.len());
+    Evidence::join(&mut out, list.iter().map(of));
+    out
 }
 
-/// What was counted, and the condition of the base rule on the event that completed it.
-fn explain_firing(
-    generation: &Generation,
-    batch: Option<&EventBatch>,
-    firing: &Firing,
-) -> Explanation {
+/// How an episode stands: its sentence, and what was counted.
+fn revision_of(rule: &Rule, firing: &Firing) -> Revision {
     let mut correlation: BTreeMap<String, String> = BTreeMap::new();
     correlation.insert("type".into(), firing.rule_type.into());
     correlation.insert("condition".into(), firing.condition.clone());
@@ -626,11 +633,19 @@ fn explain_firing(
     correlation.insert("occurrences".into(), firing.weight.to_string());
     correlation.insert("first".into(), event::time::rfc3339(firing.first_ns));
     correlation.insert("last".into(), event::time::rfc3339(firing.last_ns));
+    Revision { reason: format!("{}: {}", rule.title, firing.reason()), correlation }
+}
+
+/// The condition of the base rule on the event that completed an episode.
+fn condition_of(
+    generation: &Generation,
+    batch: Option<&EventBatch>,
+    firing: &Firing,
+) -> Option<Outcome> {
     let base = firing.evidence.iter().find(|c| c.id == firing.cause);
     let row = batch.and_then(|b| b.rows().find(|r| r.id() == firing.cause));
-    let condition = base.zip(row).and_then(|(c, row)| {
+    base.zip(row).and_then(|(c, row)| {
         generation.rules.rule(c.rule).plan()?;
         Some(generation.rules.explain(c.rule, row.batch(), row.index()))
-    });
-    Explanation { condition, correlation }
+    })
 }

@@ -14,7 +14,7 @@ use shape::{DedupeState, Sniffer, SnifferState};
 use std::sync::Arc;
 use watch::{Balance, Registry};
 
-const MAGIC: &[u8; 8] = b"ALCSNAP5";
+const MAGIC: &[u8; 8] = b"ALCSNAP6";
 
 #[derive(Serialize, Deserialize)]
 struct Saved {

@@ -160,7 +160,7 @@ impl Finds<'_, '_> {
             for (name, value) in &firing.group {
                 line.entry(name.to_string()).or_insert_with(|| value.clone().into());
             }
-            let ids: Vec<String> = firing.evidence.iter().map(|e| e.id.to_string()).collect();
+            let ids: Vec<String> = firing.evidence_ids().iter().map(ToString::to_string).collect();
             line.insert("contributing".into(), json!(ids));
             line.insert("events".into(), firing.weight.into());
             self.found(line)?;

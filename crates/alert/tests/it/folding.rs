@@ -65,7 +65,7 @@ fn play(steps: &[Step], restart_at: Option<usize>) -> (Vec<Alert>, Vec<Folded>, 
             Step::Fire { key, level, times, after_ns, suppress_ns, backfill } => {
                 now_ns += after_ns;
                 let id = EventId::at(index as u64);
-                let evidence = [Evidence { id, event_ns: now_ns, rule: "r".into(), weight: 1 }];
+                let evidence = [Evidence::new(id, now_ns, "r".into(), 1)];
                 let firing = Firing {
                     rule_id: "r",
                     key: &[*key],
@@ -75,6 +75,8 @@ fn play(steps: &[Step], restart_at: Option<usize>) -> (Vec<Alert>, Vec<Folded>, 
                     fired_by: id,
                     times: *times,
                     evidence: &evidence,
+                    events: 1,
+                    revision: None,
                     suppress_ns: *suppress_ns,
                     backfill: *backfill,
                 };
@@ -144,8 +146,8 @@ proptest! {
             let Step::Fire { key, .. } = step else { continue };
             let firing = Firing {
                 rule_id: "r", key: &[*key], level: Level::Low, event_ns: 0, stream_ns: 0,
-                fired_by: EventId::at(index as u64), times: 1, evidence: &[], suppress_ns: 1,
-                backfill: false,
+                fired_by: EventId::at(index as u64), times: 1, evidence: &[], events: 0,
+                revision: None, suppress_ns: 1, backfill: false,
             };
             desk.offer(&firing, |id| blank(id, vec![]));
             // One more than the limit: the episode that entities share once the desk is full.

@@ -6,10 +6,10 @@
 use super::firing::Contribution;
 use super::settings::{EVIDENCE_MAX, UPDATE_PAUSE_MIN_NS};
 use super::spec::{Node, Target};
-use super::window::KeyState;
+use super::window::{Entry, KeyState};
 use event::EventId;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 /// A way to read the evidence behind chained entries: (slot, from, to) to contributions.
 pub(super) type Behind<'a> = &'a dyn Fn(u8, i64, i64, &mut Vec<(Contribution, u32)>);
@@ -46,6 +46,10 @@ pub(super) struct Episode {
     pub(super) estimated: u64,
     pub(super) events: u64,
     pub(super) weight: u64,
+    /// How many of `events` have been told under this episode's name.
+    told_events: u64,
+    /// An event was put into the middle of it: `measured` is looked at again before it is told.
+    pub(super) unmeasured: bool,
     /// Each with whether it has been told under this episode's name.
     pub(super) evidence: Vec<(Contribution, bool)>,
     /// Evidence that came through chained correlations.
@@ -107,10 +111,12 @@ impl KeyState {
         let Some(episode) = self.episodes.iter_mut().rev().find(|e| e.label == label) else {
             return;
         };
+        let entries = &self.entries;
         for (c, rows) in found {
+            let again = episode.has_taken(&c) || is_own(node, entries, label, &c);
             if episode.taken.insert(place_of(&c)) {
                 episode.reach(c.event_ns, cause);
-                episode.add(c, rows, node.speaks);
+                episode.add(c, rows, node.speaks, again);
             }
         }
     }
@@ -134,12 +140,12 @@ impl KeyState {
         };
         for label in touched.iter().filter(|l| **l != keep) {
             let Some(at) = self.episodes.iter().position(|e| e.label == *label) else { continue };
-            let gone = self.episodes.swap_remove(at);
+            let mut gone = self.episodes.swap_remove(at);
             for entry in self.entries.iter_mut().filter(|e| e.label == *label) {
                 entry.label = keep;
             }
             if let Some(kept) = self.episodes.iter_mut().rev().find(|e| e.label == keep) {
-                kept.join(&gone, cause);
+                kept.join(&mut gone, cause);
                 changes.merged.push((gone, kept.fired_by));
             }
         }
@@ -160,15 +166,16 @@ impl KeyState {
         };
         episode.measured = episode.measured.max(measured);
         for index in fresh {
-            let entry = &mut self.entries[*index];
-            entry.label = label;
+            self.entries[*index].label = label;
+            let entry = self.entries[*index];
             episode.reach(entry.t, cause);
             // A chained entry stands for the events behind it, which are taken by themselves.
             let Target::Rule(rule) = node.spec.references[usize::from(entry.slot)].target else {
                 continue;
             };
             let c = Contribution { event_ns: entry.t, id: entry.id, rule, weight: entry.weight };
-            episode.add(c, entry.rows, node.speaks);
+            let again = episode.has_taken(&c) || has_twin(node, &self.entries, *index);
+            episode.add(c, entry.rows, node.speaks, again);
         }
     }
 
@@ -202,6 +209,22 @@ impl KeyState {
     }
 }
 
+/// Whether the same event, matched by another rule, is evidence of the same episode as entry `at`.
+fn has_twin(node: &Node, entries: &VecDeque<Entry>, at: usize) -> bool {
+    let this = &entries[at];
+    let twin = |e: &Entry| e.label == this.label && node.children[usize::from(e.slot)].is_none();
+    let same = |e: &&Entry| (e.t, e.id) == (this.t, this.id);
+    entries.range(..at).rev().take_while(same).any(twin)
+        || entries.range(at + 1..).take_while(same).any(twin)
+}
+
+/// Whether the event of a chained contribution is evidence of the episode by itself, too.
+fn is_own(node: &Node, entries: &VecDeque<Entry>, label: u32, c: &Contribution) -> bool {
+    let first = entries.partition_point(|e| (e.t, e.id) < (c.event_ns, c.id));
+    let same = entries.range(first..).take_while(|e| (e.t, e.id) == (c.event_ns, c.id));
+    same.filter(|e| e.label == label).any(|e| node.children[usize::from(e.slot)].is_none())
+}
+
 fn place_of(c: &Contribution) -> (i64, EventId, u32) {
     (c.event_ns, c.id, c.rule)
 }
@@ -220,6 +243,8 @@ impl Episode {
             estimated: 0,
             events: 0,
             weight: 0,
+            told_events: 0,
+            unmeasured: false,
             evidence: Vec::new(),
             taken: BTreeSet::new(),
             announced: false,
@@ -240,9 +265,18 @@ impl Episode {
         }
     }
 
-    fn add(&mut self, c: Contribution, rows: u32, listed: bool) {
-        self.events += u64::from(rows);
-        self.weight += u64::from(c.weight);
+    /// Whether the event was taken already, as a match of another rule.
+    fn has_taken(&self, c: &Contribution) -> bool {
+        let mut same = self.taken.range((c.event_ns, c.id, 0)..=(c.event_ns, c.id, u32::MAX));
+        same.any(|taken| taken.2 != c.rule)
+    }
+
+    /// `again`: the event is evidence already, as a match of another rule; it counts once.
+    fn add(&mut self, c: Contribution, rows: u32, listed: bool, again: bool) {
+        if !again {
+            self.events += u64::from(rows);
+            self.weight += u64::from(c.weight);
+        }
         // A new episode collects everything and is cut to the newest when it is announced.
         if listed && (!self.announced || self.evidence.len() < EVIDENCE_MAX) {
             self.evidence.push((c, false));
@@ -255,27 +289,42 @@ impl Episode {
         self.dirty = true;
     }
 
-    fn join(&mut self, other: &Episode, cause: Cause) {
+    /// Takes over what another episode has. Evidence that `other` has told is handed over with the
+    /// message that it ends (it is all that `other` has left to tell), and not told once more.
+    fn join(&mut self, other: &mut Episode, cause: Cause) {
         self.reach(other.first, cause);
         self.reach(other.last, cause);
         self.events += other.events;
         self.weight += other.weight;
         self.measured = self.measured.max(other.measured);
         self.estimated = self.estimated.max(other.estimated);
+        self.unmeasured |= other.unmeasured;
+        let hands_over = self.announced && other.announced;
+        let mut moved = if hands_over { other.told_events } else { 0 };
         let known: BTreeSet<Contribution> = self.evidence.iter().map(|e| e.0).collect();
-        for (c, _) in &other.evidence {
-            if known.contains(c) {
+        let events: BTreeSet<EventId> = known.iter().map(|c| c.id).collect();
+        let theirs = std::mem::take(&mut other.evidence);
+        for (c, told) in theirs {
+            let told = told && hands_over;
+            if events.contains(&c.id) {
                 self.events = self.events.saturating_sub(1);
                 self.weight = self.weight.saturating_sub(u64::from(c.weight));
-            } else if !self.announced || self.evidence.len() < EVIDENCE_MAX {
-                self.evidence.push((*c, false));
+                moved = moved.saturating_sub(u64::from(told));
+            }
+            let room = !self.announced || self.evidence.len() < EVIDENCE_MAX;
+            if room && !known.contains(&c) {
+                self.evidence.push((c, told));
+                other.evidence.extend(told.then_some((c, false)));
             }
         }
+        self.told_events += moved;
+        (other.events, other.told_events) = (moved, 0);
         self.taken.extend(other.taken.iter().copied());
     }
 
-    /// Puts the evidence in order, cuts it to what may be listed, and tells what was not told yet.
-    pub(super) fn tell(&mut self) -> Vec<Contribution> {
+    /// Puts the evidence in order, cuts it to what may be listed, and tells what was not told yet,
+    /// with how many events that is, unlisted ones included.
+    pub(super) fn tell(&mut self) -> (Vec<Contribution>, u64) {
         self.evidence.sort_unstable();
         let surplus = self.evidence.len().saturating_sub(EVIDENCE_MAX);
         self.evidence.drain(..surplus);
@@ -284,6 +333,8 @@ impl Episode {
             fresh.push(*c);
             *told = true;
         }
-        fresh
+        let new = self.events.saturating_sub(self.told_events);
+        self.told_events = self.told_events.max(self.events);
+        (fresh, new)
     }
 }

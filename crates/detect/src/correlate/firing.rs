@@ -13,7 +13,7 @@ pub enum FiringKind {
     /// (see [`super::settings::UPDATE_PAUSE_MIN_NS`]), and when the episode ends.
     Update,
     /// A late event joined this episode to an older one, which carries on; the evidence of both is
-    /// the older one's from now on.
+    /// the older one's from now on. `fresh` is what this one has told, and the older one has not.
     MergedInto(EventId),
 }
 
@@ -75,6 +75,8 @@ pub struct Firing {
     pub evidence: Vec<Contribution>,
     /// Those of `evidence` that no message about this episode has told before.
     pub fresh: Vec<Contribution>,
+    /// How many events that is, those included that are not listed.
+    pub new_events: u64,
     /// Contributing events of the whole episode, listed or not.
     pub events: u64,
     /// The same, weighted.
@@ -84,6 +86,13 @@ pub struct Firing {
 }
 
 impl Firing {
+    /// The events it rests on, oldest first, each once: one may have matched several of the rules.
+    pub fn evidence_ids(&self) -> Vec<EventId> {
+        let mut ids: Vec<EventId> = self.evidence.iter().map(|c| c.id).collect();
+        ids.dedup();
+        ids
+    }
+
     /// One sentence for people. Values are made safe to show.
     pub fn reason(&self) -> String {
         let group: Vec<_> = self

@@ -84,8 +84,12 @@ pub(super) fn flush(
     counters: &mut Counters,
     out: &mut Vec<Firing>,
 ) {
+    let due = |e: &Episode| e.dirty && e.next_update <= now;
+    if state.episodes.iter().any(|e| e.unmeasured && due(e)) {
+        state.measure_again(node);
+    }
     let KeyState { episodes, text, .. } = state;
-    for episode in episodes.iter_mut().filter(|e| e.dirty && e.next_update <= now) {
+    for episode in episodes.iter_mut().filter(|e| due(e)) {
         episode.dirty = false;
         episode.next_update = now.saturating_add(episode.pause);
         episode.pause = (episode.pause * 2).min(UPDATE_PAUSE_MAX_NS);
@@ -97,7 +101,7 @@ pub(super) fn flush(
 }
 
 fn firing(node: &Node, key: u128, text: &[u8], episode: &mut Episode, kind: FiringKind) -> Firing {
-    let fresh = episode.tell();
+    let (fresh, new_events) = episode.tell();
     let cause = match kind {
         FiringKind::New => episode.fired_by,
         _ => episode.cause,
@@ -122,6 +126,7 @@ fn firing(node: &Node, key: u128, text: &[u8], episode: &mut Episode, kind: Firi
         condition: node.condition.clone(),
         evidence: episode.evidence.iter().map(|e| e.0).collect(),
         fresh,
+        new_events,
         events: episode.events,
         weight: episode.weight,
         backfill: false,
@@ -156,6 +161,7 @@ pub(super) fn first_seen(node: &Node, hit: &Hit) -> Firing {
         condition: node.condition.clone(),
         fresh: evidence.clone(),
         evidence,
+        new_events: 1,
         events: 1,
         weight: u64::from(hit.weight),
         backfill: hit.backfill,

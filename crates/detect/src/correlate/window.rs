@@ -297,6 +297,11 @@ impl KeyState {
         if sliding && node.parents.is_empty() && self.lies_within(at, node.spec.timespan_ns) {
             let label = self.entries[at - 1].label;
             self.take(node, label, &[at], 0.0, cause);
+            // What its windows measure now is told with the next update: looking at once would
+            // make a flood of late events cost a window each.
+            if let Some(episode) = self.episodes.iter_mut().rev().find(|e| e.label == label) {
+                episode.unmeasured = true;
+            }
             return;
         }
         let mut start = self.lower(node, at);
@@ -353,6 +358,29 @@ impl KeyState {
         } else {
             self.contribute(node, (self.head, at), measured, cause, behind, changes);
         }
+    }
+
+    /// What the windows of episodes that got events in their middle measure, the most of each.
+    pub(super) fn measure_again(&mut self, node: &Node) {
+        let mut total = Total::of(node.spec.kind);
+        let mut start = 0;
+        for (end, entry) in self.entries.iter().enumerate() {
+            total.add(entry);
+            let edge = node.edge(entry.t);
+            while self.entries[start].t < edge {
+                total.remove(&self.entries[start]);
+                start += 1;
+            }
+            if self.entries[end].label == 0 {
+                continue;
+            }
+            let mut open = self.episodes.iter_mut().rev();
+            let episode = open.find(|e| e.unmeasured && e.label == entry.label);
+            if let (Some(episode), Some(measured)) = (episode, total.qualifies(node)) {
+                episode.measured = episode.measured.max(measured);
+            }
+        }
+        self.episodes.iter_mut().for_each(|e| e.unmeasured = false);
     }
 
     fn with_prior(&self, node: &Node, prior: u64) -> Option<f64> {

@@ -199,3 +199,55 @@ proptest! {
         prop_assert_eq!(all_ids(&ledger, &AlertFilter::default(), limit), expected);
     }
 }
+
+fn revision(measured: u32) -> Revision {
+    let number = |name: &str| (name.to_owned(), measured.to_string());
+    Revision {
+        reason: format!("{measured} failures"),
+        correlation: [number("measured"), number("occurrences")].into(),
+    }
+}
+
+/// Scenario: an alert grows, is told again after a restart, and the index is made anew.
+/// Guarantees: lists, text filters and the alert itself say how it stands; its history has every
+/// revision; the alert as it fired is known when it is told again; evidence is listed once.
+#[test]
+fn a_revision_takes_the_place_of_what_was_said_and_leaves_it_on_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let mut alert = make_alert(1, Level::High, "WS-1");
+    alert.reason = revision(5).reason;
+    alert.explanation.correlation = revision(5).correlation;
+    let grown = |count: u64, measured: u32| {
+        let LedgerRecord::AlertFolded { mut folded } = folded(&alert, count) else { panic!() };
+        folded.revision = Some(Box::new(revision(measured)));
+        folded.evidence.push(evidence(1));
+        LedgerRecord::AlertFolded { folded }
+    };
+    let records = vec![fired(&alert), grown(2, 20), grown(3, 50), grown(4, 9)];
+    ledger.submit(records.clone(), 1).unwrap();
+    let looks_right = |ledger: &Ledger| {
+        let detail = ledger.alert(&alert.id).unwrap().unwrap();
+        assert_eq!(detail.alert.reason, "50 failures");
+        assert_eq!(detail.alert.explanation.correlation["measured"], "50");
+        let ids: Vec<u64> = detail.alert.evidence.iter().map(|e| e.id.offset).collect();
+        assert_eq!(ids, [1, 902, 903, 904]);
+        let said = detail.history.iter().filter_map(|h| match &h.record {
+            LedgerRecord::AlertFolded { folded } => Some(folded.revision.clone()?.reason),
+            _ => None,
+        });
+        assert_eq!(said.collect::<Vec<_>>(), ["20 failures", "50 failures"]);
+        let found = |text: &str| {
+            let filter = AlertFilter { text: Some(text.into()), ..AlertFilter::default() };
+            ledger.alerts(&filter, 10, None).unwrap().rows
+        };
+        assert_eq!(found("50 FAILURES")[0].reason, "50 failures");
+        assert!(found("5 failures").is_empty());
+    };
+    looks_right(&ledger);
+    let again = ledger.submit(records, 2).unwrap();
+    assert_eq!((again.appended, again.known), (0, 4));
+    assert_eq!(ledger.counters().disagreements, 0);
+    ledger.rebuild().unwrap();
+    looks_right(&ledger);
+}

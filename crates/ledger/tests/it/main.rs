@@ -4,7 +4,7 @@
 mod alerts;
 mod crash;
 
-use alert::{Folded, RuleMeta, State};
+use alert::{Folded, Revision, RuleMeta, State};
 use event::{Alert, Disposition, EventId, Evidence, Explanation, Level};
 use journal::{Journal, OsClock, OsFs};
 use ledger::{Actor, Ledger, LedgerRecord, TriageRequest, journal_options};
@@ -50,7 +50,7 @@ fn make_alert(n: u64, level: Level, host: &str) -> Alert {
 }
 
 fn evidence(n: u64) -> Evidence {
-    Evidence { id: EventId::at(n), event_ns: n as i64, rule: "r".into(), weight: 1 }
+    Evidence::new(EventId::at(n), n as i64, "r".into(), 1)
 }
 
 fn fired(alert: &Alert) -> LedgerRecord {
@@ -69,6 +69,7 @@ fn folded(alert: &Alert, count: u64) -> LedgerRecord {
             evidence_total: count,
             other_entities: 0,
             closed: false,
+            revision: None,
         },
     }
 }

@@ -9,4 +9,5 @@ mod joins;
 mod relay;
 mod repeats;
 mod replay;
+mod revisions;
 mod stage;

@@ -55,6 +55,8 @@ pub(crate) type Said = Vec<(u64, String)>;
 #[derive(Default)]
 pub(crate) struct Heard {
     pub(crate) said: Said,
+    /// The same, as they are.
+    pub(crate) changes: Vec<AlertChange>,
     pub(crate) backfill: Vec<(String, bool)>,
     /// Alerts as they fired: rule, level, reason.
     pub(crate) fired: Vec<(String, event::Level, String)>,
@@ -108,6 +110,7 @@ impl Outlets for Ear {
             heard.fired.push((alert.rule_id.clone(), alert.level, alert.reason.clone()));
         }
         heard.said.push((at, format!("{change:?}")));
+        heard.changes.push(change);
     }
     fn progress(&mut self, progress: Progress) {
         self.heard.lock().unwrap().done = progress;

@@ -121,8 +121,12 @@ pub fn detail_json(app: &App, detail: &AlertDetail) -> Value {
         .evidence
         .iter()
         .map(|e| {
-            json!({"id": e.id.to_string(), "time": event::time::rfc3339(e.event_ns),
-                   "rule": &*e.rule, "weight": e.weight})
+            let mut one = json!({"id": e.id.to_string(),
+                "time": event::time::rfc3339(e.event_ns), "rule": &*e.rule, "weight": e.weight});
+            if !e.also.is_empty() {
+                one["also"] = json!(e.also);
+            }
+            one
         })
         .collect();
     // The newest evidence is what made it fire.
@@ -180,6 +184,12 @@ fn history_json(record: &LedgerRecord) -> Value {
             out["action"] = "delivery".into();
             out["to"] = sink.as_str().into();
             out["why"] = format!("{status:?} {detail}").trim().into();
+        }
+        LedgerRecord::AlertFolded { folded } => {
+            out["action"] = "revised".into();
+            out["at"] = event::time::rfc3339(folded.last_stream_ns).into();
+            out["who"] = "alcedo".into();
+            out["why"] = json!(folded.revision.as_ref().map(|r| &r.reason));
         }
         _ => out["action"] = "other".into(),
     }

@@ -6,7 +6,7 @@
 use super::App;
 use super::bus::News;
 use crate::exit::Failure;
-use alert::{Folded, State};
+use alert::State;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use detect::Pausing;
 use event::{Envelope, EventBatch, RawBatch, RecordKind};
@@ -112,21 +112,8 @@ fn record_of(change: &AlertChange, at_ns: i64) -> LedgerRecord {
         AlertChange::Fired(alert, rule) => {
             LedgerRecord::AlertFired { alert: alert.clone(), rule: (**rule).clone() }
         }
-        AlertChange::Folded(folded) => LedgerRecord::AlertFolded { folded: folded.clone() },
-        AlertChange::Grew { id, evidence, evidence_total, last_event_ns } => {
-            // Numbers are totals and the ledger keeps the larger: a count of 0 changes no count.
-            LedgerRecord::AlertFolded {
-                folded: Folded {
-                    id: id.clone(),
-                    count: 0,
-                    last_event_ns: *last_event_ns,
-                    last_stream_ns: 0,
-                    evidence: evidence.clone(),
-                    evidence_total: *evidence_total,
-                    other_entities: 0,
-                    closed: false,
-                },
-            }
+        AlertChange::Folded(folded) | AlertChange::Grew(folded) => {
+            LedgerRecord::AlertFolded { folded: folded.clone() }
         }
         // One episode stays one piece of work: what carries on has all of its evidence.
         AlertChange::Merged { id, into } => LedgerRecord::Triage {
@@ -146,8 +133,8 @@ fn tell(app: &App, change: &AlertChange) {
             app.rates.add(io::intake::wall_ns(), 0, 0, 1);
             (alert.id.as_str(), "new")
         }
-        AlertChange::Folded(folded) => (folded.id.as_str(), "updated"),
-        AlertChange::Grew { id, .. } | AlertChange::Merged { id, .. } => (id.as_str(), "updated"),
+        AlertChange::Folded(folded) | AlertChange::Grew(folded) => (folded.id.as_str(), "updated"),
+        AlertChange::Merged { id, .. } => (id.as_str(), "updated"),
     };
     if !app.bus.has_viewers() {
         return;

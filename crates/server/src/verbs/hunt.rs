@@ -227,7 +227,8 @@ impl Finds {
             for (name, value) in &firing.group {
                 more.insert(name.to_string(), Value::String(value.clone()));
             }
-            let lines = firing.evidence.iter().map(|e| self.place(e.id));
+            let ids = firing.evidence_ids();
+            let lines = ids.iter().map(|id| self.place(*id));
             let lines: Vec<Value> =
                 lines.map(|(file, line)| json!({"file": file, "line": line})).collect();
             more.insert("contributing".into(), lines.into());

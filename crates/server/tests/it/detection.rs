@@ -76,6 +76,44 @@ fn state_of_a_correlation_survives_changes_of_other_rules() {
     assert_eq!(detail["alert"]["explanation"]["correlation"]["measured"], "3", "{detail:#}");
 }
 
+/// Scenario: fifty failures of one user, three of which fire a correlation; then the server restarts and
+/// reads them again.
+/// Guarantees: the alert, its place in the list and its explanation say fifty, each event is listed once,
+/// the history tells what was said in between; the restart changes nothing of it.
+#[test]
+fn an_alert_says_how_its_burst_stands() {
+    let rules = tempfile::tempdir().unwrap();
+    path(rules.path(), "a.yml", &format!("{FAILED}---\n{MANY}"));
+    let mut server = Server::start(&format!("rules: ['{}']\n", rules.path().display()));
+    let failed = "{\"outcome\":\"bad\",\"who\":\"eve\"}\n";
+    server.ingest(&failed.repeat(10));
+    let row = |s: &Server, count: usize| -> Option<Value> {
+        let alerts = s.get("/api/v1/alerts");
+        let row = alerts["alerts"].as_array()?.first()?.clone();
+        let reason = row["reason"].as_str()?;
+        reason.contains(&format!(" {count} events within")).then_some(row)
+    };
+    server.eventually("ten in the reason", |s| row(s, 10));
+    server.ingest(&failed.repeat(40));
+    let found = server.eventually("fifty in the reason", |s| row(s, 50));
+    let address = format!("/api/v1/alerts/{}", found["id"].as_str().unwrap());
+    let detail = server.get(&address);
+    let alert = &detail["alert"];
+    assert_eq!(alert["reason"], found["reason"]);
+    assert_eq!(alert["explanation"]["correlation"]["measured"], "50");
+    assert_eq!((&alert["evidence_count"], &alert["count"]), (&50.into(), &1.into()));
+    let ids: std::collections::BTreeSet<String> =
+        alert["evidence"].as_array().unwrap().iter().map(|e| e["id"].to_string()).collect();
+    assert_eq!((ids.len(), alert["evidence"].as_array().unwrap().len()), (50, 50));
+    let history = detail["history"].as_array().unwrap();
+    let revised = history.iter().filter(|h| h["action"] == "revised" && h["at"].is_string());
+    assert!(revised.clone().count() >= 2, "{history:#?}");
+    assert_eq!(revised.last().unwrap()["why"], found["reason"]);
+    server.stop();
+    server.start_again();
+    assert_eq!(server.get(&address)["alert"], detail["alert"]);
+}
+
 /// Scenario: below a folder of three hundred rules one file is edited, replaced, added and removed, and
 /// nobody asks for a reload; then the server restarts, and its first events are read again by the rules
 /// of their time.

@@ -244,3 +244,58 @@ fn broken_sets_say_what_to_do() {
     assert!(say(vec![circle]).contains("circle"));
     assert!(say(vec![counting("c", 0, 2, 0)]).contains("timespan"));
 }
+
+/// Scenario: a burst of ten arrives in many orders, each within the lateness.
+/// Guarantees: what the alert says in the end is what the fullest window held, in every order.
+#[test]
+fn what_a_window_measures_does_not_depend_on_the_order_of_arrival() {
+    for step in [1, 3, 7, 9] {
+        let events: Vec<Ev> =
+            (0..10).map(|n| n * step % 10).map(|t| ev(0, t as u64, 1_000 + t)).collect();
+        for rotation in 0..events.len() {
+            let mut events = events.clone();
+            events.rotate_left(rotation);
+            let said = run(vec![counting("c", 0, 3, 60)], Settings::default(), &events);
+            let last = said.iter().rfind(|f| !matches!(f.kind, FiringKind::MergedInto(_)));
+            let last = last.expect("it fires");
+            let told: u64 = said.iter().map(|f| f.new_events).sum();
+            assert_eq!((last.measured, last.events, told), (10.0, 10, 10), "{events:?}");
+        }
+    }
+}
+
+#[test]
+fn an_event_that_matches_two_rules_counts_once() {
+    let both = [ev(0, 1, 100), ev(1, 1, 100), ev(1, 2, 101), ev(0, 2, 101)];
+    let said = run(vec![spec("c", SpecKind::Temporal, &[0, 1], 60)], Settings::default(), &both);
+    let last = said.last().expect("it fires");
+    assert_eq!((last.measured, last.events, last.weight), (2.0, 2, 2));
+    assert_eq!(said.iter().map(|f| f.new_events).sum::<u64>(), 2);
+    assert_eq!(last.evidence.len(), 4, "each match is listed with its rule");
+}
+
+/// Scenario: two bursts, both told, and a late event between them.
+/// Guarantees: the younger one hands over what it has told; nothing is told twice.
+#[test]
+fn what_an_episode_has_told_is_handed_over_when_it_is_joined() {
+    let set = SpecSet::new(vec![counting("c", 0, 3, 10)]).unwrap();
+    let mut engine = Engine::new(set.clone(), Settings::default());
+    let mut out = Vec::new();
+    for (id, t) in [(1, 0), (2, 1), (3, 2), (4, 18), (5, 19), (6, 20), (7, 10)] {
+        let now = t.max(20) * S;
+        engine.process(hits(&set, &ev(0, id, t), now), now, &mut out);
+    }
+    engine.finish(&mut out);
+    let fresh = |f: &Firing| f.fresh.iter().map(|c| c.id.offset).collect::<Vec<_>>();
+    let said: Vec<_> = out.iter().map(|f| (f.kind, fresh(f), f.new_events)).collect();
+    assert_eq!(
+        said,
+        [
+            (FiringKind::New, vec![1, 2, 3], 3),
+            (FiringKind::New, vec![4, 5, 6], 3),
+            (FiringKind::MergedInto(EventId::at(3)), vec![4, 5, 6], 3),
+            (FiringKind::Update, vec![7], 1),
+        ]
+    );
+    assert_eq!((out[3].events, out[3].evidence.len()), (7, 7));
+}

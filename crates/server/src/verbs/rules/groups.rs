@@ -112,7 +112,7 @@ fn of_group(generation: &Generation, rule: u32, group: &GroupReport) -> Value {
             "reason": f.reason(), "measured": f.measured, "condition": f.condition,
             "first": time::rfc3339(f.first_ns), "last": time::rfc3339(f.last_ns),
             "fired_by": f.fired_by.offset,
-            "contributing": f.evidence.iter().map(|c| c.id.offset).collect::<Vec<u64>>(),
+            "contributing": f.evidence_ids().iter().map(|id| id.offset).collect::<Vec<u64>>(),
         })
     });
     let closest = group.closest.as_ref().map(|c| {
