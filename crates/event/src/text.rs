@@ -95,6 +95,29 @@ pub fn render(bytes: &[u8]) -> String {
 }
 
 /// Characters that change how their neighbours are shown, or are not shown at all.
+/// The word of `known` that `word` was probably meant to be: few letters differ. For hints.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let closest = known.into_iter().map(|k| (distance(word, k), k)).min()?;
+    let most = 2.max(word.len() / 3).min(word.len().saturating_sub(1));
+    (closest.0 <= most).then_some(closest.1)
+}
+
+/// Levenshtein distance, on words of bounded length.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(64).enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let here = row[j + 1];
+            row[j + 1] = (before + usize::from(x != *y)).min(here + 1).min(row[j] + 1);
+            before = here;
+        }
+    }
+    row[b.len()]
+}
+
 fn is_deceptive(c: char) -> bool {
     matches!(c, '\u{80}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{2028}' | '\u{2029}'
@@ -104,6 +127,20 @@ fn is_deceptive(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_letters_make_a_slip() {
+        let known = ["contains", "all", "i"];
+        for (word, meant) in [
+            ("contians", Some("contains")),
+            ("al", Some("all")),
+            ("x", None),
+            ("", None),
+            ("sounds", None),
+        ] {
+            assert_eq!(nearest(word, known), meant, "{word}");
+        }
+    }
 
     #[test]
     fn folding_keeps_the_number_of_characters() {

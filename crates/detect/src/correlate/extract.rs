@@ -4,7 +4,7 @@ use super::hit::{Hit, HitValue};
 use super::key::KeyHasher;
 use super::lags::source_hash;
 use super::settings::HOLD_MAX_NS;
-use super::spec::SpecSet;
+use super::spec::{Reference, Spec, SpecSet};
 use event::{Dictionary, EventBatch, EventView, FieldId, Marks, Match};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ pub struct Extractor {
     hasher: KeyHasher,
     /// Per correlation and slot: fields of each key part.
     keys: Vec<Vec<Vec<Source>>>,
-    values: Vec<Vec<Source>>,
+    /// The same of the counted fields.
+    values: Vec<Vec<Vec<Source>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -42,7 +43,12 @@ impl Extractor {
             .specs()
             .map(|s| s.references.iter().map(|r| sources(&r.fields)).collect())
             .collect();
-        let values = set.specs().map(|s| sources(&s.value_fields)).collect();
+        let counted = |s: &Spec, r: &Reference| match r.values.is_empty() {
+            true => sources(&s.value_fields),
+            false => sources(&r.values),
+        };
+        let values =
+            set.specs().map(|s| s.references.iter().map(|r| counted(s, r)).collect()).collect();
         Self { set: set.clone(), hasher, keys, values }
     }
 
@@ -68,7 +74,7 @@ impl Extractor {
         let key = hasher.key(parts.iter().map(|p| &**p));
         let node = self.set.node(spec);
         let value = if node.spec.kind.reads_value() {
-            let parts = read(row, &self.values[spec as usize])?;
+            let parts = read(row, &self.values[spec as usize][usize::from(slot)])?;
             if node.spec.kind.is_numeric() {
                 let number: f64 = std::str::from_utf8(parts.first()?).ok()?.trim().parse().ok()?;
                 HitValue::Number(Some(number).filter(|n| n.abs() <= NUMBER_MAX)?)

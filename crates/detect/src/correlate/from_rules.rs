@@ -135,6 +135,8 @@ fn spec_of(
     correlation: &Correlation,
 ) -> Result<Spec, SpecError> {
     let group_by: Vec<Arc<str>> = correlation.group_by.iter().map(|f| (&**f).into()).collect();
+    let (condition, expression, value_fields, percentile) = condition_of(rules, correlation);
+    let aliased = value_fields.iter().any(|f| correlation.aliases.iter().any(|a| *a.name == **f));
     let mut references = Vec::new();
     for name in &correlation.rules {
         let unknown = || SpecError::Unknown { id: rule.id.clone(), target: (&**name).into() };
@@ -145,12 +147,15 @@ fn spec_of(
             None => Reference {
                 target: Target::Rule(number),
                 fields: group_by.iter().map(|g| field_of(correlation, target, g)).collect(),
+                values: match aliased {
+                    true => value_fields.iter().map(|f| field_of(correlation, target, f)).collect(),
+                    false => Vec::new(),
+                },
             },
         });
     }
     let mut hasher = Xxh3::new();
     hash_deep(rules, rule, &mut hasher, 0);
-    let (condition, expression, value_fields, percentile) = condition_of(rules, correlation);
     Ok(Spec {
         id: rule.id.clone(),
         rule: index,

@@ -161,17 +161,20 @@ pub struct Reference {
     /// For each group-by name in order, the field that holds it in this rule's events (the name
     /// itself unless `aliases` says otherwise). Ignored for correlations.
     pub fields: Vec<Arc<str>>,
+    /// The same for the counted or summed fields; empty where this rule's events name them as the
+    /// correlation does.
+    pub values: Vec<Arc<str>>,
 }
 
 impl Reference {
     /// A detection rule whose events name their key fields as the group-by does.
     pub fn rule(index: u32, group_by: &[Arc<str>]) -> Self {
-        Self { target: Target::Rule(index), fields: group_by.to_vec() }
+        Self { target: Target::Rule(index), fields: group_by.to_vec(), values: Vec::new() }
     }
 
     /// Another correlation.
     pub fn correlation(id: &str) -> Self {
-        Self { target: Target::Correlation(id.into()), fields: Vec::new() }
+        Self { target: Target::Correlation(id.into()), fields: Vec::new(), values: Vec::new() }
     }
 }
 
@@ -392,7 +395,7 @@ pub enum SpecError {
         id: Arc<str>,
     },
     /// References nothing, or too much.
-    #[error("correlation `{id}` references {count} rules; it needs 1 to {SLOTS_MAX}")]
+    #[error("the correlation references {count} rules; it needs 1 to {SLOTS_MAX}")]
     References {
         /// The correlation.
         id: Arc<str>,
@@ -400,7 +403,7 @@ pub enum SpecError {
         count: usize,
     },
     /// References a correlation that is not in the set.
-    #[error("correlation `{id}` references `{target}`, which is not a loaded rule")]
+    #[error("the correlation references `{target}`, which is not a loaded rule")]
     Unknown {
         /// The correlation.
         id: Arc<str>,
@@ -409,7 +412,7 @@ pub enum SpecError {
     },
     /// References itself in a circle, or the chain is too long.
     #[error(
-        "correlation `{id}` is part of a circle or of a chain longer than {CHAIN_DEPTH_MAX}; break it up"
+        "the correlation is part of a circle or of a chain longer than {CHAIN_DEPTH_MAX}; break it up"
     )]
     Depth {
         /// The correlation.
@@ -417,7 +420,9 @@ pub enum SpecError {
     },
     /// Parent and child group by different things.
     #[error(
-        "correlation `{id}` groups by {own:?} but builds on `{target}`, which groups by {other:?}; chained correlations need the same group-by"
+        "the correlation groups by {} but builds on `{target}`, which groups by {}; chained correlations need the same group-by",
+        listed(own),
+        listed(other)
     )]
     ChainKey {
         /// The parent.
@@ -430,7 +435,7 @@ pub enum SpecError {
         other: Vec<Arc<str>>,
     },
     /// The window is not positive or too long.
-    #[error("correlation `{id}` has timespan {ns} ns; it must be above 0 and at most 400 days")]
+    #[error("the timespan is {} s; it must be above 0 and at most 400 days", ns / event::time::SECOND_NS)]
     Timespan {
         /// The correlation.
         id: Arc<str>,
@@ -438,7 +443,7 @@ pub enum SpecError {
         ns: i64,
     },
     /// The condition cannot work for this kind.
-    #[error("correlation `{id}`: {problem}")]
+    #[error("{problem}")]
     Condition {
         /// The correlation.
         id: Arc<str>,
@@ -446,7 +451,7 @@ pub enum SpecError {
         problem: &'static str,
     },
     /// A reference does not say where its key is.
-    #[error("correlation `{id}`: a reference names {got} key fields for {want} group-by names")]
+    #[error("a reference names {got} key fields for {want} group-by names")]
     KeyFields {
         /// The correlation.
         id: Arc<str>,
@@ -455,6 +460,13 @@ pub enum SpecError {
         /// Number of group-by names.
         want: usize,
     },
+}
+
+fn listed(names: &[Arc<str>]) -> String {
+    match names.is_empty() {
+        true => "nothing".to_owned(),
+        false => format!("`{}`", names.join("`, `")),
+    }
 }
 
 impl SpecError {

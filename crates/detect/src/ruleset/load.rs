@@ -4,8 +4,8 @@ use crate::correlate::from_rules;
 use crate::sigma::document::file_problem;
 use crate::sigma::pipeline::{self, Body, Draft, Pipeline};
 use crate::sigma::{
-    Correlation, FilterReading, LogSource, ParsedFile, ProblemKind, Rule, RuleKind, RuleProblem,
-    SigmaSettings, parse_file, yaml,
+    Correlation, FilterReading, LogSource, ParsedFile, Position, Refusal, Rule, RuleKind,
+    RuleProblem, SigmaSettings, parse_file, yaml,
 };
 use filter::{Node, Plan};
 use hashbrown::{HashMap, HashSet};
@@ -81,23 +81,34 @@ fn own((rules, problems): (Vec<Arc<Rule>>, Vec<RuleProblem>)) -> (Vec<Rule>, Vec
 pub(super) struct Documents {
     pub(super) rules: Vec<Arc<Rule>>,
     pub(super) problems: Vec<RuleProblem>,
+    /// See [`ParsedFile::refused`].
+    pub(super) refused: Vec<Box<str>>,
 }
 
 impl From<ParsedFile> for Documents {
     fn from(parsed: ParsedFile) -> Self {
         let rules = parsed.rules.into_iter().map(Arc::new).collect();
-        Self { rules, problems: parsed.problems }
+        Self { rules, problems: parsed.problems, refused: parsed.refused }
     }
 }
 
 impl Documents {
     /// All documents of a file.
     pub(super) fn of_file(file: &Arc<PathBuf>, settings: &SigmaSettings) -> Self {
-        match read(file) {
+        Self::of_text(file, read(file), settings)
+    }
+
+    /// All documents of a file that was read, or why it was not.
+    pub(super) fn of_text(
+        file: &Arc<PathBuf>,
+        text: Result<String, String>,
+        settings: &SigmaSettings,
+    ) -> Self {
+        match text {
             Ok(text) => parse_file(file, &text, settings).into(),
             Err(reason) => {
                 let problems = vec![file_problem(file, reason, "check the file")];
-                Self { rules: Vec::new(), problems }
+                Self { problems, ..Self::default() }
             }
         }
     }
@@ -105,6 +116,7 @@ impl Documents {
     pub(super) fn append(&mut self, more: Self) {
         self.rules.extend(more.rules);
         self.problems.extend(more.problems);
+        self.refused.extend(more.refused);
     }
 }
 
@@ -117,12 +129,15 @@ pub(super) fn files_below(paths: &[PathBuf], problems: &mut Vec<RuleProblem>) ->
     files
 }
 
-fn read(path: &Path) -> Result<String, String> {
+pub(super) fn read(path: &Path) -> Result<String, String> {
     let size = fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?.len();
     if size > FILE_BYTES_MAX {
         return Err(format!("larger than {FILE_BYTES_MAX} bytes"));
     }
-    fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))
+    fs::read_to_string(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::InvalidData => "is not text in UTF-8".to_owned(),
+        _ => format!("cannot be read: {e}"),
+    })
 }
 
 /// Files in the order of their names, so that rule numbers do not depend on the file system.
@@ -169,22 +184,57 @@ pub(super) fn resolve(
     all: Documents,
     settings: &SigmaSettings,
 ) -> (Vec<Arc<Rule>>, Vec<RuleProblem>) {
-    let Documents { mut rules, mut problems } = all;
+    let Documents { mut rules, mut problems, refused } = all;
+    let mut there: HashSet<Arc<str>> = refused.into_iter().map(Arc::from).collect();
+    there.extend(rules.iter().flat_map(|r| std::iter::once(r.id.clone()).chain(r.name.clone())));
     drop_doubles(&mut rules, &mut problems);
-    apply_filters(&mut rules, settings.filters, &mut problems);
-    check_references(&mut rules, &mut problems);
-    apply_pipelines(&mut rules, &settings.pipelines, &mut problems);
-    drop_refused(&mut rules, &mut problems);
+    apply_filters(&mut rules, settings.filters, &there, &mut problems);
+    check_references(&mut rules, &there, &mut problems);
+    apply_pipelines(&mut rules, &settings.pipelines, &there, &mut problems);
+    drop_refused(&mut rules, &there, &mut problems);
     silence_related(&mut rules);
     (rules, problems)
 }
 
-fn about(rule: &Rule, kind: ProblemKind, reason: String, hint: &str) -> RuleProblem {
+/// A problem of a rule that was read; it stands where `keys` lead in its document, at the entry
+/// that says `word`.
+fn about(rule: &Rule, (keys, word): (&[&str], &str), refusal: Refusal) -> RuleProblem {
+    let Position { line, column } = place_of(rule, keys, word);
+    // A hash says nothing to people.
+    let name = if rule.id.starts_with("sha:") { &rule.title } else { &rule.id };
     RuleProblem {
-        line: rule.source.line,
-        rule: rule.id.as_ref().into(),
-        kind,
-        ..file_problem(&rule.source.file, reason, hint)
+        line,
+        column,
+        rule: name.as_ref().into(),
+        kind: refusal.kind,
+        mistake: refusal.mistake,
+        ..file_problem(&rule.source.file, refusal.reason, &refusal.hint)
+    }
+}
+
+/// Rules keep no places; the few that something is wrong with are read once more.
+fn place_of(rule: &Rule, keys: &[&str], word: &str) -> Position {
+    let document = yaml::Document { text: &rule.source.text, first_line: rule.source.line };
+    let mut at = Position { line: rule.source.line, column: 1 };
+    let Ok(mut node) = yaml::parse(&document) else { return at };
+    for key in keys {
+        let Some(next) = node.get(key).cloned() else { return at };
+        at = next.key_at;
+        node = next;
+    }
+    let says = |n: &yaml::Node| n.text().is_some_and(|text| text == word);
+    match &node.value {
+        yaml::Yaml::List(items) => items.iter().find(|n| says(n)).map_or(at, |n| n.at),
+        _ if says(&node) => node.at,
+        _ => at,
+    }
+}
+
+/// What to do about a rule that is named and not there.
+fn reference_hint(missing: &str, there: &HashSet<Arc<str>>) -> String {
+    match event::text::nearest(missing, there.iter().map(|name| &**name)) {
+        Some(best) => format!("did you mean `{best}`?"),
+        None => "load that rule too, or correct the reference".to_owned(),
     }
 }
 
@@ -196,8 +246,9 @@ fn drop_doubles(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
                 let (file, line) = (first.source.file.display(), first.source.line);
                 let reason =
                     format!("`{key}` is already the id or name of the rule at {file}:{line}");
-                let hint = "give one of them another";
-                problems.push(about(rule, ProblemKind::Invalid, reason, hint));
+                let refusal = Refusal::invalid(reason, "give one of them another");
+                let which = if *key == rule.id && rule.id != first.id { "name" } else { "id" };
+                problems.push(about(rule, (&[which], key), refusal));
                 return false;
             }
         }
@@ -212,6 +263,7 @@ fn drop_doubles(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
 fn apply_filters(
     rules: &mut Vec<Arc<Rule>>,
     reading: FilterReading,
+    there: &HashSet<Arc<str>>,
     problems: &mut Vec<RuleProblem>,
 ) {
     let is_filter = |rule: &Rule| matches!(rule.kind, RuleKind::Filter(_));
@@ -223,14 +275,17 @@ fn apply_filters(
         let lost = document.rules.iter().filter(|r| !rules.iter().any(|rule| rule.answers_to(r)));
         for reference in lost {
             let reason = format!("the filter names the rule `{reference}`, which is not loaded");
-            let hint = "correct the reference, or remove it";
-            problems.push(about(&filter, ProblemKind::NotCovered, reason, hint));
+            let refusal = match there.contains(&**reference) {
+                true => Refusal::not_covered(reason, "that rule is listed with its own reason"),
+                false => Refusal::misspelt(reason, reference_hint(reference, there)),
+            };
+            problems.push(about(&filter, (&["filter", "rules"], reference), refusal));
         }
         let applied = rules.iter_mut().filter_map(|rule| narrow(rule, &filter, reading)).count();
         if applied == 0 {
             let reason = "the filter applies to no loaded rule".to_owned();
-            let hint = "check its rules and its logsource";
-            problems.push(about(&filter, ProblemKind::NotCovered, reason, hint));
+            let refusal = Refusal::not_covered(reason, "check its rules and its logsource");
+            problems.push(about(&filter, (&["filter"], ""), refusal));
         }
     }
 }
@@ -263,6 +318,7 @@ fn narrow(rule: &mut Arc<Rule>, filter: &Rule, reading: FilterReading) -> Option
 fn apply_pipelines(
     rules: &mut Vec<Arc<Rule>>,
     pipelines: &[Pipeline],
+    there: &HashSet<Arc<str>>,
     problems: &mut Vec<RuleProblem>,
 ) {
     if pipelines.is_empty() {
@@ -288,14 +344,14 @@ fn apply_pipelines(
             Ok(_) => {}
             Err(refusal) => {
                 let rule = &rules[index];
-                problems.push(about(rule, refusal.kind, refusal.reason, &refusal.hint));
+                problems.push(about(rule, (&["correlation"], ""), refusal));
                 failed.insert(rule.id.clone());
             }
         }
     }
     if !failed.is_empty() {
         rules.retain(|rule| !failed.contains(&rule.id));
-        check_references(rules, problems);
+        check_references(rules, there, problems);
     }
 }
 
@@ -324,8 +380,13 @@ fn logsources_of(
     out
 }
 
-/// Correlations over rules that are not there are not covered, and so on up the chain.
-fn check_references(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
+/// Correlations over rules that are not live are not covered, and so on up the chain. `there` names
+/// all rules that were read, those included with which something was wrong.
+fn check_references(
+    rules: &mut Vec<Arc<Rule>>,
+    there: &HashSet<Arc<str>>,
+    problems: &mut Vec<RuleProblem>,
+) {
     if rules.iter().all(|r| r.correlation().is_none()) {
         return;
     }
@@ -341,8 +402,11 @@ fn check_references(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>)
             let missing = correlation.rules.iter().find(|r| !known.contains(&***r));
             let Some(missing) = missing else { return true };
             let reason = format!("refers to the rule `{missing}`, which is not loaded");
-            let hint = "load that rule too, or correct the reference";
-            problems.push(about(rule, ProblemKind::NotCovered, reason, hint));
+            let refusal = match there.contains(&**missing) {
+                true => Refusal::not_covered(reason, "that rule is listed with its own reason"),
+                false => Refusal::misspelt(reason, reference_hint(missing, there)),
+            };
+            problems.push(about(rule, (&["correlation", "rules"], missing), refusal));
             dropped = true;
             false
         });
@@ -354,7 +418,11 @@ fn check_references(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>)
 }
 
 /// Correlations that the engine cannot run as written are not covered, and so on up the chain.
-fn drop_refused(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
+fn drop_refused(
+    rules: &mut Vec<Arc<Rule>>,
+    there: &HashSet<Arc<str>>,
+    problems: &mut Vec<RuleProblem>,
+) {
     if rules.iter().all(|r| r.correlation().is_none()) {
         return;
     }
@@ -366,11 +434,11 @@ fn drop_refused(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
     let mut number = 0..;
     rules.retain(|rule| {
         let Some(reason) = number.next().and_then(|n| reasons.remove(&n)) else { return true };
-        let hint = "see docs/sigma.md for what correlations can do";
-        problems.push(about(rule, ProblemKind::NotCovered, reason, hint));
+        let hint = "see docs/correlation.md for what correlations can do";
+        problems.push(about(rule, (&["correlation"], ""), Refusal::not_covered(reason, hint)));
         false
     });
-    check_references(rules, problems);
+    check_references(rules, there, problems);
 }
 
 /// Correlations that lead back to themselves: those left when all others are taken away in order.
@@ -393,8 +461,8 @@ fn drop_cycles(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
     rules.retain(|rule| {
         let fine = settled.contains(&rule.id);
         if !fine {
-            let reason = "the correlation depends on itself".to_owned();
-            problems.push(about(rule, ProblemKind::Invalid, reason, "break the circle"));
+            let refusal = Refusal::invalid("the correlation depends on itself", "break the circle");
+            problems.push(about(rule, (&["correlation", "rules"], ""), refusal));
         }
         fine
     });

@@ -1,6 +1,6 @@
 //! Rule files that are read again and again: only those that have changed are parsed.
 
-use super::load::{Documents, FILES_MAX, FOLDER_DEPTH_MAX, files_below, resolve};
+use super::load::{Documents, FILES_MAX, FOLDER_DEPTH_MAX, files_below, read, resolve};
 use crate::sigma::{Rule, RuleProblem, SigmaSettings};
 use hashbrown::HashMap;
 use std::fs;
@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// A file whose last change is younger than this when it is read may change again without a trace:
 /// file systems tell time in steps of some ms, some of whole seconds. It is read anew next time.
@@ -49,6 +50,9 @@ struct Known {
     path: PathBuf,
     /// None if the file may have changed since without a trace.
     stamp: Option<Stamp>,
+    /// Hash of its text, if it could be read: parsing takes twenty times as long as reading, and of
+    /// thousands of files that were unpacked just before a start each may have changed since.
+    text: Option<u128>,
     documents: Documents,
 }
 
@@ -106,10 +110,11 @@ impl Loader {
             }
             self.look_at_all(paths, settings, now);
         }
-        let mut all = Documents { rules: Vec::new(), problems: self.unlisted.clone() };
+        let mut all = Documents { problems: self.unlisted.clone(), ..Documents::default() };
         for known in self.roots.iter().flat_map(|r| &r.files) {
             all.rules.extend(known.documents.rules.iter().cloned());
             all.problems.extend(known.documents.problems.iter().cloned());
+            all.refused.extend(known.documents.refused.iter().cloned());
         }
         resolve(all, settings)
     }
@@ -120,7 +125,13 @@ impl Loader {
         self.unlisted.clear();
         for path in paths {
             let files = files_below(std::slice::from_ref(path), &mut self.unlisted);
-            let files = files.into_iter().map(|f| self.read(f, &known, settings, now)).collect();
+            let files = files
+                .into_iter()
+                .map(|f| {
+                    let before = known.get(&f);
+                    self.read(f, before, settings, now)
+                })
+                .collect();
             self.roots.push(Root { path: path.clone(), is_folder: path.is_dir(), files });
         }
     }
@@ -166,7 +177,8 @@ impl Loader {
             Some(_) if place.is_err() && !is_rule_below(below) => {}
             Some(_) if place.is_err() && self.is_full(below) => return None,
             Some(_) => {
-                let known = self.read(file.to_path_buf(), &HashMap::new(), settings, now);
+                let before = place.ok().map(|at| self.roots[root].files[at].clone());
+                let known = self.read(file.to_path_buf(), before.as_ref(), settings, now);
                 let files = &mut self.roots[root].files;
                 match place {
                     Ok(at) => files[at] = known,
@@ -187,18 +199,25 @@ impl Loader {
     fn read(
         &mut self,
         path: PathBuf,
-        known: &HashMap<PathBuf, Known>,
+        before: Option<&Known>,
         settings: &SigmaSettings,
         now: SystemTime,
     ) -> Known {
         // Before it is read: a change in between shows next time.
         let stamp = Stamp::of(&path);
-        if let Some(known) = known.get(&path).filter(|k| k.stamp.is_some() && k.stamp == stamp) {
+        if let Some(known) = before.filter(|k| k.stamp.is_some() && k.stamp == stamp) {
             return known.clone();
         }
-        self.parsed += 1;
-        let documents = Documents::of_file(&Arc::new(path.clone()), settings);
-        Known { path, stamp: stamp.filter(|s| s.is_settled(now)), documents }
+        let said = read(&path);
+        let text = said.as_ref().ok().map(|text| xxh3_128(text.as_bytes()));
+        let documents = match before.filter(|k| k.text.is_some() && k.text == text) {
+            Some(known) => known.documents.clone(),
+            None => {
+                self.parsed += 1;
+                Documents::of_text(&Arc::new(path.clone()), said, settings)
+            }
+        };
+        Known { path, stamp: stamp.filter(|s| s.is_settled(now)), text, documents }
     }
 
     /// How many files were parsed the last time.

@@ -13,7 +13,7 @@ pub struct Correlation {
     pub rules: Vec<Box<str>>,
     /// Fields or alias names that separate the groups; empty = one group.
     pub group_by: Vec<Box<str>>,
-    /// Names usable in `group_by` whose field differs by rule.
+    /// Names usable in `group_by` and in the condition's `field` whose field differs by rule.
     pub aliases: Vec<Alias>,
     /// Length of the window. For `first_seen`: how long a pair is remembered; for sessions: the
     /// longest one.
@@ -84,6 +84,11 @@ impl CorrelationType {
         !matches!(self, Self::EventCount | Self::Temporal | Self::TemporalOrdered | Self::Absence)
     }
 
+    /// Whether the condition is about a number of things, not about a number in events.
+    pub fn is_counted(self) -> bool {
+        matches!(self, Self::EventCount | Self::ValueCount) || self.is_temporal()
+    }
+
     /// Whether the type relates several rules by their presence.
     pub fn is_temporal(self) -> bool {
         matches!(self, Self::Temporal | Self::TemporalOrdered)
@@ -108,7 +113,7 @@ pub enum Window {
 /// A name whose field depends on which rule was hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
-    /// The name used in `group-by`.
+    /// The name used in `group-by` or `field`.
     pub name: Box<str>,
     /// (rule id or name, field of that rule's events).
     pub fields: Vec<(Box<str>, Box<str>)>,

@@ -1,10 +1,11 @@
 //! The `correlation` section becomes a [`Correlation`].
 
+use crate::correlate::spec::TIMESPAN_MAX_NS;
 use crate::sigma::condition::{self, Expr};
 use crate::sigma::correlation::{
     Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, RuleExpr, Timespan, Window,
 };
-use crate::sigma::problem::{Refusal, Refusals};
+use crate::sigma::problem::{Refusal, Refusals, did_you_mean};
 use crate::sigma::yaml::{Node, Yaml};
 use filter::Number;
 
@@ -41,8 +42,8 @@ pub fn read(
     };
     for (key, value) in entries.iter().filter(|(k, _)| !KEYS.contains(&k.as_str())) {
         let reason = format!("unknown attribute `{key}` of a correlation");
-        let hint = format!("remove it; known are {}", KEYS.join(", "));
-        problems.push(Refusal::not_covered(reason, hint).at(value.at));
+        let hint = did_you_mean(key, KEYS.iter().copied());
+        problems.push(Refusal::misspelt(reason, hint).at(value.key_at));
     }
     let kind = read_type(section).map_err(|r| r.at(section.at));
     let kind = problems.ok(kind);
@@ -52,6 +53,10 @@ pub fn read(
     let group_by = problems.ok(list("group-by"));
     let aliases = section.get("aliases").map_or(Ok(Vec::new()), |n| read_aliases(n, known));
     let aliases = problems.ok(aliases);
+    let counted = section.get("condition").and_then(|c| c.get("field"));
+    let counted = counted.and_then(|f| texts(f, GROUP_BY_MAX).ok()).unwrap_or_default();
+    let used = [group_by.as_deref().unwrap_or_default(), &counted].concat();
+    refuse_unused_aliases(section, aliases.as_deref().unwrap_or_default(), &used, problems);
     let timespan = section
         .get("timespan")
         .or(section.get("timeframe"))
@@ -85,9 +90,8 @@ fn read_type(section: &Node) -> Result<CorrelationType, Refusal> {
     let node = section.get("type").ok_or_else(|| missing("type"))?;
     let name = node.text().unwrap_or_default();
     CorrelationType::from_name(&name).ok_or_else(|| {
-        let known: Vec<_> = CorrelationType::ALL.iter().map(|(_, n)| *n).collect();
-        let hint = format!("types are: {}", known.join(", "));
-        Refusal::not_covered(format!("unknown correlation type `{name}`"), hint).at(node.at)
+        let hint = did_you_mean(&name, CorrelationType::ALL.iter().map(|(_, n)| *n));
+        Refusal::misspelt(format!("unknown correlation type `{name}`"), hint).at(node.at)
     })
 }
 
@@ -164,12 +168,36 @@ fn read_aliases(node: &Node, rules: &[Box<str>]) -> Result<Vec<Alias>, Refusal> 
     Ok(out)
 }
 
+/// An alias that nothing uses is a name misspelt here or there: the correlation would go by a field
+/// that no event has.
+fn refuse_unused_aliases(
+    section: &Node,
+    aliases: &[Alias],
+    used: &[Box<str>],
+    problems: &mut Refusals,
+) {
+    for alias in aliases.iter().filter(|a| !used.contains(&a.name)) {
+        let hint = match event::text::nearest(&alias.name, used.iter().map(|u| &**u)) {
+            Some(best) => format!("`{best}` is used; was that meant?"),
+            None => "name it in `group-by` or in `field`, or remove it".to_owned(),
+        };
+        let place = section.get("aliases").and_then(|a| a.get(&alias.name));
+        let refusal = Refusal::invalid(format!("nothing uses the alias `{}`", alias.name), hint);
+        problems.push(refusal.at(place.map_or(section.at, |p| p.key_at)));
+    }
+}
+
 fn read_timespan(node: &Node) -> Result<Timespan, Refusal> {
-    let text = node.text().unwrap_or_default();
-    Timespan::parse(&text).ok_or_else(|| {
+    let text = node.text().unwrap_or_else(|| node.kind().to_owned());
+    let span = Timespan::parse(&text).ok_or_else(|| {
         let reason = format!("`{text}` is not a length of time");
         Refusal::invalid(reason, "write 30s, 10m, 1h, 7d, 2w, 1M or 1y").at(node.at)
-    })
+    })?;
+    if span.ns() > TIMESPAN_MAX_NS {
+        let reason = format!("`{text}` is longer than 400 days");
+        return Err(Refusal::invalid(reason, "search what is stored instead").at(node.at));
+    }
+    Ok(span)
 }
 
 fn read_window(section: &Node, kind: Option<CorrelationType>) -> Result<Window, Refusal> {
@@ -187,8 +215,10 @@ fn read_window(section: &Node, kind: Option<CorrelationType>) -> Result<Window, 
         (Some("sliding"), None) => Window::Sliding,
         (None, None) if name.is_none() => Window::Sliding,
         _ => {
-            let hint = "use sliding, tumbling or session";
-            return Err(Refusal::not_covered("unknown window", hint).at(at));
+            let written =
+                name.map_or_else(String::new, |n| n.text().unwrap_or_else(|| n.kind().to_owned()));
+            let hint = did_you_mean(&written, ["sliding", "tumbling", "session"]);
+            return Err(Refusal::misspelt(format!("unknown window `{written}`"), hint).at(at));
         }
     };
     let own = matches!(kind, Some(CorrelationType::FirstSeen | CorrelationType::Absence));
@@ -240,7 +270,7 @@ fn read_condition(
         };
     };
     match &node.value {
-        Yaml::Map(entries) => read_bounds(kind, entries),
+        Yaml::Map(entries) => read_bounds(kind, entries, rules.len()),
         Yaml::Text(text) if kind.is_temporal() => {
             let expr = expression(&condition::parse(text)?, rules)?;
             let mut named = Vec::new();
@@ -287,6 +317,7 @@ struct Bounds {
 fn read_bounds(
     kind: CorrelationType,
     entries: &[(String, Node)],
+    rules: usize,
 ) -> Result<CorrelationCondition, Refusal> {
     let mut out = Bounds::default();
     for (key, value) in entries {
@@ -302,8 +333,10 @@ fn read_bounds(
             }
             name => {
                 let op = BoundOp::from_name(name).ok_or_else(|| {
-                    let hint = "use gt, gte, lt, lte, eq, neq, field, percentile";
-                    Refusal::not_covered(format!("unknown condition `{name}`"), hint).at(value.at)
+                    let words = BoundOp::ALL.iter().map(|(_, n)| *n).chain(["field", "percentile"]);
+                    let hint = did_you_mean(name, words);
+                    let reason = format!("unknown condition `{name}`");
+                    Refusal::misspelt(reason, hint).at(value.key_at)
                 })?;
                 let number = match &value.value {
                     Yaml::Int(n) => Some(Number::Int(*n)),
@@ -315,11 +348,16 @@ fn read_bounds(
                     let reason = format!("`{name}` needs a number");
                     Refusal::invalid(reason, "write a number").at(value.at)
                 })?;
+                if kind.is_counted() && matches!(number, Number::Float(n) if n.fract() != 0.0) {
+                    let reason = format!("{} counts in whole numbers", kind.name());
+                    return Err(Refusal::invalid(reason, "write a whole number").at(value.at));
+                }
                 out.bounds.push((op, number));
             }
         }
     }
     out.fits(kind)?;
+    out.can_hold(kind, rules)?;
     let Bounds { bounds, fields, percentile } = out;
     Ok(CorrelationCondition::Bounds { bounds, fields, percentile })
 }
@@ -353,6 +391,54 @@ impl Bounds {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Bounds {
+    /// Refuses what no window can ever satisfy.
+    fn can_hold(&self, kind: CorrelationType, rules: usize) -> Result<(), Refusal> {
+        let value = |n: &Number| match n {
+            Number::Int(n) => *n as f64,
+            Number::Float(n) => *n,
+        };
+        let counted = kind.is_counted();
+        // Counts are decided when an event comes, which is one by then; silence alone counts none.
+        let silence = self.bounds.iter().all(|(op, _)| matches!(op, BoundOp::Lt | BoundOp::Lte));
+        let (mut low, mut high) = match (counted, kind.is_temporal()) {
+            (false, _) => (f64::NEG_INFINITY, f64::INFINITY),
+            (true, true) => (1.0, rules as f64),
+            (true, false) => (if silence { 0.0 } else { 1.0 }, f64::INFINITY),
+        };
+        let (floor, ceiling) = (low, high);
+        // Whether the ends themselves belong to what is left.
+        let mut open = false;
+        let step = if counted { 1.0 } else { 0.0 };
+        for (op, bound) in self.bounds.iter().map(|(op, n)| (op, value(n))) {
+            match op {
+                BoundOp::Gt => low = low.max(bound + step),
+                BoundOp::Gte => low = low.max(bound),
+                BoundOp::Lt => high = high.min(bound - step),
+                BoundOp::Lte => high = high.min(bound),
+                BoundOp::Eq => (low, high) = (low.max(bound), high.min(bound)),
+                BoundOp::Neq => {}
+            }
+        }
+        for (op, bound) in self.bounds.iter().map(|(op, n)| (op, value(n))) {
+            let excludes =
+                *op == BoundOp::Neq || (!counted && matches!(op, BoundOp::Gt | BoundOp::Lt));
+            open |= excludes && low == high && bound == low;
+        }
+        if low < high || (low == high && !open) {
+            return Ok(());
+        }
+        let hint = match kind {
+            CorrelationType::EventCount if high < floor => {
+                "for silence after an event write `lt: 1`".to_owned()
+            }
+            _ if low > ceiling => format!("{rules} rules are named, more cannot occur"),
+            _ => "check the numbers and their directions".to_owned(),
+        };
+        Err(Refusal::invalid("no window can ever satisfy the condition", hint))
     }
 }
 

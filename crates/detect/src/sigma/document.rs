@@ -4,7 +4,7 @@ use crate::sigma::correlation::Timespan;
 use crate::sigma::detection::Section;
 use crate::sigma::lowering::Lowering;
 use crate::sigma::pipeline::{self, Body, Draft};
-use crate::sigma::problem::{Position, ProblemKind, Refusal, Refusals, RuleProblem};
+use crate::sigma::problem::{Position, ProblemKind, Refusal, Refusals, RuleProblem, did_you_mean};
 use crate::sigma::rule::{FilterDoc, LogSource, Rule, RuleKind, RuleSource};
 use crate::sigma::settings::SigmaSettings;
 use crate::sigma::yaml::{self, Document, Node, Yaml};
@@ -21,6 +21,8 @@ pub struct ParsedFile {
     pub rules: Vec<Rule>,
     /// Its documents that give no rule.
     pub problems: Vec<RuleProblem>,
+    /// Ids and names of rules that are there and give none, for those that refer to them.
+    pub refused: Vec<Box<str>>,
 }
 
 /// Reads all documents of a file. Documents that are not Sigma (no `detection`, `correlation` or
@@ -38,6 +40,10 @@ pub fn parse_file(file: &Arc<PathBuf>, text: &str, settings: &SigmaSettings) -> 
                 let rule = rule(file, &document, &node, settings, &mut refusals);
                 let about = |refusal| problem(file, &document, Some(&node), refusal);
                 out.problems.extend(refusals.into_vec().into_iter().map(about));
+                if rule.is_none() {
+                    let names = ["id", "name"].iter().filter_map(|k| node.get(k)?.text());
+                    out.refused.extend(names.map(String::into_boxed_str));
+                }
                 out.rules.extend(rule);
             }
             Ok(_) => {}
@@ -70,6 +76,7 @@ fn problem(
         column: at.column,
         rule: text("id").or_else(|| text("title")).unwrap_or_default().into(),
         kind: refusal.kind,
+        mistake: refusal.mistake,
         reason: refusal.reason,
         hint: refusal.hint,
     }
@@ -94,6 +101,8 @@ fn rule(
     };
     let hash: Arc<str> = format!("{:032x}", content_hash(document, settings)).into();
     problems.ok(refuse_action(node));
+    refuse_misspelt(node, &TOP_KEYS, problems);
+    refuse_both(node, problems);
     if text("title").is_empty() {
         problems.push(Refusal::invalid("the rule has no title", "add `title:`"));
     }
@@ -144,11 +153,57 @@ fn rule(
     })
 }
 
+/// Keys that decide what a rule does. A document may have others, which mean nothing here, so a slip
+/// in one of these would go unnoticed.
+const TOP_KEYS: [&str; 9] = [
+    "level",
+    "logsource",
+    "detection",
+    "correlation",
+    "filter",
+    "generate",
+    "alcedo_tests",
+    "alcedo_state",
+    "alcedo_suppression",
+];
+/// The same of a logsource.
+const LOGSOURCE_KEYS: [&str; 4] = ["product", "category", "service", "definition"];
+/// Most letters by which a key may differ from one it was meant to be: two make a swap.
+const SLIP_LETTERS_MAX: usize = 2;
+
+/// Notes keys that are nearly one of `keys`, which is not there itself.
+fn refuse_misspelt(node: &Node, keys: &[&str], problems: &mut Refusals) {
+    let Yaml::Map(entries) = &node.value else { return };
+    for (key, value) in entries.iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
+        let meant = event::text::nearest(key, keys.iter().copied()).filter(|best| {
+            let near = key.len().abs_diff(best.len()) <= SLIP_LETTERS_MAX && key.len() > 3;
+            near && node.get(best).is_none()
+        });
+        if let Some(best) = meant {
+            let hint = format!("did you mean `{best}`?");
+            let reason = format!("`{key}` means nothing here");
+            problems.push(Refusal::invalid(reason, hint).at(value.key_at));
+        }
+    }
+}
+
+/// A document is one rule: a detection or a correlation or a filter.
+fn refuse_both(node: &Node, problems: &mut Refusals) {
+    let sections = ["correlation", "filter", "detection"];
+    let mut there = sections.iter().filter_map(|key| Some((*key, node.get(key)?)));
+    if let (Some((first, _)), Some((second, section))) = (there.next(), there.next()) {
+        let reason = format!("`{second}` beside `{first}` in one document");
+        let hint = "write two documents, with a line `---` between them";
+        problems.push(Refusal::invalid(reason, hint).at(section.key_at));
+    }
+}
+
 fn level(node: &Node) -> Result<Level, Refusal> {
     let Some(value) = node.get("level") else { return Ok(Level::Medium) };
     value.text().and_then(|t| Level::from_name(&t)).ok_or_else(|| {
-        let hint = "use informational, low, medium, high or critical";
-        Refusal::invalid("unknown level", hint).at(value.at)
+        let written = value.text().unwrap_or_else(|| value.kind().to_owned());
+        let hint = did_you_mean(&written, Level::ALL.iter().map(|(_, name)| *name));
+        Refusal::invalid(format!("unknown level `{written}`"), hint).at(value.at)
     })
 }
 
@@ -168,6 +223,11 @@ fn logsource(node: &Node) -> Result<LogSource, Refusal> {
         let reason = format!("`logsource` is {}", section.kind());
         let hint = "write product, category and service";
         return Err(Refusal::invalid(reason, hint).at(section.at));
+    }
+    let mut slips = Refusals::default();
+    refuse_misspelt(section, &LOGSOURCE_KEYS, &mut slips);
+    if let Some(slip) = slips.into_vec().pop() {
+        return Err(slip);
     }
     let text = |key: &str| match section.get(key) {
         None | Some(Node { value: Yaml::Null, .. }) => Ok(None),
@@ -215,7 +275,7 @@ fn shadow(node: &Node) -> Result<bool, Refusal> {
         Some("live") => Ok(false),
         _ => {
             let hint = "write live or shadow";
-            Err(Refusal::invalid("unknown `alcedo_state`", hint).at(value.at))
+            Err(Refusal::invalid("`alcedo_state` is live or shadow", hint).at(value.at))
         }
     }
 }
@@ -299,6 +359,7 @@ pub(crate) fn file_problem(file: &Arc<PathBuf>, reason: String, hint: &str) -> R
         column: 1,
         rule: "".into(),
         kind: ProblemKind::Invalid,
+        mistake: true,
         reason,
         hint: hint.into(),
     }

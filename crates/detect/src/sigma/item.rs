@@ -8,7 +8,7 @@
 //! Pipelines see the item afterwards, as those of the reference implementation do.
 
 use crate::sigma::lowering::{self, Lowering};
-use crate::sigma::modifiers::MODIFIERS;
+use crate::sigma::modifiers::{MODIFIERS, time_part};
 use crate::sigma::problem::{Position, Refusal};
 use crate::sigma::string::{self, Piece};
 use crate::sigma::yaml::{Node, Yaml};
@@ -154,11 +154,13 @@ pub fn read(key: &str, value: &Node) -> Result<Item, Refusal> {
     let mut names = key.split('|');
     let field = names.next().filter(|f| !f.is_empty()).map(Box::from);
     let mut item = Item::new(field, value)?;
+    let mut at = key.find('|').unwrap_or_default();
     for name in names {
         let modifier = MODIFIERS.iter().find(|m| m.name() == name).ok_or_else(|| {
-            let hint = "see docs/sigma.md for the modifiers that exist";
-            Refusal::not_covered(format!("unknown modifier `{name}`"), hint)
+            let column = value.key_at.column.saturating_add(at as u32 + 1);
+            unknown_modifier(name).at(Position { column, ..value.key_at })
         })?;
+        at += 1 + name.len();
         if item.applied.contains(&"exists") {
             let reason = format!("`{name}` cannot follow `exists`");
             return Err(Refusal::invalid(reason, "`exists` stands alone"));
@@ -167,6 +169,15 @@ pub fn read(key: &str, value: &Node) -> Result<Item, Refusal> {
         item.applied.push(modifier.name());
     }
     Ok(item)
+}
+
+fn unknown_modifier(name: &str) -> Refusal {
+    let known = MODIFIERS.iter().map(|m| m.name());
+    let hint = match event::text::nearest(name, known) {
+        Some(best) => format!("did you mean `{best}`?"),
+        None => "see docs/sigma.md for the modifiers that exist".to_owned(),
+    };
+    Refusal::misspelt(format!("unknown modifier `{name}`"), hint)
 }
 
 impl Item {
@@ -360,6 +371,11 @@ impl Item {
             (Some(part), Number::Int(n)) => {
                 let n = i64::try_from(n)
                     .map_err(|_| Refusal::invalid("number out of range", "check the value"))?;
+                let (name, first, last) = time_part::range(part);
+                if !(first..=last).contains(&n) {
+                    let reason = format!("`{name}` goes from {first} to {last}, {n} is never met");
+                    return Err(Refusal::invalid(reason, "check the value"));
+                }
                 Operand::Part(part, n)
             }
             (Some(_), Number::Float(_)) => {

@@ -110,14 +110,39 @@ fn out_of_budget() -> Refusal {
 }
 
 fn refused(error: &regex::Error) -> Refusal {
+    if matches!(error, regex::Error::CompiledTooBig(_)) {
+        let reason = "regular expression: takes too much memory";
+        return Refusal::not_covered(reason, "use shorter repetitions");
+    }
     let text = error.to_string();
-    let reason = text.lines().last().unwrap_or_default().trim().to_owned();
-    let hint = match error {
-        regex::Error::CompiledTooBig(_) => "use shorter repetitions",
-        _ => "only what a linear-time engine knows: no look-around, no back-references",
-    };
-    Refusal::not_covered(format!("regular expression: {reason}"), hint)
+    let said = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
+    if let Some((_, reason, hint)) = BROKEN_REGEX.iter().find(|(phrase, ..)| said.contains(phrase))
+    {
+        return Refusal::misspelt(format!("regular expression: {reason}"), *hint);
+    }
+    let hint = "only what a linear-time engine knows: no look-around, no back-references";
+    Refusal::not_covered(format!("regular expression: {said}"), hint)
 }
+
+/// What is wrong in every dialect, not only in that of the engine: its words, ours, what to do.
+const BROKEN_REGEX: &[(&str, &str, &str)] = &[
+    ("unclosed group", "a group `(` is not closed", "close it, or write `\\(` for the character"),
+    ("unopened group", "`)` closes no group", "remove it, or write `\\)` for the character"),
+    ("capture group name", "the name of a group is not closed", "write `(?P<name>...)`"),
+    ("unclosed character class", "a class `[` is not closed", "close it, or write `\\[`"),
+    (
+        "repetition operator missing",
+        "`*`, `+`, `?` or `{` repeats nothing",
+        "write `\\*` for the character",
+    ),
+    ("incomplete escape", "a backslash at the end", "write `\\\\` for the character"),
+    ("invalid character class range", "a class has a range that runs backwards", "turn it round"),
+    (
+        "invalid repetition count range",
+        "a repetition has a range that runs backwards",
+        "turn it round",
+    ),
+];
 
 /// Texts in place of a placeholder, or why there are none.
 pub type Texts = Result<Vec<Vec<Part>>, Refusal>;

@@ -26,6 +26,8 @@ pub struct RuleProblem {
     pub rule: Box<str>,
     /// Broken, or not covered.
     pub kind: ProblemKind,
+    /// Surely a slip of its author, of whatever kind: a check of rules fails on it.
+    pub mistake: bool,
     /// What is wrong.
     pub reason: String,
     /// What to do.
@@ -59,6 +61,8 @@ pub struct Refusal {
     pub at: Option<Position>,
     /// Broken, or not covered.
     pub kind: ProblemKind,
+    /// Surely a slip of its author, see [`RuleProblem::mistake`].
+    pub mistake: bool,
     /// What is wrong.
     pub reason: String,
     /// What to do.
@@ -69,11 +73,17 @@ impl Refusal {
     /// The text is wrong.
     pub fn invalid(reason: impl Into<String>, hint: impl Into<String>) -> Self {
         let (reason, hint) = (reason.into(), hint.into());
-        Self { at: None, kind: ProblemKind::Invalid, reason, hint }
+        Self { at: None, kind: ProblemKind::Invalid, mistake: true, reason, hint }
     }
 
     /// The rule cannot be honoured exactly.
     pub fn not_covered(reason: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { mistake: false, ..Self::misspelt(reason, hint) }
+    }
+
+    /// The rule names something that does not exist. Another version or engine may know it, so it is
+    /// not covered here; nearly always it is a slip.
+    pub fn misspelt(reason: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { kind: ProblemKind::NotCovered, ..Self::invalid(reason, hint) }
     }
 
@@ -81,6 +91,14 @@ impl Refusal {
     pub fn at(mut self, position: Position) -> Self {
         self.at = self.at.or(Some(position));
         self
+    }
+}
+
+/// "did you mean" where one of the known words is near, else what there is.
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    match event::text::nearest(word, known.clone()) {
+        Some(best) => format!("did you mean `{best}`?"),
+        None => format!("known are {}", known.into_iter().collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -63,7 +63,7 @@ fn whole(parts: impl Iterator<Item = Option<Selection>>) -> Option<Vec<Selection
 }
 
 fn line(key: &str, value: &Node, problems: &mut Refusals) -> Option<Selection> {
-    let item = item::read(key, value).map_err(|refusal| about(key, refusal).at(value.at));
+    let item = item::read(key, value).map_err(|refusal| about(key, refusal).at(value.key_at));
     problems.ok(item).map(|item| Selection::Item(Box::new(item)))
 }
 

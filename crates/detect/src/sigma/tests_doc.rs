@@ -54,7 +54,7 @@ fn test(item: &Node) -> Result<RuleTest, Refusal> {
     };
     let count = match item.get("count") {
         None => None,
-        Some(Node { value: Yaml::Int(n), at }) => match u32::try_from(*n) {
+        Some(Node { value: Yaml::Int(n), at, .. }) => match u32::try_from(*n) {
             Ok(n) if (n > 0) == *expected => Some(n),
             _ => {
                 let hint = "with `match: true` at least 1, with `match: false` none";
@@ -71,7 +71,7 @@ fn step(item: &Node) -> Result<TestStep, Refusal> {
     let input = input(item).ok_or_else(|| wrong(item))?;
     let repeat = match item.get("repeat") {
         None => 1,
-        Some(Node { value: Yaml::Int(n), at }) => {
+        Some(Node { value: Yaml::Int(n), at, .. }) => {
             u32::try_from(*n).ok().filter(|n| (1..=REPEAT_MAX).contains(n)).ok_or_else(|| {
                 let reason = format!("`repeat` is from 1 to {REPEAT_MAX}");
                 Refusal::invalid(reason, "correct it").at(*at)

@@ -25,6 +25,8 @@ pub struct Node {
     pub value: Yaml,
     /// Where it starts in the file.
     pub at: Position,
+    /// Where its key starts, for values of maps; else as `at`.
+    pub key_at: Position,
 }
 
 /// A YAML value.
@@ -162,14 +164,121 @@ pub fn parse(document: &Document<'_>) -> Result<Node, Refusal> {
         underscored_numbers_as_strings: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options::<Located>(document.text, options)
-        .map(|located| located.node(document))
-        .map_err(|error| {
-            let at = error.location().map_or(start, |l| place(&l, document.first_line));
-            let reason = format!("not valid YAML: {error}");
-            Refusal::invalid(reason, "check quotes and indentation").at(at)
-        })
+    let located = serde_saphyr::from_str_with_options::<Located>(document.text, options);
+    let located = located.map_err(|error| {
+        let at = error.location().map_or(start, |l| place(&l, document.first_line));
+        let (reason, hint) = in_words(&error);
+        Refusal::invalid(format!("not valid YAML: {reason}"), hint).at(at)
+    })?;
+    let node = located.node(document);
+    match swallowed(&node, document) {
+        None => Ok(node),
+        Some(at) => {
+            let reason = "`&` and `!` begin names of YAML, of the value nothing is left";
+            Err(Refusal::invalid(reason, QUOTE).at(at))
+        }
+    }
 }
+
+/// The first value of which YAML made nothing, because its author began it with a sign that names
+/// something: `F: &x` is null.
+fn swallowed(node: &Node, document: &Document<'_>) -> Option<Position> {
+    match &node.value {
+        Yaml::List(items) => items.iter().find_map(|n| swallowed(n, document)),
+        Yaml::Map(entries) => entries.iter().find_map(|(_, n)| swallowed(n, document)),
+        Yaml::Null => begins_with_a_name(node, document),
+        Yaml::Text(text) if text.is_empty() => begins_with_a_name(node, document),
+        _ => None,
+    }
+}
+
+fn begins_with_a_name(node: &Node, document: &Document<'_>) -> Option<Position> {
+    let line = node.key_at.line.checked_sub(document.first_line)?;
+    let line = document.text.lines().nth(line as usize)?;
+    let value = line.split_once(": ").or_else(|| line.split_once("- ")).map_or(line, |p| p.1);
+    value.trim_start().starts_with(['&', '!']).then_some(node.at)
+}
+
+/// What the parser found, as an author of rules would say it, and what to do.
+fn in_words(error: &serde_saphyr::Error) -> (String, &'static str) {
+    use serde_saphyr::Error as E;
+    let fixed = |reason: &str, hint| (reason.to_owned(), hint);
+    match error {
+        E::WithSnippet { error, .. } => in_words(error),
+        E::DuplicateMappingKey { key: Some(key), .. } => (
+            format!("the key `{key}` stands twice in one map"),
+            "remove one, or write a list of values",
+        ),
+        E::DuplicateMappingKey { .. } => {
+            fixed("a key stands twice in one map", "remove one, or write a list of values")
+        }
+        E::NonFiniteFloat { value, .. } => {
+            (format!("`{value}` is no finite number"), "put it in quotes if it is text")
+        }
+        E::Eof { .. } => fixed("the text ends in the middle", "close what is open"),
+        E::UnknownAnchor { .. } => {
+            fixed("`*` begins a reference to an anchor that is not there", QUOTE)
+        }
+        E::NullIntoString { .. } => fixed("a key is empty", "write the name of the field"),
+        E::Budget { .. }
+        | E::AliasReplayLimitExceeded { .. }
+        | E::AliasExpansionLimitExceeded { .. }
+        | E::AliasReplayStackDepthExceeded { .. } => {
+            fixed("the document is too large or too deep", "write it out, with fewer levels")
+        }
+        E::RecursiveReferencesRequireWeakTypes { .. } => {
+            fixed("a reference leads back to itself", "write it out")
+        }
+        other => {
+            let text = other.to_string();
+            let known = PHRASES.iter().find(|(phrase, ..)| text.contains(phrase));
+            let (reason, hint) = known.map_or(
+                ("a sign stands where it means nothing", "check quotes, colons and indentation"),
+                |(_, reason, hint)| (reason, hint),
+            );
+            fixed(reason, hint)
+        }
+    }
+}
+
+const QUOTE: &str = "put the value in single quotes";
+const INDENT: &str = "indent with spaces, keys of one map in one column";
+
+/// Phrases of the parser, what they mean for a rule, and what to do.
+const PHRASES: &[(&str, &str, &str)] = &[
+    (" tab", "a tab stands where spaces indent", "indent with spaces"),
+    (
+        "mapping values are not allowed",
+        "a `: ` where no key may stand: the second of its line, or its line indented too far",
+        "put the value in single quotes, or mend the indentation",
+    ),
+    ("placement of ':'", "a `:` within a list `[`", "close the list with `]`, or quote the value"),
+    ("unclosed quote", "a quote is not closed", "close it; a quote inside is written twice: ''"),
+    (
+        "expected '-'",
+        "a key stands beside the entries of a list",
+        "write a list or a map, not both",
+    ),
+    ("mapping keys are not allowed", "a key stands where none may stand", INDENT),
+    ("sequence entries are not allowed", "a list begins in the middle of a line", INDENT),
+    ("simple key expected ':'", "a line without `:` among the keys of a map", INDENT),
+    ("simple key", "a line without `:` among the keys of a map", INDENT),
+    ("expected <block end>", "a line that fits neither the map nor the list before it", INDENT),
+    ("indentation", "a line is not indented as the lines around it", INDENT),
+    ("expected ',' or ']'", "a list `[` is not closed", "close it with `]`"),
+    ("expected ',' or '}'", "a map `{` is not closed", "close it with `}`"),
+    ("mismatched bracket", "a bracket is closed by one of another kind", "close what is open"),
+    ("unclosed bracket", "a bracket is not closed", "close it"),
+    ("trailing content", "text follows a closing quote", "double the quote inside the text: ''"),
+    ("escape", "a backslash in double quotes", "use single quotes: backslashes stay as they are"),
+    ("end of stream", "a quote or bracket is not closed", "close it"),
+    ("unexpected eof", "a quote or bracket is not closed", "close it"),
+    ("alias", "a value begins with `*`, which refers to an anchor", QUOTE),
+    ("anchor", "a value begins with `&`, which names an anchor", QUOTE),
+    ("directive", "a value begins with `%`", QUOTE),
+    ("tag", "a value begins with `!`, which names a type", QUOTE),
+    ("character", "a value begins with a sign that YAML keeps for itself", QUOTE),
+];
 
 fn place(location: &serde_saphyr::Location, first_line: u32) -> Position {
     let line = u32::try_from(location.line()).unwrap_or(u32::MAX).max(1);
@@ -182,7 +291,7 @@ struct Located(Spanned<Raw>);
 enum Raw {
     Scalar(Yaml),
     List(Vec<Located>),
-    Map(Vec<(String, Located)>),
+    Map(Vec<(Spanned<String>, Located)>),
 }
 
 impl Located {
@@ -196,10 +305,14 @@ impl Located {
             Raw::Scalar(value) => value,
             Raw::List(items) => Yaml::List(items.into_iter().map(|i| i.node(document)).collect()),
             Raw::Map(entries) => {
-                Yaml::Map(entries.into_iter().map(|(k, v)| (k, v.node(document))).collect())
+                let entry = |(key, value): (Spanned<String>, Located)| {
+                    let key_at = place(&key.referenced, document.first_line);
+                    (key.value, Node { key_at, ..value.node(document) })
+                };
+                Yaml::Map(entries.into_iter().map(entry).collect())
             }
         };
-        Node { value, at }
+        Node { value, at, key_at: at }
     }
 }
 
@@ -278,7 +391,7 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = access.next_entry::<String, Located>()? {
+        while let Some(entry) = access.next_entry::<Spanned<String>, Located>()? {
             entries.push(entry);
         }
         Ok(Raw::Map(entries))
@@ -305,6 +418,20 @@ mod tests {
         assert_eq!(items[0].at, Position { line: 2, column: 5 });
         let d = node.get("c").unwrap().get("d").unwrap();
         assert_eq!((&d.value, d.at), (&text("7"), Position { line: 4, column: 6 }));
+    }
+
+    #[test]
+    fn a_value_of_which_yaml_makes_nothing_is_refused() {
+        for (text, fine) in [
+            ("a:\n  b: &x\n", false),
+            ("a:\n  b: !x\n", false),
+            ("a: ~\nb: ''\nc:\n", true),
+            ("a: &x\n  b: c\nd: *x\n", true),
+            ("a: &x 5\nb: '&x'\n", true),
+        ] {
+            let parsed = parse(&documents(text)[0]);
+            assert_eq!(parsed.is_ok(), fine, "{text}{parsed:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn a_problem_names_its_place_and_leaves_the_neighbours_alone() {
     assert_eq!(ids, ["good", "two"]);
     assert_eq!(rules[1].source.line, 14);
     let bad = &problems[0];
-    assert_eq!((bad.line, bad.column, &*bad.rule), (9, 15, "bad"));
+    assert_eq!((bad.line, bad.column, &*bad.rule), (9, 7, "bad"));
     assert_eq!(bad.kind, ProblemKind::NotCovered);
     assert!(bad.reason.contains("sounds") && !bad.hint.is_empty(), "{bad}");
     assert_eq!(problems[1].kind, ProblemKind::Invalid);

@@ -31,6 +31,12 @@ const LINES: &[(&str, &str, ProblemKind, &str)] = &[
     ("F|gt|lt", "5", Invalid, "no other comparison"),
     ("F|hour|minute", "5", Invalid, "no other part of a date"),
     ("F|hour", "1.5", Invalid, "whole number"),
+    ("F|hour", "25", Invalid, "goes from 0 to 23"),
+    ("F|hour|gte", "24", Invalid, "goes from 0 to 23"),
+    ("F|minute", "[5, 61]", Invalid, "goes from 0 to 59"),
+    ("F|day", "0", Invalid, "goes from 1 to 31"),
+    ("F|week", "54", Invalid, "goes from 1 to 53"),
+    ("F|month", "13", Invalid, "goes from 1 to 12"),
     ("F|hour", "18446744073709551615", Invalid, "out of range"),
     ("F|base64", "'a*'", Invalid, "without wildcards"),
     ("F|base64offset", "a", Invalid, "too short"),
@@ -101,10 +107,10 @@ const DOCUMENTS: &[(&str, u32, ProblemKind, &str)] = &[
     ("alcedo_suppression: x\ndetection: {s: {F: x}, condition: s}\n", 2, Invalid, "length of time"),
     ("filter: {s: {F: x}, condition: not s}\n", 2, Invalid, "names no rules"),
     ("filter: {rules: {a: b}, s: {F: x}, condition: s}\n", 2, Invalid, "id or a name"),
-    ("filter: {rules: any, s: {F: x}, condition: not s}\n", 1, NotCovered, "no loaded rule"),
+    ("filter: {rules: any, s: {F: x}, condition: not s}\n", 2, NotCovered, "no loaded rule"),
     ("detection: {s: {F: x, F: y}, condition: s}\n", 2, Invalid, "not valid YAML"),
     ("detection: {s: [x, condition: s}\n", 2, Invalid, "not valid YAML"),
-    ("detection: {s: {F: .inf}, condition: s}\n", 2, Invalid, "non-finite"),
+    ("detection: {s: {F: .inf}, condition: s}\n", 2, Invalid, "`.inf` is no finite number"),
     ("correlation: 5\n", 2, Invalid, "`correlation` is a number"),
 ];
 
@@ -174,6 +180,25 @@ const CORRELATIONS: &[(&str, &str)] = &[
     ("type: absence, rules: [a], timespan: 5m", "one that should follow"),
     ("type: absence, rules: [a, b], timespan: 5m, condition: {gte: 1}", "no condition"),
     ("type: absence, rules: [a, b], timespan: 5m, window: tumbling", "window of its own"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gte: 5, lt: 3}", "ever satisfy"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gt: 4, lt: 5}", "ever satisfy"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {eq: 0}", "ever satisfy"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {lt: 0}", "ever satisfy"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {lt: 1, neq: 7}", "ever satisfy"),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gte: 2.5}", "whole numbers"),
+    (
+        "type: value_count, rules: [a], timespan: 5m, condition: {lte: 0, eq: 0, field: F}",
+        "satisfy",
+    ),
+    ("type: value_sum, rules: [a], timespan: 5m, condition: {gt: 5, lte: 5, field: F}", "satisfy"),
+    ("type: value_avg, rules: [a], timespan: 5m, condition: {eq: 5, neq: 5, field: F}", "satisfy"),
+    ("type: temporal, rules: [a, b], timespan: 5m, condition: {gte: 3}", "ever satisfy"),
+    ("type: event_count, rules: [a], timespan: 401d, condition: {gte: 2}", "longer than 400 days"),
+    (
+        "type: event_count, rules: [a], timespan: 5m, group-by: [adress], condition: {gte: 2}, \
+         aliases: {address: {a: F}}",
+        "nothing uses the alias `address`",
+    ),
     ("type: event_count, rules: [zz], timespan: 5m, condition: {gte: 1}", "not loaded"),
     ("type: event_count, rules: [c], timespan: 5m, condition: {gte: 1}", "depends on itself"),
 ];
@@ -191,6 +216,121 @@ fn every_correlation_that_is_wrong_is_named() {
         assert!(problem.reason.contains(reason), "{body}: {problem}");
         assert!(!problem.hint.is_empty(), "{body}: {problem}");
     }
+}
+
+/// Conditions at the edge of what can be.
+#[test]
+fn conditions_that_can_hold_are_live() {
+    for condition in [
+        "type: event_count, condition: {lt: 1}",
+        "type: event_count, condition: {lte: 0}",
+        "type: event_count, condition: {gte: 0}",
+        "type: event_count, condition: {gt: 100, lte: 200}",
+        "type: event_count, condition: {gt: 1, lt: 3, neq: 3}",
+        "type: event_count, condition: {eq: 1}",
+        "type: value_count, condition: {eq: 1, field: F}",
+        "type: value_sum, condition: {gt: 4.5, lt: 4.6, field: F}",
+        "type: value_median, condition: {gte: 5, lte: 5, field: F}",
+        "type: temporal, condition: {gte: 1}",
+        "type: value_count, condition: {gte: 2, field: x}, aliases: {x: {a: F}}",
+    ] {
+        let text = format!(
+            "title: t\nid: a\ndetection: {{s: {{F: x}}, condition: s}}\n---\n\
+             title: c\nid: c\ncorrelation: {{rules: [a], timespan: 5m, {condition}}}\n"
+        );
+        let (rules, problems) = load_text(&text);
+        assert_eq!((rules.len(), problems), (2, Vec::new()), "{condition}");
+    }
+}
+
+/// Scenario: what does not load is a slip of its author, or something this engine cannot do.
+/// Guarantees: the former fails a check of rules, at the place of the word; the latter is listed only.
+#[test]
+fn slips_are_told_from_what_cannot_be_done() {
+    let line =
+        |line: &str| format!("title: t\nid: t\ndetection:\n  s:\n    {line}\n  condition: s\n");
+    let correlation = |body: &str| {
+        format!(
+            "title: t\nid: base\ndetection: {{s: {{F: x}}, condition: s}}\n---\n\
+             title: c\nid: c\ncorrelation:\n  timespan: 5m\n  {body}\n"
+        )
+    };
+    let counted = |type_name: &str, rule: &str| {
+        let condition = "condition: {gte: 2}";
+        correlation(&format!("type: {type_name}\n  rules: [{rule}]\n  {condition}"))
+    };
+    // (document, line, column, slip, words of the hint)
+    for (text, place, slip, hint) in [
+        (line("F|startwith: x"), (5, 7), true, "`startswith`"),
+        (line("F|contains|al: [x]"), (5, 16), true, "`all`"),
+        (line("F|re: 'a(b'"), (5, 11), true, "close it"),
+        (line("F|re: 'a[b'"), (5, 11), true, "close it"),
+        (line("F|re: '*a'"), (5, 11), true, "character"),
+        (line("F|re: 'a(?=b)'"), (5, 11), false, "look-around"),
+        (line("F|re: '(a)\\1'"), (5, 11), false, "back-references"),
+        (line("F|expand: '%x%'"), (5, 15), false, "values"),
+        (counted("event_counts", "base"), (9, 9), true, "`event_count`"),
+        (counted("event_count", "bas"), (10, 11), true, "`base`"),
+        (correlation("tpye: event_count\n  rules: [base]"), (9, 3), true, "`type`"),
+        (
+            correlation("type: event_count\n  rules: [base]\n  condition: {gt3: 2}"),
+            (11, 15),
+            true,
+            "`gt",
+        ),
+        (
+            "title: t\nlevel: hihg\ndetection: {s: {F: x}, condition: s}\n".into(),
+            (2, 8),
+            true,
+            "`high`",
+        ),
+        (
+            "title: t\nlogsource:\n  prodcut: a\ndetection: {s: {F: x}, condition: s}\n".into(),
+            (3, 3),
+            true,
+            "`product`",
+        ),
+        ("title: t\nlogsource: {product: a}\ndetecton: {}\n".into(), (3, 1), true, "`detection`"),
+        (
+            format!("{}detection: {{s: {{F: x}}, condition: s}}\n", counted("event_count", "base")),
+            (12, 1),
+            true,
+            "two documents",
+        ),
+        (
+            "title: t\ndetection:\n  s:\n    F: a: b\n  condition: s\n".into(),
+            (4, 9),
+            true,
+            "quotes",
+        ),
+        ("title: t\ndetection:\n\ts:\n    F: a\n".into(), (3, 2), true, "spaces"),
+        (
+            "title: t\ndetection:\n  s:\n    F: *.exe\n  condition: s\n".into(),
+            (4, 8),
+            true,
+            "quotes",
+        ),
+    ] {
+        let (_, problems) = load_text(&text);
+        let problem = problems.first().unwrap_or_else(|| panic!("{text}"));
+        println!("{problem}");
+        assert_eq!((problem.line, problem.column), place, "{text}{problem}");
+        assert_eq!(problem.mistake, slip, "{problem}");
+        assert!(problem.hint.contains(hint), "{problem}");
+        for word in ["saphyr", "serde", "anchor_id", "block mapping", "simple key"] {
+            assert!(!problem.reason.contains(word), "{problem}");
+        }
+    }
+}
+
+#[test]
+fn a_rule_that_is_listed_itself_is_no_slip_of_those_that_name_it() {
+    let text = "title: a\nid: x\nname: a\ndetection: {s: {F|expand: '%v%'}, condition: s}\n---\n\
+                title: c\nid: c\ncorrelation: {type: event_count, rules: [a], timespan: 5m, \
+                condition: {gte: 2}}\n";
+    let (_, problems) = load_text(text);
+    let slips: Vec<_> = problems.iter().map(|p| (&*p.rule, p.mistake)).collect();
+    assert_eq!(slips, [("x", false), ("c", false)]);
 }
 
 #[test]

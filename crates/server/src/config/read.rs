@@ -222,29 +222,10 @@ pub fn size_bytes(text: &str) -> Option<u64> {
 
 /// The known word closest to `word`, or all of them.
 fn did_you_mean(word: &str, known: &[&'static str]) -> String {
-    let closest = known.iter().map(|k| (distance(word, k), k)).min();
-    match closest {
-        Some((distance, best)) if distance <= 2.max(word.len() / 3) => {
-            format!("did you mean `{best}`?")
-        }
-        _ => format!("settings here are {}", known.join(", ")),
+    match event::text::nearest(word, known.iter().copied()) {
+        Some(best) => format!("did you mean `{best}`?"),
+        None => format!("settings here are {}", known.join(", ")),
     }
-}
-
-/// Levenshtein distance, on words of bounded length.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(64).enumerate() {
-        let mut before = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let here = row[j + 1];
-            row[j + 1] = (before + usize::from(x != *y)).min(here + 1).min(row[j] + 1);
-            before = here;
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -128,6 +128,40 @@ fn our_own_rules_pass_their_tests() {
     assert_eq!(out.status.code(), Some(0), "{said}");
 }
 
+/// Scenario: rules with a slip each, and one with a placeholder that has no values here.
+/// Guarantees: a slip fails the check at the place of the word, with what was meant; what is merely not
+/// covered is listed and fails nothing.
+#[test]
+fn a_check_of_rules_fails_on_slips_and_only_lists_what_is_not_covered() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("r.yml");
+    let check = |lines: &str| {
+        let text = format!("title: t\nid: r\nlogsource: {{product: test}}\n{lines}");
+        fs::write(&file, text).unwrap();
+        let out = run(&["rules", "check", file.to_str().unwrap()]);
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let selection = |line: &str| format!("detection:\n  s:\n    {line}\n  condition: s\n");
+    let (code, said) = check(&selection("F|expand: '%Servers%'"));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("%Servers%"), "{said}");
+    let counted = "correlation:\n  type: event_count\n  rules: [lost]\n  timespan: 5m\n  condition: {gte: 2}\n";
+    for (lines, place, meant) in [
+        (selection("F|startwith: x"), "r.yml:6:7:", "did you mean `startswith`?"),
+        (selection("F|re: 'a(b'"), "r.yml:6:11:", "close it"),
+        (
+            counted.replace("event_count", "event_cuont"),
+            "r.yml:5:9:",
+            "did you mean `event_count`?",
+        ),
+        (counted.to_owned(), "r.yml:6:11:", "load that rule too"),
+    ] {
+        let (code, said) = check(&lines);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains(place) && said.contains(meant), "{said}");
+    }
+}
+
 /// Scenario: a rule file with a mistake beside its tests, a report for a build server.
 /// Guarantees: the report says failed, not that there was nothing to test.
 #[test]

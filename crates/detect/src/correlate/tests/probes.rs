@@ -211,7 +211,7 @@ fn documents_with_absence_and_frames_are_read() {
     for (wrong, says) in [
         (format!("{counted}, window: session"), "gap"),
         (format!("{counted}, gap: 1m"), "session"),
-        (format!("{counted}, window: hopping"), "sliding, tumbling or session"),
+        (format!("{counted}, window: hopping"), "known are sliding, tumbling, session"),
     ] {
         let (_, problems) = load(&wrong);
         assert!(problems.contains(says), "{wrong}: {problems}");

@@ -11,7 +11,7 @@ mod fieldref;
 mod neq;
 mod position;
 mod re;
-mod time_part;
+pub(crate) mod time_part;
 mod wide;
 pub(crate) mod windash;
 

@@ -14,6 +14,18 @@ pub(super) const WEEK: Part = Part("week", TimePart::Week);
 pub(super) const MONTH: Part = Part("month", TimePart::Month);
 pub(super) const YEAR: Part = Part("year", TimePart::Year);
 
+/// Name, smallest and largest number of a part.
+pub(crate) fn range(part: TimePart) -> (&'static str, i64, i64) {
+    match part {
+        TimePart::Minute => ("minute", 0, 59),
+        TimePart::Hour => ("hour", 0, 23),
+        TimePart::Day => ("day", 1, 31),
+        TimePart::Week => ("week", 1, 53),
+        TimePart::Month => ("month", 1, 12),
+        TimePart::Year => ("year", 0, 9_999),
+    }
+}
+
 impl Modifier for Part {
     fn name(&self) -> &'static str {
         self.0

@@ -72,6 +72,7 @@ pub fn parse(file: &Arc<PathBuf>, text: &str) -> Result<Pipeline, Vec<RuleProble
             column: at.column.max(1),
             rule: name.into(),
             kind: refusal.kind,
+            mistake: refusal.mistake,
             ..file_problem(file, refusal.reason, &refusal.hint)
         }
     };
@@ -104,7 +105,7 @@ fn pipeline(node: &Node, problems: &mut Refusals) -> Option<Pipeline> {
 fn priority(node: Option<&Node>) -> Result<i64, Refusal> {
     match node {
         None => Ok(0),
-        Some(Node { value: Yaml::Int(n), at }) => i64::try_from(*n)
+        Some(Node { value: Yaml::Int(n), at, .. }) => i64::try_from(*n)
             .map_err(|_| Refusal::invalid("`priority` is out of range", "use less").at(*at)),
         Some(node) => {
             let reason = format!("`priority` is {}", node.kind());

@@ -7,9 +7,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{CountedBytes, Trouble, chunks};
 use detect::ruletest::junit::{Suite, report};
 use detect::ruletest::{Bench, RECEIVED_NS};
-use detect::{
-    ProblemKind, RegressionCase, Rule, RuleProblem, Scratch, TestInput, TestResult, read_regression,
-};
+use detect::{RegressionCase, Rule, RuleProblem, Scratch, TestInput, TestResult, read_regression};
 use event::{Envelope, EventBatch, EventId, Protocol, RowHead};
 use pipeline::Generation;
 use std::path::Path;
@@ -19,8 +17,7 @@ use std::sync::Arc;
 /// could not be read.
 pub(super) fn run(files: &RuleFiles, junit: Option<&Path>, global: &Global) -> Outcome {
     let parts = parts_of(files, global)?;
-    let broken: Vec<Suite> =
-        parts.problems.iter().filter(|p| p.kind == ProblemKind::Invalid).map(unreadable).collect();
+    let broken: Vec<Suite> = parts.problems.iter().filter(|p| p.mistake).map(unreadable).collect();
     let generation = parts.compile(0, [0; 16])?;
     let mut suites = beside_rules(&generation)?;
     for path in &files.paths {

@@ -88,7 +88,7 @@ fn filled(node: &Node, logsource: &LogSource) -> Result<Node, Refusal> {
         ),
         other => other.clone(),
     };
-    Ok(Node { value, at: node.at })
+    Ok(Node { value, ..node.clone() })
 }
 
 fn filled_text(text: &str, logsource: &LogSource) -> Result<String, Refusal> {
