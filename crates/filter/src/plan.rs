@@ -114,6 +114,27 @@ impl Plan {
         out
     }
 
+    /// Whether it holds for an event that has no field at all: it asks for absences alone, so of an
+    /// event it knows nothing about it says yes.
+    pub fn holds_without_fields(&self) -> bool {
+        fn of(node: &Node, leaves: &[Leaf]) -> bool {
+            let holds = |part: &&Node| of(part, leaves);
+            match node {
+                Node::Const(value) => *value,
+                Node::Leaf(index) => {
+                    let leaf = &leaves[*index as usize];
+                    leaf.target != Target::Keyword && leaf.test.on_absent()
+                }
+                Node::And(parts) => parts.iter().all(|p| of(p, leaves)),
+                Node::Or(parts) => parts.iter().any(|p| of(p, leaves)),
+                Node::AtLeast(n, parts) => parts.iter().filter(holds).count() >= *n as usize,
+                Node::Not(part) => !of(part, leaves),
+                Node::Named(_, part) => of(part, leaves),
+            }
+        }
+        of(&self.root, &self.leaves)
+    }
+
     /// Depth of the tree.
     pub fn depth(&self) -> usize {
         fn of(node: &Node) -> usize {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The field whose cells say what an event is: `product/category/service`. A component may be empty
 /// (the event has none) or `*` (not known: fits anything). An event without such a cell is offered
-/// to every rule.
+/// to every rule but those that ask for absences alone.
 pub const LOGSOURCE_FIELD: &str = "alcedo.logsource";
 /// Most routes with indexes of their own: real estates have a few dozen; the largest takes some MB.
 const ROUTES_MAX: usize = 128;
@@ -169,6 +169,9 @@ pub(crate) struct Router {
     field: Option<FieldId>,
     /// Per rule: its three components, folded; `None` for correlations, which match no event.
     logsources: Vec<Option<[Option<Box<str>>; 3]>>,
+    /// Rules of a logsource that ask for absences alone: they would match every event of a product
+    /// that nobody knows, so they are offered to none of them.
+    of_known_only: RuleBits,
 }
 
 impl Router {
@@ -177,7 +180,14 @@ impl Router {
             rule.plan()?;
             Some(rule.logsource.parts().map(|p| p.map(|t| t.to_ascii_lowercase().into())))
         };
-        Self { field, logsources: rules.iter().map(components).collect() }
+        let mut of_known_only = vec![0u64; rules.len().div_ceil(64)].into_boxed_slice();
+        for (index, rule) in rules.iter().enumerate() {
+            let says_yes = rule.plan().is_some_and(|plan| plan.holds_without_fields());
+            if says_yes && rule.logsource.parts().iter().any(Option::is_some) {
+                of_known_only[index / 64] |= 1 << (index % 64);
+            }
+        }
+        Self { field, logsources: rules.iter().map(components).collect(), of_known_only }
     }
 
     /// Writes what decides the row's route.
@@ -195,7 +205,11 @@ impl Router {
         let mut allowed = vec![0u64; self.logsources.len().div_ceil(64)].into_boxed_slice();
         for (index, logsource) in self.logsources.iter().enumerate() {
             let Some(parts) = logsource else { continue };
-            if cells.is_empty() || cells.iter().any(|cell| fits(parts, cell)) {
+            let fits = match cells.is_empty() {
+                true => !has_bit(&self.of_known_only, index as u32),
+                false => cells.iter().any(|cell| fits(parts, cell)),
+            };
+            if fits {
                 allowed[index / 64] |= 1 << (index % 64);
             }
         }

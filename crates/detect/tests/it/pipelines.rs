@@ -1,5 +1,6 @@
 //! Processing pipelines: what each step makes of a rule, and what is refused.
 
+use crate::semantics::of_its_logsource;
 use detect::ruletest::push_event;
 use detect::sigma::pipeline::transformations::TRANSFORMATIONS;
 use detect::sigma::pipeline::{Pipeline, parse};
@@ -30,7 +31,7 @@ fn verdicts(
     let set = RuleSet::standalone(rules);
     let mut batch = EventBatch::new(set.dict().clone());
     for event in events {
-        push_event(&mut batch, event, b"");
+        push_event(&mut batch, &of_its_logsource(&set, event), b"");
     }
     let mut found = Vec::new();
     set.match_batch(&batch, &mut Scratch::new(), &mut found);

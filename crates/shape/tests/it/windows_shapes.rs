@@ -55,6 +55,12 @@ fn shapes() -> Vec<(&'static str, String)> {
             ),
         ),
         (
+            "event.code alone",
+            format!(
+                r#"{{"@timestamp":"2026-11-23T09:00:00.123Z","event":{{"code":"4625","provider":"Microsoft-Windows-Security-Auditing"}},"winlog":{{"channel":"Security","provider_name":"Microsoft-Windows-Security-Auditing","computer_name":"SRV2.corp.example","event_data":{data}}}}}"#
+            ),
+        ),
+        (
             "winlogbeat 8",
             format!(
                 r#"{{"@timestamp":"2026-11-23T09:00:00.123Z","winlog":{{"channel":"Security","event_id":"4625","provider_name":"Microsoft-Windows-Security-Auditing","computer_name":"SRV2.corp.example","event_data":{data}}}}}"#
