@@ -177,7 +177,8 @@ fn refuse_misspelt(node: &Node, keys: &[&str], problems: &mut Refusals) {
     for (key, value) in entries.iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
         let meant = event::text::nearest(key, keys.iter().copied()).filter(|best| {
             let near = key.len().abs_diff(best.len()) <= SLIP_LETTERS_MAX && key.len() > 3;
-            near && node.get(best).is_none()
+            // The first letter is rarely the wrong one: `device` is not meant to be `service`.
+            near && key.bytes().next() == best.bytes().next() && node.get(best).is_none()
         });
         if let Some(best) = meant {
             let hint = format!("did you mean `{best}`?");

@@ -323,6 +323,22 @@ fn slips_are_told_from_what_cannot_be_done() {
     }
 }
 
+/// Authors may add keys of their own.
+#[test]
+fn keys_of_ones_own_are_no_slips() {
+    for own in [
+        "related: []\n",
+        "fields: [a]\n",
+        "label: x\nlevel: low\n",
+        "reference: x\n",
+        "logsource: {product: a, device: firewall, vendor: b}\n",
+    ] {
+        let text = format!("title: t\n{own}detection: {{s: {{F: x}}, condition: s}}\n");
+        let (rules, problems) = load_text(&text);
+        assert_eq!((rules.len(), problems), (1, Vec::new()), "{own}");
+    }
+}
+
 #[test]
 fn a_rule_that_is_listed_itself_is_no_slip_of_those_that_name_it() {
     let text = "title: a\nid: x\nname: a\ndetection: {s: {F|expand: '%v%'}, condition: s}\n---\n\
