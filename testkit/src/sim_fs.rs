@@ -386,7 +386,11 @@ impl File for SimFile {
     fn allocate(&self, len: u64) -> io::Result<()> {
         let mut disk = self.0.lock();
         disk.call(Sort::Change)?;
+        let available = disk.available;
         let now = &mut disk.nodes[self.1].now;
+        if len.saturating_sub(now.len() as u64) > available {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         if now.len() < len as usize {
             now.resize(len as usize, 0);
         }

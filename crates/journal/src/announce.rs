@@ -62,10 +62,11 @@ pub(crate) fn about(sender: &Envelope, gap: &Gap) -> RawBatch {
     batch
 }
 
-/// All there is to tell after opening: the run's beginning, damage, and connections that were open
-/// when the last run crashed, with what their senders may have lost.
+/// All there is to tell after opening: the run's beginning, damage that was not told yet, and
+/// connections that were open when the last run crashed, with what their senders may have lost.
 pub(crate) fn opening(
     recovery: &Recovery,
+    news: &[Hole],
     connections: &[(Arc<Envelope>, i64)],
     wall_ns: i64,
 ) -> Vec<RawBatch> {
@@ -84,8 +85,8 @@ pub(crate) fn opening(
         ("manifest_lost", recovery.manifest_lost.to_string()),
     ];
     let mut out = vec![lifecycle(event, wall_ns, &fields)];
-    let holes = recovery.holes.iter().filter(|hole| hole.from_offset < hole.to_offset);
-    out.extend(holes.map(|hole| corruption(hole, wall_ns)));
+    let news = news.iter().filter(|hole| hole.from_offset < hole.to_offset);
+    out.extend(news.map(|hole| corruption(hole, wall_ns)));
     if !recovery.clean {
         out.extend(connections.iter().map(|(envelope, heard_ns)| {
             let (cause, certainty) = (GapCause::CrashUnacked, Certainty::Possible);
@@ -112,7 +113,7 @@ mod tests {
         let text = r#"{"event":"x","n":-5,"ok":true,"why":"a \"b\" "}"#;
         assert_eq!(batch.bytes, text.as_bytes());
         assert_eq!(batch.records[0].kind, RecordKind::Lifecycle);
-        let crashed = opening(&Recovery::default(), &[], 0);
+        let crashed = opening(&Recovery::default(), &[], &[], 0);
         assert!(is_opening(&crashed[0].bytes) && !is_opening(&batch.bytes));
     }
 }

@@ -7,7 +7,7 @@ use crate::fs::{Access, File, Fs, OsFs};
 use crate::manifest;
 use crate::reader::{Joined, Rejoin};
 use crate::salvage::{Rescue, rescue};
-use crate::scan::{Bounds, Hole, Scan, scan};
+use crate::scan::{Bounds, Hole, scan};
 use crate::segment::{Footer, SegmentHead, parse_segment_name, segment_name};
 use std::path::Path;
 use std::sync::Arc;
@@ -47,9 +47,17 @@ pub struct Report {
 
 impl Report {
     /// Whether nothing that was acknowledged is missing and all structures validate. A torn tail
-    /// does not count: the next start removes it.
+    /// does not count: the next start removes it; nor does one of the manifest's two copies.
     pub fn is_sound(&self) -> bool {
-        self.holes.is_empty() && self.segments.iter().all(|s| s.header_valid && !s.header_damaged)
+        self.holes.is_empty()
+            && !self.is_manifest_lost()
+            && self.segments.iter().all(|s| s.header_valid && !s.header_damaged)
+    }
+
+    /// Whether there are segments and no valid manifest: cursors are lost, and what was synced last or
+    /// retired cannot be told from what is missing.
+    pub fn is_manifest_lost(&self) -> bool {
+        !self.manifest && !(self.segments.is_empty() && self.set_aside.is_empty())
     }
 }
 
@@ -101,34 +109,17 @@ pub fn fsck_on(fs: &dyn Fs, dir: &Path, progress: OnProgress<'_>) -> Result<Repo
     report.durable_next = manifest.durable_next;
     report.first_offset = manifest.retired_below;
     report.cursors = manifest.cursors.into_iter().collect();
-    let mut next_offset = report.manifest.then_some(manifest.retired_below);
-    let mut before = String::new();
-    look.walk(
+    let at_the_end = look.walk(
         0..u64::MAX,
         progress,
         &mut |found| {
-            let mut one = found.report;
-            if one.header_valid {
-                if let Some(next) = next_offset
-                    && one.first_offset > next
-                {
-                    report.holes.push(gone(&before, next, one.first_offset));
-                }
-                next_offset = Some(one.next_offset);
-            }
-            before.clone_from(&one.name);
-            if let Some(scan) = found.scan {
-                one.holes = scan.holes;
-            }
-            report.holes.extend(one.holes.iter().cloned());
-            report.segments.push(one);
+            report.holes.extend(found.before);
+            report.holes.extend(found.report.holes.iter().cloned());
+            report.segments.push(found.report);
         },
         &mut |_| (),
     )?;
-    let next = next_offset.unwrap_or(0);
-    if manifest.durable_next > next {
-        report.holes.push(gone(&before, next, manifest.durable_next));
-    }
+    report.holes.extend(at_the_end);
     Ok(report)
 }
 
@@ -136,7 +127,8 @@ fn gone(segment: &str, from_offset: u64, to_offset: u64) -> Hole {
     Hole { segment: segment.to_owned(), from_offset, to_offset, from_pos: 0, to_pos: 0 }
 }
 
-/// Calls `each` with every readable record whose offset is in `from..to`, parts one by one.
+/// Calls `each` with every readable record whose offset is in `from..to`, parts one by one. Returns what
+/// is missing there.
 ///
 /// # Errors
 /// As `fsck`.
@@ -145,10 +137,24 @@ pub fn dump(
     from: u64,
     to: u64,
     mut each: impl FnMut(&RecordView<'_>),
-) -> Result<(), JournalError> {
-    Look::begin(&OsFs, dir)?.walk(from..to, &mut |_| (), &mut |_| (), &mut |block| {
+) -> Result<Vec<Hole>, JournalError> {
+    let mut holes = Vec::new();
+    let mut visit = |block: &Block| {
         block.clone().between(from, to).records().for_each(|view| each(&view));
-    })
+    };
+    let look = Look::begin(&OsFs, dir)?;
+    let at_the_end = look.walk(
+        from..to,
+        &mut |_| (),
+        &mut |found| {
+            holes.extend(found.before);
+            holes.extend(found.report.holes);
+        },
+        &mut visit,
+    )?;
+    holes.extend(at_the_end);
+    holes.retain(|hole| hole.overlaps(from, to));
+    Ok(holes)
 }
 
 /// What `export` gives, in order.
@@ -176,15 +182,15 @@ pub fn export(
     let mut rejoin = Rejoin::default();
     // Holes come with their segment, after its records: they are kept until then.
     let each = std::cell::RefCell::new(&mut each);
-    look.walk(
+    let missing = |holes: &mut dyn Iterator<Item = &Hole>| {
+        for hole in holes.filter(|hole| hole.overlaps(from, to)) {
+            (*each.borrow_mut())(Exported::Missing(hole));
+        }
+    };
+    let at_the_end = look.walk(
         0..to,
         progress,
-        &mut |found| {
-            let holes = found.scan.map(|scan| scan.holes).unwrap_or_default();
-            for hole in holes.iter().filter(|h| h.to_offset > from && h.from_offset < to) {
-                (*each.borrow_mut())(Exported::Missing(hole));
-            }
-        },
+        &mut |found| missing(&mut found.before.iter().chain(&found.report.holes)),
         &mut |block| {
             for view in block.records().filter(|view| view.offset < to) {
                 let joined = rejoin.push(&view);
@@ -198,7 +204,9 @@ pub fn export(
                 }
             }
         },
-    )
+    )?;
+    missing(&mut at_the_end.iter());
+    Ok(())
 }
 
 /// Copies all that can be read of `dir` to the new folder `to`, offsets unchanged: whatever blocks
@@ -231,7 +239,8 @@ type Opened = (Arc<dyn File>, SegmentHead, bool);
 
 struct Walked {
     report: SegmentReport,
-    scan: Option<Scan>,
+    /// What is missing in front of it, with its files.
+    before: Option<Hole>,
 }
 
 impl<'a> Look<'a> {
@@ -273,14 +282,18 @@ impl<'a> Look<'a> {
     }
 
     /// Reads the segments that may hold offsets of `range`: `visit` gets every good block, `each`
-    /// every segment after its blocks.
+    /// every segment after its blocks. Returns what is missing behind the last segment.
     fn walk(
         &self,
         range: std::ops::Range<u64>,
         progress: OnProgress<'_>,
         each: &mut dyn FnMut(Walked),
         visit: &mut dyn FnMut(&Block),
-    ) -> Result<(), JournalError> {
+    ) -> Result<Option<Hole>, JournalError> {
+        let manifest = self.manifest.as_ref();
+        // Without a manifest, what is missing in front cannot be told from what was retired.
+        let mut next_offset = manifest.map(|m| m.retired_below);
+        let mut before = String::new();
         let files = self.segments()?;
         let size = |opened: &Option<Opened>| opened.as_ref().map_or(0, |(_, head, _)| head.size);
         let total_bytes = files.iter().map(|(_, opened)| size(opened)).sum();
@@ -291,16 +304,27 @@ impl<'a> Look<'a> {
             told.done_bytes += size(opened);
             let Some(opened) = opened else {
                 let report = SegmentReport { name: name.clone(), ..SegmentReport::default() };
-                each(Walked { report, scan: None });
+                before.clone_from(name);
+                each(Walked { report, before: None });
                 continue;
             };
-            let behind = next_first.is_some_and(|next| next <= range.start);
-            if !behind && opened.1.first_offset < range.end {
-                each(self.one(name, opened, next_first, visit)?);
+            let first = opened.1.first_offset;
+            let missing = next_offset.filter(|next| *next < first);
+            let missing = missing.map(|next| gone(&before, next, first));
+            let is_behind = next_first.is_some_and(|next| next <= range.start);
+            // What was not looked at has no end that anything could be missing behind.
+            next_offset = Some(next_first.unwrap_or(u64::MAX));
+            if !is_behind && first < range.end {
+                let report = self.one(name, opened, next_first, visit)?;
+                next_offset = Some(report.next_offset);
+                each(Walked { report, before: missing });
             }
+            before.clone_from(name);
             progress(told);
         }
-        Ok(())
+        let next = next_offset.unwrap_or(0);
+        let durable_next = manifest.map_or(0, |m| m.durable_next);
+        Ok((durable_next > next).then(|| gone(&before, next, durable_next)))
     }
 
     fn one(
@@ -309,7 +333,7 @@ impl<'a> Look<'a> {
         (file, head, header_damaged): &Opened,
         next_first: Option<u64>,
         visit: &mut dyn FnMut(&Block),
-    ) -> Result<Walked, JournalError> {
+    ) -> Result<SegmentReport, JournalError> {
         let path = self.dir.join(name);
         let io = |what| JournalError::io(what, &path);
         let footer = Footer::read(&**file, head).map_err(io("read"))?;
@@ -322,7 +346,7 @@ impl<'a> Look<'a> {
             visit(&block.clone().between(0, end_offset));
         })
         .map_err(io("read"))?;
-        let report = SegmentReport {
+        Ok(SegmentReport {
             name: name.to_owned(),
             header_valid: true,
             header_damaged: *header_damaged,
@@ -333,8 +357,7 @@ impl<'a> Look<'a> {
             first_offset: head.first_offset,
             next_offset: found.next_offset.min(end_offset),
             torn_bytes: found.torn_bytes(),
-            holes: Vec::new(),
-        };
-        Ok(Walked { report, scan: Some(found) })
+            holes: found.holes,
+        })
     }
 }

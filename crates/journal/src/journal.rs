@@ -12,7 +12,7 @@ use crate::recovery::{Found, Recovery, recover};
 use crate::sealed::{self, SealedRoot};
 use crate::segment::segment_name;
 use crate::senders::ProducerState;
-use crate::shared::{Cursors, Options, Retired, SegmentEntry, Shared, State, Stats};
+use crate::shared::{Cursors, Options, Purpose, Retired, SegmentEntry, Shared, State, Stats};
 use crate::writer::{Live, Message, Submission, Writer};
 use crossbeam_channel::{Sender, bounded, unbounded};
 use event::{Durable, RawBatch};
@@ -20,7 +20,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -92,10 +92,11 @@ impl Journal {
         let mut found = recover(&*fs, dir, options.segment_size_bytes)?;
         let stream = StreamClock::start(&*clock, found.last_stream_ns);
         let connections = found.senders.take_connections();
+        let told = std::mem::take(&mut found.told);
         let (shared, live, recovery, sealed_log) = assemble(dir, options, fs, clock, found)?;
-        shared.holes_are_told(&recovery.holes);
+        let news = shared.news_of(&recovery.holes, told);
         let announce = match shared.options.tick {
-            true => announce::opening(&recovery, &connections, shared.clock.wall_ns()),
+            true => announce::opening(&recovery, &news, &connections, shared.clock.wall_ns()),
             false => Vec::new(),
         };
         let (queue, queued) = unbounded();
@@ -110,6 +111,7 @@ impl Journal {
             group: crate::block::GroupBuffer::default(),
             waiting: crate::fair::FairQueue::default(),
             announce,
+            purpose: Purpose::Records,
             broken: std::collections::HashMap::new(),
             shared: shared.clone(),
         };
@@ -311,6 +313,7 @@ fn assemble(
         options,
         state: AtomicU8::new(State::Ok as u8),
         taken_ns: AtomicU64::new(0),
+        reserve_segments: AtomicU32::new(0),
         durable_next: AtomicU64::new(found.next_offset),
         durable_lock: Mutex::new(()),
         durable_signal: Condvar::new(),
@@ -346,7 +349,7 @@ fn assemble(
         }
         None => {
             let path = shared.path(&segment_name(found.next_offset));
-            let made = shared.create_segment(found.next_offset);
+            let made = shared.create_segment(found.next_offset, Purpose::Records);
             let (entry, file) = made.map_err(JournalError::io("create", &path))?;
             let prev_crc = entry.head.chain_start();
             let pos = crate::segment::HEADER_LEN;

@@ -20,7 +20,7 @@
 //! Not here: what is inside a record, sockets, async runtimes, retention by age.
 //!
 //! Reading order: [`fs`](Fs), [`clock`](Clock), then the format from small to large (`piece`,
-//! `block`, `segment`, `scan`), the files beside it (`manifest`, `senders`, `sealed`), then what
+//! `block`, `segment`, `scan`), the files beside it (`manifest`, `senders`, `sealed`, `told`), then what
 //! moves: `recovery`, `fair`, `writer`, `announce`, `keeper`, `reader`, `behind`, and [`Journal`]. The
 //! bytes on disk are described in `docs/formats/journal.md`.
 #![forbid(unsafe_code)]
@@ -46,6 +46,7 @@ mod sealed;
 mod segment;
 mod senders;
 mod shared;
+mod told;
 mod writer;
 
 pub use behind::Behind;

@@ -9,6 +9,7 @@ use crate::segment::{Footer, SegmentHead, parse_segment_name, segment_name};
 use crate::senders::Senders;
 use crate::shared::SPARES_MAX;
 use crate::shared::Spare;
+use crate::told::ToldHoles;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub(crate) struct Found {
     pub(crate) senders: Senders,
     pub(crate) sealed_log: SealedLog,
     pub(crate) spares: Vec<Spare>,
+    /// Damage that the stream tells of already.
+    pub(crate) told: ToldHoles,
     pub(crate) last_stream_ns: i64,
 }
 
@@ -111,7 +114,9 @@ pub(crate) fn recover(fs: &dyn Fs, dir: &Path, segment_size: u64) -> Result<Foun
     kept.torn_bytes += walk.recovery.torn_bytes;
     walk.recovery.last_offset = walk.next_offset.checked_sub(1);
     walk.senders.covers = walk.next_offset;
+    let told = ToldHoles::read(fs, dir, walk.recovery.first_offset).map_err(io("read"))?;
     Ok(Found {
+        told,
         recovery: walk.recovery,
         manifest: kept,
         segments: walk.segments,
@@ -135,7 +140,7 @@ fn keep_spare(
     let fits = fs.open(&path, Access::ReadWrite)?.len()? == segment_size;
     if fits && spares.len() < SPARES_MAX {
         // Its life before is not known: salts make that safe.
-        spares.push(Spare { name, recycled: true });
+        spares.push(Spare { name, recycled: true, size: segment_size });
         return Ok(());
     }
     fs.unlink(&path)

@@ -121,8 +121,15 @@ pub struct Hole {
     pub to_offset: u64,
     /// Where in the file the damage starts, bytes.
     pub from_pos: u64,
-    /// Where in the file the next good block starts, bytes.
+    /// Where in the file the next good block starts, or what was written ends, bytes.
     pub to_pos: u64,
+}
+
+impl Hole {
+    /// Whether any offset of `from..to` is in it.
+    pub(crate) fn overlaps(&self, from: u64, to: u64) -> bool {
+        self.to_offset > from && self.from_offset < to
+    }
 }
 
 /// What bounds a scan.
@@ -258,7 +265,8 @@ pub(crate) fn scan(
         }
         let (to_pos, to_offset) = match later {
             Some((at, head)) => (at, head.first_offset),
-            None => (segment.footer_pos, proven),
+            // Behind what was written, a segment has its prepared rest, which is no loss.
+            None => (torn_end(&mut window, segment, pos)?, proven),
         };
         scan.holes.push(Hole {
             segment: name.to_owned(),

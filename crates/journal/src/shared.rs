@@ -12,13 +12,14 @@ use crate::segment::{
     Footer, IndexEntry, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN, SegmentHead, segment_name,
 };
 use crate::senders::Senders;
+use crate::told::ToldHoles;
 use event::RawBatch;
 use parking_lot::{Condvar, Mutex, RwLock};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 /// Computes the root over a segment that gets no more records. Runs in the keeper thread.
@@ -237,6 +238,7 @@ pub(crate) struct Cursors {
 pub(crate) struct Spare {
     pub(crate) name: String,
     pub(crate) recycled: bool,
+    pub(crate) size: u64,
 }
 
 /// Outlived segments kept for reuse: those of a second at the highest rates, for they are retired about
@@ -246,6 +248,20 @@ pub(crate) const SPARES_MAX: usize = 4;
 const HURRY_NS: u64 = 2_000_000_000;
 /// Zeros written and synced at once.
 const ZEROS: usize = 1 << 20;
+
+/// Size of a segment that is made of the reserve: an hour of ticks or more.
+const RESERVE_SEGMENT_BYTES: u64 = 1 << 20;
+/// Most of them in a row: days of ticks, and little of what is kept free.
+const RESERVE_SEGMENTS_MAX: u32 = 64;
+
+/// What a new segment is for, and so what it may be made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Whatever is sent: a spare, or space above the reserve.
+    Records,
+    /// Only what the journal says itself while the disk is full: also a little of the reserve.
+    Control,
+}
 
 /// A spare that is being filled with zeros. Blocks that were written before are overwritten without the
 /// file system's own journal having to commit; that is what makes a later fdatasync cheap.
@@ -282,6 +298,8 @@ pub(crate) struct Shared {
     pub(crate) state: AtomicU8,
     /// When a segment was last begun; 0 = not yet.
     pub(crate) taken_ns: AtomicU64,
+    /// Segments made of the reserve since there was space above it.
+    pub(crate) reserve_segments: AtomicU32,
     /// All offsets below are durable. Written with `durable_lock` held.
     pub(crate) durable_next: AtomicU64,
     pub(crate) durable_lock: Mutex<()>,
@@ -305,11 +323,8 @@ pub(crate) struct Shared {
 #[derive(Default)]
 pub(crate) struct Announcements {
     waiting: Vec<RawBatch>,
-    told: BTreeSet<u64>,
+    told: ToldHoles,
 }
-
-/// Holes remembered as told; past it the same one may be told again.
-const TOLD_MAX: usize = 4096;
 
 impl Shared {
     pub(crate) fn state(&self) -> State {
@@ -358,6 +373,15 @@ impl Shared {
         std::mem::take(&mut self.announcements.lock().waiting)
     }
 
+    /// What was announced is durable: the next start need not tell it again.
+    pub(crate) fn announced(&self) {
+        let Some(told) = self.announcements.lock().told.take_changed() else { return };
+        let saved = told.write(&*self.fs, &self.dir);
+        if let Err(error) = saved {
+            tracing::warn!(%error, "the list of told holes was not saved; they are told again");
+        }
+    }
+
     /// Has a control record written, in a stream that tells about itself.
     pub(crate) fn announce(&self, batch: RawBatch) {
         if self.options.tick {
@@ -365,19 +389,18 @@ impl Shared {
         }
     }
 
-    /// These damaged ranges are told already, by whoever opened the journal.
-    pub(crate) fn holes_are_told(&self, holes: &[Hole]) {
-        let starts = holes.iter().map(|hole| hole.from_offset).take(TOLD_MAX);
-        self.announcements.lock().told.extend(starts);
+    /// Takes over what earlier runs told; returns what of `holes` is news. Whoever opened the journal
+    /// tells it.
+    pub(crate) fn news_of(&self, holes: &[Hole], earlier: ToldHoles) -> Vec<Hole> {
+        let mut announcements = self.announcements.lock();
+        announcements.told = earlier;
+        holes.iter().filter(|hole| announcements.told.tell(hole)).cloned().collect()
     }
 
     /// Has a damaged range told, once.
     pub(crate) fn announce_hole(&self, hole: &Hole) {
         let mut announcements = self.announcements.lock();
-        if announcements.told.len() >= TOLD_MAX {
-            announcements.told.clear();
-        }
-        if announcements.told.insert(hole.from_offset) && hole.from_offset < hole.to_offset {
+        if announcements.told.tell(hole) && hole.from_offset < hole.to_offset {
             self.counters.holes.fetch_add(1, SeqCst);
             tracing::error!(?hole, "records that were acknowledged cannot be read");
             drop(announcements);
@@ -420,6 +443,7 @@ impl Shared {
         drop(spares);
         if ready {
             tracing::info!("there is space again: the journal takes records");
+            self.reserve_segments.store(0, SeqCst);
             self.set_state(State::Ok);
             self.announce(announce::lifecycle("disk.resumed", self.clock.wall_ns(), &[]));
         }
@@ -471,6 +495,28 @@ impl Shared {
         if over || space.available < size.saturating_add(self.reserve_bytes(space.total)) {
             return Err(io::ErrorKind::StorageFull.into());
         }
+        self.begin_file(size)
+    }
+
+    /// A piece of the reserve, for what goes on while the disk is full.
+    fn take_reserve(&self) -> io::Result<Spare> {
+        if self.reserve_segments.load(SeqCst) >= RESERVE_SEGMENTS_MAX {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let size = self.options.segment_size_bytes.min(RESERVE_SEGMENT_BYTES);
+        let mut making = self.begin_file(size)?;
+        while !making.is_whole() {
+            if let Err(error) = making.write_piece() {
+                self.abandon_spare(making);
+                return Err(error);
+            }
+        }
+        let spare = self.finish_spare(making)?;
+        self.reserve_segments.fetch_add(1, SeqCst);
+        Ok(spare)
+    }
+
+    fn begin_file(&self, size: u64) -> io::Result<Making> {
         let mut random = [0; 8];
         self.clock.random(&mut random)?;
         let stem = format!("{:016x}", u64::from_le_bytes(random));
@@ -490,7 +536,7 @@ impl Shared {
     pub(crate) fn finish_spare(&self, making: Making) -> io::Result<Spare> {
         let name = format!("{}.spare", making.stem);
         match self.fs.rename(&making.tmp, &self.path(&name)) {
-            Ok(()) => Ok(Spare { name, recycled: false }),
+            Ok(()) => Ok(Spare { name, recycled: false, size: making.size }),
             Err(error) => {
                 self.abandon_spare(making);
                 Err(error)
@@ -508,11 +554,16 @@ impl Shared {
     pub(crate) fn create_segment(
         &self,
         first_offset: u64,
+        purpose: Purpose,
     ) -> io::Result<(SegmentEntry, Arc<dyn File>)> {
-        let spare = self.take_spare()?;
-        let size = self.options.segment_size_bytes;
+        // The last spare is what the tables of senders are written from when space is to be freed.
+        let spare = match purpose {
+            Purpose::Records => self.take_spare()?,
+            Purpose::Control => self.take_reserve().or_else(|_| self.take_spare())?,
+        };
+        let Spare { recycled, size, .. } = spare;
         let wall_ns = self.clock.wall_ns();
-        let head = SegmentHead::fresh(&*self.clock, first_offset, wall_ns, size, spare.recycled)?;
+        let head = SegmentHead::fresh(&*self.clock, first_offset, wall_ns, size, recycled)?;
         let path = self.path(&spare.name);
         let file = self.fs.open(&path, Access::ReadWrite)?;
         file.write_at(&head.encode(), 0)?;
@@ -597,7 +648,7 @@ impl Shared {
         {
             let name = format!("{:032x}.spare", head.id);
             self.fs.rename(&path, &self.path(&name)).map_err(JournalError::io("rename", &path))?;
-            spares.push(Spare { name, recycled: true });
+            spares.push(Spare { name, recycled: true, size: head.size });
             return Ok(());
         }
         self.fs.unlink(&path).map_err(JournalError::io("remove", &path))

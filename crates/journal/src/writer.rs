@@ -10,7 +10,7 @@ use crate::piece::{Piece, encode, record_crc};
 use crate::scan::push_index;
 use crate::segment::{IndexEntry, SegmentHead};
 use crate::senders::{Fit, Misfit, ProducerState, Stored};
-use crate::shared::{Shared, State, Tally};
+use crate::shared::{Purpose, Shared, State, Tally};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use event::{Certainty, Durable, Envelope, Gap, GapCause, Producer, RawBatch, RecordKind};
 use parking_lot::Mutex;
@@ -116,6 +116,8 @@ pub(crate) struct Writer {
     pub(crate) waiting: FairQueue,
     /// Control records that go first in the next group.
     pub(crate) announce: Vec<RawBatch>,
+    /// What is being written, and so what a new segment may be made of.
+    pub(crate) purpose: Purpose,
     /// Senders with a batch that failed in this run: epoch and the lowest number of it.
     pub(crate) broken: HashMap<u128, (u64, u64)>,
 }
@@ -179,8 +181,19 @@ impl Writer {
                 submission.answer(Err(why.clone()));
             }
             self.shared.queue_bytes.fetch_sub(queued, SeqCst);
+            if matches!(why, AppendError::DiskFull) && self.is_tick_due() {
+                // Time goes on on a full disk, or what is decided by time would wait for space.
+                self.purpose = Purpose::Control;
+                self.write(Vec::new(), 0);
+                self.purpose = Purpose::Records;
+            }
             return;
         }
+        self.write(waiting, queued);
+    }
+
+    /// Writes one group: what the journal says itself, and what waited.
+    fn write(&mut self, waiting: Vec<Submission>, queued: u64) {
         let announced = self.shared.take_announcements();
         self.announce.extend(announced);
         let (placed, stored) = self.encode_group(waiting);
@@ -188,8 +201,9 @@ impl Writer {
         let durable_next = self.shared.durable_next.load(SeqCst);
         self.next_offset = durable_next;
         self.remember(&stored, durable_next);
-        if result.is_ok() {
+        if result.is_ok() && !self.announce.is_empty() {
             self.announce.clear();
+            self.shared.announced();
         }
         self.shared.queue_bytes.fetch_sub(queued, SeqCst);
         for one in placed {
@@ -375,12 +389,15 @@ impl Writer {
         }
     }
 
+    fn is_tick_due(&self) -> bool {
+        self.shared.options.tick && self.shared.clock.mono_ns() >= self.next_tick_ns
+    }
+
     fn tick_if_due(&mut self, wall_ns: i64, stream_ns: i64) {
-        let now = self.shared.clock.mono_ns();
-        if !self.shared.options.tick || now < self.next_tick_ns {
+        if !self.is_tick_due() {
             return;
         }
-        self.next_tick_ns = now + TICK_NS;
+        self.next_tick_ns = self.shared.clock.mono_ns() + TICK_NS;
         let step_ns = self.stream.take_step_ns();
         let text =
             format!(r#"{{"wall_ns":{wall_ns},"stream_ns":{stream_ns},"step_ns":{step_ns}}}"#);
@@ -396,8 +413,10 @@ impl Writer {
             match self.write_from(&mut at_block) {
                 Ok(()) => break,
                 Err(Failure::Full) => {
-                    tracing::error!("no space above the reserve: the journal refuses records");
-                    self.shared.set_state(State::DiskFull);
+                    if self.shared.state() != State::DiskFull {
+                        tracing::error!("no space above the reserve: the journal refuses records");
+                        self.shared.set_state(State::DiskFull);
+                    }
                     return Err(AppendError::DiskFull);
                 }
                 Err(Failure::Io(error)) => {
@@ -443,7 +462,8 @@ impl Writer {
                     // Limits on pieces and envelopes rule this out; never roll for ever.
                     return Err(io::Error::other("a block is longer than a segment").into());
                 }
-                self.live = None;
+                // Kept until there is another: when there is none, a tick may still fit.
+                self.live = Some(self.roll(durable_next)?);
                 continue;
             }
             let mut slices = self.group.io_slices(*at_block..*at_block + count);
@@ -478,7 +498,7 @@ impl Writer {
 
     /// Starts the segment whose first offset is `durable_next`; the ones before get sealed.
     fn roll(&mut self, durable_next: u64) -> Result<Live, Failure> {
-        let (entry, file) = self.shared.create_segment(durable_next)?;
+        let (entry, file) = self.shared.create_segment(durable_next, self.purpose)?;
         // The keeper may be gone only when the journal closes.
         let _ = self.keeper.send(Chore::Seal);
         Ok(Live {

@@ -1,6 +1,6 @@
 //! What the journal says about itself, and what it lets no sender do.
 
-use crate::{batch, open_with, small};
+use crate::{batch, open_with, read_all, small};
 use event::{Certainty, Envelope, Gap, GapCause, Producer, Protocol, RawBatch, RecordKind};
 use journal::{AppendError, Journal, Options, OsClock, OsFs};
 use parking_lot::Mutex;
@@ -291,6 +291,59 @@ fn clock_jumps_do_not_move_stream_time() {
     }
 }
 
+/// Scenario: a disk is full for twenty minutes; then there is space again; then the stream is read.
+/// Guarantees: a tick is written every second all the time, in what is left of the segment, in the spare,
+/// or in small segments of the reserve, and nothing else is; records are taken again after it.
+#[test]
+fn time_goes_on_while_the_disk_is_full() {
+    // Nothing but the reserve; not even that; and the reserve after the spare has gone.
+    for (left, has_room) in [(40u64 << 20, true), (1_000, false)] {
+        let clock = SimClock::new(1);
+        let fs = SimFs::new(1);
+        let options = Options { disk_reserve_bytes: 64 << 20, ..telling() };
+        let shared = (Arc::new(fs.clone()), Arc::new(clock.clone()));
+        let opened = Journal::open_stepped("/sim", options, shared.0, shared.1);
+        let (journal, mut steps, _) = opened.unwrap();
+        let answers: Arc<Mutex<Vec<bool>>> = Arc::default();
+        let send = |steps: &mut journal::Steps, len: usize| {
+            let told = answers.clone();
+            let done = move |result: Result<_, _>| told.lock().push(result.is_ok());
+            if journal.appender().append(batch(&[&vec![7; len]]), done).is_err() {
+                return false;
+            }
+            steps.write();
+            answers.lock().pop().unwrap()
+        };
+        assert!(send(&mut steps, 1_000));
+        steps.keep();
+        fs.set_available(left);
+        while send(&mut steps, 20_000) {}
+        assert_eq!(journal.stats().state, journal::State::DiskFull);
+        let (before, records) =
+            (controls(&journal, RecordKind::Tick).len(), read_all(&journal, 0).0);
+        let others = records.len() - before;
+        for _ in 0..1_200 {
+            clock.advance(1_000_000_000);
+            steps.write();
+            steps.keep();
+        }
+        let ticks = controls(&journal, RecordKind::Tick).len() - before;
+        let others = read_all(&journal, 0).0.len() - before - ticks - others;
+        assert_eq!(others, 0, "records were taken on a full disk");
+        match has_room {
+            true => assert_eq!(ticks, 1_200),
+            // What the last record did not fill.
+            false => assert!(ticks > 0 && ticks < 1_200, "{ticks}"),
+        }
+        assert!(!send(&mut steps, 10));
+        fs.set_available(1 << 40);
+        steps.write();
+        assert!(send(&mut steps, 20_000));
+        assert!(read_all(&journal, 0).1.is_empty());
+        steps.close(journal).unwrap();
+    }
+}
+
 /// Scenario (R5): a file system of 24 MiB fills up, and is given space.
 /// Guarantees: refusal within a second, reads go on, it resumes by itself within 5 s.
 #[test]
@@ -312,12 +365,24 @@ fn a_full_file_system_refuses_and_resumes() {
 }
 
 fn fill_and_free(dir: &Path) {
-    let options =
-        Options { segment_size_bytes: 1 << 20, disk_reserve_bytes: 1 << 30, ..Options::default() };
+    let options = Options {
+        segment_size_bytes: 1 << 20,
+        disk_reserve_bytes: 1 << 30,
+        tick: true,
+        ..Options::default()
+    };
     let folder = dir.join("data");
     let opened = Journal::open(&folder, options, Arc::new(OsFs), Arc::new(OsClock));
     let (journal, _) = opened.unwrap();
     let mut acked = 0u64;
+    let last_data = |journal: &Journal| {
+        let (mut reader, mut last) = (journal.reader(0), 0);
+        while let Some(block) = reader.next(Duration::ZERO).unwrap() {
+            let data = block.records().filter(|r| r.kind == RecordKind::Data);
+            last = data.map(|r| r.offset).last().unwrap_or(last);
+        }
+        last
+    };
     // By somebody else, up to the last byte.
     let ballast = dir.join("ballast");
     journal.appender().append_wait(batch(&[&[1; 1000]])).unwrap();
@@ -335,12 +400,14 @@ fn fill_and_free(dir: &Path) {
         std::thread::sleep(Duration::from_millis(1));
     }
     let refused = full.elapsed();
-    let mut reader = journal.reader(0);
-    let mut read = 0;
-    while let Some(block) = reader.next(Duration::ZERO).unwrap() {
-        read = block.next_offset();
+    assert_eq!(last_data(&journal), acked);
+    let ticks = controls(&journal, RecordKind::Tick).len();
+    let waited = Instant::now();
+    while controls(&journal, RecordKind::Tick).len() < ticks + 3 {
+        assert!(waited.elapsed() < Duration::from_secs(20), "time stands still on a full disk");
+        std::thread::sleep(Duration::from_millis(50));
     }
-    assert_eq!(read, acked + 1);
+    assert_eq!(last_data(&journal), acked);
     std::fs::remove_file(&ballast).unwrap();
     drop(filler);
     let freed = Instant::now();
@@ -351,4 +418,47 @@ fn fill_and_free(dir: &Path) {
     println!("disk full: refused after {refused:?}, resumed after {resumed:?}");
     assert!(refused < Duration::from_millis(1500) && resumed < Duration::from_secs(5));
     journal.close().unwrap();
+}
+
+/// Scenario: a block in the middle of the stream rots; the journal is opened three times.
+/// Guarantees: the loss is told by the first, with the bytes of that block, and not again; a start that
+/// crashes before it has told it leaves it to the next.
+#[test]
+fn damage_is_told_once_and_with_its_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open_with(dir.path(), telling());
+    let mut last = 0;
+    for n in 0..5u8 {
+        last = journal.appender().append_wait(batch(&[&[n; 5_000]])).unwrap().last;
+    }
+    journal.close().unwrap();
+    // The tables of senders spare a start from reading what they cover.
+    std::fs::remove_file(dir.path().join("senders.snap")).unwrap();
+    let path = dir.path().join("00000000000000000000.wal");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(5_000).position(|w| w == [4; 5_000]).unwrap();
+    bytes[at + 100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let lost = |journal: &Journal| {
+        let found = gaps(journal).into_iter().filter(|g| g.cause == GapCause::Corruption);
+        found.map(|g| (g.seq_from, g.seq_to, g.bytes)).collect::<Vec<_>>()
+    };
+    for start in 0..3 {
+        let _ = std::fs::remove_file(dir.path().join("senders.snap"));
+        let (journal, recovery) = open_with(dir.path(), telling());
+        assert!(!recovery.holes.is_empty(), "start {start} reads it again");
+        // Told before anything that is sent now.
+        journal.appender().append_wait(batch(&[b"on"])).unwrap();
+        let lost = lost(&journal);
+        assert_eq!(lost.len(), 1, "start {start}: {lost:?}");
+        let (from, to, bytes) = lost[0];
+        assert_eq!((from, to), (Some(last), Some(last)));
+        assert!((5_000..6_000).contains(&bytes), "{bytes} bytes of a segment of 256 KiB");
+        journal.close().unwrap();
+    }
+    std::fs::remove_file(dir.path().join("holes.told")).unwrap();
+    std::fs::remove_file(dir.path().join("senders.snap")).unwrap();
+    let (journal, _) = open_with(dir.path(), telling());
+    journal.appender().append_wait(batch(&[b"on"])).unwrap();
+    assert_eq!(lost(&journal).len(), 2, "without the list it is told again");
 }

@@ -63,8 +63,14 @@ fn looking_changes_nothing_and_tells_how_far_it_is() {
     assert!(told.windows(2).all(|w| w[0].done_bytes < w[1].done_bytes));
     assert_eq!(told.last().map(|p| p.done_bytes), told.last().map(|p| p.total_bytes));
     let mut dumped = 0;
-    dump(dir.path(), 0, u64::MAX, |_| dumped += 1).unwrap();
+    let holes = dump(dir.path(), 0, u64::MAX, |_| dumped += 1).unwrap();
     assert!(dumped > 0 && dumped < next);
+    assert_eq!(holes, report.holes, "a dump passes nothing in silence");
+    assert_eq!(holes.iter().map(|h| h.to_offset - h.from_offset).sum::<u64>() + dumped, next);
+    let hole = &holes[0];
+    assert_eq!(dump(dir.path(), 0, hole.from_offset, |_| ()).unwrap(), []);
+    assert_eq!(dump(dir.path(), hole.to_offset, u64::MAX, |_| ()).unwrap(), []);
+    assert_eq!(dump(dir.path(), hole.to_offset - 1, hole.to_offset, |_| ()).unwrap(), holes);
     let (found, missing) = numbers(dir.path(), 0, u64::MAX);
     assert_eq!(missing, report.holes.iter().map(|h| h.to_offset - h.from_offset).sum::<u64>());
     assert!(found.len() < 60 && found.contains(&59));
@@ -140,4 +146,36 @@ fn a_block_inside_event_bytes_is_not_saved_as_a_block() {
     let to = saved.path().join("saved");
     let rescue = salvage(other.path(), &to, &mut |_| ()).unwrap();
     assert_eq!((rescue.records, rescue.holes.len()), (8, 0));
+}
+
+/// Scenario: both copies of the manifest are overwritten; then a whole segment is gone, too.
+/// Guarantees: the first is no sound journal, one copy alone is; a lost segment is missing in a dump and
+/// an export, in the middle and at the end.
+#[test]
+fn a_lost_manifest_and_lost_segments_are_told() {
+    let (dir, next) = filled();
+    let slot = |name: &str| dir.path().join(name);
+    let kept =
+        (std::fs::read(slot("MANIFEST.a")).unwrap(), std::fs::read(slot("MANIFEST.b")).unwrap());
+    let write = |name: &str, bytes: &[u8], is_lost: bool| {
+        let bytes = if is_lost { vec![0x5a; bytes.len()] } else { bytes.to_vec() };
+        std::fs::write(slot(name), bytes).unwrap();
+    };
+    for (a, b) in [(true, false), (false, true), (true, true)] {
+        write("MANIFEST.a", &kept.0, a);
+        write("MANIFEST.b", &kept.1, b);
+        let report = fsck(dir.path(), &mut |_| ()).unwrap();
+        assert_eq!(report.is_manifest_lost(), a && b);
+        assert_eq!(report.is_sound(), !(a && b), "{report:?}");
+    }
+    write("MANIFEST.a", &kept.0, false);
+    write("MANIFEST.b", &kept.1, false);
+    let report = fsck(dir.path(), &mut |_| ()).unwrap();
+    let (middle, last) = (&report.segments[1], report.segments.last().unwrap());
+    std::fs::remove_file(slot(&middle.name)).unwrap();
+    std::fs::remove_file(slot(&last.name)).unwrap();
+    let lost = (middle.next_offset - middle.first_offset) + (next - last.first_offset);
+    let holes = dump(dir.path(), 0, u64::MAX, |_| ()).unwrap();
+    assert_eq!(holes.iter().map(|h| h.to_offset - h.from_offset).sum::<u64>(), lost, "{holes:?}");
+    assert_eq!(numbers(dir.path(), 0, u64::MAX).1, lost);
 }
