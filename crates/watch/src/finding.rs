@@ -275,8 +275,91 @@ impl Finding {
             fired_by: tick.id,
             evidence: Vec::new(),
             count: 1,
-            explanation: Explanation::default(),
+            explanation: Explanation { condition: None, correlation: self.facts() },
             backfill: false,
+        }
+    }
+
+    /// What it rests on, by name, for whoever asks why.
+    fn facts(&self) -> BTreeMap<String, String> {
+        let mut out = BTreeMap::new();
+        let mut say = |name: &str, value: String| {
+            out.insert(name.to_owned(), value);
+        };
+        say("monitor", self.monitor().rule_id().to_owned());
+        say("source", render(self.source().as_bytes()));
+        match self {
+            Self::Silent { hosts_silent, last_wall_ns, silent_ns, threshold_ns, .. } => {
+                say("last_event", rfc3339(*last_wall_ns));
+                say("silent_for", span(*silent_ns));
+                say("expected_within", span(*threshold_ns));
+                say("hosts_silent", hosts_silent.to_string());
+            }
+            Self::Spike { count, expected, bucket_ns, .. } => {
+                say("events", count.to_string());
+                say("usual", expected.to_string());
+                say("within", span(*bucket_ns));
+            }
+            Self::Recovered { lasted_ns, .. } => say("lasted", span(*lasted_ns)),
+            Self::Gap { cause, count, certainty, tick, .. } => {
+                say("cause", cause.name().to_owned());
+                say("what_happened", what_happened(*cause).to_owned());
+                say("certainty", certainty.name().to_owned());
+                say("events_lost", count.map_or("not known".into(), |n| n.to_string()));
+                say("gap_event", tick.id.to_string());
+            }
+            Self::Imbalance { minute, came_in, accounted, .. } => {
+                say("minute", rfc3339(minute.saturating_mul(60 * SECOND_NS)));
+                say("received_and_expanded", came_in.to_string());
+                say("accounted_for", accounted.to_string());
+            }
+        }
+        out
+    }
+}
+
+/// What stands behind a cause, and what can be done.
+fn what_happened(cause: GapCause) -> &'static str {
+    match cause {
+        GapCause::UdpDrop => {
+            "the kernel dropped datagrams because its buffer was full; the protocol cannot send them \
+             again: use TCP, TLS or the agent, or slow the sender"
+        }
+        GapCause::CrashUnacked => {
+            "the server ended without being stopped while the sender was connected; what was in the \
+             kernels' buffers is gone: the protocol has no acknowledgement, HTTP and the agent have"
+        }
+        GapCause::Corruption => {
+            "stored records cannot be read any more; `alcedo journal fsck` tells which, and a backup \
+             may have them; check the disk"
+        }
+        GapCause::SequenceHole => {
+            "the sender left out numbers that it says it sent; look whether its state or its files \
+             were replaced"
+        }
+        GapCause::RotationRace => {
+            "a file was replaced before it was read to its end; keep rotated files for a while, under \
+             a name that the agent follows"
+        }
+        GapCause::AgentFork => {
+            "two agents share one state folder, or one came back from an older image; give each \
+             machine a state folder of its own"
+        }
+        GapCause::ConsumerSkip => {
+            "events were left in the journal for a store that could not write, and fewer came out \
+             than went in; look at the store's problems and check the disk"
+        }
+        GapCause::Shed => "events were given up under overload",
+        GapCause::Clock => "a clock was set, and the time of events is not certain",
+        GapCause::Oversize => {
+            "a frame was longer than is taken; its sender has to cut it into smaller ones"
+        }
+        GapCause::CutOff => {
+            "a connection broke in the midst of a record; what had come of it is kept, the rest is not"
+        }
+        GapCause::Refused => {
+            "records were refused and their sender cannot send them again; look at the overload and \
+             disk events of that time"
         }
     }
 }
@@ -305,6 +388,12 @@ mod tests {
         let alert = Finding::Gap { source, cause, count: None, certainty, tick: TICK }.to_alert();
         assert_eq!((alert.level, alert.rule_id.as_str()), (Level::High, "alcedo.gap"));
         assert!(alert.reason.starts_with("hosts: an agent exists twice"), "{}", alert.reason);
+        let why = alert.explanation.correlation;
+        let said = |name: &str| why[name].as_str();
+        assert_eq!((said("cause"), said("certainty")), ("agent_fork", "possible"));
+        assert_eq!((said("events_lost"), said("source")), ("not known", "hosts"));
+        assert_eq!(said("gap_event"), TICK.id.to_string());
+        assert!(said("what_happened").contains("a state folder of its own"));
     }
 
     #[test]
