@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Version of the schema. Another one in the file: the index is made again from the journal. 2: saved
-/// searches. 3: revisions of alerts.
+/// searches. 3: revisions of alerts, and where an alert stands in the stream.
 pub const SCHEMA_VERSION: i64 = 3;
 
 const SCHEMA: &str = "
@@ -24,7 +24,7 @@ CREATE TABLE alerts(
   assignee TEXT, count INTEGER NOT NULL, last_event_ns INTEGER NOT NULL,
   last_stream_ns INTEGER NOT NULL, evidence_total INTEGER NOT NULL, backfill INTEGER NOT NULL,
   entity TEXT NOT NULL, haystack TEXT NOT NULL, title TEXT NOT NULL, reason TEXT NOT NULL,
-  alert TEXT NOT NULL, rule TEXT NOT NULL, revision TEXT) WITHOUT ROWID;
+  alert TEXT NOT NULL, rule TEXT NOT NULL, offset INTEGER NOT NULL, revision TEXT) WITHOUT ROWID;
 CREATE INDEX alerts_time ON alerts(stream_ns, id);
 CREATE INDEX alerts_state ON alerts(state, stream_ns, id);
 CREATE INDEX alerts_rule ON alerts(rule_id, stream_ns, id);
@@ -114,7 +114,7 @@ pub fn apply(
     text: &str,
 ) -> rusqlite::Result<Applied> {
     let done = match record {
-        LedgerRecord::AlertFired { alert, rule } => return fire(tx, alert, rule),
+        LedgerRecord::AlertFired { alert, rule } => return fire(tx, offset, alert, rule),
         LedgerRecord::AlertFolded { folded } => return fold(tx, offset, folded),
         LedgerRecord::Triage { alert, to, disposition, .. } => {
             let disposition = disposition.filter(|_| *to == State::Closed).map(word);
@@ -222,13 +222,18 @@ pub fn knows_fold(db: &Connection, folded: &Folded) -> rusqlite::Result<bool> {
     }))
 }
 
-fn fire(tx: &Transaction<'_>, alert: &Alert, rule: &RuleMeta) -> rusqlite::Result<Applied> {
+fn fire(
+    tx: &Transaction<'_>,
+    offset: u64,
+    alert: &Alert,
+    rule: &RuleMeta,
+) -> rusqlite::Result<Applied> {
     if let Some(known) = compare(tx, alert)? {
         return Ok(known);
     }
     tx.prepare_cached(
         "INSERT INTO alerts VALUES(?1, ?2, ?3, ?4, ?5, 0, NULL, NULL, ?6, ?3, ?2, ?7, ?8, ?9, ?10,
-         ?11, ?12, ?13, ?14, NULL)",
+         ?11, ?12, ?13, ?14, ?15, NULL)",
     )?
     .execute(params![
         alert.id,
@@ -245,6 +250,7 @@ fn fire(tx: &Transaction<'_>, alert: &Alert, rule: &RuleMeta) -> rusqlite::Resul
         alert.reason,
         json(alert)?,
         json(rule)?,
+        offset as i64,
     ])?;
     Ok(Applied::Changed)
 }

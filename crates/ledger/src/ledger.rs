@@ -2,7 +2,8 @@
 
 use crate::index::{self, Applied};
 use crate::query::{
-    self, AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, Page, SavedRow,
+    self, AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, Delivery, Page,
+    SavedRow,
 };
 use crate::record::{Actor, LedgerRecord, SavedSearch};
 use alert::{State, TriageError, transition};
@@ -338,6 +339,11 @@ impl Ledger {
     /// One alert with its evidence and history.
     pub fn alert(&self, id: &str) -> Result<Option<AlertDetail>, LedgerError> {
         query::alert(&self.queries.lock(), id)
+    }
+
+    /// Where an alert stands with a sink; `None` when it was never tried, or there is no such alert.
+    pub fn delivery(&self, id: &str, sink: &str) -> Result<Option<Delivery>, LedgerError> {
+        Ok(query::deliveries(&self.queries.lock(), id)?.remove(sink))
     }
 
     /// Audit records, newest first. Triage, notes, assignments and tokens are among them.

@@ -26,6 +26,7 @@ pub mod record;
 
 pub use ledger::{Ledger, LedgerCounters, LedgerError, Submitted, TriageRequest, journal_options};
 pub use query::{
-    AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, History, Page, SavedRow,
+    AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, Delivery, History, Page,
+    SavedRow,
 };
 pub use record::{Actor, Audit, DeliveryStatus, LedgerRecord, SavedSearch};

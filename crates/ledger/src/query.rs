@@ -121,8 +121,33 @@ pub struct AlertDetail {
     pub evidence_total: u64,
     /// What happened to it, oldest first.
     pub history: Vec<History>,
-    /// Last status of every sink it was sent to.
-    pub deliveries: BTreeMap<String, DeliveryStatus>,
+    /// Offset of its record in the ledger stream: a sink whose cursor is not past it has it to come.
+    pub offset: u64,
+    /// Where it stands with every sink that was tried.
+    pub deliveries: BTreeMap<String, Delivery>,
+}
+
+/// Where an alert stands with one sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// What became of it.
+    pub status: DeliveryStatus,
+    /// When that was, wall ns.
+    pub at_ns: i64,
+    /// After how many tries.
+    pub attempts: u32,
+    /// What failed last; empty when nothing did.
+    pub last_error: String,
+}
+
+impl Delivery {
+    /// The sink and the rest, of a record of a delivery.
+    fn of(record: LedgerRecord) -> Option<(String, Self)> {
+        let LedgerRecord::Delivery { sink, status, attempts, detail, actor, .. } = record else {
+            return None;
+        };
+        Some((sink, Self { status, at_ns: actor.at_ns, attempts, last_error: detail }))
+    }
 }
 
 /// Which audit records.
@@ -285,14 +310,14 @@ pub(crate) fn counts(db: &Connection, filter: &AlertFilter) -> Result<Counts, Le
 pub(crate) fn alert(db: &Connection, id: &str) -> Result<Option<AlertDetail>, LedgerError> {
     let mut statement = db.prepare_cached(
         "SELECT alert, rule, state, disposition, assignee, last_event_ns, evidence_total, count,
-         revision FROM alerts WHERE id = ?1",
+         offset, revision FROM alerts WHERE id = ?1",
     )?;
     let found = statement
         .query_row([id], |row| {
             let mut alert: Alert = from_json(row, 0)?;
             alert.count = row.get::<_, i64>(7)? as u64;
-            if row.get_ref(8)?.as_str_or_null()?.is_some() {
-                let Revision { reason, correlation } = from_json(row, 8)?;
+            if row.get_ref(9)?.as_str_or_null()?.is_some() {
+                let Revision { reason, correlation } = from_json(row, 9)?;
                 alert.reason = reason;
                 alert.explanation.correlation = correlation;
             }
@@ -305,6 +330,7 @@ pub(crate) fn alert(db: &Connection, id: &str) -> Result<Option<AlertDetail>, Le
                 last_event_ns: row.get(5)?,
                 evidence_total: row.get::<_, i64>(6)? as u64,
                 history: Vec::new(),
+                offset: row.get::<_, i64>(8)? as u64,
                 deliveries: BTreeMap::new(),
             })
         })
@@ -325,12 +351,25 @@ pub(crate) fn alert(db: &Connection, id: &str) -> Result<Option<AlertDetail>, Le
     })?;
     detail.history = records.collect::<rusqlite::Result<_>>()?;
     detail.history.reverse();
-    for entry in &detail.history {
-        if let LedgerRecord::Delivery { sink, status, .. } = &entry.record {
-            detail.deliveries.insert(sink.clone(), *status);
-        }
-    }
+    detail.deliveries = deliveries(db, id)?;
     Ok(Some(detail))
+}
+
+/// Where an alert stands with every sink that was tried; also where the history shown is too short to
+/// reach back to it.
+pub(crate) fn deliveries(
+    db: &Connection,
+    id: &str,
+) -> Result<BTreeMap<String, Delivery>, LedgerError> {
+    let mut statement = db.prepare_cached(
+        "SELECT record FROM history WHERE alert = ?1 AND json_extract(record, '$.type') = 'delivery'
+         ORDER BY offset",
+    )?;
+    let mut out = BTreeMap::new();
+    for record in statement.query_map([id], |row| from_json::<LedgerRecord>(row, 0))? {
+        out.extend(Delivery::of(record?));
+    }
+    Ok(out)
 }
 
 pub(crate) fn audit(

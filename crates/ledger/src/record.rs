@@ -153,7 +153,8 @@ pub enum LedgerRecord {
         #[serde(flatten)]
         actor: Actor,
     },
-    /// A message about an alert was sent, or was not.
+    /// A message about an alert was sent, or was not. One when it is done with; one before that, and one
+    /// per run of the server, when it fails for long.
     Delivery {
         /// Alert id.
         alert: String,
@@ -161,8 +162,11 @@ pub enum LedgerRecord {
         sink: String,
         /// What became of it.
         status: DeliveryStatus,
-        /// The receiver's answer, for people.
+        /// Tries so far.
         #[serde(default)]
+        attempts: u32,
+        /// What failed last, for people; empty when nothing did.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
         detail: String,
         /// When and by which part.
         #[serde(flatten)]

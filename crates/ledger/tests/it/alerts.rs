@@ -72,26 +72,32 @@ fn triage_follows_the_table_and_leaves_history_and_audit() {
     ledger.note(&id, "looked at it", actor("user:lee")).unwrap();
     ledger.assign(&id, Some("lee".into()), actor("user:kim")).unwrap();
     ledger.triage(&id, &close("backup job")).unwrap();
-    ledger
-        .submit(
-            vec![LedgerRecord::Delivery {
-                alert: id.clone(),
-                sink: "chat".into(),
-                status: DeliveryStatus::Delivered,
-                detail: "200".into(),
-                actor: actor("alcedo"),
-            }],
-            1,
-        )
-        .unwrap();
+    let delivery = |status, attempts, detail: &str| LedgerRecord::Delivery {
+        alert: id.clone(),
+        sink: "chat".into(),
+        status,
+        attempts,
+        detail: detail.into(),
+        actor: actor("alcedo"),
+    };
+    let failing = delivery(DeliveryStatus::Retrying, 3, "HTTP 502");
+    let taken = delivery(DeliveryStatus::Delivered, 5, "HTTP 503");
+    ledger.submit(vec![failing], 1).unwrap();
+    assert_eq!(ledger.delivery(&id, "chat").unwrap().unwrap().status, DeliveryStatus::Retrying);
+    assert_eq!(ledger.delivery(&id, "siem").unwrap(), None);
+    ledger.submit(vec![taken], 1).unwrap();
     let detail = ledger.alert(&id).unwrap().unwrap();
     assert_eq!(
         (detail.state, detail.disposition),
         (State::Closed, Some(Disposition::FalsePositive))
     );
     assert_eq!(detail.assignee.as_deref(), Some("lee"));
-    assert_eq!((detail.history.len(), detail.rule.license.as_str()), (5, "DRL-1.1"));
-    assert_eq!(detail.deliveries["chat"], DeliveryStatus::Delivered);
+    assert_eq!((detail.history.len(), detail.rule.license.as_str()), (6, "DRL-1.1"));
+    let chat = detail.deliveries["chat"].clone();
+    assert_eq!((chat.status, chat.attempts), (DeliveryStatus::Delivered, 5));
+    assert_eq!(chat.last_error, "HTTP 503");
+    assert_eq!(ledger.delivery(&id, "chat").unwrap(), Some(chat));
+    assert_eq!(detail.offset, 0, "the first record of the stream");
     let audit = ledger.audit(&AuditFilter::default(), 10, None).unwrap();
     let lines: Vec<(&str, &str)> =
         audit.rows.iter().map(|r| (r.who.as_str(), r.action.as_str())).collect();
