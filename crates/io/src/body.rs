@@ -29,7 +29,7 @@ pub const RATIO_GRACE_BYTES: usize = 1 << 20;
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            compressed_bytes_max: 16 << 20,
+            compressed_bytes_max: 64 << 20,
             expanded_bytes_max: 64 << 20,
             ratio_max: 200,
             zstd_window_log_max: 23,

@@ -6,6 +6,7 @@
 //! source c --Lane--+            shut:  asking protocols told no; streams, datagrams not read
 //! ```
 
+use crate::intake::RefusedCause;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering::SeqCst};
 
@@ -24,6 +25,8 @@ pub struct Door {
     used: Arc<AtomicUsize>,
     size_bytes: usize,
     shut: Arc<AtomicU8>,
+    /// Why it is shut.
+    cause: Arc<parking_lot::Mutex<RefusedCause>>,
     changed: Arc<tokio::sync::Notify>,
 }
 
@@ -71,7 +74,8 @@ impl Door {
     /// A door for `size_bytes` (at least one).
     pub fn new(size_bytes: usize) -> Self {
         let (used, shut, changed) = (Arc::default(), Arc::default(), Arc::default());
-        Self { used, size_bytes: size_bytes.max(1), shut, changed }
+        let cause = Arc::new(parking_lot::Mutex::new(RefusedCause::Overloaded));
+        Self { used, size_bytes: size_bytes.max(1), shut, cause, changed }
     }
 
     /// Bytes under way now, of all sources.
@@ -84,8 +88,9 @@ impl Door {
         self.size_bytes
     }
 
-    /// Shuts it to some, or opens it again.
-    pub fn shut(&self, to: Shut) {
+    /// Shuts it to some, or opens it again; `cause` is what those are told who are turned away.
+    pub fn shut(&self, to: Shut, cause: RefusedCause) {
+        *self.cause.lock() = cause;
         self.shut.store(to as u8, SeqCst);
         self.changed.notify_waiters();
     }
@@ -93,6 +98,11 @@ impl Door {
     /// Whether it is shut to these.
     pub fn is_shut(&self, to: Shut) -> bool {
         self.shut.load(SeqCst) >= to as u8
+    }
+
+    /// Why those who ask are turned away; `None` when they are not.
+    pub fn refusal(&self) -> Option<RefusedCause> {
+        self.is_shut(Shut::Asking).then(|| *self.cause.lock())
     }
 
     /// A new source's place.
@@ -219,16 +229,18 @@ mod tests {
             tokio::time::timeout(Duration::from_millis(30), lane.take(1, who)).await.is_ok()
         };
         assert!(takes(Shut::Streams).await);
-        door.shut(Shut::Asking);
+        assert_eq!(door.refusal(), None);
+        door.shut(Shut::Asking, RefusedCause::MemoryShort);
+        assert_eq!(door.refusal(), Some(RefusedCause::MemoryShort));
         assert!(door.is_shut(Shut::Asking) && takes(Shut::Streams).await);
-        door.shut(Shut::Streams);
+        door.shut(Shut::Streams, RefusedCause::DiskFull);
         assert!(!takes(Shut::Streams).await && takes(Shut::Datagrams).await);
-        door.shut(Shut::Datagrams);
+        door.shut(Shut::Datagrams, RefusedCause::DiskFull);
         assert!(!takes(Shut::Datagrams).await);
         let (waiting, opened) = (lane.clone(), door.clone());
         let waiting = tokio::spawn(async move { waiting.take(1, Shut::Streams).await });
         tokio::time::sleep(Duration::from_millis(20)).await;
-        opened.shut(Shut::Open);
+        opened.shut(Shut::Open, RefusedCause::Overloaded);
         tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap();
     }
 }

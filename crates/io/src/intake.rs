@@ -75,19 +75,30 @@ pub enum RefusedCause {
     #[error("this source has more under way than its share; slow down")]
     OverShare,
     /// Too much is waiting already; passes by itself.
-    #[error("the journal has too much waiting; try again shortly")]
+    #[error("more comes in than the server's disk takes; send it again shortly")]
     Overloaded,
-    /// The disk budget is spent; passes when space is freed.
-    #[error("the journal's disk budget is spent; free space or raise the budget")]
+    /// The memory limit is nearly reached; passes by itself unless the limit is too small.
+    #[error(
+        "the server is at its memory limit; send it again shortly (its operator: `problems` in the \
+         overview tells whether `limits: {{memory: ...}}` is too small)"
+    )]
+    MemoryShort,
+    /// Less space is free than has to stay free; passes when there is space.
+    #[error(
+        "the server's disk is full; send it again later (its operator: free space, it goes on by itself)"
+    )]
     DiskFull,
-    /// Writing failed; passes when the journal has recovered.
-    #[error("the journal cannot write; see its fault state")]
+    /// Writing failed twice in a row; passes with a restart.
+    #[error(
+        "the server cannot write to its disk; send it again later (its operator: the log tells what \
+         failed, a restart tries anew)"
+    )]
     Faulted,
-    /// The journal is shutting down; does not pass.
-    #[error("the journal is closed")]
+    /// The server is shutting down.
+    #[error("the server is shutting down; send it again to the next one")]
     Closed,
     /// The batch itself cannot be taken (too large, malformed); does not pass.
-    #[error("the batch breaks a limit of the journal")]
+    #[error("the batch breaks a limit of the server: it has too many records or too long ones")]
     Invalid,
 }
 
@@ -208,7 +219,7 @@ impl RefusedCause {
         let own = Answer { http: 429, retry_after_s: 1, grpc: 8, hec: 9, bulk };
         Some(match self {
             Self::OverShare => own,
-            Self::Overloaded => Answer { http: 503, grpc: 14, ..own },
+            Self::Overloaded | Self::MemoryShort => Answer { http: 503, grpc: 14, ..own },
             // Space and faults take people; asking every second only adds load.
             Self::DiskFull | Self::Faulted => {
                 Answer { http: 503, grpc: 14, retry_after_s: 10, ..own }
@@ -278,8 +289,8 @@ impl Context {
             SourceStats::add(&self.stats.refused_records, records);
             Err(cause)
         };
-        if self.lane.door().is_shut(Shut::Asking) {
-            return refuse(RefusedCause::Overloaded);
+        if let Some(cause) = self.lane.door().refusal() {
+            return refuse(cause);
         }
         let pass = match self.lane.try_take(bytes) {
             Ok(pass) => pass,
@@ -410,7 +421,7 @@ mod tests {
     #[test]
     fn answers_are_those_that_clients_repeat_after() {
         use RefusedCause::*;
-        for cause in [OverShare, Overloaded, DiskFull, Faulted, Closed] {
+        for cause in [OverShare, Overloaded, MemoryShort, DiskFull, Faulted, Closed] {
             let answer = cause.answer().unwrap();
             assert!(matches!(answer.http, 429 | 503) && answer.retry_after_s > 0);
             assert!(matches!(answer.grpc, 8 | 14) && answer.bulk.0 == 429);

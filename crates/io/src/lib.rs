@@ -44,7 +44,7 @@ pub mod tls;
 pub use body::{BodyError, Limits};
 pub use door::{Door, Lane, Overload, Shut};
 pub use intake::{Answer, Budget, Context, Fate, Intake, IntakeError, Refused, RefusedCause};
-pub use outbox::{Feed, Letter, Outbox, OutboxHandle, OutboxStatus};
+pub use outbox::{Feed, Gauge, Letter, Outbox, OutboxHandle, OutboxStatus, Outcome, Report};
 pub use running::{Drained, Running};
 pub use sinks::{DeliverError, SINKS, Sink, SinkKind};
 pub use sources::{Ack, SOURCES, SourceKind};

@@ -1,15 +1,16 @@
 //! From a durable list of letters to one sink: in order, again until taken, never forgotten.
 //!
 //! ```text
-//! Feed.next --Letter--> Sink.deliver --ok--------------------------> Feed.delivered (cursor)
+//! Feed.next --Letter--> Sink.deliver --ok--------------------------> Feed.report (record, cursor)
 //! (blocking thread)        |  ^                                          ^
 //!                          |  +--pause-- may succeed later: for ever     |
+//!                          |  +--after ten seconds of it: "failing" -----+
 //!                          +-- will fail again: 3 tries, dead letter ----+
 //! ```
 //!
-//! The cursor moves only after the sink said yes (or gave up for good), so a crash repeats the
-//! letter under way at most, under the same key. One outbox per sink: a dead receiver holds up
-//! nobody else.
+//! The feed is told what became of a letter only after the sink said yes (or it was given up for
+//! good), so a crash repeats what the feed has not made durable, under the same keys. One outbox per
+//! sink: a dead receiver holds up nobody else.
 
 use crate::backoff::Backoff;
 use crate::intake::wall_ns;
@@ -25,16 +26,48 @@ pub struct Letter {
     pub offset: u64,
     /// Its name: the same whenever the same letter is offered again.
     pub key: String,
-    /// What is delivered; `None` moves the cursor past it without delivering anything.
-    pub payload: Option<Vec<u8>>,
+    /// What is delivered.
+    pub payload: Vec<u8>,
+    /// Tries of earlier runs.
+    pub tried: u32,
 }
 
-/// Where letters come from. Both calls may block; they run off the async threads.
+/// What became of a letter so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The sink took it.
+    Delivered,
+    /// It was given up: the receiver refuses it for good.
+    Refused,
+    /// It fails and is tried on. Told once in a while at most, and when the outbox stops.
+    Failing,
+}
+
+/// What a feed is told of a letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The letter's place in the feed.
+    pub offset: u64,
+    /// Its name.
+    pub key: String,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Tries, those of earlier runs included.
+    pub attempts: u32,
+    /// What failed last; `None` when nothing did.
+    pub last_error: Option<String>,
+    /// When, ns since 1970-01-01 UTC.
+    pub at_ns: i64,
+}
+
+/// Where letters come from. All calls may block; they run off the async threads.
 pub trait Feed: Send {
     /// The next letter in order, waiting up to `wait` for one.
     fn next(&mut self, wait: Duration) -> Option<Letter>;
-    /// The letter at `offset`, and all before it, are done with.
-    fn delivered(&mut self, offset: u64);
+    /// What became of a letter. Unless it is still failing it, and all before it, are done with.
+    fn report(&mut self, report: Report);
+    /// The outbox ends: what was reported is made durable.
+    fn close(&mut self) {}
 }
 
 /// First and longest pause between two tries: a receiver that is back is noticed in a minute.
@@ -45,6 +78,8 @@ const TRIES_MAX: u32 = 3;
 const FEED_WAIT: Duration = Duration::from_millis(250);
 /// Longest delivery, whatever the sink's own limits are: a hung sink must not hang the outbox.
 const DELIVER_WAIT: Duration = Duration::from_secs(300);
+/// A letter that has failed for so long is reported as failing: a blip is no news.
+const FAILING_AFTER: Duration = Duration::from_secs(10);
 /// What a delivery under way gets to finish after a stop.
 const STOP_WAIT: Duration = Duration::from_secs(5);
 
@@ -61,6 +96,27 @@ pub struct OutboxStatus {
     pub lag_since: Option<i64>,
     /// The last failure, also after it passed.
     pub last_error: Option<String>,
+    /// The letter that is being delivered, and its tries so far.
+    pub under_way: Option<(String, u32)>,
+}
+
+/// Reads how an outbox is doing; outlives it.
+#[derive(Clone, Debug)]
+pub struct Gauge {
+    name: String,
+    status: Arc<parking_lot::Mutex<OutboxStatus>>,
+}
+
+impl Gauge {
+    /// The outbox's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> OutboxStatus {
+        self.status.lock().clone()
+    }
 }
 
 /// Starts outboxes.
@@ -74,20 +130,19 @@ pub struct Outbox {
 /// A started outbox. Dropping it leaves the outbox running.
 #[derive(Debug)]
 pub struct OutboxHandle {
-    name: String,
-    status: Arc<parking_lot::Mutex<OutboxStatus>>,
+    gauge: Gauge,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl OutboxHandle {
-    /// The outbox's name.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Reads how it is doing.
+    pub fn gauge(&self) -> Gauge {
+        self.gauge.clone()
     }
 
     /// How it is doing.
     pub fn status(&self) -> OutboxStatus {
-        self.status.lock().clone()
+        self.gauge.status()
     }
 
     /// Waits until the outbox has ended, after its token was cancelled.
@@ -96,10 +151,45 @@ impl OutboxHandle {
     }
 }
 
-/// What became of a letter.
+/// A letter that is being delivered.
+struct UnderWay {
+    letter: Letter,
+    attempts: u32,
+    refusals: u32,
+    backoff: Backoff,
+    /// When its first try of this run failed.
+    failing_since: Option<Instant>,
+    last_error: Option<String>,
+    /// It was reported as failing.
+    told: bool,
+}
+
+impl UnderWay {
+    fn new(letter: Letter) -> Self {
+        let backoff = Backoff::new(PAUSE.0, PAUSE.1);
+        let attempts = letter.tried;
+        let (failing_since, last_error) = (None, None);
+        Self { letter, attempts, refusals: 0, backoff, failing_since, last_error, told: false }
+    }
+
+    fn report(&self, outcome: Outcome) -> Report {
+        Report {
+            offset: self.letter.offset,
+            key: self.letter.key.clone(),
+            outcome,
+            attempts: self.attempts,
+            last_error: self.last_error.clone(),
+            at_ns: wall_ns(),
+        }
+    }
+}
+
+/// How far a letter got.
 enum Fate {
     /// Taken, or given up for good.
-    Done,
+    Done(Report),
+    /// It has been failing for a while: to be reported, and tried on.
+    Failing(Report),
     /// The outbox was stopped first.
     Stopped,
 }
@@ -115,19 +205,22 @@ impl Outbox {
         let status = Arc::default();
         let outbox = Self { name: name.into(), sink, status: Arc::clone(&status), stop };
         let task = tokio::spawn(outbox.run(source));
-        OutboxHandle { name: name.into(), status, task }
+        OutboxHandle { gauge: Gauge { name: name.into(), status }, task }
     }
 
     async fn run(self, mut feed: Box<dyn Feed>) {
-        let mut done = None;
+        let mut report = None;
+        let mut under_way: Option<UnderWay> = None;
         loop {
             let stopping = self.stop.is_cancelled();
             let asked = Instant::now();
+            let wants = under_way.is_none();
             let look = tokio::task::spawn_blocking(move || {
-                if let Some(offset) = done {
-                    feed.delivered(offset);
+                report.into_iter().for_each(|report| feed.report(report));
+                let letter = if stopping || !wants { None } else { feed.next(FEED_WAIT) };
+                if stopping {
+                    feed.close();
                 }
-                let letter = if stopping { None } else { feed.next(FEED_WAIT) };
                 (feed, letter)
             });
             let letter;
@@ -139,55 +232,77 @@ impl Outbox {
                     return;
                 }
             };
-            done = None;
+            report = None;
             if stopping {
                 return;
             }
-            let Some(letter) = letter else {
+            let Some(mut one) = under_way.take().or_else(|| letter.map(UnderWay::new)) else {
                 // A feed that answers "nothing" at once must not become a busy loop.
                 self.sleep(FEED_WAIT.saturating_sub(asked.elapsed())).await;
                 continue;
             };
-            match self.see_through(&letter).await {
-                Fate::Done => done = Some(letter.offset),
-                Fate::Stopped => return,
+            match self.see_through(&mut one).await {
+                Fate::Done(done) => report = Some(done),
+                Fate::Failing(failing) => {
+                    report = Some(failing);
+                    under_way = Some(one);
+                }
+                // The loop closes the feed; what failed is kept for the next run.
+                Fate::Stopped if one.last_error.is_some() => {
+                    report = Some(one.report(Outcome::Failing));
+                }
+                Fate::Stopped => {}
             }
         }
     }
 
-    /// Offers the letter until it is taken, given up, or the outbox is stopped.
-    async fn see_through(&self, letter: &Letter) -> Fate {
-        let Some(payload) = &letter.payload else { return Fate::Done };
-        let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
-        let mut refusals = 0;
+    /// Offers the letter until it is taken, given up, has failed for a while, or the outbox is stopped.
+    async fn see_through(&self, one: &mut UnderWay) -> Fate {
         loop {
-            self.status.lock().attempts += 1;
-            let Some(outcome) = self.offer(payload, &letter.key).await else {
+            one.attempts += 1;
+            {
+                let mut status = self.status.lock();
+                status.attempts += 1;
+                status.under_way = Some((one.letter.key.clone(), one.attempts));
+            }
+            let Some(outcome) = self.offer(&one.letter.payload, &one.letter.key).await else {
                 return Fate::Stopped;
             };
             let Err(error) = outcome else {
                 let mut status = self.status.lock();
                 status.delivered += 1;
                 status.lag_since = None;
-                return Fate::Done;
+                status.under_way = None;
+                return Fate::Done(one.report(Outcome::Delivered));
             };
-            refusals += u32::from(!error.retryable);
-            if refusals >= TRIES_MAX {
-                let (outbox, key, offset) = (&self.name, &letter.key, letter.offset);
-                tracing::error!(outbox, key, offset, %error, "not delivered: refused for good");
-                let mut status = self.status.lock();
-                status.dead += 1;
-                status.lag_since = None;
-                status.last_error = Some(error.what);
-                return Fate::Done;
+            one.last_error = Some(error.what.clone());
+            one.refusals += u32::from(!error.retryable);
+            if one.refusals >= TRIES_MAX {
+                return Fate::Done(self.give_up(one, &error));
             }
             self.note_failure(&error);
-            let pause = backoff.next_pause().max(error.retry_after.unwrap_or_default());
+            let since = *one.failing_since.get_or_insert_with(Instant::now);
+            let pause = one.backoff.next_pause().max(error.retry_after.unwrap_or_default());
             self.sleep(pause).await;
             if self.stop.is_cancelled() {
                 return Fate::Stopped;
             }
+            if !one.told && since.elapsed() >= FAILING_AFTER {
+                one.told = true;
+                return Fate::Failing(one.report(Outcome::Failing));
+            }
         }
+    }
+
+    fn give_up(&self, one: &UnderWay, error: &DeliverError) -> Report {
+        let (outbox, Letter { key, offset, .. }) = (&self.name, &one.letter);
+        tracing::error!(outbox, key, offset, %error, "not delivered: refused for good");
+        let mut status = self.status.lock();
+        status.dead += 1;
+        status.lag_since = None;
+        status.under_way = None;
+        status.last_error = Some(error.what.clone());
+        one.report(Outcome::Refused)
     }
 
     /// One try; `None` when the outbox was stopped and the sink did not finish in time.

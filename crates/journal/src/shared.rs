@@ -35,7 +35,8 @@ pub struct Options {
     /// One write takes what waits, up to about this many bytes.
     pub group_bytes_max: usize,
     /// Records are refused while less than this stays free, bytes, or less than a twentieth of the
-    /// file system where that is smaller (a disk of 10 GB need not keep 1 GiB).
+    /// file system where that is smaller (a disk of 10 GB need not keep 1 GiB). Ticks and gaps go on
+    /// meanwhile, in at most 64 MiB of it.
     pub disk_reserve_bytes: u64,
     /// No segment is added when all of them would be larger than this, bytes.
     pub disk_bytes_max: Option<u64>,

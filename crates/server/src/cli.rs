@@ -97,6 +97,9 @@ pub enum Verb {
     Rules(Rules),
     /// Sources and their health
     Sources,
+    /// Where alerts go: list, and drop what is not configured any more
+    #[command(subcommand)]
+    Destinations(Destinations),
     /// Create, list and revoke tokens
     #[command(subcommand)]
     Tokens(Tokens),
@@ -322,6 +325,18 @@ pub enum Alerts {
     Reopen {
         /// Alert id
         id: String,
+    },
+}
+
+/// `alcedo destinations ...`
+#[derive(Subcommand, Debug)]
+pub enum Destinations {
+    /// All destinations, how they do, and how far they are behind
+    List,
+    /// Let go of one that is not configured any more: alerts it did not get are not sent to it
+    Drop {
+        /// Its name
+        name: String,
     },
 }
 

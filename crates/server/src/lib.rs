@@ -66,6 +66,7 @@ fn run(cli: &Cli) -> Outcome {
         Verb::Alerts(verb) => verbs::ask::alerts(verb, global),
         Verb::Rules(verb) => verbs::rules::run(verb, global),
         Verb::Sources => verbs::ask::sources(global),
+        Verb::Destinations(verb) => verbs::ask::destinations(verb, global),
         Verb::Tokens(verb) => verbs::ask::tokens(verb, global),
         Verb::Reparse(args) => verbs::reparse::run(args, global),
         Verb::Retention(args) => verbs::keep::retention(args, global),
@@ -76,7 +77,7 @@ fn run(cli: &Cli) -> Outcome {
         Verb::Verify(what) => verbs::verify::run(&verbs::check::config_of(global)?, what.far),
         Verb::Store(verb) => verbs::store::run(verb, &verbs::check::config_of(global)?),
         Verb::Journal(verb) => {
-            verbs::journal::run(verb, &verbs::check::config_of(global)?.data_dir)
+            verbs::journal::run(verb, &verbs::check::config_of(global)?.data_dir, global)
         }
         Verb::Certs(verb) => verbs::certs::run(verb),
     }

@@ -77,13 +77,46 @@ pub struct Load {
     pub memory: f64,
 }
 
+/// What there is too much of, or too little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strain {
+    /// Bytes wait for the disk.
+    #[default]
+    Queue,
+    /// Detection is behind.
+    Lag,
+    /// The disk is full.
+    Disk,
+    /// Memory is scarce.
+    Memory,
+}
+
+impl Strain {
+    /// What people read.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::Queue => "more comes in than the disk takes",
+            Self::Lag => "detection is behind",
+            Self::Disk => "the disk is full",
+            Self::Memory => "memory is scarce",
+        }
+    }
+}
+
 impl Load {
     /// The highest level that this load asks for.
+    pub fn level(&self) -> u8 {
+        self.asks().0
+    }
+
+    /// The highest level that this load asks for, and what asks for it.
     ///
     /// The queue is the sharpest sign: half full it still is some hundred milliseconds away from
-    /// refusing. Lag alone never pushes back on senders, it slows only the noisy ones. A disk above
-    /// its limit goes straight to refusing.
-    pub fn level(&self) -> u8 {
+    /// refusing. Lag alone never pushes back on senders, it slows only the noisy ones. A full disk goes
+    /// straight to refusing; one that is filling asks for nothing: it does so for months, and no step
+    /// makes it emptier.
+    pub fn asks(&self) -> (u8, Strain) {
         let of = |value: f64, marks: &[(f64, Step)]| {
             let reached = marks.iter().rev().find(|(mark, _)| value >= *mark);
             reached.map_or(0, |(_, step)| step.level())
@@ -101,7 +134,7 @@ impl Load {
         );
         let lag =
             of(self.lag_ns as f64 / SECOND_NS as f64, &[(0.5, Step::Tail), (1.0, Step::Quotas)]);
-        let disk = of(self.disk, &[(0.9, Step::Background), (1.0, Step::Datagrams)]);
+        let disk = of(self.disk, &[(1.0, Step::Datagrams)]);
         let memory = of(
             self.memory,
             &[
@@ -111,7 +144,13 @@ impl Load {
                 (0.97, Step::Stall),
             ],
         );
-        queue.max(lag).max(disk).max(memory)
+        let all = [
+            (queue, Strain::Queue),
+            (lag, Strain::Lag),
+            (disk, Strain::Disk),
+            (memory, Strain::Memory),
+        ];
+        all.into_iter().max_by_key(|(level, _)| *level).unwrap_or_default()
     }
 }
 
@@ -244,7 +283,9 @@ mod tests {
     fn lag_slows_the_noisy_and_never_refuses_and_a_full_disk_refuses_at_once() {
         let lag = Load { lag_ns: 3600 * SECOND_NS, ..Load::default() };
         assert_eq!(lag.level(), Step::Quotas.level());
-        assert_eq!(Load { disk: 1.0, ..Load::default() }.level(), 7);
+        assert_eq!(Load { disk: 1.0, ..lag }.asks(), (7, Strain::Disk));
+        assert_eq!(Load { disk: 0.99, ..Load::default() }.level(), 0, "it may stay so for months");
+        assert_eq!(Load { memory: 0.97, ..lag }.asks(), (6, Strain::Memory));
         assert_eq!(Load::default().level(), 0);
         for (number, (step, _)) in Step::ALL.iter().enumerate() {
             assert_eq!(usize::from(step.level()), number + 1);

@@ -33,7 +33,7 @@ pub mod silence;
 pub mod volume;
 
 pub use balance::{Balance, Counter, Counts, Receipt, Receipts};
-pub use degrade::{Change, Ladder, Load, Step, fair_shares};
+pub use degrade::{Change, Ladder, Load, Step, Strain, fair_shares};
 pub use far::{FarNews, FarWatch};
 pub use finding::{Certainty, Finding, GapCause, Monitor, Tick};
 pub use registry::{HostStatus, Registry, Settings, SourceSettings, SourceStatus};

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use io::sinks::webhook::Webhook;
-use io::{Feed, Letter, Outbox, OutboxHandle};
+use io::{Feed, Letter, Outbox, OutboxHandle, Outcome, Report};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -86,6 +86,7 @@ async fn serve(State(r): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) 
 struct List {
     letters: Arc<Mutex<Vec<Letter>>>,
     cursor: Arc<AtomicU64>,
+    told: Arc<Mutex<Vec<Report>>>,
     at: u64,
 }
 
@@ -98,14 +99,18 @@ impl Feed for List {
         }
         letter
     }
-    fn delivered(&mut self, offset: u64) {
-        self.cursor.store(offset + 1, SeqCst);
+    fn report(&mut self, report: Report) {
+        if report.outcome != Outcome::Failing {
+            self.cursor.store(report.offset + 1, SeqCst);
+        }
+        self.told.lock().push(report);
     }
 }
 
 struct Sender {
     letters: Arc<Mutex<Vec<Letter>>>,
     cursor: Arc<AtomicU64>,
+    told: Arc<Mutex<Vec<Report>>>,
     stop: CancellationToken,
 }
 
@@ -114,16 +119,18 @@ impl Sender {
         let letter = |offset| Letter {
             offset,
             key: format!("k{offset}"),
-            payload: Some(format!("{{\"n\":{offset}}}").into_bytes()),
+            payload: format!("{{\"n\":{offset}}}").into_bytes(),
+            tried: 0,
         };
         let letters = Arc::new(Mutex::new((0..count).map(letter).collect()));
-        Self { letters, cursor: Arc::default(), stop: CancellationToken::new() }
+        let (cursor, told) = (Arc::default(), Arc::default());
+        Self { letters, cursor, told, stop: CancellationToken::new() }
     }
     fn start(&mut self, url: &str) -> OutboxHandle {
         self.stop = CancellationToken::new();
         let at = self.cursor.load(SeqCst);
-        let feed =
-            List { letters: Arc::clone(&self.letters), cursor: Arc::clone(&self.cursor), at };
+        let (letters, cursor) = (Arc::clone(&self.letters), Arc::clone(&self.cursor));
+        let feed = List { letters, cursor, told: Arc::clone(&self.told), at };
         let sink = Webhook::new(url, Duration::from_secs(1)).unwrap();
         Outbox::spawn("test", Arc::new(sink), Box::new(feed), self.stop.clone())
     }
@@ -144,6 +151,11 @@ async fn failures_that_pass_are_tried_again_in_order() {
     assert_eq!((status.delivered, status.dead, status.attempts), (4, 0, 9));
     assert_eq!(status.lag_since, None);
     assert!(status.last_error.unwrap().contains("502"));
+    assert_eq!(status.under_way, None);
+    let told = sender.told.lock().clone();
+    let told = told.iter().map(|r| (&*r.key, r.outcome, r.attempts, r.last_error.is_some()));
+    let done = |key, attempts| (key, Outcome::Delivered, attempts, attempts > 1);
+    assert!(told.eq([done("k0", 6), done("k1", 1), done("k2", 1), done("k3", 1)]));
     let headers = receiver.headers.lock().clone();
     assert_eq!(headers["content-type"], "application/json");
     assert!(headers["user-agent"].to_str().unwrap().starts_with("alcedo/"));
@@ -156,7 +168,7 @@ async fn refused_letters_are_given_up_after_three_tries_and_redirects_are_not_fo
     let script = [Does::Answer(400), Does::Redirect, Does::Answer(500), Does::Answer(404)];
     let (receiver, url) = Receiver::listen(&script).await;
     let mut sender = Sender::new(3);
-    sender.letters.lock()[1].payload = None;
+    sender.letters.lock().remove(1);
     let outbox = sender.start(&url);
     until("all letters", || sender.at() == 3).await;
     assert_eq!(receiver.keys(), ["k2"]);
@@ -164,6 +176,9 @@ async fn refused_letters_are_given_up_after_three_tries_and_redirects_are_not_fo
     let status = outbox.status();
     assert_eq!((status.delivered, status.dead), (1, 1));
     assert_eq!(status.last_error.as_deref(), Some("HTTP 404 Not Found: because so"));
+    let told = sender.told.lock()[0].clone();
+    assert_eq!((told.outcome, told.attempts), (Outcome::Refused, 4));
+    assert_eq!(told.last_error, status.last_error);
     sender.stop.cancel();
     outbox.ended().await;
 }
@@ -206,6 +221,18 @@ async fn nobody_listening_is_an_outage_and_tells_no_secret() {
     let error = status.last_error.unwrap();
     assert!(error.contains("refused") && !error.contains("s3cret"), "{error}");
     assert_eq!(sender.at(), 0);
+    let (key, attempts) = status.under_way.unwrap();
+    assert!(key == "k0" && attempts >= 2);
+    // What is told at the end is where the next run goes on counting.
+    sender.stop.cancel();
+    outbox.ended().await;
+    let told = sender.told.lock().clone();
+    assert_eq!((told.len(), told[0].outcome), (1, Outcome::Failing));
+    assert!(told[0].attempts >= attempts && told[0].last_error.is_some());
+    sender.letters.lock()[0].tried = told[0].attempts;
+    let outbox = sender.start(&url);
+    until("a try", || outbox.status().attempts >= 1).await;
+    assert!(outbox.status().under_way.unwrap().1 > told[0].attempts);
     sender.stop.cancel();
     outbox.ended().await;
 }

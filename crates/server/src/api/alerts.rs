@@ -3,12 +3,16 @@
 use super::events::{Around, around_time};
 use super::problem::Problem;
 use crate::run::App;
+use crate::run::outboxes::{self, Standing};
 use alert::State as Stand;
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use event::{Disposition, Level};
-use ledger::{Actor, AlertDetail, AlertFilter, AlertRow, LedgerError, LedgerRecord, TriageRequest};
+use ledger::{
+    Actor, AlertDetail, AlertFilter, AlertRow, Delivery, DeliveryStatus, LedgerError, LedgerRecord,
+    TriageRequest,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -150,12 +154,33 @@ pub fn detail_json(app: &App, detail: &AlertDetail) -> Value {
         },
         "history": history,
         "events": events,
-        "deliveries": detail.deliveries,
+        "deliveries": deliveries_json(app, detail),
         "rule": rule.map(|r| json!({
             "id": &*r.id, "title": &*r.title, "author": &*r.author, "license": &*r.license,
             "references": r.references, "description": &*r.description, "yaml": &*r.source.text,
         })),
     })
+}
+
+/// Destination by destination: where the alert stands with it, since when, after how many tries, and
+/// what failed last.
+fn deliveries_json(app: &App, detail: &AlertDetail) -> Value {
+    let standings = outboxes::standings(app, detail).into_iter();
+    let json = |(name, standing, delivery): (String, Standing, Option<Delivery>)| {
+        let status = match standing {
+            Standing::Waiting => json!("waiting"),
+            Standing::Tried(status) => json!(status),
+        };
+        let error = delivery.as_ref().map(|d| d.last_error.as_str()).filter(|e| !e.is_empty());
+        let value = json!({
+            "status": status,
+            "at": delivery.as_ref().map(|d| event::time::rfc3339(d.at_ns)),
+            "attempts": delivery.as_ref().map_or(0, |d| d.attempts),
+            "last_error": error,
+        });
+        (name, value)
+    };
+    Value::Object(standings.map(json).collect())
 }
 
 fn history_json(record: &LedgerRecord) -> Value {
@@ -180,10 +205,17 @@ fn history_json(record: &LedgerRecord) -> Value {
             out["action"] = "assign".into();
             out["to"] = json!(assignee);
         }
-        LedgerRecord::Delivery { sink, status, detail, .. } => {
+        LedgerRecord::Delivery { sink, status, attempts, detail, .. } => {
             out["action"] = "delivery".into();
             out["to"] = sink.as_str().into();
-            out["why"] = format!("{status:?} {detail}").trim().into();
+            let word = match status {
+                DeliveryStatus::Delivered => "delivered",
+                DeliveryStatus::Retrying => "not delivered yet",
+                DeliveryStatus::Failed => "refused for good",
+            };
+            let tries = if *attempts == 1 { "try" } else { "tries" };
+            let failed = if detail.is_empty() { "" } else { "; failed last: " };
+            out["why"] = format!("{word} after {attempts} {tries}{failed}{detail}").into();
         }
         LedgerRecord::AlertFolded { folded } => {
             out["action"] = "revised".into();

@@ -1,7 +1,6 @@
 //! `POST /api/v1/ingest`: NDJSON, JSON arrays or text lines, gzip or zstd. The answer comes after
 //! the bytes are on disk.
 
-use super::BODY_BYTES_MAX;
 use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
@@ -12,7 +11,7 @@ use event::{Envelope, Producer, Protocol, RawBatch};
 use futures::StreamExt;
 use io::body::{self, Limits, Shape};
 use io::intake::HELD_BYTES_FREE;
-use io::{Fate, RefusedCause, Shut};
+use io::{Fate, RefusedCause};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -25,7 +24,10 @@ use trust::Principal;
 /// How long a request waits for the journal before it is told to come again.
 const DURABLE_WAIT: Duration = Duration::from_secs(30);
 
-/// Least room taken for a body at a time.
+/// Largest body, as sent and expanded: a record of the greatest length that is stored.
+const BODY_BYTES_MAX: usize = journal::RECORD_BYTES_MAX;
+
+/// Least room taken for a body at a time, while there is so much.
 const CHARGE_BYTES: usize = 256 << 10;
 
 /// Most records of one body: a line of one byte costs 32 in memory.
@@ -50,9 +52,9 @@ pub async fn ingest(
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     let source = app.http_source(target.source.as_deref(), &principal)?;
-    if source.lane.door().is_shut(Shut::Asking) {
+    if let Some(cause) = source.lane.door().refusal() {
         // Before the body is read: it would only take room.
-        return Err(Problem::refused(RefusedCause::Overloaded));
+        return Err(Problem::refused(cause));
     }
     let (bytes, room) = read(&source, body).await?;
     let peer = peer.map(|p| p.0.0.ip().to_canonical().to_string()).unwrap_or_default();
@@ -156,6 +158,7 @@ async fn read(source: &io::Context, body: Body) -> Result<(Vec<u8>, Room), Probl
         let owed = bytes.len().saturating_sub(HELD_BYTES_FREE + charged);
         if owed > 0 {
             let more = source.holding.try_take(owed.max(CHARGE_BYTES));
+            let more = more.or_else(|| source.holding.try_take(owed));
             let more = more.ok_or_else(|| Problem::refused(RefusedCause::OverShare))?;
             match &mut room {
                 Some(room) => room.merge(more),

@@ -4,6 +4,7 @@
 pub mod alerts;
 pub mod auth;
 pub mod backups;
+pub mod destinations;
 pub mod events;
 pub mod exports;
 pub mod hunt;
@@ -29,8 +30,9 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use std::sync::Arc;
 
-/// Largest request body, as sent; what it may expand to is decided in [`ingest`].
-pub const BODY_BYTES_MAX: usize = 16 << 20;
+/// Largest body of a request that asks or changes something. What is ingested has its own limit, in
+/// [`ingest`].
+const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// Headers of every answer. Scripts and styles come from this server only, nothing may frame the
 /// page, and markup cannot be made from strings.

@@ -2,8 +2,8 @@
 //! not exist: the guard answers 404 before any handler runs.
 
 use super::{
-    alerts, backups, events, exports, hunt, ingest, keeping, loki, page, reparse, rules, searches,
-    sources, sql, status, tokens,
+    alerts, backups, destinations, events, exports, hunt, ingest, keeping, loki, page, reparse,
+    rules, searches, sources, sql, status, tokens,
 };
 use crate::run::App;
 use axum::Router;
@@ -78,6 +78,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("GET", "/loki/api/v1/index/stats", Needs(Permission::EventsRead)),
     ("GET", "/loki/api/v1/tail", Needs(Permission::EventsRead)),
     ("GET", "/api/v1/sources", Needs(Permission::SourcesRead)),
+    ("GET", "/api/v1/destinations", Needs(Permission::SourcesRead)),
+    ("DELETE", "/api/v1/destinations/{name}", Needs(Permission::SourcesWrite)),
     ("GET", "/api/v1/rules", Needs(Permission::RulesRead)),
     ("GET", "/api/v1/rules/cost", Needs(Permission::RulesRead)),
     ("POST", "/api/v1/rules/reload", Needs(Permission::RulesWrite)),
@@ -141,6 +143,8 @@ pub fn router() -> Router<Arc<App>> {
         ("/loki/api/v1/index/stats", get(loki::stats)),
         ("/loki/api/v1/tail", get(loki::tail)),
         ("/api/v1/sources", get(sources::sources)),
+        ("/api/v1/destinations", get(destinations::list)),
+        ("/api/v1/destinations/{name}", delete(destinations::remove)),
         ("/api/v1/rules", get(rules::list)),
         ("/api/v1/rules/cost", get(rules::cost)),
         ("/api/v1/rules/reload", post(rules::reload)),

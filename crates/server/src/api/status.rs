@@ -24,9 +24,10 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: it accepts and searches.
+/// `GET /readyz`: it accepts and searches. What people should see to, while all work goes on, is no
+/// reason to take it out of service.
 pub async fn readyz(State(app): State<Arc<App>>) -> Response {
-    match app.problems() {
+    match app.hindrances() {
         problems if problems.is_empty() => "ready\n".into_response(),
         problems => (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n")).into_response(),
     }
@@ -105,6 +106,7 @@ fn degraded_json(app: &App) -> Value {
         "level": level,
         "step": step.map(|(step, _)| step.name()),
         "what": step.map(|(_, what)| *what),
+        "why": step.map(|_| app.strain.lock().sentence()),
     })
 }
 

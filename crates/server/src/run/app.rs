@@ -4,6 +4,7 @@ use super::bus::{Bus, News};
 use super::exports::Exports;
 use super::generations::{Archive, Reloaded};
 use super::lag::{Ages, Behindhand};
+use super::outboxes;
 use super::own_events::{self, OwnEvent, OwnEvents};
 use super::rates::Rates;
 use super::reparsing::Reparsing;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trust::{AuthError, Principal, Sessions, Setup};
-use watch::{Balance, Counter, SourceStatus, Step};
+use watch::{Balance, Counter, SourceStatus, Step, Strain};
 
 /// Where lines for people at the terminal go.
 pub type Terminal = Box<dyn Fn(&str) + Send + Sync>;
@@ -80,6 +81,8 @@ pub struct App {
     pub door: io::Door,
     /// How far down the order of what is given up we are, see [`watch::degrade`].
     pub degraded: AtomicU8,
+    /// What the highest step of it was asked for by.
+    pub strain: Mutex<Strain>,
     /// Memory is scarce: events leave it early.
     pub memory_tight: AtomicBool,
     /// Of what consumers have not passed.
@@ -91,12 +94,14 @@ pub struct App {
     /// Searches take turns by it while [`Step::Queries`] is given up.
     turns: Arc<Semaphore>,
     contexts: RwLock<Vec<io::Context>>,
+    outboxes: RwLock<Vec<io::Gauge>>,
     sessions: Mutex<Sessions>,
     setup: Mutex<Option<Setup>>,
     health: RwLock<Arc<Vec<SourceStatus>>>,
     correlations: RwLock<Arc<Vec<RuleStats>>>,
     totals: Mutex<Map<String, Value>>,
     problems: Mutex<BTreeMap<&'static str, String>>,
+    notices: Mutex<BTreeMap<&'static str, String>>,
     /// Matches of rules in shadow since the start, by id.
     shadow: Mutex<BTreeMap<Arc<str>, u64>>,
     /// Rows on which detection crashed since the start.
@@ -107,6 +112,21 @@ pub struct App {
     behindhand: Behindhand,
     /// When the oldest event that is in no file yet was handed to the store, ns; 0 = there is none.
     unstored_since_ns: AtomicI64,
+}
+
+/// Sets or clears a text; a new one is logged.
+fn keep(texts: &Mutex<BTreeMap<&'static str, String>>, key: &'static str, text: Option<String>) {
+    let mut texts = texts.lock();
+    match text {
+        Some(text) => {
+            if texts.insert(key, text.clone()).is_none() {
+                tracing::error!("{text}");
+            }
+        }
+        None => {
+            texts.remove(key);
+        }
+    }
 }
 
 /// Wakes whoever waits for news, or lets them go on after a while.
@@ -176,17 +196,20 @@ impl App {
             terminal: made.terminal,
             door: io::Door::new(io::door::DOOR_BYTES_DEFAULT),
             degraded: AtomicU8::new(0),
+            strain: Mutex::default(),
             memory_tight: AtomicBool::new(false),
             relay: Arc::default(),
             marking_left: Mutex::default(),
             turns: Arc::new(Semaphore::new(1)),
             contexts: RwLock::default(),
+            outboxes: RwLock::default(),
             sessions: Mutex::default(),
             setup: Mutex::default(),
             health: RwLock::default(),
             correlations: RwLock::default(),
             totals: Mutex::default(),
             problems: Mutex::default(),
+            notices: Mutex::default(),
             shadow: Mutex::default(),
             match_failed: AtomicU64::new(0),
             own: OwnEvents::default(),
@@ -404,6 +427,16 @@ impl App {
         self.contexts.read().clone()
     }
 
+    /// The outboxes that run.
+    pub fn set_outboxes(&self, outboxes: Vec<io::Gauge>) {
+        *self.outboxes.write() = outboxes;
+    }
+
+    /// How the outbox of that name does.
+    pub fn outbox(&self, name: &str) -> Option<io::Gauge> {
+        self.outboxes.read().iter().find(|gauge| gauge.name() == name).cloned()
+    }
+
     /// The HTTP source that a request writes to: named, or the first one the token may write to.
     pub fn http_source(
         &self,
@@ -545,19 +578,15 @@ impl App {
         Value::Object(self.totals.lock().clone())
     }
 
-    /// Sets or clears a problem that operators should see.
+    /// Sets or clears a problem that operators should see, and that keeps this server from doing all of
+    /// its work.
     pub fn set_problem(&self, key: &'static str, problem: Option<String>) {
-        let mut problems = self.problems.lock();
-        match problem {
-            Some(problem) => {
-                if problems.insert(key, problem.clone()).is_none() {
-                    tracing::error!("{problem}");
-                }
-            }
-            None => {
-                problems.remove(key);
-            }
-        }
+        keep(&self.problems, key, problem);
+    }
+
+    /// Sets or clears something that operators should see to, while all work goes on.
+    pub fn set_notice(&self, key: &'static str, notice: Option<String>) {
+        keep(&self.notices, key, notice);
     }
 
     /// Whether something is wrong under `key`.
@@ -565,8 +594,8 @@ impl App {
         self.problems.lock().contains_key(key)
     }
 
-    /// Everything that is wrong now.
-    pub fn problems(&self) -> Vec<String> {
+    /// Everything that keeps this server from doing all of its work.
+    pub fn hindrances(&self) -> Vec<String> {
         let mut out: Vec<String> = self.problems.lock().values().cloned().collect();
         match self.journal.stats().state {
             journal::State::Ok | journal::State::Closed => {}
@@ -577,6 +606,14 @@ impl App {
             let n = stretch.left - stretch.taken.min(stretch.left);
             out.push(format!("{n} events are in the journal only, and cannot be searched yet"));
         }
+        out
+    }
+
+    /// Everything that is wrong now, or that somebody should see to.
+    pub fn problems(&self) -> Vec<String> {
+        let mut out = self.hindrances();
+        out.extend(self.notices.lock().values().cloned());
+        out.extend(outboxes::left_over(self).iter().map(outboxes::Destination::left_over_text));
         out
     }
 

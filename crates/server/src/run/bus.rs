@@ -31,6 +31,17 @@ pub struct Bus {
 /// Under overload live tails see one batch of so many.
 const SAMPLE_ONE_IN: u64 = 16;
 
+/// What whoever follows is told when live tails begin to see a sample, or end to.
+pub fn sampling_notice(is_sampled: bool) -> &'static str {
+    match is_sampled {
+        true => {
+            "the server is overloaded: from here on this is a sample, most events are not shown (they \
+             are stored and searched as always)"
+        }
+        false => "the overload is over: all events are shown again",
+    }
+}
+
 impl Default for Bus {
     fn default() -> Self {
         let (news, tail) = (broadcast::channel(NEWS).0, broadcast::channel(TAIL_BATCHES).0);

@@ -5,13 +5,13 @@ use super::App;
 use super::background::Background;
 use crate::exit::Failure;
 use event::{Envelope, RawBatch, RecordKind};
-use io::Shut;
+use io::{RefusedCause, Shut};
 use ledger::Actor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use watch::{Change, Ladder, Load, Step, fair_shares};
+use watch::{Change, Ladder, Load, Step, Strain, fair_shares};
 
 /// Pause between two looks: a burst fills the door within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -24,6 +24,16 @@ const MEMORY_PERCENT: u64 = 85;
 /// From this part of the memory's ceiling on, events leave memory for files early.
 const MEMORY_TIGHT: f64 = 0.8;
 
+/// From this part of the memory's ceiling on something is given up, see [`watch::degrade`]: a server that
+/// uses more of it while it has nothing to do has too small a ceiling.
+const MEMORY_IDLE_MAX: f64 = 0.7;
+/// Bytes between sockets and disk below which nothing is on its way.
+const DOOR_IDLE_BYTES: usize = 1 << 20;
+/// How long memory has to be short while nothing is on its way, before it is the ceiling's fault.
+const MEMORY_IDLE_FOR: Duration = Duration::from_secs(20);
+/// The disk counts as filling from this part of what may be used on, and as eased below the second.
+const DISK_FILLING: (f64, f64) = (0.85, 0.8);
+
 /// Starts the thread that looks.
 pub fn start(app: Arc<App>) -> Result<Background, Failure> {
     Background::start("overload", move |running| {
@@ -33,7 +43,7 @@ pub fn start(app: Arc<App>) -> Result<Background, Failure> {
             running.rest(LOOK_EVERY);
         }
         // Doors must not stay shut while the last senders are being drained.
-        app.door.shut(Shut::Open);
+        app.door.shut(Shut::Open, RefusedCause::Overloaded);
     })
 }
 
@@ -43,6 +53,11 @@ struct Look {
     before: Instant,
     ladder: Ladder,
     memory_max: u64,
+    /// What the highest level in force was asked for by.
+    strain: Strain,
+    /// Since when memory is short while nothing is on its way.
+    memory_idle_since: Option<Instant>,
+    is_disk_filling: bool,
     /// Bytes that each source has received so far.
     received: Vec<u64>,
     /// What each source was slowed to.
@@ -54,22 +69,101 @@ impl Look {
         let memory_max = app.config.memory_bytes_max.unwrap_or_else(memory_ceiling);
         tracing::info!(memory_max, "memory ceiling");
         let now = Instant::now();
-        let (received, shares) = (Vec::new(), Vec::new());
-        Self { began: now, before: now, ladder: Ladder::default(), memory_max, received, shares }
+        let look = Self {
+            began: now,
+            before: now,
+            ladder: Ladder::default(),
+            memory_max,
+            strain: Strain::default(),
+            memory_idle_since: None,
+            is_disk_filling: false,
+            received: Vec::new(),
+            shares: Vec::new(),
+        };
+        // Right after the start nothing has been received that could have filled it.
+        if look.load(app).memory >= MEMORY_IDLE_MAX {
+            look.tell_memory(app);
+        }
+        look
     }
 
     fn once(&mut self, app: &App) {
         let load = self.load(app);
         app.memory_tight.store(load.memory >= MEMORY_TIGHT, Ordering::Relaxed);
+        self.watch_memory(app, &load);
+        self.watch_disk(app);
+        let (level, strain) = load.asks();
+        if level > 0 && level >= self.ladder.level() {
+            self.strain = strain;
+        }
         let now_ns = i64::try_from(self.began.elapsed().as_nanos()).unwrap_or(i64::MAX);
         let changes = self.ladder.assess(&load, now_ns);
         if !changes.is_empty() {
             // The gauge speaks of what is so, not of what is about to be.
             self.switch(app);
             app.degraded.store(self.ladder.level(), Ordering::SeqCst);
-            changes.iter().for_each(|change| tell(app, *change));
+            *app.strain.lock() = self.strain;
+            changes.iter().for_each(|change| tell(app, *change, self.strain));
         }
         self.pace(app);
+    }
+
+    /// Memory that is short while nothing is on its way is the server's own: no step helps, the ceiling is
+    /// too low.
+    fn watch_memory(&mut self, app: &App, load: &Load) {
+        let is_idle = app.door.used_bytes() < DOOR_IDLE_BYTES
+            && app.store.hot_bytes() < super::upkeep::EARLY_BYTES;
+        if load.memory < MEMORY_IDLE_MAX {
+            self.memory_idle_since = None;
+            app.set_notice("memory", None);
+        } else if is_idle {
+            let since = *self.memory_idle_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= MEMORY_IDLE_FOR {
+                self.tell_memory(app);
+            }
+        } else {
+            self.memory_idle_since = None;
+        }
+    }
+
+    fn tell_memory(&self, app: &App) {
+        let resident = resident_bytes();
+        let needed = (resident as f64 / MEMORY_IDLE_MAX / f64::from(1 << 20)).ceil();
+        let text = format!(
+            "the memory limit of {} MiB is too small: the server itself uses {} MiB with nothing to do, \
+             so it goes on refusing or slowing senders; set `limits: {{memory: ...}}` to at least \
+             {needed} MiB, or give its control group {} MiB",
+            self.memory_max >> 20,
+            resident >> 20,
+            (needed * 100.0 / MEMORY_PERCENT as f64).ceil(),
+        );
+        app.set_notice("memory", Some(text));
+    }
+
+    /// A disk that fills up is told before it is full.
+    fn watch_disk(&mut self, app: &App) {
+        let stats = app.journal.stats();
+        let used = disk_part(&stats);
+        let mark = if self.is_disk_filling { DISK_FILLING.1 } else { DISK_FILLING.0 };
+        let is_filling = stats.total_bytes > 0 && used >= mark;
+        if is_filling {
+            let text = format!(
+                "the disk is {:.0} % full of what may be used: {} MiB are free, {} of them have to stay \
+                 free, then senders are refused; free space, keep events for a shorter time \
+                 (`retention`) or move old ones (`tier`)",
+                used * 100.0,
+                stats.free_bytes >> 20,
+                stats.reserve_bytes >> 20,
+            );
+            if !self.is_disk_filling {
+                note(app, "disk.filling", &text);
+            }
+            app.set_notice("disk", Some(text));
+        } else if self.is_disk_filling {
+            note(app, "disk.eased", "there is space on the disk again");
+            app.set_notice("disk", None);
+        }
+        self.is_disk_filling = is_filling;
     }
 
     fn load(&self, app: &App) -> Load {
@@ -78,13 +172,11 @@ impl Look {
         let door = part(app.door.used_bytes() as u64, app.door.size_bytes() as u64);
         let queue = part(stats.queue_bytes, journal::Options::default().queue_bytes_max);
         let full = stats.state == journal::State::DiskFull;
-        let used = stats.total_bytes.saturating_sub(stats.free_bytes);
-        let disk = part(used, stats.total_bytes.saturating_sub(stats.reserve_bytes));
         Load {
             queue: door.max(queue),
             lag_ns: app.detect_lag_ms(io::intake::wall_ns()).saturating_mul(1_000_000),
             // Whether it is full is the journal's to say: it knows its prepared space.
-            disk: if full { 1.0 } else { disk.min(0.99) },
+            disk: if full { 1.0 } else { disk_part(&stats).min(0.99) },
             memory: part(resident_bytes(), self.memory_max),
         }
     }
@@ -101,7 +193,12 @@ impl Look {
             (Step::PushBack, Shut::Asking),
         ];
         let to = shut.iter().find(|(step, _)| shed(*step)).map_or(Shut::Open, |(_, to)| *to);
-        app.door.shut(to);
+        let cause = match self.strain {
+            Strain::Disk => RefusedCause::DiskFull,
+            Strain::Memory => RefusedCause::MemoryShort,
+            Strain::Queue | Strain::Lag => RefusedCause::Overloaded,
+        };
+        app.door.shut(to, cause);
     }
 
     /// Sources above their fair share of what is being worked off are slowed to it.
@@ -136,8 +233,12 @@ impl Look {
 
 /// A step is a record in the stream it happened in, an event that rules can watch, and a line in the
 /// log.
-fn tell(app: &App, change: Change) {
+fn tell(app: &App, change: Change, strain: Strain) {
     let (step, sentence) = (change.step.name(), change.sentence());
+    let sentence = match change.entered {
+        true => format!("{sentence} ({})", strain.sentence()),
+        false => sentence,
+    };
     tracing::warn!(step, "{sentence}");
     let event = if change.entered { "overload.entered" } else { "overload.left" };
     let level = change.step.level();
@@ -151,6 +252,20 @@ fn tell(app: &App, change: Change) {
     }
     let actor = Actor { who: "alcedo".into(), at_ns: now_ns, client: "server".into() };
     app.note(&actor, event, step, &sentence);
+}
+
+/// An event that rules can watch.
+fn note(app: &App, action: &str, sentence: &str) {
+    let at_ns = io::intake::wall_ns();
+    let actor = Actor { who: "alcedo".into(), at_ns, client: "server".into() };
+    app.note(&actor, action, "disk", sentence);
+}
+
+/// Disk used, of what may be used.
+fn disk_part(stats: &journal::Stats) -> f64 {
+    let used = stats.total_bytes.saturating_sub(stats.free_bytes);
+    let usable = stats.total_bytes.saturating_sub(stats.reserve_bytes);
+    if usable == 0 { 0.0 } else { used as f64 / usable as f64 }
 }
 
 /// Memory of this process that no file stands behind, bytes; 0 where the system does not tell.

@@ -21,12 +21,12 @@ pub fn follow(server: &Server) -> AbortHandle {
             let mut feed = AlertFeed::new(app, stream, &notify);
             while !tell.is_closed() {
                 let Some(letter) = feed.next(Duration::from_millis(500)) else { continue };
-                if let Some(line) = letter.payload.as_deref().and_then(line_of)
+                if let Some(line) = line_of(&letter.payload)
                     && tell.blocking_send(line).is_err()
                 {
                     return;
                 }
-                feed.delivered(letter.offset);
+                feed.printed(letter.offset);
             }
         });
     }

@@ -2,9 +2,10 @@
 
 use super::{complain, output, say};
 use crate::cli::store::{Searches, Sql};
-use crate::cli::{Alerts, Around, Global, Output, Search, Tail, Tokens};
+use crate::cli::{Alerts, Around, Destinations, Global, Output, Search, Tail, Tokens};
 use crate::client::Client;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::run::bus::sampling_notice;
 use event::text::render;
 use serde_json::{Value, json};
 
@@ -158,7 +159,7 @@ pub fn searches(verb: &Searches, global: &Global) -> Outcome {
 /// Prints events as they arrive.
 fn follow(path: &str, global: &Global) -> Outcome {
     let form = output(global);
-    let mut skipped = 0;
+    let (mut skipped, mut sampled) = (0, false);
     ask(global, async |client| {
         client
             .lines("GET", path, None, &mut |line| {
@@ -168,7 +169,13 @@ fn follow(path: &str, global: &Global) -> Outcome {
                 let Ok(row) = serde_json::from_str::<Value>(data) else { return true };
                 if row.get("@timestamp").is_some() {
                     print_row(&row, data, form);
-                } else if row["skipped"].as_u64().is_some_and(|n| n > skipped) {
+                    return true;
+                }
+                if let Some(now) = row["sampled"].as_bool().filter(|now| *now != sampled) {
+                    sampled = now;
+                    complain(sampling_notice(now));
+                }
+                if row["skipped"].as_u64().is_some_and(|n| n > skipped) {
                     skipped = row["skipped"].as_u64().unwrap_or(0);
                     complain(&format!("{skipped} rows skipped so far: too many to show"));
                 }
@@ -307,6 +314,42 @@ pub fn sources(global: &Global) -> Outcome {
         "pack",
     ];
     rows(&found["sources"], &columns, output(global));
+    Ok(Exit::Ok)
+}
+
+/// `alcedo destinations ...`
+pub fn destinations(verb: &Destinations, global: &Global) -> Outcome {
+    let form = output(global);
+    match verb {
+        Destinations::List => {
+            let found = ask(global, async |client| client.get("/api/v1/destinations").await)?;
+            let columns = [
+                "name",
+                "state",
+                "kind",
+                "min_level",
+                "delivered",
+                "refused",
+                "records_behind",
+                "bytes_behind",
+                "failing_since",
+                "last_error",
+            ];
+            rows(&found["destinations"], &columns, form);
+        }
+        Destinations::Drop { name } => {
+            let path = format!("/api/v1/destinations/{}", encoded(name));
+            let done = ask(global, async |client| client.delete(&path).await)?;
+            match form {
+                Output::Table => say(&format!(
+                    "{} is dropped; it was {} records behind",
+                    cell(&done["dropped"]),
+                    done["records"]
+                )),
+                _ => say(&done.to_string()),
+            }
+        }
+    }
     Ok(Exit::Ok)
 }
 

@@ -108,6 +108,24 @@ fn overload_gives_up_in_order_and_says_so() {
     assert_eq!((&degraded["level"], &degraded["step"]), (&json!(6), &json!("stall")));
     let (status, retry) = server.post("{\"message\":\"not-now\"}\n");
     assert_eq!((status, retry), (503, Some(1)));
+    assert_eq!(degraded["why"], "memory is scarce");
+    let (_, answer) = server.send("POST", "/api/v1/ingest", &server.admin_token, &[], b"not-now\n");
+    let detail = answer["detail"].as_str().unwrap();
+    assert!(detail.contains("memory limit") && !detail.contains("journal"), "{detail}");
+    // It cannot get better by itself, and that is said at once.
+    let problems = server.get("/api/v1/overview")["problems"].to_string();
+    assert!(problems.contains("too small") && problems.contains("at least"), "{problems}");
+    let mut tail = alcedo()
+        .args(["tail", "--data-dir", server.data_dir.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = std::io::BufReader::new(tail.stderr.take().unwrap());
+    let said = std::io::BufRead::lines(said).next().unwrap().unwrap();
+    assert!(said.contains("sample"), "{said}");
+    tail.kill().unwrap();
+    tail.wait().unwrap();
     let mut tcp = TcpStream::connect(server.syslog_at("tcp")).unwrap();
     tcp.write_all(b"<13>Nov 24 02:14:00 h2 app: marker-stream\n").unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -143,6 +161,34 @@ fn overload_gives_up_in_order_and_says_so() {
         (s.metric("alcedo_degraded_level")? == 0.0).then_some(())
     });
     assert_eq!(server.post("{\"message\":\"again\"}\n"), (200, None));
+    let problems = server.get("/api/v1/overview")["problems"].to_string();
+    assert!(!problems.contains("too small"), "{problems}");
+}
+
+/// Scenario: a record of twenty megabytes over HTTP, and a body above what a record may have.
+/// Guarantees: the first is stored whole and given back byte for byte; the second is refused with 413,
+/// as what can never be taken.
+#[test]
+fn a_record_may_have_64_mib_over_http() {
+    let mut server = Server::start("");
+    let long: String =
+        (0..20u64 << 20).map(|n| char::from(b'a' + (n * n / 7 % 26) as u8)).collect();
+    let text = [("Content-Type", "text/plain")];
+    let token = server.admin_token.clone();
+    let (status, answer) = server.send("POST", "/api/v1/ingest", &token, &text, long.as_bytes());
+    assert_eq!((status, &answer["accepted"]), (200, &json!(1)), "{answer}");
+    let (first, last) = (answer["first"].as_u64().unwrap(), answer["last"].as_u64().unwrap());
+    assert!(last - first > 15, "it is stored in parts: {answer}");
+    let (status, retry) = server.post(&"x".repeat((64 << 20) + 1));
+    assert_eq!((status, retry), (413, None));
+    server.stop();
+    let dir = server.data_dir.to_str().unwrap().to_owned();
+    let (from, to) = (first.to_string(), last.to_string());
+    let out = run(&["journal", "export", "--data-dir", &dir, "--from", &from, "--to", &to]);
+    let line: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let stored = line["bytes_base64"].as_str().unwrap();
+    use base64::Engine as _;
+    assert!(base64::engine::general_purpose::STANDARD.decode(stored).unwrap() == long.as_bytes());
 }
 
 /// Scenario: a webhook that nobody answers, beside a file; events go on.

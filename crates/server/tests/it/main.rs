@@ -5,6 +5,7 @@ mod big_answers;
 mod browser;
 mod cli;
 mod contract;
+mod destinations;
 mod detection;
 mod exports;
 mod flow;

@@ -21,6 +21,9 @@ const SENDERS: usize = 16;
 /// See [`SENDERS`].
 const IDLERS: usize = 200;
 
+/// A source that is quiet for so long is an alert, which time alone decides.
+const SILENT_AFTER_S: u64 = 25;
+
 const RULE: &str = "title: Marker seen\nid: 44444444-4444-4444-8444-444444444444\nlogsource: {product: linux}\ndetection:\n  sel:\n    - xyzzy\n  condition: sel\nlevel: high\n";
 
 /// A file system of its own, in a file; unmounted when dropped.
@@ -67,13 +70,17 @@ fn a_full_disk_refuses_and_the_rest_goes_on() {
     };
     let rules = disk.dir.path().join("marker.yml");
     std::fs::write(&rules, RULE).unwrap();
-    let settings = format!("rules: ['{}']\nnotify: []\n", rules.display());
+    let settings = format!(
+        "rules: ['{}']\nnotify: []\nsources: {{http: {{type: http, silent_after: {SILENT_AFTER_S}s}}}}\n",
+        rules.display()
+    );
     let server = Server::start_as(&settings, Some(&disk.at().join("data")), alcedo);
     server.ingest("{\"message\":\"before\"}\n");
     server.eventually("the event", |s| (s.search("before").len() == 1).then_some(()));
     let marked = 300;
     let body = |n: u64| format!("{{\"message\":\"xyzzy\",\"user\":{{\"name\":\"u{n:04}\"}}}}\n");
     server.ingest(&(0..marked).map(body).collect::<String>());
+    let last = Instant::now();
     let ballast = disk.at().join("ballast");
     let full = fill(&ballast);
     let told = server.eventually("the refusal", |s| {
@@ -82,6 +89,10 @@ fn a_full_disk_refuses_and_the_rest_goes_on() {
     });
     let refused = full.elapsed();
     assert_eq!((told.0, told.1.is_some()), (503, true));
+    let (_, answer) = server.send("POST", "/api/v1/ingest", &server.admin_token, &[], b"late\n");
+    assert!(answer["detail"].as_str().unwrap().contains("disk is full"), "{answer}");
+    let problems = server.get("/api/v1/overview")["problems"].to_string();
+    assert!(problems.contains("MiB are free"), "{problems}");
     assert_eq!(server.search("before").len(), 1);
     let wish = "{\"name\":\"t\",\"role\":\"ingest\",\"sources\":[\"http\"]}";
     let (status, made) = server.ask("POST", "/api/v1/tokens", &server.admin_token, wish);
@@ -92,6 +103,16 @@ fn a_full_disk_refuses_and_the_rest_goes_on() {
     });
     assert_eq!(server.post("{\"message\":\"still\"}\n").0, 503);
     server.eventually("the gauge", |s| (s.metric("alcedo_degraded_level")? == 7.0).then_some(()));
+    // What is decided by time: nothing was received that could have decided it.
+    let silent = |s: &Server| {
+        let alerts = s.get("/api/v1/alerts?state=all&limit=500")["alerts"].clone();
+        let found = alerts.as_array()?.iter().find(|a| a["rule_id"] == "alcedo.silent_source");
+        found.map(|_| ())
+    };
+    assert!(last.elapsed() < Duration::from_secs(SILENT_AFTER_S), "filling took too long");
+    assert_eq!(silent(&server), None);
+    server.eventually_within(Duration::from_secs(SILENT_AFTER_S + 60), "the silence", silent);
+    assert_eq!(server.post("{\"message\":\"still full\"}\n").0, 503);
     std::fs::remove_file(&ballast).unwrap();
     let freed = Instant::now();
     server

@@ -2,6 +2,7 @@
 
 use super::{Asked, Pairs, Refusal, Streams, selected};
 use crate::run::App;
+use crate::run::bus::sampling_notice;
 use axum::extract::Query as Params;
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -30,7 +31,7 @@ pub async fn tail(
 
 async fn follow(app: Arc<App>, log: LogQuery, mut socket: WebSocket) {
     let mut batches = app.bus.tail();
-    let mut waiting = Waiting::default();
+    let (mut waiting, mut is_sampled) = (Waiting::default(), false);
     let mut due = tokio::time::interval(SEND_EVERY);
     loop {
         tokio::select! {
@@ -40,6 +41,10 @@ async fn follow(app: Arc<App>, log: LogQuery, mut socket: WebSocket) {
                 Err(broadcast::error::RecvError::Closed) => return,
             },
             _ = due.tick() => {
+                if app.bus.is_sampled() != is_sampled {
+                    is_sampled = !is_sampled;
+                    waiting.say(sampling_notice(is_sampled));
+                }
                 if let Some(message) = waiting.message()
                     && socket.send(Message::Text(message.to_string().into())).await.is_err() {
                         return;
@@ -62,6 +67,15 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// A line of our own among the others: the protocol has no other place for it.
+    fn say(&mut self, text: &str) {
+        let now_ns = io::intake::wall_ns();
+        let fields = [("alcedo.source", "alcedo"), ("event.original", text), ("message", text)];
+        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
+        self.streams.add(&fields.collect(), now_ns, false);
+        self.lines += 1;
+    }
+
     fn take(&mut self, batch: &event::EventBatch, plan: &Plan, all: bool) {
         let binding = plan.bind(batch);
         for row in batch.rows().filter(|row| plan.matches(&binding, row)) {
