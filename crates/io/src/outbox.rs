@@ -66,8 +66,8 @@ pub trait Feed: Send {
     fn next(&mut self, wait: Duration) -> Option<Letter>;
     /// What became of a letter. Unless it is still failing it, and all before it, are done with.
     fn report(&mut self, report: Report);
-    /// The outbox ends: what was reported is made durable.
-    fn close(&mut self) {}
+    /// Nothing more is asked for a while, or ever: what was reported is made durable.
+    fn settle(&mut self) {}
 }
 
 /// First and longest pause between two tries: a receiver that is back is noticed in a minute.
@@ -160,6 +160,8 @@ struct UnderWay {
     /// When its first try of this run failed.
     failing_since: Option<Instant>,
     last_error: Option<String>,
+    /// It has failed, and the feed was told that nothing more is asked for a while.
+    settled: bool,
     /// It was reported as failing.
     told: bool,
 }
@@ -168,8 +170,16 @@ impl UnderWay {
     fn new(letter: Letter) -> Self {
         let backoff = Backoff::new(PAUSE.0, PAUSE.1);
         let attempts = letter.tried;
-        let (failing_since, last_error) = (None, None);
-        Self { letter, attempts, refusals: 0, backoff, failing_since, last_error, told: false }
+        Self {
+            letter,
+            attempts,
+            refusals: 0,
+            backoff,
+            failing_since: None,
+            last_error: None,
+            settled: false,
+            told: false,
+        }
     }
 
     fn report(&self, outcome: Outcome) -> Report {
@@ -188,8 +198,8 @@ impl UnderWay {
 enum Fate {
     /// Taken, or given up for good.
     Done(Report),
-    /// It has been failing for a while: to be reported, and tried on.
-    Failing(Report),
+    /// It fails, and is tried on: those before it are not to wait for it. Reported after a while.
+    Failing(Option<Report>),
     /// The outbox was stopped first.
     Stopped,
 }
@@ -217,10 +227,11 @@ impl Outbox {
             let wants = under_way.is_none();
             let look = tokio::task::spawn_blocking(move || {
                 report.into_iter().for_each(|report| feed.report(report));
-                let letter = if stopping || !wants { None } else { feed.next(FEED_WAIT) };
-                if stopping {
-                    feed.close();
+                if stopping || !wants {
+                    feed.settle();
+                    return (feed, None);
                 }
+                let letter = feed.next(FEED_WAIT);
                 (feed, letter)
             });
             let letter;
@@ -244,10 +255,10 @@ impl Outbox {
             match self.see_through(&mut one).await {
                 Fate::Done(done) => report = Some(done),
                 Fate::Failing(failing) => {
-                    report = Some(failing);
+                    report = failing;
                     under_way = Some(one);
                 }
-                // The loop closes the feed; what failed is kept for the next run.
+                // The loop settles the feed; what failed is kept for the next run.
                 Fate::Stopped if one.last_error.is_some() => {
                     report = Some(one.report(Outcome::Failing));
                 }
@@ -288,8 +299,12 @@ impl Outbox {
                 return Fate::Stopped;
             }
             if !one.told && since.elapsed() >= FAILING_AFTER {
-                one.told = true;
-                return Fate::Failing(one.report(Outcome::Failing));
+                (one.settled, one.told) = (true, true);
+                return Fate::Failing(Some(one.report(Outcome::Failing)));
+            }
+            if !one.settled {
+                one.settled = true;
+                return Fate::Failing(None);
             }
         }
     }

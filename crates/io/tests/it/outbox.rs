@@ -87,6 +87,8 @@ struct List {
     letters: Arc<Mutex<Vec<Letter>>>,
     cursor: Arc<AtomicU64>,
     told: Arc<Mutex<Vec<Report>>>,
+    /// How much was told when the outbox said that nothing more is asked for a while.
+    settled: Arc<Mutex<Vec<usize>>>,
     at: u64,
 }
 
@@ -105,12 +107,16 @@ impl Feed for List {
         }
         self.told.lock().push(report);
     }
+    fn settle(&mut self) {
+        self.settled.lock().push(self.told.lock().len());
+    }
 }
 
 struct Sender {
     letters: Arc<Mutex<Vec<Letter>>>,
     cursor: Arc<AtomicU64>,
     told: Arc<Mutex<Vec<Report>>>,
+    settled: Arc<Mutex<Vec<usize>>>,
     stop: CancellationToken,
 }
 
@@ -123,14 +129,15 @@ impl Sender {
             tried: 0,
         };
         let letters = Arc::new(Mutex::new((0..count).map(letter).collect()));
-        let (cursor, told) = (Arc::default(), Arc::default());
-        Self { letters, cursor, told, stop: CancellationToken::new() }
+        let (cursor, told, settled) = (Arc::default(), Arc::default(), Arc::default());
+        Self { letters, cursor, told, settled, stop: CancellationToken::new() }
     }
     fn start(&mut self, url: &str) -> OutboxHandle {
         self.stop = CancellationToken::new();
         let at = self.cursor.load(SeqCst);
         let (letters, cursor) = (Arc::clone(&self.letters), Arc::clone(&self.cursor));
-        let feed = List { letters, cursor, told: Arc::clone(&self.told), at };
+        let (told, settled) = (Arc::clone(&self.told), Arc::clone(&self.settled));
+        let feed = List { letters, cursor, told, settled, at };
         let sink = Webhook::new(url, Duration::from_secs(1)).unwrap();
         Outbox::spawn("test", Arc::new(sink), Box::new(feed), self.stop.clone())
     }
@@ -206,6 +213,22 @@ async fn a_restart_delivers_the_rest_once_per_key() {
     assert!(receiver.taken.lock().len() > 40, "the script made no repeats");
     sender.stop.cancel();
     outbox.ended().await;
+}
+
+#[tokio::test]
+async fn what_was_delivered_does_not_wait_for_what_fails() {
+    let (receiver, url) = Receiver::listen(&[Does::Answer(200), Does::Answer(503)]).await;
+    receiver.script.lock().extend([Does::Answer(503); 50]);
+    let mut sender = Sender::new(2);
+    let outbox = sender.start(&url);
+    until("the second try", || outbox.status().attempts >= 3).await;
+    // The first was reported before the feed was told to keep what it has, long before the second is
+    // reported as failing.
+    assert_eq!(*sender.settled.lock(), [1]);
+    assert_eq!(sender.told.lock().len(), 1);
+    sender.stop.cancel();
+    outbox.ended().await;
+    assert_eq!(*sender.settled.lock(), [1, 2]);
 }
 
 #[tokio::test]

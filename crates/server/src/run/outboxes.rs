@@ -364,13 +364,12 @@ impl Feed for AlertFeed {
             self.recording.next_offset = report.offset + 1;
         }
         self.recording.since.get_or_insert_with(Instant::now);
-        // One that fails holds up the others: nothing comes that it could wait for.
-        if self.recording.records.len() >= TOGETHER_MAX || report.outcome == Outcome::Failing {
+        if self.recording.records.len() >= TOGETHER_MAX {
             self.record();
         }
     }
 
-    fn close(&mut self) {
+    fn settle(&mut self) {
         self.record();
     }
 }

@@ -5,8 +5,8 @@ use crate::cli::{Global, Journal, Output};
 use crate::exit::{Exit, Failure, Outcome};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use journal::Hole;
 use journal::inspect::{Exported, Progress, Report, SegmentReport};
+use journal::{Hole, JournalError};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,8 +24,13 @@ pub fn run(verb: &Journal, data_dir: &Path, global: &Global) -> Outcome {
     }
 }
 
-fn failed(error: journal::JournalError) -> Failure {
-    Failure::new(Exit::Integrity, error, "is --data-dir the folder of an Alcedo installation?")
+/// What an offline look at a stream failed with.
+pub(super) fn failed(error: journal::JournalError) -> Failure {
+    let hint = match &error {
+        JournalError::InUse { .. } => "a copy of the folder can be looked at while the server runs",
+        _ => "is --data-dir the folder of an Alcedo installation?",
+    };
+    Failure::new(Exit::Integrity, error, hint)
 }
 
 fn fsck(data_dir: &Path, form: Output) -> Outcome {

@@ -1,5 +1,6 @@
 //! `alcedo verify`: is what is stored what was stored? Offline.
 
+use super::journal::failed;
 use super::say;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
@@ -39,8 +40,6 @@ pub fn run(config: &Config, far_bytes: bool) -> Outcome {
 
 /// Structure, checksums, and every sealed root recomputed over the records that are still there.
 fn stream_is_sound(dir: &Path, name: &str) -> Result<bool, Failure> {
-    let failed =
-        |e: journal::JournalError| Failure::new(Exit::Integrity, e, "is --data-dir right?");
     let report = journal::inspect::fsck(dir, &mut |_| ()).map_err(failed)?;
     let mut sound = report.is_sound();
     let mut checked = 0;
