@@ -57,7 +57,8 @@ impl Report {
     /// Whether there are segments and no valid manifest: cursors are lost, and what was synced last or
     /// retired cannot be told from what is missing.
     pub fn is_manifest_lost(&self) -> bool {
-        !self.manifest && !(self.segments.is_empty() && self.set_aside.is_empty())
+        let has_segments = !self.segments.is_empty() || !self.set_aside.is_empty();
+        has_segments && !self.manifest
     }
 }
 

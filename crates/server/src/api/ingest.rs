@@ -27,6 +27,13 @@ const DURABLE_WAIT: Duration = Duration::from_secs(30);
 /// Largest body, as sent and expanded: a record of the greatest length that is stored.
 const BODY_BYTES_MAX: usize = journal::RECORD_BYTES_MAX;
 
+/// Part of the memory ceiling that one body may have: on its way from the socket into a file a record takes
+/// eleven times its size, and others come at the same time.
+const BODY_MEMORY_PART: u64 = 24;
+
+/// A body may have so much in any case.
+const BODY_BYTES_MIN: usize = 1 << 20;
+
 /// Least room taken for a body at a time, while there is so much.
 const CHARGE_BYTES: usize = 256 << 10;
 
@@ -56,7 +63,8 @@ pub async fn ingest(
         // Before the body is read: it would only take room.
         return Err(Problem::refused(cause));
     }
-    let (bytes, room) = read(&source, body).await?;
+    let body_bytes_max = body_bytes_max(app.memory_max);
+    let (bytes, room) = read(&source, body, body_bytes_max).await?;
     let peer = peer.map(|p| p.0.0.ip().to_canonical().to_string()).unwrap_or_default();
     let envelope = Envelope {
         identity: principal.identity.as_str().into(),
@@ -67,7 +75,12 @@ pub async fn ingest(
     let producer = text(header::HeaderName::from_static("idempotency-key"))
         .map(|key| producer_of(&principal, key));
     let (encoding, kind) = (text(header::CONTENT_ENCODING), text(header::CONTENT_TYPE));
-    let plain = body::decode(encoding, &bytes, &Limits::default()).map_err(|error| {
+    let limits = Limits {
+        compressed_bytes_max: body_bytes_max,
+        expanded_bytes_max: body_bytes_max,
+        ..Limits::default()
+    };
+    let plain = body::decode(encoding, &bytes, &limits).map_err(|error| {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
         Problem::new(status, error.to_string())
     })?;
@@ -86,6 +99,12 @@ pub async fn ingest(
         "last": durable.last,
         "repeats": durable.repeats,
     })))
+}
+
+/// Largest body of a server with this much memory.
+fn body_bytes_max(memory_max: u64) -> usize {
+    let part = usize::try_from(memory_max / BODY_MEMORY_PART).unwrap_or(usize::MAX);
+    part.clamp(BODY_BYTES_MIN, BODY_BYTES_MAX)
 }
 
 fn cut(plain: &[u8], kind: Option<&str>, envelope: Arc<Envelope>) -> Result<RawBatch, Problem> {
@@ -144,13 +163,17 @@ async fn append(source: &io::Context, batch: RawBatch) -> Result<event::Durable,
 
 /// Reads a body. What it takes beyond [`HELD_BYTES_FREE`] is room that all bodies of the source have
 /// together: bodies that are still coming in cannot fill the memory.
-async fn read(source: &io::Context, body: Body) -> Result<(Vec<u8>, Room), Problem> {
+async fn read(
+    source: &io::Context,
+    body: Body,
+    bytes_max: usize,
+) -> Result<(Vec<u8>, Room), Problem> {
     let mut pieces = body.into_data_stream();
     let (mut bytes, mut room): (Vec<u8>, Room) = (Vec::new(), None);
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|e| Problem::bad(format!("the body ended early: {e}")))?;
-        if bytes.len() + piece.len() > BODY_BYTES_MAX {
-            let detail = format!("a body may have {BODY_BYTES_MAX} bytes; send smaller batches");
+        if bytes.len() + piece.len() > bytes_max {
+            let detail = format!("a body may have {bytes_max} bytes here; send smaller batches");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
         bytes.extend_from_slice(&piece);

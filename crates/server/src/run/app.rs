@@ -5,6 +5,7 @@ use super::exports::Exports;
 use super::generations::{Archive, Reloaded};
 use super::lag::{Ages, Behindhand};
 use super::outboxes;
+use super::overload;
 use super::own_events::{self, OwnEvent, OwnEvents};
 use super::rates::Rates;
 use super::reparsing::Reparsing;
@@ -83,6 +84,8 @@ pub struct App {
     pub degraded: AtomicU8,
     /// What the highest step of it was asked for by.
     pub strain: Mutex<Strain>,
+    /// What this process may have, bytes.
+    pub memory_max: u64,
     /// Memory is scarce: events leave it early.
     pub memory_tight: AtomicBool,
     /// Of what consumers have not passed.
@@ -174,8 +177,10 @@ impl App {
     /// Puts the parts together.
     pub fn new(made: Made) -> Self {
         let exports = Exports::below(&made.config.data_dir);
+        let memory_max = made.config.memory_bytes_max.unwrap_or_else(overload::memory_ceiling);
         Self {
             config: made.config,
+            memory_max,
             exports,
             hunting: Arc::new(tokio::sync::Semaphore::new(1)),
             backing_up: Mutex::new(()),

@@ -52,7 +52,6 @@ struct Look {
     began: Instant,
     before: Instant,
     ladder: Ladder,
-    memory_max: u64,
     /// What the highest level in force was asked for by.
     strain: Strain,
     /// Since when memory is short while nothing is on its way.
@@ -66,14 +65,12 @@ struct Look {
 
 impl Look {
     fn new(app: &App) -> Self {
-        let memory_max = app.config.memory_bytes_max.unwrap_or_else(memory_ceiling);
-        tracing::info!(memory_max, "memory ceiling");
+        tracing::info!(memory_max = app.memory_max, "memory ceiling");
         let now = Instant::now();
         let look = Self {
             began: now,
             before: now,
             ladder: Ladder::default(),
-            memory_max,
             strain: Strain::default(),
             memory_idle_since: None,
             is_disk_filling: false,
@@ -81,14 +78,14 @@ impl Look {
             shares: Vec::new(),
         };
         // Right after the start nothing has been received that could have filled it.
-        if look.load(app).memory >= MEMORY_IDLE_MAX {
-            look.tell_memory(app);
+        if Self::load(app).memory >= MEMORY_IDLE_MAX {
+            tell_memory(app);
         }
         look
     }
 
     fn once(&mut self, app: &App) {
-        let load = self.load(app);
+        let load = Self::load(app);
         app.memory_tight.store(load.memory >= MEMORY_TIGHT, Ordering::Relaxed);
         self.watch_memory(app, &load);
         self.watch_disk(app);
@@ -119,25 +116,11 @@ impl Look {
         } else if is_idle {
             let since = *self.memory_idle_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= MEMORY_IDLE_FOR {
-                self.tell_memory(app);
+                tell_memory(app);
             }
         } else {
             self.memory_idle_since = None;
         }
-    }
-
-    fn tell_memory(&self, app: &App) {
-        let resident = resident_bytes();
-        let needed = (resident as f64 / MEMORY_IDLE_MAX / f64::from(1 << 20)).ceil();
-        let text = format!(
-            "the memory limit of {} MiB is too small: the server itself uses {} MiB with nothing to do, \
-             so it goes on refusing or slowing senders; set `limits: {{memory: ...}}` to at least \
-             {needed} MiB, or give its control group {} MiB",
-            self.memory_max >> 20,
-            resident >> 20,
-            (needed * 100.0 / MEMORY_PERCENT as f64).ceil(),
-        );
-        app.set_notice("memory", Some(text));
     }
 
     /// A disk that fills up is told before it is full.
@@ -166,7 +149,7 @@ impl Look {
         self.is_disk_filling = is_filling;
     }
 
-    fn load(&self, app: &App) -> Load {
+    fn load(app: &App) -> Load {
         let stats = app.journal.stats();
         let part = |n: u64, of: u64| if of == 0 { 0.0 } else { n as f64 / of as f64 };
         let door = part(app.door.used_bytes() as u64, app.door.size_bytes() as u64);
@@ -177,7 +160,7 @@ impl Look {
             lag_ns: app.detect_lag_ms(io::intake::wall_ns()).saturating_mul(1_000_000),
             // Whether it is full is the journal's to say: it knows its prepared space.
             disk: if full { 1.0 } else { disk_part(&stats).min(0.99) },
-            memory: part(resident_bytes(), self.memory_max),
+            memory: part(resident_bytes(), app.memory_max),
         }
     }
 
@@ -231,6 +214,21 @@ impl Look {
     }
 }
 
+/// Says that the ceiling is too low, and which would do.
+fn tell_memory(app: &App) {
+    let resident = resident_bytes();
+    let needed = (resident as f64 / MEMORY_IDLE_MAX / f64::from(1 << 20)).ceil();
+    let text = format!(
+        "the memory limit of {} MiB is too small: the server itself uses {} MiB with nothing to do, \
+         so it goes on refusing or slowing senders; set `limits: {{memory: ...}}` to at least \
+         {needed} MiB, or give its control group {} MiB",
+        app.memory_max >> 20,
+        resident >> 20,
+        (needed * 100.0 / MEMORY_PERCENT as f64).ceil(),
+    );
+    app.set_notice("memory", Some(text));
+}
+
 /// A step is a record in the stream it happened in, an event that rules can watch, and a line in the
 /// log.
 fn tell(app: &App, change: Change, strain: Strain) {
@@ -282,7 +280,7 @@ fn kib_of(text: &str, name: &str) -> u64 {
 }
 
 /// Most of what this process may have: of its control group, or of the machine.
-fn memory_ceiling() -> u64 {
+pub fn memory_ceiling() -> u64 {
     let machine =
         kib_of(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default(), "MemTotal:");
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();

@@ -167,10 +167,10 @@ fn overload_gives_up_in_order_and_says_so() {
 
 /// Scenario: a record of twenty megabytes over HTTP, and a body above what a record may have.
 /// Guarantees: the first is stored whole and given back byte for byte; the second is refused with 413,
-/// as what can never be taken.
+/// as what can never be taken; so is the first where memory is small.
 #[test]
 fn a_record_may_have_64_mib_over_http() {
-    let mut server = Server::start("");
+    let mut server = Server::start("limits: {memory: 4GiB}\n");
     let long: String =
         (0..20u64 << 20).map(|n| char::from(b'a' + (n * n / 7 % 26) as u8)).collect();
     let text = [("Content-Type", "text/plain")];
@@ -189,6 +189,12 @@ fn a_record_may_have_64_mib_over_http() {
     let stored = line["bytes_base64"].as_str().unwrap();
     use base64::Engine as _;
     assert!(base64::engine::general_purpose::STANDARD.decode(stored).unwrap() == long.as_bytes());
+    server.configure("limits: {memory: 432MiB}\n");
+    let text = std::fs::read_to_string(&server.config).unwrap();
+    std::fs::write(&server.config, text.replace("limits: {memory: 4GiB}\n", "")).unwrap();
+    server.start_again();
+    let (status, retry) = server.post(&long);
+    assert_eq!((status, retry), (413, None), "18 MiB are its twenty-fourth");
 }
 
 /// Scenario: a webhook that nobody answers, beside a file; events go on.
