@@ -2,8 +2,8 @@
 
 use crate::index::{self, Applied};
 use crate::query::{
-    self, AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, Delivery, Page,
-    SavedRow,
+    self, AlertDetail, AlertFilter, AlertOrder, AlertRow, AuditFilter, AuditRow, Counts, Delivery,
+    Page, SavedRow, Standing,
 };
 use crate::record::{Actor, LedgerRecord, SavedSearch};
 use alert::{State, TriageError, transition};
@@ -115,6 +115,8 @@ pub struct TriageRequest {
     pub why: String,
     /// By whom.
     pub actor: Actor,
+    /// Whether alerts that are nobody's become the actor's in the same step.
+    pub take: bool,
 }
 
 /// What the ledger has met since it was opened.
@@ -204,11 +206,11 @@ impl Ledger {
     pub fn triage(&self, id: &str, request: &TriageRequest) -> Result<(), LedgerError> {
         let mut writer = self.writer.lock();
         self.catch_up(&mut writer)?;
-        let from = query::state_of(&writer.db, id)?
+        let alert = query::standing_of(&writer.db, id)?
             .ok_or_else(|| LedgerError::NoAlert { id: id.chars().take(64).collect() })?;
-        transition(from, request.to, request.disposition, &request.why)?;
-        let record = triage_record(id, from, request);
-        self.submit_with(&mut writer, vec![record], request.actor.at_ns).map(|_| ())
+        transition(alert.state, request.to, request.disposition, &request.why)?;
+        let records = triage_records(&alert, request);
+        self.submit_with(&mut writer, records, request.actor.at_ns).map(|_| ())
     }
 
     /// Moves every alert that matches, not just a page of them. Returns (moved, left alone because
@@ -218,25 +220,54 @@ impl Ledger {
         filter: &AlertFilter,
         request: &TriageRequest,
     ) -> Result<(u64, u64), LedgerError> {
-        let (mut after, mut moved, mut left) = (String::new(), 0, 0);
+        self.bulk(filter, request.actor.at_ns, |alert| {
+            match transition(alert.state, request.to, request.disposition, &request.why) {
+                Ok(()) => Ok(triage_records(alert, request)),
+                Err(TriageError::NotAllowed { .. }) => Ok(Vec::new()),
+                // A missing reason is the caller's mistake, not the alert's.
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// Gives every alert that matches to somebody, or to nobody. Returns (given, left alone because
+    /// they were theirs already). Each alert gets its own record.
+    pub fn bulk_assign(
+        &self,
+        filter: &AlertFilter,
+        assignee: Option<&str>,
+        actor: &Actor,
+    ) -> Result<(u64, u64), LedgerError> {
+        self.bulk(filter, actor.at_ns, |alert| {
+            let changes = alert.assignee.as_deref() != assignee;
+            let given = || assign_record(&alert.id, assignee, actor);
+            Ok(changes.then(given).into_iter().collect())
+        })
+    }
+
+    /// Records something about every alert that matches; nothing leaves one alone. Returns (changed,
+    /// left alone).
+    fn bulk(
+        &self,
+        filter: &AlertFilter,
+        at_ns: i64,
+        change: impl Fn(&Standing) -> Result<Vec<LedgerRecord>, LedgerError>,
+    ) -> Result<(u64, u64), LedgerError> {
+        let (mut after, mut changed, mut left) = (String::new(), 0, 0);
         loop {
             // The lock is given back between batches: alerts go on being recorded meanwhile.
             let mut writer = self.writer.lock();
             self.catch_up(&mut writer)?;
-            let found = query::ids(&writer.db, filter, &after, BULK_BATCH)?;
-            let Some((last, _)) = found.last() else { return Ok((moved, left)) };
-            after.clone_from(last);
+            let found = query::standing(&writer.db, filter, &after, BULK_BATCH)?;
+            let Some(last) = found.last() else { return Ok((changed, left)) };
+            after.clone_from(&last.id);
             let mut records = Vec::with_capacity(found.len());
-            for (id, from) in &found {
-                match transition(*from, request.to, request.disposition, &request.why) {
-                    Ok(()) => records.push(triage_record(id, *from, request)),
-                    Err(TriageError::NotAllowed { .. }) => left += 1,
-                    // A missing reason is the caller's mistake, not the alert's.
-                    Err(error) => return Err(error.into()),
-                }
+            for alert in &found {
+                let mut of_alert = change(alert)?;
+                *if of_alert.is_empty() { &mut left } else { &mut changed } += 1;
+                records.append(&mut of_alert);
             }
-            moved += records.len() as u64;
-            self.submit_with(&mut writer, records, request.actor.at_ns)?;
+            self.submit_with(&mut writer, records, at_ns)?;
         }
     }
 
@@ -256,8 +287,7 @@ impl Ledger {
         assignee: Option<String>,
         actor: Actor,
     ) -> Result<(), LedgerError> {
-        let (alert, at_ns) = (id.to_owned(), actor.at_ns);
-        self.about_alert(id, LedgerRecord::Assign { alert, assignee, actor }, at_ns)
+        self.about_alert(id, assign_record(id, assignee.as_deref(), &actor), actor.at_ns)
     }
 
     /// Stores a new token: hash and scope only.
@@ -328,7 +358,18 @@ impl Ledger {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<Page<AlertRow>, LedgerError> {
-        query::alerts(&self.queries.lock(), filter, limit, cursor)
+        self.alerts_by(filter, AlertOrder::Newest, limit, cursor)
+    }
+
+    /// The same in another order. A cursor is good for the order it came from.
+    pub fn alerts_by(
+        &self,
+        filter: &AlertFilter,
+        order: AlertOrder,
+        limit: usize,
+        cursor: Option<&str>,
+    ) -> Result<Page<AlertRow>, LedgerError> {
+        query::alerts(&self.queries.lock(), filter, order, limit, cursor)
     }
 
     /// How many alerts match, by state and by level.
@@ -381,7 +422,7 @@ impl Ledger {
     fn about_alert(&self, id: &str, record: LedgerRecord, at_ns: i64) -> Result<(), LedgerError> {
         let mut writer = self.writer.lock();
         self.catch_up(&mut writer)?;
-        if query::state_of(&writer.db, id)?.is_none() {
+        if query::standing_of(&writer.db, id)?.is_none() {
             return Err(LedgerError::NoAlert { id: id.chars().take(64).collect() });
         }
         self.submit_with(&mut writer, vec![record], at_ns).map(|_| ())
@@ -522,15 +563,24 @@ impl Ledger {
     }
 }
 
-fn triage_record(id: &str, from: State, request: &TriageRequest) -> LedgerRecord {
-    LedgerRecord::Triage {
-        alert: id.to_owned(),
-        from,
+fn triage_records(alert: &Standing, request: &TriageRequest) -> Vec<LedgerRecord> {
+    let actor = &request.actor;
+    let moved = LedgerRecord::Triage {
+        alert: alert.id.clone(),
+        from: alert.state,
         to: request.to,
         disposition: request.disposition,
         why: request.why.clone(),
-        actor: request.actor.clone(),
-    }
+        actor: actor.clone(),
+    };
+    let takes = request.take && alert.assignee.is_none();
+    let taken = takes.then(|| assign_record(&alert.id, Some(&actor.who), actor));
+    [moved].into_iter().chain(taken).collect()
+}
+
+fn assign_record(id: &str, assignee: Option<&str>, actor: &Actor) -> LedgerRecord {
+    let assignee = assignee.map(str::to_owned);
+    LedgerRecord::Assign { alert: id.to_owned(), assignee, actor: actor.clone() }
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {

@@ -26,7 +26,7 @@ pub mod record;
 
 pub use ledger::{Ledger, LedgerCounters, LedgerError, Submitted, TriageRequest, journal_options};
 pub use query::{
-    AlertDetail, AlertFilter, AlertRow, AuditFilter, AuditRow, Counts, Delivery, History, Page,
-    SavedRow,
+    AlertDetail, AlertFilter, AlertOrder, AlertRow, AuditFilter, AuditRow, Counts, Delivery,
+    History, IDS_MAX, Page, SavedRow,
 };
 pub use record::{Actor, Audit, DeliveryStatus, LedgerRecord, SavedSearch};

@@ -16,6 +16,8 @@ pub const PAGE_MAX: usize = 1_000;
 pub const TEXT_MAX_BYTES: usize = 512;
 /// Most history records shown with an alert, newest kept.
 pub const HISTORY_MAX: usize = 10_000;
+/// Most ids in a filter: what a person has on screen at once, below what SQLite binds (32,766).
+pub const IDS_MAX: usize = 1_000;
 
 /// Which alerts. Everything given has to hold.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -35,8 +37,22 @@ pub struct AlertFilter {
     pub until_ns: Option<i64>,
     /// Assigned to this person.
     pub assignee: Option<String>,
+    /// Assigned to nobody.
+    pub unassigned: bool,
+    /// One of these, at most [`IDS_MAX`]; empty = any.
+    pub ids: Vec<String>,
     /// From events read in bulk, or not.
     pub backfill: Option<bool>,
+}
+
+/// In which order alerts are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AlertOrder {
+    /// Newest first, by (stream time, id).
+    #[default]
+    Newest,
+    /// The most severe first, the newest of each level first.
+    Severity,
 }
 
 /// One alert in a list.
@@ -233,62 +249,103 @@ fn alert_where(filter: &AlertFilter) -> Result<Where, LedgerError> {
     if let Some(assignee) = &filter.assignee {
         out.and("assignee = ?", Some(Value::Text(assignee.clone())));
     }
+    if filter.unassigned {
+        out.and("assignee IS NULL", None);
+    }
+    if filter.ids.len() > IDS_MAX {
+        return Err(LedgerError::TooLong { what: "the list of ids", max: IDS_MAX });
+    }
+    if !filter.ids.is_empty() {
+        let marks = vec!["?"; filter.ids.len()].join(", ");
+        out.and(&format!("id IN ({marks})"), filter.ids.iter().cloned().map(Value::Text));
+    }
     if let Some(backfill) = filter.backfill {
         out.and("backfill = ?", int(i64::from(backfill)));
     }
     Ok(out)
 }
 
-/// Alerts that match, newest first by (stream time, id).
+/// Alerts that match.
 pub(crate) fn alerts(
     db: &Connection,
     filter: &AlertFilter,
+    order: AlertOrder,
     limit: usize,
     cursor: Option<&str>,
 ) -> Result<Page<AlertRow>, LedgerError> {
     let mut terms = alert_where(filter)?;
+    let (columns, marks) = match order {
+        AlertOrder::Newest => ("stream_ns, id", "?, ?"),
+        AlertOrder::Severity => ("level, stream_ns, id", "?, ?, ?"),
+    };
     if let Some(cursor) = cursor {
-        let (ns, id) = cursor
-            .split_once('.')
-            .and_then(|(ns, id)| Some((ns.parse::<i64>().ok()?, id)))
-            .filter(|(_, id)| id.len() <= 64)
-            .ok_or(LedgerError::BadCursor)?;
-        terms.and("(stream_ns, id) < (?, ?)", [Value::Integer(ns), Value::Text(id.to_owned())]);
+        let values = cursor_values(cursor, order).ok_or(LedgerError::BadCursor)?;
+        terms.and(&format!("({columns}) < ({marks})"), values);
     }
     let limit = limit.clamp(1, PAGE_MAX);
     let sql = format!(
         "SELECT id, stream_ns, event_ns, last_event_ns, rule_id, title, level, state, disposition,
-         assignee, count, entity, reason, backfill FROM alerts{}
-         ORDER BY stream_ns DESC, id DESC LIMIT {}",
+         assignee, count, entity, reason, backfill FROM alerts{} ORDER BY {} DESC LIMIT {}",
         terms.sql(),
+        columns.replace(',', " DESC,"),
         limit + 1
     );
     let mut statement = db.prepare_cached(&sql)?;
     let found = statement.query_map(params_from_iter(terms.values), alert_row)?;
     let rows = found.collect::<rusqlite::Result<Vec<AlertRow>>>()?;
-    Ok(page(rows, limit, |row| format!("{}.{}", row.stream_ns, row.id)))
+    Ok(page(rows, limit, |row| match order {
+        AlertOrder::Newest => format!("{}.{}", row.stream_ns, row.id),
+        AlertOrder::Severity => format!("{}.{}.{}", row.level as i64, row.stream_ns, row.id),
+    }))
 }
 
-/// Ids and states of up to `limit` matching alerts after `after` (an id), by id.
-pub(crate) fn ids(
+/// The values that a cursor stands for; none if it is no cursor of this order.
+fn cursor_values(cursor: &str, order: AlertOrder) -> Option<Vec<Value>> {
+    let numbers = match order {
+        AlertOrder::Newest => 1,
+        AlertOrder::Severity => 2,
+    };
+    let mut parts = cursor.splitn(numbers + 1, '.');
+    let mut values = Vec::with_capacity(numbers + 1);
+    for _ in 0..numbers {
+        values.push(Value::Integer(parts.next()?.parse().ok()?));
+    }
+    let id = parts.next().filter(|id| id.len() <= 64)?;
+    values.push(Value::Text(id.to_owned()));
+    Some(values)
+}
+
+/// An alert as far as a change of many asks.
+pub(crate) struct Standing {
+    pub(crate) id: String,
+    pub(crate) state: State,
+    pub(crate) assignee: Option<String>,
+}
+
+/// Up to `limit` matching alerts after `after` (an id), by id.
+pub(crate) fn standing(
     db: &Connection,
     filter: &AlertFilter,
     after: &str,
     limit: usize,
-) -> Result<Vec<(String, State)>, LedgerError> {
+) -> Result<Vec<Standing>, LedgerError> {
     let mut terms = alert_where(filter)?;
     terms.and("id > ?", Some(Value::Text(after.to_owned())));
-    let sql = format!("SELECT id, state FROM alerts{} ORDER BY id LIMIT {limit}", terms.sql());
+    let sql =
+        format!("SELECT id, state, assignee FROM alerts{} ORDER BY id LIMIT {limit}", terms.sql());
     let mut statement = db.prepare_cached(&sql)?;
-    let found = statement
-        .query_map(params_from_iter(terms.values), |row| Ok((row.get(0)?, state(row, 1)?)))?;
+    let found = statement.query_map(params_from_iter(terms.values), standing_row)?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
+fn standing_row(row: &Row<'_>) -> rusqlite::Result<Standing> {
+    Ok(Standing { id: row.get(0)?, state: state(row, 1)?, assignee: row.get(2)? })
+}
+
 /// Where one alert stands.
-pub(crate) fn state_of(db: &Connection, id: &str) -> Result<Option<State>, LedgerError> {
-    let mut statement = db.prepare_cached("SELECT state FROM alerts WHERE id = ?1")?;
-    Ok(statement.query_row([id], |row| state(row, 0)).optional()?)
+pub(crate) fn standing_of(db: &Connection, id: &str) -> Result<Option<Standing>, LedgerError> {
+    let text = "SELECT id, state, assignee FROM alerts WHERE id = ?1";
+    Ok(db.prepare_cached(text)?.query_row([id], standing_row).optional()?)
 }
 
 pub(crate) fn counts(db: &Connection, filter: &AlertFilter) -> Result<Counts, LedgerError> {

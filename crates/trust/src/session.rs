@@ -17,9 +17,9 @@ pub const SESSIONS_MAX: usize = 10_000;
 pub struct Session {
     /// SHA-256 of the session id; the id itself is in the browser's cookie only.
     pub id_hash: Hash,
-    /// User name.
-    pub user: String,
-    /// What the user may act as.
+    /// Who signed in, as the identity was checked: `user:NAME`, `token:ID`.
+    pub identity: String,
+    /// What that one may act as.
     pub roles: Vec<Role>,
     /// When it began, wall ns since 1970-01-01 UTC.
     pub created_ns: i64,
@@ -37,7 +37,7 @@ impl Session {
     /// Who it is.
     pub fn principal(&self) -> Principal {
         Principal {
-            identity: format!("user:{}", self.user),
+            identity: self.identity.clone(),
             roles: self.roles.clone(),
             sources: Vec::new(),
         }
@@ -51,10 +51,10 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Signs `user` in. Returns the new id, 64 hex digits, for the cookie; it is not kept.
+    /// Signs `identity` in. Returns the new id, 64 hex digits, for the cookie; it is not kept.
     pub fn begin(
         &mut self,
-        user: &str,
+        identity: &str,
         roles: Vec<Role>,
         now_ns: i64,
     ) -> Result<String, getrandom::Error> {
@@ -66,8 +66,8 @@ impl Sessions {
             oldest.and_then(|hash| self.live.remove(&hash));
         }
         let id_hash = Hash::of(&id);
-        let session =
-            Session { id_hash, user: user.to_owned(), roles, created_ns: now_ns, used_ns: now_ns };
+        let identity = identity.to_owned();
+        let session = Session { id_hash, identity, roles, created_ns: now_ns, used_ns: now_ns };
         self.live.insert(id_hash, session);
         Ok(to_hex(&id))
     }
@@ -89,10 +89,10 @@ impl Sessions {
         self.live.remove(&hash_of(id)?)
     }
 
-    /// Ends every session of a user (password or role change). Returns how many.
-    pub fn end_user(&mut self, user: &str) -> usize {
+    /// Ends every session of somebody (a token revoked, a role changed). Returns how many.
+    pub fn end_all_of(&mut self, identity: &str) -> usize {
         let before = self.live.len();
-        self.live.retain(|_, s| s.user != user);
+        self.live.retain(|_, s| s.identity != identity);
         before - self.live.len()
     }
 
@@ -123,19 +123,19 @@ mod tests {
     #[test]
     fn a_session_ends_idle_absolute_and_by_sign_out() {
         let mut sessions = Sessions::default();
-        let id = sessions.begin("kim", vec![Role::Analyst], 0).unwrap();
+        let id = sessions.begin("user:kim", vec![Role::Analyst], 0).unwrap();
         assert_eq!(sessions.check(&id, 29 * MINUTE_NS).unwrap().principal().identity, "user:kim");
         assert!(sessions.check(&id, 58 * MINUTE_NS).is_some());
         assert!(sessions.check(&id, 88 * MINUTE_NS).is_none());
         assert!(sessions.check(&id, 59 * MINUTE_NS).is_none(), "dead is dead");
 
-        let id = sessions.begin("kim", vec![], 0).unwrap();
+        let id = sessions.begin("user:kim", vec![], 0).unwrap();
         for minute in (0..480).step_by(20) {
             assert!(sessions.check(&id, minute * MINUTE_NS).is_some());
         }
         assert!(sessions.check(&id, 480 * MINUTE_NS).is_none());
 
-        let id = sessions.begin("kim", vec![], 0).unwrap();
+        let id = sessions.begin("user:kim", vec![], 0).unwrap();
         assert!(sessions.end(&id).is_some() && sessions.check(&id, 0).is_none());
         for wrong in ["", "zz", &"0".repeat(64)] {
             assert!(sessions.check(wrong, 0).is_none());
@@ -145,11 +145,11 @@ mod tests {
     #[test]
     fn a_user_can_be_signed_out_everywhere_and_ids_are_kept_hashed() {
         let mut sessions = Sessions::default();
-        let id = sessions.begin("kim", vec![], 0).unwrap();
-        sessions.begin("kim", vec![], 0).unwrap();
-        sessions.begin("lee", vec![], 0).unwrap();
+        let id = sessions.begin("user:kim", vec![], 0).unwrap();
+        sessions.begin("user:kim", vec![], 0).unwrap();
+        sessions.begin("user:lee", vec![], 0).unwrap();
         assert!(!format!("{sessions:?}").contains(&id));
-        assert_eq!((sessions.end_user("kim"), sessions.list().len()), (2, 1));
+        assert_eq!((sessions.end_all_of("user:kim"), sessions.list().len()), (2, 1));
     }
 
     #[test]

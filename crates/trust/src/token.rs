@@ -131,6 +131,14 @@ pub struct TokenRecord {
     pub revoked_ns: Option<i64>,
 }
 
+impl TokenRecord {
+    /// Whether it is neither revoked nor expired at `now_ns` (wall, ns since 1970-01-01 UTC).
+    pub fn is_good(&self, now_ns: i64) -> bool {
+        let expired = self.scope.expires_ns.is_some_and(|expires_ns| now_ns >= expires_ns);
+        self.revoked_ns.is_none() && !expired
+    }
+}
+
 /// A token that was just made: the only moment its text exists on our side.
 pub struct NewToken {
     /// The text, to be shown once and then forgotten.

@@ -1,7 +1,7 @@
 //! Queries, triage, notes, audit and tokens.
 
 use crate::*;
-use ledger::{AlertFilter, AuditFilter, DeliveryStatus, LedgerError};
+use ledger::{AlertFilter, AlertOrder, AuditFilter, DeliveryStatus, IDS_MAX, LedgerError};
 use proptest::prelude::*;
 use trust::{AuthError, NewToken, Role, Scope, TokenKind, verify};
 
@@ -49,6 +49,8 @@ fn filters_counts_and_pages_agree_and_pages_are_stable() {
         (AlertFilter { since_ns: Some(10), until_ns: Some(12), ..all.clone() }, 4),
         (AlertFilter { states: vec![State::Closed], ..all.clone() }, 0),
         (AlertFilter { backfill: Some(true), ..all.clone() }, 0),
+        (AlertFilter { unassigned: true, ..all.clone() }, 51),
+        (AlertFilter { ids: expected[..3].to_vec(), ..all.clone() }, 3),
     ] {
         assert_eq!(all_ids(&ledger, &filter, 3).len(), count, "{filter:?}");
         assert_eq!(ledger.counts(&filter).unwrap().total, count as u64, "{filter:?}");
@@ -59,6 +61,51 @@ fn filters_counts_and_pages_agree_and_pages_are_stable() {
         let got = ledger.alerts(&all, 1, Some(cursor));
         assert!(got.is_ok_and(|page| page.rows.len() == 1) || !cursor.contains('.'), "{cursor}");
     }
+}
+
+#[test]
+fn the_most_severe_come_first_on_every_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path(), 20);
+    let (mut got, mut cursor) = (Vec::new(), None);
+    loop {
+        let order = AlertOrder::Severity;
+        let page = ledger.alerts_by(&AlertFilter::default(), order, 3, cursor.as_deref()).unwrap();
+        got.extend(page.rows.into_iter().map(|row| (row.level, row.stream_ns, row.id)));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let mut expected = got.clone();
+    expected.sort_by(|a, b| b.cmp(a));
+    expected.dedup();
+    assert_eq!((got.len(), &got), (20, &expected));
+    assert_eq!((got[0].0, got[19].0), (Level::High, Level::Low));
+    let other = ledger.alerts(&AlertFilter::default(), 3, None).unwrap().next.unwrap();
+    let mixed = ledger.alerts_by(&AlertFilter::default(), AlertOrder::Severity, 3, Some(&other));
+    assert!(matches!(mixed, Err(LedgerError::BadCursor)), "a cursor of another order");
+}
+
+#[test]
+fn alerts_are_given_to_somebody_together_and_found_by_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path(), 1_203);
+    let high = AlertFilter { min_level: Some(Level::High), ..AlertFilter::default() };
+    let kim = actor("user:kim");
+    assert_eq!(ledger.bulk_assign(&high, Some("user:lee"), &kim).unwrap(), (601, 0));
+    assert_eq!(ledger.bulk_assign(&high, Some("user:lee"), &kim).unwrap(), (0, 601));
+    let of_lee = AlertFilter { assignee: Some("user:lee".into()), ..AlertFilter::default() };
+    let of_nobody = AlertFilter { unassigned: true, ..AlertFilter::default() };
+    assert_eq!(ledger.counts(&of_lee).unwrap().total, 601);
+    assert_eq!(ledger.counts(&of_nobody).unwrap().total, 602);
+    let some: Vec<String> = (0..4u64).map(|n| format!("{n:032x}")).collect();
+    let some = AlertFilter { ids: some, ..AlertFilter::default() };
+    assert_eq!(ledger.bulk_assign(&some, None, &kim).unwrap(), (2, 2));
+    let history = ledger.alert(&format!("{:032x}", 1)).unwrap().unwrap().history;
+    assert_eq!(history.len(), 2, "each change is a record of its own");
+    let many = AlertFilter { ids: vec!["x".into(); IDS_MAX + 1], ..AlertFilter::default() };
+    assert!(matches!(ledger.counts(&many), Err(LedgerError::TooLong { .. })));
 }
 
 #[test]
@@ -122,6 +169,19 @@ fn triage_follows_the_table_and_leaves_history_and_audit() {
     let reopen = TriageRequest { to: State::New, disposition: None, ..close("wrong") };
     ledger.triage(&id, &reopen).unwrap();
     assert_eq!(ledger.alert(&id).unwrap().unwrap().disposition, None);
+}
+
+#[test]
+fn whoever_takes_an_alert_has_it_unless_it_is_somebodys() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path(), 3);
+    let id = |n: u64| format!("{n:032x}");
+    ledger.assign(&id(1), Some("user:lee".into()), actor("user:lee")).unwrap();
+    let take = TriageRequest { take: true, ..acknowledge() };
+    ledger.triage(&id(0), &take).unwrap();
+    assert_eq!(ledger.bulk_triage(&AlertFilter::default(), &take).unwrap(), (2, 1));
+    let assignee = |n| ledger.alert(&id(n)).unwrap().unwrap().assignee.unwrap();
+    assert_eq!([assignee(0), assignee(1), assignee(2)], ["user:kim", "user:lee", "user:kim"]);
 }
 
 #[test]

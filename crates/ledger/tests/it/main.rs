@@ -84,6 +84,7 @@ fn close(why: &str) -> TriageRequest {
         disposition: Some(Disposition::FalsePositive),
         why: why.into(),
         actor: actor("user:kim"),
+        take: false,
     }
 }
 
@@ -93,5 +94,6 @@ fn acknowledge() -> TriageRequest {
         disposition: None,
         why: String::new(),
         actor: actor("user:kim"),
+        take: false,
     }
 }

@@ -1,8 +1,10 @@
 //! The alert queue.
 
 use super::events::{Around, around_time};
+use super::people;
 use super::problem::Problem;
 use crate::run::App;
+use crate::run::bus::News;
 use crate::run::outboxes::{self, Standing};
 use alert::State as Stand;
 use axum::Json;
@@ -10,8 +12,8 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use event::{Disposition, Level};
 use ledger::{
-    Actor, AlertDetail, AlertFilter, AlertRow, Delivery, DeliveryStatus, LedgerError, LedgerRecord,
-    TriageRequest,
+    Actor, AlertDetail, AlertFilter, AlertOrder, AlertRow, Delivery, DeliveryStatus, LedgerError,
+    LedgerRecord, TriageRequest,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,19 +27,26 @@ const PAGE_DEFAULT: usize = 100;
 
 /// Which alerts.
 #[derive(Deserialize, Default, Clone)]
-#[serde(default)]
+// A misspelt condition must not widen a change of many alerts.
+#[serde(default, deny_unknown_fields)]
 pub struct Wanted {
     state: Option<String>,
     level: Option<String>,
     q: Option<String>,
     rule: Option<String>,
     since: Option<String>,
+    /// An identity, `me` or `none`.
+    assignee: Option<String>,
+    /// Exactly these, for changes of many.
+    ids: Option<Vec<String>>,
+    /// `newest` or `severity`.
+    order: Option<String>,
     cursor: Option<String>,
     limit: Option<usize>,
 }
 
 impl Wanted {
-    fn filter(&self, now_ns: i64) -> Result<AlertFilter, Problem> {
+    fn filter(&self, asker: &Principal, now_ns: i64) -> Result<AlertFilter, Problem> {
         let mut filter = AlertFilter {
             text: self.q.clone().filter(|q| !q.is_empty()),
             ..AlertFilter::default()
@@ -56,22 +65,44 @@ impl Wanted {
             filter.min_level =
                 Some(level.ok_or_else(|| Problem::bad(format!("`{name}` is no level")))?);
         }
-        filter.rule_id = self.rule.clone();
+        filter.rule_id = self.rule.clone().filter(|r| !r.is_empty());
         filter.since_ns = super::events::time_of(self.since.as_deref(), now_ns)?;
+        match self.assignee.as_deref().filter(|a| !a.is_empty()) {
+            None => {}
+            Some("none") => filter.unassigned = true,
+            Some("me") => filter.assignee = Some(asker.identity.clone()),
+            Some(identity) => filter.assignee = Some(identity.to_owned()),
+        }
+        if let Some(ids) = &self.ids {
+            // An empty list that meant all would close the whole queue by a mistake of a client.
+            if ids.is_empty() {
+                return Err(Problem::bad("`ids` is empty; leave it out to mean every alert"));
+            }
+            filter.ids.clone_from(ids);
+        }
         Ok(filter)
+    }
+
+    fn order(&self) -> Result<AlertOrder, Problem> {
+        match self.order.as_deref().unwrap_or("newest") {
+            "newest" => Ok(AlertOrder::Newest),
+            "severity" => Ok(AlertOrder::Severity),
+            name => Err(Problem::bad(format!("`{name}` is no order; use newest or severity"))),
+        }
     }
 }
 
 /// `GET /api/v1/alerts`
 pub async fn list(
     State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
-        let filter = wanted.filter(io::intake::wall_ns())?;
+        let filter = wanted.filter(&principal, io::intake::wall_ns())?;
         let limit = wanted.limit.unwrap_or(PAGE_DEFAULT);
-        let page =
-            app.ledger.alerts(&filter, limit, wanted.cursor.as_deref()).map_err(problem_of)?;
+        let (order, cursor) = (wanted.order()?, wanted.cursor.as_deref());
+        let page = app.ledger.alerts_by(&filter, order, limit, cursor).map_err(problem_of)?;
         let counts = app.ledger.counts(&filter).map_err(problem_of)?;
         let alerts: Vec<Value> = page.rows.iter().map(|row| row_json(app, row)).collect();
         Ok(Json(json!({"alerts": alerts, "next": page.next, "matching": counts.total})))
@@ -236,6 +267,9 @@ pub struct Move {
     disposition: Option<Disposition>,
     #[serde(default)]
     why: Option<String>,
+    /// What is nobody's becomes the asker's.
+    #[serde(default)]
+    take: bool,
 }
 
 impl Move {
@@ -248,6 +282,7 @@ impl Move {
             disposition: self.disposition,
             why: self.why.clone().unwrap_or_default(),
             actor: actor(principal),
+            take: self.take,
         })
     }
 }
@@ -268,14 +303,115 @@ pub async fn triage(
     let request = step.request(&principal)?;
     app.blocking(move |app| {
         app.ledger.triage(&id, &request).map_err(problem_of)?;
-        let detail = app.ledger.alert(&id).map_err(problem_of)?;
-        let detail = detail.ok_or_else(|| Problem::missing("alert"))?;
-        let mut alert = detail_json(app, &detail)["alert"].take();
-        alert["change"] = "triage".into();
-        app.bus.tell(crate::run::bus::News::Alert(Arc::new(alert.clone())));
-        Ok(Json(alert))
+        tell_changed(app, &id, "triage")
     })
     .await
+}
+
+/// An alert as it stands after a change, which open pages are told too.
+fn tell_changed(app: &App, id: &str, change: &str) -> Result<Json<Value>, Problem> {
+    let detail = app.ledger.alert(id).map_err(problem_of)?;
+    let detail = detail.ok_or_else(|| Problem::missing("alert"))?;
+    let mut alert = detail_json(app, &detail)["alert"].take();
+    alert["change"] = change.into();
+    app.bus.tell(News::Alert(Arc::new(alert.clone())));
+    Ok(Json(alert))
+}
+
+/// Body of a note.
+#[derive(Deserialize)]
+pub struct Said {
+    text: String,
+}
+
+/// `POST /api/v1/alerts/{id}/note`
+pub async fn note(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+    Json(said): Json<Said>,
+) -> Result<Json<Value>, Problem> {
+    let text = said.text.trim().to_owned();
+    if text.is_empty() {
+        return Err(Problem::bad("the note is empty; write something for whoever comes next"));
+    }
+    app.blocking(move |app| {
+        app.ledger.note(&id, &text, actor(&principal)).map_err(problem_of)?;
+        tell_changed(app, &id, "note")
+    })
+    .await
+}
+
+/// To whom alerts are given; `null` is nobody.
+#[derive(Deserialize)]
+pub struct Given {
+    // Has to be said: nobody is taken off an alert by leaving a word out.
+    #[serde(deserialize_with = "Option::deserialize")]
+    assignee: Option<String>,
+}
+
+impl Given {
+    /// The identity that is meant: somebody who may work on alerts.
+    fn identity(self, app: &App, asker: &Principal) -> Result<Option<String>, Problem> {
+        let Some(name) = self.assignee else { return Ok(None) };
+        let identity = if name == "me" { asker.identity.clone() } else { name };
+        match identity == asker.identity || people::may_triage(app, &identity) {
+            true => Ok(Some(identity)),
+            false => Err(Problem::bad(format!(
+                "`{identity}` is nobody who works on alerts; GET /api/v1/people lists who does"
+            ))),
+        }
+    }
+}
+
+/// `POST /api/v1/alerts/{id}/assign`
+pub async fn assign(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Path(id): Path<String>,
+    Json(given): Json<Given>,
+) -> Result<Json<Value>, Problem> {
+    app.blocking(move |app| {
+        let assignee = given.identity(app, &principal)?;
+        app.ledger.assign(&id, assignee, actor(&principal)).map_err(problem_of)?;
+        tell_changed(app, &id, "assign")
+    })
+    .await
+}
+
+/// Body of a bulk assignment.
+#[derive(Deserialize)]
+pub struct GivenAll {
+    filter: Wanted,
+    #[serde(flatten)]
+    given: Given,
+}
+
+/// `POST /api/v1/alerts/assign`: every alert that matches.
+pub async fn assign_all(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    Json(body): Json<GivenAll>,
+) -> Result<Json<Value>, Problem> {
+    app.blocking(move |app| {
+        let filter = body.filter.filter(&principal, io::intake::wall_ns())?;
+        let assignee = body.given.identity(app, &principal)?;
+        let changed = app
+            .ledger
+            .bulk_assign(&filter, assignee.as_deref(), &actor(&principal))
+            .map_err(problem_of)?;
+        Ok(changed_json(app, changed))
+    })
+    .await
+}
+
+/// What a change of many came to. Pages are told that there was one, not of each alert: thousands
+/// would not fit into their queues.
+fn changed_json(app: &App, (changed, left_alone): (u64, u64)) -> Json<Value> {
+    if changed > 0 {
+        app.bus.tell(News::ManyAlerts);
+    }
+    Json(json!({"changed": changed, "left_alone": left_alone}))
 }
 
 /// Body of a bulk change.
@@ -294,9 +430,9 @@ pub async fn triage_all(
 ) -> Result<Json<Value>, Problem> {
     let request = body.step.request(&principal)?;
     app.blocking(move |app| {
-        let filter = body.filter.filter(io::intake::wall_ns())?;
-        let (changed, left) = app.ledger.bulk_triage(&filter, &request).map_err(problem_of)?;
-        Ok(Json(json!({"changed": changed, "left_alone": left})))
+        let filter = body.filter.filter(&principal, io::intake::wall_ns())?;
+        let changed = app.ledger.bulk_triage(&filter, &request).map_err(problem_of)?;
+        Ok(changed_json(app, changed))
     })
     .await
 }

@@ -6,7 +6,7 @@ use crate::run::App;
 use crate::run::app::Turn;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Row, SearchRequest, SearchSummary};
 use tokio::sync::{broadcast, mpsc};
+use trust::Principal;
 
 /// Longest a search may take before it answers with what it has, saying so.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -355,6 +356,7 @@ pub struct Followed {
 /// `GET /api/v1/tail`: server-sent events, rows as they are shaped.
 pub async fn tail(
     State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
     Query(followed): Query<Followed>,
 ) -> Result<impl IntoResponse, Problem> {
     let Followed { query, saved } = followed;
@@ -376,7 +378,12 @@ pub async fn tail(
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                _ = second.tick() => vec![tally.status(app.bus.is_sampled())],
+                _ = second.tick() => {
+                    if !app.is_good(&principal.identity, io::intake::wall_ns()) {
+                        return;
+                    }
+                    vec![tally.status(app.bus.sampled_one_in())]
+                }
             };
             for row in rows {
                 if tell.send(Ok(row)).await.is_err() {
@@ -421,14 +428,15 @@ impl Tally {
         out
     }
 
-    fn status(&mut self, sampled: bool) -> Event {
+    fn status(&mut self, sampled_one_in: u64) -> Event {
         self.this_second = 0;
         let status = json!({
             "matched": self.matched,
             "shown": self.shown,
             "skipped": self.matched - self.shown,
             "skipped_batches": self.skipped_batches,
-            "sampled": sampled,
+            "sampled": sampled_one_in > 1,
+            "sampled_one_in": sampled_one_in,
         });
         Event::default().event("status").data(status.to_string())
     }

@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod keeping;
 pub mod loki;
 pub mod page;
+pub mod people;
 pub mod problem;
 pub mod reparse;
 pub mod routes;

@@ -5,7 +5,7 @@ use super::problem::Problem;
 use crate::run::App;
 use crate::run::pauses::Pauses;
 use axum::Json;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, Path, State};
 use detect::Changed;
 use detect::correlate::RuleStats;
 use detect::{Pausing, ProblemKind, Rule, WORK_PER_EVENT_MAX};
@@ -84,6 +84,27 @@ fn of_stats(stats: &RuleStats) -> Value {
         "over_budget": stats.tight, "degraded": stats.tight || !given_up.is_empty(),
         "given_up": given_up,
     })
+}
+
+/// `GET /api/v1/rules/{id}`: a rule in force, with its text.
+pub async fn show(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let generation = app.generation();
+    let found = generation.rules.find(&id).map(|at| generation.rules.rule(at));
+    let rule = found.ok_or_else(|| Problem::missing("rule in force"))?;
+    let mut out = of_rule(rule);
+    out["description"] = (*rule.description).into();
+    out["license"] = (*rule.license).into();
+    out["references"] = json!(rule.references);
+    out["date"] = (*rule.date).into();
+    out["modified"] = (*rule.modified).into();
+    out["hash"] = (*rule.hash).into();
+    out["tests"] = rule.tests.len().into();
+    out["generates_alerts"] = (rule.generate && !rule.shadow).into();
+    out["yaml"] = (*rule.source.text).into();
+    Ok(Json(out))
 }
 
 /// `GET /api/v1/rules/cost`

@@ -18,7 +18,15 @@ pub async fn sources(State(app): State<Arc<App>>) -> Json<Value> {
             rows.push(row(source, host, status));
         }
     }
-    Json(json!({"sources": rows}))
+    let doors: Vec<Value> = app.contexts().iter().map(door).collect();
+    Json(json!({"sources": rows, "doors": doors}))
+}
+
+/// What a configured source counted at its door: taken, refused, cut off.
+fn door(context: &io::Context) -> Value {
+    let counted = context.stats.snapshot().each().map(|(name, n)| (name.to_owned(), n.into()));
+    let counted: serde_json::Map<String, Value> = counted.collect();
+    json!({"source": &*context.name, "counted": counted})
 }
 
 fn row(source: &SourceStatus, host: &str, status: &HostStatus) -> Value {
@@ -37,10 +45,14 @@ fn row(source: &SourceStatus, host: &str, status: &HostStatus) -> Value {
         "events": status.events,
         "bytes": status.bytes,
         "events_per_s": status.rate_10s,
+        "events_per_s_60s": status.rate_60s,
+        "is_silent": source.total.silent || status.silent,
+        "is_spiking": source.spiking,
         "parse_failures": status.parse_failures,
         "parse_failed_share": status.parse_failure_share,
         "lag_ms": status.lag_p50_ms,
         "lag_max_ms": status.lag_max_ms,
         "pack": status.product,
+        "events_of_hosts_not_listed": source.overflow_events,
     })
 }

@@ -5,7 +5,7 @@ use super::problem::Problem;
 use crate::run::bus::News;
 use crate::run::{App, lag};
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
+use trust::Principal;
 use watch::Step;
 
 /// `GET /healthz`: the process runs.
@@ -110,8 +111,13 @@ fn degraded_json(app: &App) -> Value {
     })
 }
 
-/// `GET /api/v1/stream`: alerts, greetings, and the overview each second.
-pub async fn stream(State(app): State<Arc<App>>) -> impl IntoResponse {
+/// `GET /api/v1/stream`: alerts, greetings, and the overview each second. `reload` says that alerts
+/// changed which are not told one by one: many at once, or more than this viewer could take.
+pub async fn stream(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+) -> impl IntoResponse {
+    let reload = |why| Event::default().event("reload").data(json!({"why": why}).to_string());
     let (tell, told) = mpsc::channel::<Result<Event, Infallible>>(256);
     let mut news = app.bus.news();
     tokio::spawn(async move {
@@ -121,10 +127,14 @@ pub async fn stream(State(app): State<Arc<App>>) -> impl IntoResponse {
                 news = news.recv() => match news {
                     Ok(News::Alert(alert)) => Event::default().event("alert").data(alert.to_string()),
                     Ok(News::Hello(hello)) => Event::default().event("hello").data(hello.to_string()),
-                    Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                    Ok(News::ManyAlerts) => reload("changed"),
+                    Err(broadcast::error::RecvError::Lagged(_)) => reload("missed"),
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
                 _ = second.tick() => {
+                    if !app.is_good(&principal.identity, io::intake::wall_ns()) {
+                        return;
+                    }
                     let shown = app.clone();
                     let overview = tokio::task::spawn_blocking(move || overview_json(&shown)).await;
                     Event::default().event("overview").data(overview.unwrap_or_default().to_string())

@@ -2,6 +2,8 @@
 
 use super::alerts::{actor, problem_of};
 use super::auth::{bearer, cookie, set_cookie};
+use super::events::time_of;
+use super::people::name_of;
 use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
@@ -12,7 +14,7 @@ use ledger::AuditFilter;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use trust::{AuthError, NewToken, Principal, Role, Scope, TokenKind};
+use trust::{AuthError, NewToken, POLICY, Permission, Principal, Role, Scope, TokenKind};
 
 /// Body of a sign-in.
 #[derive(Deserialize)]
@@ -20,9 +22,15 @@ pub struct SignIn {
     token: String,
 }
 
-fn who(principal: &Principal) -> Value {
+/// Who somebody is and what they may do, so that the page offers nothing else.
+fn who(app: &App, principal: &Principal) -> Value {
     let roles: Vec<&str> = principal.roles.iter().map(|r| r.name()).collect();
-    json!({"name": principal.identity, "role": roles.first(), "roles": roles})
+    let may = POLICY.iter().map(|(permission, _)| permission).filter(|p| principal.may(**p));
+    let may: Vec<&Permission> = may.collect();
+    json!({
+        "name": principal.identity, "display_name": name_of(app, &principal.identity),
+        "role": roles.first(), "roles": roles, "may": may,
+    })
 }
 
 /// `GET /api/v1/session`
@@ -33,7 +41,7 @@ pub async fn session(
     let by_token = bearer(&headers).and_then(|t| app.principal_of_token(&t, None).ok());
     let principal = by_token.or_else(|| app.principal_of_session(cookie(&headers)?));
     let nobody = || Problem::new(StatusCode::UNAUTHORIZED, "nobody is signed in");
-    principal.map(|p| Json(who(&p))).ok_or_else(nobody)
+    principal.map(|p| Json(who(&app, &p))).ok_or_else(nobody)
 }
 
 /// `POST /api/v1/session`
@@ -47,7 +55,7 @@ pub async fn begin(
         let id = app.begin_session(&principal).map_err(Problem::internal)?;
         app.audit(&principal.identity, "login.ok", "", "");
         let cookie = set_cookie(&id, app.has_tls());
-        Ok(([(header::SET_COOKIE, cookie)], Json(who(&principal))).into_response())
+        Ok(([(header::SET_COOKIE, cookie)], Json(who(app, &principal))).into_response())
     })
     .await
 }
@@ -63,6 +71,7 @@ pub async fn end(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 
 /// `GET /api/v1/tokens`
 pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
+    let now_ns = io::intake::wall_ns();
     let tokens: Vec<Value> = app
         .ledger
         .tokens()
@@ -73,12 +82,17 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
                 "role": t.scope.roles.iter().map(|r| r.name()).collect::<Vec<_>>().join(","),
                 "sources": t.scope.sources,
                 "created": event::time::rfc3339(t.created_ns),
+                "created_by": t.created_by,
+                "created_by_name": name_of(&app, &t.created_by),
                 "expires": t.scope.expires_ns.map(event::time::rfc3339),
                 "revoked": t.revoked_ns.is_some(),
+                "revoked_at": t.revoked_ns.map(event::time::rfc3339),
+                "is_good": t.is_good(now_ns),
             })
         })
         .collect();
-    Json(json!({"tokens": tokens}))
+    let roles: Vec<&str> = Role::ALL.iter().map(|(_, name)| *name).collect();
+    Json(json!({"tokens": tokens, "roles": roles}))
 }
 
 /// Body of a new token.
@@ -156,34 +170,49 @@ pub async fn revoke(
 }
 
 /// Query of the audit list.
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 pub struct Page {
-    #[serde(default)]
+    /// By this identity.
+    who: Option<String>,
+    /// Of this action, or of all below it: `token` has `token.create`.
+    action: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
     limit: Option<usize>,
-    #[serde(default)]
     cursor: Option<String>,
 }
 
-/// `GET /api/v1/audit`
+/// `GET /api/v1/audit`: all of it for those who may, else what the asker did.
 pub async fn audit(
     State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
     Query(page): Query<Page>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         let limit = page.limit.unwrap_or(100);
-        let found = app
-            .ledger
-            .audit(&AuditFilter::default(), limit, page.cursor.as_deref())
-            .map_err(problem_of)?;
+        let now_ns = io::intake::wall_ns();
+        let own_only = !principal.may(Permission::AuditRead);
+        let filter = AuditFilter {
+            who: match own_only {
+                true => Some(principal.identity.clone()),
+                false => page.who.clone().filter(|who| !who.is_empty()),
+            },
+            action: page.action.clone().filter(|action| !action.is_empty()),
+            since_ns: time_of(page.since.as_deref(), now_ns)?,
+            until_ns: time_of(page.until.as_deref(), now_ns)?,
+        };
+        let found = app.ledger.audit(&filter, limit, page.cursor.as_deref()).map_err(problem_of)?;
         let records: Vec<Value> = found
             .rows
             .iter()
             .map(|r| {
-                json!({"at": event::time::rfc3339(r.at_ns), "who": r.who, "action": r.action,
-                       "target": r.target, "detail": r.detail})
+                json!({"at": event::time::rfc3339(r.at_ns), "who": r.who,
+                       "who_name": name_of(app, &r.who), "action": r.action,
+                       "target": r.target, "detail": r.detail, "client": r.client})
             })
             .collect();
-        Ok(Json(json!({"records": records, "next": found.next})))
+        Ok(Json(json!({"records": records, "next": found.next, "own_only": own_only})))
     })
     .await
 }

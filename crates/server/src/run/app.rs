@@ -271,10 +271,23 @@ impl App {
         trust::verify(token, peer, io::intake::wall_ns(), |id| self.ledger.token(id))
     }
 
-    /// Whoever a session belongs to.
+    /// Whoever a session belongs to. It is over with the token that began it.
     pub fn principal_of_session(&self, id: &str) -> Option<Principal> {
         let now_ns = io::intake::wall_ns();
-        self.sessions.lock().check(id, now_ns).map(|session| session.principal())
+        let mut sessions = self.sessions.lock();
+        let principal = sessions.check(id, now_ns)?.principal();
+        if self.is_good(&principal.identity, now_ns) {
+            return Some(principal);
+        }
+        sessions.end_all_of(&principal.identity);
+        None
+    }
+
+    /// Whether an identity that was checked once is still to be trusted: a token's only as long as
+    /// the token is good.
+    pub fn is_good(&self, identity: &str, now_ns: i64) -> bool {
+        let Some(id) = identity.strip_prefix("token:") else { return true };
+        self.ledger.token(id).is_some_and(|token| token.is_good(now_ns))
     }
 
     /// A first-start link or an API token signs in.
@@ -302,7 +315,7 @@ impl App {
     pub fn end_session(&self, id: &str) {
         let ended = self.sessions.lock().end(id);
         if let Some(session) = ended {
-            self.audit(&session.user, "logout", "", "");
+            self.audit(&session.identity, "logout", "", "");
         }
     }
 

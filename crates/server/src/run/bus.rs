@@ -16,6 +16,8 @@ const NEWS: usize = 1_024;
 pub enum News {
     /// An alert was made or changed.
     Alert(Arc<Value>),
+    /// Many alerts were changed at once.
+    ManyAlerts,
     /// A sender was seen for the first time in this run.
     Hello(Arc<Value>),
 }
@@ -63,6 +65,11 @@ impl Bus {
     /// Whether live tails see a sample now.
     pub fn is_sampled(&self) -> bool {
         self.sampled.load(Relaxed)
+    }
+
+    /// Live tails see one batch of so many; 1 is all.
+    pub fn sampled_one_in(&self) -> u64 {
+        if self.is_sampled() { SAMPLE_ONE_IN } else { 1 }
     }
 
     /// Shows a batch to every live tail, or one of many while they see a sample.

@@ -17,3 +17,4 @@ mod page;
 mod scarce;
 mod stored;
 mod stuck_store;
+mod work;

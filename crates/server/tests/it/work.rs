@@ -1,0 +1,289 @@
+//! Working on alerts over the API: taking, giving, noting, many at once, and who may do what.
+
+use super::harness::Server;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+const RULE: &str = "title: Marker seen\nid: 55555555-5555-4555-8555-555555555555\nlogsource: {product: linux}\ndetection:\n  sel:\n    - xyzzy\n  condition: sel\nlevel: high\n";
+
+/// A server with a rule, and an alert per user.
+struct Desk {
+    server: Server,
+    _rules: tempfile::TempDir,
+}
+
+impl Desk {
+    fn with(users: &[&str]) -> Self {
+        let rules = tempfile::tempdir().unwrap();
+        std::fs::write(rules.path().join("marker.yml"), RULE).unwrap();
+        let server = Server::start(&format!("rules: ['{}']\n", rules.path().display()));
+        let desk = Self { server, _rules: rules };
+        if users.is_empty() {
+            return desk;
+        }
+        let lines: Vec<String> = users
+            .iter()
+            .map(|user| json!({"message": "xyzzy", "user": {"name": user}}).to_string() + "\n")
+            .collect();
+        desk.server.ingest(&lines.concat());
+        desk.server.eventually("the alerts", |_| {
+            (desk.alerts("state=all").len() == users.len()).then_some(())
+        });
+        desk
+    }
+
+    fn alerts(&self, filter: &str) -> Vec<Value> {
+        let found = self.server.get(&format!("/api/v1/alerts?limit=500&{filter}"));
+        found["alerts"].as_array().unwrap().clone()
+    }
+
+    /// A new token of that role: its text and its identity.
+    fn token(&self, name: &str, role: &str) -> (String, String) {
+        let wish = json!({"name": name, "role": role, "expires_in": "1h"}).to_string();
+        let (status, made) =
+            self.server.ask("POST", "/api/v1/tokens", &self.server.admin_token, &wish);
+        assert_eq!(status, 200, "{made}");
+        let id = made["id"].as_str().unwrap();
+        (made["token"].as_str().unwrap().to_owned(), format!("token:{id}"))
+    }
+
+    fn post(&self, token: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.server.ask("POST", &format!("/api/v1{path}"), token, &body.to_string())
+    }
+
+    /// Lines of an event stream as they come; the channel closes with the stream.
+    fn follow(&self, path: &str, token: &str) -> Receiver<String> {
+        let mut stream = TcpStream::connect(self.server.http).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let request = format!(
+            "GET /api/v1{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let (tell, told) = channel();
+        std::thread::spawn(move || {
+            // A chunked body ends with a chunk of nothing.
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                if line == "0" || tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        told
+    }
+}
+
+fn wait_for(told: &Receiver<String>, what: &str) {
+    loop {
+        let line = told.recv_timeout(Duration::from_secs(20));
+        let line = line.unwrap_or_else(|_| panic!("no `{what}` on the stream"));
+        if line.contains(what) {
+            return;
+        }
+    }
+}
+
+/// Scenario: two analysts work on an alert: take it, give it to each other, write notes, close it.
+/// Guarantees: each step is in the history with who did it; an alert goes to nobody who cannot work on
+/// it, and a note has words.
+#[test]
+fn an_alert_is_taken_given_noted_and_closed_by_people_with_names() {
+    let desk = Desk::with(&["eve"]);
+    let (kim, kim_is) = desk.token("kim", "analyst");
+    let (_, lee_is) = desk.token("lee", "analyst");
+    let (_, reader_is) = desk.token("rea", "reader");
+    let id = desk.alerts("")[0]["id"].as_str().unwrap().to_owned();
+    let step = |path: &str, body: Value| desk.post(&kim, &format!("/alerts/{id}/{path}"), &body);
+
+    let (status, taken) = step("triage", json!({"to": "acknowledged", "take": true}));
+    assert_eq!((status, taken["assignee"].as_str()), (200, Some(kim_is.as_str())), "{taken}");
+    assert_eq!(step("assign", json!({"assignee": lee_is})).1["assignee"], json!(lee_is));
+    for nobody in [reader_is.as_str(), "token:0000000000000000", "user:root", ""] {
+        let (status, refused) = step("assign", json!({ "assignee": nobody }));
+        assert_eq!(status, 400, "{nobody}: {refused}");
+    }
+    assert_eq!(step("assign", json!({})).0, 422, "nobody has to be said");
+    assert_eq!(step("note", json!({"text": "  "})).0, 400);
+    assert_eq!(step("note", json!({"text": "x".repeat(9_000)})).0, 400);
+    assert_eq!(step("note", json!({"text": "seen <b>before</b>"})).0, 200);
+    assert_eq!(step("assign", json!({"assignee": null})).1["assignee"], Value::Null);
+    assert_eq!(step("assign", json!({"assignee": "me"})).1["assignee"], json!(kim_is));
+    let close = json!({"to": "closed", "disposition": "true_positive", "why": "phished"});
+    assert_eq!(step("triage", close).1["state"], "closed");
+    assert_eq!(desk.post(&kim, "/alerts/none/note", &json!({"text": "x"})).0, 404);
+
+    let history = desk.server.get(&format!("/api/v1/alerts/{id}"))["history"].clone();
+    let history = history.as_array().unwrap();
+    let actions: Vec<&str> = history
+        .iter()
+        .map(|r| r["action"].as_str().unwrap())
+        .filter(|a| *a != "delivery")
+        .collect();
+    let expected = ["triage", "assign", "assign", "note", "assign", "assign", "triage"];
+    assert_eq!(actions, expected, "{history:#?}");
+    assert!(history.iter().all(|r| r["action"] == "delivery" || r["who"] == kim_is.as_str()));
+
+    let people = desk.server.get("/api/v1/people")["people"].clone();
+    let lee = people.as_array().unwrap().iter().find(|p| p["identity"] == lee_is.as_str());
+    assert_eq!(lee.unwrap()["name"], "lee");
+    let can: Vec<bool> = people
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|p| p["identity"] == reader_is.as_str())
+        .map(|p| p["can_triage"].as_bool().unwrap())
+        .collect();
+    assert_eq!(can, [false]);
+}
+
+/// Scenario: changes of many alerts: of exactly some, of all that match, and with mistakes in the filter.
+/// Guarantees: what is named or matches is changed and nothing else; a mistake changes nothing; open
+/// pages are told once.
+#[test]
+fn many_alerts_are_changed_as_asked_and_no_mistake_widens_it() {
+    let desk = Desk::with(&["u1", "u2", "u3", "u4", "u5"]);
+    let (kim, kim_is) = desk.token("kim", "analyst");
+    let ids: Vec<Value> = desk.alerts("")[..2].iter().map(|a| a["id"].clone()).collect();
+    let news = desk.follow("/stream", &kim);
+    wait_for(&news, "event: overview");
+
+    let close = |filter: Value| {
+        let step = json!({"filter": filter, "to": "closed", "disposition": "false_positive",
+                          "why": "a test"});
+        desk.post(&kim, "/alerts/triage", &step)
+    };
+    for mistake in [json!({"ids": []}), json!({"idz": ids}), json!({"order": 7})] {
+        let (status, refused) = close(mistake.clone());
+        assert!(status == 400 || status == 422, "{mistake}: {status} {refused}");
+    }
+    assert_eq!(desk.alerts("").len(), 5, "no mistake changed anything");
+
+    let (status, changed) = desk.post(
+        &kim,
+        "/alerts/triage",
+        &json!({"filter": {"ids": ids, "state": "all"}, "to": "acknowledged", "take": true}),
+    );
+    assert_eq!((status, &changed), (200, &json!({"changed": 2, "left_alone": 0})));
+    wait_for(&news, "event: reload");
+    assert_eq!(desk.alerts("state=acknowledged").len(), 2);
+    let count = |filter: &str| desk.alerts(filter).len();
+    assert_eq!([count(&format!("assignee={kim_is}")), count("assignee=none")], [2, 3]);
+    let mine = desk.server.ask("GET", "/api/v1/alerts?assignee=me", &kim, "").1;
+    assert_eq!(mine["matching"], 2);
+    let give = json!({"filter": {"q": "u"}, "assignee": "me"});
+    assert_eq!(desk.post(&kim, "/alerts/assign", &give).1, json!({"changed": 3, "left_alone": 2}));
+    assert_eq!(close(json!({"level": "high"})).1, json!({"changed": 5, "left_alone": 0}));
+    assert_eq!((count(""), count("order=severity&state=all")), (0, 5));
+    let unknown = desk.server.ask("GET", "/api/v1/alerts?order=best", &kim, "");
+    assert_eq!(unknown.0, 400, "{}", unknown.1);
+}
+
+/// Scenario: each step by somebody who may read alerts but not work on them; the audit log by somebody
+/// who is no auditor.
+/// Guarantees: all steps are refused; what one did oneself can be read, what others did cannot.
+#[test]
+fn who_may_only_read_changes_nothing_and_sees_only_own_records() {
+    let desk = Desk::with(&["eve"]);
+    let (reader, _) = desk.token("rea", "reader");
+    let (kim, kim_is) = desk.token("kim", "analyst");
+    let id = desk.alerts("")[0]["id"].as_str().unwrap().to_owned();
+    for (path, body) in [
+        (format!("/alerts/{id}/triage"), json!({"to": "acknowledged"})),
+        (format!("/alerts/{id}/assign"), json!({"assignee": "me"})),
+        (format!("/alerts/{id}/note"), json!({"text": "x"})),
+        ("/alerts/triage".into(), json!({"filter": {}, "to": "acknowledged"})),
+        ("/alerts/assign".into(), json!({"filter": {}, "assignee": "me"})),
+        ("/exports".into(), json!({"query": "*"})),
+        ("/tokens".into(), json!({"name": "x", "role": "admin"})),
+    ] {
+        assert_eq!(desk.post(&reader, &path, &body).0, 403, "{path}");
+    }
+    assert_eq!(desk.alerts("")[0]["state"], "new");
+    assert_eq!(desk.post(&kim, &format!("/alerts/{id}/note"), &json!({"text": "x"})).0, 200);
+    let audit = |token: &str, query: &str| {
+        let (status, found) =
+            desk.server.ask("GET", &format!("/api/v1/audit?limit=500&{query}"), token, "");
+        assert_eq!(status, 200, "{found}");
+        found
+    };
+    let own = audit(&kim, "");
+    assert_eq!(own["own_only"], true);
+    assert!(own["records"].as_array().unwrap().iter().all(|r| r["who"] == kim_is.as_str()));
+    assert_eq!(audit(&reader, &format!("who={kim_is}"))["records"], json!([]), "asked for another");
+    let whole = audit(&desk.server.admin_token, "action=alert&since=1h");
+    assert_eq!(whole["records"][0]["action"], "alert.note", "{whole}");
+    assert_eq!(whole["records"][0]["who_name"], "kim");
+    assert_eq!(audit(&desk.server.admin_token, "until=1h")["records"], json!([]));
+    let (ingest, _) = desk.token("sender", "ingest");
+    assert_eq!(desk.server.ask("GET", "/api/v1/audit", &ingest, "").0, 403);
+}
+
+/// Scenario: somebody signs in with a token, follows the stream, and the token is revoked.
+/// Guarantees: the session says who it is and what it may; it is over at once, and so are streams.
+#[test]
+fn a_revoked_token_ends_its_sessions_and_streams() {
+    let desk = Desk::with(&["eve"]);
+    let (kim, kim_is) = desk.token("kim", "analyst");
+    let body = json!({"token": kim}).to_string();
+    let (status, head, who) = sign_in(&desk.server, &body);
+    assert_eq!(status, 200, "{who}");
+    assert_eq!((who["name"].as_str(), who["display_name"].as_str()), (Some(&*kim_is), Some("kim")));
+    let may: Vec<&str> = who["may"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(may.contains(&"alerts_triage") && !may.contains(&"tokens_manage"), "{may:?}");
+    let cookie = head.lines().find_map(|l| l.strip_prefix("set-cookie: ")).unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let with_cookie =
+        || desk.server.send("GET", "/api/v1/alerts", "", &[("Cookie", &cookie)], b"").0;
+    assert_eq!(with_cookie(), 200);
+    let streams = [desk.follow("/stream", &kim), desk.follow("/tail", &kim)];
+    wait_for(&streams[0], "event: overview");
+    wait_for(&streams[1], "event: status");
+
+    let id = kim_is.strip_prefix("token:").unwrap();
+    let path = format!("/api/v1/tokens/{id}");
+    assert_eq!(desk.server.ask("DELETE", &path, &desk.server.admin_token, "").0, 200);
+    assert_eq!(with_cookie(), 401);
+    for stream in &streams {
+        // What is under way is read to its end; a stream that went on would never end.
+        let began = std::time::Instant::now();
+        while stream.recv_timeout(Duration::from_secs(20)).is_ok() {
+            assert!(began.elapsed() < Duration::from_secs(10), "the stream goes on");
+        }
+    }
+    let tokens = desk.server.get("/api/v1/tokens")["tokens"].clone();
+    let record = tokens.as_array().unwrap().iter().find(|t| t["id"] == id).unwrap();
+    assert_eq!((&record["is_good"], &record["created_by_name"]), (&json!(false), &json!("local")));
+}
+
+/// Signs in for a cookie: status, head and body of the answer.
+fn sign_in(server: &Server, body: &str) -> (u16, String, Value) {
+    let mut stream = TcpStream::connect(server.http).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let request = format!(
+        "POST /api/v1/session HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_owned(), serde_json::from_str(body).unwrap_or_default())
+}
+
+/// Scenario: a rule in force is asked for by its id.
+/// Guarantees: its text is told as it was read; one that is not in force is not found.
+#[test]
+fn a_rule_in_force_shows_its_text() {
+    let desk = Desk::with(&[]);
+    let rule = desk.server.get("/api/v1/rules/55555555-5555-4555-8555-555555555555");
+    assert_eq!(
+        (rule["title"].as_str(), rule["state"].as_str()),
+        (Some("Marker seen"), Some("live"))
+    );
+    assert_eq!(rule["yaml"].as_str().map(str::trim), Some(RULE.trim()));
+    assert_eq!(desk.server.ask("GET", "/api/v1/rules/none", &desk.server.admin_token, "").0, 404);
+}
