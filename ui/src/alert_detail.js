@@ -1,83 +1,139 @@
 // One alert: what happened, why the rule fired, what it rests on, what happened around it, and what
 // people did with it.
 
-import { html, useEffect, useMemo, useState } from "./dom.js";
+import { html, useEffect, useMemo, useRef, useState } from "./dom.js";
 import { get, own, part } from "./api.js";
 import { listen } from "./live.js";
 import { dispositionWord, Severity, State } from "./severity.js";
 import { age, clip, number, plain, Text, visible } from "./text.js";
-import { clockTime, fullTime, Time } from "./time.js";
+import { axisTime, clockTime, fullTime, Time } from "./time.js";
 import { EventRow, Value } from "./events.js";
 import { Reference } from "./safe_href.js";
+import { Chain, Correlation } from "./correlation.js";
 import { Why } from "./why.js";
+import { copyLink } from "./clipboard.js";
 import { go, routeTo } from "./route.js";
+import { Who } from "./session.js";
 import { term } from "./query.js";
+import { Yaml } from "./yaml.js";
 
 const AROUND_MINUTES = 15;
+/** Pause before an alert that changed is read again, ms. */
+const REST_MS = 500;
 /** Events of "around it" drawn as marks, and listed. */
 const MARKS_MAX = 600;
 const LISTED_MAX = 60;
 
-/**
- * @param {{id: string, revision: number, siblings: any[], onAcknowledge: () => void, onClose: () => void,
- *   onReopen: () => void, onHide: () => void, onOther: (id: string) => void}} props
- */
-export function AlertDetail({ id, revision, siblings, onAcknowledge, onClose, onReopen, onHide, onOther }) {
-  const [data, setData] = useState(null);
-  const [problem, setProblem] = useState(null);
-  const [stale, setStale] = useState(0);
-  useEffect(() => {
-    const abort = new AbortController();
-    get(`/alerts/${part(id)}`, { signal: abort.signal }).then((answer) => {
-      setData(answer);
-      setProblem(null);
-    }, (error) => error.name !== "AbortError" && setProblem(error.message));
-    return () => abort.abort();
-  }, [id, revision, stale]);
-  useEffect(() => listen("alert", (alert) => alert.id === id && setStale((n) => n + 1)), [id]);
+/** Other alerts of the same line that are offered. */
+const SIBLINGS_MAX = 200;
 
-  if (!data) {
-    return html`<aside class="detail" aria-label="Alert"><header class="detail-head"><button type="button" class="hide" aria-label="Close panel" onClick=${onHide}>×</button></header>
+/**
+ * @param {{id: string, revision: number, preview: any, siblings: any[], actions: Record<string, () => void> | null,
+ *   onHide: () => void, onOther: (id: string) => void}} props `preview` is the alert as the list has it, shown
+ *   until the whole of it is there; `actions` is null for who may not work on alerts
+ */
+export function AlertDetail({ id, revision, preview, siblings, actions, onHide, onOther }) {
+  const [data, problem] = useAlert(id, revision);
+  // The list may let go of the alert before the whole of it is there.
+  const seen = useRef(preview);
+  seen.current = preview ?? seen.current;
+  const alert = data?.alert ?? seen.current;
+  const hide = html`<button type="button" class="hide" aria-label="Close panel" title="Esc" onClick=${onHide}>×</button>`;
+  if (!alert) {
+    return html`<aside class="detail" aria-label="Alert"><header class="detail-head">${hide}</header>
       ${problem ? html`<p class="problem" role="alert">${visible(problem)}</p>` : html`<p class="waiting">Loading…</p>`}</aside>`;
   }
-  const alert = data.alert;
-  const explanation = alert.explanation ?? {};
-  const correlation = Object.entries(explanation.correlation ?? {});
   return html`<aside class="detail" aria-label="Alert">
     <header class="detail-head">
       <${Severity} level=${alert.level} /><${State} state=${alert.state} />
       ${alert.disposition && html`<span class="state">${dispositionWord(alert.disposition)}</span>`}
-      <span class="dim">${age(Date.now() - Date.parse(alert.time))} ago</span>
-      <button type="button" class="hide" aria-label="Close panel" title="Esc" onClick=${onHide}>×</button>
+      <span class="dim">${age(Date.now() - Date.parse(alert.time))} ago</span>${hide}
     </header>
     <h2><${Text} value=${alert.title} max=${300} /></h2>
     <p class="reason"><${Text} value=${alert.reason} max=${600} /></p>
     <div class="actions">
-      <button type="button" class="primary" disabled=${alert.state !== "new"} onClick=${onAcknowledge}><u>A</u>cknowledge</button>
-      <button type="button" disabled=${alert.state === "closed"} onClick=${onClose}><u>C</u>lose…</button>
-      <button type="button" disabled=${alert.state === "new"} onClick=${onReopen}><u>R</u>eopen</button>
-      ${siblings.length > 1 && html`<label class="choose siblings"><span>of ${siblings.length} alerts</span><select value=${id} aria-label="Other alerts of this rule and entity"
-        onChange=${(e) => onOther(e.target.value)}>${[...siblings].sort((a, b) => (b.time_ms ?? 0) - (a.time_ms ?? 0)).slice(0, 200).map((s) => html`<option value=${s.id} selected=${s.id === id}>${fullTime(Date.parse(s.time))}, ${s.state}</option>`)}</select></label>`}
+      ${actions && html`<button type="button" class="primary" disabled=${alert.state !== "new"} onClick=${actions.acknowledge}><u>A</u>cknowledge</button>
+        <button type="button" onClick=${actions.assign}>Ass<u>i</u>gn…</button>
+        <button type="button" onClick=${actions.note}><u>N</u>ote…</button>
+        <button type="button" disabled=${alert.state === "closed"} onClick=${actions.close}><u>C</u>lose…</button>
+        <button type="button" disabled=${alert.state === "new"} onClick=${actions.reopen}><u>R</u>eopen…</button>`}
+      <button type="button" onClick=${copyLink}>Cop<u>y</u> link</button>
+      ${siblings.length > 1 && html`<${Siblings} id=${id} siblings=${siblings} onOther=${onOther} />`}
     </div>
-    <dl class="facts">
-      ${Object.entries(alert.entity ?? {}).map(([name, value]) => html`<dt><${Text} value=${name} max=${80} /></dt><dd><${Value} field=${name} value=${value} event=${{ "@timestamp": alert.time }} /></dd>`)}
-      <dt>Time</dt><dd><${Time} at=${alert.time} full=${true} /></dd>
-      <dt>Occurrences</dt><dd>${number(alert.count)}${alert.backfill && html` <span class="dim">(found in old events; nobody was notified)</span>`}</dd>
-      ${alert.assignee && html`<dt>Assignee</dt><dd><${Text} value=${alert.assignee} max=${80} /></dd>`}
-      ${alert.tags?.length > 0 && html`<dt>Tags</dt><dd class="tags">${alert.tags.slice(0, 30).map((tag) => html`<span class="tag"><${Text} value=${tag} max=${60} /></span>`)}</dd>`}
-    </dl>
-
-    <section><h3>Why it fired</h3>
-      ${correlation.length > 0 && html`<dl class="facts correlation">${correlation.map(([name, value]) => html`<dt><${Text} value=${name.replaceAll("_", " ")} max=${80} /></dt><dd><${Text} value=${value} /></dd>`)}</dl>`}
-      ${explanation.condition
-        ? html`${correlation.length > 0 && html`<p class="dim">The last contributing event held this condition:</p>`}<${Why} outcome=${explanation.condition} />`
-        : correlation.length === 0 && html`<p class="dim">No condition was recorded: this alert comes from ${visible(clip(plain(alert.fired_by ?? alert.rule_type), 80)) || "the server itself"}.</p>`}
-    </section>
-    <${Contributing} alert=${alert} events=${data.events ?? []} />
-    <${Around} alert=${alert} />
-    <${History} records=${data.history ?? []} />
-    <${RulePart} rule=${data.rule} alert=${alert} />
+    <${Facts} alert=${alert} />
+    ${problem && html`<p class="problem" role="alert">${visible(problem)}</p>`}
+    ${data ? html`<${WhyPart} alert=${alert} />
+        <${Contributing} alert=${alert} events=${data.events ?? []} />
+        <${Around} alert=${alert} />
+        <${History} records=${(data.history ?? []).filter((r) => r.action !== "delivery")} />
+        <${Deliveries} deliveries=${data.deliveries} />
+        <${RulePart} rule=${data.rule} alert=${alert} />`
+      : !problem && html`<p class="waiting">Loading…</p>`}
   </aside>`;
+}
+
+/** The whole of an alert, read again when it changes: [what the server said, what went wrong]. */
+function useAlert(id, revision) {
+  const [data, setData] = useState(null);
+  const [problem, setProblem] = useState(null);
+  useEffect(() => {
+    const abort = new AbortController();
+    let busy = false;
+    let again = false;
+    // An alert that goes on changes faster than it is read: each answer is shown, then the next asked for.
+    const load = async () => {
+      again = busy;
+      if (busy) return;
+      busy = true;
+      try {
+        setData(await get(`/alerts/${part(id)}`, { signal: abort.signal }));
+        setProblem(null);
+      } catch (error) {
+        if (error.name !== "AbortError") setProblem(error.message);
+      }
+      await new Promise((rested) => setTimeout(rested, REST_MS));
+      busy = false;
+      if (again && !abort.signal.aborted) load();
+    };
+    load();
+    const stop = listen("alert", (alert) => alert.id === id && load());
+    return () => {
+      stop();
+      abort.abort();
+    };
+  }, [id, revision]);
+  return [data, problem];
+}
+
+/** Other alerts of the same rule and entity. */
+function Siblings({ id, siblings, onOther }) {
+  const newest = [...siblings].sort((a, b) => (b.time_ms ?? 0) - (a.time_ms ?? 0)).slice(0, SIBLINGS_MAX);
+  const hidden = siblings.length - newest.length;
+  return html`<label class="choose siblings"><span>of ${number(siblings.length)} alerts${hidden > 0 ? `, the newest ${SIBLINGS_MAX}` : ""}</span><select value=${id}
+    aria-label="Other alerts of this rule and entity" onChange=${(e) => onOther(e.target.value)}>
+    ${newest.map((s) => html`<option key=${s.id} value=${s.id} selected=${s.id === id}>${fullTime(Date.parse(s.time))}, ${s.state}</option>`)}</select></label>`;
+}
+
+function Facts({ alert }) {
+  return html`<dl class="facts">
+    ${Object.entries(alert.entity ?? {}).map(([name, value]) => html`<dt><${Text} value=${name} max=${80} /></dt><dd><${Value} field=${name} value=${value} event=${{ "@timestamp": alert.time }} /></dd>`)}
+    <dt>Time</dt><dd><${Time} at=${alert.time} full=${true} /></dd>
+    <dt>Occurrences</dt><dd>${number(alert.count)}${alert.backfill && html` <span class="dim">(found in old events; nobody was notified)</span>`}</dd>
+    <dt>Assignee</dt><dd>${alert.assignee ? html`<${Who} identity=${alert.assignee} max=${80} />` : html`<span class="dim">nobody</span>`}</dd>
+    ${alert.tags?.length > 0 && html`<dt>Tags</dt><dd class="tags">${alert.tags.slice(0, 30).map((tag) => html`<span class="tag"><${Text} value=${tag} max=${60} /></span>`)}</dd>`}
+  </dl>`;
+}
+
+/** Why it fired: what a correlation counted, and the condition with what was found at every leaf. */
+function WhyPart({ alert }) {
+  const explanation = alert.explanation ?? {};
+  const isCorrelation = Object.keys(explanation.correlation ?? {}).length > 0;
+  return html`<section><h3>Why it fired</h3>
+    ${isCorrelation && html`<${Correlation} facts=${explanation.correlation} /><${Chain} evidence=${alert.evidence ?? []} />`}
+    ${explanation.condition
+      ? html`${isCorrelation && html`<p class="dim">The last contributing event held this condition:</p>`}<${Why} outcome=${explanation.condition} />`
+      : !isCorrelation && html`<p class="dim">No condition was recorded: this alert comes from ${visible(clip(plain(alert.fired_by ?? alert.rule_type), 80)) || "the server itself"}.</p>`}
+  </section>`;
 }
 
 function Contributing({ alert, events }) {
@@ -116,6 +172,7 @@ function Around({ alert }) {
   const at = centre ?? middle;
   const listed = useMemo(() => [...rows].sort((a, b) => Math.abs(a.ms - at) - Math.abs(b.ms - at)).slice(0, LISTED_MAX)
     .sort((a, b) => a.ms - b.ms), [rows, at]);
+  const undrawn = lanes.reduce((sum, lane) => sum + lane.rows.length - drawn(lane, lanes).length, 0);
   const x = (ms) => ((ms - (middle - span)) / (2 * span)) * 1000;
   const first = Object.entries(alert.entity ?? {}).map(([name, value]) => term(name, value)).filter(Boolean);
 
@@ -130,18 +187,26 @@ function Around({ alert }) {
             setCentre(middle - span + ((e.clientX - r.left) / r.width) * 2 * span);
           }}>
           <line class="lane-line" x1="0" x2="1000" y1="9" y2="9" />
-          ${lane.rows.slice(0, MARKS_MAX / lanes.length).map((r) => html`<rect class=${ids.has(r.id) ? "mark pinned" : "mark"} x=${x(r.ms) - 1.5} width="3" y=${ids.has(r.id) ? 1 : 5} height=${ids.has(r.id) ? 16 : 8} />`)}
+          ${drawn(lane, lanes).map((r) => html`<rect class=${ids.has(r.id) ? "mark pinned" : "mark"} x=${x(r.ms) - 1.5} width="3" y=${ids.has(r.id) ? 1 : 5} height=${ids.has(r.id) ? 16 : 8} />`)}
           <line class="lane-at" x1=${x(at)} x2=${x(at)} y1="0" y2="18" />
         </svg></div>`)}
-      <div class="lane axis"><span class="lane-name"></span><span class="axis-times"><span>${clockTime(middle - span).slice(0, 5)}</span><span>${clockTime(middle).slice(0, 8)}</span><span>${clockTime(middle + span).slice(0, 5)}</span></span></div>
+      <div class="lane"><label class="lane-name" for="around-at">list from</label><input id="around-at" class="around-at" type="range" min=${middle - span} max=${middle + span} step="10000" value=${at}
+        aria-valuetext=${fullTime(at)} onInput=${(e) => setCentre(Number(e.target.value))} /></div>
+      <div class="lane axis"><span class="lane-name"></span><span class="axis-times"><span>${axisTime(middle - span, 2 * span)}</span><span>${fullTime(middle)}</span><span>${axisTime(middle + span, 2 * span)}</span></span></div>
     </div>
     <div class="events">${listed.map((r, i) => html`<${EventRow} key=${r.id || i} event=${r.event} pin=${ids.has(r.id)} open=${open === (r.id || String(i))} onToggle=${() => setOpen(open === (r.id || String(i)) ? "" : r.id || String(i))} />`)}</div>
-    <p class="dim">${rows.length > listed.length ? `${listed.length} of ${number(rows.length)} events, those nearest to ${clockTime(at)}; click the timeline to move.` : `${number(rows.length)} ${rows.length === 1 ? "event" : "events"}.`}
+    <p class="dim">${undrawn > 0 && html`The timeline leaves out ${number(undrawn)} marks. `}${rows.length > listed.length ? `${listed.length} of ${number(rows.length)} events, those nearest to ${clockTime(at)}; click the timeline, or move the slider, for others.` : `${number(rows.length)} ${rows.length === 1 ? "event" : "events"}.`}
       ${data.summary?.partial && html` <b>Not all of it: ${visible(clip(plain(data.summary.why_partial), 160))}</b>`}
       ${first.length > 0 && html` <button type="button" class="link" onClick=${() => go(routeTo("search", null, {
         q: first.join(" or "), since: new Date(middle - span).toISOString(), until: new Date(middle + span).toISOString(),
       }))}>open as search</button>`}</p>`}
   </section>`;
+}
+
+/** The rows of a lane that get a mark: evenly spread over it where there are too many. */
+function drawn(lane, lanes) {
+  const step = Math.ceil(lane.rows.length / (MARKS_MAX / lanes.length));
+  return step <= 1 ? lane.rows : lane.rows.filter((_, i) => i % step === 0);
 }
 
 /** One lane per entity value and one for the rest. An event is in the first lane it fits. */
@@ -162,10 +227,35 @@ function History({ records }) {
   return html`<section><h3>History</h3>
     ${records.length === 0
       ? html`<p class="dim">Nobody has worked on this alert yet.</p>`
-      : html`<ol class="history">${records.map((r) => html`<li><${Time} at=${r.at} full=${true} /> <b><${Text} value=${r.who} max=${80} /></b>
-        <${Text} value=${r.action} max=${80} />${r.to && html` <span class="dim">${r.from && html`${visible(clip(plain(r.from), 40))} `}→</span> ${r.action === "triage" ? html`<${State} state=${r.to} />` : html`<${Text} value=${r.to} max=${80} />`}`}${r.disposition && html` <span class="state">${dispositionWord(r.disposition)}</span>`}
+      : html`<ol class="history">${records.map((r) => html`<li class="words"><${Time} at=${r.at} full=${true} /> <b><${Who} identity=${r.who ?? ""} max=${80} /></b>
+        <${Step} record=${r} />${r.disposition && html` <span class="state">${dispositionWord(r.disposition)}</span>`}
         ${r.why && html`<p class="said"><${Text} value=${r.why} /></p>`}</li>`)}</ol>`}
   </section>`;
+}
+
+/** What a record of an alert's history says was done. */
+function Step({ record: r }) {
+  if (r.action === "triage") return html`<span class="dim">${visible(clip(plain(r.from), 40))} →</span> <${State} state=${r.to} />`;
+  if (r.action === "assign") return r.to ? html`assigned to <${Who} identity=${r.to} max=${80} />` : "gave it back";
+  if (r.action === "note") return "noted";
+  return html`<${Text} value=${r.action} max=${80} />${r.to && html` → <${Text} value=${r.to} max=${80} />`}`;
+}
+
+const DELIVERY_WORDS = new Map([["delivered", ["Delivered", "ok"]], ["retrying", ["Trying again", "spike"]], ["failed", ["Given up", "silent"]], ["waiting", ["Waiting", "quiet"]]]);
+
+/** Where the alert was sent. */
+function Deliveries({ deliveries }) {
+  const all = Array.isArray(deliveries)
+    ? deliveries
+    : Object.entries(deliveries ?? {}).map(([destination, d]) => (d !== null && typeof d === "object" ? { destination, ...d } : { destination, status: d }));
+  if (all.length === 0) return null;
+  return html`<section><h3>Sent to</h3><ul class="plain deliveries">${all.slice(0, 50).map((d) => {
+    const [word, look] = DELIVERY_WORDS.get(d.status) ?? [visible(clip(plain(d.status), 30)), "unknown"];
+    const at = d.at ?? d.time;
+    return html`<li class="words"><span class=${`health-state health-${look}`}>${word}</span> <${Text} value=${d.destination ?? d.sink} max=${80} />
+      ${at && html` <${Time} at=${at} full=${true} />`}${Number(d.attempts) > 1 && html` <span class="dim">after ${number(d.attempts)} attempts</span>`}
+      ${(d.last_error ?? d.detail) && html`<p class="said"><${Text} value=${d.last_error ?? d.detail} max=${300} /></p>`}</li>`;
+  })}</ul></section>`;
 }
 
 function RulePart({ rule, alert }) {
@@ -177,9 +267,9 @@ function RulePart({ rule, alert }) {
       ${rule.license && html`<dt>Licence</dt><dd><${Text} value=${rule.license} max=${120} /></dd>`}
       ${rule.description && html`<dt>Description</dt><dd><${Text} value=${rule.description} max=${800} /></dd>`}
       ${rule.references?.length > 0 && html`<dt>References</dt><dd><ul class="plain">${rule.references.slice(0, 20).map((r) => html`<li><${Reference} address=${r} /></li>`)}</ul></dd>`}
-      <dt>Id</dt><dd><code><${Text} value=${rule.id} max=${80} /></code></dd>
+      <dt>Id</dt><dd><code><${Text} value=${rule.id} max=${80} /></code> <a href=${routeTo("rules", rule.id)}>the rule now</a>, <a href=${routeTo("alerts", null, { rule: rule.id, state: "all" })}>all its alerts</a></dd>
       <dt>Generation</dt><dd>${number(alert.generation)}, <code title="hash of the rule as it was"><${Text} value=${clip(plain(alert.rule_hash), 16)} /></code></dd>
     </dl>
-    ${rule.yaml && html`<details><summary>YAML</summary><pre class="yaml">${plain(rule.yaml).split("\n").slice(0, 500).map((line) => html`<bdi class="untrusted">${visible(clip(line, 1000))}</bdi>${"\n"}`)}</pre></details>`}
+    ${rule.yaml && html`<details><summary>YAML</summary><${Yaml} text=${rule.yaml} /></details>`}
   </section>`;
 }

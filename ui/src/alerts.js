@@ -1,248 +1,208 @@
 // The queue: one line per rule and entity, worked through by keyboard, live without losing place.
 
 import { html, useEffect, useMemo, useRef, useState } from "./dom.js";
-import { get, part, post } from "./api.js";
-import { connect, listen } from "./live.js";
 import { VirtualList } from "./virtual.js";
+import { KEPT_MAX, useAlerts } from "./alert_list.js";
+import { acknowledge, assign, attempt, note, triage, whatOf } from "./alert_actions.js";
 import { AlertDetail } from "./alert_detail.js";
+import { AssignDialog } from "./assign_dialog.js";
 import { CloseDialog } from "./close_dialog.js";
+import { WordsDialog } from "./words_dialog.js";
 import { entityText, group } from "./alert_groups.js";
 import { LEVELS, rankOf, Severity, State } from "./severity.js";
 import { age, clip, number, plain, short, visible } from "./text.js";
 import { useNow } from "./time.js";
 import { useKeys } from "./keys.js";
+import { copyLink } from "./clipboard.js";
 import { go, routeTo } from "./route.js";
-import { toast } from "./toasts.js";
+import { may, me, usePeople, Who, whoText } from "./session.js";
 
-/** Alerts fetched at a time. */
-const WINDOW = 500;
-/** Alerts kept in the page; beyond this the filter has to be narrowed. */
-const KEPT_MAX = 100_000;
-/** Changes are put on screen together, at most this often, ms. */
-const LIVE_EVERY_MS = 250;
 export const ROW_HEIGHT = 44;
 
 const STATES = [["open", "Open"], ["new", "New"], ["acknowledged", "Acknowledged"], ["closed", "Closed"], ["all", "All"]];
 const SINCE = [["", "any time"], ["1h", "1 hour"], ["24h", "24 hours"], ["7d", "7 days"], ["30d", "30 days"]];
+const ORDERS = [["newest", "newest first"], ["severity", "severity first"]];
 
-/** Whether a live alert belongs into the list as it is filtered. */
-function belongs(alert, { state, level, q, since }) {
-  if (state === "open" ? alert.state === "closed" : state !== "all" && alert.state !== state) return false;
-  if (level && rankOf(alert.level) > rankOf(level)) return false;
-  const span = /^(\d+)([hd])$/.exec(since ?? "");
-  if (span && Date.parse(alert.time) < Date.now() - Number(span[1]) * (span[2] === "h" ? 3_600_000 : 86_400_000)) return false;
-  if (!q) return true;
-  const text = [alert.title, alert.reason, alert.rule_id, entityText(alert.entity)].map(plain).join("\n").toLowerCase();
-  return text.includes(q.toLowerCase());
-}
-
-/** Alerts by id, fetched in windows and kept current by the live stream. */
-function useAlerts(filter) {
-  const all = useRef(new Map());
-  const next = useRef(/** @type {string | null} */ (null));
-  const busy = useRef(false);
-  const [shown, setShown] = useState({ version: 0, matching: 0, loading: true, problem: null });
-  const run = useRef(0);
-
-  const fetchWindow = (cursor, token) => {
-    busy.current = true;
-    return get("/alerts", { query: { ...filter, cursor, limit: WINDOW } }).then((answer) => {
-      if (token !== run.current) return;
-      for (const alert of answer.alerts ?? []) all.current.set(alert.id, alert);
-      next.current = answer.next ?? null;
-      busy.current = false;
-      setShown((old) => ({ version: old.version + 1, matching: answer.matching ?? all.current.size, loading: false, problem: null }));
-    }, (error) => {
-      if (token !== run.current) return;
-      busy.current = false;
-      setShown((old) => ({ ...old, loading: false, problem: error.message }));
-    });
-  };
-
-  useEffect(() => {
-    const token = ++run.current;
-    all.current = new Map();
-    next.current = null;
-    setShown((old) => ({ version: old.version + 1, matching: 0, loading: true, problem: null }));
-    fetchWindow(undefined, token);
-  }, [filter.state, filter.level, filter.q, filter.since]);
-
-  const apply = (alert) => {
-    const known = all.current.get(alert.id);
-    const had = known !== undefined;
-    if (had) alert.last ??= known.last;
-    const has = belongs(alert, filter);
-    if (has) all.current.set(alert.id, alert);
-    else all.current.delete(alert.id);
-    return (has ? 1 : 0) - (had ? 1 : 0);
-  };
-  const current = useRef(apply);
-  current.current = apply;
-
-  useEffect(() => {
-    connect();
-    const waiting = new Map();
-    let timer = 0;
-    const stopAlerts = listen("alert", (alert) => {
-      waiting.set(alert.id, alert);
-      timer ||= setTimeout(() => {
-        timer = 0;
-        let change = 0;
-        for (const each of waiting.values()) change += current.current(each);
-        waiting.clear();
-        setShown((old) => ({ ...old, version: old.version + 1, matching: Math.max(0, old.matching + change) }));
-      }, LIVE_EVERY_MS);
-    });
-    // After a broken connection the list may have missed changes: take the first window again.
-    let lost = false;
-    const stopState = listen("state", (state) => {
-      if (state === "lost") lost = true;
-      else if (lost) {
-        lost = false;
-        fetchWindow(undefined, run.current);
-      }
-    });
-    return () => {
-      clearTimeout(timer);
-      stopAlerts();
-      stopState();
-    };
-  }, []);
-
+/** What the address says of the list, as the API takes it; nonsense is the default. */
+function filterOf(query) {
+  const one = (name, choices, otherwise) => (choices.includes(query.get(name)) ? query.get(name) : otherwise);
   return {
-    ...shown,
-    alerts: all.current,
-    change(alert) {
-      const change = apply(alert);
-      setShown((old) => ({ ...old, version: old.version + 1, matching: Math.max(0, old.matching + change) }));
-    },
-    more() {
-      if (next.current && !busy.current && all.current.size < KEPT_MAX) fetchWindow(next.current, run.current);
-    },
-    hasMore: () => next.current !== null,
+    state: one("state", STATES.map(([name]) => name), "open"),
+    level: one("level", LEVELS.map(({ level }) => level), ""),
+    q: query.get("q") ?? "",
+    since: one("since", SINCE.map(([name]) => name), ""),
+    assignee: query.get("assignee") ?? "",
+    rule: query.get("rule") ?? "",
+    order: one("order", ORDERS.map(([name]) => name), "newest"),
   };
 }
 
 /** @param {{id: string | null, query: URLSearchParams}} props */
 export function Alerts({ id, query }) {
-  const filter = {
-    state: STATES.some(([name]) => name === query.get("state")) ? query.get("state") : "open",
-    level: LEVELS.some(({ level }) => level === query.get("level")) ? query.get("level") : "",
-    q: query.get("q") ?? "",
-    since: SINCE.some(([name]) => name === query.get("since")) ? query.get("since") : "",
-  };
-  const order = query.get("order") === "severity" ? "severity" : "newest";
+  const filter = filterOf(query);
   const list = useAlerts(filter);
-  const groups = useMemo(() => group(list.alerts.values(), order), [list.version, order]);
+  const groups = useMemo(() => group(list.alerts.values(), filter.order), [list.version, filter.order]);
   const [selectedKey, setSelected] = useState(/** @type {string | null} */ (null));
-  const [closing, setClosing] = useState(/** @type {any[] | null} */ (null));
+  const [all, setAll] = useState(false);
+  const [dialog, setDialog] = useState(/** @type {{kind: string, target: any} | null} */ (null));
   const [revision, setRevision] = useState(0);
   const now = useNow(5000);
   const lastIndex = useRef(0);
+  const canTriage = may("alerts_triage");
 
   const address = (changes, openId = id) => routeTo("alerts", openId, { ...Object.fromEntries(query), ...changes });
-  const refilter = (changes) => go(address(changes, null), true);
+  const refilter = (changes) => {
+    setAll(false);
+    go(address(changes, null), true);
+  };
 
   let index = groups.findIndex((g) => g.key === selectedKey);
   // A line that left the list hands its place to the one that moved up.
   if (index < 0 && selectedKey !== null && groups.length) index = Math.min(lastIndex.current, groups.length - 1);
   if (index >= 0) lastIndex.current = index;
   const selected = index >= 0 ? groups[index] : null;
-
   // Then "next" is the line that stands there now.
   const gone = selectedKey !== null && selected !== null && selected.key !== selectedKey;
-  const forward = () => select(gone ? index : index + 1);
   const select = (at) => {
     if (groups.length === 0) return;
     const to = Math.max(0, Math.min(groups.length - 1, at));
     setSelected(groups[to].key);
     if (id) go(address({}, groups[to].head.id), true);
   };
+  const forward = () => select(gone ? index : index + 1);
+  const back = () => select(Math.max(0, index - 1));
   const open = (chosen) => {
     setSelected(chosen.key);
     go(address({}, chosen.head.id), id !== null);
   };
-  const close = () => go(address({}, null));
+  const hide = () => go(address({}, null));
 
-  /** The alerts an action is about: the open panel's, else the selected line's. */
-  const chosen = () => {
-    const shown = id ? groups.find((g) => g.alerts.some((alert) => alert.id === id)) : selected;
-    if (shown) return shown.alerts;
-    return id ? [{ id }] : [];
-  };
-  const triage = async (targets, change) => {
-    let done = 0;
-    let problem = null;
-    for (const target of targets) {
-      try {
-        list.change(await post(`/alerts/${part(target.id)}/triage`, change));
-        done++;
-      } catch (error) {
-        problem = error;
-      }
+  /** The alerts an action is about: all that match, the open panel's line, else the selected one. */
+  const target = () => {
+    if (all) {
+      const { order: _order, ...wanted } = filter;
+      return { alerts: [...list.alerts.values()], filter: wanted, matching: list.matching };
     }
+    const shown = id ? groups.find((g) => g.alerts.some((alert) => alert.id === id)) : selected;
+    return { alerts: shown ? shown.alerts : id ? [{ id }] : [] };
+  };
+  /** Of these the ones that the step is for; of an alert that is not in the list the server decides. */
+  const fitting = (fits) => {
+    const chosen = target();
+    return chosen.filter ? chosen : { alerts: chosen.alerts.filter((a) => a.state === undefined || fits(a)) };
+  };
+  const act = (kind, fits, step) => () => {
+    if (!canTriage) return;
+    const chosen = fitting(fits);
+    if (!chosen.filter && chosen.alerts.length === 0) return;
+    if (step && !chosen.filter) attempt(() => done(step(chosen)));
+    else setDialog({ kind, target: chosen });
+  };
+  /** After a step: the panel is read again, the choice of all is over. */
+  const done = async (step) => {
+    await step;
     setRevision((n) => n + 1);
-    if (problem) toast({ kind: "error", title: "Not changed", text: clip(visible(problem.message), 300) });
-    if (done) toast({ text: `${done === 1 ? "Alert" : `${done} alerts`} ${change.to === "new" ? "reopened" : change.to}` });
-    return done > 0;
+    setAll(false);
+    setDialog(null);
   };
-  const acknowledge = () => triage(chosen().filter((a) => a.state === undefined || a.state === "new"), { to: "acknowledged" });
-  const startClose = () => {
-    const targets = chosen().filter((a) => a.state !== "closed");
-    if (targets.length) setClosing(targets);
+  const actions = {
+    acknowledge: act("acknowledge", (a) => a.state === "new", (chosen) => acknowledge(chosen, list)),
+    assign: act("assign", () => true),
+    note: () => {
+      const about = id ?? selected?.head.id;
+      if (canTriage && about) setDialog({ kind: "note", target: { alerts: [{ id: about }] } });
+    },
+    close: act("close", (a) => a.state !== "closed"),
+    // To give an acknowledged one back needs no words, to open a closed one does.
+    reopen: () => {
+      const closed = fitting((a) => a.state === "closed");
+      if (closed.filter || closed.alerts.length) act("reopen", (a) => a.state === "closed")();
+      else act("reopen", (a) => a.state === "acknowledged", (chosen) => triage(chosen, { to: "new" }, list))();
+    },
   };
-  const reopen = () => triage(chosen().filter((a) => a.state === undefined || a.state !== "new"), { to: "new" });
+  const chooseAll = () => canTriage && list.matching > 0 && setAll(!all);
 
-  useKeys(closing ? new Map() : new Map([
-    ["j", forward], ["ArrowDown", forward],
-    ["k", () => select(Math.max(0, index - 1))], ["ArrowUp", () => select(Math.max(0, index - 1))],
+  useKeys(dialog ? new Map() : new Map([
+    ["j", forward], ["ArrowDown", forward], ["k", back], ["ArrowUp", back],
     ["Home", () => select(0)], ["End", () => select(groups.length - 1)],
     ["Enter", () => selected && open(selected)],
-    ["a", acknowledge], ["c", startClose], ["r", reopen],
-    ["Escape", () => (id ? close() : setSelected(null))],
+    ["a", actions.acknowledge], ["i", actions.assign], ["n", actions.note], ["c", actions.close], ["r", actions.reopen],
+    ["*", chooseAll], ["y", copyLink],
+    ["Escape", () => (all ? setAll(false) : id ? hide() : setSelected(null))],
   ]));
 
-  const row = (g, at) => html`<${Row} key=${g.key} group=${g} index=${at} now=${now}
-    selected=${at === index} open=${g.alerts.some((alert) => alert.id === id)}
-    onOpen=${open} />`;
-  return html`<main class=${`page alerts${id ? " with-detail" : ""}`}>
-    <section class="queue">
-      <${Filters} filter=${filter} order=${order} onChange=${refilter} />
+  const row = (g, at) => html`<${Row} key=${g.key} group=${g} index=${at} now=${now} partial=${list.hasMore}
+    selected=${all || at === index} open=${g.alerts.some((alert) => alert.id === id)} onOpen=${open} />`;
+  return html`<main class=${`page alerts${id ? " with-detail" : ""}`}><h1 class="only-heard">Alerts</h1>
+    <section class="queue" aria-label="Queue">
+      <${Filters} filter=${filter} onChange=${refilter} />
       ${list.problem && html`<p class="problem" role="alert">${visible(list.problem)}</p>`}
-      <div class="queue-head" aria-hidden="true"><span>Severity</span><span>Alert</span><span>Entity</span><span>Count</span><span>State</span><span>Age</span></div>
+      ${all && html`<${AllChosen} matching=${list.matching} actions=${actions} onCancel=${() => setAll(false)} />`}
+      <div class="queue-head" aria-hidden="true"><span>Severity</span><span>Alert</span><span>Entity</span><span>Count</span><span>State</span><span>Assignee</span><span>Last</span></div>
       ${groups.length === 0 && !list.loading
-        ? html`<p class="empty">${filter.state === "open" && !filter.q && !filter.level ? "No open alerts. New ones appear here by themselves." : "No alert fits this filter."}</p>`
+        ? html`<p class="empty">${filter.state === "open" && !filter.q && !filter.level && !filter.assignee && !filter.rule && !filter.since ? "No open alerts. New ones appear here by themselves." : "No alert fits this filter."}</p>`
         : html`<${VirtualList} items=${groups} keyOf=${(g) => g.key} row=${row} rowHeight=${ROW_HEIGHT}
-            focus=${index} focusKey=${selected?.key ?? null} onNearEnd=${list.more} label="Alerts" total=${list.matching} />`}
-      <footer class="queue-foot" role="status">${list.loading ? "Loading…" : html`<span>${number(list.matching)} ${list.matching === 1 ? "alert" : "alerts"} match, ${number(list.alerts.size)} loaded in ${number(groups.length)} ${groups.length === 1 ? "line" : "lines"}</span>`}
-        <span class="hints"><kbd>j</kbd><kbd>k</kbd> move <kbd>Enter</kbd> open <kbd>a</kbd> acknowledge <kbd>c</kbd> close</span></footer>
+            focus=${index} focusKey=${selected?.key ?? null} onNearEnd=${list.more} label="Alerts, one line per rule and entity" total=${list.hasMore ? -1 : groups.length} />`}
+      <${Foot} list=${list} groups=${groups} onAll=${canTriage && !all && list.matching > 1 ? chooseAll : null} />
     </section>
-    ${id && html`<${AlertDetail} key=${id} id=${id} revision=${revision} siblings=${chosen()}
-      onAcknowledge=${acknowledge} onClose=${startClose} onReopen=${reopen} onHide=${close}
-      onOther=${(other) => go(address({}, other), true)} />`}
-    ${closing && html`<${CloseDialog} count=${closing.length} onCancel=${() => setClosing(null)}
-      onDone=${async (change) => {
-        setClosing(null);
-        await triage(closing, { to: "closed", ...change });
-      }} />`}
+    ${id && html`<${AlertDetail} key=${id} id=${id} revision=${revision} preview=${list.alerts.get(id)} siblings=${all ? [] : target().alerts}
+      actions=${canTriage ? actions : null} onHide=${hide} onOther=${(other) => go(address({}, other), true)} />`}
+    ${dialog && html`<${Dialogs} ...${dialog} onCancel=${() => setDialog(null)} list=${list} onDone=${done} />`}
   </main>`;
 }
 
-function Row({ group: g, index, now, selected, open, onOpen }) {
+/** The dialog of an action. */
+function Dialogs({ kind, target, list, onDone, onCancel }) {
+  const what = whatOf(target);
+  if (kind === "assign") return html`<${AssignDialog} what=${what} assignee=${target.filter ? null : target.alerts[0]?.assignee} onCancel=${onCancel}
+    onDone=${(to) => onDone(assign(target, to, list))} />`;
+  if (kind === "note") return html`<${WordsDialog} title="Note on this alert" label="For whoever works on it next" action="Keep" onCancel=${onCancel}
+    onDone=${(text) => onDone(note(target, text, list))} />`;
+  if (kind === "close") return html`<${CloseDialog} what=${what} onCancel=${onCancel}
+    onDone=${(change) => onDone(triage(target, { to: "closed", ...change }, list))} />`;
+  const to = kind === "acknowledge" ? "acknowledged" : "new";
+  return html`<${WordsDialog} title=${`${kind === "acknowledge" ? "Acknowledge" : "Reopen"} ${what}`} label="Why"
+    action=${kind === "acknowledge" ? "Acknowledge" : "Reopen"} onCancel=${onCancel}
+    onDone=${(why) => onDone(triage(target, { to, why, take: kind === "acknowledge" }, list))} />`;
+}
+
+/** What is said, and offered, while every matching alert is chosen. */
+function AllChosen({ matching, actions, onCancel }) {
+  return html`<div class="all-chosen" role="status"><span><b>All ${number(matching)} alerts that match this filter are chosen</b>, also those that are not on screen.</span>
+    <span class="actions"><button type="button" onClick=${actions.acknowledge}><u>A</u>cknowledge…</button>
+      <button type="button" onClick=${actions.assign}>Ass<u>i</u>gn…</button>
+      <button type="button" onClick=${actions.close}><u>C</u>lose…</button>
+      <button type="button" onClick=${onCancel}>Esc</button></span></div>`;
+}
+
+/** What is shown of what there is. */
+function Foot({ list, groups, onAll }) {
+  const loaded = list.alerts.size;
+  return html`<footer class="queue-foot"><span role="status">${list.loading ? "Loading…" : html`${number(list.matching)} ${list.matching === 1 ? "alert matches" : "alerts match"}, ${list.hasMore ? `${number(loaded)} loaded` : "all loaded"}, in ${number(groups.length)} ${groups.length === 1 ? "line" : "lines"}${list.hasMore && loaded >= KEPT_MAX ? html` <b class="warn">the page keeps no more: narrow the filter</b>` : ""}`}</span>
+    ${onAll && html`<button type="button" class="link" onClick=${onAll}>choose all ${number(list.matching)} (*)</button>`}
+    <span class="hints"><kbd>j</kbd><kbd>k</kbd> move <kbd>Enter</kbd> open <kbd>?</kbd> keys</span></footer>`;
+}
+
+function Row({ group: g, index, now, partial, selected, open, onOpen }) {
+  usePeople();
   const alert = g.head;
-  return html`<div role="row" aria-rowindex=${index + 1} aria-selected=${selected} onClick=${() => onOpen(g)}
+  const several = g.alerts.length > 1;
+  const counted = `${number(g.count)} occurrences in ${number(g.alerts.length)} ${several ? "alerts" : "alert"}${partial ? "; alerts that are not loaded yet may add to it" : ""}`;
+  return html`<div role="row" id=${`row-${index}`} aria-rowindex=${index + 1} aria-selected=${selected} onClick=${() => onOpen(g)}
     class=${`queue-row level-${rankOf(alert.level) < LEVELS.length ? alert.level : "unknown"}${selected ? " selected" : ""}${open ? " opened" : ""}`}>
-    <${Severity} level=${alert.level} />
-    <bdi class="untrusted title" title=${visible(clip(plain(alert.reason), 300))}>${visible(clip(plain(alert.title), 200)) || "(no title)"}</bdi>
-    <bdi class="untrusted entity">${visible(clip(entityText(alert.entity), 120))}</bdi>
-    <span class="n" title=${g.alerts.length > 1 ? `${g.alerts.length} alerts` : ""}>${short(g.count)}</span>
-    <${State} state=${alert.state} />
-    <span class="age">${alert.backfill ? "↺ " : ""}${age(now - g.time)}</span>
+    <span role="gridcell"><${Severity} level=${alert.level} /></span>
+    <bdi role="gridcell" class="untrusted title" title=${visible(clip(plain(alert.reason), 300))}>${visible(clip(plain(alert.title), 200)) || "(no title)"}</bdi>
+    <bdi role="gridcell" class="untrusted entity">${visible(clip(entityText(alert.entity), 120))}</bdi>
+    <span role="gridcell" class="n" title=${counted}>${short(g.count)}${partial ? "+" : ""}</span>
+    <span role="gridcell" class="at"><${State} state=${alert.state} /></span>
+    <span role="gridcell" class="with">${alert.assignee && html`<${Who} identity=${alert.assignee} max=${24} />`}</span>
+    <span role="gridcell" class="age" title=${visible(clip(plain(alert.last ?? alert.time), 40))}>${alert.backfill ? html`<span title="Found in old events; nobody was notified">↺ </span>` : ""}${age(now - g.time)}</span>
   </div>`;
 }
 
-function Filters({ filter, order, onChange }) {
+function Filters({ filter, onChange }) {
   const [text, setText] = useState(filter.q);
+  const people = usePeople();
   useEffect(() => setText(filter.q), [filter.q]);
   useEffect(() => {
     if (text === filter.q) return undefined;
@@ -251,12 +211,17 @@ function Filters({ filter, order, onChange }) {
   }, [text]);
   const choose = (name, label, options, value) => html`<label class="choose"><span>${label}</span><select aria-label=${label} value=${value}
     onChange=${(e) => onChange({ [name]: e.target.value })}>${options.map(([v, word]) => html`<option value=${v} selected=${v === value}>${word}</option>`)}</select></label>`;
+  const others = people.filter((p) => (p.can_triage || p.identity === filter.assignee) && p.identity !== me()).map((p) => [p.identity, whoText(p.identity)]);
+  const assignees = [["", "anybody's"], ["me", "mine"], ["none", "nobody's"], ...others];
+  if (filter.assignee && !assignees.some(([value]) => value === filter.assignee)) assignees.push([filter.assignee, whoText(filter.assignee)]);
   return html`<div class="filters">
     <input id="query" type="search" placeholder="Title, reason or entity" aria-label="Filter alerts" value=${text}
       onInput=${(e) => setText(e.target.value)} spellcheck="false" maxlength="500" />
     ${choose("state", "State", STATES, filter.state)}
     ${choose("level", "Level", [["", "any level"], ...LEVELS.slice(0, 4).map(({ level, word }) => [level, level === "critical" ? word : `${word} and up`])], filter.level)}
+    ${choose("assignee", "Assignee", assignees, filter.assignee)}
     ${choose("since", "Since", SINCE, filter.since)}
-    ${choose("order", "Order", [["newest", "newest first"], ["severity", "severity first"]], order)}
+    ${choose("order", "Order", ORDERS, filter.order)}
+    ${filter.rule && html`<span class="chip">Rule <bdi class="untrusted">${visible(clip(filter.rule, 60))}</bdi><button type="button" class="dots" aria-label="All rules" onClick=${() => onChange({ rule: "" })}>×</button></span>`}
   </div>`;
 }

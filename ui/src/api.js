@@ -106,10 +106,15 @@ async function call(method, path, { query = {}, body, signal, quiet = false } = 
 export const get = (path, options) => call("GET", path, options);
 /** @param {{query?: object, signal?: AbortSignal, quiet?: boolean}} [options] */
 export const post = (path, body, options) => call("POST", path, { ...options, body });
+/** @param {{query?: object, signal?: AbortSignal}} [options] */
+export const put = (path, body, options) => call("PUT", path, { ...options, body });
 export const remove = (path, options) => call("DELETE", path, options);
 
 /** The address of an event stream, for `EventSource`. */
 export const streamAddress = address;
+
+/** The address of a file, for a link. */
+export const fileAddress = (path) => address(path, {});
 
 /** Path part of an id: ids are the server's, but are still escaped. */
 export const part = (id) => encodeURIComponent(String(id));

@@ -66,11 +66,27 @@ export function Histogram({ data, busy = false, onRange }) {
     setDrag(null);
     onRange(start(a), start(b + 1));
   };
+  /** Arrows walk over the buckets, with Shift they span several, Enter zooms. */
+  const byKey = (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step && counts.length) {
+      const at = Math.max(0, Math.min(n - 1, over < 0 ? (step > 0 ? 0 : n - 1) : over + step));
+      setDrag(event.shiftKey ? { from: drag?.from ?? Math.max(0, over), to: at } : null);
+      setOver(at);
+    } else if (event.key === "Enter" && over >= 0) {
+      const [first, last] = drag ? [drag.from, drag.to].sort((p, q) => p - q) : [over, over];
+      setDrag(null);
+      onRange(start(first), start(last + 1));
+    } else return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
   const [a, b] = drag ? [Math.min(drag.from, drag.to), Math.max(drag.from, drag.to)] : [0, -1];
   const sum = counts.reduce((s, c) => s + c, 0);
   return html`<figure class=${`histogram${busy ? " busy" : ""}`}>
     <svg ref=${box} viewBox=${`0 0 ${n * 10} ${height}`} preserveAspectRatio="none" role="img"
-      aria-label=${`Histogram of ${number(sum)} events in ${counts.length} buckets; drag to zoom`}
+      aria-label=${`Histogram of ${number(sum)} events in ${counts.length} buckets; drag, or arrows and Enter, to zoom`}
+      tabindex="0" onKeyDown=${byKey} onBlur=${() => setOver(-1)}
       onPointerDown=${(e) => {
         if (e.button !== 0 || !counts.length) return;
         box.current.setPointerCapture?.(e.pointerId);

@@ -6,7 +6,7 @@ import { clip, plain, Text, visible } from "./text.js";
 import { Time } from "./time.js";
 import { go, routeTo } from "./route.js";
 import { fieldName, narrowed, term } from "./query.js";
-import { toast } from "./toasts.js";
+import { copyText } from "./clipboard.js";
 
 /** Fields a reader looks for first; the rest follow by name. */
 const FIRST = [
@@ -127,19 +127,10 @@ function ValueMenu({ field, value, event, query, range, at, onClose }) {
     })],
     ["Copy", () => {
       onClose();
-      copy(plain(value));
+      copyText(plain(value));
     }],
   ].filter(Boolean);
   return html`<div class="menu" role="menu" ref=${box} style=${{ left: `${place.left}px`, top: `${place.top}px` }}>
     ${choices.map(([label, action]) => html`<button type="button" role="menuitem" onClick=${action}>${label}</button>`)}
   </div>`;
-}
-
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    toast({ text: "Copied" });
-  } catch {
-    toast({ text: "The browser did not allow copying.", kind: "error" });
-  }
 }

@@ -15,6 +15,8 @@ export function useKeys(keys) {
   useEffect(() => {
     const pressed = (event) => {
       if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+      // A dialog has its own keys.
+      if (event.target instanceof Element && event.target.closest("dialog")) return;
       if (typing(event.target)) {
         // Escape leaves the field; the next one is a command again.
         if (event.key === "Escape") event.target.blur();
@@ -36,11 +38,14 @@ export function useKeys(keys) {
 export const HELP = [
   ["Anywhere", [
     ["g o", "overview"], ["g a", "alerts"], ["g s", "search"], ["g t", "live tail"],
-    ["g h", "sources"], ["g r", "rules"], ["/", "to the query"], ["d", "dark or light"], ["?", "this list"], ["Esc", "close"],
+    ["g h", "sources"], ["g r", "rules"], ["g k", "tokens"], ["g l", "audit log"],
+    ["/", "to the query"], ["y", "copy a link to this"], ["d", "dark or light"], ["?", "this list"], ["Esc", "close"],
   ]],
   ["Alerts", [
-    ["j  k", "next, previous"], ["Home  End", "first, last"], ["Enter", "open"], ["a", "acknowledge"],
-    ["c", "close with a disposition"], ["r", "reopen"], ["Esc", "close the panel"],
+    ["j  k", "next, previous"], ["Home  End", "first, last"], ["Enter", "open"], ["a", "acknowledge and take"],
+    ["i", "assign"], ["n", "note"], ["c", "close with a disposition"], ["r", "reopen"],
+    ["*", "choose all that match"], ["Esc", "close the panel"],
   ]],
+  ["Search", [["z", "zoom out"], ["s", "saved searches"], ["x", "export"]]],
   ["Live tail", [["Space", "freeze or resume"], ["End", "resume at the newest"]]],
 ];

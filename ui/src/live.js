@@ -2,8 +2,9 @@
 // allow only a handful of connections per server.
 
 import { get, streamAddress } from "./api.js";
+import { may } from "./session.js";
 
-const listeners = new Map([["alert", new Set()], ["overview", new Set()], ["hello", new Set()], ["state", new Set()]]);
+const listeners = new Map([["alert", new Set()], ["reload", new Set()], ["overview", new Set()], ["hello", new Set()], ["state", new Set()]]);
 /** Pause before a closed stream is opened again, ms. */
 const REOPEN_MS = 3000;
 
@@ -15,14 +16,14 @@ function tell(kind, data) {
   for (const listener of listeners.get(kind) ?? []) listener(data);
 }
 
-/** @param {"alert"|"overview"|"hello"|"state"} kind */
+/** @param {"alert"|"reload"|"overview"|"hello"|"state"} kind `reload`: alerts changed that are not told one by one */
 export function listen(kind, listener) {
   listeners.get(kind)?.add(listener);
   return () => listeners.get(kind)?.delete(listener);
 }
 
 export function connect() {
-  if (source) return;
+  if (source || !may("alerts_read")) return;
   source = new EventSource(streamAddress("/stream", {}));
   source.onopen = () => tell("state", "live");
   source.onerror = () => {
@@ -35,7 +36,7 @@ export function connect() {
       }, REOPEN_MS);
     }
   };
-  for (const kind of ["alert", "overview", "hello"]) {
+  for (const kind of ["alert", "reload", "overview", "hello"]) {
     source.addEventListener(kind, (message) => {
       let data;
       try {

@@ -1,5 +1,6 @@
-// Alcedo's page. Reading order: main (this file), route, live, then one file per view:
-// overview, alerts (alert_detail, why, close_dialog), search (chart, events), tail, sources, rules.
+// Alcedo's page. Reading order: main (this file), route, session, live, then one file per view:
+// overview, alerts (alert_list, alert_actions, alert_detail, why, the dialogs), search (chart, events,
+// saved_searches, exports), tail, sources, rules, tokens, audit.
 //
 // Every string that comes from the server may have been written by an attacker. Values become text
 // nodes and nothing else; what they look like is in text.js, where links may lead in safe_href.js.
@@ -21,9 +22,21 @@ import { Search } from "./search.js";
 import { Tail } from "./tail.js";
 import { Sources } from "./sources.js";
 import { Rules } from "./rules.js";
+import { Tokens } from "./tokens.js";
+import { Audit } from "./audit.js";
+import { may, setSession as enter } from "./session.js";
 
-const NAV = [["overview", "Overview"], ["alerts", "Alerts"], ["search", "Search"], ["tail", "Live tail"], ["sources", "Sources"], ["rules", "Rules"]];
-const GO_KEYS = new Map([["o", "overview"], ["a", "alerts"], ["s", "search"], ["t", "tail"], ["h", "sources"], ["r", "rules"]]);
+/** Every view: its name in the address, its word, the key after "g", what it needs, what draws it. */
+const VIEWS = [
+  ["overview", "Overview", "o", "sources_read", Overview],
+  ["alerts", "Alerts", "a", "alerts_read", Alerts],
+  ["search", "Search", "s", "events_read", Search],
+  ["tail", "Live tail", "t", "events_read", Tail],
+  ["sources", "Sources", "h", "sources_read", Sources],
+  ["rules", "Rules", "r", "rules_read", Rules],
+  ["tokens", "Tokens", "k", "tokens_manage", Tokens],
+  ["audit", "Audit log", "l", "audit_read_own", Audit],
+];
 /** How long "g" waits for its second key, ms. */
 const CHORD_MS = 1200;
 
@@ -38,23 +51,27 @@ function App() {
   useEffect(() => {
     whenSignedOut(() => {
       disconnect();
+      enter(null);
       setSession(null);
     });
     // A setup link opened in a tab that shows the page already changes only the fragment.
     addEventListener("hashchange", () => location.hash.startsWith("#setup=") && location.reload());
     sessionAtStart().then((found) => {
       setStart(found);
+      enter(found.session);
       setSession(found.session);
     });
   }, []);
   if (!start) return html`<p class="waiting boot">Loading…</p>`;
   if (!session) return html`<${SignIn} refused=${start.refused ?? null} onSession=${(next) => {
     setStart({});
+    enter(next);
     setSession(next);
   }} />`;
   return html`<${Shell} session=${session} onSignOut=${async () => {
     await remove("/session").catch(() => {});
     disconnect();
+    enter(null);
     setSession(null);
   }} />`;
 }
@@ -64,31 +81,36 @@ function Shell({ session, onSignOut }) {
   const [help, setHelp] = useState(false);
   const [, redraw] = useState(0);
   const chord = useRef(0);
+  const [waiting, setWaiting] = useState(0);
   useEffect(() => {
     connect();
-    return zone.listen(() => redraw((n) => n + 1));
+    const stop = listen("overview", (overview) => setWaiting(Number(overview?.alerts?.by_state?.new) || 0));
+    const stopZone = zone.listen(() => redraw((n) => n + 1));
+    return () => {
+      stop();
+      stopZone();
+    };
   }, []);
+  const [, word, , needs, View] = VIEWS.find(([view]) => view === route.view);
+  // Seen in the browser's tab, too, while another one is in front.
   useEffect(() => {
-    document.title = `${NAV.find(([view]) => view === route.view)[1]} · Alcedo`;
-  }, [route.view]);
+    document.title = `${waiting > 0 ? `(${waiting}) ` : ""}${word} · Alcedo`;
+  }, [word, waiting]);
 
   const inChord = () => performance.now() - chord.current < CHORD_MS;
+  // Escape is the views' own: a key that was taken here would not reach them.
   const keys = new Map([
     ["g", () => { chord.current = performance.now(); }],
     ["/", () => document.getElementById("query")?.focus()],
     ["?", () => setHelp(!help)],
     ["d", () => switchTheme()],
-    ["Escape", () => {
-      if (help) setHelp(false);
-      else if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
-    }],
   ]);
   useKeys(keys);
   // The second key of "g x" is taken before the view's own keys see it.
   useEffect(() => {
     const second = (event) => {
-      const view = GO_KEYS.get(event.key);
-      const typing = event.target instanceof Element && event.target.closest("input, textarea, select");
+      const view = VIEWS.find(([, , key, permission]) => key === event.key && may(permission))?.[0];
+      const typing = event.target instanceof Element && event.target.closest("input, textarea, select, dialog");
       if (!view || typing || !inChord() || event.ctrlKey || event.metaKey || event.altKey) return;
       chord.current = 0;
       event.preventDefault();
@@ -99,22 +121,22 @@ function Shell({ session, onSignOut }) {
     return () => document.removeEventListener("keydown", second, true);
   }, []);
 
-  const views = { overview: Overview, alerts: Alerts, search: Search, tail: Tail, sources: Sources, rules: Rules };
-  const View = views[route.view];
   return html`<div class="shell">
     <header class="top">
       <a class="brand" href="#/overview"><${Icon} size=${24} />Alcedo</a>
-      <nav aria-label="Views">${NAV.map(([view, word]) => html`<a href=${routeTo(view)} aria-current=${route.view === view ? "page" : undefined}>${word}${view === "alerts" && html`<${OpenCount} />`}</a>`)}</nav>
+      <nav aria-label="Views">${VIEWS.filter(([, , , permission]) => may(permission)).map(([view, word]) => html`<a href=${routeTo(view)} aria-current=${route.view === view ? "page" : undefined}>${word}${view === "alerts" && waiting > 0 && html` <span class="count" title="New alerts">${number(waiting)}</span>`}</a>`)}</nav>
       <span class="spacer"></span>
       <${Connection} />
       <button type="button" class="quiet" title="Time zone of all times" onClick=${() => zone.set(zone.get() === "utc" ? "local" : "utc")}>${zone.get() === "utc" ? "UTC" : "Local time"}</button>
       <button type="button" class="quiet" title="Dark or light (d)" aria-label="Dark or light" onClick=${switchTheme}>◐</button>
       <button type="button" class="quiet" title="Keys (?)" aria-label="Keys" onClick=${() => setHelp(true)}>?</button>
-      <span class="who" title=${visible(plain(session.role))}><bdi class="untrusted">${visible(clip(plain(session.name), 40))}</bdi></span>
+      <span class="who" title=${visible(clip(`${plain(session.name)}: ${plain(session.roles ?? session.role)}`, 200))}><bdi class="untrusted">${visible(clip(plain(session.display_name ?? session.name), 40))}</bdi></span>
       <button type="button" class="quiet" onClick=${onSignOut}>Sign out</button>
     </header>
-    <${Guard} key=${route.view}><${View} id=${route.id} query=${route.query} /></${Guard}>
+    ${may(needs) ? html`<${Guard} key=${route.view}><${View} id=${route.id} query=${route.query} /></${Guard}>`
+      : html`<main class="page"><p class="note">${VIEWS.some(([, , , permission]) => may(permission)) ? `Your role has no access to "${word}".` : "This token reads nothing here: it is for sending. Sign in with another one."}</p></main>`}
     <${Toasts} />
+    <${Herald} />
     ${help && html`<${Help} onHide=${() => setHelp(false)} />`}
   </div>`;
 }
@@ -125,11 +147,26 @@ function switchTheme() {
   applyTheme();
 }
 
-/** New alerts, beside the word "Alerts". */
-function OpenCount() {
-  const [n, setN] = useState(0);
-  useEffect(() => listen("overview", (overview) => setN(Number(overview?.alerts?.by_state?.new) || 0)), []);
-  return n > 0 ? html` <span class="count">${number(n)}</span>` : null;
+/** Tells screen readers of severe new alerts, together and seldom enough to be heard out. */
+const HERALD_EVERY_MS = 5000;
+
+function Herald() {
+  const [text, setText] = useState("");
+  useEffect(() => {
+    let fresh = 0;
+    const stop = listen("alert", (alert) => {
+      if (alert.change === "new" && !alert.backfill && (alert.level === "critical" || alert.level === "high")) fresh++;
+    });
+    const timer = setInterval(() => {
+      if (fresh > 0) setText(`${number(fresh)} new critical or high ${fresh === 1 ? "alert" : "alerts"}`);
+      fresh = 0;
+    }, HERALD_EVERY_MS);
+    return () => {
+      stop();
+      clearInterval(timer);
+    };
+  }, []);
+  return html`<p class="only-heard" role="status" aria-live="polite">${text}</p>`;
 }
 
 function Connection() {

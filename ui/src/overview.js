@@ -5,11 +5,14 @@ import { get, own } from "./api.js";
 import { connect, listen } from "./live.js";
 import { RateChart } from "./chart.js";
 import { LEVELS, rankOf, Severity, State } from "./severity.js";
-import { age, bytes, clip, duration, number, plain, short, visible } from "./text.js";
-import { useNow } from "./time.js";
+import { age, bytes, clip, duration, number, plain, short, Text, visible } from "./text.js";
+import { Time, useNow } from "./time.js";
 import { go, routeTo } from "./route.js";
+import { may } from "./session.js";
 
 const NEWEST = 8;
+/** Without the live stream the figures are asked for this often, ms. */
+const EVERY_MS = 5000;
 /** Lag beyond this is shown as a problem, ms. */
 const LAG_SLOW_MS = 1000;
 // Files are written once a minute; three of them missed is a store that cannot write.
@@ -25,21 +28,29 @@ export function Overview() {
   const [data, setData] = useState(null);
   const [problem, setProblem] = useState(null);
   useEffect(() => {
-    connect();
-    get("/overview").then(setData, (error) => setProblem(error.message));
-    return listen("overview", (next) => {
+    const show = (next) => {
       setData(next);
       setProblem(null);
-    });
+    };
+    const load = () => get("/overview").then(show, (error) => setProblem(error.message));
+    connect();
+    load();
+    // The stream also carries alerts: who may not read those asks now and then.
+    const timer = may("alerts_read") ? 0 : setInterval(load, EVERY_MS);
+    const stop = listen("overview", show);
+    return () => {
+      clearInterval(timer);
+      stop();
+    };
   }, []);
   if (!data) return html`<main class="page">${problem ? html`<p class="problem" role="alert">${problem}</p>` : html`<p class="waiting">Loading…</p>`}</main>`;
   const rate = data.rate ?? {};
   const lag = data.lag ?? {};
   const disk = data.disk ?? {};
   const slow = Number(lag.detect_ms) > LAG_SLOW_MS || Number(lag.store_ms) > STORE_SLOW_MS;
-  return html`<main class="page overview">
+  return html`<main class="page overview"><h1 class="only-heard">Overview</h1>
     ${data.demo && html`<p class="note">This is the demo: made-up machines, a made-up attack, real processing.</p>`}
-    <${Problems} problems=${data.problems} />
+    <${Problems} problems=${data.problems} degraded=${data.degraded} />
     <section class="card wide rate-card">
       <header><h2>Events</h2><span class="big">${short(rate.events_per_s ?? 0)}<small>/s</small></span>
         <span class="dim">${bytes(rate.bytes_per_s ?? 0)}/s</span></header>
@@ -47,7 +58,7 @@ export function Overview() {
     </section>
     <section class="card levels"><header><h2>Open alerts</h2><a href=${routeTo("alerts")}>queue</a></header>
       <${Levels} alerts=${data.alerts} /></section>
-    <section class="card newest"><header><h2>Newest alerts</h2></header><${Newest} /></section>
+    ${may("alerts_read") && html`<section class="card newest"><header><h2>Newest alerts</h2></header><${Newest} /></section>`}
     <section class="card"><header><h2>Balance</h2></header><${Balance} totals=${data.totals} /></section>
     <section class="card health"><header><h2>Machine</h2></header><dl>
       <dt>Detection lag</dt><dd class=${slow ? "bad" : "good"}>${duration(lag.detect_ms)}</dd>
@@ -55,14 +66,62 @@ export function Overview() {
       <dt>Data on disk</dt><dd>${bytes(disk.data_bytes)}</dd>
       <dt>Free</dt><dd class=${Number(disk.free_bytes) < 2 ** 30 ? "bad" : ""}>${bytes(disk.free_bytes)}</dd>
       <dt>Rules</dt><dd><a href=${routeTo("rules")}>${number(data.generation?.rules_live ?? 0)} live</a>${data.generation?.rules_failed > 0 && html`, <span class="bad">${number(data.generation.rules_failed)} failed</span>`}${data.generation?.rules_not_covered > 0 && html`<span class="dim">, ${number(data.generation.rules_not_covered)} not covered</span>`}</dd>
-      <dt>Up since</dt><dd>${age(Date.parse(data.now) - Date.parse(data.started))}</dd>
+      <dt>Up for</dt><dd>${age(Date.parse(data.now) - Date.parse(data.started))}</dd>
       <dt>Version</dt><dd>${visible(clip(plain(data.version), 60))}, generation ${number(data.generation?.number ?? 0)}</dd>
     </dl></section>
+    <section class="card"><header><h2>On its way</h2></header><${Consumers} consumers=${lag.consumers} /></section>
+    <${Destinations} />
   </main>`;
 }
 
-function Problems({ problems }) {
-  if (!Array.isArray(problems) || problems.length === 0) {
+/** Names of consumers that are ours, for people. */
+const CONSUMERS = new Map([["detect", "Detection"], ["store", "Files of the store"]]);
+
+/** Who reads the streams, and what each has not passed yet. */
+function Consumers({ consumers }) {
+  const all = Array.isArray(consumers) ? consumers : [];
+  return html`<table class="balance"><tbody>${all.slice(0, 40).map((c) => html`<tr class=${Number(c.records) ? "" : "zero"}>
+    <th scope="row">${CONSUMERS.get(c.name) ?? html`<${Text} value=${plain(c.name).replace(/^notify:/, "To ")} max=${60} />`}</th>
+    <td>${Number(c.records) === 0 ? "all passed" : `${number(c.records)} records, ${bytes(c.bytes)}, the oldest ${duration(Number(c.seconds) * 1000)} old`}</td></tr>`)}</tbody></table>
+    ${all.length > 40 && html`<p class="dim">and ${number(all.length - 40)} more</p>`}`;
+}
+
+const DESTINATION_STATES = new Map([["ok", ["OK", "ok", "✓"]], ["failing", ["Failing", "silent", "✗"]], ["left_over", ["Not configured any more", "spike", "▲"]]]);
+
+/** Where alerts go, and what hinders them. */
+function Destinations() {
+  const [all, setAll] = useState(null);
+  const [problem, setProblem] = useState(null);
+  useEffect(() => {
+    const load = () => get("/destinations").then((answer) => {
+      setAll(answer.destinations ?? []);
+      setProblem(null);
+    }, (error) => setProblem(error.message));
+    load();
+    const timer = setInterval(load, EVERY_MS);
+    return () => clearInterval(timer);
+  }, []);
+  return html`<section class="card"><header><h2>Destinations of alerts</h2></header>
+    ${problem ? html`<p class="problem">${visible(clip(problem, 200))}</p>`
+      : !all ? html`<p class="waiting">Loading…</p>`
+      : all.length === 0 ? html`<p class="empty">None: alerts are in the queue only. Name some under notify: in the configuration.</p>`
+      : html`<${DestinationList} all=${all} />`}</section>`;
+}
+
+function DestinationList({ all }) {
+  return html`<ul class="plain destinations">${all.slice(0, 50).map((d) => {
+    const [word, look, shape] = DESTINATION_STATES.get(d.state) ?? [visible(clip(plain(d.state), 20)), "unknown", "?"];
+    return html`<li class="words"><span class=${`health-state health-${look}`}><b aria-hidden="true">${shape}</b>${word}</span> <b><${Text} value=${d.name} max=${60} /></b>
+      <span class="dim">${visible(clip(plain(d.kind), 20))}${d.min_level && `, ${visible(clip(plain(d.min_level), 20))} and up`}, ${number(d.delivered)} delivered since the start${Number(d.refused) > 0 ? html`, <b class="bad">${number(d.refused)} refused for good</b>` : ""}${Number(d.records_behind) > 0 && `, ${number(d.records_behind)} records behind`}</span>
+      ${d.failing_since && html`<p class="said bad">since <${Time} at=${d.failing_since} full=${true} />: <${Text} value=${d.last_error ?? ""} max=${300} /></p>`}</li>`;
+  })}</ul>
+  ${all.length > 50 && html`<p class="dim">and ${number(all.length - 50)} more</p>`}`;
+}
+
+function Problems({ problems: known, degraded }) {
+  const given = Number(degraded?.level) > 0 ? [`Overloaded, given up: ${plain(degraded.what) || plain(degraded.step)}`] : [];
+  const problems = [...given, ...(Array.isArray(known) ? known : [])];
+  if (problems.length === 0) {
     return html`<p class="allright"><b aria-hidden="true">✓</b> No problem is known.</p>`;
   }
   return html`<ul class="problems" role="alert">${problems.slice(0, 20).map((text) => html`<li>${visible(clip(plain(text), 400))}</li>`)}

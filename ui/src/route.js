@@ -5,7 +5,7 @@
 
 import { useEffect, useMemo, useState } from "./dom.js";
 
-export const VIEWS = ["overview", "alerts", "search", "tail", "sources", "rules"];
+export const VIEWS = ["overview", "alerts", "search", "tail", "sources", "rules", "tokens", "audit"];
 
 /** @returns {{view: string, id: string | null, query: URLSearchParams}} */
 export function parseRoute(fragment) {

@@ -3,6 +3,10 @@
 import { html, useEffect, useRef, useState } from "./dom.js";
 import { get, own, post, Problem } from "./api.js";
 import { Histogram } from "./chart.js";
+import { copyText } from "./clipboard.js";
+import { Exports } from "./exports.js";
+import { SavedSearches, SaveDialog } from "./saved_searches.js";
+import { may } from "./session.js";
 import { EventRow, Value } from "./events.js";
 import { clip, duration, number, plain, Text, visible } from "./text.js";
 import { fullTime } from "./time.js";
@@ -15,6 +19,8 @@ const LIMITS = [200, 1000];
 const RANGES = [["15m", "15 minutes"], ["1h", "1 hour"], ["4h", "4 hours"], ["24h", "24 hours"], ["7d", "7 days"], ["30d", "30 days"], ["400d", "400 days"]];
 /** Fields offered beside the results. */
 const FIELDS_MAX = 60;
+/** Columns of a table of counts. */
+const COLUMNS_MAX = 40;
 
 const EXAMPLES = [
   ["failed", "the word anywhere in an event"],
@@ -40,6 +46,10 @@ export function Search({ query }) {
   const [counting, setCounting] = useState(false);
   const [open, setOpen] = useState(-1);
   const [again, setAgain] = useState(0);
+  /** "saved" or "export": what is open between the query and the results; "save" is a dialog. */
+  const [panel, setPanel] = useState("");
+  /** When the shown search was asked: relative times are counted from there. */
+  const [askedAt, setAskedAt] = useState(0);
   const zooms = useRef([]);
   const abort = useRef(null);
   const range = { since, until };
@@ -53,6 +63,7 @@ export function Search({ query }) {
     setCounting(true);
     setProblem(null);
     setOpen(-1);
+    setAskedAt(Date.now());
     const fail = (error) => {
       if (error.name !== "AbortError") setProblem((old) => old ?? (error instanceof Problem ? error : new Problem(0, { detail: String(error) })));
     };
@@ -82,10 +93,19 @@ export function Search({ query }) {
   };
   const zoomOut = () => search(zooms.current.pop() ?? { since: "24h", until: "" });
   const zoomed = Boolean(until) || !RANGES.some(([value]) => value === since);
-  useKeys(new Map([["z", () => zoomed && zoomOut()], ["Escape", () => setOpen(-1)]]));
+  const toggle = (name) => () => setPanel(panel === name ? "" : name);
+  const canExport = may("evidence_export");
+  // What a link shows must not move on with the clock.
+  const copyFrozen = () => copyText(`${location.origin}${location.pathname}${routeTo("search", null, {
+    q, since: moment(since, askedAt), until: until || new Date(askedAt).toISOString(), ...(limit === LIMITS[0] ? {} : { limit }),
+  })}`, "Link copied, with the times of this search");
+  useKeys(panel === "save" ? new Map() : new Map([
+    ["z", () => zoomed && zoomOut()], ["s", toggle("saved")], ["x", () => canExport && toggle("export")()], ["y", copyFrozen],
+    ["Escape", () => (open >= 0 ? setOpen(-1) : setPanel(""))],
+  ]));
 
   const events = rows && !rows.columns ? rows.rows ?? [] : [];
-  return html`<main class="page search">
+  return html`<main class="page search"><h1 class="only-heard">Search</h1>
     <form class="bar" onSubmit=${submit} role="search">
       <div class="query-box">
         <input id="query" type="text" value=${text} onInput=${(e) => setText(e.target.value)} placeholder="Search events: words, field:value, and, or, not, | stats …"
@@ -98,7 +118,15 @@ export function Search({ query }) {
         ${RANGES.map(([value, word]) => html`<option value=${value} selected=${!zoomed && value === since}>last ${word}</option>`)}</select></label>
       ${busy ? html`<button type="button" onClick=${() => abort.current?.abort()}>Cancel</button>` : html`<button class="primary">Search</button>`}
       <a class="button" href=${routeTo("tail", null, { q: filter })}>Live tail</a>
+      <button type="button" aria-expanded=${panel === "saved"} onClick=${toggle("saved")}><u>S</u>aved</button>
+      ${may("alerts_triage") && html`<button type="button" onClick=${() => setPanel("save")}>Save…</button>`}
+      ${canExport && html`<button type="button" aria-expanded=${panel === "export"} onClick=${toggle("export")}>E<u>x</u>port</button>`}
+      <button type="button" class="quiet" title="A link with the times of this search (y)" onClick=${copyFrozen}>Cop<u>y</u> link</button>
     </form>
+    ${panel === "saved" && html`<${SavedSearches} onHide=${() => setPanel("")} />`}
+    ${panel === "save" && html`<${SaveDialog} ...${{ q, since, until }} onDone=${() => setPanel("saved")} onCancel=${() => setPanel("")} />`}
+    ${panel === "export" && html`<${Exports} ...${{ q, since, until }} onHide=${() => setPanel("")}
+      matched=${rows?.columns ? null : countOf(rows, histogram)} />`}
     ${problem && html`<${QueryProblem} problem=${problem} text=${q} />`}
     ${zoomed && html`<p class="zoomed">From ${showMoment(since)} to ${until ? showMoment(until) : "now"} <button type="button" class="link" onClick=${zoomOut}>zoom out (z)</button></p>`}
     <${Histogram} data=${histogram} busy=${counting} onRange=${zoom} />
@@ -115,6 +143,14 @@ export function Search({ query }) {
       </div>
     </div>
   </main>`;
+}
+
+/** "24h" before a time, as that time; what is a time already is kept. */
+function moment(since, fromMs) {
+  const span = /^(\d+)([smhdw])$/.exec(since);
+  if (!span) return since;
+  const unit = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 }[span[2]];
+  return new Date(fromMs - Number(span[1]) * unit).toISOString();
 }
 
 function showMoment(text) {
@@ -134,13 +170,26 @@ function QueryProblem({ problem, text }) {
   </div>`;
 }
 
+/**
+ * How many events match, where that is known: a search that has its newest rows stops there, the
+ * histogram counts all.
+ * @returns {number | null}
+ */
+function countOf(answer, histogram) {
+  const s = answer?.summary;
+  if (!s) return null;
+  if (s.matched_exact !== false) return Number(s.matched);
+  return histogram && !histogram.partial ? Number(histogram.matched) : null;
+}
+
 /** What was found, and what was not looked at. */
-function Summary({ answer, busy, limit, onMore }) {
+function Summary({ answer, busy, limit, histogram, onMore }) {
   const s = answer?.summary;
   if (!s) return html`<p class="summary" role="status">${busy ? "Searching…" : "\u00a0"}</p>`;
-  const limited = !answer.columns && Number(s.matched) > Number(s.returned);
-  return html`<p class="summary" role="status">${busy ? "Searching… " : ""}<b>${s.matched_exact === false ? "at least " : ""}${number(s.matched)}</b> ${s.matched === 1 ? "event" : "events"} matched${answer.columns ? `, ${number(s.returned)} rows` : limited ? `, ${number(s.returned)} shown` : ""}
-    <span class="dim"> · ${number(s.scanned_rows)} looked at in ${duration(s.elapsed_ms)}${s.partial ? "" : " · complete"}</span>
+  const count = answer.columns ? Number(s.matched) : countOf(answer, histogram);
+  const limited = !answer.columns && Number(s.returned) < (count ?? Number(s.matched));
+  return html`<p class="summary" role="status">${busy ? "Searching… " : ""}<b>${count === null ? "at least " : ""}${number(count ?? s.matched)}</b> ${count === 1 ? "event matches" : "events match"}${answer.columns ? `, ${number(s.returned)} rows` : limited ? `, the ${number(s.returned)} newest shown` : ", all shown"}
+    <span class="dim"> · ${number(s.scanned_rows)} looked at in ${duration(s.elapsed_ms)}</span>
     ${s.partial && html`<span class="warn"> · Not complete: ${visible(clip(plain(s.why_partial), 300)) || "the search stopped early"}</span>`}
     ${limited && limit < LIMITS[1] && html` <button type="button" class="link" onClick=${onMore}>show ${number(LIMITS[1])}</button>`}</p>`;
 }
@@ -152,16 +201,21 @@ function Examples({ onChoose }) {
 
 /** A table of counts; every cell can be followed. */
 function Stats({ answer, q, range }) {
-  const columns = answer.columns.slice(0, 40);
+  const columns = answer.columns.slice(0, COLUMNS_MAX);
   const rows = (answer.rows ?? []).slice(0, LIMITS[1]);
+  const hidden = [
+    (answer.rows ?? []).length > rows.length && `${number(answer.rows.length - rows.length)} rows`,
+    answer.columns.length > columns.length && `${number(answer.columns.length - columns.length)} columns`,
+  ].filter(Boolean);
   const cell = (row, i) => (Array.isArray(row) ? row[i] : own(row, columns[i]));
   const numeric = columns.map((_, i) => rows.length > 0 && rows.every((row) => typeof cell(row, i) === "number"));
   if (rows.length === 0) return html`<p class="empty">Nothing to count in this time range.</p>`;
-  const top = columns.map((_, i) => (numeric[i] ? Math.max(...rows.map((row) => cell(row, i))) : 0));
+  const top = columns.map((_, i) => (numeric[i] ? Math.max(0, ...rows.map((row) => cell(row, i))) : 0));
   return html`<div class="table-box"><table class="grid stats"><thead><tr>${columns.map((name, i) => html`<th class=${numeric[i] ? "num" : ""} scope="col"><${Text} value=${name} max=${80} /></th>`)}</tr></thead>
     <tbody>${rows.map((row) => html`<tr>${columns.map((name, i) => html`<td class=${numeric[i] ? "num" : ""}>${numeric[i]
       ? html`${number(cell(row, i))}<i class="cell-bar" style=${{ width: `${top[i] > 0 ? Math.max(0, (cell(row, i) / top[i]) * 100) : 0}%` }}></i>`
-      : html`<${Value} field=${name} value=${cell(row, i)} event=${null} query=${q} range=${range} />`}</td>`)}</tr>`)}</tbody></table></div>`;
+      : html`<${Value} field=${name} value=${cell(row, i)} event=${null} query=${q} range=${range} />`}</td>`)}</tr>`)}</tbody></table></div>
+    ${hidden.length > 0 && html`<p class="warn">${hidden.join(" and ")} are not shown; an export has them.</p>`}`;
 }
 
 /** Fields of the rows shown, by how many of them have it; opened, the values over all matches. */
@@ -172,6 +226,7 @@ function Fields({ events, q, range }) {
   for (const name of ["@timestamp", "event.id", "event.original"]) seen.delete(name);
   const fields = [...seen].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
   return html`<nav class="field-list" aria-label="Fields"><h3>Fields</h3>
+    <p class="dim">of the ${number(events.length)} events shown; opened, of all that match</p>
     <ul class="plain">${fields.slice(0, FIELDS_MAX).map(([name, n]) => html`<li key=${name}>
       <button type="button" class="field" aria-expanded=${open === name} onClick=${() => setOpen(open === name ? null : name)}>
         <bdi class="untrusted">${visible(clip(name, 60))}</bdi><span class="dim">${Math.round((n / events.length) * 100)}%</span></button>

@@ -4,6 +4,7 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from "./dom.js";
 import { get, own, streamAddress } from "./api.js";
 import { EventRow } from "./events.js";
 import { clip, number, short, visible } from "./text.js";
+import { copyLink } from "./clipboard.js";
 import { go, routeTo } from "./route.js";
 import { useKeys } from "./keys.js";
 
@@ -119,11 +120,12 @@ export function Tail({ query }) {
   useKeys(new Map([[" ", () => (frozen ? resume() : freeze())], ["End", resume], ["Escape", () => setOpen(-1)],
     ["PageUp", () => { freeze(); box.current.scrollBy(0, -box.current.clientHeight * 0.9); }],
     ["ArrowUp", () => { freeze(); box.current.scrollBy(0, -40); }],
-    ["ArrowDown", () => box.current.scrollBy(0, 40)]]));
+    ["ArrowDown", () => box.current.scrollBy(0, 40)], ["y", copyLink]]));
 
   const skipped = Number(own(status, "skipped")) || 0;
   const batches = Number(own(status, "skipped_batches")) || 0;
-  return html`<main class="page tail">
+  const oneIn = Number(own(status, "sampled_one_in")) || 1;
+  return html`<main class="page tail"><h1 class="only-heard">Live tail</h1>
     <form class="bar" role="search" onSubmit=${(e) => {
       e.preventDefault();
       go(routeTo("tail", null, { q: text }));
@@ -138,6 +140,7 @@ export function Tail({ query }) {
     <p class="summary" role="status"><span class=${`dot dot-${frozen ? "frozen" : state}`}></span>${frozen ? "Frozen" : state === "live" ? "Live" : state === "lost" ? "Connection lost, trying again" : "Connecting"}
       ${status && html`<span class="dim"> · ${short(status.matched)} matched, ${short(status.shown)} sent here</span>`}
       ${(skipped > 0 || batches > 0) && html`<span class="warn"> · ${skipped > 0 && `${number(skipped)} events`}${skipped > 0 && batches > 0 && " and "}${batches > 0 && `${number(batches)} batches`} skipped on the way to this page; a search finds them</span>`}
+      ${oneIn > 1 && html`<span class="warn"> · The server is overloaded and shows 1 batch of events in ${number(oneIn)} here; a search finds the others</span>`}
       <span class="hints"><kbd>Space</kbd> freeze <kbd>End</kbd> newest</span></p>
     <div class="tail-box" ref=${box} onScroll=${scrolled} onWheel=${byHand} onPointerDown=${byHand} onTouchMove=${byHand} tabindex="0" role="log" aria-live="off" aria-label="Events as they come">
       ${rows.length === 0 && html`<p class="empty">Waiting for the first event that fits…</p>`}

@@ -7,6 +7,9 @@ import { setting } from "./settings.js";
 /** "utc" or "local". */
 export const zone = setting("zone", "utc");
 
+/** Over so long a time the same clock may be on two days, ms. */
+const DAY_SPAN_MS = 20 * 3_600_000;
+
 const pad = (n, width = 2) => String(n).padStart(width, "0");
 
 /** The zone's name for the moment: "Z" or "+02:00". */
@@ -38,14 +41,15 @@ export function fullTime(ms) {
 /** "02:14:05.123Z" for today, with the date before it for other days. */
 export function clockTime(ms) {
   const whole = fullTime(ms);
-  return Math.abs(Date.now() - ms) < 20 * 3_600_000 ? whole.slice(11) : whole;
+  return Math.abs(Date.now() - ms) < DAY_SPAN_MS ? whole.slice(11) : whole;
 }
 
-/** "02:14", or "11-24 02:14" when the range spans days. */
+/** "02:14Z", or "11-24 02:14Z" when the range spans days. */
 export function axisTime(ms, spanMs) {
   const whole = fullTime(ms);
-  if (spanMs > 86_400_000) return whole.slice(5, 16);
-  return spanMs < 600_000 ? whole.slice(11, 19) : whole.slice(11, 16);
+  const zoned = (text) => `${text}${whole.slice(23)}`;
+  if (spanMs > DAY_SPAN_MS) return zoned(whole.slice(5, 16));
+  return zoned(spanMs < 600_000 ? whole.slice(11, 19) : whole.slice(11, 16));
 }
 
 /**

@@ -18,7 +18,8 @@ const OVERSCAN = 4;
  * @param {string | null} [props.focusKey] its identity; the row comes into view when this changes
  * @param {() => void} [props.onNearEnd] more rows are wanted
  * @param {string} props.label
- * @param {number} [props.total] rows there are in all, for assistive technology
+ * @param {number} [props.total] rows there are in all, for assistive technology; -1 when that is not known.
+ *   Rows have the id `row-INDEX`
  */
 export function VirtualList({ items, keyOf, row, rowHeight, focus = -1, focusKey = null, onNearEnd, label, total }) {
   const box = useRef(null);
@@ -70,14 +71,15 @@ export function VirtualList({ items, keyOf, row, rowHeight, focus = -1, focusKey
 
   const from = Math.max(0, Math.floor(view.top / rowHeight) - OVERSCAN);
   const to = Math.min(items.length, Math.ceil((view.top + view.height) / rowHeight) + OVERSCAN);
+  // After every change: more rows may have made no more lines.
   useEffect(() => {
     if (onNearEnd && to >= items.length - 20) onNearEnd();
-  }, [to, items.length]);
+  }, [to, items]);
 
   const rows = [];
   for (let index = from; index < to; index++) rows.push(row(items[index], index));
   return html`<div class="virtual" ref=${box} onScroll=${measure} role="grid" aria-label=${label}
-    aria-rowcount=${total ?? items.length} tabindex="0">
+    aria-rowcount=${total ?? items.length} aria-activedescendant=${focus >= from && focus < to ? `row-${focus}` : undefined} tabindex="0">
     <div class="virtual-all" style=${{ height: `${items.length * rowHeight}px` }}>
       <div class="virtual-shown" style=${{ transform: `translateY(${from * rowHeight}px)` }}>${rows}</div>
     </div>

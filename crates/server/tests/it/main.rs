@@ -14,6 +14,7 @@ mod harness;
 mod kill9;
 mod packs;
 mod page;
+mod page_work;
 mod scarce;
 mod stored;
 mod stuck_store;

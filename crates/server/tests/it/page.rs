@@ -5,7 +5,7 @@ use super::harness::Server;
 use serde_json::json;
 
 /// Would run or mislead if any of it were ever markup, a link, a template or a direction.
-const HOSTILE: &[&str] = &[
+pub(crate) const HOSTILE: &[&str] = &[
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(2)>",
     "</script><svg onload=alert(3)>",
@@ -25,7 +25,7 @@ const HOSTILE: &[&str] = &[
 const TAIL_IS_LIVE: &str = "document.querySelector('.tail .dot-live') !== null";
 
 /// The same as the page shows them.
-const SHOWN: &[&str] = &[
+pub(crate) const SHOWN: &[&str] = &[
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(2)>",
     "</script><svg onload=alert(3)>",
@@ -62,14 +62,14 @@ tags:
 "#;
 
 /// Server, its rule folder and a signed-in browser.
-struct Scene {
-    server: Server,
-    browser: Browser,
+pub(crate) struct Scene {
+    pub(crate) server: Server,
+    pub(crate) browser: Browser,
     _rules: tempfile::TempDir,
 }
 
 impl Scene {
-    fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let browser = Browser::start()?;
         let rules = tempfile::tempdir().unwrap();
         std::fs::write(rules.path().join("hostile.yml"), RULE).unwrap();
@@ -84,11 +84,11 @@ impl Scene {
         Some(Self { server, browser, _rules: rules })
     }
 
-    fn home(&self) -> String {
+    pub(crate) fn home(&self) -> String {
         format!("http://{}/", self.server.http)
     }
 
-    fn ingest(&self, kind: &str, body: &str) {
+    pub(crate) fn ingest(&self, kind: &str, body: &str) {
         let bearer = format!("Bearer {}", self.server.admin_token.trim());
         let headers = [("Authorization", bearer.as_str()), ("Content-Type", kind)];
         let path = "/api/v1/ingest?source=web";
@@ -97,7 +97,7 @@ impl Scene {
     }
 
     /// A refused log-in of that user, which the rule is about.
-    fn refuse(&self, user: &str) {
+    pub(crate) fn refuse(&self, user: &str) {
         let now = jiff::Timestamp::now();
         self.ingest(
             "text/plain",
@@ -109,7 +109,7 @@ impl Scene {
     }
 
     /// Events with hostile text in every place: values, and the names of fields.
-    fn hostile_events(&self) {
+    pub(crate) fn hostile_events(&self) {
         let now = jiff::Timestamp::now();
         let mut body = String::new();
         for (i, text) in HOSTILE.iter().enumerate() {
@@ -126,21 +126,25 @@ impl Scene {
         self.ingest("application/x-ndjson", &body);
     }
 
-    fn sign_in(&self) {
+    pub(crate) fn sign_in(&self) {
+        self.sign_in_with(&self.server.admin_token);
+    }
+
+    pub(crate) fn sign_in_with(&self, token: &str) {
         self.browser.open(&self.home());
         self.browser.wait("the sign-in form", "document.querySelector('#token') !== null");
-        self.enter_token();
+        self.enter(token);
         self.browser.wait("the shell", "document.querySelector('.top nav') !== null");
     }
 
-    fn enter_token(&self) {
-        self.browser.fill("#token", self.server.admin_token.trim());
+    fn enter(&self, token: &str) {
+        self.browser.fill("#token", token.trim());
         self.browser.wait("the button", "!document.querySelector('.sign-in .primary').disabled");
         self.browser.click(".sign-in .primary");
     }
 
     /// Nothing ran, nothing was blocked on the way to running, nothing left for elsewhere.
-    fn assert_inert(&self, place: &str) {
+    pub(crate) fn assert_inert(&self, place: &str) {
         let browser = &self.browser;
         assert_eq!(browser.dialog(), None, "{place}: a dialog opened");
         assert_eq!(browser.eval("window.__violations"), json!([]), "{place}: policy violations");
@@ -346,14 +350,15 @@ fn alerts_come_live_and_are_worked_by_keyboard() {
     browser.press("a");
     browser
         .wait("the state", "document.querySelector('.detail-head .state-acknowledged') !== null");
-    browser.wait("the history", "document.querySelectorAll('.history li').length === 1");
+    // Acknowledged, and taken.
+    browser.wait("the history", "document.querySelectorAll('.history li').length === 2");
     browser.press("c");
     browser.wait("the dialog", "document.querySelector('dialog[open]') !== null");
     browser.click("dialog input[value=false_positive]");
     browser.fill("dialog textarea", "known <b>scanner</b>");
     browser.wait("the choice", "!document.querySelector('dialog .primary').disabled");
     browser.click("dialog .primary");
-    browser.wait("the history", "document.querySelectorAll('.history li').length === 2");
+    browser.wait("the history", "document.querySelectorAll('.history li').length === 3");
     browser.wait_text("known <b>scanner</b>");
     browser.wait_text("False positive");
     browser.press("\u{e00c}");
@@ -376,7 +381,7 @@ fn an_address_changed_at_the_first_paint_is_followed() {
          drawn.observe(document.body, {childList: true, subtree: true});",
         &json!([]),
     );
-    scene.enter_token();
+    scene.enter(&scene.server.admin_token);
     scene.browser.wait("the tail", "document.querySelector('.tail-box') !== null");
 }
 
