@@ -567,39 +567,119 @@ impl Tally {
 
 /// The place of one event.
 pub(crate) fn find(snapshot: &Snapshot, id: EventId) -> Result<Option<FullRow>, SearchError> {
-    for (index, hot) in snapshot.hot.iter().enumerate() {
-        let found = hot.kept.iter().find(|row| hot.batch.row(**row as usize).id() == id);
-        if let Some(row) = found {
+    let mut found = None;
+    find_all(snapshot, &[id], &mut |_, row| found = Some(row))?;
+    Ok(found)
+}
+
+/// Gives those of `ids` (ascending, each once) that are there and not hidden, each with its index. A row
+/// group's ids are read once for all of them. What cannot be read is passed over; the first error is
+/// given when all else is done.
+pub(crate) fn find_all(
+    snapshot: &Snapshot,
+    ids: &[EventId],
+    out: &mut dyn FnMut(usize, FullRow),
+) -> Result<(), SearchError> {
+    let mut sought = Sought { ids, found: vec![false; ids.len()] };
+    for index in 0..snapshot.hot.len() {
+        sought.in_hot(snapshot, index, out)?;
+    }
+    let mut failed = Ok(());
+    for (index, file) in snapshot.files.iter().enumerate() {
+        if sought.any_within(file.entry.first, file.entry.last) {
+            let looked = sought.in_file(snapshot, index, out);
+            failed = failed.and(looked);
+        }
+    }
+    failed
+}
+
+/// Events that are looked for by their ids.
+struct Sought<'a> {
+    ids: &'a [EventId],
+    found: Vec<bool>,
+}
+
+impl Sought<'_> {
+    /// Index of an id that is looked for and was not met yet; it is met now, for an event is in one
+    /// place, hidden or not.
+    fn meet(&mut self, id: EventId) -> Option<usize> {
+        let index = self.ids.binary_search(&id).ok()?;
+        (!std::mem::replace(&mut self.found[index], true)).then_some(index)
+    }
+
+    fn any_within(&self, first: EventId, last: EventId) -> bool {
+        let mut left = self.ids.iter().zip(&self.found).filter(|(_, found)| !**found);
+        left.any(|(id, _)| first <= *id && *id <= last)
+    }
+
+    fn in_hot(
+        &mut self,
+        snapshot: &Snapshot,
+        index: usize,
+        out: &mut dyn FnMut(usize, FullRow),
+    ) -> Result<(), SearchError> {
+        let hot = &snapshot.hot[index];
+        let (mut rows, mut places) = (Vec::new(), Vec::new());
+        for row in hot.kept.iter() {
             let view = hot.batch.row(*row as usize);
+            let Some(place) = self.meet(view.id()) else { continue };
             let hidden = snapshot.hidden.iter().any(|h| {
                 let binding = h.resolved.plan.bind(&*hot.batch);
                 h.holds(&binding, &view)
             });
-            if hidden {
-                return Ok(None);
+            if !hidden {
+                rows.push(*row);
+                places.push(place);
             }
-            return Ok(snapshot.full_rows(Unit::Hot(index), &[*row])?.pop());
         }
+        give(snapshot, Unit::Hot(index), &rows, places, out)
     }
-    for (index, file) in snapshot.files.iter().enumerate() {
-        if id < file.entry.first || file.entry.last < id {
-            continue;
-        }
-        let stored = file.open()?;
+
+    fn in_file(
+        &mut self,
+        snapshot: &Snapshot,
+        index: usize,
+        out: &mut dyn FnMut(usize, FullRow),
+    ) -> Result<(), SearchError> {
+        let entry = &snapshot.files[index].entry;
+        let stored = snapshot.files[index].open()?;
         for group in 0..stored.groups() {
+            if !self.any_within(entry.first, entry.last) {
+                return Ok(());
+            }
             let mut reader = crate::kernel::Group::new(stored.clone(), group);
             let ids = reader.ids()?;
-            if let Some(row) = ids.iter().position(|other| *other == id) {
-                let mut one = crate::kernel::Bits::none(reader.rows);
-                one.set(row);
-                for hidden in snapshot.hidden.iter() {
-                    if !hidden.rows(&mut reader, &one)?.is_empty() {
-                        return Ok(None);
-                    }
-                }
-                return Ok(snapshot.full_rows(Unit::Group(index, group), &[row as u32])?.pop());
+            let met = ids.iter().enumerate().filter_map(|(row, id)| Some((row, self.meet(*id)?)));
+            let mut met: Vec<(usize, usize)> = met.collect();
+            if met.is_empty() {
+                continue;
             }
+            let mut mask = crate::kernel::Bits::none(reader.rows);
+            met.iter().for_each(|(row, _)| mask.set(*row));
+            for hidden in snapshot.hidden.iter() {
+                let gone = hidden.rows(&mut reader, &mask)?;
+                met.retain(|(row, _)| !gone.iter().any(|other| other == *row));
+            }
+            let rows: Vec<u32> = met.iter().map(|(row, _)| *row as u32).collect();
+            let places = met.into_iter().map(|(_, place)| place).collect();
+            give(snapshot, Unit::Group(index, group), &rows, places, out)?;
         }
+        Ok(())
     }
-    Ok(None)
+}
+
+/// Gives the rows (ascending) of a unit under their places.
+fn give(
+    snapshot: &Snapshot,
+    unit: Unit,
+    rows: &[u32],
+    places: Vec<usize>,
+    out: &mut dyn FnMut(usize, FullRow),
+) -> Result<(), SearchError> {
+    if !rows.is_empty() {
+        let full = snapshot.full_rows(unit, rows)?;
+        places.into_iter().zip(full).for_each(|(place, row)| out(place, row));
+    }
+    Ok(())
 }

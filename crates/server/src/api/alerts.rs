@@ -10,7 +10,7 @@ use alert::State as Stand;
 use axum::Json;
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
-use event::{Disposition, Level};
+use event::{Disposition, EventId, Level};
 use ledger::{
     Actor, AlertDetail, AlertFilter, AlertOrder, AlertRow, Delivery, DeliveryStatus, LedgerError,
     LedgerRecord, TriageRequest,
@@ -166,23 +166,13 @@ pub fn detail_json(app: &App, detail: &AlertDetail) -> Value {
         .collect();
     // The newest evidence is what made it fire.
     let shown = alert.evidence.iter().rev().take(EVENTS_SHOWN).rev();
-    let events: Vec<Value> = shown.filter_map(|e| app.event(e.id)).collect();
+    let events = app.events(&shown.map(|e| e.id).collect::<Vec<EventId>>());
     let history: Vec<Value> = detail.history.iter().map(|h| history_json(&h.record)).collect();
+    let mut shown = alert_json(detail);
+    shown["explanation"] = json!(alert.explanation);
+    shown["evidence"] = evidence.into();
     json!({
-        "alert": {
-            "id": alert.id, "rule_id": alert.rule_id, "title": alert.title,
-            "rule_type": alert.rule_type, "author": alert.author, "level": alert.level.name(),
-            "tags": alert.tags, "reason": alert.reason, "entity": alert.entity,
-            "time": event::time::rfc3339(alert.event_ns),
-            "last": event::time::rfc3339(detail.last_event_ns), "count": alert.count,
-            "state": detail.state.name(), "assignee": detail.assignee,
-            "disposition": detail.disposition, "backfill": alert.backfill,
-            "evidence_count": detail.evidence_total, "explanation": alert.explanation,
-            "generation": alert.generation, "rule_hash": alert.rule_hash,
-            "fired_by": alert.fired_by.to_string(),
-            "stream_time": event::time::rfc3339(alert.stream_ns),
-            "evidence": evidence,
-        },
+        "alert": shown,
         "history": history,
         "events": events,
         "deliveries": deliveries_json(app, detail),
@@ -212,6 +202,24 @@ fn deliveries_json(app: &App, detail: &AlertDetail) -> Value {
         (name, value)
     };
     Value::Object(standings.map(json).collect())
+}
+
+/// An alert without what only its panel shows: for open pages, which are told of every change.
+pub fn alert_json(detail: &AlertDetail) -> Value {
+    let alert = &detail.alert;
+    json!({
+        "id": alert.id, "rule_id": alert.rule_id, "title": alert.title,
+        "rule_type": alert.rule_type, "author": alert.author, "level": alert.level.name(),
+        "tags": alert.tags, "reason": alert.reason, "entity": alert.entity,
+        "time": event::time::rfc3339(alert.event_ns),
+        "last": event::time::rfc3339(detail.last_event_ns), "count": alert.count,
+        "state": detail.state.name(), "assignee": detail.assignee,
+        "disposition": detail.disposition, "backfill": alert.backfill,
+        "evidence_count": detail.evidence_total,
+        "generation": alert.generation, "rule_hash": alert.rule_hash,
+        "fired_by": alert.fired_by.to_string(),
+        "stream_time": event::time::rfc3339(alert.stream_ns),
+    })
 }
 
 fn history_json(record: &LedgerRecord) -> Value {
@@ -312,7 +320,7 @@ pub async fn triage(
 fn tell_changed(app: &App, id: &str, change: &str) -> Result<Json<Value>, Problem> {
     let detail = app.ledger.alert(id).map_err(problem_of)?;
     let detail = detail.ok_or_else(|| Problem::missing("alert"))?;
-    let mut alert = detail_json(app, &detail)["alert"].take();
+    let mut alert = alert_json(&detail);
     alert["change"] = change.into();
     app.bus.tell(News::Alert(Arc::new(alert.clone())));
     Ok(Json(alert))

@@ -260,6 +260,12 @@ impl App {
         serde_json::from_str(&text).ok()
     }
 
+    /// Events as JSON, in the order of `ids`; those that are no longer there are left out.
+    pub fn events(&self, ids: &[EventId]) -> Vec<Value> {
+        let texts = self.store.events(ids).into_iter().flatten();
+        texts.filter_map(|text| serde_json::from_str(&text).ok()).collect()
+    }
+
     // --- who ---
 
     /// Whoever holds a token.

@@ -140,7 +140,7 @@ fn tell(app: &App, change: &AlertChange) {
         return;
     }
     if let Ok(Some(detail)) = app.ledger.alert(id) {
-        let mut shown = crate::api::alerts::detail_json(app, &detail)["alert"].take();
+        let mut shown = crate::api::alerts::alert_json(&detail);
         shown["change"] = kind.into();
         app.bus.tell(News::Alert(Arc::new(shown)));
     }

@@ -115,6 +115,22 @@ fn an_event_shows_everything_it_has() {
 }
 
 #[test]
+fn events_come_together_as_they_come_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    // In files and in memory, out of order, one twice, some that are not there.
+    let ids: Vec<EventId> = [31, 99, 1, 17, 1, 39, 12].into_iter().map(EventId::at).collect();
+    let alone: Vec<Option<String>> = ids.iter().map(|id| store.event(*id).unwrap()).collect();
+    assert_eq!(store.events(&ids), alone);
+    assert_eq!(alone.iter().flatten().count(), 6);
+    assert!(store.events(&[]).is_empty());
+    store.delete("user.name:u1", i64::MAX, "dpo", "erasure").unwrap();
+    let alone: Vec<Option<String>> = ids.iter().map(|id| store.event(*id).unwrap()).collect();
+    assert!(alone.iter().flatten().count() < 6);
+    assert_eq!(store.events(&ids), alone, "what is hidden is hidden here, too");
+}
+
+#[test]
 fn several_row_groups_are_narrowed_by_time_and_read_by_row() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
