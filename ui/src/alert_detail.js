@@ -62,10 +62,10 @@ export function AlertDetail({ id, revision, preview, siblings, actions, onHide, 
     </div>
     <${Facts} alert=${alert} />
     ${problem && html`<p class="problem" role="alert">${visible(problem)}</p>`}
-    ${data ? html`<${WhyPart} alert=${alert} />
+    ${data ? html`<${History} records=${(data.history ?? []).filter((r) => r.action !== "delivery")} />
+        <${WhyPart} alert=${alert} />
         <${Contributing} alert=${alert} events=${data.events ?? []} />
         <${Around} alert=${alert} />
-        <${History} records=${(data.history ?? []).filter((r) => r.action !== "delivery")} />
         <${Deliveries} deliveries=${data.deliveries} />
         <${RulePart} rule=${data.rule} alert=${alert} />`
       : !problem && html`<p class="waiting">Loading…</p>`}
@@ -190,7 +190,7 @@ function Around({ alert }) {
           ${drawn(lane, lanes).map((r) => html`<rect class=${ids.has(r.id) ? "mark pinned" : "mark"} x=${x(r.ms) - 1.5} width="3" y=${ids.has(r.id) ? 1 : 5} height=${ids.has(r.id) ? 16 : 8} />`)}
           <line class="lane-at" x1=${x(at)} x2=${x(at)} y1="0" y2="18" />
         </svg></div>`)}
-      <div class="lane"><label class="lane-name" for="around-at">list from</label><input id="around-at" class="around-at" type="range" min=${middle - span} max=${middle + span} step="10000" value=${at}
+      <div class="lane"><label class="lane-name" for="around-at">listed</label><input id="around-at" class="around-at" type="range" min=${middle - span} max=${middle + span} step="10000" value=${at}
         aria-valuetext=${fullTime(at)} onInput=${(e) => setCentre(Number(e.target.value))} /></div>
       <div class="lane axis"><span class="lane-name"></span><span class="axis-times"><span>${axisTime(middle - span, 2 * span)}</span><span>${fullTime(middle)}</span><span>${axisTime(middle + span, 2 * span)}</span></span></div>
     </div>
@@ -223,13 +223,19 @@ function lanesOf(alert, rows) {
   return [...wanted, rest].filter((lane) => lane !== rest || rest.rows.length > 0 || wanted.length === 0);
 }
 
+/** Records shown before "all": what whoever takes over has to know. */
+const HISTORY_SHOWN = 5;
+
+/** What people did and said, the newest last. It stands first: a note is for whoever reads next. */
 function History({ records }) {
+  const [all, setAll] = useState(false);
+  if (records.length === 0) return html`<p class="dim untouched">Nobody has worked on this alert yet.</p>`;
+  const hidden = all ? 0 : Math.max(0, records.length - HISTORY_SHOWN);
   return html`<section><h3>History</h3>
-    ${records.length === 0
-      ? html`<p class="dim">Nobody has worked on this alert yet.</p>`
-      : html`<ol class="history">${records.map((r) => html`<li class="words"><${Time} at=${r.at} full=${true} /> <b><${Who} identity=${r.who ?? ""} max=${80} /></b>
-        <${Step} record=${r} />${r.disposition && html` <span class="state">${dispositionWord(r.disposition)}</span>`}
-        ${r.why && html`<p class="said"><${Text} value=${r.why} /></p>`}</li>`)}</ol>`}
+    ${hidden > 0 && html`<p><button type="button" class="link" onClick=${() => setAll(true)}>show ${number(hidden)} earlier ${hidden === 1 ? "record" : "records"}</button></p>`}
+    <ol class="history">${records.slice(hidden).map((r, i) => html`<li key=${hidden + i} class="words"><${Time} at=${r.at} full=${true} /> <b><${Who} identity=${r.who ?? ""} max=${80} /></b>
+      <${Step} record=${r} />${r.disposition && html`<span class="state">${dispositionWord(r.disposition)}</span>`}
+      ${r.why && html`<p class="said"><${Text} value=${r.why} /></p>`}</li>`)}</ol>
   </section>`;
 }
 

@@ -45,16 +45,15 @@ export function connect() {
         return;
       }
       if (data === null || typeof data !== "object") return;
-      tell(kind, kind === "alert" ? lean(data) : data);
+      tell(kind, kind === "alert" ? seen(data) : data);
     });
   }
 }
 
-/** An alert as lists keep it: what only its panel shows is fetched there. */
-function lean(alert) {
-  const { explanation: _explanation, evidence: _evidence, ...kept } = alert;
-  if (kept.change === "updated") kept.last ??= new Date().toISOString();
-  return kept;
+/** An alert as lists keep it: the newest occurrence of one that goes on is now. */
+function seen(alert) {
+  if (alert.change === "updated") alert.last ??= new Date().toISOString();
+  return alert;
 }
 
 export function disconnect() {

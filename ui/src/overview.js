@@ -96,13 +96,13 @@ function Destinations() {
     const load = () => get("/destinations").then((answer) => {
       setAll(answer.destinations ?? []);
       setProblem(null);
-    }, (error) => setProblem(error.message));
+    }, setProblem);
     load();
     const timer = setInterval(load, EVERY_MS);
     return () => clearInterval(timer);
   }, []);
   return html`<section class="card"><header><h2>Destinations of alerts</h2></header>
-    ${problem ? html`<p class="problem">${visible(clip(problem, 200))}</p>`
+    ${problem ? html`<p class="problem">${visible(clip(problem.message, 200))}</p>`
       : !all ? html`<p class="waiting">Loading…</p>`
       : all.length === 0 ? html`<p class="empty">None: alerts are in the queue only. Name some under notify: in the configuration.</p>`
       : html`<${DestinationList} all=${all} />`}</section>`;

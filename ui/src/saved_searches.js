@@ -7,6 +7,7 @@ import { plain, Text, visible, clip } from "./text.js";
 import { Time } from "./time.js";
 import { routeTo } from "./route.js";
 import { may, Who } from "./session.js";
+import { LEVELS, Severity } from "./severity.js";
 import { toast } from "./toasts.js";
 
 /** What the server takes as a name. */
@@ -30,6 +31,16 @@ export function SavedSearches({ onHide }) {
       setProblem(error.message);
     }
   };
+  const raise = async (name, level) => {
+    try {
+      await put(`/searches/${part(name)}/alert`, { level });
+      toast({ text: level ? `What it finds raises ${level} alerts from now on` : "It raises no alerts any more" });
+      setProblem(null);
+    } catch (error) {
+      setProblem(error.message);
+    }
+    await load();
+  };
   return html`<section class="card saved" aria-label="Saved searches"><header><h2>Saved searches</h2>
       <input type="search" aria-label="Filter saved searches" placeholder="Name, query or note" value=${text} onInput=${(e) => setText(e.target.value)} />
       <button type="button" class="hide" aria-label="Close saved searches" title="s" onClick=${onHide}>×</button></header>
@@ -39,20 +50,22 @@ export function SavedSearches({ onHide }) {
       : html`<ul class="plain">${shown.map((s) => html`<li key=${s.name}>
           <a href=${routeTo("search", null, { q: s.query, since: s.since ?? "24h", until: s.until })}><b><${Text} value=${s.name} max=${64} /></b></a>
           <code><${Text} value=${s.query} max=${200} /></code>
-          ${s.alert && html`<span class="tag" title="Its matches raise alerts"><${Text} value=${alertText(s.alert)} max=${80} /></span>`}
+          ${Object.hasOwn(s, "alert") && html`<${Raises} search=${s} onChange=${(level) => raise(s.name, level)} />`}
           ${s.note && html`<span><${Text} value=${s.note} max=${200} /></span>`}
           <span class="dim">saved by <${Who} identity=${s.saved_by} />, <${Time} at=${s.saved_at} full=${true} /></span>
           <span class="row-actions">${s.can_tail && html`<a href=${routeTo("tail", null, { q: s.query })}>follow</a>`}
-            ${may("alerts_triage") && html`<button type="button" class="link" onClick=${() => drop(s.name)}>remove</button>`}</span>
+            ${may("alerts_triage") && (!s.alert || may("rules_write")) && html`<button type="button" class="link" onClick=${() => drop(s.name)}>remove</button>`}</span>
         </li>`)}</ul>`}
   </section>`;
 }
 
-/** What a saved search says of the alerts it raises. */
-function alertText(alert) {
-  if (typeof alert !== "object") return "alerts";
-  const { level, threshold, window } = alert;
-  return ["alerts", level, threshold !== undefined && `at ${threshold}`, window !== undefined && `in ${window}`].filter(Boolean).map(plain).join(" ");
+/** Whether what a search finds raises alerts, and of which level. Only a filter alone can. */
+function Raises({ search: s, onChange }) {
+  const level = s.alert?.level ?? "";
+  const alerts = s.alert && may("alerts_read") && html` <a href=${routeTo("alerts", null, { rule: s.alert.rule_id, state: "all" })}>its alerts</a>`;
+  if (!may("rules_write") || !s.can_tail) return s.alert ? html`<span class="raises">raises <${Severity} level=${level} />${alerts}</span>` : null;
+  return html`<span class="raises"><label>raises <select aria-label=${`Alerts of ${visible(clip(plain(s.name), 64))}`} value=${level} onChange=${(e) => onChange(e.target.value || null)}>
+    <option value="" selected=${level === ""}>no alerts</option>${LEVELS.map(({ level: name, word }) => html`<option value=${name} selected=${name === level}>${word}</option>`)}</select></label>${alerts}</span>`;
 }
 
 /** @param {{q: string, since: string, until: string, onDone: () => void, onCancel: () => void}} props */
