@@ -56,7 +56,7 @@ export function Overview() {
         <span class="dim">${bytes(rate.bytes_per_s ?? 0)}/s</span></header>
       <${RateChart} history=${rate.history} />
     </section>
-    <section class="card levels"><header><h2>Open alerts</h2><a href=${routeTo("alerts")}>queue</a></header>
+    <section class="card levels"><header><h2>Open alerts</h2>${may("alerts_read") && html`<a href=${routeTo("alerts")}>queue</a>`}</header>
       <${Levels} alerts=${data.alerts} /></section>
     ${may("alerts_read") && html`<section class="card newest"><header><h2>Newest alerts</h2></header><${Newest} /></section>`}
     <section class="card"><header><h2>Balance</h2></header><${Balance} totals=${data.totals} /></section>
@@ -101,6 +101,8 @@ function Destinations() {
     const timer = setInterval(load, EVERY_MS);
     return () => clearInterval(timer);
   }, []);
+  // A server that does not tell of them yet.
+  if (problem?.status === 404) return null;
   return html`<section class="card"><header><h2>Destinations of alerts</h2></header>
     ${problem ? html`<p class="problem">${visible(clip(problem.message, 200))}</p>`
       : !all ? html`<p class="waiting">Loading…</p>`
@@ -131,11 +133,12 @@ function Problems({ problems: known, degraded }) {
 function Levels({ alerts }) {
   const byLevel = alerts?.by_level ?? {};
   const byState = alerts?.by_state ?? {};
+  const link = may("alerts_read") ? "a" : "span";
   const top = Math.max(1, ...LEVELS.map(({ level }) => Number(own(byLevel, level)) || 0));
   return html`<ul class="bars-by-level">${LEVELS.map(({ level }) => {
     const n = Number(own(byLevel, level)) || 0;
-    return html`<li><a href=${routeTo("alerts", null, { level })}><${Severity} level=${level} />
-      <span class="bar"><i class=${`fill level-${level}`} style=${{ width: `${(n / top) * 100}%` }}></i></span><b class="n">${number(n)}</b></a></li>`;
+    return html`<li><${link} href=${link === "a" ? routeTo("alerts", null, { level }) : undefined}><${Severity} level=${level} />
+      <span class="bar"><i class=${`fill level-${level}`} style=${{ width: `${(n / top) * 100}%` }}></i></span><b class="n">${number(n)}</b></${link}></li>`;
   })}</ul>
   <p class="dim states">${["new", "acknowledged", "closed"].map((state) => html`<span>${number(own(byState, state) ?? 0)} ${state}</span>`)}</p>`;
 }

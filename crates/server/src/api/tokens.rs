@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use trust::{AuthError, NewToken, POLICY, Permission, Principal, Role, Scope, TokenKind};
 
+/// Longest name of a token: it stands in lists, beside every step its holder takes.
+const NAME_CHARS_MAX: usize = 100;
+
 /// Body of a sign-in.
 #[derive(Deserialize)]
 pub struct SignIn {
@@ -113,6 +116,12 @@ pub async fn create(
     Json(wish): Json<Wish>,
 ) -> Result<Json<Value>, Problem> {
     let now_ns = io::intake::wall_ns();
+    let name = wish.name.trim();
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
+        let text =
+            format!("`name` says who or what it is for, in 1 to {NAME_CHARS_MAX} characters");
+        return Err(Problem::bad(text));
+    }
     let roles = roles_of(&wish.role)?;
     let kind = if roles == [Role::Ingest] { TokenKind::Ingest } else { TokenKind::Api };
     let expires_ns = match &wish.expires_in {
@@ -128,7 +137,7 @@ pub async fn create(
         sources.push("http".into());
     }
     let scope = Scope { roles, sources, networks: Vec::new(), expires_ns };
-    let new = NewToken::generate(kind, &wish.name, scope, &principal.identity, now_ns)
+    let new = NewToken::generate(kind, name, scope, &principal.identity, now_ns)
         .map_err(|e| Problem::bad(e.to_string()))?;
     app.blocking(move |app| {
         app.ledger.create_token(new.record.clone(), actor(&principal)).map_err(problem_of)?;

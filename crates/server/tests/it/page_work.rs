@@ -185,6 +185,66 @@ fn a_reader_is_offered_no_step_and_refused_each() {
     browser.wait_text("it is for sending");
 }
 
+/// Scenario: an administrator, who reads no alerts, and an auditor, who reads no events.
+/// Guarantees: each has the views of the role and none of the others, without errors for what the page
+/// would ask for somebody else.
+#[test]
+fn administrators_and_auditors_have_their_own_views() {
+    let Some(scene) = Scene::start() else { return };
+    let browser = &scene.browser;
+    let sign_out = "return fetch('/api/v1/session', {method: 'DELETE', headers: {'x-alcedo': '1'}})
+         .then(a => a.status)";
+    let views = "[...document.querySelectorAll('.top nav a')].map(a => a.innerText)";
+    let (admin, _) = scene.token("adm", "admin");
+    scene.sign_in_with(&admin);
+    browser.wait_text("On its way");
+    assert_eq!(browser.eval(views), json!(["Overview", "Sources", "Rules", "Tokens", "Audit log"]));
+    assert_eq!(browser.eval("document.querySelector('.newest') === null"), json!(true));
+    let dead = "[...document.querySelectorAll('.overview a')].filter(a => a.hash.startsWith('#/alerts')).length";
+    assert_eq!(browser.eval(dead), json!(0), "links to what is not theirs");
+    // No stream is asked for that would be refused, and the figures come all the same.
+    let asked = browser.requests();
+    assert!(!asked.iter().any(|url| url.contains("/stream")), "{asked:?}");
+    assert_eq!(browser.eval("document.querySelector('.lost') === null"), json!(true));
+    scene.assert_inert("an administrator's page");
+
+    let (auditor, _) = scene.token("aud", "auditor");
+    browser.run(sign_out, &json!([]));
+    scene.sign_in_with(&auditor);
+    browser.wait("the views", "document.querySelectorAll('.top nav a').length === 4");
+    browser.view("#/audit");
+    browser.wait_text("token.create");
+    assert_eq!(browser.eval("document.querySelector('.note') === null"), json!(true));
+    scene.assert_inert("an auditor's page");
+}
+
+/// Scenario: the queue and a panel stand open while others work over the API.
+/// Guarantees: what they do is on screen, one step or many at once.
+#[test]
+fn what_others_do_is_seen_at_once() {
+    let Some(scene) = Scene::start() else { return };
+    let browser = &scene.browser;
+    let (kim, _) = scene.token("kim", "analyst");
+    scene.sign_in();
+    for user in ["u1", "u2", "u3"] {
+        scene.refuse(user);
+    }
+    browser.view("#/alerts");
+    browser.wait_text("3 alerts match, all loaded");
+    browser.press(&format!("j{ENTER}"));
+    browser.wait("the whole alert", "document.querySelector('.detail .why') !== null");
+    let id = browser.eval("location.hash.split('/')[2].split('?')[0]");
+    let path = format!("/api/v1/alerts/{}/note", id.as_str().unwrap());
+    let note = json!({"text": "taken care of"}).to_string();
+    assert_eq!(scene.server.ask("POST", &path, &kim, &note).0, 200);
+    browser.wait_text("taken care of");
+    let close = json!({"filter": {}, "to": "closed", "disposition": "false_positive", "why": "x"});
+    let closed = scene.server.ask("POST", "/api/v1/alerts/triage", &kim, &close.to_string());
+    assert_eq!(closed.1["changed"], 3);
+    browser.wait_text("No open alerts");
+    scene.assert_inert("a queue that others emptied");
+}
+
 #[test]
 fn a_search_is_saved_found_again_and_exported() {
     let Some(scene) = Scene::start() else { return };

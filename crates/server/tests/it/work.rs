@@ -252,6 +252,11 @@ fn a_revoked_token_ends_its_sessions_and_streams() {
             assert!(began.elapsed() < Duration::from_secs(10), "the stream goes on");
         }
     }
+    for name in ["", "  ", &"x".repeat(101)] {
+        let wish = json!({"name": name, "role": "reader"});
+        let (status, refused) = desk.post(&desk.server.admin_token, "/tokens", &wish);
+        assert_eq!(status, 400, "a token for `{name}`: {refused}");
+    }
     let tokens = desk.server.get("/api/v1/tokens")["tokens"].clone();
     let record = tokens.as_array().unwrap().iter().find(|t| t["id"] == id).unwrap();
     assert_eq!((&record["is_good"], &record["created_by_name"]), (&json!(false), &json!("local")));
