@@ -10,8 +10,8 @@
 //! lost. Numbers, times and truth values have typed columns; addresses stay text, so that another
 //! engine compares them as people write them (networks are found by the index beside the file).
 //!
-//! Rows are sorted by pack, source, module and host, then by time: what looks alike stands together,
-//! which is what compression and the index live from.
+//! Rows are sorted by pack, source, module and kind of event, then by host, then by time: what looks
+//! alike stands together, which is what compression and the index live from.
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use event::{Dictionary, FieldType, Kind};
