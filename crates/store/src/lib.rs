@@ -23,7 +23,7 @@
 //! Not here: sockets, the search text's grammar (crate `filter`), rules, the journal.
 //!
 //! Reading order: [`store`] (the whole), [`search`] (requests and answers), `scan` (one pass),
-//! `kernel` (a plan over columns), `coded`, `pipes` and `table` (DataFusion), `layout`, `write`,
+//! `kernel` (a plan over columns), `coded`, `pipes`, `planning` and `table` (DataFusion), `layout`, `write`,
 //! `read`, `checks`, `residual`, `template`,
 //! `texts`, `stamp` (the files), `words`, `sidecar` (the index beside them),
 //! [`manifest`] (which files), `upkeep` (joining, retention), [`mod@reparse`] (shaped
@@ -44,6 +44,7 @@ mod layout;
 pub mod manifest;
 mod pipes;
 mod places;
+mod planning;
 pub mod policy;
 mod prune;
 mod read;

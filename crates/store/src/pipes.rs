@@ -11,6 +11,7 @@
 use crate::coded::{Coded, alike};
 use crate::error::SearchError;
 use crate::kernel::answers;
+use crate::planning;
 use crate::residual::quoted;
 use crate::scan::{Control, Counters, Scan, Selected, Snapshot, Unit};
 use crate::search::{
@@ -29,6 +30,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::functions::string::expr_fn::lower;
 use datafusion::functions_aggregate::array_agg::array_agg_udaf;
@@ -113,7 +115,7 @@ pub(crate) fn run(
 ) -> Result<SearchSummary, SearchError> {
     let (snapshot, control) = (scan.snapshot.clone(), scan.control().clone());
     let shared = Arc::new(Mutex::new(Shared::default()));
-    let context = session(request)?;
+    let context = session(request, &control)?;
     let build = Build::of(&context, scan, request, pipes, shared.clone())?;
     let joined = build.joined.clone();
     let (frame, mode) = build.finish(limit)?;
@@ -121,7 +123,7 @@ pub(crate) fn run(
     let stopped = match mode {
         Mode::Events { fields } => {
             let mut batches = Vec::new();
-            let stopped = execute(frame, request, &control, &mut |batch| {
+            let stopped = execute(frame, request, (&control, 1), &mut |batch| {
                 batches.push(batch);
                 Ok(ControlFlow::Continue(()))
             })?;
@@ -135,7 +137,7 @@ pub(crate) fn run(
         Mode::Table { columns } => {
             summary.columns = Some(columns.iter().map(|c| c.name.clone()).collect());
             let mut sender = Sender::new(request, limit, out);
-            execute(frame, request, &control, &mut |batch| {
+            execute(frame, request, (&control, 1), &mut |batch| {
                 let rows = (0..batch.num_rows()).map(|row| table_json(&batch, row, &columns));
                 Ok(sender.send(rows, &mut summary))
             })?
@@ -150,8 +152,22 @@ pub(crate) fn run(
     Ok(summary)
 }
 
+/// Room for what calls itself for each part of a statement, the engine's and the compiler's own
+/// functions: a statement of the longest that the API takes can be 30,000 parts deep. It is memory only
+/// as far as it is used, and goes when the statement is done.
+const STACK_BYTES: usize = 256 << 20;
+
 /// Runs SQL over the table `events`.
 pub(crate) fn sql(
+    snapshot: Snapshot,
+    request: &SearchRequest,
+    text: &str,
+    out: &mut dyn FnMut(Row) -> ControlFlow<()>,
+) -> Result<SearchSummary, SearchError> {
+    stacker::grow(STACK_BYTES, || statement_rows(snapshot, request, text, out))
+}
+
+fn statement_rows(
     snapshot: Snapshot,
     request: &SearchRequest,
     text: &str,
@@ -161,22 +177,17 @@ pub(crate) fn sql(
     let (shared, control) = (Arc::new(Mutex::new(Shared::default())), request.control());
     let table =
         crate::table::EventsTable::new(snapshot, request.clone(), control.clone(), shared.clone())?;
-    let context = session(request)?;
+    let context = session(request, &control)?;
     AMPLIFYING.iter().for_each(|name| context.deregister_udf(name));
     context.register_table("events", Arc::new(table)).map_err(engine)?;
-    // Reading only: no statement may name a file or change anything.
-    let options =
-        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let limit = request.limit.min(LIMIT_MAX);
-    let frame = runtime()?.block_on(async {
-        let frame = context.sql_with_options(text, options).await.map_err(misread)?;
-        // One more than wanted tells whether there are more.
-        frame.limit(0, Some(limit + 1)).map_err(engine)
-    })?;
+    let (frame, made) = runtime()?.block_on(statement(&context, text))?;
+    // One more than wanted tells whether there are more.
+    let frame = frame.limit(0, Some(limit + 1)).map_err(engine)?;
     let names = frame.schema().fields().iter().map(|f| f.name().clone()).collect();
     let mut summary = SearchSummary { columns: Some(names), ..SearchSummary::default() };
     let mut sender = Sender::new(request, Some(limit), out);
-    let stopped = execute(frame, request, &control, &mut |batch| {
+    let stopped = execute(frame, request, (&control, made), &mut |batch| {
         for at in (0..batch.num_rows()).step_by(ROWS_WRITTEN) {
             let some = batch.slice(at, ROWS_WRITTEN.min(batch.num_rows() - at));
             let lines = json_lines(&some)?;
@@ -191,6 +202,21 @@ pub(crate) fn sql(
     summary.stopped(stopped);
     summary.count(&counters, started);
     Ok(summary)
+}
+
+/// What a statement says, not optimised yet, and how many times as much as a row it may make of it.
+async fn statement(context: &SessionContext, text: &str) -> Result<(DataFrame, u64), SearchError> {
+    // Reading only: no statement may name a file or change anything.
+    let options =
+        SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let state = context.state();
+    let dialect = state.config().options().sql_parser.dialect;
+    let statement = state.sql_to_statement(text, &dialect).map_err(misread)?;
+    planning::check_reads(&statement)?;
+    let plan = state.statement_to_plan(statement).await.map_err(misread)?;
+    let made = planning::check_parts(&plan)?;
+    options.verify_plan(&plan).map_err(misread)?;
+    Ok((context.execute_logical_plan(plan).await.map_err(misread)?, made))
 }
 
 /// Rows that are written as JSON at a time.
@@ -265,15 +291,20 @@ fn no_field(wanted: &str, names: &[&str]) -> String {
     }
 }
 
-fn session(request: &SearchRequest) -> Result<SessionContext, SearchError> {
+fn session(request: &SearchRequest, control: &Control) -> Result<SessionContext, SearchError> {
     let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(request.memory_bytes_max, 1.0)
         .with_disk_manager_builder(disk)
         .build_arc()
         .map_err(engine)?;
-    let config = SessionConfig::new().with_target_partitions(1);
-    Ok(SessionContext::new_with_config_rt(config, runtime))
+    let state = SessionStateBuilder::new()
+        .with_config(SessionConfig::new().with_target_partitions(1))
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_optimizer_rules(planning::timed_rules(control))
+        .build();
+    Ok(SessionContext::new_with_state(state))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, SearchError> {
@@ -283,22 +314,26 @@ fn runtime() -> Result<tokio::runtime::Runtime, SearchError> {
 }
 
 /// Runs a plan and hands on what comes, until it is enough. The time that `take` needs is not the
-/// search's. Out: why the plan ended early, if it did.
+/// search's; `made` is how many times as much as a row the plan may make of it. Out: why the plan ended
+/// early, if it did.
 fn execute(
     frame: DataFrame,
     request: &SearchRequest,
-    control: &Control,
+    (control, made): (&Control, u64),
     take: &mut dyn FnMut(RecordBatch) -> Result<ControlFlow<()>, SearchError>,
 ) -> Result<Option<&'static str>, SearchError> {
     let bytes_max = request.memory_bytes_max.max(BATCH_BYTES_LEAST);
-    let watch = Arc::new(Watch::new(control.clone(), bytes_max));
+    let watch = Arc::new(Watch::new(control.clone(), bytes_max, made));
     let runtime = runtime()?;
-    let mut stream = runtime.block_on(async {
-        let context = Arc::new(frame.task_ctx());
-        let plan = frame.create_physical_plan().await.map_err(engine)?;
-        let plan = watched(plan, &watch).map_err(engine)?;
-        execute_stream(plan, context).map_err(engine)
-    })?;
+    let context = Arc::new(frame.task_ctx());
+    let plan = match runtime.block_on(frame.create_physical_plan()) {
+        Ok(plan) => watched(plan, &watch).map_err(engine)?,
+        Err(error) => match planning::stopped(&error) {
+            Some(why) => return Ok(Some(why)),
+            None => return Err(engine(error)),
+        },
+    };
+    let mut stream = runtime.block_on(async { execute_stream(plan, context).map_err(engine) })?;
     // Whoever takes rows may wait for a reader, which must not happen inside the runtime.
     while let Some(batch) = runtime.block_on(stream.next()) {
         let batch = batch.map_err(engine)?;

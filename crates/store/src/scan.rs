@@ -26,7 +26,7 @@ pub(crate) struct Snapshot {
 }
 
 /// When to stop early. Clones are of the same search.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Control {
     pub(crate) deadline: Option<Instant>,
     pub(crate) cancelled: Arc<AtomicBool>,

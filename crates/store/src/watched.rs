@@ -3,9 +3,11 @@
 //! The engine looks at nothing but its inputs: a join of two small tables may compute for hours after
 //! the last row was read, and what a function makes of a row is in nobody's count. So every operator
 //! is put into one that looks at the time, the client and the size of what comes out, batch by batch.
+//! What it hands on is cut to pieces so small that what the next one makes of a piece is no larger.
 
 use crate::scan::Control;
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::common::tree_node::{Transformed, TreeNode};
@@ -28,12 +30,14 @@ pub(crate) struct Watch {
     control: Control,
     /// Most bytes of one batch.
     batch_bytes_max: usize,
+    /// How many times as much as a row the plan's expressions may make of it.
+    made: u64,
     stopped: Mutex<Option<&'static str>>,
 }
 
 impl Watch {
-    pub(crate) fn new(control: Control, batch_bytes_max: usize) -> Self {
-        Self { control, batch_bytes_max, stopped: Mutex::new(None) }
+    pub(crate) fn new(control: Control, batch_bytes_max: usize, made: u64) -> Self {
+        Self { control, batch_bytes_max, made: made.max(1), stopped: Mutex::new(None) }
     }
 
     /// Why the plan ended early, if it did.
@@ -150,22 +154,49 @@ struct WatchedStream {
 
 impl WatchedStream {
     /// The next piece of `batch`; what is left waits.
-    fn piece(&mut self, batch: RecordBatch) -> RecordBatch {
-        match self.rows_max {
-            Some(most) if batch.num_rows() > most => {
-                self.rest = Some(batch.slice(most, batch.num_rows() - most));
-                batch.slice(0, most)
+    fn piece(&mut self, batch: RecordBatch) -> Result<RecordBatch, DataFusionError> {
+        let all = batch.num_rows();
+        let mut most = self.rows_max.unwrap_or(all).min(all);
+        let makes = |rows: usize| self.watch.made.saturating_mul(bytes_of(&batch.slice(0, rows)));
+        while makes(most) > self.watch.batch_bytes_max as u64 {
+            if most <= 1 {
+                return Err(too_large(makes(most)));
             }
-            _ => batch,
+            most = most.div_ceil(2);
         }
+        let piece = batch.slice(0, most);
+        if most < all {
+            self.rest = Some(batch.slice(most, all - most));
+        }
+        self.apart(piece)
     }
 
-    fn too_large(&self, batch: &RecordBatch) -> Option<DataFusionError> {
-        let bytes = batch.get_array_memory_size();
-        (bytes > self.watch.batch_bytes_max).then(|| {
-            DataFusionError::ResourcesExhausted(format!("{bytes} bytes of rows in one step"))
-        })
+    /// The piece without what it was cut from, if that is much: functions make room for all of the bytes
+    /// behind their arguments.
+    fn apart(&self, piece: RecordBatch) -> Result<RecordBatch, DataFusionError> {
+        let behind = self.watch.made.saturating_mul(piece.get_array_memory_size() as u64);
+        if behind <= self.watch.batch_bytes_max as u64 {
+            return Ok(piece);
+        }
+        let rows = UInt32Array::from_iter_values(0..piece.num_rows() as u32);
+        Ok(take_record_batch(&piece, &rows)?)
     }
+}
+
+fn too_large(bytes: u64) -> DataFusionError {
+    DataFusionError::ResourcesExhausted(format!("{bytes} bytes of rows in one step"))
+}
+
+/// Bytes of the rows themselves: a slice keeps all of what it was cut from in memory.
+fn bytes_of(batch: &RecordBatch) -> u64 {
+    let bytes = |array: &ArrayRef| match array.as_string_view_opt() {
+        Some(texts) => texts.lengths().map(u64::from).sum(),
+        None => {
+            let slice = array.to_data().get_slice_memory_size();
+            slice.unwrap_or_else(|_| array.get_array_memory_size()) as u64
+        }
+    };
+    batch.columns().iter().map(bytes).sum()
 }
 
 impl Stream for WatchedStream {
@@ -176,14 +207,15 @@ impl Stream for WatchedStream {
             return Poll::Ready(None);
         }
         if let Some(rest) = self.rest.take() {
-            return Poll::Ready(Some(Ok(self.piece(rest))));
+            return Poll::Ready(Some(self.piece(rest)));
         }
         let next = std::task::ready!(self.inner.poll_next_unpin(context));
         Poll::Ready(next.map(|batch| {
             let batch = batch?;
-            match self.too_large(&batch) {
-                Some(error) => Err(error),
-                None => Ok(self.piece(batch)),
+            let bytes = batch.get_array_memory_size();
+            match bytes > self.watch.batch_bytes_max {
+                true => Err(too_large(bytes as u64)),
+                false => self.piece(batch),
             }
         }))
     }
