@@ -112,8 +112,8 @@ impl Store {
         companions: &mut dyn FnMut() -> Result<Vec<Companion>, StoreError>,
     ) -> Result<BackupRun<'_>, StoreError> {
         let vault = Vault::open(target, &self.ending)?;
-        self.know_earlier(&vault)?;
         let shared = vault.lock_shared()?;
+        self.know_earlier(&vault)?;
         let mut run = BackupRun { store: self, vault, copied_bytes: 0, _shared: shared };
         let mut report = BackupReport::default();
         self.copy_state(&run.vault, &mut report)?;

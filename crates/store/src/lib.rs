@@ -28,7 +28,7 @@
 //! `texts`, `stamp` (the files), `words`, `sidecar` (the index beside them),
 //! [`manifest`] (which files), `upkeep` (joining, retention), [`mod@reparse`] (shaped
 //! anew), [`verify`], [`tier`] (old files elsewhere), `far_file`, `far`, `cells`, `places` (how they
-//! are reached), [`mod@backup`], `vault` (copies elsewhere).
+//! are reached), [`mod@backup`], `vault`, `lease` (copies elsewhere).
 #![forbid(unsafe_code)]
 
 pub mod backup;
@@ -41,6 +41,7 @@ mod far;
 mod far_file;
 mod kernel;
 mod layout;
+mod lease;
 pub mod manifest;
 mod pipes;
 mod places;

@@ -5,8 +5,8 @@
 //! anything, and then nothing goes. Names go before objects: a crash in between leaves objects that
 //! nobody names, which the next pruning finds in a folder.
 //!
-//! In a folder a lock keeps backups that are being made and pruning apart. A bucket has none: there
-//! pruning is refused as soon as several installations share the place.
+//! A lock keeps backups that are being made and pruning apart, also those of other installations in the
+//! same place: in a folder that of a file, in a bucket an entry in an object (see `lease`).
 
 use crate::backup::{Backup, Place, read};
 use crate::error::StoreError;
@@ -34,19 +34,10 @@ pub struct Pruned {
 pub fn prune(target: &Place, keep: usize, dry_run: bool) -> Result<Pruned, StoreError> {
     let vault = Vault::open(target, &Arc::default())?;
     let refuse = |reason: String| StoreError::file(&PathBuf::from(target.to_string()), reason);
-    let _alone = vault.lock_alone()?.map_err(|reason| refuse(reason.into()))?;
+    let _alone = vault.lock_alone(dry_run)?.map_err(refuse)?;
     let mut all: BTreeMap<i64, Backup> = BTreeMap::new();
     for name in vault.names()? {
         all.insert(name, read(&vault, name)?);
-    }
-    let owners: BTreeSet<&str> = all.values().map(Backup::owner).collect();
-    if owners.len() > 1 && matches!(vault, Vault::Bucket(_)) {
-        let reason = format!(
-            "{} installations share it, and one may be making a backup now: give each a prefix of its \
-             own to prune",
-            owners.len()
-        );
-        return Err(refuse(reason));
     }
     let mut left: BTreeMap<&str, usize> = BTreeMap::new();
     let stays = |name: &&i64| {

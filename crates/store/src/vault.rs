@@ -5,6 +5,7 @@
 //! backups/<time ns>.json     one backup
 //! LOCK                       in a folder only: shared by who makes a backup, taken alone by who prunes
 //! alcedo-backups.json        in a bucket only: the names of all whole backups
+//! alcedo-backups.lock        in a bucket only: who makes one or prunes now, see `lease`
 //! ```
 //! A bucket is never listed and only `prune` deletes in it, so what others keep there is neither seen
 //! nor touched, and rights to read and write objects are enough for the rest. An object counts as there only if it
@@ -16,6 +17,7 @@
 
 use crate::error::StoreError;
 use crate::far::Far;
+use crate::lease::Lease;
 use crate::manifest::{sync_file, sync_folder};
 use crate::tier::TierOptions;
 use crate::verify::hash_file;
@@ -128,6 +130,16 @@ pub(crate) struct Bucket {
     far: Far,
     /// Hashes of what earlier backups have, and of what was read back since.
     known: Mutex<HashSet<String>>,
+    /// What keeps others away, while we make a backup or prune.
+    lease: Mutex<Option<Lease>>,
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.lock().take() {
+            lease.give_up(&self.far);
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -143,7 +155,7 @@ impl Vault {
             Place::Folder(path) => Vault::Folder(path.clone()),
             Place::Bucket(settings) => {
                 let far = Far::new(settings, ending.clone())?;
-                Vault::Bucket(Bucket { far, known: Mutex::default() })
+                Vault::Bucket(Bucket { far, known: Mutex::default(), lease: Mutex::default() })
             }
         })
     }
@@ -247,9 +259,15 @@ impl Vault {
         sync_folder(folder)
     }
 
-    /// Keeps pruning away as long as the file lives; none where there is nothing to lock.
+    /// Keeps pruning away as long as the file and the vault live.
     pub(crate) fn lock_shared(&self) -> Result<Option<File>, StoreError> {
-        let Vault::Folder(path) = self else { return Ok(None) };
+        let path = match self {
+            Vault::Folder(path) => path,
+            Vault::Bucket(bucket) => {
+                let refused = |reason| StoreError::Far { object: "backups".into(), reason };
+                return bucket.enter(false)?.map(|()| None).map_err(refused);
+            }
+        };
         fs::create_dir_all(path).map_err(StoreError::io("creating", path))?;
         let path = path.join(LOCK);
         let file = open_lock(&path)?;
@@ -267,18 +285,28 @@ impl Vault {
         file.lock_shared().is_ok().then_some(file)
     }
 
-    /// Keeps everybody else away; the inner error says that somebody is there.
-    pub(crate) fn lock_alone(&self) -> Result<Result<Option<File>, &'static str>, StoreError> {
-        let Vault::Folder(path) = self else { return Ok(Ok(None)) };
+    /// Keeps everybody else away as long as the file and the vault live; the inner error says that
+    /// somebody is there. In a bucket nothing is written, and nobody kept away, for who only looks.
+    pub(crate) fn lock_alone(
+        &self,
+        only_looks: bool,
+    ) -> Result<Result<Option<File>, String>, StoreError> {
+        let path = match self {
+            Vault::Folder(path) => path,
+            Vault::Bucket(_) if only_looks => return Ok(Ok(None)),
+            Vault::Bucket(bucket) => return Ok(bucket.enter(true)?.map(|()| None)),
+        };
         if !path.is_dir() {
-            return Ok(Err("there are no backups"));
+            return Ok(Err("there are no backups".into()));
         }
         let path = path.join(LOCK);
         let file = open_lock(&path)?;
         match file.try_lock() {
             Ok(()) => Ok(Ok(Some(file))),
             Err(fs::TryLockError::WouldBlock) => {
-                Ok(Err("a backup is being made, verified or restored: try again when it is done"))
+                let text =
+                    "a backup is being made, verified or restored: try again when it is done";
+                Ok(Err(text.into()))
             }
             Err(fs::TryLockError::Error(error)) => Err(StoreError::io("locking", &path)(error)),
         }
@@ -299,7 +327,7 @@ impl Vault {
             let text = format!("backups/{name}.json");
             match self {
                 Vault::Folder(path) => remove(&path.join(text))?,
-                Vault::Bucket(bucket) => bucket.far.delete(&text).map_err(|e| e.of(&text))?,
+                Vault::Bucket(bucket) => bucket.delete(&text)?,
             }
         }
         match self {
@@ -322,8 +350,7 @@ impl Vault {
             Vault::Folder(path) => path.join("objects"),
             Vault::Bucket(bucket) => {
                 for object in unneeded.values().filter(|_| !dry_run) {
-                    let name = name_in_bucket(object)?;
-                    bucket.far.delete(&name).map_err(|e| e.of(&name))?;
+                    bucket.delete(&name_in_bucket(object)?)?;
                 }
                 let bytes = unneeded.values().map(|object| object.size).sum();
                 return Ok((unneeded.len() as u64, bytes));
@@ -480,6 +507,25 @@ fn copy_checked(from: &Path, to: &Path, sha256: &str) -> Result<(), StoreError> 
 }
 
 impl Bucket {
+    /// Takes a place among those who work here, beside others or alone. The inner error says who is in
+    /// the way.
+    fn enter(&self, alone: bool) -> Result<Result<(), String>, StoreError> {
+        Ok(Lease::take(&self.far, alone)?.map(|lease| *self.lease.lock() = Some(lease)))
+    }
+
+    /// Puts off the end of our place here, if that is due or it has to be `certain`.
+    fn stay(&self, certain: bool) -> Result<(), StoreError> {
+        match &mut *self.lease.lock() {
+            Some(lease) => lease.put_off(&self.far, certain),
+            None => Ok(()),
+        }
+    }
+
+    fn delete(&self, name: &str) -> Result<(), StoreError> {
+        self.stay(false)?;
+        self.far.delete(name).map_err(|e| e.of(name))
+    }
+
     /// The list, and which state of it this is; none if there is no list yet.
     fn list(&self) -> Result<(List, Option<object_store::UpdateVersion>), StoreError> {
         let Some((bytes, version)) = self.far.small_with_version(LIST).map_err(|e| e.of(LIST))?
@@ -498,6 +544,8 @@ impl Bucket {
     fn publish(&self, name: i64, text: Vec<u8>) -> Result<(), StoreError> {
         let object = format!("backups/{name}.json");
         self.make(&object, text)?;
+        // Once it has a name, nothing of it may be missing.
+        self.stay(true)?;
         for _ in 0..TRIES {
             let (mut list, version) = self.list()?;
             if list.backups.contains(&name) {
@@ -578,6 +626,7 @@ impl Bucket {
 
     /// Sends a file and reads it back; `packed` is a place for a packed copy.
     fn put(&self, object: &Object, from: &Path, packed: &Path) -> Result<(), StoreError> {
+        self.stay(false)?;
         let name = name_in_bucket(object)?;
         if object.packs {
             let sent = self.put_packed(object, &name, from, packed);

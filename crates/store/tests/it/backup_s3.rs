@@ -5,8 +5,12 @@ use crate::s3_server::{Fault, S3};
 use crate::samples::*;
 use crate::tier::{LATER_NS, move_all, options, two_files};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use store::backup::{self, Companion, Place};
 use store::{Options, Store, TierOptions};
+
+/// The object that says who works in a bucket.
+const LOCK: &str = "alcedo-backups.lock";
 
 fn bucket(s3: &S3, dir: &Path, prefix: &str) -> TierOptions {
     let tier = s3.options(&dir.join("credentials"));
@@ -47,7 +51,8 @@ fn s3_backups_are_incremental_and_restored_and_touch_nothing_of_others() {
     assert_eq!(second.copied_bytes, long.len() as u64, "what grows was looked at");
     let asked = s3.requests();
     let sent: Vec<_> = asked.iter().filter(|r| r.starts_with("PUT")).collect();
-    assert_eq!(sent.len(), 2, "the backup and the list: {sent:?}");
+    let (lock, sent): (Vec<_>, Vec<_>) = sent.into_iter().partition(|r| r.contains(LOCK));
+    assert_eq!((sent.len(), lock.len()), (2, 3), "the backup and the list: {sent:?}");
     for request in &asked {
         let known = request.contains("/backup/one/") && !request.contains("of-others");
         assert!(known && !request.starts_with("DELETE") && !request.contains("?list"), "{request}");
@@ -202,7 +207,7 @@ fn s3_what_arrives_wrong_is_noticed_at_once_and_later() {
 /// Scenario: old backups in a bucket are to go, where others keep things; then a second installation
 /// shares the place.
 /// Guarantees: what stays is whole, what only the others needed is gone, nothing of others is listed or
-/// touched; shared, nothing goes.
+/// touched; of each installation the newest stays.
 #[test]
 fn s3_backups_are_pruned_and_nothing_of_others() {
     let Some(s3) = S3::start() else { return };
@@ -239,7 +244,108 @@ fn s3_backups_are_pruned_and_nothing_of_others() {
     assert_eq!(backup::list(&target).unwrap(), ["13"]);
     assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
     store.backup(&target, 14, &mut with("others")).unwrap();
-    let error = backup::prune(&target, 1, false).unwrap_err().to_string();
-    assert!(error.contains("2 installations share it"), "{error}");
-    assert_eq!(backup::list(&target).unwrap(), ["13", "14"]);
+    assert_eq!(backup::prune(&target, 1, false).unwrap().removed, [""; 0]);
+    std::fs::write(&log, "log 15").unwrap();
+    store.backup(&target, 15, &mut with("others")).unwrap();
+    assert_eq!(backup::prune(&target, 1, false).unwrap().removed, ["14"]);
+    assert_eq!(backup::list(&target).unwrap(), ["13", "15"]);
+    assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
+}
+
+/// Scenario: old backups are to go while one is being made, and one is to be made while old ones go;
+/// whoever prunes or makes one is cut off.
+/// Guarantees: who comes second is refused, told why and until when, and has changed nothing; backups
+/// are made beside each other; what a crash left ends by itself; somebody else's object is left alone.
+#[test]
+fn s3_making_and_pruning_keep_apart() {
+    let Some(s3) = S3::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let target = Place::Bucket(bucket(&s3, dir.path(), "backup"));
+    let open = |name: &str| Store::open(&dir.path().join(name), Options::default()).unwrap().0;
+    let (one, other) = (open("one"), open("other"));
+    one.append(logins(0..15));
+    other.append(logins(100..120));
+    (1..=3).for_each(|at| drop(one.backup(&target, at, &mut nothing).unwrap()));
+    let run = one.begin_backup(&target, &mut nothing).unwrap();
+    other.backup(&target, 4, &mut nothing).unwrap();
+    let objects = s3.objects("");
+    let refused = backup::prune(&target, 1, false).unwrap_err().to_string();
+    assert!(
+        refused.contains("a backup is being made") && refused.contains("or after 2"),
+        "{refused}"
+    );
+    assert_eq!(s3.objects(""), objects);
+    assert_eq!(backup::prune(&target, 1, true).unwrap().removed, ["1", "2", "3"]);
+    run.finish(5, &mut nothing).unwrap();
+    assert_eq!(backup::prune(&target, 1, false).unwrap().removed, ["1", "2", "3", "4"]);
+
+    let now_s =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let left = |alone: bool, minutes: i64| {
+        let until = (now_s as i64 + minutes * 60) * 1_000_000_000;
+        let holder = format!(r#"{{"id":"left","alone":{alone},"until_ns":{until}}}"#);
+        let text = format!(r#"{{"format":1,"holders":[{holder}]}}"#);
+        s3.put(&format!("backup/{LOCK}"), &text);
+    };
+    left(true, 30);
+    let refused = one.backup(&target, 6, &mut nothing).unwrap_err().to_string();
+    assert!(refused.contains("old backups are being pruned"), "{refused}");
+    let refused = backup::prune(&target, 1, false).unwrap_err().to_string();
+    assert!(refused.contains("old backups are being pruned"), "{refused}");
+    // Clocks differ: its end is believed some minutes later.
+    left(true, -2);
+    assert!(one.backup(&target, 6, &mut nothing).is_err());
+    left(true, -6);
+    one.backup(&target, 6, &mut nothing).unwrap();
+    left(false, 30);
+    one.backup(&target, 7, &mut nothing).unwrap();
+    assert!(backup::prune(&target, 1, false).is_err());
+    left(false, -6);
+    assert_eq!(backup::prune(&target, 1, false).unwrap().removed, ["5", "6"]);
+    // A backup that took so long that it counts as cut off is not named.
+    let run = one.begin_backup(&target, &mut nothing).unwrap();
+    left(true, 30);
+    let late = run.finish(8, &mut nothing).map(drop).unwrap_err().to_string();
+    assert!(late.contains("took too long"), "{late}");
+    s3.put(&format!("backup/{LOCK}"), "of somebody else");
+    let theirs = backup::prune(&target, 1, false).unwrap_err().to_string();
+    assert!(theirs.contains("choose another prefix"), "{theirs}");
+    assert_eq!(backup::list(&target).unwrap(), ["7"]);
+    assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
+}
+
+/// Scenario: two installations make backups in one bucket while two others prune there all the time.
+/// Guarantee: whatever is named in the end is whole.
+#[test]
+fn s3_backups_stay_whole_while_others_prune() {
+    let Some(s3) = S3::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let target = Place::Bucket(bucket(&s3, dir.path(), "backup"));
+    let (made, pruned) = (AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for n in 0..2u64 {
+            let (target, made, pruned) = (&target, &made, &pruned);
+            let root = dir.path().join(n.to_string());
+            scope.spawn(move || {
+                let (store, _) = Store::open(&root, Options::default()).unwrap();
+                for round in 0..12u64 {
+                    store.append(logins(n * 1_000 + round * 10..n * 1_000 + round * 10 + 10));
+                    let at = (round * 2 + n + 1) as i64;
+                    made.fetch_add(store.backup(target, at, &mut nothing).is_ok().into(), Relaxed);
+                }
+            });
+            scope.spawn(move || {
+                for _ in 0..24 {
+                    pruned.fetch_add(backup::prune(target, 1, false).is_ok().into(), Relaxed);
+                }
+            });
+        }
+    });
+    let (made, pruned) = (made.into_inner(), pruned.into_inner());
+    assert!(made > 1 && pruned > 1, "{made} made, pruned {pruned} times");
+    let names = backup::list(&target).unwrap();
+    for name in &names {
+        assert_eq!(backup::verify(&target, Some(name)).unwrap().problems, [""; 0], "{name}");
+    }
+    assert!(!names.is_empty());
 }

@@ -122,11 +122,22 @@ impl S3 {
 
     /// One request straight to the server. Out: the whole answer.
     pub(crate) fn ask(&self, method: &str, below: &str) -> String {
+        self.send(method, below, "")
+    }
+
+    /// Puts an object straight into the bucket.
+    pub(crate) fn put(&self, name: &str, text: &str) {
+        let answer = self.send("PUT", name, text);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    fn send(&self, method: &str, below: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.server_port)).unwrap();
         let head = format!(
             "{method} /{BUCKET}/{below} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
              Authorization: AWS4-HMAC-SHA256 Credential=k/20260101/us-east-1/s3/aws4_request, \
-             SignedHeaders=host, Signature=0\r\nContent-Length: 0\r\n\r\n"
+             SignedHeaders=host, Signature=0\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
         );
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = Vec::new();
