@@ -153,6 +153,42 @@ fn other_row_groups_of_a_damaged_file_are_read() {
     assert!(what.contains("3232 of its 36000 rows can be read whole"), "{what}");
 }
 
+/// Scenario: only the inner search of a `join`, or that of a join within it, needs the rows of a damaged
+/// file.
+/// Guarantees: the answer says how many rows are missing, and gives what the whole files have; the outer
+/// search alone is whole, and so is the join when the file is.
+#[test]
+fn damage_that_only_a_joined_search_meets_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    stored(dir.path());
+    let path = file(dir.path(), 0, ".parquet");
+    let whole = std::fs::read(&path).unwrap();
+    let mut bytes = whole.clone();
+    // Of a file so small most is its end, which has to stay readable.
+    bytes[..whole.len() / 8].iter_mut().step_by(16).for_each(|byte| *byte ^= 0x20);
+    std::fs::write(&path, &bytes).unwrap();
+    let outer = r#""login 605 of" | stats count() as n by user.name"#;
+    let inner = "[source.bytes<6000 | stats count() as m by user.name]";
+    let nested =
+        format!(r#"["login 605 of" | stats count() as o by user.name | join user.name {inner}]"#);
+    let asked = |text: &str| {
+        let (store, _) = Store::open_read_only(dir.path()).unwrap();
+        let (rows, summary) = rows(&store, &request(text));
+        let row: serde_json::Value = serde_json::from_str(&rows[0].json).unwrap();
+        (rows.len(), row["n"].clone(), row["m"].clone(), summary.partial)
+    };
+    let missing = Some(format!("{ROWS} rows of damaged files cannot be read"));
+    let (one, none) = (serde_json::json!(1), serde_json::Value::Null);
+    assert_eq!(asked(outer), (1, one.clone(), none.clone(), None));
+    for inner in [inner, &nested] {
+        let text = format!("{outer} | join user.name {inner}");
+        assert_eq!(asked(&text), (1, one.clone(), none.clone(), missing.clone()), "{text}");
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(asked(&text), (1, one.clone(), (ROWS / 5).into(), None), "{text}");
+        std::fs::write(&path, &bytes).unwrap();
+    }
+}
+
 /// Scenario: one of several small files that are due to be joined is damaged; another is past its age.
 /// Guarantees: the others are joined, nothing of the damaged one is lost or rewritten, retention goes
 /// on.
