@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads the store's files without Alcedo: prints each event as a JSON object.
 
-    python3 read_store.py STORE/events [pyarrow|duckdb]
+    python3 read_store.py STORE/events [pyarrow|duckdb|chdb]
 
 Fields are lists of values as text, null for null; `event.original` is in hexadecimal.
 """
@@ -98,9 +98,34 @@ def by_duckdb(folder):
                 yield dict(zip(names, row)), times
 
 
+def by_chdb(folder):
+    """ClickHouse, embedded; its answers are read with pyarrow."""
+    import chdb
+    import pyarrow
+
+    def ask(query, form):
+        return chdb.query(query, form).bytes()
+
+    for path in sorted(glob.glob(f"{folder}/**/*.parquet", recursive=True)):
+        table = f"file('{path}', Parquet)"
+        described = json.loads(ask(f"describe {table}", "JSON"))["data"]
+        times = {c["name"] for c in described if "DateTime64" in c["type"]}
+        flags = {c["name"] for c in described if "Bool" in c["type"]}
+        numbers = ", ".join(f"toUnixTimestamp64Nano(`{name}`) as `{name}`" for name in sorted(times))
+        settings = "settings output_format_arrow_string_as_string = 0, use_hive_partitioning = 0"
+        answer = ask(f"select * replace ({numbers}) from {table} {settings}", "ArrowStream")
+        for row in pyarrow.ipc.open_stream(answer).read_all().to_pylist():
+            for name, value in row.items():
+                if isinstance(value, bytes) and name != "event.original":
+                    row[name] = value.decode()
+                elif name in flags and value is not None:
+                    row[name] = bool(value)
+            yield row, times
+
+
 def main():
     folder, engine = sys.argv[1], (sys.argv[2:] or ["pyarrow"])[0]
-    for row, times in {"pyarrow": by_pyarrow, "duckdb": by_duckdb}[engine](folder):
+    for row, times in {"pyarrow": by_pyarrow, "duckdb": by_duckdb, "chdb": by_chdb}[engine](folder):
         fields = fields_of(row, times)
         event = {
             "event.id": "-".join(str(row[f"alcedo.{n}"]) for n in ["partition", "offset", "sub"]),

@@ -19,12 +19,31 @@ const NEEDED_OF_PYTHON: &[(&str, &str, &str)] = &[
     ("duckdb", "duckdb", "DuckDB as a reader of stored files"),
     ("pyarrow", "pyarrow.parquet", "pyarrow as a reader of stored files"),
     ("moto[server]", "moto.server", "S3 as a far tier"),
+    ("chdb", "chdb", "ClickHouse as a reader of stored files"),
 ];
+
+/// Program of Node, its package, what is not tested without it.
+const NEEDED_OF_NODE: (&str, &str, &str) = ("azurite-blob", "azurite", "Azure as a far tier");
 
 /// Installs what is missing, if this is Debian and we are root; says what is skipped otherwise.
 pub(crate) fn what_tests_need() {
     programs();
     NEEDED_OF_PYTHON.iter().for_each(|(package, module, what)| python(package, module, what));
+    node();
+}
+
+/// A program of Node, for everybody.
+fn node() {
+    let (program, package, what) = NEEDED_OF_NODE;
+    if !exists(program) && is_root() && exists("npm") {
+        say(&format!("installing {package}"));
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--global", "--no-audit", "--no-fund", "--loglevel=error", package]);
+        let _ = npm.stdout(Stdio::null()).status();
+    }
+    if !exists(program) {
+        say(&format!("skipped: {what} (npm install --global {package})"));
+    }
 }
 
 /// A package of Python, into the user's own packages.

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 #[cfg(feature = "cloud")]
+mod azure_server;
+#[cfg(feature = "cloud")]
 mod backup_s3;
 mod copies;
 mod crash;
@@ -19,6 +21,8 @@ mod s3_server;
 mod samples;
 mod searches;
 mod tier;
+#[cfg(feature = "cloud")]
+mod tier_azure;
 #[cfg(feature = "cloud")]
 mod tier_s3;
 mod together;

@@ -1,4 +1,4 @@
-//! The files without Alcedo: DuckDB and pyarrow read what our own search gives.
+//! The files without Alcedo: DuckDB, ClickHouse and pyarrow read what our own search gives.
 
 use crate::samples::*;
 use event::{EventBatch, Kind};
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use store::{Options, Store};
 
-const ENGINES: [&str; 2] = ["pyarrow", "duckdb"];
+const ENGINES: [&str; 3] = ["pyarrow", "duckdb", "chdb"];
 
 fn python(args: &[&str]) -> Option<String> {
     let done = Command::new("python3").args(args).output().ok()?;
