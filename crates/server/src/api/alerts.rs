@@ -1,5 +1,6 @@
 //! The alert queue.
 
+use super::asked::{InPath, JsonBody, Params};
 use super::events::{Around, around_time};
 use super::people;
 use super::problem::Problem;
@@ -8,7 +9,7 @@ use crate::run::bus::News;
 use crate::run::outboxes::{self, Standing};
 use alert::State as Stand;
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use event::{Disposition, EventId, Level};
 use ledger::{
@@ -96,7 +97,7 @@ impl Wanted {
 pub async fn list(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Query(wanted): Query<Wanted>,
+    Params(wanted): Params<Wanted>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         let filter = wanted.filter(&principal, io::intake::wall_ns())?;
@@ -137,7 +138,7 @@ pub fn row_json(app: &App, row: &AlertRow) -> Value {
 /// `GET /api/v1/alerts/{id}`
 pub async fn show(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         let detail = app.ledger.alert(&id).map_err(problem_of)?;
@@ -305,8 +306,8 @@ pub fn actor(principal: &Principal) -> Actor {
 pub async fn triage(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
-    Json(step): Json<Move>,
+    InPath(id): InPath<String>,
+    JsonBody(step): JsonBody<Move>,
 ) -> Result<Json<Value>, Problem> {
     let request = step.request(&principal)?;
     app.blocking(move |app| {
@@ -336,8 +337,8 @@ pub struct Said {
 pub async fn note(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
-    Json(said): Json<Said>,
+    InPath(id): InPath<String>,
+    JsonBody(said): JsonBody<Said>,
 ) -> Result<Json<Value>, Problem> {
     let text = said.text.trim().to_owned();
     if text.is_empty() {
@@ -376,8 +377,8 @@ impl Given {
 pub async fn assign(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
-    Json(given): Json<Given>,
+    InPath(id): InPath<String>,
+    JsonBody(given): JsonBody<Given>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         let assignee = given.identity(app, &principal)?;
@@ -399,7 +400,7 @@ pub struct GivenAll {
 pub async fn assign_all(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Json(body): Json<GivenAll>,
+    JsonBody(body): JsonBody<GivenAll>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         let filter = body.filter.filter(&principal, io::intake::wall_ns())?;
@@ -434,7 +435,7 @@ pub struct MoveAll {
 pub async fn triage_all(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Json(body): Json<MoveAll>,
+    JsonBody(body): JsonBody<MoveAll>,
 ) -> Result<Json<Value>, Problem> {
     let request = body.step.request(&principal)?;
     app.blocking(move |app| {
@@ -448,8 +449,8 @@ pub async fn triage_all(
 /// `GET /api/v1/alerts/{id}/around`
 pub async fn around(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    Query(around): Query<Around>,
+    InPath(id): InPath<String>,
+    Params(around): Params<Around>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         let detail = app.ledger.alert(&id).map_err(problem_of)?;

@@ -1,6 +1,7 @@
 //! Backups of the running server.
 
 use super::alerts::actor;
+use super::asked::JsonBody;
 use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
@@ -54,7 +55,7 @@ pub struct Kept {
 pub async fn prune(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Json(kept): Json<Kept>,
+    JsonBody(kept): JsonBody<Kept>,
 ) -> Result<Json<Value>, Problem> {
     if kept.keep == 0 {
         return Err(Problem::bad("at least one backup stays: `keep` is 1 or more"));

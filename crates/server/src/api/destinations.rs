@@ -1,12 +1,13 @@
 //! Where alerts go: how each destination does, and letting go of one that is not configured any more.
 
 use super::alerts::{actor, problem_of};
+use super::asked::InPath;
 use super::problem::Problem;
 use crate::config::NotifyTo;
 use crate::run::App;
 use crate::run::outboxes::{self, Destination};
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use ledger::{Audit, LedgerRecord};
 use serde_json::{Value, json};
@@ -53,7 +54,7 @@ fn row_json(one: &Destination) -> Value {
 pub async fn remove(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         let all = outboxes::destinations(app);

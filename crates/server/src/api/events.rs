@@ -1,12 +1,13 @@
 //! Searching, looking around, following.
 
+use super::asked::{InPath, JsonBody, Params};
 use super::problem::Problem;
 use super::searches;
 use crate::run::App;
 use crate::run::app::Turn;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -94,7 +95,7 @@ pub fn summary_json(summary: &SearchSummary) -> Value {
 pub async fn search(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    Json(asked): Json<Asked>,
+    JsonBody(asked): JsonBody<Asked>,
 ) -> Result<Response, Problem> {
     let asked = searches::filled(&app, asked).await?;
     let request = request_of(&app, &asked)?;
@@ -235,7 +236,7 @@ impl Distribution {
 /// `GET /api/v1/search/histogram`
 pub async fn histogram(
     State(app): State<Arc<App>>,
-    Query(asked): Query<Distribution>,
+    Params(asked): Params<Distribution>,
 ) -> Result<Json<Value>, Problem> {
     let turn = app.turn().await?;
     let request = asked.request(&app)?;
@@ -260,7 +261,7 @@ pub async fn histogram(
 /// `GET /api/v1/search/values`
 pub async fn values(
     State(app): State<Arc<App>>,
-    Query(asked): Query<Distribution>,
+    Params(asked): Params<Distribution>,
 ) -> Result<Json<Value>, Problem> {
     let field = asked.field.clone().ok_or_else(|| Problem::bad("say which: ?field=user.name"))?;
     let turn = app.turn().await?;
@@ -288,7 +289,7 @@ fn id_of(text: &str) -> Result<EventId, Problem> {
 /// `GET /api/v1/events/{id}`
 pub async fn show(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
     let id = id_of(&id)?;
     app.blocking(move |app| {
@@ -312,8 +313,8 @@ fn quarter() -> u32 {
 /// `GET /api/v1/events/{id}/around`
 pub async fn around(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
-    Query(around): Query<Around>,
+    InPath(id): InPath<String>,
+    Params(around): Params<Around>,
 ) -> Result<Json<Value>, Problem> {
     let id = id_of(&id)?;
     let turn = app.turn().await?;
@@ -357,7 +358,7 @@ pub struct Followed {
 pub async fn tail(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Query(followed): Query<Followed>,
+    Params(followed): Params<Followed>,
 ) -> Result<impl IntoResponse, Problem> {
     let Followed { query, saved } = followed;
     let asked = searches::filled(&app, Asked { query, saved, ..Asked::default() }).await?;

@@ -1,13 +1,14 @@
 //! Exports: every result of a search as files, without a limit on their number.
 
 use super::alerts::actor;
+use super::asked::{InPath, JsonBody};
 use super::events::{Asked, request_of};
 use super::problem::Problem;
 use crate::run::App;
 use crate::run::exports::Job;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -67,7 +68,7 @@ fn job_json(job: &Job) -> Value {
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Json(wanted): Json<Wanted>,
+    JsonBody(wanted): JsonBody<Wanted>,
 ) -> Result<Json<Value>, Problem> {
     let Wanted { query, since, until, format } = wanted;
     let asked = Asked { query: query.clone(), since, until, ..Asked::default() };
@@ -99,7 +100,7 @@ fn find(app: &App, principal: &Principal, id: &str) -> Result<Arc<Job>, Problem>
 pub async fn show(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
     Ok(Json(job_json(&*find(&app, &principal, &id)?)))
 }
@@ -108,7 +109,7 @@ pub async fn show(
 pub async fn remove(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| match app.exports.remove(&id, &principal.identity) {
         true => Ok(Json(json!({"deleted": id}))),
@@ -122,7 +123,7 @@ pub async fn remove(
 pub async fn file(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path((id, number)): Path<(String, usize)>,
+    InPath((id, number)): InPath<(String, usize)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let job = find(&app, &principal, &id)?;

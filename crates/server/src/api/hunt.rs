@@ -1,11 +1,11 @@
 //! Rules over what is stored.
 
+use super::asked::JsonBody;
 use super::events::{Asked, Cancel, request_of, summary_json};
 use super::problem::Problem;
 use crate::generation::Parts;
 use crate::history::{self, Told};
 use crate::run::App;
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
@@ -35,7 +35,7 @@ pub struct Wanted {
 pub async fn hunt(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Json(wanted): Json<Wanted>,
+    JsonBody(wanted): JsonBody<Wanted>,
 ) -> Result<Response, Problem> {
     let Ok(alone) = app.hunting.clone().try_acquire_owned() else {
         let problem =

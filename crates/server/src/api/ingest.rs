@@ -1,11 +1,13 @@
 //! `POST /api/v1/ingest`: NDJSON, JSON arrays or text lines, gzip or zstd. The answer comes after
 //! the bytes are on disk.
 
+use super::BODY_BYTES_MAX;
+use super::asked::Params;
 use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Extension, Query, State};
+use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use event::{Envelope, Producer, Protocol, RawBatch};
 use futures::StreamExt;
@@ -54,7 +56,7 @@ pub async fn ingest(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
     peer: Option<Extension<ConnectInfo<SocketAddr>>>,
-    Query(target): Query<Target>,
+    Params(target): Params<Target>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Problem> {

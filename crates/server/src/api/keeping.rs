@@ -1,11 +1,12 @@
 //! What is kept and what may go: rules of retention, legal holds, deletions.
 
 use super::alerts::actor;
+use super::asked::{InPath, JsonBody, Params};
 use super::events::time_of;
 use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -79,7 +80,7 @@ pub struct Tried {
 /// `POST /api/v1/retention/plan`: what other rules would remove. Nothing is changed.
 pub async fn plan(
     State(app): State<Arc<App>>,
-    Json(tried): Json<Tried>,
+    JsonBody(tried): JsonBody<Tried>,
 ) -> Result<Json<Value>, Problem> {
     if tried.rules.len() > PLAN_RULES_MAX {
         return Err(Problem::bad(format!("more than {PLAN_RULES_MAX} rules")));
@@ -136,7 +137,7 @@ pub(super) fn reason_of(text: &str) -> Result<String, Problem> {
 pub async fn hold(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Json(new): Json<NewHold>,
+    JsonBody(new): JsonBody<NewHold>,
 ) -> Result<Json<Value>, Problem> {
     let now_ns = io::intake::wall_ns();
     let hold = Hold {
@@ -167,8 +168,8 @@ pub struct Why {
 pub async fn release(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<u64>,
-    Query(why): Query<Why>,
+    InPath(id): InPath<u64>,
+    Params(why): Params<Why>,
 ) -> Result<Json<Value>, Problem> {
     let reason = reason_of(&why.reason)?;
     app.blocking(move |app| {
@@ -213,7 +214,7 @@ pub struct Deletion {
 pub async fn delete(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Json(wanted): Json<Deletion>,
+    JsonBody(wanted): JsonBody<Deletion>,
 ) -> Result<Json<Value>, Problem> {
     let now_ns = io::intake::wall_ns();
     let before_ns = time_of(wanted.before.as_deref(), now_ns)?.unwrap_or(now_ns);

@@ -2,6 +2,7 @@
 //! security headers, whatever it is.
 
 pub mod alerts;
+pub mod asked;
 pub mod auth;
 pub mod backups;
 pub mod destinations;
@@ -56,6 +57,7 @@ const HEADERS: &[(&str, &str)] = &[
 pub fn router(app: Arc<App>) -> Router {
     routes::router()
         .route_layer(from_fn_with_state(app.clone(), auth::guard))
+        .fallback(async || problem::Problem::missing("page or route"))
         .layer(from_fn(secure))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)

@@ -1,7 +1,7 @@
 //! The page's files, embedded in the binary.
 
+use super::asked::InPath;
 use super::problem::Problem;
-use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
@@ -28,7 +28,7 @@ pub async fn index() -> Result<Response, Problem> {
 }
 
 /// `GET /ui/...`
-pub async fn asset(Path(path): Path<String>) -> Result<Response, Problem> {
+pub async fn asset(InPath(path): InPath<String>) -> Result<Response, Problem> {
     file(&path)
 }
 

@@ -1,6 +1,7 @@
 //! Stored events shaped anew with the packs of now.
 
 use super::alerts::actor;
+use super::asked::JsonBody;
 use super::events::time_of;
 use super::keeping::reason_of;
 use super::problem::Problem;
@@ -33,7 +34,7 @@ pub struct Wanted {
 pub async fn begin(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Json(wanted): Json<Wanted>,
+    JsonBody(wanted): JsonBody<Wanted>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let now_ns = io::intake::wall_ns();
     let reason = if wanted.dry_run { String::new() } else { reason_of(&wanted.reason)? };

@@ -1,11 +1,12 @@
 //! Rules: what is in force, what it holds and costs.
 
 use super::alerts::actor;
+use super::asked::InPath;
 use super::problem::Problem;
 use crate::run::App;
 use crate::run::pauses::Pauses;
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use detect::Changed;
 use detect::correlate::RuleStats;
 use detect::{Pausing, ProblemKind, Rule, WORK_PER_EVENT_MAX};
@@ -89,7 +90,7 @@ fn of_stats(stats: &RuleStats) -> Value {
 /// `GET /api/v1/rules/{id}`: a rule in force, with its text.
 pub async fn show(
     State(app): State<Arc<App>>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
     let generation = app.generation();
     let found = generation.rules.find(&id).map(|at| generation.rules.rule(at));

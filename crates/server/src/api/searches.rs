@@ -1,11 +1,12 @@
 //! Saved searches: a name for a filter with its pipes, for everybody, to search with and to follow.
 
 use super::alerts::{actor, problem_of};
+use super::asked::{InPath, JsonBody};
 use super::events::{Asked, time_of};
 use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use filter::search;
 use ledger::{SavedRow, SavedSearch};
 use serde::Deserialize;
@@ -54,8 +55,8 @@ pub async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
 pub async fn save(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path(name): Path<String>,
-    Json(wish): Json<Wish>,
+    InPath(name): InPath<String>,
+    JsonBody(wish): JsonBody<Wish>,
 ) -> Result<Json<Value>, Problem> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.chars().all(legal) {
@@ -86,7 +87,7 @@ pub async fn save(
 pub async fn remove(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         app.ledger.remove_search(&name, actor(&principal)).map_err(problem_of)?;

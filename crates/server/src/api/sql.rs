@@ -1,9 +1,9 @@
 //! SQL over the table `events`.
 
+use super::asked::JsonBody;
 use super::events::{Asked, answer, request_of};
 use super::problem::Problem;
 use crate::run::App;
-use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -29,7 +29,7 @@ pub struct Statement {
 pub async fn sql(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    Json(statement): Json<Statement>,
+    JsonBody(statement): JsonBody<Statement>,
 ) -> Result<Response, Problem> {
     let Statement { sql, since, until, limit } = statement;
     if sql.len() > SQL_BYTES_MAX {

@@ -1,13 +1,14 @@
 //! Sessions, tokens and the audit list.
 
 use super::alerts::{actor, problem_of};
+use super::asked::{InPath, JsonBody, Params};
 use super::auth::{bearer, cookie, set_cookie};
 use super::events::time_of;
 use super::people::name_of;
 use super::problem::Problem;
 use crate::run::App;
 use axum::Json;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ledger::AuditFilter;
@@ -50,7 +51,7 @@ pub async fn session(
 /// `POST /api/v1/session`
 pub async fn begin(
     State(app): State<Arc<App>>,
-    Json(sign_in): Json<SignIn>,
+    JsonBody(sign_in): JsonBody<SignIn>,
 ) -> Result<Response, Problem> {
     app.blocking(move |app| {
         let refused = |_| Problem::new(StatusCode::UNAUTHORIZED, AuthError::PUBLIC);
@@ -113,7 +114,7 @@ pub struct Wish {
 pub async fn create(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Json(wish): Json<Wish>,
+    JsonBody(wish): JsonBody<Wish>,
 ) -> Result<Json<Value>, Problem> {
     let now_ns = io::intake::wall_ns();
     let name = wish.name.trim();
@@ -168,7 +169,7 @@ pub fn roles_of(text: &str) -> Result<Vec<Role>, Problem> {
 pub async fn revoke(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         app.ledger.revoke_token(&id, actor(&principal)).map_err(problem_of)?;
@@ -196,7 +197,7 @@ pub struct Page {
 pub async fn audit(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    Query(page): Query<Page>,
+    Params(page): Params<Page>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
         let limit = page.limit.unwrap_or(100);

@@ -15,6 +15,7 @@ mod kill9;
 mod packs;
 mod page;
 mod page_work;
+mod problems;
 mod scarce;
 mod stored;
 mod stuck_store;
