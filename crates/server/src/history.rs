@@ -37,6 +37,18 @@ pub enum Told {
     },
 }
 
+/// What a hunt came to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hunted {
+    /// What was read; `matched` counts the events that a plain rule was found in, `returned` all that
+    /// was found.
+    pub summary: SearchSummary,
+    /// Plain rules that held, each with each of its events.
+    pub matches: u64,
+    /// Correlations that came true.
+    pub correlations: u64,
+}
+
 /// Takes what is told; says whether to go on.
 pub type Out<'a> = dyn FnMut(Told) -> ControlFlow<()> + 'a;
 
@@ -70,12 +82,13 @@ pub fn hunt(
     mut request: SearchRequest,
     threads: usize,
     out: &mut Out<'_>,
-) -> Result<SearchSummary, SearchError> {
+) -> Result<Hunted, SearchError> {
     request.query =
         filter::search::Query { filter: pushdown(&generation.rules), pipes: Vec::new() };
     let failed = |e: std::io::Error| SearchError::Engine(e.to_string());
     let mut workers = Hunt::start(generation.clone(), threads).map_err(failed)?;
-    let mut finds = Finds { generation, hits: Vec::new(), found: 0, overflow: false, out };
+    let mut finds =
+        Finds { generation, hits: Vec::new(), events: 0, found: 0, overflow: false, out };
     let mut stopped = false;
     let searched = store.replay(&request, &mut |replayed| {
         let went = match replayed {
@@ -91,17 +104,19 @@ pub fn hunt(
     // Whatever came of the search, the threads come to their end.
     let finished = workers.finish(&mut |done| if stopped { Err(Gone) } else { finds.take(&done) });
     let mut summary = searched?;
+    let matches = finds.found;
     if !stopped && finished.is_ok() {
         stopped = finds.correlate().is_err();
     }
-    summary.returned = finds.found;
+    // What the index offered is not what the rules found.
+    (summary.matched, summary.returned) = (finds.events, finds.found);
     if finds.overflow && summary.partial.is_none() {
         summary.partial = Some("memory".into());
     }
     if stopped && summary.partial.is_none() {
         summary.partial = Some("cancelled".into());
     }
-    Ok(summary)
+    Ok(Hunted { summary, matches, correlations: finds.found - matches })
 }
 
 /// Nobody listens any more.
@@ -110,6 +125,8 @@ struct Gone;
 struct Finds<'a, 'b> {
     generation: &'a Generation,
     hits: Vec<Hit>,
+    /// Events that a rule was found in.
+    events: u64,
     found: u64,
     overflow: bool,
     out: &'a mut Out<'b>,
@@ -132,6 +149,7 @@ impl Finds<'_, '_> {
         let room = HITS_MAX - self.hits.len();
         self.overflow |= done.hits.len() > room;
         self.hits.extend(done.hits.iter().take(room).cloned());
+        let mut rows = Vec::new();
         for found in &done.matches {
             let rule = self.generation.rules.rule(found.rule);
             if !rule.generate || !self.generation.specs.speaks(found.rule) {
@@ -146,8 +164,12 @@ impl Finds<'_, '_> {
                     line.insert(name.into(), text.into_owned().into());
                 }
             }
+            rows.push(found.row);
             self.found(line)?;
         }
+        rows.sort_unstable();
+        rows.dedup();
+        self.events += rows.len() as u64;
         Ok(())
     }
 

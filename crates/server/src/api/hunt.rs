@@ -4,7 +4,7 @@ use super::asked::JsonBody;
 use super::events::{Asked, Cancel, request_of, summary_json};
 use super::problem::Problem;
 use crate::generation::Parts;
-use crate::history::{self, Told};
+use crate::history::{self, Hunted, Told};
 use crate::run::App;
 use axum::body::Body;
 use axum::extract::{Extension, State};
@@ -12,7 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ pub async fn hunt(
         // The live workers keep the other cores.
         let done = history::hunt(&app.store, &Arc::new(generation), request, 1, &mut out);
         let last = match done {
-            Ok(summary) => json!({"alcedo.summary": summary_json(&summary)}),
+            Ok(hunted) => json!({"alcedo.summary": hunted_json(&hunted)}),
             Err(error) => json!({"alcedo.error": error.to_string()}),
         };
         let _ = tell.blocking_send(last.to_string());
@@ -91,4 +91,11 @@ pub async fn hunt(
     });
     let body = Body::from_stream(lines);
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+}
+
+/// What a hunt came to, for people: the summary of a search, and what the lines found are.
+pub fn hunted_json(hunted: &Hunted) -> Value {
+    let mut out = summary_json(&hunted.summary);
+    (out["matches"], out["correlations"]) = (hunted.matches.into(), hunted.correlations.into());
+    out
 }

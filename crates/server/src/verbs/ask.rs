@@ -73,16 +73,22 @@ fn print_found(path: &str, body: Value, global: &Global) -> Outcome {
 
 /// Says what a search did; an answer that is not whole is an exit code of its own.
 pub(super) fn told(summary: &Value, quiet: bool) -> Exit {
+    let exact = if summary["matched_exact"].as_bool() == Some(true) { "" } else { "at least " };
+    let counts = format!(
+        "{exact}{} matched, {} shown, {} ms",
+        summary["matched"], summary["returned"], summary["elapsed_ms"]
+    );
+    told_as(summary, &counts, quiet)
+}
+
+/// The same in other words.
+pub(super) fn told_as(summary: &Value, counts: &str, quiet: bool) -> Exit {
     let partial = summary["partial"].as_bool() == Some(true);
     if partial {
         complain(&format!("partial answer: {}", summary["why_partial"].as_str().unwrap_or("")));
     }
     if !quiet {
-        let exact = if summary["matched_exact"].as_bool() == Some(true) { "" } else { "at least " };
-        complain(&format!(
-            "{exact}{} matched, {} shown, {} ms",
-            summary["matched"], summary["returned"], summary["elapsed_ms"]
-        ));
+        complain(counts);
     }
     if partial { Exit::Partial } else { Exit::Ok }
 }

@@ -12,7 +12,7 @@ use crate::files::{self, Chunk, CountedBytes, Trouble};
 use crate::generation::Parts;
 use crate::verbs::check::{config_of, reading};
 use detect::correlate::{Hit, in_event_time};
-use event::{Envelope, EventId, Protocol, text, time};
+use event::{Envelope, EventId, Marks, Protocol, text, time};
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::feeder::{Instead, WithHeader};
 use pipeline::worker::Done;
@@ -20,6 +20,7 @@ use pipeline::{Generation, Loose};
 use serde_json::{Map, Value, json};
 use shape::Headers;
 use shape::joins::{Joins, Part};
+use std::collections::BTreeMap;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,9 @@ use std::time::{Duration, Instant};
 /// The offset of a record is its file's number and its own, so nothing has to be remembered of each
 /// record: 2^40 records of each of 2^20 files.
 const NUMBER_BITS: u32 = 40;
+
+/// Files whose records could not be parsed are named, so many; the others are counted.
+const UNREAD_FILES_TOLD: usize = 20;
 
 /// Runs the verb. Rules and files that cannot be read are named on stderr and the run goes on.
 pub fn run(args: &Hunt, global: &Global) -> Outcome {
@@ -75,6 +79,7 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
     finds.correlate()?;
     super::written(finds.out.flush())?;
     progress.finish(&finds);
+    finds.tell_unread();
     Ok(Exit::Ok)
 }
 
@@ -126,6 +131,11 @@ fn left(joins: &mut Joins, (wall_ns, envelope): (i64, &Arc<Envelope>)) -> Loose 
         with: Vec::new(),
         instead: vec![(0, wholes)],
     }
+}
+
+/// Number of the file and of the record in it that an offset names.
+fn place_of(id: EventId) -> (usize, u64) {
+    ((id.offset >> NUMBER_BITS) as usize, id.offset & ((1 << NUMBER_BITS) - 1))
 }
 
 /// A bar with rate and time left, on a terminal's standard error only.
@@ -184,10 +194,21 @@ struct Finds {
     hits: Vec<Hit>,
     events: u64,
     found: u64,
+    /// By file: records that were matched as the bytes they are.
+    unread: BTreeMap<usize, Unread>,
     form: Output,
     /// `json`: everything at the end, as one array.
     all: Vec<Value>,
     out: BufWriter<std::io::Stdout>,
+}
+
+/// Records of a file that could not be parsed.
+struct Unread {
+    count: u64,
+    /// The first of them.
+    number: u64,
+    /// What is wrong with it.
+    why: String,
 }
 
 impl Finds {
@@ -198,6 +219,7 @@ impl Finds {
             hits: Vec::new(),
             events: 0,
             found: 0,
+            unread: BTreeMap::new(),
             form,
             all: Vec::new(),
             out: BufWriter::with_capacity(1 << 16, std::io::stdout()),
@@ -208,6 +230,12 @@ impl Finds {
     fn take(&mut self, mut done: Done) -> Result<(), Failure> {
         self.events += done.batch.len() as u64;
         self.hits.append(&mut done.hits);
+        for row in done.batch.rows().filter(|row| row.marks().has(Marks::PARSE_FAILED)) {
+            let (file, number) = place_of(row.id());
+            let why = || row.text("error.message").unwrap_or_default().into_owned();
+            let unread = self.unread.entry(file);
+            unread.or_insert_with(|| Unread { count: 0, number, why: why() }).count += 1;
+        }
         for found in &done.matches {
             let alerts = self.generation.rules.rule(found.rule).generate;
             if !alerts || !self.generation.specs.speaks(found.rule) {
@@ -245,9 +273,28 @@ impl Finds {
     }
 
     fn place(&self, id: EventId) -> (&str, u64) {
-        let file = (id.offset >> NUMBER_BITS) as usize;
-        let number = id.offset & ((1 << NUMBER_BITS) - 1);
-        (self.names.get(file).map_or("", String::as_str), number)
+        let (file, number) = place_of(id);
+        (self.name(file), number)
+    }
+
+    fn name(&self, file: usize) -> &str {
+        self.names.get(file).map_or("", String::as_str)
+    }
+
+    /// Says which records could not be parsed: rules saw their bytes only.
+    fn tell_unread(&self) {
+        for (file, Unread { count, number, why }) in self.unread.iter().take(UNREAD_FILES_TOLD) {
+            let (name, why) = (self.name(*file), text::render(why.as_bytes()));
+            super::complain(&format!(
+                "{name}:{number}: {count} of its records cannot be parsed, this is the first: {why}; \
+                 rules saw their text only"
+            ));
+        }
+        let others = self.unread.values().skip(UNREAD_FILES_TOLD);
+        let (files, records) = others.fold((0u64, 0), |(f, r), unread| (f + 1, r + unread.count));
+        if files > 0 {
+            super::complain(&format!("{records} records of {files} more files cannot be parsed"));
+        }
     }
 
     fn line(&self, rule: u32, id: EventId, event_ns: i64, more: Map<String, Value>) -> Value {

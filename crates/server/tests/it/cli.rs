@@ -89,6 +89,37 @@ fn hunt_finds_events_and_correlations_in_files() {
     assert_eq!(rows[1]["contributing"].as_array().unwrap().len(), 4);
 }
 
+/// Scenario: lines of NDJSON that are cut or broken among whole ones, in two files, and a file without.
+/// Guarantees: the hunt says of each file how many there are, where the first is and what is wrong with
+/// it; their text is matched all the same; it ends with 0 and says nothing of whole files.
+#[test]
+fn a_hunt_says_which_lines_it_could_not_parse() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let rule = "title: Xyzzy\nid: 55555555-5555-4555-8555-555555555555\nlogsource: {product: any}\ndetection:\n  words: [xyzzy]\n  condition: words\n";
+    fs::write(path("r.yml"), rule.replace("product: any", "category: any")).unwrap();
+    let whole = "{\"event\":{\"code\":\"1\"},\"message\":\"a\"}\n";
+    let cut = "{\"message\":\"xyzzy\",\"b\":\n";
+    fs::write(path("a.ndjson"), format!("{whole}{whole}{cut}{whole}{{\"c\":tru}}\n{whole}"))
+        .unwrap();
+    fs::write(path("b.ndjson"), format!("{whole}{{]\n")).unwrap();
+    fs::write(path("c.ndjson"), whole.repeat(3)).unwrap();
+    let files = ["a.ndjson", "b.ndjson", "c.ndjson"].map(path);
+    let rules = path("r.yml");
+    let mut args = vec!["hunt", "--rules", &rules];
+    args.extend(files.iter().map(String::as_str));
+    args.extend(["-o", "ndjson"]);
+    let out = run(&args);
+    assert_eq!(out.status.code(), Some(0));
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains(&format!("{}:3: 2 of its records cannot be parsed", files[0])), "{said}");
+    assert!(said.contains(&format!("{}:2: 1 of its records cannot be parsed", files[1])), "{said}");
+    assert!(!said.contains("c.ndjson"), "{said}");
+    let rows = json_lines(&out);
+    assert_eq!(rows.len(), 1, "{rows:#?}");
+    assert_eq!((&rows[0]["file"], &rows[0]["line"]), (&files[0].clone().into(), &3.into()));
+}
+
 /// Scenario: a configuration with several mistakes.
 /// Guarantees: all are named at once with their lines; exit 3; usage errors exit 2.
 #[test]

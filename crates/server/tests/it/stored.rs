@@ -425,10 +425,26 @@ fn a_hunt_over_history_finds_what_the_rules_would_have_found() {
     let online = hunt(&server, "1h");
     let titles: Vec<&str> = online.iter().map(|(title, _)| &**title).collect();
     assert_eq!(titles, ["Much plugh", "Plugh", "Plugh", "Plugh"]);
+    // A second rule finds in one of the events what the first one finds in all.
+    let twice = "title: Once\nid: 66666666-6666-4666-8666-666666666663\nlogsource: {category: test}\ndetection:\n  sel: {message|startswith: plugh, event.id: IT}\n  condition: sel\n";
+    let twice = twice.replace("IT", &online[1].1).replace("plugh, event.id", "plugh, 'event.id'");
+    std::fs::write(path("b.yml"), twice).unwrap();
+    let counts = |server: &Server| {
+        let out = verb(server, "", &["hunt", "--rules", rules, "--since", "1h", "-o", "ndjson"]);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        let told = said.lines().find(|line| line.contains(" found: ")).unwrap_or_default();
+        let told = told.split("; ").next().unwrap_or_default().to_owned();
+        assert!(told.starts_with(&format!("{} found", json_lines(&out).len())), "{said}");
+        told
+    };
+    let told = "5 found: 4 matches in 3 events, 1 correlations";
+    assert_eq!(counts(&server), told);
     assert_eq!(hunt(&server, "2099-01-01T00:00:00Z"), []);
     let out = verb(&server, "", &["hunt", "--rules", rules]);
     assert_eq!(out.status.code(), Some(2), "neither files nor a time");
     server.stop();
+    assert_eq!(counts(&server), told);
+    std::fs::remove_file(path("b.yml")).unwrap();
     assert_eq!(hunt(&server, "1h"), online);
 }
 

@@ -1,9 +1,10 @@
 //! `alcedo hunt --since`: rules and correlations over what a server has stored, or a data folder.
 
-use super::super::ask::{ask, told};
+use super::super::ask::{ask, told_as};
 use super::super::check::config_of;
 use super::super::{complain, is_running, output, say};
-use crate::api::events::{summary_json, time_of};
+use crate::api::events::time_of;
+use crate::api::hunt::hunted_json;
 use crate::cli::{Global, Hunt, Output};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::generation::Parts;
@@ -27,7 +28,16 @@ pub(super) fn run(args: &Hunt, global: &Global) -> Outcome {
         false => from_folder(args, &config, &mut printer)?,
     };
     printer.finish();
-    Ok(told(&summary, global.quiet))
+    let counts = format!(
+        "{} found: {} matches in {} events, {} correlations; {} rows read, {} ms",
+        summary["returned"],
+        summary["matches"],
+        summary["matched"],
+        summary["correlations"],
+        summary["scanned_rows"],
+        summary["elapsed_ms"]
+    );
+    Ok(told_as(&summary, &counts, global.quiet))
 }
 
 fn through_server(args: &Hunt, global: &Global, printer: &mut Printer) -> Result<Value, Failure> {
@@ -98,7 +108,7 @@ fn from_folder(
         }
         ControlFlow::Continue(())
     });
-    done.map(|summary| summary_json(&summary)).map_err(|e| Failure::new(Exit::Partial, e, ""))
+    done.map(|hunted| hunted_json(&hunted)).map_err(|e| Failure::new(Exit::Partial, e, ""))
 }
 
 /// Where lines and progress go.
