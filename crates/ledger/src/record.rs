@@ -1,7 +1,7 @@
 //! The records of the ledger stream: JSON, one tagged object each. Fields are only ever added.
 
 use alert::{Folded, RuleMeta, State};
-use event::{Alert, Disposition, RecordKind};
+use event::{Alert, Disposition, Level, RecordKind};
 use serde::{Deserialize, Serialize};
 use trust::TokenRecord;
 
@@ -58,6 +58,16 @@ pub struct SavedSearch {
     /// What it is for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+    /// What it raises, if it is a rule, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert: Option<SearchAlert>,
+}
+
+/// What a saved search raises for each event that it finds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchAlert {
+    /// Severity of its alerts.
+    pub level: Level,
 }
 
 /// One record.

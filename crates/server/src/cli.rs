@@ -78,7 +78,7 @@ pub enum Verb {
     Hunt(Hunt),
     /// Search stored and live events
     Search(Search),
-    /// Searches with a name: list, save, run, tail, delete
+    /// Searches with a name: list, save, run, tail, alert, delete
     #[command(subcommand)]
     Searches(Searches),
     /// Ask in SQL

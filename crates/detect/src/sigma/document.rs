@@ -10,6 +10,7 @@ use crate::sigma::settings::SigmaSettings;
 use crate::sigma::yaml::{self, Document, Node, Yaml};
 use crate::sigma::{correlation_doc, detection, tests_doc};
 use event::Level;
+use filter::{Plan, search};
 use std::path::PathBuf;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -54,7 +55,8 @@ pub fn parse_file(file: &Arc<PathBuf>, text: &str, settings: &SigmaSettings) -> 
 
 fn is_sigma(node: &Node) -> bool {
     let section = ["detection", "correlation", "filter"].iter().any(|k| node.get(k).is_some());
-    section || (node.get("logsource").is_some() && node.get("title").is_some())
+    let titled = node.get("title").is_some();
+    section || titled && ["logsource", "search"].iter().any(|k| node.get(k).is_some())
 }
 
 fn looks_like_sigma(text: &str) -> bool {
@@ -293,6 +295,11 @@ fn kind(
         let correlation = correlation_doc::read(section, node.get("generate"), problems)?;
         return Some((RuleKind::Correlation(correlation), logsource));
     }
+    if let (Some(section), None) = (node.get("search"), node.get("detection")) {
+        // It names fields as searches do: pipelines are about names of Sigma.
+        let plan = problems.ok(searched(section))?;
+        return Some((RuleKind::Detection { plan }, logsource));
+    }
     let (section, rules) = match (node.get("filter"), node.get("detection")) {
         (Some(section), _) => (section, Some(problems.ok(filter_rules(section))?)),
         (None, Some(section)) => (section, None),
@@ -318,6 +325,31 @@ fn kind(
     };
     Some((kind, logsource))
 }
+
+/// `search:`, a filter of the search language in place of a detection.
+fn searched(section: &Node) -> Result<Plan, Refusal> {
+    let text = section.text().filter(|text| !text.trim().is_empty()).ok_or_else(|| {
+        let hint = "write one as for `alcedo search`, without pipes";
+        Refusal::invalid("`search` holds no filter", hint).at(section.at)
+    })?;
+    let read = |now_ns: i64| {
+        let wrong =
+            |e| Refusal::invalid(format!("`search`: {e}"), "`alcedo search` takes the same");
+        search::parse_filter(&text, now_ns).map_err(|e| wrong(e).at(section.at))
+    };
+    let plan = read(0)?;
+    // A rule says the same of an event whenever it is asked.
+    if plan != read(OTHER_NOW_NS)? {
+        let hint = "leave the time out: a rule sees events as they come";
+        return Err(
+            Refusal::invalid("`search` has a time that depends on now", hint).at(section.at)
+        );
+    }
+    Ok(plan)
+}
+
+/// Some time that is not 0.
+const OTHER_NOW_NS: i64 = 1_000_000_000_000_000_000;
 
 /// The rules a filter names; empty = all its logsource covers (`any`, `all`, or an empty list).
 fn filter_rules(section: &Node) -> Result<Vec<Box<str>>, Refusal> {

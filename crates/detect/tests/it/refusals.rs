@@ -432,3 +432,31 @@ fn large_but_honest_rules_are_live() {
     let (rules, problems) = load_text(&text);
     assert_eq!((rules.len(), problems), (3, Vec::new()));
 }
+
+/// Scenario: rules that are filters of the search language, right and wrong ones, and other documents
+/// that happen to have a `search`.
+/// Guarantees: the rule holds for the events that the filter finds; what is no filter, or depends on
+/// the time of asking, is refused with its place; what is no rule is passed over.
+#[test]
+fn a_filter_of_the_search_language_is_a_rule() {
+    let text = |search: &str| format!("title: T\nid: t\nlevel: high\nsearch: {search}\n");
+    let (rules, problems) = load_text(&text("'user.name:ro* and not source.ip:10.0.0.0/8'"));
+    assert!(problems.is_empty(), "{problems:?}");
+    let wanted = filter::search::parse_filter("user.name:ro* and not source.ip:10.0.0.0/8", 7);
+    assert_eq!(rules[0].plan(), Some(&wanted.unwrap()));
+    for (search, words) in [
+        ("'a:('", "`search`: "),
+        ("'a:1 | head 5'", "pipes are not possible"),
+        ("''", "holds no filter"),
+        ("[a]", "holds no filter"),
+        ("'@timestamp:>now-1h'", "depends on now"),
+    ] {
+        let (rules, problems) = load_text(&text(search));
+        assert!(rules.is_empty() && problems.len() == 1, "{search}: {problems:?}");
+        let problem = &problems[0];
+        assert_eq!((problem.kind, problem.line), (Invalid, 4), "{search}: {problem}");
+        assert!(problem.reason.contains(words) && !problem.hint.is_empty(), "{search}: {problem}");
+    }
+    assert_eq!(load_text("search: everything\nname: x\n").0.len(), 0);
+    assert_eq!(load_text("search: everything\nname: x\n").1.len(), 0);
+}

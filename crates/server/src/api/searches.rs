@@ -1,18 +1,21 @@
-//! Saved searches: a name for a filter with its pipes, for everybody, to search with and to follow.
+//! Saved searches: a name for a filter with its pipes, for everybody, to search with and to follow; a
+//! filter alone may raise alerts, too, and is a rule then.
 
 use super::alerts::{actor, problem_of};
 use super::asked::{InPath, JsonBody};
 use super::events::{Asked, time_of};
 use super::problem::Problem;
-use crate::run::App;
+use crate::run::{App, live_searches};
 use axum::Json;
 use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use event::Level;
 use filter::search;
-use ledger::{SavedRow, SavedSearch};
+use ledger::{SavedRow, SavedSearch, SearchAlert};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use trust::Principal;
+use trust::{Permission, Principal};
 
 /// Longest name.
 const NAME_CHARS_MAX: usize = 64;
@@ -29,15 +32,28 @@ pub struct Wish {
     until: Option<String>,
     #[serde(default)]
     note: String,
+    /// What it raises, to be a rule, too.
+    #[serde(default)]
+    alert: Option<WishedAlert>,
+}
+
+/// What a search is to raise.
+#[derive(Deserialize)]
+pub struct WishedAlert {
+    level: Option<String>,
 }
 
 fn saved_json(row: &SavedRow) -> Value {
-    let SavedSearch { name, query, since, until, note } = &row.search;
+    let SavedSearch { name, query, since, until, note, alert } = &row.search;
+    let alert = alert
+        .as_ref()
+        .map(|alert| json!({"level": alert.level.name(), "rule_id": live_searches::rule_id(name)}));
     json!({
         "name": name, "query": query, "since": since, "until": until, "note": note,
         "saved_by": row.who, "saved_at": event::time::rfc3339(row.at_ns),
         // What can be followed: a filter alone.
         "can_tail": search::parse_filter(query, 0).is_ok(),
+        "alert": alert,
     })
 }
 
@@ -72,15 +88,83 @@ pub async fn save(
     search::parse(&wish.query, now_ns)?;
     time_of(wish.since.as_deref(), now_ns)?;
     time_of(wish.until.as_deref(), now_ns)?;
-    let Wish { query, since, until, note } = wish;
-    let saved = SavedSearch { name, query, since, until, note };
+    let alert = wish.alert.as_ref().map(|alert| raised(&wish.query, alert)).transpose()?;
+    let Wish { query, since, until, note, .. } = wish;
+    let saved = SavedSearch { name, query, since, until, note, alert };
+    app.blocking(move |app| keep(app, &principal, saved)).await
+}
+
+/// `PUT /api/v1/searches/{name}/alert`: from now on it raises alerts, or with `{"level": null}` none any
+/// more. For who may change rules and need not be one who saves searches.
+pub async fn set_alert(
+    State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
+    InPath(name): InPath<String>,
+    JsonBody(wished): JsonBody<WishedAlert>,
+) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
-        let (name, query) = (saved.name.clone(), saved.query.clone());
-        app.ledger.save_search(saved, actor(&principal)).map_err(problem_of)?;
-        app.note(&actor(&principal), "search.save", &name, &query);
-        Ok(Json(saved_json(&app.ledger.search(&name).map_err(problem_of)?)))
+        let saved = app.ledger.search(&name).map_err(problem_of)?.search;
+        let alert = match wished.level {
+            Some(_) => Some(raised(&saved.query, &wished)?),
+            None => None,
+        };
+        keep(app, &principal, SavedSearch { alert, ..saved })
     })
     .await
+}
+
+/// Saves a search and puts in force what it is as a rule.
+fn keep(app: &App, principal: &Principal, saved: SavedSearch) -> Result<Json<Value>, Problem> {
+    let (name, query) = (saved.name.clone(), saved.query.clone());
+    let is_rule = saved.alert.is_some() || raises(app, &name);
+    may_change(principal, is_rule)?;
+    app.ledger.save_search(saved, actor(principal)).map_err(problem_of)?;
+    app.note(&actor(principal), "search.save", &name, &query);
+    put_in_force(app, principal, is_rule)?;
+    Ok(Json(saved_json(&app.ledger.search(&name).map_err(problem_of)?)))
+}
+
+/// What a search raises; an error if it cannot be a rule.
+fn raised(query: &str, wished: &WishedAlert) -> Result<SearchAlert, Problem> {
+    let level = wished.level.as_deref().and_then(Level::from_name).ok_or_else(|| {
+        Problem::bad("the `level` of alerts is informational, low, medium, high or critical")
+    })?;
+    let plan = search::parse_filter(query, 0).map_err(|e| Problem {
+        column: Some(e.column),
+        ..Problem::bad(format!("{e}; what raises alerts is a filter alone, asked of each event"))
+    })?;
+    if search::parse_filter(query, io::intake::wall_ns()).is_ok_and(|now| now != plan) {
+        let text = "what raises alerts has no time that depends on now: leave it out";
+        return Err(Problem::bad(text));
+    }
+    Ok(SearchAlert { level })
+}
+
+/// Whether the search of this name is a rule now.
+fn raises(app: &App, name: &str) -> bool {
+    app.ledger.search(name).is_ok_and(|row| row.search.alert.is_some())
+}
+
+/// Rules are changed by who may change rules.
+fn may_change(principal: &Principal, is_rule: bool) -> Result<(), Problem> {
+    match !is_rule || principal.may(Permission::RulesWrite) {
+        true => Ok(()),
+        false => {
+            let text = "a search that raises alerts is a rule, which your role may not change";
+            Err(Problem::new(StatusCode::FORBIDDEN, text))
+        }
+    }
+}
+
+/// Reads the rules again after a search that is one, or was one, has changed.
+fn put_in_force(app: &App, principal: &Principal, is_rule: bool) -> Result<(), Problem> {
+    if !is_rule {
+        return Ok(());
+    }
+    app.reload_searches(actor(principal)).map(drop).map_err(|failure| {
+        let text = format!("the search is saved, but the rules are as they were: {failure}");
+        Problem::new(StatusCode::CONFLICT, text)
+    })
 }
 
 /// `DELETE /api/v1/searches/{name}`
@@ -90,8 +174,11 @@ pub async fn remove(
     InPath(name): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
+        let is_rule = raises(app, &name);
+        may_change(&principal, is_rule)?;
         app.ledger.remove_search(&name, actor(&principal)).map_err(problem_of)?;
         app.note(&actor(&principal), "search.remove", &name, "");
+        put_in_force(app, &principal, is_rule)?;
         Ok(Json(json!({"removed": name})))
     })
     .await

@@ -73,6 +73,9 @@ pub enum Searches {
         /// What it is for
         #[arg(long, default_value = "", value_name = "TEXT")]
         note: String,
+        /// Raise an alert of this severity for each new event that it finds; for a filter without pipes
+        #[arg(long, value_name = "LEVEL")]
+        alert: Option<String>,
     },
     /// Search with a saved search
     Run(RunSaved),
@@ -80,6 +83,14 @@ pub enum Searches {
     Tail {
         /// Its name
         name: String,
+    },
+    /// Let a saved search without pipes raise alerts for what comes, or no longer; needs the role engineer
+    Alert {
+        /// Its name
+        name: String,
+        /// Severity of the alerts: informational, low, medium, high, critical; or off
+        #[arg(value_name = "LEVEL")]
+        level: String,
     },
     /// Remove a saved search
     Delete {

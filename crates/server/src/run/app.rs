@@ -62,6 +62,8 @@ pub struct App {
     pub exports: Exports,
     /// The one place for a hunt over what is stored.
     pub hunting: Arc<tokio::sync::Semaphore>,
+    /// Held while rules are made of saved searches.
+    saving: Mutex<()>,
     /// Held while a backup is made.
     pub backing_up: Mutex<()>,
     /// The last run of `reparse`.
@@ -183,6 +185,7 @@ impl App {
             memory_max,
             exports,
             hunting: Arc::new(tokio::sync::Semaphore::new(1)),
+            saving: Mutex::default(),
             backing_up: Mutex::new(()),
             reparsing: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -252,6 +255,13 @@ impl App {
         self.store.set_dictionary(self.generation().dict.clone());
         self.audit_by(actor, "rules.reload", "", &format!("generation {}", reloaded.generation));
         Ok(reloaded)
+    }
+
+    /// Puts in force what saved searches have become.
+    pub fn reload_searches(&self, actor: Actor) -> Result<Reloaded, Failure> {
+        let _alone = self.saving.lock();
+        super::live_searches::write(&self.config.data_dir, &self.ledger)?;
+        self.reload(actor, &Changed::Anything)
     }
 
     /// One event as JSON.

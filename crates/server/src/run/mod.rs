@@ -10,6 +10,7 @@ pub mod generations;
 pub mod http;
 pub mod kept;
 pub mod lag;
+pub mod live_searches;
 pub mod outboxes;
 pub mod outlets;
 pub mod overload;
@@ -108,6 +109,7 @@ impl Server {
         let rules_watch = tokio::sync::Mutex::new(watcher);
         let (journal, ledger_stream, end) = open_streams(&config.data_dir)?;
         let ledger = open_ledger(&config.data_dir, &ledger_stream)?;
+        let config = with_searches(config, &ledger)?;
         let archive = Arc::new(Archive::open(config.clone(), secret)?);
         let store = open_store(&config)?;
         store.set_dictionary(archive.current().dict.clone());
@@ -349,6 +351,13 @@ fn open_streams(data_dir: &Path) -> Result<(Arc<Journal>, Arc<Journal>, u64), Fa
     let ledger = Options { sealer: Some(sealer), ..ledger::journal_options() };
     let ((data, end), (ledger, _)) = (open("data", data)?, open("ledger", ledger)?);
     Ok((data, ledger, end))
+}
+
+/// The configuration, with the rules that saved searches are behind all others.
+fn with_searches(mut config: Config, ledger: &Ledger) -> Result<Config, Failure> {
+    live_searches::write(&config.data_dir, ledger)?;
+    config.rules.push(live_searches::folder(&config.data_dir));
+    Ok(config)
 }
 
 fn open_ledger(data_dir: &Path, stream: &Arc<Journal>) -> Result<Arc<Ledger>, Failure> {

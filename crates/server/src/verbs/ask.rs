@@ -131,11 +131,15 @@ pub fn searches(verb: &Searches, global: &Global) -> Outcome {
     match verb {
         Searches::List => {
             let found = ask(global, async |client| client.get("/api/v1/searches").await)?;
-            let columns = ["name", "query", "since", "until", "note", "saved_by", "saved_at"];
+            let columns =
+                ["name", "query", "since", "until", "note", "alert", "saved_by", "saved_at"];
             rows(&found["searches"], &columns, form);
         }
-        Searches::Save { name, query, since, until, note } => {
-            let body = json!({"query": query, "since": since, "until": until, "note": note});
+        Searches::Save { name, query, since, until, note, alert } => {
+            let alert = alert.as_ref().map(|level| json!({"level": level}));
+            let body = json!({
+                "query": query, "since": since, "until": until, "note": note, "alert": alert,
+            });
             let path = format!("/api/v1/searches/{}", encoded(name));
             let saved = ask(global, async |client| client.put(&path, body).await)?;
             match form {
@@ -152,6 +156,16 @@ pub fn searches(verb: &Searches, global: &Global) -> Outcome {
         }
         Searches::Tail { name } => {
             return follow(&format!("/api/v1/tail?saved={}", encoded(name)), global);
+        }
+        Searches::Alert { name, level } => {
+            let body = json!({"level": Some(level).filter(|level| *level != "off")});
+            let path = format!("/api/v1/searches/{}/alert", encoded(name));
+            let saved = ask(global, async |client| client.put(&path, body).await)?;
+            match (form, saved["alert"]["rule_id"].as_str()) {
+                (Output::Table, Some(rule)) => say(&format!("{name} is the rule {rule} now")),
+                (Output::Table, None) => say(&format!("{name} raises no alerts")),
+                _ => say(&saved.to_string()),
+            }
         }
         Searches::Delete { name } => {
             let path = format!("/api/v1/searches/{}", encoded(name));

@@ -532,6 +532,92 @@ fn a_saved_search_is_run_and_followed_under_its_name() {
     assert!(done.iter().all(|a| a.1.starts_with("token:")), "{done:?}");
 }
 
+/// Scenario: a saved search is told to raise alerts, events come, the server is killed and comes back;
+/// then the search is changed, told to raise none, and removed. Others try without the right.
+/// Guarantees: every event that it finds is evidence of an alert of its rule and level, and no other one
+/// is; after a restart and replay there is no alert more or less; what it was does not go on; who may not
+/// change rules can neither make one of a search nor change one; what cannot be a rule is refused.
+#[test]
+fn a_saved_search_raises_alerts_while_it_says_so() {
+    let mut server = server("");
+    let (analyst, engineer) = (token(&server, "analyst"), token(&server, "engineer"));
+    let put = |server: &Server, token: &str, path: &str, body: Value| {
+        server.ask("PUT", &format!("/api/v1/searches/{path}"), token, &body.to_string())
+    };
+    let query = json!({"query": "message:xyzzy and not user.name:bo", "note": "a \"case\": 7"});
+    assert_eq!(put(&server, &analyst, "odd", query.clone()).0, 200);
+    assert_eq!(put(&server, &analyst, "odd/alert", json!({"level": "high"})).0, 403);
+    let with_alert = json!({"query": "message:xyzzy", "alert": {"level": "low"}});
+    assert_eq!(put(&server, &analyst, "odd", with_alert).0, 403);
+    assert_eq!(put(&server, &engineer, "none/alert", json!({"level": "high"})).0, 404);
+    assert_eq!(put(&server, &engineer, "odd/alert", json!({"level": "loud"})).0, 400);
+    let saved = put(&server, &engineer, "odd/alert", json!({"level": "high"}));
+    assert_eq!(saved.1["alert"], json!({"level": "high", "rule_id": "search.odd"}), "{saved:?}");
+    for (name, query) in [("piped", "message:a | head 1"), ("timed", "@timestamp:>now-1h")] {
+        assert_eq!(put(&server, &analyst, name, json!({"query": query})).0, 200);
+        let refused = put(&server, &engineer, &format!("{name}/alert"), json!({"level": "low"}));
+        assert_eq!(refused.0, 400, "{refused:?}");
+    }
+    let raised = |server: &Server| {
+        let all = server.get("/api/v1/alerts?state=all&limit=500");
+        let ours =
+            all["alerts"].as_array().unwrap().iter().filter(|a| a["rule_id"] == "search.odd");
+        let mut ours: Vec<(String, String)> = ours
+            .map(|a| (a["level"].as_str().unwrap().into(), a["id"].as_str().unwrap().into()))
+            .collect();
+        ours.sort();
+        ours
+    };
+    let event = |user: &str, host: &str| {
+        format!(
+            "{{\"message\":\"xyzzy {user}\",\"user\":{{\"name\":\"{user}\"}},\"host\":{{\"name\":\"{host}\"}}}}\n"
+        )
+    };
+    server.ingest(&(event("bo", "h1") + &event("ana", "h1") + &event("kim", "h2")));
+    let first = server.eventually("the alerts", |s| Some(raised(s)).filter(|r| !r.is_empty()));
+    server.eventually("the events", |s| (s.search("message:xyzzy").len() == 3).then_some(()));
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let first = if raised(&server) == first { first } else { raised(&server) };
+    assert!(first.iter().all(|(level, _)| level == "high"), "{first:?}");
+    let ids = |rows: Vec<Value>, name: &str| {
+        let ids = rows.iter().filter_map(|row| row[name].as_str().map(str::to_owned));
+        ids.collect::<std::collections::BTreeSet<_>>()
+    };
+    let evidence = first.iter().flat_map(|(_, id)| {
+        let shown = server.get(&format!("/api/v1/alerts/{id}"));
+        shown["alert"]["evidence"].as_array().unwrap().clone()
+    });
+    let evidence = ids(evidence.collect(), "id");
+    assert_eq!(evidence, ids(server.search("message:xyzzy and not user.name:bo"), "event.id"));
+    assert_eq!(evidence.len(), 2);
+    server.kill();
+    server.start_again();
+    assert_eq!(raised(&server), first);
+    let rule = server.get("/api/v1/rules");
+    let rule = rule["rules"].as_array().unwrap().iter().find(|r| r["id"] == "search.odd").cloned();
+    assert_eq!(rule.unwrap()["title"], "odd");
+
+    assert_eq!(put(&server, &analyst, "odd", query).0, 403, "it is a rule");
+    assert_eq!(
+        put(&server, &engineer, "odd/alert", json!({"level": null})).1["alert"],
+        Value::Null
+    );
+    server.ingest(&event("eve", "h3"));
+    server.eventually("the event", |s| (s.search("message:xyzzy").len() == 4).then_some(()));
+    assert_eq!(raised(&server), first);
+    assert_eq!(code(&verb(&server, &engineer, &["searches", "alert", "odd", "low"])), Some(0));
+    server.ingest(&event("joe", "h4"));
+    server.eventually("an alert of its level", |s| {
+        raised(s).iter().any(|(level, _)| level == "low").then_some(())
+    });
+    let now = raised(&server);
+    assert_eq!(code(&verb(&server, &engineer, &["searches", "alert", "odd", "off"])), Some(0));
+    assert_eq!(code(&verb(&server, &analyst, &["searches", "delete", "odd"])), Some(0));
+    server.ingest(&event("zoe", "h5"));
+    server.eventually("the event", |s| (s.search("message:xyzzy").len() == 6).then_some(()));
+    assert_eq!(raised(&server), now);
+}
+
 /// Scenario: backups by schedule, of which two stay; later ones by hand; the place goes away.
 /// Guarantees: one is made at once and not again before its time; pruning needs the custodian and leaves
 /// whole ones; a backup that fails is a problem that is told and on record.
