@@ -4,7 +4,7 @@
 //! rules mention. Every other name lives in the batch that carries it ([`FieldId::LOCAL`] bit) and
 //! dies with it, so that hostile field names cannot fill a process-wide table. Ids are never stored.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// A field name of one generation, or of one batch.
@@ -119,6 +119,7 @@ pub struct Dictionary {
     /// By id; apart from the entries, because it is read for every cell.
     hot: Vec<u16>,
     hot_count: u16,
+    products: HashSet<Box<str>>,
 }
 
 /// Largest number of hot slots a row has. The table is written for every row, so 64 slots are four
@@ -176,7 +177,8 @@ impl Dictionary {
     /// answer of `older` means the same here.
     pub fn extends(&self, older: &Dictionary) -> bool {
         let same = |(a, b): (&Entry, &Entry)| a.name == b.name && a.kind == b.kind;
-        let is_kept = self.entries.len() >= older.entries.len()
+        let is_kept = self.products == older.products
+            && self.entries.len() >= older.entries.len()
             && self.entries.iter().zip(&older.entries).all(same);
         let has_all = older.aliases.keys().all(|name| self.aliases.contains_key(name));
         is_kept
@@ -189,6 +191,12 @@ impl Dictionary {
     /// Names that have aliases, for listings and completion.
     pub fn alias_names(&self) -> impl Iterator<Item = &str> {
         self.aliases.keys().map(|k| &**k)
+    }
+
+    /// Whether there are packs for events of this product (Sigma's word): then an event that no pack
+    /// took is hardly one of it.
+    pub fn knows_product(&self, product: &str) -> bool {
+        self.products.contains(product)
     }
 
     /// The dense slot of a hot field.
@@ -224,6 +232,7 @@ impl DictionaryBuilder {
                 aliases: HashMap::new(),
                 hot: Vec::with_capacity(2048),
                 hot_count: 0,
+                products: HashSet::new(),
             },
         };
         for (index, name) in INTRINSIC_NAMES.iter().enumerate() {
@@ -255,6 +264,7 @@ impl DictionaryBuilder {
                 aliases: older.aliases.clone(),
                 hot: older.hot.clone(),
                 hot_count: older.hot_count,
+                products: older.products.clone(),
             },
         }
     }
@@ -283,6 +293,11 @@ impl DictionaryBuilder {
         if !list.contains(&id) {
             list.push(id);
         }
+    }
+
+    /// Notes that there are packs for events of a product.
+    pub fn product(&mut self, product: &str) {
+        self.inner.products.get_or_insert_with(product, |p| p.into());
     }
 
     /// Gives the field a dense slot in every row, if there is one left: for fields that live rules

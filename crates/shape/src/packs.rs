@@ -324,7 +324,9 @@ impl PackSet {
     pub fn register(&self, names: &mut DictionaryBuilder) {
         crate::shaper::register(names);
         crate::tables::register(names);
-        for Pack { spec, routes, scripts, .. } in &self.packs {
+        for Pack { spec, routes, scripts, logsources } in &self.packs {
+            let products = logsources.iter().filter_map(|l| l.split('/').next());
+            products.filter(|p| !matches!(*p, "" | "*")).for_each(|p| names.product(p));
             for name in scripts.iter().flatten().flat_map(|script| script.targets()) {
                 if !name.starts_with(event::batch::OWN_PREFIX) {
                     names.field(name);

@@ -68,7 +68,7 @@ impl Compiled {
             let root = rule.plan().map(|plan| ordered(&plan.root, ids, &leaves).0);
             checks.push(&root.unwrap_or(Node::Const(false)));
         }
-        let router = Router::new(&rules, dict.id(super::LOGSOURCE_FIELD));
+        let router = Router::new(&rules, dict);
         let mut reads = vec![false; dict.len()];
         leaves.groups.iter().flatten().for_each(|field| reads[field.0 as usize] = true);
         let tally = Mutex::new(Tally::new(rules.len()));

@@ -12,14 +12,14 @@ use super::memo::Memo;
 use super::training::Sampler;
 use crate::sigma::Rule;
 use event::text::fold_into;
-use event::{EventView, FieldId, Kind};
+use event::{Dictionary, EventView, FieldId, Kind};
 use filter::Values;
 use hashbrown::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The field whose cells say what an event is: `product/category/service`. A component may be empty
 /// (the event has none) or `*` (not known: fits anything). An event without such a cell is offered
-/// to every rule but those that ask for absences alone.
+/// to every rule but those that ask for absences alone of a product that packs know.
 pub const LOGSOURCE_FIELD: &str = "alcedo.logsource";
 /// Most routes with indexes of their own: real estates have a few dozen; the largest takes some MB.
 const ROUTES_MAX: usize = 128;
@@ -169,24 +169,26 @@ pub(crate) struct Router {
     field: Option<FieldId>,
     /// Per rule: its three components, folded; `None` for correlations, which match no event.
     logsources: Vec<Option<[Option<Box<str>>; 3]>>,
-    /// Rules of a logsource that ask for absences alone: they would match every event of a product
-    /// that nobody knows, so they are offered to none of them.
+    /// Rules that ask for absences alone, of products that packs read: they would match every event that
+    /// no pack took, so they are offered to none of them.
     of_known_only: RuleBits,
 }
 
 impl Router {
-    pub(crate) fn new(rules: &[Arc<Rule>], field: Option<FieldId>) -> Self {
+    pub(crate) fn new(rules: &[Arc<Rule>], dict: &Dictionary) -> Self {
         let components = |rule: &Arc<Rule>| {
             rule.plan()?;
             Some(rule.logsource.parts().map(|p| p.map(|t| t.to_ascii_lowercase().into())))
         };
         let mut of_known_only = vec![0u64; rules.len().div_ceil(64)].into_boxed_slice();
         for (index, rule) in rules.iter().enumerate() {
-            let says_yes = rule.plan().is_some_and(|plan| plan.holds_without_fields());
-            if says_yes && rule.logsource.parts().iter().any(Option::is_some) {
+            let product = rule.logsource.parts()[0].map(str::to_ascii_lowercase);
+            let is_known = product.is_some_and(|product| dict.knows_product(&product));
+            if is_known && rule.plan().is_some_and(|plan| plan.holds_without_fields()) {
                 of_known_only[index / 64] |= 1 << (index % 64);
             }
         }
+        let field = dict.id(LOGSOURCE_FIELD);
         Self { field, logsources: rules.iter().map(components).collect(), of_known_only }
     }
 

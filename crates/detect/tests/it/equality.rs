@@ -149,8 +149,14 @@ fn events_go_only_to_rules_of_their_logsource() {
         + &rule_of("a", "{category: process_creation}")
         + "title: n\nid: n\nlogsource: {product: linux}\n\
            detection: {s: {F|cidr: 10.0.0.0/8}, condition: not s}\n---\n\
+           title: o\nid: o\nlogsource: {product: own}\n\
+           detection: {s: {F: y}, condition: not s}\n---\n\
            title: e\nid: e\ndetection: {s: {F: y}, condition: not s}\n";
-    let set = RuleSet::standalone(load_text(&text).0);
+    let rules = load_text(&text).0;
+    let mut names = event::DictionaryBuilder::new();
+    names.product("linux");
+    RuleSet::register(&rules, &mut names);
+    let set = RuleSet::build(rules, &names.build());
     let mut batch = EventBatch::new(set.dict().clone());
     for logsource in [
         json!(["windows/process_creation/sysmon", "windows//sysmon"]),
@@ -162,8 +168,8 @@ fn events_go_only_to_rules_of_their_logsource() {
     }
     let pairs: Vec<_> =
         batched(&set, &batch).iter().map(|m| (m.row, set.rule(m.rule).id.to_string())).collect();
-    // What asks for absences alone would match everything of which nothing is known.
-    let expected = "0w 0a 0e 1l 1n 1e 2l 2a 2n 2e 3w 3l 3a 3e".split(' ');
+    // What asks for absences alone, of a product that packs read, would match all that they leave.
+    let expected = "0w 0a 0e 1l 1n 1e 2l 2a 2n 2e 3w 3l 3a 3o 3e".split(' ');
     let expected: Vec<_> =
         expected.map(|pair| (pair[..1].parse().unwrap(), pair[1..].to_owned())).collect();
     assert_eq!(pairs, expected);

@@ -1,6 +1,5 @@
 //! Processing pipelines: what each step makes of a rule, and what is refused.
 
-use crate::semantics::of_its_logsource;
 use detect::ruletest::push_event;
 use detect::sigma::pipeline::transformations::TRANSFORMATIONS;
 use detect::sigma::pipeline::{Pipeline, parse};
@@ -31,7 +30,7 @@ fn verdicts(
     let set = RuleSet::standalone(rules);
     let mut batch = EventBatch::new(set.dict().clone());
     for event in events {
-        push_event(&mut batch, &of_its_logsource(&set, event), b"");
+        push_event(&mut batch, event, b"");
     }
     let mut found = Vec::new();
     set.match_batch(&batch, &mut Scratch::new(), &mut found);

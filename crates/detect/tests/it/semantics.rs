@@ -7,16 +7,6 @@ use serde_json::Value as Json;
 use std::process::Command;
 
 /// `None` if the rule was refused. All evaluators must agree.
-/// The event, said to be of the kind the set's first rule is about.
-pub(crate) fn of_its_logsource(set: &RuleSet, event: &Json) -> Json {
-    let cell = set.rule(0).logsource.parts().map(Option::unwrap_or_default).join("/");
-    let mut event = event.clone();
-    if let Some(event) = event.as_object_mut() {
-        event.entry("alcedo.logsource").or_insert(cell.into());
-    }
-    event
-}
-
 pub(crate) fn verdict(rule: &str, event: &Json, raw: &str) -> Option<bool> {
     let (rules, problems) = load_text(rule);
     if rules.is_empty() {
@@ -25,7 +15,7 @@ pub(crate) fn verdict(rule: &str, event: &Json, raw: &str) -> Option<bool> {
     }
     let set = RuleSet::standalone(rules);
     let mut batch = EventBatch::new(set.dict().clone());
-    push_event(&mut batch, &of_its_logsource(&set, event), raw.as_bytes());
+    push_event(&mut batch, event, raw.as_bytes());
     let mut found = Vec::new();
     set.match_batch(&batch, &mut Scratch::new(), &mut found);
     let plan = set.rule(0).plan().unwrap();

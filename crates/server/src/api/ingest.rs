@@ -1,7 +1,6 @@
 //! `POST /api/v1/ingest`: NDJSON, JSON arrays or text lines, gzip or zstd. The answer comes after
 //! the bytes are on disk.
 
-use super::BODY_BYTES_MAX;
 use super::asked::Params;
 use super::problem::Problem;
 use crate::run::App;
