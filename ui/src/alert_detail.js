@@ -18,6 +18,8 @@ import { term } from "./query.js";
 import { Yaml } from "./yaml.js";
 
 const AROUND_MINUTES = 15;
+/** An alert that is not delivered everywhere is read again after this, ms. */
+const DELIVERY_MS = 5000;
 /** Pause before an alert that changed is read again, ms. */
 const REST_MS = 500;
 /** Events of "around it" drawn as marks, and listed. */
@@ -80,14 +82,20 @@ function useAlert(id, revision) {
     const abort = new AbortController();
     let busy = false;
     let again = false;
+    let timer = 0;
     // An alert that goes on changes faster than it is read: each answer is shown, then the next asked for.
     const load = async () => {
       again = busy;
       if (busy) return;
       busy = true;
       try {
-        setData(await get(`/alerts/${part(id)}`, { signal: abort.signal }));
+        const answer = await get(`/alerts/${part(id)}`, { signal: abort.signal });
+        setData(answer);
         setProblem(null);
+        // Deliveries are no news of the stream.
+        const open = Object.values(answer.deliveries ?? {}).some((d) => d.status === "waiting" || d.status === "retrying");
+        clearTimeout(timer);
+        if (open) timer = setTimeout(load, DELIVERY_MS);
       } catch (error) {
         if (error.name !== "AbortError") setProblem(error.message);
       }
@@ -99,6 +107,7 @@ function useAlert(id, revision) {
     const stop = listen("alert", (alert) => alert.id === id && load());
     return () => {
       stop();
+      clearTimeout(timer);
       abort.abort();
     };
   }, [id, revision]);

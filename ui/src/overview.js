@@ -101,8 +101,6 @@ function Destinations() {
     const timer = setInterval(load, EVERY_MS);
     return () => clearInterval(timer);
   }, []);
-  // A server that does not tell of them yet.
-  if (problem?.status === 404) return null;
   return html`<section class="card"><header><h2>Destinations of alerts</h2></header>
     ${problem ? html`<p class="problem">${visible(clip(problem.message, 200))}</p>`
       : !all ? html`<p class="waiting">Loading…</p>`

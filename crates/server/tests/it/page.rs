@@ -72,13 +72,17 @@ impl Scene {
     pub(crate) fn start() -> Option<Self> {
         let browser = Browser::start()?;
         let rules = tempfile::tempdir().unwrap();
-        std::fs::write(rules.path().join("hostile.yml"), RULE).unwrap();
+        let folder = rules.path().join("rules");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("hostile.yml"), RULE).unwrap();
         let broken =
             "title: '<b>broken</b>'\nlogsource: {product: linux}\ndetection: {condition: x}\n";
-        std::fs::write(rules.path().join("broken.yml"), broken).unwrap();
+        std::fs::write(folder.join("broken.yml"), broken).unwrap();
         let config = format!(
-            "rules: ['{}']\nsources:\n  web: {{type: http}}\nnotify: []\n",
-            rules.path().display()
+            "rules: ['{}']\nsources:\n  web: {{type: http}}\n\
+             notify: [{{to: file, path: '{}'}}]\n",
+            folder.display(),
+            rules.path().join("alerts.ndjson").display()
         );
         let server = Server::start(&config);
         Some(Self { server, browser, _rules: rules })
@@ -342,6 +346,10 @@ fn alerts_come_live_and_are_worked_by_keyboard() {
     assert_eq!(marked, json!("failed password"));
     browser.wait("the evidence", "document.querySelectorAll('.detail .events .event').length");
     browser.wait("the lanes", "document.querySelectorAll('.lanes .mark').length");
+    browser.wait(
+        "the delivery",
+        "document.querySelector('.deliveries')?.innerText.startsWith('Delivered')",
+    );
     // Of the rule's two references one may be a link.
     let links = "[...document.querySelectorAll('.detail a[target=_blank]')].map(a => a.protocol)";
     assert_eq!(browser.eval(links), json!(["https:"]));

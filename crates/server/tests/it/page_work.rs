@@ -197,7 +197,10 @@ fn administrators_and_auditors_have_their_own_views() {
     let views = "[...document.querySelectorAll('.top nav a')].map(a => a.innerText)";
     let (admin, _) = scene.token("adm", "admin");
     scene.sign_in_with(&admin);
-    browser.wait_text("On its way");
+    browser.wait(
+        "the destination",
+        "document.querySelector('.destinations')?.innerText.includes('file')",
+    );
     assert_eq!(browser.eval(views), json!(["Overview", "Sources", "Rules", "Tokens", "Audit log"]));
     assert_eq!(browser.eval("document.querySelector('.newest') === null"), json!(true));
     let dead = "[...document.querySelectorAll('.overview a')].filter(a => a.hash.startsWith('#/alerts')).length";
