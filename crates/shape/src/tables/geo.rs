@@ -20,7 +20,9 @@ impl Geo {
         let wrong = |e: maxminddb::MaxMindDbError| TableError {
             path: path.into(),
             line: None,
-            message: format!("not a usable MaxMind database: {e}"),
+            message: format!(
+                "not a usable MaxMind database: {e}; download it again, or take it out of `mmdb`"
+            ),
         };
         let reader = Reader::from_source(bytes).map_err(wrong)?;
         reader.verify().map_err(wrong)?;
