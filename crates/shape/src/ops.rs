@@ -341,7 +341,8 @@ pub(crate) fn compile(
 
 /// A source of `map`: its name, and what a word in front of it makes of the value.
 fn mapped(source: &str) -> (&str, Option<Class>) {
-    let words = [("basename ", Class::Basename), ("spaced ", Class::Spaced)];
+    let words =
+        [("basename ", Class::Basename), ("spaced ", Class::Spaced), ("labels ", Class::Labels)];
     let found =
         words.into_iter().find_map(|(word, class)| Some((source.strip_prefix(word)?, class)));
     found.map_or((source, None), |(name, class)| (name, Some(class)))

@@ -27,6 +27,8 @@ pub(crate) enum Class {
     Basename,
     /// `+` for blanks, as W3C logs write user agents.
     Spaced,
+    /// A name as packets hold it, each label behind its length: `(3)www(7)example(3)com(0)`.
+    Labels,
 }
 
 /// Whether the value stands for "no value" in products' logs.
@@ -184,6 +186,10 @@ fn form(bytes: &[u8], is_whole_number: bool, class: Class, buffer: &mut Vec<u8>)
             text.extend(bytes.iter().map(|c| if *c == b'+' { b' ' } else { *c }));
             Form::New(Kind::Str, text)
         }
+        Class::Labels => match labels(bytes) {
+            Some(name) => Form::New(Kind::Str, name),
+            None => Form::Whole,
+        },
         Class::Basename => {
             let from = bytes.iter().rposition(|c| matches!(c, b'/' | b'\\')).map_or(0, |at| at + 1);
             if from < len { Form::Part(from..len, None) } else { Form::Unfit }
@@ -210,6 +216,23 @@ pub(crate) fn ip_part(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
 
 /// IANA's name of the protocol that products call ICMPv6, ICMP6 or IPv6-ICMP.
 const ICMP6: &[u8] = b"ipv6-icmp";
+
+/// `(3)www(7)example(3)com(0)` as `www.example.com`; the root is a dot. `None` for anything else.
+fn labels(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (mut name, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    loop {
+        let end = memchr::memchr(b')', rest.strip_prefix(b"(")?)?;
+        let len: usize = std::str::from_utf8(&rest[1..=end]).ok()?.parse().ok()?;
+        let label = rest[end + 2..].get(..len)?;
+        rest = &rest[end + 2 + len..];
+        if len == 0 {
+            name.pop();
+            return rest.is_empty().then(|| if name.is_empty() { b".".to_vec() } else { name });
+        }
+        name.extend_from_slice(label);
+        name.push(b'.');
+    }
+}
 
 fn is_icmp6(protocol: &[u8]) -> bool {
     protocol.eq_ignore_ascii_case(b"icmpv6") || protocol.eq_ignore_ascii_case(b"icmp6")
@@ -255,6 +278,26 @@ fn long(bytes: &[u8]) -> Option<Number> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_packets_are_names() {
+        let name = |text: &str| labels(text.as_bytes()).map(|n| String::from_utf8(n).unwrap());
+        assert_eq!(name("(3)www(7)example(3)com(0)").as_deref(), Some("www.example.com"));
+        assert_eq!(name("(0)").as_deref(), Some("."));
+        for other in [
+            "",
+            "www",
+            "(3)www",
+            "(4)www(0)",
+            "(3)www(0)x",
+            "(",
+            "()",
+            "(x)",
+            "(18446744073709551615)a",
+        ] {
+            assert_eq!(name(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn addresses_lose_their_wrapping() {
