@@ -91,6 +91,8 @@ impl Marks {
     pub const EXPANDED: Marks = Marks(1 << 7);
     /// Detection crashed on the row: it is stored, and has no matches, or not all.
     pub const MATCH_FAILED: Marks = Marks(1 << 8);
+    /// A rule of redaction took something out of the row.
+    pub const REDACTED: Marks = Marks(1 << 9);
 
     /// Whether all of `other` are set.
     pub fn has(self, other: Marks) -> bool {
@@ -126,6 +128,17 @@ struct Row {
     cells_end: u32,
 }
 
+/// A piece of the record that is to read otherwise; see [`RowWriter::rewrite`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// Which bytes of the record.
+    pub range: Range<usize>,
+    /// What stands there from now on.
+    pub text: Box<[u8]>,
+    /// So many bytes at both ends of `text` are quotes: not part of a value that is this piece.
+    pub quotes: usize,
+}
+
 /// What is known of a row before it is parsed.
 #[derive(Clone, Debug)]
 pub struct RowHead {
@@ -153,8 +166,8 @@ pub struct EventBatch {
     local_ids: HashMap<Box<str>, FieldId>,
 }
 
-/// What rows of a stream need: so that the next batch is given its memory at once. Growing step by step
-/// copies everything twice, and memory that is new to the process has to be wiped first.
+/// What rows of a stream need: so that the next batch is given its memory at once. Growing step by
+/// step copies everything twice, and memory that is new to the process has to be wiped first.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Room {
     /// Bytes of the arena per row: the record and what was made of it.
@@ -312,9 +325,9 @@ impl EventBatch {
         self.rows[index].weight = weight;
     }
 
-    /// To be called once all rules have read the batch, before it is kept: gives back the dense slots
-    /// (a third of a batch's memory with thousands of rules) and spare room. Fields are found by
-    /// walking the row's cells from now on. No row may be begun after it.
+    /// To be called once all rules have read the batch, before it is kept: gives back the dense
+    /// slots (a third of a batch's memory with thousands of rules) and spare room. Fields are found
+    /// by walking the row's cells from now on. No row may be begun after it.
     pub fn settle(&mut self) {
         self.hot = Vec::new();
         self.has_slots = false;
@@ -360,9 +373,9 @@ impl<'a> RowWriter<'a> {
         &self.batch.dict
     }
 
-    /// The id of `name`, made for this batch if the generation does not know it.
-    /// Writing an intrinsic name, or one below [`OWN_PREFIX`], is redirected to
-    /// `alcedo.claimed.NAME`: an event cannot forge what Alcedo says of it. Alcedo's own records may.
+    /// The id of `name`, made for this batch if the generation does not know it. Writing an
+    /// intrinsic name, or one below [`OWN_PREFIX`], is redirected to `alcedo.claimed.NAME`: an
+    /// event cannot forge what Alcedo says of it. Alcedo's own records may.
     pub fn field(&mut self, name: &str) -> FieldId {
         if is_reserved(name) && self.envelope().protocol != Protocol::Internal {
             return self.local(&format!("{CLAIMED_PREFIX}{name}"));
@@ -433,7 +446,8 @@ impl<'a> RowWriter<'a> {
         true
     }
 
-    /// Lets `to` hold a piece of the text of cell `index`, without a copy. `part` is cut to the text.
+    /// Lets `to` hold a piece of the text of cell `index`, without a copy. `part` is cut to the
+    /// text.
     pub fn copy_part(&mut self, index: usize, part: Range<usize>, kind: Kind, to: FieldId) -> bool {
         if self.cell_count() >= CELLS_PER_ROW_MAX || to.is_intrinsic() {
             return false;
@@ -505,6 +519,51 @@ impl<'a> RowWriter<'a> {
         let from = cell.start.checked_sub(self.row.raw_start)? as usize;
         let to = from + cell.len as usize;
         (to <= self.row.raw_len as usize).then_some(from..to)
+    }
+
+    /// Puts another record in place of the row's: `record` with `edits`, which are in order and do
+    /// not overlap. Values that are pieces of the record follow: they read as what stands at their
+    /// place now. No piece of the old record may be written afterwards as one of the row's; bytes
+    /// of it that are written are copies.
+    pub fn rewrite(&mut self, record: &[u8], edits: &[Edit]) {
+        let old_end = (self.row.raw_start + self.row.raw_len) as usize;
+        let start = self.row.raw_start as usize;
+        let mut text =
+            Vec::with_capacity(record.len() + edits.iter().map(|e| e.text.len()).sum::<usize>());
+        // Where each edit begins in the new record.
+        let mut places = Vec::with_capacity(edits.len());
+        let mut from = 0;
+        for edit in edits {
+            text.extend_from_slice(&record[from..edit.range.start]);
+            places.push(text.len());
+            text.extend_from_slice(&edit.text);
+            from = edit.range.end;
+        }
+        text.extend_from_slice(&record[from..]);
+        let (new_len, old_len) = (text.len(), self.row.raw_len as usize);
+        for cell in &mut self.batch.cells[self.cells_before..] {
+            let (a, b) = (cell.start as usize, (cell.start + cell.len) as usize);
+            if a >= old_end {
+                cell.start = (a - old_len + new_len) as u32;
+                continue;
+            }
+            let moved = follow(a - start..b - start, edits, &places, text.len());
+            if moved.is_edited {
+                cell.kind = Kind::Str;
+            }
+            cell.start = (start + moved.range.start) as u32;
+            cell.len = moved.range.len() as u32;
+        }
+        self.batch.bytes.splice(start..old_end, text);
+        self.row.raw_len = new_len as u32;
+        self.raw = &[];
+    }
+
+    /// The record's bytes as they are now: other than [`RowWriter::raw`] after
+    /// [`RowWriter::rewrite`].
+    pub fn record(&self) -> &[u8] {
+        let start = self.row.raw_start as usize;
+        &self.batch.bytes[start..start + self.row.raw_len as usize]
     }
 
     /// The row as it is so far, read as finished rows are: for conditions inside mapping.
@@ -588,6 +647,50 @@ impl Drop for RowWriter<'_> {
             self.batch.cells.truncate(self.cells_before);
         }
     }
+}
+
+/// Where a piece of a record is after edits.
+struct Moved {
+    range: Range<usize>,
+    /// It is an edited piece, or part of one: what it was before is gone.
+    is_edited: bool,
+}
+
+/// Where the bytes `range` of a record are after `edits`, which begin at `places` of the new
+/// record.
+fn follow(range: Range<usize>, edits: &[Edit], places: &[usize], new_len: usize) -> Moved {
+    // A position behind an edit moves by what all edits before it changed.
+    let behind = |at: usize, count: usize| match count.checked_sub(1) {
+        None => at,
+        Some(last) => places[last] + edits[last].text.len() + (at - edits[last].range.end),
+    };
+    let before_end = edits.partition_point(|edit| edit.range.start < range.end);
+    let before_start = edits.partition_point(|edit| edit.range.end <= range.start);
+    let (first, last) = (edits.get(before_start), before_end.checked_sub(1).map(|at| &edits[at]));
+    let is_hit = before_start < before_end && !range.is_empty();
+    let starts_inside = is_hit && first.is_some_and(|edit| edit.range.start <= range.start);
+    let ends_inside = is_hit && last.is_some_and(|edit| edit.range.end >= range.end);
+    let mut start = match starts_inside {
+        true => places[before_start],
+        false => behind(range.start, before_start),
+    };
+    // Nothing stays nothing, wherever it stands.
+    if range.is_empty() {
+        let start =
+            first.filter(|e| e.range.start < range.start).map_or(start, |_| places[before_start]);
+        return Moved { range: start..start, is_edited: false };
+    }
+    let mut end = match ends_inside {
+        true => places[before_end - 1] + edits[before_end - 1].text.len(),
+        false => behind(range.end, before_end),
+    };
+    let is_edited = starts_inside && ends_inside && before_end - before_start == 1;
+    if is_edited {
+        let quotes = edits[before_start].quotes;
+        (start, end) = (start + quotes, end - quotes);
+    }
+    end = end.min(new_len);
+    Moved { range: start.min(end)..end, is_edited }
 }
 
 #[inline]
@@ -849,6 +952,56 @@ mod tests {
         batch.settle();
         assert_eq!(batch.row(0).get(hot).map(|v| v.bytes), Some(&b"root"[..]));
         assert_eq!(batch.row(0).all(hot).count(), 2);
+    }
+
+    /// Scenario: a record with pieces before, at, around, inside and behind what is edited, and a
+    /// value that is no piece of it.
+    /// Guarantees: each reads as what stands at its place now; the others read as before.
+    #[test]
+    fn pieces_of_a_rewritten_record_follow() {
+        let mut batch = EventBatch::new(Dictionary::ecs());
+        let raw = b"a=1 user=root uid=17 end";
+        let mut row = batch.begin(head(1), raw);
+        for (name, range) in [
+            ("before", 2..3),
+            ("whole", 9..13),
+            ("around", 4..20),
+            ("inside", 10..12),
+            ("behind", 21..24),
+            ("number", 18..20),
+            ("left", 4..11),
+            ("empty", 4..4),
+        ] {
+            let field = row.field(name);
+            row.push(field, Kind::Int, &raw[range]);
+        }
+        row.push_str("copy", "root");
+        let edit = |range, text: &str, quotes| Edit { range, text: text.as_bytes().into(), quotes };
+        row.rewrite(raw, &[edit(9..13, "somebody", 0), edit(18..20, "\"x\"", 1)]);
+        assert_eq!(row.record(), b"a=1 user=somebody uid=\"x\" end");
+        // A copy of the old record is not taken for a piece of the new one.
+        let late = row.field("late");
+        row.push(late, Kind::Str, &raw[2..3]);
+        row.finish();
+        let row = batch.row(0);
+        let text = |name: &str| row.text(name).unwrap().into_owned();
+        assert_eq!(row.raw(), b"a=1 user=somebody uid=\"x\" end");
+        let names = ["before", "whole", "around", "inside", "behind", "number", "left", "empty"];
+        let found: Vec<String> = names.into_iter().map(text).collect();
+        let wanted = [
+            "1",
+            "somebody",
+            "user=somebody uid=\"x\"",
+            "somebody",
+            "end",
+            "x",
+            "user=somebody",
+            "",
+        ];
+        assert_eq!(found, wanted);
+        assert_eq!((text("copy"), text("late")), ("root".to_owned(), "1".to_owned()));
+        let kind = |name| row.get(batch.id(name).unwrap()).unwrap().kind;
+        assert_eq!((kind("whole"), kind("behind")), (Kind::Str, Kind::Int));
     }
 
     #[test]

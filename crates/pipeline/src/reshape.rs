@@ -1,7 +1,7 @@
 //! Stored events shaped anew with the packs of a generation: one row for each, nothing is matched.
 
 use crate::generation::Generation;
-use crate::worker::{CRASHED, raw_event};
+use crate::worker::{CRASHED, keep_raw};
 use event::{EventBatch, RowHead};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Reshaper {
                 self.scratch = shape::Scratch::default();
             }
             if batch.len() == before {
-                raw_event(&mut batch, event.head, event.raw, CRASHED, false);
+                keep_raw(&self.generation, event.head, event.raw, (CRASHED, false), &mut batch);
             }
         }
         batch.settle();

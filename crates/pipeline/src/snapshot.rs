@@ -14,7 +14,7 @@ use shape::{DedupeState, Sniffer, SnifferState};
 use std::sync::Arc;
 use watch::{Balance, Registry};
 
-const MAGIC: &[u8; 8] = b"ALCSNAP6";
+const MAGIC: &[u8; 8] = b"ALCSNAP7";
 
 #[derive(Serialize, Deserialize)]
 struct Saved {

@@ -4,7 +4,7 @@ use crate::feeder::{Instead, Job, Loose, Records, WithHeader};
 use crate::generation::Generation;
 use crate::in_hand::Care;
 use detect::correlate::Hit;
-use event::{Envelope, EventBatch, EventId, Kind, Marks, Match, Room, RowHead};
+use event::{Envelope, EventBatch, EventId, Marks, Match, Room, RowHead};
 use journal::Block;
 use shape::joins::Whole;
 use std::ops::Range;
@@ -194,7 +194,7 @@ impl Worker {
     ) {
         place.pass(done);
         if let Some(why) = unfit.or(self.set_aside.then_some(SET_ASIDE)) {
-            return raw_event(&mut done.batch, place.head(), bytes, why, true);
+            return keep_raw(&done.generation, place.head(), bytes, (why, true), &mut done.batch);
         }
         let rows_before = done.batch.len();
         // Borrowed, not cloned: a count that all workers change for every record would be the one
@@ -213,7 +213,7 @@ impl Worker {
             // Rows that were finished before the panic stay; the buffers start afresh.
             self.shape = shape::Scratch::default();
             if done.batch.len() == rows_before {
-                raw_event(&mut done.batch, place.head(), bytes, CRASHED, false);
+                keep_raw(&done.generation, place.head(), bytes, (CRASHED, false), &mut done.batch);
             }
         }
     }
@@ -306,22 +306,19 @@ impl Place<'_> {
     }
 }
 
-pub(crate) fn raw_event(
-    batch: &mut EventBatch,
+/// Keeps a record that is not shaped. If redacting crashes, too, its bytes stay in the journal only.
+pub(crate) fn keep_raw(
+    generation: &Generation,
     head: RowHead,
     bytes: &[u8],
-    why: &str,
-    limit: bool,
+    why: (&str, bool),
+    batch: &mut EventBatch,
 ) {
-    let mut row = batch.begin(head, bytes);
-    let (message, tags) = (row.field("error.message"), row.field("tags"));
-    row.push(message, Kind::Str, why.as_bytes());
-    row.push(tags, Kind::Str, b"parse_failed");
-    row.mark(Marks::PARSE_FAILED);
-    if limit {
-        row.mark(Marks::QUARANTINED);
+    let shaper = &generation.shaper;
+    let kept = catch_unwind(AssertUnwindSafe(|| shaper.keep_raw(head.clone(), bytes, why, batch)));
+    if kept.is_err() {
+        shaper.keep_raw(head, b"", why, batch);
     }
-    row.finish();
 }
 
 #[cfg(test)]

@@ -74,6 +74,8 @@ pub enum Verb {
     /// Packs: list, test, new
     #[command(subcommand)]
     Packs(Packs),
+    /// Print the pseudonym that takes a value's place, to search for it
+    Redact(Redact),
     /// Run Sigma rules over log files without a server, or over what is stored
     Hunt(Hunt),
     /// Search stored and live events
@@ -192,6 +194,14 @@ pub struct ParseFiles {
     /// Say which pack takes each record and why, and which step wrote what from which bytes
     #[arg(long)]
     pub explain: bool,
+}
+
+/// `alcedo redact`
+#[derive(Args, Debug)]
+pub struct Redact {
+    /// Values, as somebody knows them; `-` reads one a line from standard input
+    #[arg(required = true, value_name = "VALUE")]
+    pub values: Vec<String>,
 }
 
 /// `alcedo packs ...`

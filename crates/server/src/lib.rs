@@ -56,6 +56,7 @@ fn run(cli: &Cli) -> Outcome {
         Verb::Check(args) => verbs::check::all(global, &args.paths),
         Verb::Parse(args) => verbs::parse::run(args, global),
         Verb::Packs(verb) => verbs::packs::run(verb, global),
+        Verb::Redact(args) => verbs::redact::run(args, global),
         Verb::Hunt(args) => verbs::hunt::run(args, global),
         Verb::Search(args) => verbs::ask::search(args, global),
         Verb::Searches(verb) => verbs::ask::searches(verb, global),

@@ -2,12 +2,14 @@
 //! `cargo run --release -p shape --example shape_bench`. Reads each built-in pack's samples. What the
 //! first events cost, on which patterns are compiled, stands apart (`first_ms`).
 //!
+//! With `--redact FILE` in front, events are redacted by the rules of that file.
+//!
 //! With a pack's name alone: what each of its records costs, the dearest first.
 //! With a pack's name and a number it shapes so many events of it and says nothing: run under a heap
 //! profiler, two numbers of events tell what one event allocates (`cargo xtask bench shape`).
 
 use event::{Dictionary, DictionaryBuilder, Envelope, EventBatch, EventId, Protocol, RowHead};
-use shape::{PackSet, Scratch, Shaper, packs};
+use shape::{PackSet, Redaction, Scratch, Settings, Shaper, packs};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,11 +26,21 @@ fn main() {
     let Ok(set) = PackSet::builtin() else { return println!("the built-in packs are wrong") };
     let mut names = DictionaryBuilder::new();
     set.register(&mut names);
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let mut settings = Settings::default();
+    if args.first().is_some_and(|arg| arg == "--redact") && args.len() > 1 {
+        let rules = Redaction::load(Path::new(&args[1]), &[7; 16], &names.build());
+        let rules = Arc::new(rules.unwrap_or_else(|e| panic!("{e}")));
+        names = DictionaryBuilder::new();
+        set.register(&mut names);
+        rules.register(&mut names);
+        settings.redaction = Some(rules);
+        args.drain(..2);
+    }
     let dict = names.build();
-    let shaper = Shaper::new(Arc::new(set), dict.clone(), Default::default(), Default::default());
+    let shaper = Shaper::new(Arc::new(set), dict.clone(), Default::default(), Arc::new(settings));
     let envelope = Arc::new(Envelope::of("bench", Protocol::File));
     let mut bench = Bench { shaper, dict, envelope, scratch: Scratch::default() };
-    let args: Vec<String> = std::env::args().skip(1).collect();
     if let [pack, events] = &args[..] {
         let records = records(pack);
         for _ in 0..events.parse::<usize>().unwrap_or(0) / BATCH_ROWS {

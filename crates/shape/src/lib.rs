@@ -5,7 +5,7 @@
 //!                 ([..],     (syslog                |          |
 //!                 Records)    header)               |          +-> normalised ECS cells
 //!                                                   |          +-> product's own cells, as sent
-//!        tables (geo, assets, indicators) ----------+--------> enrich, tags, time --> row(s)
+//!        tables (geo, assets, indicators) ----------+--------> enrich, tags, time, redact --> row(s)
 //! ```
 //!
 //! Invariants: shaping never fails and never loses bytes; it is a pure function of (record,
@@ -21,7 +21,7 @@
 //! conditions), [`script`] (programs of users), `extract`, `grok` and `dissect` (patterns), `product`, `recognise` and `gate` (which pack),
 //! [`sniff`] (what a source usually sends), `transport` (syslog), `text` (encodings), `native` (hot
 //! parsers), `routes` (Windows channels), `value` (normalising), `zone` (clocks of senders), [`feeds`] (what packs can feed),
-//! [`tables`] (enrichment), [`remember`] (dedupe, drops), [`render`] (JSON), [`testing`] (samples).
+//! [`tables`] (enrichment), [`redact`] (values that nobody may see), [`remember`] (dedupe, drops), [`render`] (JSON), [`testing`] (samples).
 #![forbid(unsafe_code)]
 
 mod audit;
@@ -40,6 +40,7 @@ mod pairs;
 mod product;
 mod program;
 mod recognise;
+pub mod redact;
 pub mod remember;
 pub mod render;
 mod routes;
@@ -58,6 +59,7 @@ mod zone;
 pub use headers::{HeaderState, Headers};
 pub use joins::{JoinChange, Joins, Multiline};
 pub use packs::{PackError, PackFiles, PackInfo, PackSet};
+pub use redact::{Redaction, RedactionError};
 pub use remember::{Dedupe, DedupeState, DedupeSummary, Drops};
 pub use render::to_json;
 pub use script::ScriptCompiler;

@@ -329,6 +329,7 @@ impl PackSet {
     pub fn register(&self, names: &mut DictionaryBuilder) {
         crate::shaper::register(names);
         crate::tables::register(names);
+        crate::redact::register(names);
         for Pack { spec, routes, scripts, logsources } in &self.packs {
             let products = logsources.iter().filter_map(|l| l.split('/').next());
             products.filter(|p| !matches!(*p, "" | "*")).for_each(|p| names.product(p));

@@ -6,9 +6,10 @@ use crate::native::{Body, ID_NAMES, Ids, Parser};
 use crate::packs::PackSet;
 use crate::product::{Products, Why};
 use crate::program::{Findings, Work, push_named};
+use crate::redact::Redactor;
 use crate::tables::{Memo, Tables};
 use crate::zone::Zone;
-use crate::{joins, text, transport};
+use crate::{joins, redact, text, transport};
 use event::{
     Dictionary, DictionaryBuilder, EventBatch, EventId, FieldType, Kind, Marks, RowHead, RowWriter,
 };
@@ -38,6 +39,8 @@ pub struct Settings {
     pub dedupe_ns: HashMap<String, i64>,
     /// How lines become events by source name, for [`crate::Joins`].
     pub multiline: HashMap<String, crate::Multiline>,
+    /// What nobody behind shaping may see.
+    pub redaction: Option<Arc<crate::Redaction>>,
 }
 
 /// What became of one record.
@@ -108,6 +111,7 @@ struct Taken {
 pub struct Scratch {
     work: Work,
     memo: Memo,
+    redact: redact::Scratch,
     pieces: Vec<(usize, usize)>,
 }
 
@@ -116,6 +120,7 @@ pub struct Shaper {
     products: Arc<Products>,
     ids: Ids,
     tables: Arc<Tables>,
+    redactor: Option<Arc<Redactor>>,
     settings: Arc<Settings>,
 }
 
@@ -129,13 +134,38 @@ impl Shaper {
         settings: Arc<Settings>,
     ) -> Self {
         let products = Arc::new(Products::new(&packs.packs, &dict));
-        Self { products, ids: Ids::of(&dict), tables, settings }
+        let redaction = settings.redaction.clone();
+        let redactor = redaction.map(|rules| Arc::new(Redactor::new(rules, &dict)));
+        Self { products, ids: Ids::of(&dict), tables, redactor, settings }
     }
 
-    /// The same packs, names and tables with other settings: compiles nothing.
+    /// The same packs, names, tables and rules of redaction with other settings: compiles nothing.
     pub fn with_settings(&self, settings: Arc<Settings>) -> Self {
         let (products, tables) = (self.products.clone(), self.tables.clone());
-        Self { products, ids: self.ids.clone(), tables, settings }
+        let redactor = self.redactor.clone();
+        Self { products, ids: self.ids.clone(), tables, redactor, settings }
+    }
+
+    /// Appends a record that is not shaped, because of a limit (`is_over_limit`) or because that crashed,
+    /// as an event that has its bytes and says why. Secrets that rules of redaction find in text go.
+    pub fn keep_raw(
+        &self,
+        head: RowHead,
+        raw: &[u8],
+        (why, is_over_limit): (&str, bool),
+        batch: &mut EventBatch,
+    ) {
+        let mut row = batch.begin(head, raw);
+        row.push(self.ids.error, Kind::Str, why.as_bytes());
+        row.push(self.ids.tags, Kind::Str, TAG_PARSE_FAILED.as_bytes());
+        row.mark(Marks::PARSE_FAILED);
+        if is_over_limit {
+            row.mark(Marks::QUARANTINED);
+        }
+        if let Some(redactor) = &self.redactor {
+            redactor.apply(&mut row, &mut Work::default(), &mut redact::Scratch::default());
+        }
+        row.finish();
     }
 
     /// As [`Shaper::shape`] for records that were joined; `is_short`: some never came.
@@ -279,7 +309,8 @@ impl Shaper {
                 });
                 Stage { name: trace.stage, fields: fields.collect() }
             });
-            Explanation { raw: piece.to_vec(), stages: stages.collect() }
+            // As it was left: ranges count in it, and what was taken out is not shown.
+            Explanation { raw: row.raw().to_vec(), stages: stages.collect() }
         };
         pieces.iter().map(explain).collect()
     }
@@ -355,6 +386,11 @@ impl Shaper {
             row.push(self.ids.error, Kind::Str, message.as_bytes());
             row.push(self.ids.tags, Kind::Str, TAG_PARSE_FAILED.as_bytes());
             row.mark(Marks::PARSE_FAILED);
+        }
+        if let Some(redactor) = &self.redactor {
+            let before = row.cell_count();
+            redactor.apply(&mut row, work, &mut scratch.redact);
+            work.note(|| "redaction".into(), before, row.cell_count());
         }
         row.finish();
         failed

@@ -4,7 +4,7 @@
 //! file --rows that are wanted--> reshape (the caller's) --+--> file of the same rows and range
 //!      --all other rows, as they are----------------------+         listed in its place by one record
 //! ```
-//! A row keeps its id, its bytes, who sent it and when it was received; its fields, its time and what
+//! A row keeps its id, its bytes (but for what rules of redaction take out of them), who sent it and when it was received; its fields, its time and what
 //! its marks say of parsing are new. A file is replaced whole by one record of the manifest: at every
 //! moment each event is in exactly one listed file, and after a crash a file is either done or as it
 //! was, so that asking again goes on where it stopped. Rows under a hold stay as they are; so does a
@@ -30,7 +30,7 @@ use std::time::Instant;
 /// Rows that the caller is given at once.
 const ASK_ROWS: usize = 512;
 /// What parsing says about a row; all other marks stay.
-const OF_PARSING: u16 = Marks::PARSE_FAILED.0 | Marks::TIME_SUSPECT.0;
+const OF_PARSING: u16 = Marks::PARSE_FAILED.0 | Marks::TIME_SUSPECT.0 | Marks::REDACTED.0;
 
 /// Which rows are shaped anew, who wants it and why.
 #[derive(Clone, Debug, Default)]
@@ -313,7 +313,12 @@ fn reshape_rows(
             counts.worse += u64::from(!stays[index]);
             continue;
         }
-        if new.head.event_ns == old.head.event_ns && same_cells(&new.cells, &old.cells) {
+        // The record itself changes only where something was taken out of it.
+        let is_redacted = new.head.marks.has(Marks::REDACTED) && new.raw != old.raw;
+        if new.head.event_ns == old.head.event_ns
+            && !is_redacted
+            && same_cells(&new.cells, &old.cells)
+        {
             continue;
         }
         counts.changed += 1;
@@ -321,6 +326,9 @@ fn reshape_rows(
         let marks = old.head.marks.0 & !OF_PARSING | new.head.marks.0 & OF_PARSING;
         (old.head.marks, old.head.event_ns) = (Marks(marks), new.head.event_ns);
         old.cells = new.cells;
+        if is_redacted {
+            old.raw = new.raw;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! received + expanded = stored + deduplicated + dropped + joined + quarantined
-//! refused and gap are counted beside it: those events never came in
+//! refused and gap are counted beside it: those events never came in; redacted, too: those are stored
 //! ```
 //! Each counter is fed by the stage that does the thing, never derived from another: the feeder
 //! counts the records it reads ([`Receipts`]), the sequencer what it marks, the store's answer says
@@ -41,6 +41,8 @@ pub enum Counter {
     Refused,
     /// Known to be missing. Beside the equation.
     Gap,
+    /// Events out of which something was taken that nobody may see. Beside the equation.
+    Redacted,
 }
 
 impl Counter {
@@ -55,6 +57,7 @@ impl Counter {
         (Counter::Quarantined, "quarantined", -1),
         (Counter::Refused, "refused", 0),
         (Counter::Gap, "gap", 0),
+        (Counter::Redacted, "redacted", 0),
     ];
 }
 
@@ -178,7 +181,7 @@ impl Balance {
         }
     }
 
-    /// Counts what the sequencer does with a batch: expanded, deduplicated, dropped.
+    /// Counts what was done with the rows of a batch: expanded, redacted, deduplicated, dropped.
     pub fn sequenced(&mut self, batch: &EventBatch) {
         self.rows(batch.rows(), |row| {
             let expanded = row.marks().has(Marks::EXPANDED).then_some(Counter::Expanded);
@@ -187,7 +190,8 @@ impl Balance {
                 m if m.has(Marks::DEDUPED) => Some(Counter::Deduplicated),
                 _ => Some(Counter::Dropped),
             };
-            [expanded, end]
+            let redacted = row.marks().has(Marks::REDACTED).then_some(Counter::Redacted);
+            [expanded, end, redacted]
         });
     }
 
@@ -196,7 +200,7 @@ impl Balance {
         let rows = held.iter().map(|index| *index as usize).filter(|index| *index < batch.len());
         self.rows(rows.map(|index| batch.row(index)), |row| {
             let raw = row.marks().has(Marks::QUARANTINED);
-            [Some(if raw { Counter::Quarantined } else { Counter::Stored }), None]
+            [Some(if raw { Counter::Quarantined } else { Counter::Stored }), None, None]
         });
     }
 
@@ -236,7 +240,7 @@ impl Balance {
     fn rows<'a>(
         &mut self,
         rows: impl Iterator<Item = EventView<'a>>,
-        counters: impl Fn(&EventView<'_>) -> [Option<Counter>; 2],
+        counters: impl Fn(&EventView<'_>) -> [Option<Counter>; 3],
     ) {
         let mut run: Option<(&Arc<str>, i64, Counts)> = None;
         for row in rows {

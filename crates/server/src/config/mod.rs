@@ -41,6 +41,8 @@ pub struct Config {
     pub packs: Option<PathBuf>,
     /// Enrichment tables.
     pub enrich: Enrich,
+    /// File of the rules that say what nobody may see.
+    pub redact: Option<PathBuf>,
     /// Drop filters: marked rows are matched but not stored.
     pub drop: Vec<DropFilter>,
     /// Where alerts go.
@@ -254,6 +256,7 @@ impl Default for Config {
             detection: Detection::default(),
             packs: None,
             enrich: Enrich::default(),
+            redact: None,
             drop: Vec::new(),
             notify: vec![Notify {
                 name: "terminal".into(),
@@ -277,10 +280,16 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Files that are read again when they change: tables, rules of redaction and their key.
+    pub fn tables(&self) -> Vec<PathBuf> {
+        let key = self.redact.as_ref().and_then(|path| shape::Redaction::key_file(path));
+        self.enrich.files().into_iter().chain(self.redact.clone()).chain(key).collect()
+    }
+
     /// What was set, section by section, in a form that can be compared and tells no secret: for the
     /// audit record of a change.
     pub fn digests(&self) -> Vec<(&'static str, String)> {
-        let sections: [(&str, String); 16] = [
+        let sections: [(&str, String); 17] = [
             ("data_dir", format!("{:?}", self.data_dir)),
             ("listen", format!("{:?} {}", self.http, self.insecure_listen)),
             ("tls", format!("{:?}", self.tls)),
@@ -289,6 +298,7 @@ impl Config {
             ("detection", format!("{:?}", self.detection)),
             ("packs", format!("{:?}", self.packs)),
             ("enrich", format!("{:?}", self.enrich)),
+            ("redact", format!("{:?}", self.redact)),
             ("drop", format!("{:?}", self.drop)),
             ("notify", format!("{:?}", self.notify)),
             ("retention", format!("{:?}", self.retention)),
@@ -392,6 +402,7 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
         };
         s.done();
     });
+    config.redact = root.text("redact").map(|t| base.join(t));
     config.drop = root.items("drop").iter().filter_map(|n| drop_filter(n, root)).collect();
     if root.get("notify").is_some() {
         let items = root.items("notify");

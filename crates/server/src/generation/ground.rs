@@ -4,9 +4,9 @@ use crate::config::Config;
 use crate::exit::Failure;
 use event::{Dictionary, DictionaryBuilder};
 use sha2::{Digest, Sha256};
-use shape::{PackSet, ScriptCompiler, TableConfig, Tables};
+use shape::{PackSet, Redaction, ScriptCompiler, TableConfig, Tables};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -41,12 +41,32 @@ impl Ground {
 
     /// What a configuration names.
     pub fn of_config(config: &Config) -> Result<Self, Failure> {
-        let ((packs, names, tables), files) = settled(&|| hash_of_files(config), &|| {
-            let (packs, names) = load_packs(config.packs.as_ref())?;
-            Ok((packs, names, Arc::new(load_tables(config)?)))
-        })?;
+        let ((packs, names, tables, redaction), files) =
+            settled(&|| hash_of_files(config), &|| {
+                let (packs, names) = load_packs(config.packs.as_ref())?;
+                let tables = Arc::new(load_tables(config)?);
+                let redaction = load_redaction(config, &names)?;
+                Ok((packs, names, tables, redaction))
+            })?;
         let fingerprint = fingerprint_of(config, &packs, &files);
-        Ok(Self { packs, names, tables, settings: Arc::new(settings_of(config)?), fingerprint })
+        let settings = Arc::new(settings_of(config)?);
+        Ok(Self { packs, names, tables, settings, fingerprint }.redacting(redaction))
+    }
+
+    /// The same with what the configuration says that nobody may see, for verbs that show files.
+    pub fn redacting_as(self, config: &Config) -> Result<Self, Failure> {
+        let redaction = load_redaction(config, &self.names)?;
+        Ok(self.redacting(redaction))
+    }
+
+    fn redacting(mut self, redaction: Option<Arc<Redaction>>) -> Self {
+        if let Some(redaction) = &redaction {
+            let mut names = DictionaryBuilder::extending(&self.names);
+            redaction.register(&mut names);
+            self.names = names.build();
+        }
+        Arc::make_mut(&mut self.settings).redaction = redaction;
+        self
     }
 }
 
@@ -107,7 +127,7 @@ fn stamps_of(config: &Config) -> Stamps {
 
 /// Every file that packs and tables are read from, in order.
 fn files_of(config: &Config) -> Vec<PathBuf> {
-    let mut files = config.enrich.files();
+    let mut files = config.tables();
     let folders = config.packs.iter().filter_map(|dir| std::fs::read_dir(dir).ok()).flatten();
     for folder in folders.flatten() {
         files.extend(["pack.yaml", "routes.tsv"].map(|name| folder.path().join(name)));
@@ -122,6 +142,7 @@ fn fingerprint_of(config: &Config, packs: &PackSet, files: &[u8]) -> String {
     // Another build may run them: the same files mean something else there.
     packs.left_out().iter().for_each(|pack| hash.update(pack.to_string()));
     hash.update(format!("{:?}{:?}{:?}", config.sources, config.drop, config.shadow));
+    hash.update(format!("{:?}", config.redact));
     hash.update(files);
     hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
@@ -172,6 +193,23 @@ fn load_tables(config: &Config) -> Result<Tables, Failure> {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         Failure::invalid(lines.join("\n"), "correct the files named under `enrich`")
     })
+}
+
+/// The rules that say what nobody may see, if there are any.
+pub fn load_redaction(
+    config: &Config,
+    names: &Dictionary,
+) -> Result<Option<Arc<Redaction>>, Failure> {
+    let Some(path) = &config.redact else { return Ok(None) };
+    let rules = Redaction::load(path, &secret_of(&config.data_dir), names)
+        .map_err(|e| Failure::invalid(e, "docs/redaction.md tells what a rule may say"))?;
+    Ok(Some(Arc::new(rules)))
+}
+
+/// The installation's secret. A server has made it before it reads anything; without one, `check` and `parse`
+/// show pseudonyms that will not be the server's.
+fn secret_of(data_dir: &Path) -> Vec<u8> {
+    std::fs::read(data_dir.join("secret")).unwrap_or_default()
 }
 
 fn settings_of(config: &Config) -> Result<shape::Settings, Failure> {

@@ -105,7 +105,7 @@ impl Server {
         let secret = secrets::secret(&config.data_dir)?;
         // Watching begins before reading: no change can fall in between.
         let watched: Vec<_> = config.rules.iter().chain(&config.packs).cloned().collect();
-        let watcher = watcher::Watcher::new(&watched, &config.enrich.files());
+        let watcher = watcher::Watcher::new(&watched, &config.tables());
         let rules_watch = tokio::sync::Mutex::new(watcher);
         let (journal, ledger_stream, end) = open_streams(&config.data_dir)?;
         let ledger = open_ledger(&config.data_dir, &ledger_stream)?;

@@ -10,6 +10,7 @@ pub mod journal;
 pub mod keep;
 pub mod packs;
 pub mod parse;
+pub mod redact;
 pub mod reparse;
 pub mod rules;
 pub mod serve;

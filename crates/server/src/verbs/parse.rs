@@ -16,9 +16,10 @@ const BATCH_ROWS: usize = 256;
 
 /// Runs the verb. Exactly one object per record, in order; parse failures are part of the answer.
 pub fn run(args: &ParseFiles, global: &Global) -> Outcome {
-    let packs = super::check::config_of(global)?.packs;
-    let packs = args.packs.as_ref().or(packs.as_ref());
-    let parts = Parts::of_files(&[], packs, &Detection::default())?;
+    let config = super::check::config_of(global)?;
+    let packs = args.packs.as_ref().or(config.packs.as_ref());
+    let mut parts = Parts::of_files(&[], packs, &Detection::default())?;
+    parts.ground = parts.ground.redacting_as(&config)?;
     parts.complaints().iter().for_each(|complaint| super::complain(complaint));
     let generation = parts.compile(0, [0; 16])?;
     let mut out = Printer::new(generation, args.pack.as_deref());

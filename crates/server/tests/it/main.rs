@@ -16,6 +16,7 @@ mod packs;
 mod page;
 mod page_work;
 mod problems;
+mod redact;
 mod scarce;
 mod stored;
 mod stuck_store;

@@ -10,6 +10,7 @@ mod joined;
 mod mmdb;
 mod network;
 mod packs;
+mod redact;
 mod remember;
 mod sigma;
 mod steps;

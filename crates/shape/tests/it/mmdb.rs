@@ -6,7 +6,8 @@ use shape::{Settings, TableConfig, Tables};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-/// A MaxMind database of our own making: an IPv6 tree with records of 24 bits and the data behind it.
+/// A MaxMind database of our own making: an IPv6 tree with records of 24 bits and the data behind
+/// it.
 struct Made {
     /// Left and right of each node: another node, or what a `Leaf` says.
     nodes: Vec<[Option<Side>; 2]>,
@@ -186,7 +187,8 @@ fn wanted(record: &Value) -> Vec<(String, String)> {
     out
 }
 
-/// First address of a network as the sources write it (`::1.2.0.0/112` is 1.2.0.0/16), as bits, and its length.
+/// First address of a network as the sources write it (`::1.2.0.0/112` is 1.2.0.0/16), as bits, and
+/// its length.
 fn network(text: &str) -> (u128, u32) {
     let (address, len) = text.split_once('/').unwrap();
     let len: u32 = len.parse().unwrap();
@@ -204,8 +206,8 @@ fn address_of(bits: u128) -> IpAddr {
 }
 
 /// Scenario: the first, a middle and the last address of every network of the corpus' databases.
-/// Guarantees: what an event says is what the most specific network's record says, all of it and nothing else;
-/// nothing is said of addresses that are not on the internet.
+/// Guarantees: what an event says is what the most specific network's record says, all of it and
+/// nothing else; nothing is said of addresses that are not on the internet.
 #[test]
 fn every_answer_of_the_corpus_is_given() {
     let Some(data) = testkit::corpus("geoip") else { return };
@@ -250,7 +252,8 @@ fn every_answer_of_the_corpus_is_given() {
     }
 }
 
-/// Scenario: a city and a network database of our own making, with a network in another, IPv4 and IPv6.
+/// Scenario: a city and a network database of our own making, with a network in another, IPv4 and
+/// IPv6.
 /// Guarantees: each address has the answer of its most specific network; neighbours have none.
 #[test]
 fn a_small_database_answers() {
@@ -282,8 +285,10 @@ fn a_small_database_answers() {
     }
 }
 
-/// Scenario: every damaged file of the corpus; our own one cut at every length and with every byte turned.
-/// Guarantees: each is refused with its name and what to do, or answers as a database may; none ends the process.
+/// Scenario: every damaged file of the corpus; our own one cut at every length and with every byte
+/// turned.
+/// Guarantees: each is refused with its name and what to do, or answers as a database may; none
+/// ends the process.
 #[test]
 fn damaged_databases_say_what_to_do() {
     let mut files: Vec<PathBuf> = Vec::new();

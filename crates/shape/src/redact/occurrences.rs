@@ -1,0 +1,228 @@
+//! Where a value stands in a text, in whatever spelling: other case, escaped as JSON (also within a
+//! string within a string), XML, URL or Latin-1 have it.
+
+use std::ops::Range;
+
+/// Every place where `value` stands in `text` as a word of its own, in order, without overlaps.
+pub(crate) fn all(text: &[u8], value: &[u8], out: &mut Vec<Range<usize>>) {
+    let Some(first) = first_char(value) else { return };
+    let mut at = 0;
+    while at < text.len() {
+        if may_begin(text[at], first)
+            && let Some(end) = end_of_match(text, at, value)
+            && is_edge_before(text, at)
+            && is_edge_after(text, end)
+        {
+            out.push(at..end);
+            at = end;
+        } else {
+            at += 1;
+        }
+    }
+}
+
+/// Whether two values are equal but for the case of letters.
+pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.eq_ignore_ascii_case(b) {
+        return true;
+    }
+    // Letters of other scripts may change their length with their case, but not by much.
+    if a.len() > 2 * b.len() || b.len() > 2 * a.len() || a.is_ascii() && b.is_ascii() {
+        return false;
+    }
+    match (std::str::from_utf8(a), std::str::from_utf8(b)) {
+        (Ok(a), Ok(b)) if !a.is_ascii() || !b.is_ascii() => a.to_lowercase() == b.to_lowercase(),
+        _ => false,
+    }
+}
+
+/// A character of a value; bytes that are no UTF-8 stand for themselves.
+fn first_char(value: &[u8]) -> Option<(char, usize)> {
+    if value.first()?.is_ascii() {
+        return Some((char::from(value[0]), 1));
+    }
+    // No more than one character is looked at: this is asked at every byte of a record.
+    let chunk = value[..value.len().min(4)].utf8_chunks().next()?;
+    match chunk.valid().chars().next() {
+        Some(c) => Some((c, c.len_utf8())),
+        None => Some((char::from(*value.first()?), 1)),
+    }
+}
+
+fn may_begin(byte: u8, (first, _): (char, usize)) -> bool {
+    match byte {
+        b'\\' | b'&' | b'%' => true,
+        _ if byte >= 0x80 => !first.is_ascii() || first.is_ascii_alphabetic(),
+        _ => first.is_ascii() && byte.eq_ignore_ascii_case(&(first as u8)) || !first.is_ascii(),
+    }
+}
+
+/// Where the value ends that begins at `at`, if it does.
+fn end_of_match(text: &[u8], mut at: usize, mut value: &[u8]) -> Option<usize> {
+    while let Some((wanted, len)) = first_char(value) {
+        at += unit(text.get(at..)?, wanted)?;
+        value = &value[len..];
+    }
+    Some(at)
+}
+
+/// How many bytes at the start of `text` stand for the character, if they do.
+fn unit(text: &[u8], wanted: char) -> Option<usize> {
+    let (found, len) = first_char(text)?;
+    if wanted == '\\' {
+        // Each string within a string doubles them.
+        let run = backslashes(text);
+        return (run > 0).then_some(run).or_else(|| encoded(text, wanted));
+    }
+    if is_same(found, wanted) {
+        return Some(len);
+    }
+    match text[0] {
+        b'\\' => escaped(text, wanted),
+        b'+' if wanted == ' ' => Some(1),
+        b'&' | b'%' => encoded(text, wanted),
+        _ => None,
+    }
+}
+
+fn is_same(a: char, b: char) -> bool {
+    a == b || a.eq_ignore_ascii_case(&b) || a.to_lowercase().eq(b.to_lowercase())
+}
+
+/// Most backslashes in front of one character: strings in strings, four deep.
+const BACKSLASHES_MAX: usize = 16;
+
+fn backslashes(text: &[u8]) -> usize {
+    text.iter().take(BACKSLASHES_MAX).take_while(|b| **b == b'\\').count()
+}
+
+/// Backslashes and what they escape: a quote, a slash, a letter for a control byte, four digits.
+fn escaped(text: &[u8], wanted: char) -> Option<usize> {
+    let run = backslashes(text);
+    let rest = &text[run..];
+    let letter = match wanted {
+        '\n' => b'n',
+        '\t' => b't',
+        '\r' => b'r',
+        '"' | '\'' | '/' => wanted as u8,
+        _ => {
+            let digits = rest.strip_prefix(b"u").or_else(|| rest.strip_prefix(b"U"))?;
+            let code = hex(digits.get(..4)?)?;
+            return is_same(char::from_u32(code)?, wanted).then_some(run + 5);
+        }
+    };
+    (rest.first() == Some(&letter)).then_some(run + 1)
+}
+
+/// `&amp;`, `&#38;`, `&#x26;`, `%26`.
+fn encoded(text: &[u8], wanted: char) -> Option<usize> {
+    if text[0] == b'%' {
+        let mut utf8 = [0; 4];
+        let bytes = wanted.encode_utf8(&mut utf8).as_bytes();
+        let all = bytes.iter().enumerate().all(|(at, byte)| {
+            let piece = text.get(at * 3..at * 3 + 3);
+            let code = piece.filter(|p| p[0] == b'%').and_then(|p| hex(&p[1..]));
+            code.is_some_and(|code| code < 256 && (code as u8).eq_ignore_ascii_case(byte))
+        });
+        return all.then_some(bytes.len() * 3);
+    }
+    let name = text.strip_prefix(b"&")?;
+    // The longest is `&#x10ffff;`.
+    let end = name.iter().take(9).position(|b| *b == b';')?;
+    let code = match &name[..end] {
+        b"amp" => '&',
+        b"lt" => '<',
+        b"gt" => '>',
+        b"quot" => '"',
+        b"apos" => '\'',
+        [b'#', b'x' | b'X', digits @ ..] => char::from_u32(hex(digits)?)?,
+        [b'#', digits @ ..] => char::from_u32(std::str::from_utf8(digits).ok()?.parse().ok()?)?,
+        _ => return None,
+    };
+    is_same(code, wanted).then_some(end + 2)
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(digits).ok()?;
+    text.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u32::from_str_radix(text, 16).ok())?
+}
+
+/// Letters of Latin scripts, digits and `_`: other scripts write names without blanks around them.
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || ('\u{c0}'..='\u{24f}').contains(&c)
+}
+
+/// The character that ends at `at`; a byte that is no UTF-8 is taken for Latin-1.
+fn char_before(text: &[u8], at: usize) -> Option<char> {
+    let before = &text[..at];
+    let whole = (1..=4.min(at)).find_map(|len| {
+        let mut chars = std::str::from_utf8(&before[at - len..]).ok()?.chars();
+        chars.next()
+    });
+    whole.or_else(|| before.last().map(|byte| char::from(*byte)))
+}
+
+/// A word may begin here: what stands before is no part of one, or the end of an escape.
+fn is_edge_before(text: &[u8], at: usize) -> bool {
+    let before = &text[..at];
+    match before {
+        [] => true,
+        _ if !char_before(text, at).is_some_and(is_word) => true,
+        [.., b'\\', b'n' | b't' | b'r'] => true,
+        [.., b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => true,
+        [.., b'#', a, b, c] => [a, b, c].iter().all(|d| matches!(d, b'0'..=b'7')),
+        [.., b'\\', b'u', b'0', b'0', a, b] => a.is_ascii_hexdigit() && b.is_ascii_hexdigit(),
+        _ => false,
+    }
+}
+
+fn is_edge_after(text: &[u8], end: usize) -> bool {
+    !text.get(end..).and_then(first_char).is_some_and(|(c, _)| is_word(c))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str, value: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        all(text.as_bytes(), value.as_bytes(), &mut out);
+        out.into_iter().map(|range| text[range].to_owned()).collect()
+    }
+
+    #[test]
+    fn a_value_is_found_in_every_spelling() {
+        let cases = [
+            ("user alice, ALICE and (Alice)", "alice", &["alice", "ALICE", "Alice"][..]),
+            (r#"{"a":"CORP\\alice"}"#, r"CORP\alice", &[r"CORP\\alice"]),
+            (r#"{"a":"{\"b\":\"CORP\\\\alice\"}"}"#, r"CORP\alice", &[r"CORP\\\\alice"]),
+            (r#"{"m":"Name:\t\talice\nDomain"}"#, "alice", &["alice"]),
+            (r#""Mu\u0308ller" "M\u00fcller""#, "M\u{fc}ller", &[r"M\u00fcller"]),
+            ("<a>O&apos;Neil</a><b>O&#39;Neil</b>", "O'Neil", &["O&apos;Neil", "O&#39;Neil"]),
+            ("/x?u=a%40b.example&v=%61lice", "a@b.example", &["a%40b.example"]),
+            ("/x?v=%61lice+smith", "alice smith", &["%61lice+smith"]),
+            ("by%20alice, #011alice", "alice", &["alice", "alice"]),
+            ("M\u{fc}ller m\u{dc}LLER", "m\u{fc}ller", &["M\u{fc}ller", "m\u{dc}LLER"]),
+            ("malice alice2 alice_b \u{e9}alice", "alice", &[]),
+            ("\u{ab}alice\u{bb} \u{7528}alice\u{767b}", "alice", &["alice", "alice"]),
+            ("10.0.0.12 110.0.0.1 10.0.0.1:22", "10.0.0.1", &["10.0.0.1"]),
+            ("", "alice", &[]),
+            ("alice", "", &[]),
+        ];
+        for (text, value, wanted) in cases {
+            assert_eq!(found(text, value), wanted, "{value} in {text}");
+        }
+    }
+
+    #[test]
+    fn latin_1_and_cut_escapes_do_no_harm() {
+        let mut out = Vec::new();
+        all(b"name=M\xfcller;", "M\u{fc}ller".as_bytes(), &mut out);
+        assert_eq!(out, [5..11]);
+        for text in ["a\\", "a\\u00", "&", "&#", "&#x;", "%", "%4", "\\u", "&amp", "%%%"] {
+            for value in ["a", "\u{e9}", "&", "\\", "\"", " "] {
+                all(text.as_bytes(), value.as_bytes(), &mut out);
+            }
+        }
+    }
+}

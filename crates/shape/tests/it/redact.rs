@@ -1,0 +1,323 @@
+//! Redaction: chosen fields and secrets go from the event and from its record, and nothing else
+//! does.
+
+use super::Bench;
+use event::{DictionaryBuilder, Marks};
+use proptest::test_runner::{Config, TestRunner};
+use proptest::{prop_assert, prop_assert_eq, prop_assume};
+use shape::{PackSet, Redaction, Settings, Tables};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// Rules with their key, as a generation has them.
+fn bench(rules: &str) -> (Bench, Arc<Redaction>) {
+    let (packs, mut names) = (PackSet::builtin().unwrap(), DictionaryBuilder::new());
+    packs.register(&mut names);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("redact.yaml");
+    std::fs::write(&path, rules).unwrap();
+    let redaction = Redaction::load(&path, &[7; 16], &names.build());
+    let redaction = Arc::new(redaction.unwrap_or_else(|e| panic!("{e}")));
+    let settings = Settings { redaction: Some(redaction.clone()), ..Settings::default() };
+    (Bench::with(Tables::default(), settings), redaction)
+}
+
+const PEOPLE: &str = "rules:\n  - {name: people, fields: [user.name, source.ip], own_fields: [customer], as: pseudonym}\n";
+
+/// All that is left of a row: its record and every value.
+fn left(bench: &Bench, row: usize) -> String {
+    let row = bench.batch.row(row);
+    let mut out = String::from_utf8_lossy(row.raw()).into_owned();
+    for (field, value) in row.cells() {
+        out.push_str(&format!("\n{}={}", bench.batch.name(field), value.text()));
+    }
+    out
+}
+
+/// Scenario: a name and an address as seven products write them: in plain text, in pairs, with a
+/// domain, in JSON with escapes, in JSON within JSON, in UTF-16, as numbers of an own field.
+/// Guarantees: neither stands in the record or in any field; the fields hold the pseudonyms that
+/// the installation gives; the mark names fields and rule.
+#[test]
+fn chosen_values_go_wherever_products_write_them() {
+    let (mut bench, rules) = bench(PEOPLE);
+    let utf16: Vec<u8> = [0xff, 0xfe]
+        .into_iter()
+        .chain(r#"{"user.name":"alicia","message":"alicia came"}"#.bytes().flat_map(|b| [b, 0]))
+        .collect();
+    let cases: [&[u8]; 7] = [
+        b"<38>Mar 30 16:01:36 web-01 sshd[7]: Accepted password for alicia from 203.0.113.9 port 22 ssh2",
+        b"<86>Mar 30 16:01:36 web-01 sudo:   alicia : TTY=pts/0 ; PWD=/tmp ; USER=root ; COMMAND=/bin/id",
+        br#"{"EventID":4624,"Channel":"Security","EventData":{"TargetUserName":"Alicia","TargetDomainName":"CORP","IpAddress":"203.0.113.9"},"Message":"Logon.\r\n\tAccount Name:\t\tAlicia\r\n\tSource: 203.0.113.9"}"#,
+        br#"{"user":"CORP\\alicia","src_ip":"203.0.113.9","msg":"\u0061licia did it"}"#,
+        br#"{"log":"Mar 30 16:01:36 h sshd[7]: Failed password for alicia from 203.0.113.9 port 22 ssh2\n","stream":"stderr","time":"2026-03-30T16:01:36Z"}"#,
+        &utf16,
+        br#"{"customer":4711,"user.name":"alicia","note":"x"}"#,
+    ];
+    for (at, raw) in cases.into_iter().enumerate() {
+        bench.shape(raw);
+        let left = left(&bench, at);
+        let found = ["alicia", "203.0.113.9", "4711"]
+            .into_iter()
+            .filter(|v| left.to_lowercase().contains(v));
+        assert_eq!(found.collect::<Vec<_>>(), Vec::<&str>::new(), "case {at}: {left}");
+        let name = bench.text(at, "user.name").unwrap();
+        assert!(name.ends_with(&rules.pseudonym("alicia")), "case {at}: {left}");
+        if let Some(ip) = bench.text(at, "source.ip") {
+            assert_eq!(ip, rules.pseudonym("203.0.113.9"), "case {at}");
+            assert!(ip.parse::<std::net::Ipv6Addr>().is_ok(), "an address stays one");
+        }
+        assert!(bench.batch.row(at).marks().has(Marks::REDACTED));
+        assert_eq!(bench.all(at, "alcedo.redacted_by"), ["people"]);
+        assert!(bench.all(at, "alcedo.redacted").contains(&"user.name".to_owned()), "case {at}");
+    }
+    assert_eq!(bench.text(6, "customer"), Some(rules.pseudonym("4711")));
+    let json: serde_json::Value = serde_json::from_slice(bench.batch.row(6).raw()).unwrap();
+    assert_eq!(
+        json["customer"],
+        rules.pseudonym("4711"),
+        "what was a number is text, and JSON still"
+    );
+}
+
+/// Scenario: what is redacted is shaped again, as `reparse` does; three forms.
+/// Guarantees: the second time changes nothing, and the mark is there again.
+#[test]
+fn redacting_twice_is_redacting_once() {
+    for form in ["pseudonym", "mask", "remove"] {
+        let text = format!(
+            "rules:\n  - {{name: people, fields: [user.name, source.ip], as: {form}}}\n  - {{name: secrets, secrets: [passwords], as: {form}}}\n"
+        );
+        let (mut bench, _) = bench(&text);
+        for raw in [
+            "<38>Mar 30 16:01:36 web-01 sshd[7]: Accepted password for alicia from 203.0.113.9 port 22 ssh2",
+            r#"{"user.name":"alicia","n":1,"password":"hunter2","m":"password=hunter2"}"#,
+        ] {
+            bench.clear();
+            bench.shape(raw.as_bytes());
+            let once = left(&bench, 0);
+            assert!(!once.contains("alicia") && !once.contains("hunter2"), "{once}");
+            if form == "remove" {
+                assert_eq!(bench.text(0, "user.name"), None);
+            }
+            let again = bench.batch.row(0).raw().to_vec();
+            bench.clear();
+            bench.shape(&again);
+            assert_eq!(left(&bench, 0), once);
+        }
+    }
+}
+
+/// Scenario: secrets in a URL, on a command line, in JSON, in text of no known product; three kinds
+/// and a pattern of one's own; with a form each.
+/// Guarantees: they are gone from record and fields; what stands around them is as it was.
+#[test]
+fn secrets_go_from_texts_and_fields() {
+    let (mut bench, rules) = bench(
+        "rules:\n  - {name: secrets, secrets: [passwords, tokens, keys, cards], as: mask}\n  \
+         - {name: badges, matches: ['badge=(\\d+)'], as: pseudonym}\n",
+    );
+    for (raw, gone, wanted) in [
+        (
+            r#"203.0.113.9 - - [24/Nov/2026:00:00:00 +0000] "GET /in?user=a&password=hunter2&x=1 HTTP/1.1" 200 5 "-" "curl/8""#,
+            "hunter2",
+            ("url.query", "user=a&password=REDACTED&x=1"),
+        ),
+        (
+            r#"{"process.command_line":"mysql --password hunter2 -e \"select 1\"","user.name":"bob"}"#,
+            "hunter2",
+            ("process.command_line", r#"mysql --password REDACTED -e "select 1""#),
+        ),
+        (
+            r#"{"db":{"masterPassword":"hun\"ter2"},"user.name":"bob"}"#,
+            "ter2",
+            ("db.masterPassword", "REDACTED"),
+        ),
+        ("paid with 4111 1111 1111 1111 today", "4111", ("message", "paid with REDACTED today")),
+        (
+            "Authorization: Bearer 0123456789abcdef.x",
+            "0123456789",
+            ("message", "Authorization: Bearer REDACTED"),
+        ),
+        ("opened, badge=12345 door=3", "12345", ("message", "")),
+    ] {
+        bench.clear();
+        bench.shape(raw.as_bytes());
+        let left = left(&bench, 0);
+        assert!(!left.contains(gone), "{left}");
+        let value = bench.text(0, wanted.0);
+        match wanted.1 {
+            "" => assert_eq!(
+                value,
+                Some(format!("opened, badge={} door=3", rules.pseudonym("12345")))
+            ),
+            text => assert_eq!(value.as_deref(), Some(text), "{left}"),
+        }
+    }
+}
+
+/// Scenario: senders who choose their names so that words which rules look for would go with them;
+/// attacks that are called a password.
+/// Guarantees: what tells what happened stays, in fields and in the record; the name itself goes.
+#[test]
+fn nobody_hides_from_rules_behind_a_name() {
+    let (mut bench, rules) = bench(
+        "rules:\n  - {name: people, fields: [user.name], as: pseudonym}\n  - {name: s, secrets: [passwords], as: mask}\n",
+    );
+    let line = r#"203.0.113.9 - passwd [24/Nov/2026:00:00:00 +0000] "GET /etc/passwd?password=../../x HTTP/1.1" 200 5 "-" "-""#;
+    bench.shape(line.as_bytes());
+    assert_eq!(bench.text(0, "user.name"), Some(rules.pseudonym("passwd")));
+    assert_eq!(bench.text(0, "url.path").as_deref(), Some("/etc/passwd"));
+    let raw = left(&bench, 0);
+    assert!(raw.contains("GET /etc/passwd?password=../../x HTTP"), "{raw}");
+    bench.shape(line.replace("- passwd", "- GET").as_bytes());
+    assert_eq!(bench.text(1, "http.request.method").as_deref(), Some("GET"));
+    assert_eq!(bench.text(1, "user.name"), Some(rules.pseudonym("GET")));
+    bench.shape(b"<38>Mar 30 16:01:36 web-01 sshd[7]: Failed password for invalid user failed from 203.0.113.9 port 22 ssh2");
+    let raw = left(&bench, 2);
+    assert!(raw.contains("Failed password for invalid user anon-"), "{raw}");
+    assert_eq!(bench.text(2, "event.outcome").as_deref(), Some("failure"));
+    bench.shape(br#"{"user.name":"${jndi:ldap://x}","n":1}"#);
+    assert_eq!(bench.text(3, "user.name").as_deref(), Some("${jndi:ldap://x}"));
+    assert!(!bench.batch.row(3).marks().has(Marks::REDACTED));
+}
+
+/// Guarantees: `everywhere` also takes a value out of fields that tell what happened; a condition
+/// limits a rule to its events; groups of fields are chosen at once.
+#[test]
+fn rules_have_conditions_groups_and_reach() {
+    let (mut bench, _) = bench(
+        "rules:\n  - {name: people, fields: ['user.*'], as: mask, when: 'host.name:web-*', everywhere: true}\n",
+    );
+    let raw = |host: &str| {
+        format!(
+            r#"{{"host.name":"{host}","user.name":"alicia","user.email":"al@x.example","url.path":"/home/alicia/x"}}"#
+        )
+    };
+    bench.shape(raw("web-01").as_bytes());
+    let gone = left(&bench, 0);
+    assert!(!gone.contains("alicia") && !gone.contains("al@x.example"), "{gone}");
+    assert_eq!(bench.text(0, "url.path").as_deref(), Some("/home/REDACTED/x"));
+    bench.shape(raw("db-01").as_bytes());
+    assert_eq!(bench.text(1, "user.name").as_deref(), Some("alicia"));
+    assert!(bench.all(1, "alcedo.redacted").is_empty());
+}
+
+/// Guarantees: tables see the true address, and what they know of it does not give it away.
+#[test]
+fn tables_are_asked_before_and_do_not_tell() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("bad.txt");
+    std::fs::write(&list, "203.0.113.9\n").unwrap();
+    let tables = shape::TableConfig { indicators: vec![list], ..shape::TableConfig::default() };
+    let (with_rules, rules) = bench(PEOPLE);
+    drop(with_rules);
+    let settings = Settings { redaction: Some(rules), ..Settings::default() };
+    let mut bench = Bench::with(Tables::load(&tables).unwrap(), settings);
+    bench.shape(b"<38>Mar 30 16:01:36 web-01 sshd[7]: Accepted password for alicia from 203.0.113.9 port 22 ssh2");
+    assert!(bench.all(0, "tags").contains(&"indicator_match".to_owned()));
+    let left = left(&bench, 0);
+    assert!(!left.contains("203.0.113.9"), "{left}");
+}
+
+/// Guarantees: every mistake in a file is told with its line and what to write instead.
+#[test]
+fn mistakes_in_rules_are_told_with_their_line() {
+    let (packs, mut names) = (PackSet::builtin().unwrap(), DictionaryBuilder::new());
+    packs.register(&mut names);
+    let names = names.build();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("redact.yaml");
+    for (text, line, said) in [
+        (
+            "rules:\n  - name: a\n    as: mask\n    fields:\n      - user.nmae\n",
+            5,
+            "did you mean `user.name`",
+        ),
+        ("rules:\n  - {name: a, as: mask, fields: [customer_email]}\n", 2, "own_fields"),
+        ("rules:\n  - {name: a, as: mask, fields: [event.original]}\n", 2, "not the sender's"),
+        ("rules:\n  - {name: a, as: mask, own_fields: [alcedo.source]}\n", 2, "not the sender's"),
+        ("rules:\n  - {name: a, as: hash, fields: [user.name]}\n", 2, "pseudonym, mask or remove"),
+        ("rules:\n  - {name: a, as: mask, secrets: [pins]}\n", 2, "passwords, tokens, keys, cards"),
+        ("rules:\n  - {name: a, as: mask, matches: ['(']}\n", 2, "`(`"),
+        ("rules:\n  - {name: a, as: mask}\n", 2, "needs `fields`"),
+        ("rules:\n  - {name: a, as: mask, fields: [user.name], when: 'a:('}\n", 2, "`when`"),
+        (
+            "rules:\n  - {name: a, as: mask, fields: [user.name]}\n  - {name: a, as: mask, fields: [user.id]}\n",
+            3,
+            "taken",
+        ),
+        ("rules:\n  - {name: a, colour: red}\n", 2, "colour"),
+        ("rules:\n  - {name: a, as: mask, fields: ['usr.*']}\n", 2, "no group"),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = Redaction::load(&path, &[7; 16], &names).unwrap_err();
+        assert_eq!(error.line, Some(line), "{error}");
+        assert!(error.message.contains(said), "{error}");
+    }
+    std::fs::write(&path, "key: k\nrules: []\n").unwrap();
+    let said = |e: shape::RedactionError| e.to_string();
+    assert!(Redaction::load(&path, &[], &names).map_err(said).unwrap_err().contains("the key"));
+    std::fs::write(dir.path().join("k"), "short\n").unwrap();
+    assert!(Redaction::load(&path, &[], &names).map_err(said).unwrap_err().contains("at least 16"));
+    std::fs::write(dir.path().join("k"), "0123456789abcdef\n").unwrap();
+    let of_file = Redaction::load(&path, &[], &names).unwrap();
+    let other = Redaction::load(&path, &[1; 16], &names).unwrap();
+    assert_eq!(
+        of_file.pseudonym("x"),
+        other.pseudonym("x"),
+        "the file's key, not the installation's"
+    );
+    assert_eq!(Redaction::key_file(&path), Some(dir.path().join("k")));
+}
+
+/// Scenario: records made to take long: one name a hundred thousand times, backslashes without end, two
+/// thousand names that are escaped.
+/// Guarantees: each is worked in seconds even unoptimised, and no name is left.
+#[test]
+fn hostile_records_cost_little() {
+    let (mut bench, _) = bench(PEOPLE);
+    let many: String = "alicia ".repeat(100_000);
+    let slashes = "\\\\".repeat(300_000);
+    let names: Vec<String> = (0..2_000).map(|n| format!("\"\\u0061licia{n}\"")).collect();
+    for raw in [
+        format!(r#"{{"user.name":"alicia","message":"{many}"}}"#),
+        format!(r#"{{"user.name":"a\\b","message":"{slashes}"}}"#),
+        format!(r#"{{"user.name":[{}],"note":"alicia7"}}"#, names.join(",")),
+    ] {
+        bench.clear();
+        let began = std::time::Instant::now();
+        bench.shape(raw.as_bytes());
+        let took = began.elapsed();
+        assert!(took.as_secs() < 20, "{took:?} for {}", &raw[..40]);
+        let row = bench.batch.row(0);
+        assert!(!String::from_utf8_lossy(row.raw()).contains("licia"), "{}", &raw[..40]);
+    }
+}
+
+/// Whatever is sent: one row, no panic, the chosen value gone, and gone for good.
+#[test]
+fn any_text_around_a_name_is_redacted() {
+    let rules = "rules:\n  - {name: p, fields: [user.name], own_fields: [who], secrets: [passwords, tokens, keys, cards], as: pseudonym, everywhere: true}\n";
+    let bench = RefCell::new(bench(rules).0);
+    let texts = ("\\PC{0,30}", "\\PC{0,30}", "[a-zA-Z\u{e0}-\u{ff}'\"\\\\ ]{3,12}");
+    let config = Config { cases: 500, ..Config::default() };
+    let checked = TestRunner::new(config).run(&texts, |(before, after, name)| {
+        prop_assume!(name.chars().filter(|c| c.is_alphabetic()).count() >= 3);
+        let mut bench = bench.borrow_mut();
+        bench.clear();
+        let text = format!("{before} {name} {after}");
+        let raw = serde_json::json!({"who": name, "text": text}).to_string();
+        bench.shape(raw.as_bytes());
+        prop_assert_eq!(bench.batch.len(), 1);
+        let who = bench.text(0, "who").unwrap();
+        prop_assert!(who.starts_with("anon-"), "{}", who);
+        let once = left(&bench, 0);
+        let again = bench.batch.row(0).raw().to_vec();
+        bench.clear();
+        bench.shape(&again);
+        prop_assert_eq!(left(&bench, 0), once);
+        Ok(())
+    });
+    checked.unwrap();
+}
