@@ -80,7 +80,7 @@ function Shell({ session, onSignOut }) {
   const route = useRoute();
   const [help, setHelp] = useState(false);
   const [, redraw] = useState(0);
-  const chord = useRef(0);
+  const chord = useRef(-Infinity);
   const [waiting, setWaiting] = useState(0);
   useEffect(() => {
     connect();
@@ -112,7 +112,7 @@ function Shell({ session, onSignOut }) {
       const view = VIEWS.find(([, , key, permission]) => key === event.key && may(permission))?.[0];
       const typing = event.target instanceof Element && event.target.closest("input, textarea, select, dialog");
       if (!view || typing || !inChord() || event.ctrlKey || event.metaKey || event.altKey) return;
-      chord.current = 0;
+      chord.current = -Infinity;
       event.preventDefault();
       event.stopPropagation();
       go(routeTo(view));

@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use event::Level;
 use filter::search;
 use ledger::{SavedRow, SavedSearch, SearchAlert};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use trust::{Permission, Principal};
@@ -32,9 +32,14 @@ pub struct Wish {
     until: Option<String>,
     #[serde(default)]
     note: String,
-    /// What it raises, to be a rule, too.
-    #[serde(default)]
-    alert: Option<WishedAlert>,
+    /// What it raises, to be a rule, too; `null`: nothing. Left out: what it raised before.
+    #[serde(default, deserialize_with = "told")]
+    alert: Option<Option<WishedAlert>>,
+}
+
+/// A member that is there, be it `null`.
+fn told<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<WishedAlert>>, D::Error> {
+    Option::deserialize(from).map(Some)
 }
 
 /// What a search is to raise.
@@ -88,10 +93,16 @@ pub async fn save(
     search::parse(&wish.query, now_ns)?;
     time_of(wish.since.as_deref(), now_ns)?;
     time_of(wish.until.as_deref(), now_ns)?;
-    let alert = wish.alert.as_ref().map(|alert| raised(&wish.query, alert)).transpose()?;
-    let Wish { query, since, until, note, .. } = wish;
-    let saved = SavedSearch { name, query, since, until, note, alert };
-    app.blocking(move |app| keep(app, &principal, saved)).await
+    app.blocking(move |app| {
+        let Wish { query, since, until, note, alert } = wish;
+        let alert = match alert {
+            Some(wished) => wished,
+            None => raised_before(app, &name),
+        };
+        let alert = alert.as_ref().map(|alert| raised(&query, alert)).transpose()?;
+        keep(app, &principal, SavedSearch { name, query, since, until, note, alert })
+    })
+    .await
 }
 
 /// `PUT /api/v1/searches/{name}/alert`: from now on it raises alerts, or with `{"level": null}` none any
@@ -138,6 +149,12 @@ fn raised(query: &str, wished: &WishedAlert) -> Result<SearchAlert, Problem> {
         return Err(Problem::bad(text));
     }
     Ok(SearchAlert { level })
+}
+
+/// What the search of this name raises now.
+fn raised_before(app: &App, name: &str) -> Option<WishedAlert> {
+    let alert = app.ledger.search(name).ok()?.search.alert?;
+    Some(WishedAlert { level: Some(alert.level.name().to_owned()) })
 }
 
 /// Whether the search of this name is a rule now.

@@ -512,6 +512,9 @@ pub fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> Failure {
     Failure::invalid(format!("cannot listen on {address}: {error}"), hint)
 }
 
+/// Name of the token that a demo's senders have from its second start on.
+const DEMO_SENDER: &str = "demo-sender";
+
 /// The page's one-time link; on a first start also a token for verbs on this host and one for
 /// sending.
 fn first_tokens(app: &App) -> Result<(String, Option<String>), Failure> {
@@ -521,9 +524,6 @@ fn first_tokens(app: &App) -> Result<(String, Option<String>), Failure> {
     let (setup, setup_token) = Setup::begin(roles.clone(), now_ns).map_err(|e| wrong(&e))?;
     app.offer_setup(setup);
     let path = app.config.data_dir.join("admin.token");
-    if path.exists() {
-        return Ok((setup_token, None));
-    }
     let actor = || ledger::Actor { who: "alcedo".into(), at_ns: now_ns, client: "server".into() };
     let make = |kind, name: &str, roles: Vec<Role>| {
         let scope = Scope { roles, sources: vec!["*".into()], networks: vec![], expires_ns: None };
@@ -531,6 +531,18 @@ fn first_tokens(app: &App) -> Result<(String, Option<String>), Failure> {
         app.ledger.create_token(new.record, actor()).map_err(|e| wrong(&e))?;
         Ok::<_, Failure>(new.text)
     };
+    if path.exists() {
+        // Texts of tokens are not kept: a demo whose folder is there from before gets its senders a new one.
+        let again = app.demo.then(|| {
+            let tokens = app.ledger.tokens();
+            let old = tokens.iter().filter(|t| t.name == DEMO_SENDER && t.revoked_ns.is_none());
+            for token in old {
+                app.ledger.revoke_token(&token.id, actor()).map_err(|e| wrong(&e))?;
+            }
+            make(TokenKind::Ingest, DEMO_SENDER, vec![Role::Ingest])
+        });
+        return Ok((setup_token, again.transpose()?));
+    }
     let mut local = roles;
     local.push(Role::Ingest);
     secrets::write_token(&path, &make(TokenKind::Api, "local", local)?)?;

@@ -136,10 +136,11 @@ pub fn searches(verb: &Searches, global: &Global) -> Outcome {
             rows(&found["searches"], &columns, form);
         }
         Searches::Save { name, query, since, until, note, alert } => {
-            let alert = alert.as_ref().map(|level| json!({"level": level}));
-            let body = json!({
-                "query": query, "since": since, "until": until, "note": note, "alert": alert,
-            });
+            let mut body = json!({"query": query, "since": since, "until": until, "note": note});
+            // Without it, what the search raises stays.
+            if let Some(level) = alert {
+                body["alert"] = json!({"level": level});
+            }
             let path = format!("/api/v1/searches/{}", encoded(name));
             let saved = ask(global, async |client| client.put(&path, body).await)?;
             match form {

@@ -294,6 +294,23 @@ fn ctrl_c_ends_the_demo_cleanly() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
+/// Scenario: a demo that keeps its folder, started twice.
+/// Guarantees: its senders may send again; the folder is whole afterwards.
+#[test]
+fn a_kept_demo_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("demo");
+    let dir = dir.to_str().unwrap();
+    for start in 1..=2 {
+        let out = run(&["demo", "--keep", dir, "--rate", "50", "--stop-after", "8"]);
+        let told = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(0), "start {start}: {told}");
+        assert!(!told.contains("failed:") && told.contains("the time is over"), "{start}: {told}");
+    }
+    let listed = run(&["verify", "--data-dir", dir]);
+    assert_eq!(listed.status.code(), Some(0), "{}", String::from_utf8_lossy(&listed.stderr));
+}
+
 /// Scenario: the auth.log of a real brute force is replayed over syslog to a running server.
 /// Guarantees: exactly one alert of the shipped rule, within a second of the last line, with every
 /// failed attempt and the success as its evidence.

@@ -597,7 +597,13 @@ fn a_saved_search_raises_alerts_while_it_says_so() {
     let rule = rule["rules"].as_array().unwrap().iter().find(|r| r["id"] == "search.odd").cloned();
     assert_eq!(rule.unwrap()["title"], "odd");
 
-    assert_eq!(put(&server, &analyst, "odd", query).0, 403, "it is a rule");
+    assert_eq!(put(&server, &analyst, "odd", query.clone()).0, 403, "it is a rule");
+    // Saved again, it goes on; what cannot be a rule is not saved in its place.
+    let both = token(&server, "analyst,engineer");
+    let again = put(&server, &both, "odd", query);
+    assert_eq!(again.1["alert"]["level"], "high", "{again:?}");
+    let piped = put(&server, &both, "odd", json!({"query": "message:xyzzy | head 1"}));
+    assert_eq!(piped.0, 400, "{piped:?}");
     assert_eq!(
         put(&server, &engineer, "odd/alert", json!({"level": null})).1["alert"],
         Value::Null
