@@ -23,6 +23,9 @@ const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 const TOGETHER_MAX: usize = 64;
 /// Longest that one waits for others.
 const TOGETHER_WAIT: Duration = Duration::from_secs(1);
+/// They wait no longer once nothing more has come for so long. Not at once: the sync of each would hold up
+/// the next alert.
+const QUIET_WAIT: Duration = Duration::from_millis(100);
 /// Deliveries that wait for a ledger that cannot write. Beyond it they are not recorded: delivering
 /// goes on.
 const WAITING_MAX: usize = 4_096;
@@ -334,14 +337,20 @@ impl Feed for AlertFeed {
         if self.recording.since.is_some_and(|since| since.elapsed() >= TOGETHER_WAIT) {
             self.record();
         }
-        while self.read.is_empty() && self.read_more(Duration::ZERO) {
-            self.pass();
-        }
-        if self.read.is_empty() {
-            // Nothing comes at once: what was delivered need not wait for more of it.
-            self.record();
-            self.read_more(wait);
-            self.pass();
+        let until = Instant::now() + wait;
+        while self.read.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            let waits = !self.recording.records.is_empty();
+            let pause = if waits { left.min(QUIET_WAIT) } else { left };
+            // Records of other kinds come, too, this feed's own among them: they end no wait.
+            if self.read_more(pause) {
+                self.pass();
+            } else if waits {
+                self.record();
+            }
+            if left.is_zero() {
+                break;
+            }
         }
         self.read.pop_front()
     }
