@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 const EVENT_BYTES: [usize; 2] = [300, 1_024];
 /// Concurrent connections: a lone sender, a few relays, many hosts.
 const CONNECTIONS: [usize; 3] = [1, 8, 64];
+/// These send half of what the server can go on with, too: what an ack costs where nothing is short.
+const HALF_LOAD_CONNECTIONS: usize = 8;
 /// Events of a batch.
 const BATCH_EVENTS: u64 = 100;
 /// How long each case is sent for, ms.
@@ -40,10 +42,18 @@ pub(crate) fn run(report: &mut Report) -> Result<(), BenchError> {
         let body = body(event_bytes);
         for connections in CONNECTIONS {
             tell(&format!("{event_bytes} bytes, {connections} connections"));
-            let case = ours(&server, &body, connections, case_time(report))?;
+            let case = ours(&server, &body, connections, case_time(report), None)?;
             let peer =
                 nats.as_ref().map(|nats| theirs(nats, &body, connections, case_time(report)));
+            // What it can go on with: until all of it was stored as well.
+            let rate = case.events() as f64 / case.stored.as_secs_f64();
             figures(report, &format!("{event_bytes}b_x{connections}"), &case, peer.transpose()?);
+            if connections == HALF_LOAD_CONNECTIONS {
+                let each =
+                    Duration::from_secs_f64((connections * 2) as f64 * BATCH_EVENTS as f64 / rate);
+                let half = ours(&server, &body, connections, case_time(report), Some(each))?;
+                figures(report, &format!("{event_bytes}b_half_load"), &half, None);
+            }
         }
     }
     server.stop()
@@ -58,17 +68,19 @@ fn ours(
     body: &[u8],
     connections: usize,
     case_time: Duration,
+    each: Option<Duration>,
 ) -> Result<Case, BenchError> {
     let headers = "Content-Type: application/x-ndjson\r\n";
     let before = server::overview(&mut server.client())?;
-    let cpu_before = server.cpu_s()?;
-    let mut case = send(connections, case_time, || {
+    let (cpu_before, begun) = (server.cpu_s()?, Instant::now());
+    let mut case = send(connections, case_time, each, || {
         let mut client = server.client();
         Ok(move || server::ingest(&mut client, headers, body).map(|answer| answer.refused))
     })?;
     case.bytes = case.events() * (body.len() as u64 / BATCH_EVENTS);
     // The next case starts from rest.
     server.drained(&before, case.events())?;
+    case.stored = begun.elapsed();
     case.cpu_s = server.cpu_s()? - cpu_before;
     Ok(case)
 }
@@ -80,7 +92,7 @@ fn theirs(
     case_time: Duration,
 ) -> Result<Case, BenchError> {
     let cpu_before = process::cpu_s(nats.pid())?;
-    let mut case = send(connections, case_time, || {
+    let mut case = send(connections, case_time, None, || {
         let mut client = nats.client()?;
         Ok(move || client.publish(body).map(|()| 0))
     })?;
@@ -113,6 +125,8 @@ struct Case {
     bytes: u64,
     refused: u64,
     total: Duration,
+    /// Until all was detected and stored, too.
+    stored: Duration,
     cpu_s: f64,
 }
 
@@ -162,19 +176,27 @@ fn body(event_bytes: usize) -> Vec<u8> {
     body
 }
 
-/// Every connection posts, waits for its ack, and posts again; `connect` gives what posts one batch
-/// and says how often that was refused.
+/// Every connection posts, waits for its ack, and posts again, or with `each` when so much has gone by since
+/// the last was due: an ack then counts from when its batch was. `connect` gives what posts one batch and
+/// says how often that was refused.
 fn send<P: FnMut() -> Result<u64, BenchError>>(
     connections: usize,
     case_time: Duration,
+    each: Option<Duration>,
     connect: impl Fn() -> Result<P, BenchError> + Sync,
 ) -> Result<Case, BenchError> {
     let begun = Instant::now();
     let one = || -> Result<(Latencies, u64), BenchError> {
         let mut post = connect()?;
         let (mut latencies, mut refused) = (Latencies::default(), 0);
+        let mut due = begun;
         while begun.elapsed() < case_time {
-            let start = Instant::now();
+            let mut start = Instant::now();
+            if let Some(each) = each {
+                std::thread::sleep(due.saturating_duration_since(start));
+                start = due;
+                due += each;
+            }
             refused += post()?;
             latencies.push(start.elapsed());
         }

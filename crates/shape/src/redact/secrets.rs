@@ -199,12 +199,14 @@ fn is_number_part(byte: u8) -> bool {
 
 fn is_card(digits: &[u8]) -> bool {
     let first = digits[..4].iter().fold(0_u32, |n, d| n * 10 + u32::from(*d));
-    let is_issued = match (first, digits.len()) {
-        (4000..=4999, 13 | 16 | 19) | (5100..=5599 | 2221..=2720, 16) => true,
-        (3400..=3499 | 3700..=3799, 15) | (3000..=3059 | 3600..=3699 | 3800..=3999, 14) => true,
-        (6011 | 6440..=6599 | 3528..=3589, 16) | (6200..=6299, 16..=19) => true,
-        _ => false,
-    };
+    let is_issued = matches!(
+        (first, digits.len()),
+        (4000..=4999, 13 | 16 | 19)
+            | (5100..=5599 | 2221..=2720 | 6011 | 6440..=6599 | 3528..=3589, 16)
+            | (3400..=3499 | 3700..=3799, 15)
+            | (3000..=3059 | 3600..=3699 | 3800..=3999, 14)
+            | (6200..=6299, 16..=19)
+    );
     let sum: u32 = digits
         .iter()
         .rev()
@@ -214,7 +216,7 @@ fn is_card(digits: &[u8]) -> bool {
             (_, double) => double / 10 + double % 10,
         })
         .sum();
-    is_issued && sum % 10 == 0 && digits.iter().any(|d| *d != digits[0])
+    is_issued && sum.is_multiple_of(10) && digits.iter().any(|d| *d != digits[0])
 }
 
 #[cfg(test)]
