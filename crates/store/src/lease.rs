@@ -61,7 +61,7 @@ impl Lease {
         let mut refused = None;
         lease.change(far, &mut |lease, holders, now_ns| {
             let others = holders.iter().filter(|other| alone || other.alone);
-            refused = others.max_by_key(|other| other.until_ns).map(|other| in_the_way(other));
+            refused = others.max_by_key(|other| other.until_ns).map(in_the_way);
             match refused {
                 Some(_) => false,
                 None => lease.enter(holders, now_ns),

@@ -55,7 +55,7 @@ const PIECES_ZSTD_LEVEL: i32 = 3;
 
 /// The block of a row, as a set.
 pub(crate) fn block_of(row: usize) -> u64 {
-    1 << (row / BLOCK_ROWS & 63)
+    1 << ((row / BLOCK_ROWS) & 63)
 }
 
 /// Collects one row group: which blocks have which runs. A run is taken apart once, when all of its

@@ -123,7 +123,7 @@ impl Object {
 /// A place that was opened.
 pub(crate) enum Vault {
     Folder(PathBuf),
-    Bucket(Bucket),
+    Bucket(Box<Bucket>),
 }
 
 pub(crate) struct Bucket {
@@ -155,7 +155,11 @@ impl Vault {
             Place::Folder(path) => Vault::Folder(path.clone()),
             Place::Bucket(settings) => {
                 let far = Far::new(settings, ending.clone())?;
-                Vault::Bucket(Bucket { far, known: Mutex::default(), lease: Mutex::default() })
+                Vault::Bucket(Box::new(Bucket {
+                    far,
+                    known: Mutex::default(),
+                    lease: Mutex::default(),
+                }))
             }
         })
     }

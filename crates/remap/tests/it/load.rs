@@ -63,6 +63,6 @@ fn without_a_compiler_the_pack_is_left_out() {
     assert!(error.file.ends_with("acme-proxy/pack.yaml") && error.line > 0, "{error}");
     assert!(error.to_string().contains("--features vrl"), "{error}");
     let wrong = shape::testing::run(&packs, &dir.join("acme-proxy")).unwrap_err();
-    assert_eq!(wrong, [error.clone()]);
+    assert_eq!(wrong, std::slice::from_ref(error));
     assert_eq!(packs.list().len(), shape::packs::ALL.len());
 }

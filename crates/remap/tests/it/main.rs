@@ -1,4 +1,5 @@
 //! `vrl` steps, through packs of a user: shaped, explained, refused, under any bytes.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod hostile;
 mod load;

@@ -221,7 +221,7 @@ impl Archive {
         let switches = self.unlisted.lock().clone();
         match texts.switch(&switches) {
             Ok(()) => {
-                self.unlisted.lock().retain(|s| switches.iter().all(|l| l.offset != s.offset))
+                self.unlisted.lock().retain(|s| switches.iter().all(|l| l.offset != s.offset));
             }
             Err(error) => {
                 tracing::error!(%error, "a switch of generations is listed later; it is in force");

@@ -106,9 +106,9 @@ fn an_alert_says_how_its_burst_stands() {
         alert["evidence"].as_array().unwrap().iter().map(|e| e["id"].to_string()).collect();
     assert_eq!((ids.len(), alert["evidence"].as_array().unwrap().len()), (50, 50));
     let history = detail["history"].as_array().unwrap();
-    let revised = history.iter().filter(|h| h["action"] == "revised" && h["at"].is_string());
+    let mut revised = history.iter().filter(|h| h["action"] == "revised" && h["at"].is_string());
     assert!(revised.clone().count() >= 2, "{history:#?}");
-    assert_eq!(revised.last().unwrap()["why"], found["reason"]);
+    assert_eq!(revised.next_back().unwrap()["why"], found["reason"]);
     server.stop();
     server.start_again();
     assert_eq!(server.get(&address)["alert"], detail["alert"]);

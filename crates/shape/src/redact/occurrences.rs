@@ -218,7 +218,7 @@ mod tests {
     fn latin_1_and_cut_escapes_do_no_harm() {
         let mut out = Vec::new();
         all(b"name=M\xfcller;", "M\u{fc}ller".as_bytes(), &mut out);
-        assert_eq!(out, [5..11]);
+        assert_eq!((out.len(), out[0].clone()), (1, 5..11));
         for text in ["a\\", "a\\u00", "&", "&#", "&#x;", "%", "%4", "\\u", "&amp", "%%%"] {
             for value in ["a", "\u{e9}", "&", "\\", "\"", " "] {
                 all(text.as_bytes(), value.as_bytes(), &mut out);

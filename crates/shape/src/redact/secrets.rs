@@ -224,7 +224,7 @@ fn is_card(digits: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn found<'t>(kind: Kind, text: &'t str) -> Vec<&'t str> {
+    fn found(kind: Kind, text: &str) -> Vec<&str> {
         let mut out = Vec::new();
         Finder::new(&[kind], &[]).unwrap().all(text.as_bytes(), &mut out);
         out.into_iter().map(|range| &text[range]).collect()
