@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Instant;
 
-/// Events in one batch, as the feeder cuts them.
-const BATCH_ROWS: usize = 1_024;
+/// Most events in one batch, as the feeder cuts them.
+const BATCH_ROWS: usize = 256;
 /// Batches that one side does before it is the other's turn: enough that what a turn finds cold (caches,
 /// memory that the allocator gave back meanwhile) is a small part of it, as in a stream that does not stop.
-const BATCHES_PER_TURN: usize = 8;
+const BATCHES_PER_TURN: usize = 32;
 /// Batches of hits that wait for the one thread that correlates.
 const WAITING_MAX: usize = 64;
 /// Rules told by cost.

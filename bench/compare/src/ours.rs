@@ -65,7 +65,9 @@ impl Ours {
     /// Shapes a chunk into a batch that the worker then holds.
     pub(crate) fn shape<'w>(&self, events: &[&[u8]], worker: &'w mut Worker) -> &'w EventBatch {
         let envelope = Arc::new(Envelope::of("bench", Protocol::File));
-        let mut batch = EventBatch::with_room(self.dict.clone(), events.len(), worker.room);
+        let size_bytes = events.iter().map(|raw| raw.len()).sum();
+        let mut batch =
+            EventBatch::with_room(self.dict.clone(), events.len(), size_bytes, worker.room);
         for (at, raw) in events.iter().enumerate() {
             let head = RowHead {
                 id: EventId::at(at as u64),

@@ -166,16 +166,18 @@ pub struct EventBatch {
     local_ids: HashMap<Box<str>, FieldId>,
 }
 
-/// What rows of a stream need: so that the next batch is given its memory at once. Growing step by
-/// step copies everything twice, and memory that is new to the process has to be wiped first.
+/// What records of a stream become: so that the next batch is given its memory at once. Growing step by
+/// step copies everything twice, and memory that is new to the process has to be wiped first, which costs
+/// more than shaping what is put there.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Room {
-    /// Bytes of the arena per row: the record and what was made of it.
-    pub bytes_per_row: usize,
+    /// Bytes that are made of a KiB of records, beside the records themselves.
+    pub made_per_kib: usize,
     /// Cells per row.
     pub cells_per_row: usize,
 }
 
+const KIB: usize = 1 << 10;
 /// Most memory that is set aside for one batch beforehand, bytes of arena and of cells each.
 const ROOM_BYTES_MAX: usize = 16 << 20;
 
@@ -187,14 +189,15 @@ impl Room {
     /// and growing in the middle of one costs more than some room that is given back.
     #[must_use]
     pub fn after(self, batch: &EventBatch) -> Self {
-        let rows = batch.rows.len();
-        let kept = |known: usize, used: usize| match rows {
+        let kept = |known: usize, used: usize, of: usize| match of {
             0 => known,
-            _ => used.div_ceil(rows).max(known - known.div_ceil(Self::FORGOTTEN_PART)),
+            _ => used.div_ceil(of).max(known - known.div_ceil(Self::FORGOTTEN_PART)),
         };
+        let raw: usize = batch.rows.iter().map(|row| row.raw_len as usize).sum();
+        let made = batch.bytes.len().saturating_sub(raw).saturating_mul(KIB);
         Self {
-            bytes_per_row: kept(self.bytes_per_row, batch.bytes.len()),
-            cells_per_row: kept(self.cells_per_row, batch.cells.len()),
+            made_per_kib: kept(self.made_per_kib, made, raw),
+            cells_per_row: kept(self.cells_per_row, batch.cells.len(), batch.rows.len()),
         }
     }
 }
@@ -219,15 +222,15 @@ impl EventBatch {
         }
     }
 
-    /// As [`EventBatch::new`], with room for some rows as they came before, and an eighth more.
-    pub fn with_room(dict: Arc<Dictionary>, rows: usize, room: Room) -> Self {
-        let most = |each: usize, size: usize| {
-            let needed = rows.saturating_mul(each);
-            needed.saturating_add(needed / 8).min(ROOM_BYTES_MAX / size)
-        };
+    /// As [`EventBatch::new`], with room for so many rows, of records of `size_bytes` in all, as they came
+    /// before, and an eighth more of what is not known.
+    pub fn with_room(dict: Arc<Dictionary>, rows: usize, size_bytes: usize, room: Room) -> Self {
+        let more = |needed: usize| needed.saturating_add(needed / 8);
+        let made = more(size_bytes.saturating_mul(room.made_per_kib) / KIB);
+        let cells = more(rows.saturating_mul(room.cells_per_row));
         let mut batch = Self::new(dict);
-        batch.bytes.reserve_exact(most(room.bytes_per_row, 1));
-        batch.cells.reserve_exact(most(room.cells_per_row, size_of::<Cell>()));
+        batch.bytes.reserve_exact(size_bytes.saturating_add(made).min(ROOM_BYTES_MAX));
+        batch.cells.reserve_exact(cells.min(ROOM_BYTES_MAX / size_of::<Cell>()));
         if room != Room::default() {
             batch.rows.reserve_exact(rows.min(ROWS_MAX));
             batch.hot.reserve_exact(rows.min(ROWS_MAX) * batch.dict.hot_count() as usize);
@@ -422,6 +425,26 @@ impl<'a> RowWriter<'a> {
         let (start, len) = self.place(bytes);
         self.batch.cells.push(Cell { field, kind, start, len });
         true
+    }
+
+    /// Appends a value that `make` appends to the arena, so that it is written once. Out: what `make` gave,
+    /// and whether the value was stored: not when the row is full. Nothing is when `make` fails.
+    #[inline]
+    pub fn push_made<T, E>(
+        &mut self,
+        field: FieldId,
+        kind: Kind,
+        make: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
+    ) -> Result<(T, bool), E> {
+        let start = self.batch.bytes.len();
+        let made = make(&mut self.batch.bytes);
+        if made.is_err() || self.cell_count() >= CELLS_PER_ROW_MAX || field.is_intrinsic() {
+            self.batch.bytes.truncate(start);
+            return made.map(|made| (made, false));
+        }
+        let len = (self.batch.bytes.len() - start) as u32;
+        self.batch.cells.push(Cell { field, kind, start: start as u32, len });
+        made.map(|made| (made, true))
     }
 
     /// Appends a text value under a name.

@@ -21,6 +21,8 @@ pub enum Test {
         pattern: Box<str>,
         /// The folded text.
         folded: Box<[u8]>,
+        /// Offset in `folded` of the byte that is rarest in logs: what is looked for first.
+        rarest: usize,
         /// Exact case.
         cased: bool,
     },
@@ -181,8 +183,9 @@ impl TextOp {
 impl Test {
     /// A text comparison.
     pub fn text(op: TextOp, pattern: &str, cased: bool) -> Self {
-        let folded = fold(pattern).into_bytes().into();
-        Test::Text { op, pattern: pattern.into(), folded, cased }
+        let folded: Box<[u8]> = fold(pattern).into_bytes().into();
+        let rarest = rarest(&folded);
+        Test::Text { op, pattern: pattern.into(), folded, rarest, cased }
     }
 
     /// Name of the other field a field-to-field test reads.
@@ -205,11 +208,12 @@ impl Test {
             Test::Exists => true,
             Test::Null => value.kind == Kind::Null,
             _ if value.kind == Kind::Null => false,
-            Test::Text { op, pattern, folded, cased: true } => {
-                let _ = folded;
+            Test::Text { op, pattern, cased: true, .. } => {
                 find_exact(*op, value.bytes, pattern.as_bytes()).is_some()
             }
-            Test::Text { op, folded, .. } => find_folded(*op, value.bytes, folded).is_some(),
+            Test::Text { op, folded, rarest, .. } => {
+                find_folded(*op, value.bytes, (folded, *rarest)).is_some()
+            }
             Test::Regex { regex, by_character: false, .. } => regex.is_match(value.bytes),
             Test::Regex { regex, .. } => regex.is_match(value.text().as_bytes()),
             Test::Cidr(net) => ip_of(value.bytes).is_some_and(|ip| net.contains(&ip)),
@@ -225,7 +229,9 @@ impl Test {
             Test::Text { op, pattern, cased: true, .. } => {
                 find_exact(*op, value.bytes, pattern.as_bytes())?
             }
-            Test::Text { op, folded, .. } => find_folded(*op, value.bytes, folded)?,
+            Test::Text { op, folded, rarest, .. } => {
+                find_folded(*op, value.bytes, (folded, *rarest))?
+            }
             Test::Regex { by_character: true, .. } if std::str::from_utf8(value.bytes).is_err() => {
                 (0, value.bytes.len())
             }
@@ -293,7 +299,7 @@ pub fn text_relation(op: TextOp, a: &[u8], b: &[u8], cased: bool) -> bool {
     }
     let mut folded = Vec::with_capacity(b.len());
     fold_into(b, &mut folded);
-    find_folded(op, a, &folded).is_some()
+    find_folded(op, a, (&folded, rarest(&folded))).is_some()
 }
 
 /// An IP address as logs write it: IPv4-mapped IPv6 becomes IPv4, a zone (`%eth0`) and brackets go.
@@ -320,7 +326,11 @@ fn find_exact(op: TextOp, value: &[u8], pattern: &[u8]) -> Option<(usize, usize)
 
 /// Finds a folded pattern. No allocation for ASCII values; others are folded into a copy, whose
 /// spans are those of the value as long as folding kept the byte length (else the whole value).
-fn find_folded(op: TextOp, value: &[u8], folded: &[u8]) -> Option<(usize, usize)> {
+fn find_folded(
+    op: TextOp,
+    value: &[u8],
+    (folded, rarest): (&[u8], usize),
+) -> Option<(usize, usize)> {
     if value.is_ascii() {
         return match op {
             TextOp::Equals => value.eq_ignore_ascii_case(folded).then_some((0, value.len())),
@@ -332,7 +342,9 @@ fn find_folded(op: TextOp, value: &[u8], folded: &[u8]) -> Option<(usize, usize)
                 let from = value.len().checked_sub(folded.len())?;
                 value[from..].eq_ignore_ascii_case(folded).then_some((from, value.len()))
             }
-            TextOp::Contains => find_ascii_folded(value, folded).map(|at| (at, at + folded.len())),
+            TextOp::Contains => {
+                find_ascii_folded(value, folded, rarest).map(|at| (at, at + folded.len()))
+            }
         };
     }
     let mut copy = Vec::with_capacity(value.len());
@@ -341,10 +353,14 @@ fn find_folded(op: TextOp, value: &[u8], folded: &[u8]) -> Option<(usize, usize)
     Some(if copy.len() == value.len() { span } else { (0, value.len()) })
 }
 
-/// Looks for the pattern's rarest byte, so that few places have to be compared.
-fn find_ascii_folded(value: &[u8], folded: &[u8]) -> Option<usize> {
-    let rarest = folded.iter().enumerate().min_by_key(|(_, b)| commonness(**b));
-    let Some((at, byte)) = rarest else { return Some(0) };
+/// Where the rarest byte of a text stands in it; 0 in an empty one.
+fn rarest(folded: &[u8]) -> usize {
+    (0..folded.len()).min_by_key(|at| commonness(folded[*at])).unwrap_or(0)
+}
+
+/// Looks for the pattern's rarest byte, the one `at` this offset, so that few places have to be compared.
+fn find_ascii_folded(value: &[u8], folded: &[u8], at: usize) -> Option<usize> {
+    let Some(byte) = folded.get(at) else { return Some(0) };
     let last_start = value.len().checked_sub(folded.len())?;
     let places = &value[at..=at + last_start];
     memchr::memchr2_iter(*byte, byte.to_ascii_uppercase(), places)

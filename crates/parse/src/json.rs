@@ -131,7 +131,7 @@ impl NameCache {
     fn find(&self, parent: &str, key: &[u8]) -> Option<usize> {
         let place = Self::place(parent.len(), key);
         let name = self.names.get(place)?;
-        let is_same = name.path.as_bytes()[name.key_from..] == *key && name.is_in(parent);
+        let is_same = is_equal(&name.path.as_bytes()[name.key_from..], key) && name.is_in(parent);
         is_same.then_some(place)
     }
 
@@ -142,7 +142,7 @@ impl NameCache {
         let place = self.names.get(before)?.next;
         let name = &self.names[place];
         let key = &name.path.as_bytes()[name.key_from..];
-        let is_next = text.get(key.len()) == Some(&b'"') && text[..key.len()] == *key;
+        let is_next = text.get(key.len()) == Some(&b'"') && is_equal(&text[..key.len()], key);
         (is_next && name.is_in(parent)).then_some((place, key.len()))
     }
 
@@ -170,8 +170,22 @@ impl CachedName {
     #[inline]
     fn is_in(&self, parent: &str) -> bool {
         self.parent_len == parent.len()
-            && (parent.is_empty() || self.path.as_bytes()[..parent.len()] == *parent.as_bytes())
+            && (parent.is_empty()
+                || is_equal(&self.path.as_bytes()[..parent.len()], parent.as_bytes()))
     }
+}
+
+/// Whether two keys are the same bytes. They are short: a call of the library's comparison costs more
+/// than comparing them eight bytes at a time.
+#[inline]
+fn is_equal(a: &[u8], b: &[u8]) -> bool {
+    let len = a.len();
+    if len != b.len() || !(8..=64).contains(&len) {
+        return a == b;
+    }
+    // The last eight bytes may be compared twice.
+    (0..len - 8).step_by(8).all(|at| word_at(a, at) == word_at(b, at))
+        && word_at(a, len - 8) == word_at(b, len - 8)
 }
 
 /// An object or array that is open.
@@ -365,13 +379,7 @@ impl Pass<'_, '_, '_> {
                     self.push(Kind::Str, &text[from..stop]);
                     return Ok(stop + 1);
                 }
-                let mut unescaped = std::mem::take(&mut self.buffers.unescaped);
-                let end = unescape_to_quote(text, from, stop, &mut unescaped);
-                if end.is_ok() {
-                    self.push(Kind::Str, &unescaped);
-                }
-                self.buffers.unescaped = unescaped;
-                Ok(end? + 1)
+                self.push_unescaped(from, stop)
             }
             Some(open @ (b'{' | b'[')) => self.open(at, *open == b'{'),
             Some(b't') => self.literal(at, b"true", Kind::Bool),
@@ -448,7 +456,31 @@ impl Pass<'_, '_, '_> {
             self.shape.not_stored += 1;
             return;
         }
-        let field = match self.named {
+        let field = self.field();
+        if !self.row.push(field, kind, bytes) {
+            self.shape.not_stored += 1;
+        }
+    }
+
+    /// Writes the string that starts at `from` and has its first backslash at `stop`. Out: where the text
+    /// goes on behind it.
+    fn push_unescaped(&mut self, from: usize, stop: usize) -> Result<usize, ParseError> {
+        let text = self.text;
+        if self.row.cell_count() >= batch::CELLS_PER_ROW_MAX {
+            self.shape.not_stored += 1;
+            self.buffers.unescaped.clear();
+            return Ok(unescape_to_quote(text, from, stop, &mut self.buffers.unescaped)? + 1);
+        }
+        let field = self.field();
+        let make = |out: &mut Vec<u8>| unescape_to_quote(text, from, stop, out);
+        let (end, is_stored) = self.row.push_made(field, Kind::Str, make)?;
+        self.shape.not_stored += usize::from(!is_stored);
+        Ok(end + 1)
+    }
+
+    /// The field that the current name is.
+    fn field(&mut self) -> FieldId {
+        match self.named {
             Named::Field(field) => field,
             Named::ByPath => self.row.field(&self.buffers.path),
             Named::ByKeyIn(parent_len) => {
@@ -462,9 +494,6 @@ impl Pass<'_, '_, '_> {
                 }
                 field
             }
-        };
-        if !self.row.push(field, kind, bytes) {
-            self.shape.not_stored += 1;
         }
     }
 
@@ -558,7 +587,21 @@ fn quote_or_backslash(text: &[u8], mut at: usize) -> Option<usize> {
     memchr2(b'"', b'\\', text.get(at..)?).map(|i| at + i)
 }
 
-/// Copies a string that starts at `from` and has its first backslash at `at` into `out`, escapes
+/// What the byte behind a backslash stands for; 0: something else.
+const ESCAPES: [u8; 256] = {
+    let mut out = [0; 256];
+    out[b'"' as usize] = b'"';
+    out[b'\\' as usize] = b'\\';
+    out[b'/' as usize] = b'/';
+    out[b'n' as usize] = b'\n';
+    out[b't' as usize] = b'\t';
+    out[b'r' as usize] = b'\r';
+    out[b'b' as usize] = 8;
+    out[b'f' as usize] = 12;
+    out
+};
+
+/// Appends a string that starts at `from` and has its first backslash at `at` to `out`, escapes
 /// resolved, in one pass: Windows messages have an escape every dozen bytes, and searching and
 /// copying them separately took twice as long. Out: the index of the closing quote.
 fn unescape_to_quote(
@@ -567,7 +610,6 @@ fn unescape_to_quote(
     mut at: usize,
     out: &mut Vec<u8>,
 ) -> Result<usize, ParseError> {
-    out.clear();
     out.extend_from_slice(&text[from..at]);
     loop {
         match text.get(at) {
@@ -596,24 +638,28 @@ fn unescape_to_quote(
 /// Appends what the escape at `at` stands for; the bytes it takes.
 #[inline]
 fn escape(text: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, ParseError> {
-    let plain = match text.get(at + 1) {
-        Some(c @ (b'"' | b'\\' | b'/')) => *c,
-        Some(b'n') => b'\n',
-        Some(b't') => b'\t',
-        Some(b'r') => b'\r',
-        Some(b'b') => 8,
-        Some(b'f') => 12,
+    match text.get(at + 1).map(|c| ESCAPES[usize::from(*c)]) {
+        Some(plain @ 1..) => {
+            out.push(plain);
+            Ok(2)
+        }
+        _ => long_escape(text, at, out),
+    }
+}
+
+/// [`escape`] for those that are not one byte for one.
+#[cold]
+fn long_escape(text: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, ParseError> {
+    match text.get(at + 1) {
         Some(b'u') => {
             let (c, used) = unicode_escape(&text[at..])
                 .ok_or_else(|| expected(at, "four hex digits behind \\u"))?;
             out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            return Ok(used);
+            Ok(used)
         }
-        Some(_) => return Err(expected(at, "an escape that JSON has")),
-        None => return Err(unclosed(text)),
-    };
-    out.push(plain);
-    Ok(2)
+        Some(_) => Err(expected(at, "an escape that JSON has")),
+        None => Err(unclosed(text)),
+    }
 }
 
 /// End of the number at `at` and what kind it is.

@@ -103,6 +103,21 @@ impl Records {
         }
     }
 
+    /// About how many bytes they have; 0 if they are rows.
+    pub fn size_bytes(&self) -> usize {
+        let of_wholes = |wholes: &[Whole]| wholes.iter().map(|whole| whole.bytes.len()).sum();
+        match self {
+            Self::Block { block, from, to, .. } => {
+                let records = (*from..*to).filter_map(|index| block.record(index));
+                records.map(|record| record.bytes.len()).sum()
+            }
+            Self::Joined(joined) => joined.bytes.len(),
+            Self::Waited(waited) => of_wholes(&waited.wholes),
+            Self::Loose(loose) => loose.records.iter().map(|(_, range)| range.len()).sum(),
+            Self::Shaped(_) => 0,
+        }
+    }
+
     /// Whether no rows are to be made.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -70,7 +70,12 @@ impl Worker {
         self.set_aside = job.care == Care::SetAside;
         let generation = job.generation;
         let mut done = Done {
-            batch: EventBatch::with_room(generation.dict.clone(), job.records.len(), self.room),
+            batch: EventBatch::with_room(
+                generation.dict.clone(),
+                job.records.len(),
+                job.records.size_bytes(),
+                self.room,
+            ),
             matches: Vec::new(),
             hits: Vec::new(),
             records: 0,

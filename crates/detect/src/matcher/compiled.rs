@@ -6,7 +6,7 @@ use super::costs::Tally;
 use super::index::{IndexBuilder, ValueIndex};
 use super::leaves::{Leaves, Place};
 use super::route::{
-    CERTAIN, Chosen, INDEXED, Member, NONE, Route, Router, Routes, RuleBits, has_bit,
+    CERTAIN, Chosen, INDEXED, Member, NONE, Route, Router, Routes, RuleBits, has_bit, set_bit,
 };
 use super::scratch::{Marks, PartScratch};
 use super::training::{Observed, Sample};
@@ -49,6 +49,8 @@ pub(crate) struct Compiled {
     pub(crate) fields: usize,
     /// Field id -> whether a leaf looks it up.
     reads: Vec<bool>,
+    /// Rules with keywords.
+    with_keywords: RuleBits,
     /// What workers have counted.
     pub(crate) tally: Mutex<Tally>,
     /// What workers have sampled.
@@ -72,6 +74,12 @@ impl Compiled {
         let mut reads = vec![false; dict.len()];
         leaves.groups.iter().flatten().for_each(|field| reads[field.0 as usize] = true);
         let tally = Mutex::new(Tally::new(rules.len()));
+        let mut with_keywords = vec![0; rules.len().div_ceil(64)].into_boxed_slice();
+        for (number, ids) in leaves.of_rule.iter().enumerate() {
+            if ids.iter().any(|leaf| leaves.all[*leaf as usize].place == Place::Keyword) {
+                set_bit(&mut with_keywords, number);
+            }
+        }
         Self {
             serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             rules,
@@ -84,6 +92,7 @@ impl Compiled {
             next_slot: AtomicU32::new(0),
             fields: dict.len(),
             reads,
+            with_keywords,
             tally,
             inbox: Mutex::default(),
             has_samples: AtomicBool::new(false),
@@ -104,8 +113,9 @@ impl Compiled {
         candidates.clear();
         let row = IndexedRow { row: *row, cells };
         let number = directory.of(&self.router, &row, |key| self.choose(key));
-        let Chosen { route, allowed, sampler } = &mut directory.chosen[number as usize];
-        route.scan(&row.row, cells, buffers, |entry| {
+        let Chosen { route, allowed, reads_keywords, sampler } =
+            &mut directory.chosen[number as usize];
+        route.scan(&row.row, cells, buffers, *reads_keywords, |entry| {
             if marks.hit(route.leaf_of[entry as usize]) {
                 for rule in route.rules_of(entry) {
                     if marks.candidate(*rule) {
@@ -199,7 +209,7 @@ impl Compiled {
     /// The route for a key, and which of its rules count.
     fn choose(&self, key: &[u8]) -> Chosen {
         let allowed = self.router.allowed(key);
-        Chosen::new(self.route_of(&allowed), allowed)
+        Chosen::new(self.route_of(&allowed), allowed, &self.with_keywords)
     }
 
     /// The route that serves events offered to these rules now.

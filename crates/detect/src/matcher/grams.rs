@@ -1,43 +1,182 @@
 //! Finding any of thousands of literals anywhere in a text.
 //!
 //! ```text
-//! literal  "\appdata\local\temp\"  -> one window of it, rare and shared by few:  "a\lo" at 6
-//! text     ....... every 4 bytes --hash--> a bit set? --> literals with that window --compare--> found
+//! 5 bytes and more  two windows of 4 bytes, one at an even, one at an odd offset, rare and shared by few
+//!                   text  . . . . every second place --hash--> a bit set? --> compare --> found
+//! 3 and 4 bytes     one window of 3 bytes            every place, likewise
+//! 1 and 2 bytes     all pairs of bytes with them     every place, no hash
+//! few, long text    one window each                  16 or 32 places at a time, in registers
 //! ```
 //! An automaton reads a byte after the other, each step waiting for the one before; here steps do not
-//! depend on each other, nearly all end at a bit that is not set, and the table is made in no time:
-//! it is made anew for each kind of event whenever witnesses change.
+//! depend on each other, nearly all end at a bit that is not set, and the tables are made in no time:
+//! they are made anew for each kind of event whenever witnesses change.
 //!
-//! Each literal stands under one window only, so what a text costs is bounded by how many literals
-//! share a window, whatever the text.
+//! Each literal stands under one or two windows only, so what a text costs is bounded by how many
+//! literals share a window, whatever the text.
 
+use aho_corasick::packed;
 use hashbrown::{HashMap, HashSet};
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
-/// Bytes of a window; shorter literals have tables of their own, by their length.
+/// Bytes of the longest window.
 pub(crate) const WIDTH: usize = 4;
-/// Bytes that a text must have behind its end, so that a window can be read at each of its bytes.
-pub(crate) const PADDING: usize = WIDTH - 1;
-/// Up to so many literals the bits fit into 512 bytes; 1 bit in 64 is set then.
+/// Places that are looked at together.
+const PLACES: usize = 4;
+/// Bytes that a text must have behind its end, so that windows can be read at each of its places.
+pub(crate) const PADDING: usize = PLACES + WIDTH - 1;
+/// Up to so many windows the bits fit into 512 bytes; 1 bit in 64 is set then.
 const FEW_MAX: usize = 64;
 const FEW_BITS: u32 = 12;
 /// 8 KiB: stays in the first cache beside the text.
 const MANY_BITS: u32 = 16;
 /// How much more a window costs for each other literal under it, in units of [`commonness`].
 const SHARED: u32 = 40;
+/// Windows that one search in registers takes in.
+const PACKED_MAX: usize = 64;
+/// Searches in registers that are still faster than the tables.
+const PACKED_SEARCHES_MAX: usize = 2;
+/// In shorter text such a search does not pay.
+const PACKED_TEXT_BYTES_MIN: usize = 64;
+/// Making it takes as long as reading so many long texts otherwise; many tables serve for moments only.
+const PACKED_AFTER_TEXTS: u32 = 256;
+/// A hit costs such a search as much as so many bytes; and so many bytes of hits are put up with before
+/// the tables are asked instead, which no text makes slow.
+const PACKED_HIT_BYTES: usize = 32;
+const PACKED_HITS_BYTES_MIN: usize = 512;
 
-/// Literals of one length of window. Numbers are the caller's.
-struct Table {
-    /// What is left of a window: all of it, or its first 1 to 3 bytes.
-    mask: u32,
-    /// Hashes are its upper bits.
-    shift: u32,
-    bits: Box<[u64]>,
-    /// Window -> its literals, `from..to` of `entries`.
-    places: HashMap<u32, (u32, u32)>,
+/// A literal and the caller's number for it.
+type Numbered = (Box<[u8]>, u32);
+
+/// Literals that are found wherever they stand.
+#[derive(Default)]
+pub(crate) struct Grams {
+    ascii: Literals,
+    /// Those with other bytes: not looked for in text that has none.
+    other: Literals,
+}
+
+impl Grams {
+    /// Takes in literals, none of them empty, each with a number that is told when it is found.
+    pub(crate) fn new(literals: Vec<Numbered>) -> Self {
+        let (ascii, other) = literals.into_iter().partition(|(literal, _)| literal.is_ascii());
+        Self { ascii: Literals::new(ascii), other: Literals::new(other) }
+    }
+
+    /// Whether there are no literals.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ascii.is_empty() && self.other.is_empty()
+    }
+
+    /// Calls `found` with the number of a literal at least once for each time it stands in the text: all
+    /// of `padded` but its last [`PADDING`] bytes. `is_ascii`: the text has no other bytes.
+    pub(crate) fn scan(&self, padded: &[u8], is_ascii: bool, mut found: impl FnMut(u32)) {
+        self.ascii.scan(padded, &mut found);
+        if !is_ascii {
+            self.other.scan(padded, &mut found);
+        }
+    }
+}
+
+/// Literals by their length.
+#[derive(Default)]
+struct Literals {
+    short: Option<Table>,
+    middle: Option<Table>,
+    long: Option<Table>,
+    /// Made when enough long texts have come.
+    packed: OnceLock<Option<Packed>>,
+    long_texts: AtomicU32,
+}
+
+impl Literals {
+    fn new(literals: Vec<Numbered>) -> Self {
+        let of = |reading: Reading| {
+            let own = literals.iter().filter(|(text, _)| Reading::of(text.len()) == reading);
+            let own: Vec<_> = own.cloned().collect();
+            (!own.is_empty()).then(|| Table::new(reading, own))
+        };
+        Self {
+            short: of(Reading::Short),
+            middle: of(Reading::Middle),
+            long: of(Reading::Long),
+            ..Self::default()
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.short.is_none() && self.middle.is_none() && self.long.is_none()
+    }
+
+    fn scan(&self, padded: &[u8], found: &mut impl FnMut(u32)) {
+        if let Some(short) = &self.short {
+            short.scan(padded, found);
+        }
+        let (mut middle, mut long) = (&self.middle, &self.long);
+        let text = &padded[..padded.len() - PADDING];
+        if text.len() >= PACKED_TEXT_BYTES_MIN
+            && let Some(packed) = self.packed()
+            && packed.scan(text, found)
+        {
+            middle = &None;
+            long = if packed.has_long { &None } else { long };
+        }
+        for table in [middle, long].into_iter().flatten() {
+            table.scan(padded, found);
+        }
+    }
+
+    fn packed(&self) -> Option<&Packed> {
+        let Some(packed) = self.packed.get() else {
+            let before = self.long_texts.fetch_add(1, Ordering::Relaxed);
+            let make = || Packed::of([&self.middle, &self.long]);
+            return (before >= PACKED_AFTER_TEXTS)
+                .then(|| self.packed.get_or_init(make).as_ref())?;
+        };
+        packed.as_ref()
+    }
+}
+
+/// How a table reads a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Pairs of bytes at each place.
+    Short,
+    /// Three bytes at each place.
+    Middle,
+    /// Four bytes at every second place.
+    Long,
+}
+
+impl Reading {
+    /// For a literal of so many bytes.
+    fn of(len: usize) -> Self {
+        match len {
+            0..=2 => Self::Short,
+            3..=4 => Self::Middle,
+            _ => Self::Long,
+        }
+    }
+
+    /// Bytes of a window, at most.
+    fn width(self) -> usize {
+        match self {
+            Self::Short => 2,
+            Self::Middle => 3,
+            Self::Long => 4,
+        }
+    }
+}
+
+/// Which literals stand under a window, and where.
+#[derive(Default)]
+struct Windows {
+    /// A window and its length in bytes -> its literals, `from..to` of `entries`.
+    places: HashMap<(u32, u8), (u32, u32)>,
     entries: Box<[Entry]>,
 }
 
+#[derive(Clone)]
 struct Entry {
     literal: Box<[u8]>,
     /// Where in the literal the window stands.
@@ -45,125 +184,240 @@ struct Entry {
     number: u32,
 }
 
-/// Literals that are found wherever they stand.
-#[derive(Default)]
-pub(crate) struct Grams {
-    tables: Vec<Table>,
-}
+/// Windows being chosen.
+type Chosen = HashMap<(u32, u8), Vec<Entry>>;
 
-impl Grams {
-    /// Takes in literals, none of them empty, each with a number that is told when it is found.
-    pub(crate) fn new(literals: Vec<(Box<[u8]>, u32)>) -> Self {
-        let mut by_width: [Vec<(Box<[u8]>, u32)>; WIDTH] = Default::default();
-        for (literal, number) in literals {
-            if let Some(longest) = literal.len().checked_sub(1) {
-                by_width[longest.min(WIDTH - 1)].push((literal, number));
-            }
-        }
-        let tables = by_width.into_iter().enumerate().filter(|(_, list)| !list.is_empty());
-        Self { tables: tables.map(|(width, list)| Table::new(width + 1, list)).collect() }
-    }
-
-    /// Whether there are no literals.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tables.is_empty()
-    }
-
-    /// Calls `found` with the number of a literal each time it stands in the text: all of `padded` but
-    /// its last [`PADDING`] bytes.
-    pub(crate) fn scan(&self, padded: &[u8], mut found: impl FnMut(u32)) {
-        for table in &self.tables {
-            table.scan(padded, &mut found);
-        }
-    }
-}
-
-impl Table {
-    fn new(width: usize, literals: Vec<(Box<[u8]>, u32)>) -> Self {
-        let mask = u32::MAX >> (8 * (WIDTH - width));
-        let bit_count = if literals.len() <= FEW_MAX { FEW_BITS } else { MANY_BITS };
-        let mut by_window: HashMap<u32, Vec<Entry>> = HashMap::with_capacity(literals.len());
-        for (literal, number) in literals {
-            let (window, offset) = choose(&literal, width, mask, &by_window);
-            by_window.entry(window).or_default().push(Entry { literal, offset, number });
-        }
-        let mut table = Self {
-            mask,
-            shift: u32::BITS - bit_count,
-            bits: vec![0; 1 << (bit_count - 6)].into_boxed_slice(),
-            places: HashMap::with_capacity(by_window.len()),
-            entries: Box::default(),
-        };
+impl Windows {
+    fn new(chosen: Chosen) -> Self {
         let mut entries = Vec::new();
-        for (window, list) in by_window {
-            let hash = table.hash(window);
-            table.bits[hash >> 6] |= 1 << (hash & 63);
+        let mut places = HashMap::with_capacity(chosen.len());
+        for (window, list) in chosen {
             let from = entries.len() as u32;
             entries.extend(list);
-            table.places.insert(window, (from, entries.len() as u32));
+            places.insert(window, (from, entries.len() as u32));
         }
-        table.entries = entries.into_boxed_slice();
-        table
+        Self { places, entries: entries.into() }
     }
 
-    #[inline]
-    fn hash(&self, window: u32) -> usize {
-        (window.wrapping_mul(0x9e37_79b1) >> self.shift) as usize
-    }
-
-    fn scan(&self, padded: &[u8], found: &mut impl FnMut(u32)) {
-        // The length is known to the compiler in each: no check of bounds for each byte.
-        match (
-            <&[u64; 1 << (FEW_BITS - 6)]>::try_from(&*self.bits),
-            <&[u64; 1 << (MANY_BITS - 6)]>::try_from(&*self.bits),
-        ) {
-            (Ok(few), _) => self.scan_with::<FEW_BITS, _>(few, padded, found),
-            (_, Ok(many)) => self.scan_with::<MANY_BITS, _>(many, padded, found),
-            _ => {}
-        }
-    }
-
-    #[inline]
-    fn scan_with<const BITS: u32, const WORDS: usize>(
+    /// Tells the literals that stand in the text with a window of `width` bytes at `at`, where the text
+    /// reads `window`.
+    fn compare(
         &self,
-        bits: &[u64; WORDS],
-        padded: &[u8],
+        (window, width): (u32, u8),
+        at: usize,
+        text: &[u8],
         found: &mut impl FnMut(u32),
     ) {
-        for (at, window) in padded.windows(WIDTH).enumerate() {
-            let window =
-                u32::from_le_bytes([window[0], window[1], window[2], window[3]]) & self.mask;
-            let hash = (window.wrapping_mul(0x9e37_79b1) >> (u32::BITS - BITS)) as usize;
-            if bits[(hash >> 6) % WORDS] >> (hash & 63) & 1 == 1 {
-                self.compare(window, at, &padded[..padded.len() - PADDING], found);
-            }
-        }
-    }
-
-    #[cold]
-    fn compare(&self, window: u32, at: usize, text: &[u8], found: &mut impl FnMut(u32)) {
-        let Some((from, to)) = self.places.get(&window) else { return };
+        let Some((from, to)) = self.places.get(&(window, width)) else { return };
         for entry in &self.entries[*from as usize..*to as usize] {
-            let start = at.checked_sub(entry.offset as usize);
-            if start.is_some_and(|from| text[from..].starts_with(&entry.literal)) {
+            let rest = at.checked_sub(entry.offset as usize).and_then(|start| text.get(start..));
+            if rest.is_some_and(|rest| rest.starts_with(&entry.literal)) {
                 found(entry.number);
             }
         }
     }
 }
 
-/// The window that a literal shall stand under, and where in it.
-fn choose(literal: &[u8], width: usize, mask: u32, taken: &HashMap<u32, Vec<Entry>>) -> (u32, u32) {
-    let windows = literal.windows(width).enumerate().map(|(offset, bytes)| {
-        let window = number(bytes) & mask;
-        let others = taken.get(&window).map_or(0, Vec::len) as u32;
+/// Literals of one [`Reading`].
+struct Table {
+    reading: Reading,
+    /// Hash of a window -> whether there is one.
+    bits: Box<[u64]>,
+    windows: Windows,
+}
+
+impl Table {
+    fn new(reading: Reading, literals: Vec<Numbered>) -> Self {
+        let mut chosen = Chosen::with_capacity(literals.len());
+        for (literal, number) in literals {
+            match reading {
+                Reading::Long => [0, 1].into_iter().for_each(|parity| {
+                    choose((&literal, number), reading.width(), Some(parity), &mut chosen);
+                }),
+                _ => choose((&literal, number), reading.width(), None, &mut chosen),
+            }
+        }
+        let is_few = reading != Reading::Short && chosen.len() <= FEW_MAX;
+        let mut bits = vec![0; 1 << (if is_few { FEW_BITS } else { MANY_BITS } - 6)];
+        for (window, width) in chosen.keys() {
+            let pairs = match (reading, width) {
+                // Whatever stands behind it.
+                (Reading::Short, 1) => (0..=u8::MAX).map(|next| u32::from(next) << 8).collect(),
+                _ => vec![0],
+            };
+            for pair in pairs {
+                let hash = match (reading, is_few) {
+                    (Reading::Short, _) => (window | pair) as usize,
+                    (_, true) => hash::<FEW_BITS>(*window),
+                    (_, false) => hash::<MANY_BITS>(*window),
+                };
+                bits[hash >> 6] |= 1u64 << (hash & 63);
+            }
+        }
+        Self { reading, bits: bits.into(), windows: Windows::new(chosen) }
+    }
+
+    fn scan(&self, padded: &[u8], found: &mut impl FnMut(u32)) {
+        // The length is known to the compiler in each: no check of bounds for each place.
+        const FEW: usize = 1 << (FEW_BITS - 6);
+        const MANY: usize = 1 << (MANY_BITS - 6);
+        let text = &padded[..padded.len() - PADDING];
+        let windows = &self.windows;
+        let mut hit = |at: usize, window: u32| {
+            if self.reading == Reading::Short {
+                windows.compare((window & 0xff, 1), at, text, found);
+            }
+            windows.compare((window, self.reading.width() as u8), at, text, found);
+        };
+        let few = <&[u64; FEW]>::try_from(&*self.bits);
+        let many = <&[u64; MANY]>::try_from(&*self.bits);
+        match (self.reading, few, many) {
+            (Reading::Short, _, Ok(bits)) => {
+                sift::<1, 0xffff, MANY>(bits, padded, |window| window as usize, &mut hit);
+            }
+            (Reading::Middle, Ok(bits), _) => {
+                sift::<1, 0xff_ffff, FEW>(bits, padded, hash::<FEW_BITS>, &mut hit);
+            }
+            (Reading::Middle, _, Ok(bits)) => {
+                sift::<1, 0xff_ffff, MANY>(bits, padded, hash::<MANY_BITS>, &mut hit);
+            }
+            (Reading::Long, Ok(bits), _) => {
+                sift::<2, { u32::MAX }, FEW>(bits, padded, hash::<FEW_BITS>, &mut hit);
+            }
+            (Reading::Long, _, Ok(bits)) => {
+                sift::<2, { u32::MAX }, MANY>(bits, padded, hash::<MANY_BITS>, &mut hit);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[inline]
+fn hash<const BITS: u32>(window: u32) -> usize {
+    (window.wrapping_mul(0x9e37_79b1) >> (u32::BITS - BITS)) as usize
+}
+
+/// Calls `hit` with each place that is looked at whose window has its bit set. Four places at a time: most
+/// have none, which is one decision then.
+#[inline]
+fn sift<const STEP: usize, const MASK: u32, const WORDS: usize>(
+    bits: &[u64; WORDS],
+    padded: &[u8],
+    hash: impl Fn(u32) -> usize,
+    hit: &mut impl FnMut(usize, u32),
+) {
+    for (number, bytes) in padded.windows(PLACES + WIDTH).step_by(PLACES).enumerate() {
+        let Ok(bytes) = bytes.try_into() else { return };
+        let all = u64::from_le_bytes(bytes);
+        let window = |place: usize| (all >> (8 * place)) as u32 & MASK;
+        let bit = |place: usize| {
+            let hash = hash(window(place));
+            bits[(hash >> 6) % WORDS] >> (hash & 63) & 1
+        };
+        let any = match STEP {
+            1 => bit(0) | bit(1) | bit(2) | bit(3),
+            _ => bit(0) | bit(2),
+        };
+        if any != 0 {
+            for place in (0..PLACES).step_by(STEP).filter(|place| bit(*place) != 0) {
+                hit(number * PLACES + place, window(place));
+            }
+        }
+    }
+}
+
+/// Puts a literal under its best window of up to `width` bytes; of those at even or at odd offsets, if
+/// `parity` says so.
+fn choose(
+    (literal, number): (&[u8], u32),
+    width: usize,
+    parity: Option<usize>,
+    chosen: &mut Chosen,
+) {
+    let width = width.min(literal.len());
+    let windows = literal.windows(width).enumerate();
+    let windows = windows.filter(|(offset, _)| parity.is_none_or(|p| offset % 2 == p));
+    let costs = windows.map(|(offset, bytes)| {
+        let window = (number_of(bytes), width as u8);
+        let others = chosen.get(&window).map_or(0, Vec::len) as u32;
         (others * SHARED + commonness(bytes), window, offset as u32)
     });
-    windows.min().map_or((0, 0), |(_, window, offset)| (window, offset))
+    if let Some((_, window, offset)) = costs.min() {
+        let entry = Entry { literal: literal.into(), offset, number };
+        chosen.entry(window).or_default().push(entry);
+    }
+}
+
+/// Few literals, looked for in registers.
+struct Packed {
+    /// Whether the long ones are among them.
+    has_long: bool,
+    windows: Windows,
+    searchers: Vec<packed::Searcher>,
+}
+
+impl Packed {
+    /// Of the literals of all tables, or of all but the last, if those are few.
+    fn of(tables: [&Option<Table>; 2]) -> Option<Self> {
+        let all = |tables: &[&Option<Table>]| -> HashMap<Box<[u8]>, Vec<u32>> {
+            let mut out: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
+            for entry in tables.iter().copied().flatten().flat_map(|t| &t.windows.entries) {
+                let numbers = out.entry_ref(&*entry.literal).or_default();
+                // A literal stands under two windows in some tables.
+                if !numbers.contains(&entry.number) {
+                    numbers.push(entry.number);
+                }
+            }
+            out
+        };
+        let (mut literals, mut has_long) = (all(&tables), true);
+        if literals.len() > PACKED_MAX * PACKED_SEARCHES_MAX {
+            (literals, has_long) = (all(&tables[..1]), false);
+        }
+        if literals.is_empty() || literals.len() > PACKED_MAX * PACKED_SEARCHES_MAX {
+            return None;
+        }
+        let mut chosen = Chosen::new();
+        for (literal, numbers) in &literals {
+            for number in numbers {
+                choose((literal, *number), WIDTH, None, &mut chosen);
+            }
+        }
+        let texts: Vec<Vec<u8>> = chosen
+            .keys()
+            .map(|(window, width)| window.to_le_bytes()[..usize::from(*width)].to_vec())
+            .collect();
+        let searchers: Option<_> =
+            texts.chunks(PACKED_MAX).map(|some| packed::Searcher::new(some.iter())).collect();
+        Some(Self { has_long, windows: Windows::new(chosen), searchers: searchers? })
+    }
+
+    /// False: the text has so many hits that it is better read otherwise; some have been told.
+    fn scan(&self, text: &[u8], found: &mut impl FnMut(u32)) -> bool {
+        let mut hits = 0;
+        for searcher in &self.searchers {
+            let mut at = 0;
+            while let Some(hit) = searcher.find_in(text, (at..text.len()).into()) {
+                at = hit.start();
+                for width in [3, WIDTH] {
+                    if let Some(window) = text.get(at..at + width) {
+                        let window = (number_of(window), width as u8);
+                        self.windows.compare(window, at, text, found);
+                    }
+                }
+                at += 1;
+                hits += 1;
+                if hits * PACKED_HIT_BYTES > text.len() + PACKED_HITS_BYTES_MIN {
+                    return false;
+                }
+            }
+        }
+        true
+    }
 }
 
 /// At most [`WIDTH`] bytes as a number.
-fn number(bytes: &[u8]) -> u32 {
+fn number_of(bytes: &[u8]) -> u32 {
     let mut padded = [0; WIDTH];
     padded[..bytes.len()].copy_from_slice(bytes);
     u32::from_le_bytes(padded)
@@ -171,7 +425,7 @@ fn number(bytes: &[u8]) -> u32 {
 
 /// The windows of [`COMMON`].
 static COMMON_WINDOWS: LazyLock<HashSet<u32>> =
-    LazyLock::new(|| COMMON.iter().flat_map(|text| text.windows(WIDTH)).map(number).collect());
+    LazyLock::new(|| COMMON.iter().flat_map(|text| text.windows(WIDTH)).map(number_of).collect());
 
 /// Pieces that stand in most paths, command lines and JSON records.
 const COMMON: &[&[u8]] = &[
@@ -238,7 +492,7 @@ pub(crate) fn commonness(bytes: &[u8]) -> u32 {
         b'y' | b'v' | b'b' | b'3'..=b'9' | b'_' | b':' | b'"' | b',' => 3,
         _ => 1,
     });
-    let is_common = bytes.len() == WIDTH && COMMON_WINDOWS.contains(&number(bytes));
+    let is_common = bytes.len() == WIDTH && COMMON_WINDOWS.contains(&number_of(bytes));
     letters.sum::<u32>() + if is_common { 4 * SHARED } else { 0 }
 }
 
@@ -250,29 +504,55 @@ mod tests {
     fn found(literals: &[Vec<u8>], text: &[u8]) -> Vec<u32> {
         let numbered = literals.iter().zip(0..).map(|(l, n)| (l.as_slice().into(), n)).collect();
         let padded = [text, &[0; PADDING]].concat();
-        let mut out = Vec::new();
-        Grams::new(numbered).scan(&padded, |number| out.push(number));
-        out.sort_unstable();
-        out
+        let grams = Grams::new(numbered);
+        let scan = || {
+            let mut out = Vec::new();
+            grams.scan(&padded, text.is_ascii(), |number| out.push(number));
+            out.sort_unstable();
+            out.dedup();
+            out
+        };
+        let first = scan();
+        for literals in [&grams.ascii, &grams.other] {
+            literals.long_texts.store(PACKED_AFTER_TEXTS, Ordering::Relaxed);
+        }
+        assert_eq!(first, scan(), "in registers");
+        first
     }
 
     fn expected(literals: &[Vec<u8>], text: &[u8]) -> Vec<u32> {
-        let mut out = Vec::new();
-        for (literal, number) in literals.iter().zip(0..) {
-            let all = text.windows(literal.len()).filter(|w| w == literal);
-            out.extend(all.map(|_| number));
-        }
-        out
+        let stands = |literal: &Vec<u8>| text.windows(literal.len()).any(|w| w == literal);
+        literals.iter().zip(0..).filter(|(l, _)| stands(l)).map(|(_, number)| number).collect()
+    }
+
+    /// Few different bytes, so that literals overlap, contain each other and share windows; NUL among them,
+    /// for the padding is made of it, and one that is not ASCII.
+    fn byte() -> impl Strategy<Value = u8> {
+        prop_oneof![30 => 0u8..3, 1 => Just(0xe2)]
     }
 
     proptest! {
-        /// Few letters, so that literals overlap, contain each other and share windows; NUL among them,
-        /// for the padding is made of it.
         #[test]
-        fn every_place_of_every_literal_is_found(
-            literals in prop::collection::vec(prop::collection::vec(0u8..3, 1..9), 0..100),
-            text in prop::collection::vec(0u8..3, 0..60),
+        fn every_literal_that_stands_in_the_text_is_found(
+            literals in prop::collection::vec(prop::collection::vec(byte(), 1..12), 0..100),
+            text in prop::collection::vec(byte(), 0..60),
         ) {
+            prop_assert_eq!(found(&literals, &text), expected(&literals, &text));
+        }
+
+        /// Text in which hits are rare, at all places, and text that is nothing but hits: the search in
+        /// registers goes on to the end of one and gives up in the other.
+        #[test]
+        fn literals_are_found_in_long_text(
+            literals in prop::collection::vec(prop::collection::vec(b'a'..b'd', 1..12), 1..300),
+            filling in prop::collection::vec(prop_oneof![20 => b'k'..b'z', 1 => b'a'..b'd'], 64..600),
+            at in 0..600usize,
+            which in 0..300usize,
+            repeats in 1..60usize,
+        ) {
+            let literal = &literals[which % literals.len()];
+            let (head, tail) = filling.split_at(at % filling.len());
+            let text = [head, &literal.repeat(repeats), tail].concat();
             prop_assert_eq!(found(&literals, &text), expected(&literals, &text));
         }
     }
@@ -283,7 +563,8 @@ mod tests {
             (0..500).map(|n| format!("\\windows\\system32\\tool{n:03}.exe")).collect();
         let literals = names.iter().zip(0..).map(|(l, n)| (l.as_bytes().into(), n)).collect();
         let grams = Grams::new(literals);
-        let longest = grams.tables[0].places.values().map(|(from, to)| to - from).max();
-        assert!(longest.is_some_and(|n| n <= 12), "{longest:?}");
+        let windows = &grams.ascii.long.as_ref().unwrap().windows;
+        let longest = windows.places.values().map(|(from, to)| to - from).max();
+        assert!(longest.is_some_and(|n| n <= 24), "{longest:?}");
     }
 }

@@ -140,7 +140,7 @@ impl ValueIndex {
         if !self.pieces.is_empty() {
             let length = folded.len();
             folded.extend_from_slice(&[0; PADDING]);
-            self.pieces.scan(folded, |leaf| hits.push(leaf));
+            self.pieces.scan(folded, was_ascii, |leaf| hits.push(leaf));
             folded.truncate(length);
         }
         // Letters beyond ASCII have other cases than the literal's.

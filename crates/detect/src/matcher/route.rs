@@ -39,6 +39,10 @@ pub(crate) fn has_bit(bits: &[u64], rule: u32) -> bool {
     bits[rule as usize / 64] >> (rule % 64) & 1 == 1
 }
 
+pub(crate) fn set_bit(bits: &mut [u64], rule: usize) {
+    bits[rule / 64] |= 1 << (rule % 64);
+}
+
 /// The rules one kind of event is offered to, compiled for it.
 pub(crate) struct Route {
     pub(crate) allowed: RuleBits,
@@ -77,12 +81,14 @@ pub(crate) struct Member {
 }
 
 impl Route {
-    /// Calls `hit` with every entry that may hold for the row; some may come twice.
+    /// Calls `hit` with every entry that may hold for the row; some may come twice. Keywords only if
+    /// `reads_keywords`.
     pub(crate) fn scan(
         &self,
         row: &EventView<'_>,
         cells: &CellIndex,
         buffers: &mut Buffers,
+        reads_keywords: bool,
         mut hit: impl FnMut(u32),
     ) {
         let Buffers { memo, spare, folded } = buffers;
@@ -104,7 +110,7 @@ impl Route {
                 hits.iter().for_each(|e| hit(*e));
             }
         }
-        if let Some(keywords) = &self.keywords {
+        if reads_keywords && let Some(keywords) = &self.keywords {
             spare.clear();
             scan_keywords(keywords, row, folded, spare);
             spare.iter().for_each(|e| hit(*e));
@@ -167,29 +173,31 @@ impl Buffers {
 /// Tells which rules an event is offered to.
 pub(crate) struct Router {
     field: Option<FieldId>,
-    /// Per rule: its three components, folded; `None` for correlations, which match no event.
-    logsources: Vec<Option<[Option<Box<str>>; 3]>>,
-    /// Rules that ask for absences alone, of products that packs read: they would match every event that
-    /// no pack took, so they are offered to none of them.
-    of_known_only: RuleBits,
+    /// Each logsource that rules name: its three components, folded, and the rules.
+    logsources: Vec<([Option<Box<str>>; 3], RuleBits)>,
+    /// What an event of unknown kind is offered to: all but the rules that ask for absences alone of
+    /// products that packs read, which would match every event that no pack took.
+    of_unknown: RuleBits,
 }
 
 impl Router {
     pub(crate) fn new(rules: &[Arc<Rule>], dict: &Dictionary) -> Self {
-        let components = |rule: &Arc<Rule>| {
-            rule.plan()?;
-            Some(rule.logsource.parts().map(|p| p.map(|t| t.to_ascii_lowercase().into())))
-        };
-        let mut of_known_only = vec![0u64; rules.len().div_ceil(64)].into_boxed_slice();
+        let none = vec![0u64; rules.len().div_ceil(64)].into_boxed_slice();
+        let mut of_unknown = none.clone();
+        let mut logsources: HashMap<[Option<Box<str>>; 3], RuleBits> = HashMap::new();
         for (index, rule) in rules.iter().enumerate() {
-            let product = rule.logsource.parts()[0].map(str::to_ascii_lowercase);
-            let is_known = product.is_some_and(|product| dict.knows_product(&product));
-            if is_known && rule.plan().is_some_and(|plan| plan.holds_without_fields()) {
-                of_known_only[index / 64] |= 1 << (index % 64);
+            // Correlations have no plan: they match no event.
+            let Some(plan) = rule.plan() else { continue };
+            let parts =
+                rule.logsource.parts().map(|p| p.map(|t| t.to_ascii_lowercase().into_boxed_str()));
+            let is_known = parts[0].as_ref().is_some_and(|product| dict.knows_product(product));
+            if !(is_known && plan.holds_without_fields()) {
+                set_bit(&mut of_unknown, index);
             }
+            set_bit(logsources.entry(parts).or_insert_with(|| none.clone()), index);
         }
         let field = dict.id(LOGSOURCE_FIELD);
-        Self { field, logsources: rules.iter().map(components).collect(), of_known_only }
+        Self { field, logsources: logsources.into_iter().collect(), of_unknown }
     }
 
     /// Writes what decides the row's route.
@@ -204,15 +212,13 @@ impl Router {
     /// The rules that events with such a key are offered to.
     pub(crate) fn allowed(&self, key: &[u8]) -> RuleBits {
         let cells: Vec<&[u8]> = key.split(|b| *b == b'\n').filter(|c| !c.is_empty()).collect();
-        let mut allowed = vec![0u64; self.logsources.len().div_ceil(64)].into_boxed_slice();
-        for (index, logsource) in self.logsources.iter().enumerate() {
-            let Some(parts) = logsource else { continue };
-            let fits = match cells.is_empty() {
-                true => !has_bit(&self.of_known_only, index as u32),
-                false => cells.iter().any(|cell| fits(parts, cell)),
-            };
-            if fits {
-                allowed[index / 64] |= 1 << (index % 64);
+        if cells.is_empty() {
+            return self.of_unknown.clone();
+        }
+        let mut allowed = vec![0u64; self.of_unknown.len()].into_boxed_slice();
+        for (parts, rules) in &self.logsources {
+            if cells.iter().any(|cell| fits(parts, cell)) {
+                allowed.iter_mut().zip(rules).for_each(|(all, own)| *all |= own);
             }
         }
         allowed
@@ -324,12 +330,15 @@ pub(crate) struct Chosen {
     pub(crate) route: Arc<Route>,
     /// The rules that such events are offered to: all that the route allows, or some.
     pub(crate) allowed: RuleBits,
+    /// Whether one of them has keywords.
+    pub(crate) reads_keywords: bool,
     pub(crate) sampler: Sampler,
 }
 
 impl Chosen {
-    pub(crate) fn new(route: Arc<Route>, allowed: RuleBits) -> Self {
-        Self { route, allowed, sampler: Sampler::default() }
+    pub(crate) fn new(route: Arc<Route>, allowed: RuleBits, with_keywords: &[u64]) -> Self {
+        let reads_keywords = allowed.iter().zip(with_keywords).any(|(a, b)| a & b != 0);
+        Self { route, allowed, reads_keywords, sampler: Sampler::default() }
     }
 }
 

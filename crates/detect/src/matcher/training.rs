@@ -182,7 +182,7 @@ impl Compiled {
         for row in samples.iter().flat_map(|s| s.rows.rows()) {
             cells.read(&row, self.fields);
             let now = observed.rows;
-            route.scan(&row, &cells, &mut buffers, |entry| {
+            route.scan(&row, &cells, &mut buffers, true, |entry| {
                 let leaf = route.leaf_of[entry as usize] as usize;
                 observed.hits[leaf] +=
                     u32::from(std::mem::replace(&mut last_row[leaf], now) != now);
