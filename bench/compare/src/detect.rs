@@ -255,6 +255,7 @@ fn two_threads(stream: &Stream, ours: &Ours) -> Result<(), String> {
     let both_s = together(stream, &batches, ours)?;
     let events = (batches.len() * BATCH_ROWS) as f64;
     let more = [
+        ("machine", rounded(machine_efficiency()).into()),
         ("events/s", rounded(2.0 * events / both_s).into()),
         ("hits", hits.into()),
         ("firings", firings.into()),
@@ -262,6 +263,32 @@ fn two_threads(stream: &Stream, ours: &Ours) -> Result<(), String> {
     ];
     figure(&format!("{}_two_threads", stream.name), one_s / both_s, "efficiency", &more);
     Ok(())
+}
+
+/// What this machine's two cores keep of their speed when both are busy with arithmetic that shares
+/// nothing: below 1 where they are two threads of one core. No program's efficiency can be expected to be
+/// much higher.
+fn machine_efficiency() -> f64 {
+    const STEPS: u64 = 400_000_000;
+    let busy = || {
+        let mut state = [1u64, 2, 3, 4];
+        timed(|| {
+            for step in 0..STEPS {
+                for word in &mut state {
+                    *word = word.wrapping_mul(5).wrapping_add(std::hint::black_box(step));
+                }
+            }
+            std::hint::black_box(state);
+        })
+        .0
+    };
+    let alone_s = busy();
+    let together_s = std::thread::scope(|scope| {
+        let other = scope.spawn(busy);
+        let own_s = busy();
+        own_s + other.join().unwrap_or(own_s)
+    });
+    2.0 * alone_s / together_s
 }
 
 /// CPU seconds of all three threads.
