@@ -10,6 +10,7 @@ use crate::sigma::{
 use filter::{Node, Plan};
 use hashbrown::{HashMap, HashSet};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128;
@@ -130,14 +131,19 @@ pub(super) fn files_below(paths: &[PathBuf], problems: &mut Vec<RuleProblem>) ->
 }
 
 pub(super) fn read(path: &Path) -> Result<String, String> {
-    let size = fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?.len();
+    let unreadable = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::InvalidData => "is not text in UTF-8".to_owned(),
+        _ => format!("cannot be read: {e}"),
+    };
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
     if size > FILE_BYTES_MAX {
         return Err(format!("larger than {FILE_BYTES_MAX} bytes"));
     }
-    fs::read_to_string(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::InvalidData => "is not text in UTF-8".to_owned(),
-        _ => format!("cannot be read: {e}"),
-    })
+    // One byte more: a read that fills the buffer would ask for more.
+    let mut text = String::with_capacity(size as usize + 1);
+    file.read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
 }
 
 /// Files in the order of their names, so that rule numbers do not depend on the file system.

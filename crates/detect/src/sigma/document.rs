@@ -177,11 +177,12 @@ const SLIP_LETTERS_MAX: usize = 2;
 fn refuse_misspelt(node: &Node, keys: &[&str], problems: &mut Refusals) {
     let Yaml::Map(entries) = &node.value else { return };
     for (key, value) in entries.iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
-        let meant = event::text::nearest(key, keys.iter().copied()).filter(|best| {
-            let near = key.len().abs_diff(best.len()) <= SLIP_LETTERS_MAX && key.len() > 3;
+        let near = keys.iter().copied().filter(|known| {
+            let is_near = key.len().abs_diff(known.len()) <= SLIP_LETTERS_MAX && key.len() > 3;
             // The first letter is rarely the wrong one: `device` is not meant to be `service`.
-            near && key.bytes().next() == best.bytes().next() && node.get(best).is_none()
+            is_near && key.bytes().next() == known.bytes().next() && node.get(known).is_none()
         });
+        let meant = event::text::nearest(key, near);
         if let Some(best) = meant {
             let hint = format!("did you mean `{best}`?");
             let reason = format!("`{key}` means nothing here");
