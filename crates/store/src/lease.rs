@@ -60,7 +60,9 @@ impl Lease {
             Self { id: format!("{:016x}{:016x}", random(), random()), alone, until_ns: 0 };
         let mut refused = None;
         lease.change(far, &mut |lease, holders, now_ns| {
-            let others = holders.iter().filter(|other| alone || other.alone);
+            // An entry of our own is one that was written while its answer was lost.
+            let others = holders.iter().filter(|other| other.id != lease.id);
+            let others = others.filter(|other| alone || other.alone);
             refused = others.max_by_key(|other| other.until_ns).map(in_the_way);
             match refused {
                 Some(_) => false,

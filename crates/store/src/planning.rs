@@ -17,7 +17,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::optimizer::{ApplyOrder, Optimizer};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{self, ObjectName, Query, Select, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{self, Ident, ObjectName, Query, Select, Visit, Visitor};
 use hashbrown::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -44,20 +44,18 @@ pub(crate) fn check_reads(statement: &Statement) -> Result<(), SearchError> {
         let text = "SQL: only `select` is possible: nothing can be changed";
         return Err(SearchError::Pipes(text.into()));
     };
-    let mut reads = Reads::default();
-    if statement.visit(&mut reads).is_break() {
-        return Err(SearchError::Pipes(format!(
+    let text = match statement.visit(&mut Reads::default()) {
+        ControlFlow::Continue(()) => return Ok(()),
+        ControlFlow::Break(TooMuch::Depth) => format!(
             "SQL: an expression is more than {DEPTH_MAX} parts deep; write `x in (1, 2)` instead of \
              `x = 1 or x = 2`, or spread it over several columns"
-        )));
-    }
-    if reads.total > READS_MAX {
-        return Err(SearchError::Pipes(format!(
+        ),
+        ControlFlow::Break(TooMuch::Reads) => format!(
             "SQL: with its `with` parts and sub-selects in place, this reads tables more than \
              {READS_MAX} times; use each part fewer times"
-        )));
-    }
-    Ok(())
+        ),
+    };
+    Err(SearchError::Pipes(text))
 }
 
 /// Refuses a plan whose expressions become too large, counted with columns in place of their names.
@@ -121,7 +119,14 @@ impl OptimizerRule for Timed {
     }
 }
 
-/// Counts selects and tables; a name that a `with` part has counts as what that part comes to.
+/// What a statement has too much of.
+enum TooMuch {
+    Depth,
+    Reads,
+}
+
+/// Counts selects and tables; a name that a `with` part has counts as what that part comes to. The count
+/// ends where the statement, or one of its parts, has more than it may.
 #[derive(Default)]
 struct Reads {
     total: u64,
@@ -133,7 +138,7 @@ struct Reads {
 
 #[derive(Default)]
 struct Scope {
-    /// Where the queries of its `with` parts are, and their names.
+    /// Where the queries of its `with` parts are, and their names as the planner takes them.
     parts: Vec<(*const Query, String)>,
     /// What those parts come to that were walked through.
     known: HashMap<String, u64>,
@@ -141,61 +146,73 @@ struct Scope {
 }
 
 impl Reads {
-    fn add(&mut self, reads: u64) {
+    fn add(&mut self, reads: u64) -> ControlFlow<TooMuch> {
         let sum = self.open.last_mut().map_or(&mut self.total, |scope| &mut scope.reads);
         *sum = sum.saturating_add(reads);
+        match *sum > READS_MAX {
+            true => ControlFlow::Break(TooMuch::Reads),
+            false => ControlFlow::Continue(()),
+        }
     }
 }
 
-impl Visitor for Reads {
-    type Break = ();
+/// A name's value: what is quoted, in whatever quotes, as it is; all else in lower case.
+fn value_of(name: &Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value.clone(),
+        None => name.value.to_ascii_lowercase(),
+    }
+}
 
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+/// What a table is looked up by among the `with` parts.
+fn table_of(name: &ObjectName) -> String {
+    let parts: Vec<String> = name.0.iter().filter_map(|p| p.as_ident()).map(value_of).collect();
+    parts.join(".")
+}
+
+impl Visitor for Reads {
+    type Break = TooMuch;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<TooMuch> {
         let parts = query.with.iter().flat_map(|with| &with.cte_tables);
-        let parts = parts
-            .map(|part| (&raw const *part.query, part.alias.name.value.to_ascii_lowercase()))
-            .collect();
+        let parts =
+            parts.map(|part| (&raw const *part.query, value_of(&part.alias.name))).collect();
         self.open.push(Scope { parts, ..Scope::default() });
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<TooMuch> {
         let reads = self.open.pop().map_or(0, |scope| scope.reads);
         if let Some(outer) = self.open.last_mut()
             && let Some((_, name)) = outer.parts.iter().find(|(part, _)| *part == &raw const *query)
         {
-            // Names that differ in case only are taken for one: the larger counts.
-            let known = outer.known.entry(name.clone()).or_insert(0);
-            *known = reads.max(*known);
-        } else {
-            self.add(reads);
+            outer.known.insert(name.clone(), reads);
+            return ControlFlow::Continue(());
         }
-        ControlFlow::Continue(())
+        self.add(reads)
     }
 
-    fn pre_visit_expr(&mut self, _: &ast::Expr) -> ControlFlow<()> {
+    fn pre_visit_expr(&mut self, _: &ast::Expr) -> ControlFlow<TooMuch> {
         self.depth += 1;
         match self.depth > DEPTH_MAX {
-            true => ControlFlow::Break(()),
+            true => ControlFlow::Break(TooMuch::Depth),
             false => ControlFlow::Continue(()),
         }
     }
 
-    fn post_visit_expr(&mut self, _: &ast::Expr) -> ControlFlow<()> {
+    fn post_visit_expr(&mut self, _: &ast::Expr) -> ControlFlow<TooMuch> {
         self.depth -= 1;
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, _: &Select) -> ControlFlow<()> {
-        self.add(1);
-        ControlFlow::Continue(())
+    fn pre_visit_select(&mut self, _: &Select) -> ControlFlow<TooMuch> {
+        self.add(1)
     }
 
-    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
-        let name = relation.to_string().replace('"', "").to_ascii_lowercase();
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<TooMuch> {
+        let name = table_of(relation);
         let known = self.open.iter().rev().find_map(|scope| scope.known.get(&name)).copied();
-        self.add(known.unwrap_or(1));
-        ControlFlow::Continue(())
+        self.add(known.unwrap_or(1))
     }
 }
 

@@ -315,6 +315,24 @@ fn s3_making_and_pruning_keep_apart() {
     assert_eq!(backup::verify(&target, None).unwrap().problems, [""; 0]);
 }
 
+/// Scenario: the entry that somebody prunes is written, and the answer to that is lost.
+/// Guarantee: the try after it is not refused by the own entry.
+#[test]
+fn s3_nobody_is_in_their_own_way() {
+    let Some(s3) = S3::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let target = Place::Bucket(bucket(&s3, dir.path(), "backup"));
+    let (store, _) = Store::open(&dir.path().join("one"), Options::default()).unwrap();
+    store.append(logins(0..15));
+    (1..=2).for_each(|at| drop(store.backup(&target, at, &mut nothing).unwrap()));
+    s3.fault(Fault::AnswerLost(LOCK));
+    assert_eq!(backup::prune(&target, 1, false).unwrap().removed, ["1"]);
+    assert_eq!(s3.current_fault(), Fault::None, "an answer was lost");
+    s3.fault(Fault::AnswerLost(LOCK));
+    store.backup(&target, 3, &mut nothing).unwrap();
+    assert_eq!(backup::list(&target).unwrap(), ["2", "3"]);
+}
+
 /// Scenario: two installations make backups in one bucket while two others prune there all the time.
 /// Guarantee: whatever is named in the end is whole.
 #[test]

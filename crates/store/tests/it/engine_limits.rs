@@ -259,6 +259,56 @@ fn statements_that_become_too_large_are_refused() {
     assert_eq!(sql(&store, &few, &request("*")).unwrap().0[0].json, r#"{"x":1}"#);
 }
 
+/// Scenario: parts whose names stand in quotes of every kind, hold quotes, dots and capitals, or are
+/// written in another case where they are used; each reads the one before it twice.
+/// Guarantee: what the planner takes for the same name counts as the same part, and nothing else does.
+#[test]
+fn parts_are_counted_by_the_value_of_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    store.append(logins(0..10));
+    type Quoted = fn(usize) -> String;
+    let names: [(Quoted, Quoted); 8] = [
+        (|n| format!("`c{n}`"), |n| format!("`c{n}`")),
+        (|n| format!("c{n}"), |n| format!("`c{n}`")),
+        (|n| format!("`c{n}`"), |n| format!("\"c{n}\"")),
+        (|n| format!("\"c\"\"{n}\""), |n| format!("\"c\"\"{n}\"")),
+        (|n| format!("\"c\"\"{n}\""), |n| format!("`c\"{n}`")),
+        (|n| format!("MiXed{n}"), |n| format!("mIxEd{n}")),
+        (|n| format!("\"Big{n}\""), |n| format!("`Big{n}`")),
+        (|n| format!("\"a.c{n}\""), |n| format!("A.\"c{n}\"")),
+    ];
+    let chained = |named: Quoted, used: Quoted, levels: usize, next: &str| {
+        let mut text = format!("with {} as (select 1 as x)", named(0));
+        for n in 1..levels {
+            let part = next.replace("{}", &used(n - 1));
+            text.push_str(&format!(", {} as ({part})", named(n)));
+        }
+        format!("{text} select count(*) as n from {}", used(levels - 1))
+    };
+    for (named, used) in names {
+        for next in [
+            "select x from {} union all select x from {}",
+            "select a.x from {} a join {} b on a.x = b.x",
+        ] {
+            let began = Instant::now();
+            let many = chained(named, used, 9, next);
+            let refused = sql(&store, &many, &request("*")).map(drop).unwrap_err().to_string();
+            assert!(refused.contains("reads tables"), "{refused}: {many}");
+            assert!(began.elapsed() < LATE, "{:?}: {many}", began.elapsed());
+            let few = chained(named, used, 5, next);
+            sql(&store, &few, &request("*")).unwrap_or_else(|e| panic!("{e}: {few}"));
+        }
+    }
+    // Two names for the planner: the large part is not what is read many times.
+    let (large, small) = (vec!["select 1 as x"; 90].join(" union all "), "select 2 as x");
+    let both = format!(
+        "with \"C\" as ({large}), c as ({small}) \
+         select count(*) as n from C a, c b, C d where a.x = b.x and b.x = d.x"
+    );
+    assert_eq!(sql(&store, &both, &request("*")).unwrap().0[0].json, r#"{"n":1}"#);
+}
+
 /// Scenario: a statement of just as many parts as are allowed, with little time.
 /// Guarantee: planning it ends soon after its time, and the answer says so.
 #[test]
