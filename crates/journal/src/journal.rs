@@ -111,6 +111,7 @@ impl Journal {
             group: crate::block::GroupBuffer::default(),
             waiting: crate::fair::FairQueue::default(),
             announce,
+            told: None,
             purpose: Purpose::Records,
             broken: std::collections::HashMap::new(),
             shared: shared.clone(),

@@ -114,7 +114,7 @@ pub(crate) fn recover(fs: &dyn Fs, dir: &Path, segment_size: u64) -> Result<Foun
     kept.torn_bytes += walk.recovery.torn_bytes;
     walk.recovery.last_offset = walk.next_offset.checked_sub(1);
     walk.senders.covers = walk.next_offset;
-    let told = ToldHoles::read(fs, dir, walk.recovery.first_offset).map_err(io("read"))?;
+    let told = ToldHoles::read(fs, dir, walk.recovery.first_offset);
     Ok(Found {
         told,
         recovery: walk.recovery,

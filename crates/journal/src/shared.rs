@@ -369,16 +369,17 @@ impl Shared {
         self.dir.join(name)
     }
 
-    /// Takes what the writer should write of its own accord.
-    pub(crate) fn take_announcements(&self) -> Vec<RawBatch> {
-        std::mem::take(&mut self.announcements.lock().waiting)
+    /// Takes what the writer should write of its own accord, and, if that tells of damage, the list of
+    /// all that is told once it is durable.
+    pub(crate) fn take_announcements(&self) -> (Vec<RawBatch>, Option<ToldHoles>) {
+        let mut announcements = self.announcements.lock();
+        (std::mem::take(&mut announcements.waiting), announcements.told.take_changed())
     }
 
-    /// What was announced is durable: the next start need not tell it again.
-    pub(crate) fn announced(&self) {
-        let Some(told) = self.announcements.lock().told.take_changed() else { return };
-        let saved = told.write(&*self.fs, &self.dir);
-        if let Err(error) = saved {
+    /// What was announced is durable: the next start need not tell it again. `told` is the list as it
+    /// was taken: what was met since is told by records that are still to be written.
+    pub(crate) fn announced(&self, told: &ToldHoles) {
+        if let Err(error) = told.write(&*self.fs, &self.dir) {
             tracing::warn!(%error, "the list of told holes was not saved; they are told again");
         }
     }
@@ -404,8 +405,11 @@ impl Shared {
         if announcements.told.tell(hole) && hole.from_offset < hole.to_offset {
             self.counters.holes.fetch_add(1, SeqCst);
             tracing::error!(?hole, "records that were acknowledged cannot be read");
-            drop(announcements);
-            self.announce(announce::corruption(hole, self.clock.wall_ns()));
+            // In one step with the list: whoever takes one takes the other.
+            if self.options.tick {
+                let record = announce::corruption(hole, self.clock.wall_ns());
+                announcements.waiting.push(record);
+            }
         }
     }
 

@@ -43,21 +43,29 @@ impl ToldHoles {
     }
 
     /// Reads the list, without what lies before `first_offset`; an unreadable one is an empty one.
-    pub(crate) fn read(fs: &dyn Fs, dir: &Path, first_offset: u64) -> io::Result<Self> {
-        let file = match fs.open(&dir.join(NAME), Access::Read) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(e) => return Err(e),
+    pub(crate) fn read(fs: &dyn Fs, dir: &Path, first_offset: u64) -> Self {
+        let mut told = match Self::read_file(fs, dir) {
+            Ok(told) => told,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::default(),
+            Err(error) => {
+                let path = dir.join(NAME);
+                tracing::warn!(%error, ?path, "not readable: damage that is known is told again");
+                Self::default()
+            }
         };
+        told.ranges.retain(|_, end| *end > first_offset);
+        told
+    }
+
+    fn read_file(fs: &dyn Fs, dir: &Path) -> io::Result<Self> {
+        let file = fs.open(&dir.join(NAME), Access::Read)?;
         let len = file.len()?;
         if len > FILE_BYTES_MAX {
-            return Ok(Self::default());
+            return Err(io::ErrorKind::InvalidData.into());
         }
         let mut bytes = vec![0; len as usize];
         let got = file.read_at(&mut bytes, 0)?;
-        let mut told = Self::decode(&bytes[..got]).unwrap_or_default();
-        told.ranges.retain(|_, end| *end > first_offset);
-        Ok(told)
+        Self::decode(&bytes[..got]).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     pub(crate) fn write(&self, fs: &dyn Fs, dir: &Path) -> io::Result<()> {
@@ -100,15 +108,15 @@ mod tests {
             to_pos: 0,
         };
         let dir = tempfile::tempdir().unwrap();
-        let mut told = ToldHoles::read(&OsFs, dir.path(), 0).unwrap();
+        let mut told = ToldHoles::read(&OsFs, dir.path(), 0);
         assert!(told.tell(&hole(5, 9)) && !told.tell(&hole(5, 9)) && !told.tell(&hole(6, 8)));
         assert!(told.tell(&hole(5, 12)) && told.tell(&hole(20, 21)));
         let changed = told.take_changed().unwrap();
         assert_eq!(told.take_changed(), None);
         changed.write(&OsFs, dir.path()).unwrap();
-        let mut read = ToldHoles::read(&OsFs, dir.path(), 15).unwrap();
+        let mut read = ToldHoles::read(&OsFs, dir.path(), 15);
         assert!(read.tell(&hole(5, 9)) && !read.tell(&hole(20, 21)), "5..12 was retired");
         std::fs::write(dir.path().join(NAME), b"ALCDHOL1 and so on").unwrap();
-        assert_eq!(ToldHoles::read(&OsFs, dir.path(), 0).unwrap(), ToldHoles::default());
+        assert_eq!(ToldHoles::read(&OsFs, dir.path(), 0), ToldHoles::default());
     }
 }

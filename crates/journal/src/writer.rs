@@ -11,6 +11,7 @@ use crate::scan::push_index;
 use crate::segment::{IndexEntry, SegmentHead};
 use crate::senders::{Fit, Misfit, ProducerState, Stored};
 use crate::shared::{Purpose, Shared, State, Tally};
+use crate::told::ToldHoles;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use event::{Certainty, Durable, Envelope, Gap, GapCause, Producer, RawBatch, RecordKind};
 use parking_lot::Mutex;
@@ -116,6 +117,8 @@ pub(crate) struct Writer {
     pub(crate) waiting: FairQueue,
     /// Control records that go first in the next group.
     pub(crate) announce: Vec<RawBatch>,
+    /// The list of told damage to save once those are durable.
+    pub(crate) told: Option<ToldHoles>,
     /// What is being written, and so what a new segment may be made of.
     pub(crate) purpose: Purpose,
     /// Senders with a batch that failed in this run: epoch and the lowest number of it.
@@ -194,8 +197,9 @@ impl Writer {
 
     /// Writes one group: what the journal says itself, and what waited.
     fn write(&mut self, waiting: Vec<Submission>, queued: u64) {
-        let announced = self.shared.take_announcements();
+        let (announced, told) = self.shared.take_announcements();
         self.announce.extend(announced);
+        self.told = told.or(self.told.take());
         let (placed, stored) = self.encode_group(waiting);
         let result = self.write_group();
         let durable_next = self.shared.durable_next.load(SeqCst);
@@ -203,7 +207,9 @@ impl Writer {
         self.remember(&stored, durable_next);
         if result.is_ok() && !self.announce.is_empty() {
             self.announce.clear();
-            self.shared.announced();
+            if let Some(told) = self.told.take() {
+                self.shared.announced(&told);
+            }
         }
         self.shared.queue_bytes.fetch_sub(queued, SeqCst);
         for one in placed {

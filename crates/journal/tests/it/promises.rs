@@ -2,10 +2,12 @@
 
 use crate::{batch, open_with, read_all, small};
 use event::{Certainty, Envelope, Gap, GapCause, Producer, Protocol, RawBatch, RecordKind};
-use journal::{AppendError, Journal, Options, OsClock, OsFs};
+use journal::{Access, AppendError, File, Fs, Journal, Options, OsClock, OsFs, Space};
 use parking_lot::Mutex;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use testkit::{Fault, Rng, SimClock, SimFs};
 
@@ -420,6 +422,12 @@ fn fill_and_free(dir: &Path) {
     journal.close().unwrap();
 }
 
+/// Range and bytes of each loss that the journal tells of.
+fn lost(journal: &Journal) -> Vec<(Option<u64>, Option<u64>, u64)> {
+    let found = gaps(journal).into_iter().filter(|g| g.cause == GapCause::Corruption);
+    found.map(|g| (g.seq_from, g.seq_to, g.bytes)).collect()
+}
+
 /// Scenario: a block in the middle of the stream rots; the journal is opened three times.
 /// Guarantees: the loss is told by the first, with the bytes of that block, and not again; a start that
 /// crashes before it has told it leaves it to the next.
@@ -439,10 +447,6 @@ fn damage_is_told_once_and_with_its_size() {
     let at = bytes.windows(5_000).position(|w| w == [4; 5_000]).unwrap();
     bytes[at + 100] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let lost = |journal: &Journal| {
-        let found = gaps(journal).into_iter().filter(|g| g.cause == GapCause::Corruption);
-        found.map(|g| (g.seq_from, g.seq_to, g.bytes)).collect::<Vec<_>>()
-    };
     for start in 0..3 {
         let _ = std::fs::remove_file(dir.path().join("senders.snap"));
         let (journal, recovery) = open_with(dir.path(), telling());
@@ -456,9 +460,119 @@ fn damage_is_told_once_and_with_its_size() {
         assert!((5_000..6_000).contains(&bytes), "{bytes} bytes of a segment of 256 KiB");
         journal.close().unwrap();
     }
-    std::fs::remove_file(dir.path().join("holes.told")).unwrap();
+    let list = dir.path().join("holes.told");
+    std::fs::remove_file(&list).unwrap();
     std::fs::remove_file(dir.path().join("senders.snap")).unwrap();
     let (journal, _) = open_with(dir.path(), telling());
     journal.appender().append_wait(batch(&[b"on"])).unwrap();
     assert_eq!(lost(&journal).len(), 2, "without the list it is told again");
+    journal.close().unwrap();
+    // A list that cannot be read, or replaced, is none.
+    std::fs::remove_file(&list).unwrap();
+    std::fs::create_dir(&list).unwrap();
+    for told in [3, 4] {
+        std::fs::remove_file(dir.path().join("senders.snap")).unwrap();
+        let (journal, _) = open_with(dir.path(), telling());
+        journal.appender().append_wait(batch(&[b"on"])).unwrap();
+        assert_eq!(lost(&journal).len(), told);
+        journal.close().unwrap();
+    }
+}
+
+type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// A disk during whose next sync something else happens.
+struct HookedFs(Hook);
+
+struct HookedFile(Arc<dyn File>, Hook);
+
+impl File for HookedFile {
+    fn write_at(&self, bytes: &[u8], pos: u64) -> io::Result<()> {
+        self.0.write_at(bytes, pos)
+    }
+    fn read_at(&self, out: &mut [u8], pos: u64) -> io::Result<usize> {
+        self.0.read_at(out, pos)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        let hook = self.1.lock().take();
+        if let Some(happens) = hook {
+            happens();
+        }
+        self.0.sync_data()
+    }
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.0.allocate(len)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+}
+
+impl Fs for HookedFs {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        OsFs.create_dir(dir)
+    }
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(HookedFile(OsFs.open(path, access)?, self.0.clone())))
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsFs.rename(from, to)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        OsFs.unlink(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        OsFs.sync_dir(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsFs.list(dir)
+    }
+    fn space(&self, dir: &Path) -> io::Result<Space> {
+        OsFs.space(dir)
+    }
+    fn lock(&self, path: &Path, create: bool) -> io::Result<Box<dyn Send + Sync>> {
+        OsFs.lock(path, create)
+    }
+}
+
+/// Scenario: somebody reads damaged bytes while the group before is being synced, and the process is
+/// killed before the next group.
+/// Guarantee: the next run tells of the loss.
+#[test]
+fn damage_met_during_a_sync_is_told_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open_with(dir.path(), telling());
+    for n in 0..20u8 {
+        journal.appender().append_wait(batch(&[&[n; 50_000]])).unwrap();
+    }
+    journal.close().unwrap();
+    let path = dir.path().join("00000000000000000000.wal");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(5_000).position(|w| w == [1; 5_000]).unwrap();
+    bytes[at + 100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+
+    let hook = Hook::default();
+    let fs = Arc::new(HookedFs(hook.clone()));
+    let (journal, mut steps, recovery) =
+        Journal::open_stepped(dir.path(), telling(), fs, Arc::new(OsClock)).unwrap();
+    assert!(recovery.holes.is_empty(), "a start does not read what is sealed");
+    let mut reader = journal.reader(0);
+    let met = Arc::new(AtomicBool::new(false));
+    let is_met = met.clone();
+    *hook.lock() = Some(Box::new(move || {
+        while let Ok(Some(_)) = reader.next(Duration::ZERO) {}
+        is_met.store(true, Relaxed);
+    }));
+    steps.write();
+    assert!(met.load(Relaxed) && journal.stats().holes == 1);
+
+    let copy = killed(dir.path());
+    let (journal, _) = open_with(copy.path(), telling());
+    read_all(&journal, 0);
+    journal.appender().append_wait(batch(&[b"on"])).unwrap();
+    assert_eq!(lost(&journal).len(), 1);
 }
