@@ -253,6 +253,7 @@ function Step({ record: r }) {
   if (r.action === "triage") return html`<span class="dim">${visible(clip(plain(r.from), 40))} →</span> <${State} state=${r.to} />`;
   if (r.action === "assign") return r.to ? html`assigned to <${Who} identity=${r.to} max=${80} />` : "gave it back";
   if (r.action === "note") return "noted";
+  if (r.action === "merge") return "joined two alerts";
   return html`<${Text} value=${r.action} max=${80} />${r.to && html` → <${Text} value=${r.to} max=${80} />`}`;
 }
 

@@ -5,7 +5,8 @@
 //! journal, because the applied offset goes with it. `FULL` would sync everything twice for nothing;
 //! `OFF` could leave a damaged file.
 
-use crate::record::{LedgerRecord, word};
+use crate::query::standing_of;
+use crate::record::{LedgerRecord, Merging, word};
 use alert::{Folded, Revision, RuleMeta, State};
 use event::Alert;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -116,10 +117,13 @@ pub fn apply(
     let done = match record {
         LedgerRecord::AlertFired { alert, rule } => return fire(tx, offset, alert, rule),
         LedgerRecord::AlertFolded { folded } => return fold(tx, offset, folded),
+        LedgerRecord::Merged { alert, into, .. } if knows_merge(tx, alert, into)? => {
+            return Ok(Applied::Known);
+        }
+        LedgerRecord::Merged { .. } => usize::from(merge(tx, offset, record)?),
         LedgerRecord::Triage { alert, to, disposition, .. } => {
             let disposition = disposition.filter(|_| *to == State::Closed).map(word);
-            tx.prepare_cached("UPDATE alerts SET state = ?2, disposition = ?3 WHERE id = ?1")?
-                .execute(params![alert, *to as i64, disposition])?
+            set_state(tx, alert, *to, disposition)?
         }
         LedgerRecord::Assign { alert, assignee, .. } => tx
             .prepare_cached("UPDATE alerts SET assignee = ?2 WHERE id = ?1")?
@@ -148,11 +152,7 @@ pub fn apply(
     | LedgerRecord::Note { alert, .. }
     | LedgerRecord::Delivery { alert, .. } = record
     {
-        tx.prepare_cached("INSERT OR IGNORE INTO history VALUES(?1, ?2, ?3)")?.execute(params![
-            alert,
-            offset as i64,
-            text
-        ])?;
+        remember(tx, alert, offset, text)?;
     }
     if let (Some(actor), Some((action, target, detail))) = (record.actor(), record.audit()) {
         tx.prepare_cached("INSERT OR IGNORE INTO audit VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
@@ -305,12 +305,71 @@ fn revise(
     // The evidence has a table of its own.
     let folded = Folded { evidence: Vec::new(), ..folded.clone() };
     let id = folded.id.clone();
-    tx.prepare_cached("INSERT OR IGNORE INTO history VALUES(?1, ?2, ?3)")?.execute(params![
-        id,
-        offset as i64,
-        json(&LedgerRecord::AlertFolded { folded })?
-    ])?;
-    Ok(())
+    remember(tx, &id, offset, &json(&LedgerRecord::AlertFolded { folded })?)
+}
+
+/// Puts a record into an alert's history.
+fn remember(tx: &Transaction<'_>, alert: &str, offset: u64, text: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT OR IGNORE INTO history VALUES(?1, ?2, ?3)")?
+        .execute(params![alert, offset as i64, text])
+        .map(drop)
+}
+
+/// Out: how many alerts that changed.
+fn set_state(
+    tx: &Transaction<'_>,
+    alert: &str,
+    to: State,
+    disposition: Option<&str>,
+) -> rusqlite::Result<usize> {
+    tx.prepare_cached("UPDATE alerts SET state = ?2, disposition = ?3 WHERE id = ?1")?
+        .execute(params![alert, to as i64, disposition])
+}
+
+/// Whether it is told already that `alert` was joined to `into`.
+pub fn knows_merge(db: &Connection, alert: &str, into: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM history WHERE alert = ?1
+         AND json_extract(record, '$.type') = 'merged' AND json_extract(record, '$.into') = ?2)",
+    )?
+    .query_row([alert, into], |row| row.get(0))
+}
+
+/// Joins an alert to the one that carries on. What nobody has decided is closed, what people decided
+/// stays; and what goes on has an open alert. False when one of the two is not there.
+fn merge(tx: &Transaction<'_>, offset: u64, record: &LedgerRecord) -> rusqlite::Result<bool> {
+    let LedgerRecord::Merged { alert, into, .. } = record else { return Ok(false) };
+    let (Some(ends), Some(goes_on)) = (standing_of(tx, alert)?, standing_of(tx, into)?) else {
+        return Ok(false);
+    };
+    let was_open = ends.state != State::Closed;
+    let outcome = Merging {
+        closed: ends.state == State::New && !was_moved_by_people(tx, alert)?,
+        reopened: was_open && goes_on.state == State::Closed,
+    };
+    if outcome.closed {
+        set_state(tx, alert, State::Closed, None)?;
+    }
+    if outcome.reopened {
+        set_state(tx, into, State::New, None)?;
+    }
+    let mut told = record.clone();
+    if let LedgerRecord::Merged { outcome: place, .. } = &mut told {
+        *place = Some(outcome);
+    }
+    let told = json(&told)?;
+    remember(tx, alert, offset, &told)?;
+    remember(tx, into, offset, &told)?;
+    Ok(true)
+}
+
+/// Whether somebody put an alert where it stands, or where it stood once.
+fn was_moved_by_people(tx: &Transaction<'_>, alert: &str) -> rusqlite::Result<bool> {
+    tx.prepare_cached(
+        "SELECT EXISTS(SELECT 1 FROM history WHERE alert = ?1
+         AND json_extract(record, '$.type') = 'triage')",
+    )?
+    .query_row([alert], |row| row.get(0))
 }
 
 /// What a text filter looks in, folded once here as the rest of the product folds.

@@ -98,7 +98,7 @@ pub enum LedgerError {
 pub struct Submitted {
     /// Records that are durable and applied now.
     pub appended: usize,
-    /// Alerts and updates that the ledger knew already.
+    /// Alerts, updates and merges that the ledger knew already.
     pub known: usize,
     /// Last offset of the ledger stream that is applied.
     pub last: Option<u64>,
@@ -195,7 +195,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Makes records durable and applies them. Alerts and updates that are known already are
+    /// Makes records durable and applies them. Alerts, updates and merges that are known already are
     /// compared and left out. `at_ns` is the wall time for the stream.
     pub fn submit(&self, records: Vec<LedgerRecord>, at_ns: i64) -> Result<Submitted, LedgerError> {
         let mut writer = self.writer.lock();
@@ -470,7 +470,7 @@ impl Ledger {
         Ok(out)
     }
 
-    /// Whether an alert or an update of one is in the ledger already; compares and counts.
+    /// Whether an alert, or what detection said of one, is in the ledger already; compares and counts.
     fn is_known(&self, db: &Connection, record: &LedgerRecord) -> Result<bool, LedgerError> {
         match record {
             LedgerRecord::AlertFired { alert, .. } => {
@@ -479,6 +479,7 @@ impl Ledger {
                 Ok(found.is_some())
             }
             LedgerRecord::AlertFolded { folded } => Ok(index::knows_fold(db, folded)?),
+            LedgerRecord::Merged { alert, into, .. } => Ok(index::knows_merge(db, alert, into)?),
             _ => Ok(false),
         }
     }

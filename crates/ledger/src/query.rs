@@ -343,9 +343,9 @@ fn standing_row(row: &Row<'_>) -> rusqlite::Result<Standing> {
 }
 
 /// Where one alert stands.
-pub(crate) fn standing_of(db: &Connection, id: &str) -> Result<Option<Standing>, LedgerError> {
+pub(crate) fn standing_of(db: &Connection, id: &str) -> rusqlite::Result<Option<Standing>> {
     let text = "SELECT id, state, assignee FROM alerts WHERE id = ?1";
-    Ok(db.prepare_cached(text)?.query_row([id], standing_row).optional()?)
+    db.prepare_cached(text)?.query_row([id], standing_row).optional()
 }
 
 pub(crate) fn counts(db: &Connection, filter: &AlertFilter) -> Result<Counts, LedgerError> {

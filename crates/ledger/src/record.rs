@@ -70,6 +70,15 @@ pub struct SearchAlert {
     pub level: Level,
 }
 
+/// What joining two alerts did to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merging {
+    /// The one that ends was closed; else it stays as people left it.
+    pub closed: bool,
+    /// The one that carries on was closed, and is open again.
+    pub reopened: bool,
+}
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -100,6 +109,20 @@ pub enum LedgerRecord {
         /// Why.
         why: String,
         /// By whom.
+        #[serde(flatten)]
+        actor: Actor,
+    },
+    /// A late event made one episode of two: one alert ends, the other carries on. What that does to
+    /// their states is decided where the record is applied, from what people did until then.
+    Merged {
+        /// Id of the alert that ends.
+        alert: String,
+        /// Id of the alert that carries on.
+        into: String,
+        /// What it did; in histories only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcome: Option<Merging>,
+        /// When and by which part.
         #[serde(flatten)]
         actor: Actor,
     },
@@ -198,6 +221,7 @@ impl LedgerRecord {
         match self {
             Self::AlertFired { .. } | Self::AlertFolded { .. } => None,
             Self::Triage { actor, .. }
+            | Self::Merged { actor, .. }
             | Self::Note { actor, .. }
             | Self::Assign { actor, .. }
             | Self::Audit { actor, .. }
@@ -219,6 +243,7 @@ impl LedgerRecord {
                 let what = disposition.map_or(String::new(), |d| format!(" as {}", word(d)));
                 ("alert.triage", alert, format!("{} -> {}{what}: {why}", from.name(), to.name()))
             }
+            Self::Merged { alert, into, .. } => ("alert.merge", alert, format!("into {into}")),
             Self::Note { alert, .. } => ("alert.note", alert, String::new()),
             Self::Assign { alert, assignee, .. } => {
                 ("alert.assign", alert, assignee.clone().unwrap_or_default())

@@ -1,7 +1,7 @@
 //! Queries, triage, notes, audit and tokens.
 
 use crate::*;
-use ledger::{AlertFilter, AlertOrder, AuditFilter, DeliveryStatus, IDS_MAX, LedgerError};
+use ledger::{AlertFilter, AlertOrder, AuditFilter, DeliveryStatus, IDS_MAX, LedgerError, Merging};
 use proptest::prelude::*;
 use trust::{AuthError, NewToken, Role, Scope, TokenKind, verify};
 
@@ -316,4 +316,99 @@ fn a_revision_takes_the_place_of_what_was_said_and_leaves_it_on_record() {
     assert_eq!(ledger.counters().disagreements, 0);
     ledger.rebuild().unwrap();
     looks_right(&ledger);
+}
+
+fn merged(alert: u64, into: u64) -> LedgerRecord {
+    let (alert, into) = (format!("{alert:032x}"), format!("{into:032x}"));
+    LedgerRecord::Merged { alert, into, outcome: None, actor: actor("alcedo") }
+}
+
+/// State, disposition, assignee and what merges did, as the history tells it.
+type Stands = (State, Option<Disposition>, Option<String>, Vec<Merging>);
+
+fn stands(ledger: &Ledger, n: u64) -> Stands {
+    let detail = ledger.alert(&format!("{n:032x}")).unwrap().unwrap();
+    let merges = detail.history.into_iter().filter_map(|h| match h.record {
+        LedgerRecord::Merged { outcome, .. } => outcome,
+        _ => None,
+    });
+    (detail.state, detail.disposition, detail.assignee, merges.collect())
+}
+
+/// Scenario: alerts that nobody touched, that people closed, took, gave to somebody or opened again are
+/// each joined to an older one; the same is told again after a restart, and the index is made anew.
+/// Guarantees: only what nobody decided is closed; dispositions, assignees and notes stay; a merge is one
+/// record, applied once.
+#[test]
+fn a_merge_closes_what_nobody_decided_and_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path(), 8);
+    let id = |n: u64| format!("{n:032x}");
+    let reopen = TriageRequest { to: State::New, disposition: None, ..close("not yet") };
+    ledger.triage(&id(2), &close("known")).unwrap();
+    ledger.triage(&id(3), &acknowledge()).unwrap();
+    ledger.assign(&id(4), Some("user:lee".into()), actor("user:kim")).unwrap();
+    ledger.note(&id(4), "look here", actor("user:kim")).unwrap();
+    ledger.triage(&id(5), &close("known")).unwrap();
+    ledger.triage(&id(5), &reopen).unwrap();
+    let merges: Vec<LedgerRecord> = (1..6).map(|n| merged(n, 0)).collect();
+    assert_eq!(ledger.submit(merges.clone(), 1).unwrap().appended, 5);
+
+    let did = |closed| vec![Merging { closed, reopened: false }];
+    let false_positive = Some(Disposition::FalsePositive);
+    let expected: [Stands; 5] = [
+        (State::Closed, None, None, did(true)),
+        (State::Closed, false_positive, None, did(false)),
+        (State::Acknowledged, None, None, did(false)),
+        (State::Closed, None, Some("user:lee".into()), did(true)),
+        (State::New, None, None, did(false)),
+    ];
+    let look = |ledger: &Ledger| -> Vec<Stands> { (1..6).map(|n| stands(ledger, n)).collect() };
+    assert_eq!(look(&ledger), expected);
+    assert_eq!(stands(&ledger, 0).0, State::New);
+    assert_eq!(stands(&ledger, 0).3.len(), 5, "what carries on tells it, too");
+    let notes = ledger.alert(&id(4)).unwrap().unwrap().history;
+    assert!(notes.iter().any(|h| matches!(h.record, LedgerRecord::Note { .. })));
+
+    // What a merge closed is opened again; a replay tells all merges once more.
+    ledger.triage(&id(1), &reopen).unwrap();
+    drop(ledger);
+    let ledger = open(dir.path());
+    let again = ledger.submit(merges.clone(), 2).unwrap();
+    assert_eq!((again.appended, again.known), (0, 5));
+    assert_eq!(stands(&ledger, 1), (State::New, None, None, did(true)));
+    // Two in one submission are one, and one with another alert is another.
+    ledger.submit(vec![merged(6, 0), merged(6, 0), merged(6, 7)], 2).unwrap();
+    assert_eq!(stands(&ledger, 6), (State::Closed, None, None, [did(true), did(false)].concat()));
+    let before: Vec<Stands> = (0..8).map(|n| stands(&ledger, n)).collect();
+    ledger.rebuild().unwrap();
+    assert_eq!((0..8).map(|n| stands(&ledger, n)).collect::<Vec<_>>(), before);
+    let merge = AuditFilter { action: Some("alert.merge".into()), ..AuditFilter::default() };
+    assert_eq!(ledger.audit(&merge, 100, None).unwrap().rows.len(), 7);
+}
+
+/// Scenario: the older alert was closed when the younger is joined to it; the younger is open, or closed
+/// as well; and one of the two is not there.
+/// Guarantees: what goes on has an open alert, what is over is left alone, and an alert is not closed for
+/// one that is not there.
+#[test]
+fn what_carries_on_is_open_if_either_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = filled(dir.path(), 7);
+    let id = |n: u64| format!("{n:032x}");
+    for n in [0, 2, 3, 4] {
+        ledger.triage(&id(n), &close("a scan")).unwrap();
+    }
+    ledger.triage(&id(5), &acknowledge()).unwrap();
+    ledger.submit(vec![merged(1, 0), merged(3, 2), merged(5, 4), merged(6, 99)], 1).unwrap();
+    let outcome = |closed, reopened| vec![Merging { closed, reopened }];
+    assert_eq!(stands(&ledger, 0), (State::New, None, None, outcome(true, true)));
+    assert_eq!(stands(&ledger, 1).0, State::Closed);
+    for n in [2, 3] {
+        let closed = (State::Closed, Some(Disposition::FalsePositive), None);
+        assert_eq!(stands(&ledger, n), (closed.0, closed.1, closed.2, outcome(false, false)));
+    }
+    assert_eq!(stands(&ledger, 4).3, outcome(false, true));
+    assert_eq!((stands(&ledger, 4).0, stands(&ledger, 5).0), (State::New, State::Acknowledged));
+    assert_eq!((stands(&ledger, 6).0, ledger.counters().orphans), (State::New, 1));
 }

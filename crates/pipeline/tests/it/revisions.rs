@@ -37,6 +37,8 @@ struct Shown {
     listed: usize,
     total: u64,
     reasons: Vec<String>,
+    /// The alert that carries on in its place.
+    into: Option<String>,
 }
 
 fn shown(changes: &[AlertChange]) -> BTreeMap<String, Shown> {
@@ -49,6 +51,7 @@ fn shown(changes: &[AlertChange]) -> BTreeMap<String, Shown> {
                     listed: alert.evidence.len(),
                     total: alert.evidence.len() as u64,
                     reasons: vec![alert.reason.clone()],
+                    into: None,
                     alert: (**alert).clone(),
                 };
                 out.insert(alert.id.clone(), shown);
@@ -60,7 +63,11 @@ fn shown(changes: &[AlertChange]) -> BTreeMap<String, Shown> {
                 shown.total = shown.total.max(news.evidence_total);
                 shown.reasons.extend(news.revision.iter().map(|r| r.reason.clone()));
             }
-            AlertChange::Merged { .. } => {}
+            AlertChange::Merged { id, into } => {
+                assert!(out.contains_key(into), "what carries on fired before");
+                let ends = out.get_mut(id).expect("what ends fired before");
+                assert_eq!(ends.into.replace(into.clone()), None, "it ends once");
+            }
         }
     }
     out
@@ -120,6 +127,37 @@ fn joined_bursts_tell_each_event_once() {
     let one = alerts.values().next().unwrap();
     assert_eq!((one.evidence.len(), one.listed, one.total), (18, 18, 18));
     assert!(one.reasons.last().unwrap().ends_with("(18 events in all)"), "{:?}", one.reasons);
+}
+
+/// Scenario: two bursts of one user, an alert each, and late events between them.
+/// Guarantees: the younger ends once, in favour of the older, which then has every event; a replay from
+/// any snapshot says the same.
+#[test]
+fn joined_alerts_end_in_the_older_one() {
+    let stage = Stage::new(&RULES.replace("suppression: 1h", "suppression: 1s"), &[]);
+    let burst = |ago_s: i64| {
+        let records: Vec<String> =
+            (0..6).map(|n| failed(&stage, "u1", ago_s + n % 3, false)).collect();
+        stage.send("web", &records);
+    };
+    burst(60);
+    (0..3).for_each(|_| stage.tick());
+    burst(39);
+    (0..3).for_each(|_| stage.tick());
+    burst(54);
+    (0..120).for_each(|_| stage.tick());
+    let run = stage.run(1, None, 0);
+    let alerts = shown(&run.changes);
+    assert_eq!(alerts.len(), 2, "{:?}", run.said);
+    let older = alerts.values().find(|one| one.into.is_none()).expect("one carries on");
+    let younger = alerts.values().find(|one| one.into.is_some()).expect("one ends");
+    assert_eq!(younger.into.as_ref(), Some(&older.alert.id));
+    assert!(older.alert.stream_ns < younger.alert.stream_ns);
+    assert_eq!((older.evidence.len(), older.listed, older.total), (18, 18, 18));
+    for (offset, snapshot) in &run.snapshots {
+        let rest: Vec<_> = run.said.iter().filter(|s| s.0 >= *offset).cloned().collect();
+        assert_eq!(stage.run(2, Some(snapshot), 0).said, rest, "restart at {offset}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use event::{Disposition, EventId, Level};
 use ledger::{
     Actor, AlertDetail, AlertFilter, AlertOrder, AlertRow, Delivery, DeliveryStatus, LedgerError,
-    LedgerRecord, TriageRequest,
+    LedgerRecord, Merging, TriageRequest,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -168,7 +168,8 @@ pub fn detail_json(app: &App, detail: &AlertDetail) -> Value {
     // The newest evidence is what made it fire.
     let shown = alert.evidence.iter().rev().take(EVENTS_SHOWN).rev();
     let events = app.events(&shown.map(|e| e.id).collect::<Vec<EventId>>());
-    let history: Vec<Value> = detail.history.iter().map(|h| history_json(&h.record)).collect();
+    let history: Vec<Value> =
+        detail.history.iter().map(|h| history_json(&alert.id, &h.record)).collect();
     let mut shown = alert_json(detail);
     shown["explanation"] = json!(alert.explanation);
     shown["evidence"] = evidence.into();
@@ -223,7 +224,8 @@ pub fn alert_json(detail: &AlertDetail) -> Value {
     })
 }
 
-fn history_json(record: &LedgerRecord) -> Value {
+/// One record of the history of the alert `id`.
+fn history_json(id: &str, record: &LedgerRecord) -> Value {
     let actor = record.actor();
     let mut out = json!({
         "at": actor.map(|a| event::time::rfc3339(a.at_ns)),
@@ -262,6 +264,24 @@ fn history_json(record: &LedgerRecord) -> Value {
             out["at"] = event::time::rfc3339(folded.last_stream_ns).into();
             out["who"] = "alcedo".into();
             out["why"] = json!(folded.revision.as_ref().map(|r| &r.reason));
+        }
+        LedgerRecord::Merged { alert, into, outcome, .. } => {
+            let Merging { closed, reopened } = outcome.unwrap_or_default();
+            out["action"] = "merge".into();
+            out["why"] = match (alert == id, closed, reopened) {
+                (true, true, _) => {
+                    format!("a late event joined this alert to {into}, which carries on")
+                }
+                (true, false, _) => format!(
+                    "a late event joined this alert to {into}, which carries on; this one stays as \
+                     people left it"
+                ),
+                (false, _, false) => format!("a late event joined {alert} to this alert"),
+                (false, _, true) => format!(
+                    "a late event joined {alert}, which was open, to this alert: it is open again"
+                ),
+            }
+            .into();
         }
         _ => out["action"] = "other".into(),
     }

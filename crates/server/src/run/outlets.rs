@@ -6,7 +6,6 @@
 use super::App;
 use super::bus::News;
 use crate::exit::Failure;
-use alert::State;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use detect::Pausing;
 use event::{Envelope, EventBatch, RawBatch, RecordKind};
@@ -115,27 +114,33 @@ fn record_of(change: &AlertChange, at_ns: i64) -> LedgerRecord {
         AlertChange::Folded(folded) | AlertChange::Grew(folded) => {
             LedgerRecord::AlertFolded { folded: folded.clone() }
         }
-        // One episode stays one piece of work: what carries on has all of its evidence.
-        AlertChange::Merged { id, into } => LedgerRecord::Triage {
+        AlertChange::Merged { id, into } => LedgerRecord::Merged {
             alert: id.clone(),
-            from: State::New,
-            to: State::Closed,
-            disposition: None,
-            why: format!("a late event joined this alert to {into}, which carries on"),
+            into: into.clone(),
+            outcome: None,
             actor: Actor { who: "alcedo".into(), at_ns, client: "detection".into() },
         },
     }
 }
 
 fn tell(app: &App, change: &AlertChange) {
-    let (id, kind) = match change {
+    match change {
         AlertChange::Fired(alert, _) => {
             app.rates.add(io::intake::wall_ns(), 0, 0, 1);
-            (alert.id.as_str(), "new")
+            tell_of(app, &alert.id, "new");
         }
-        AlertChange::Folded(folded) | AlertChange::Grew(folded) => (folded.id.as_str(), "updated"),
-        AlertChange::Merged { id, .. } => (id.as_str(), "updated"),
-    };
+        AlertChange::Folded(folded) | AlertChange::Grew(folded) => {
+            tell_of(app, &folded.id, "updated");
+        }
+        AlertChange::Merged { id, into } => {
+            tell_of(app, id, "updated");
+            tell_of(app, into, "updated");
+        }
+    }
+}
+
+/// Tells open pages how an alert stands.
+fn tell_of(app: &App, id: &str, kind: &str) {
     if !app.bus.has_viewers() {
         return;
     }

@@ -376,3 +376,70 @@ fn a_rule_that_costs_too_much_is_paused() {
     server.eventually("still paused", paused);
     server.eventually("told once", |s| (s.search(told)[0]["n"] == 1).then_some(()));
 }
+
+/// Scenario: two bursts of one user give two alerts; the younger is closed as a true positive, then
+/// late events make one burst of the two; it is opened again, and the server is killed and started.
+/// Guarantees: a merge takes back nothing that people decided, and is told once, restart or not; the
+/// alert that carries on has all events and is open.
+#[test]
+fn a_merge_leaves_what_people_decided() {
+    const BURSTS: &str = "title: Burst\nid: 66666666-6666-4666-8666-666666666666\ncorrelation:\n  type: event_count\n  rules: [failed]\n  group-by: [who]\n  timespan: 15s\n  condition: {gte: 4}\nlevel: high\nalcedo_suppression: 1s\n";
+    let rules = tempfile::tempdir().unwrap();
+    path(rules.path(), "a.yml", &format!("{FAILED}---\n{BURSTS}"));
+    let mut server = Server::start(&format!("rules: ['{}']\n", rules.path().display()));
+    let begun = jiff::Timestamp::now();
+    let burst = |server: &Server, ago_s: i64| {
+        let line = |n: i64| {
+            let time = begun - jiff::SignedDuration::from_secs(ago_s + n % 3);
+            format!("{{\"@timestamp\":\"{time}\",\"outcome\":\"bad\",\"who\":\"eve\"}}\n")
+        };
+        server.ingest(&(0..6).map(line).collect::<String>());
+    };
+    let alerts =
+        |s: &Server| s.get("/api/v1/alerts?state=all")["alerts"].as_array().unwrap().clone();
+    let wait_for = |s: &Server, n: usize| {
+        let all = s.eventually("an alert per burst", |s| Some(alerts(s)).filter(|a| a.len() == n));
+        // What comes within a second of an alert is folded into it.
+        std::thread::sleep(std::time::Duration::from_millis(2_500));
+        all
+    };
+    burst(&server, 60);
+    let older = wait_for(&server, 1)[0]["id"].as_str().unwrap().to_owned();
+    burst(&server, 39);
+    let both = wait_for(&server, 2);
+    let younger = both.iter().find_map(|a| a["id"].as_str().filter(|id| *id != older)).unwrap();
+    let step = |server: &Server, body: &str| {
+        let path = format!("/api/v1/alerts/{younger}/triage");
+        let (status, answer) = server.ask("POST", &path, &server.admin_token, body);
+        assert_eq!(status, 200, "{answer}");
+    };
+    let show = |server: &Server, id: &str| server.get(&format!("/api/v1/alerts/{id}"));
+    let merges = |shown: &Value| {
+        let history = shown["history"].as_array().unwrap();
+        history.iter().filter(|r| r["action"] == "merge").count()
+    };
+    let verdict = |shown: &Value| {
+        let alert = &shown["alert"];
+        (alert["state"].as_str().unwrap().to_owned(), alert["disposition"].clone())
+    };
+
+    step(&server, r#"{"to": "closed", "disposition": "true_positive", "why": "phished"}"#);
+    burst(&server, 54);
+    let merged = server
+        .eventually("the merge", |s| Some(show(s, younger)).filter(|shown| merges(shown) > 0));
+    assert_eq!(verdict(&merged), ("closed".into(), "true_positive".into()));
+    // What it grew by is told with the next ticks.
+    let carries_on = server.eventually("all events", |s| {
+        Some(show(s, &older)).filter(|shown| shown["alert"]["evidence_count"] == 18)
+    });
+    assert_eq!((merges(&carries_on), verdict(&carries_on).0), (1, "new".into()));
+
+    step(&server, r#"{"to": "new", "why": "it goes on"}"#);
+    server.kill();
+    server.start_again();
+    server.ingest("{\"message\":\"behind all of it\"}\n");
+    server.eventually("the replay", |s| (!s.search("message:behind").is_empty()).then_some(()));
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let replayed = show(&server, younger);
+    assert_eq!((verdict(&replayed).0.as_str(), merges(&replayed)), ("new", 1));
+}
