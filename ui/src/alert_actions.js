@@ -9,8 +9,8 @@ import { toast } from "./toasts.js";
 const IDS_MAX = 1000;
 
 /**
- * @typedef {{alerts: any[], filter?: object, matching?: number}} Target `filter`: all that match it, of
- *   which `alerts` are only those on screen
+ * @typedef {{alerts: any[], filter?: object, matching?: number}} Target `filter`: all that match it, until
+ *   the moment of the choice; `alerts` are only those of them on screen
  */
 
 /** In words, for titles: "this alert", "these 12 alerts". */

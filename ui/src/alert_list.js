@@ -38,7 +38,14 @@ export function useAlerts(filter) {
   const next = useRef(/** @type {string | null} */ (null));
   const busy = useRef(false);
   const run = useRef(0);
+  /** When the newest alert fired that the count has in it, ms of the server's stream time. */
+  const newestMs = useRef(0);
   const [shown, setShown] = useState({ version: 0, matching: 0, loading: true, problem: null });
+
+  const saw = (streamTime) => {
+    const ms = Date.parse(streamTime ?? "");
+    if (ms > newestMs.current) newestMs.current = ms;
+  };
 
   /** One window; the first one of a run takes the place of everything before. */
   const fetchWindow = (cursor, token, first) => {
@@ -48,6 +55,7 @@ export function useAlerts(filter) {
       if (first) all.current = new Map();
       for (const alert of answer.alerts ?? []) all.current.set(alert.id, alert);
       next.current = answer.next ?? null;
+      saw(answer.newest);
       busy.current = false;
       setShown((old) => ({ version: old.version + 1, matching: answer.matching ?? all.current.size, loading: false, problem: null }));
       if (next.current && all.current.size < FETCHED_AHEAD) fetchWindow(next.current, token, false);
@@ -62,18 +70,23 @@ export function useAlerts(filter) {
   useEffect(() => {
     all.current = new Map();
     next.current = null;
+    newestMs.current = 0;
     setShown((old) => ({ version: old.version + 1, matching: 0, loading: true, problem: null }));
     reload();
   }, [filter.state, filter.level, filter.q, filter.since, filter.assignee, filter.rule, filter.order]);
 
-  const apply = (alert) => {
+  /** Out: by how much the number of matching alerts changes. */
+  const apply = (alert, isNew) => {
     const known = all.current.get(alert.id);
     const had = known !== undefined;
     if (had) alert.last ??= known.last;
+    // One that is not loaded may be counted already, unless it is new or all are loaded.
+    const counted = had || (!isNew && next.current !== null);
     const has = belongs(alert, filter);
     if (has) all.current.set(alert.id, alert);
     else all.current.delete(alert.id);
-    return (has ? 1 : 0) - (had ? 1 : 0);
+    if (has) saw(alert.stream_time);
+    return has ? Number(!counted) : -Number(had);
   };
   const current = useRef({ apply, reload });
   current.current = { apply, reload };
@@ -83,11 +96,12 @@ export function useAlerts(filter) {
     const waiting = new Map();
     let timer = 0;
     const stopAlerts = listen("alert", (alert) => {
-      waiting.set(alert.id, alert);
+      const isNew = alert.change === "new" || waiting.get(alert.id)?.isNew === true;
+      waiting.set(alert.id, { alert, isNew });
       timer ||= setTimeout(() => {
         timer = 0;
         let change = 0;
-        for (const each of waiting.values()) change += current.current.apply(each);
+        for (const { alert: each, isNew: fresh } of waiting.values()) change += current.current.apply(each, fresh);
         waiting.clear();
         setShown((old) => ({ ...old, version: old.version + 1, matching: Math.max(0, old.matching + change) }));
       }, LIVE_EVERY_MS);
@@ -114,8 +128,10 @@ export function useAlerts(filter) {
     ...shown,
     alerts: all.current,
     reload,
+    /** Behind the newest alert that is counted, ms: what fires from then on was not there to be chosen. */
+    seenUntilMs: () => newestMs.current + 1,
     change(alert) {
-      const change = apply(alert);
+      const change = apply(alert, false);
       setShown((old) => ({ ...old, version: old.version + 1, matching: Math.max(0, old.matching + change) }));
     },
     more() {

@@ -43,7 +43,8 @@ export function Alerts({ id, query }) {
   const list = useAlerts(filter);
   const groups = useMemo(() => group(list.alerts.values(), filter.order), [list.version, filter.order]);
   const [selectedKey, setSelected] = useState(/** @type {string | null} */ (null));
-  const [all, setAll] = useState(false);
+  /** Every alert that matches, as it was when that was chosen. */
+  const [all, setAll] = useState(/** @type {{untilMs: number, matching: number} | null} */ (null));
   const [dialog, setDialog] = useState(/** @type {{kind: string, target: any} | null} */ (null));
   const [revision, setRevision] = useState(0);
   const now = useNow(5000);
@@ -52,7 +53,7 @@ export function Alerts({ id, query }) {
 
   const address = (changes, openId = id) => routeTo("alerts", openId, { ...Object.fromEntries(query), ...changes });
   const refilter = (changes) => {
-    setAll(false);
+    setAll(null);
     go(address(changes, null), true);
   };
 
@@ -81,7 +82,7 @@ export function Alerts({ id, query }) {
   const target = () => {
     if (all) {
       const { order: _order, ...wanted } = filter;
-      return { alerts: [...list.alerts.values()], filter: wanted, matching: list.matching };
+      return { alerts: [...list.alerts.values()], filter: { ...wanted, until: new Date(all.untilMs).toISOString() }, matching: all.matching };
     }
     const shown = id ? groups.find((g) => g.alerts.some((alert) => alert.id === id)) : selected;
     return { alerts: shown ? shown.alerts : id ? [{ id }] : [] };
@@ -102,7 +103,7 @@ export function Alerts({ id, query }) {
   const done = async (step) => {
     await step;
     setRevision((n) => n + 1);
-    setAll(false);
+    setAll(null);
     setDialog(null);
   };
   const actions = {
@@ -120,7 +121,9 @@ export function Alerts({ id, query }) {
       else act("reopen", (a) => a.state === "acknowledged", (chosen) => triage(chosen, { to: "new" }, list))();
     },
   };
-  const chooseAll = () => canTriage && list.matching > 0 && setAll(!all);
+  const chooseAll = () => canTriage && list.matching > 0
+    && setAll(all ? null : { untilMs: list.seenUntilMs(), matching: list.matching });
+  const isChosen = (g) => all !== null && g.alerts.some((alert) => !(Date.parse(alert.stream_time) >= all.untilMs));
 
   useKeys(dialog ? new Map() : new Map([
     ["j", forward], ["ArrowDown", forward], ["k", back], ["ArrowUp", back],
@@ -128,16 +131,16 @@ export function Alerts({ id, query }) {
     ["Enter", () => selected && open(selected)],
     ["a", actions.acknowledge], ["i", actions.assign], ["n", actions.note], ["c", actions.close], ["r", actions.reopen],
     ["*", chooseAll], ["y", copyLink],
-    ["Escape", () => (all ? setAll(false) : id ? hide() : setSelected(null))],
+    ["Escape", () => (all ? setAll(null) : id ? hide() : setSelected(null))],
   ]));
 
   const row = (g, at) => html`<${Row} key=${g.key} group=${g} index=${at} now=${now} partial=${list.hasMore}
-    selected=${all || at === index} open=${g.alerts.some((alert) => alert.id === id)} onOpen=${open} />`;
+    selected=${isChosen(g) || at === index} open=${g.alerts.some((alert) => alert.id === id)} onOpen=${open} />`;
   return html`<main class=${`page alerts${id ? " with-detail" : ""}`}><h1 class="only-heard">Alerts</h1>
     <section class="queue" aria-label="Queue">
       <${Filters} filter=${filter} onChange=${refilter} />
       ${list.problem && html`<p class="problem" role="alert">${visible(list.problem)}</p>`}
-      ${all && html`<${AllChosen} matching=${list.matching} actions=${actions} onCancel=${() => setAll(false)} />`}
+      ${all && html`<${AllChosen} matching=${all.matching} actions=${actions} onCancel=${() => setAll(null)} />`}
       <div class="queue-head" aria-hidden="true"><span>Severity</span><span>Alert</span><span>Entity</span><span>Count</span><span>State</span><span>Assignee</span><span>Last</span></div>
       ${groups.length === 0 && !list.loading
         ? html`<p class="empty">${filter.state === "open" && !filter.q && !filter.level && !filter.assignee && !filter.rule && !filter.since ? "No open alerts. New ones appear here by themselves." : "No alert fits this filter."}</p>`
@@ -168,7 +171,7 @@ function Dialogs({ kind, target, list, onDone, onCancel }) {
 
 /** What is said, and offered, while every matching alert is chosen. */
 function AllChosen({ matching, actions, onCancel }) {
-  return html`<div class="all-chosen" role="status"><span><b>All ${number(matching)} alerts that match this filter are chosen</b>, also those that are not on screen.</span>
+  return html`<div class="all-chosen" role="status"><span><b>All ${number(matching)} alerts that match this filter are chosen</b>, also those that are not on screen. What comes from now on is not.</span>
     <span class="actions"><button type="button" onClick=${actions.acknowledge}><u>A</u>cknowledge…</button>
       <button type="button" onClick=${actions.assign}>Ass<u>i</u>gn…</button>
       <button type="button" onClick=${actions.close}><u>C</u>lose…</button>

@@ -106,6 +106,8 @@ pub struct Counts {
     pub by_state: BTreeMap<String, u64>,
     /// By level name.
     pub by_level: BTreeMap<String, u64>,
+    /// Stream time at which the newest of them fired, ns.
+    pub newest_ns: Option<i64>,
 }
 
 /// One thing that happened to an alert.
@@ -350,8 +352,10 @@ pub(crate) fn standing_of(db: &Connection, id: &str) -> rusqlite::Result<Option<
 
 pub(crate) fn counts(db: &Connection, filter: &AlertFilter) -> Result<Counts, LedgerError> {
     let terms = alert_where(filter)?;
-    let sql =
-        format!("SELECT state, level, count(*) FROM alerts{} GROUP BY state, level", terms.sql());
+    let sql = format!(
+        "SELECT state, level, count(*), max(stream_ns) FROM alerts{} GROUP BY state, level",
+        terms.sql()
+    );
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(terms.values))?;
     let mut out = Counts::default();
@@ -360,6 +364,7 @@ pub(crate) fn counts(db: &Connection, filter: &AlertFilter) -> Result<Counts, Le
         out.total += n;
         *out.by_state.entry(state(row, 0)?.name().to_owned()).or_default() += n;
         *out.by_level.entry(level(row, 1)?.name().to_owned()).or_default() += n;
+        out.newest_ns = out.newest_ns.max(row.get(3)?);
     }
     Ok(out)
 }

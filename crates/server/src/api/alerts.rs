@@ -1,7 +1,7 @@
 //! The alert queue.
 
 use super::asked::{InPath, JsonBody, Params};
-use super::events::{Around, around_time};
+use super::events::{Around, around_time, time_of};
 use super::people;
 use super::problem::Problem;
 use crate::run::App;
@@ -36,9 +36,11 @@ pub struct Wanted {
     q: Option<String>,
     rule: Option<String>,
     since: Option<String>,
+    /// Fired before this: what came after somebody looked is left out.
+    until: Option<String>,
     /// An identity, `me` or `none`.
     assignee: Option<String>,
-    /// Exactly these, for changes of many.
+    /// Exactly these, for changes of many. In any state, unless one is asked for as well.
     ids: Option<Vec<String>>,
     /// `newest` or `severity`.
     order: Option<String>,
@@ -52,7 +54,8 @@ impl Wanted {
             text: self.q.clone().filter(|q| !q.is_empty()),
             ..AlertFilter::default()
         };
-        filter.states = match self.state.as_deref().unwrap_or("open") {
+        let usual = if self.ids.is_some() { "all" } else { "open" };
+        filter.states = match self.state.as_deref().unwrap_or(usual) {
             "all" => Vec::new(),
             "open" => vec![Stand::New, Stand::Acknowledged],
             name => vec![Stand::from_name(name).ok_or_else(|| {
@@ -67,7 +70,8 @@ impl Wanted {
                 Some(level.ok_or_else(|| Problem::bad(format!("`{name}` is no level")))?);
         }
         filter.rule_id = self.rule.clone().filter(|r| !r.is_empty());
-        filter.since_ns = super::events::time_of(self.since.as_deref(), now_ns)?;
+        filter.since_ns = time_of(self.since.as_deref(), now_ns)?;
+        filter.until_ns = time_of(self.until.as_deref(), now_ns)?;
         match self.assignee.as_deref().filter(|a| !a.is_empty()) {
             None => {}
             Some("none") => filter.unassigned = true,
@@ -93,6 +97,24 @@ impl Wanted {
     }
 }
 
+/// Which alerts to change: all that match, so that nothing may be asked for that makes a page of them.
+#[derive(Deserialize)]
+#[serde(try_from = "Wanted")]
+pub struct Chosen(Wanted);
+
+impl TryFrom<Wanted> for Chosen {
+    type Error = &'static str;
+
+    fn try_from(wanted: Wanted) -> Result<Self, Self::Error> {
+        let Wanted { order, cursor, limit, .. } = &wanted;
+        match order.is_none() && cursor.is_none() && limit.is_none() {
+            true => Ok(Self(wanted)),
+            false => Err("a change is of every alert that matches, not of a page of them: leave \
+                          `limit`, `cursor` and `order` out, and name single ones in `ids`"),
+        }
+    }
+}
+
 /// `GET /api/v1/alerts`
 pub async fn list(
     State(app): State<Arc<App>>,
@@ -106,7 +128,10 @@ pub async fn list(
         let page = app.ledger.alerts_by(&filter, order, limit, cursor).map_err(problem_of)?;
         let counts = app.ledger.counts(&filter).map_err(problem_of)?;
         let alerts: Vec<Value> = page.rows.iter().map(|row| row_json(app, row)).collect();
-        Ok(Json(json!({"alerts": alerts, "next": page.next, "matching": counts.total})))
+        let newest = counts.newest_ns.map(event::time::rfc3339);
+        Ok(Json(json!({
+            "alerts": alerts, "next": page.next, "matching": counts.total, "newest": newest,
+        })))
     })
     .await
 }
@@ -132,6 +157,7 @@ pub fn row_json(app: &App, row: &AlertRow) -> Value {
         "assignee": row.assignee,
         "disposition": row.disposition,
         "backfill": row.backfill,
+        "stream_time": event::time::rfc3339(row.stream_ns),
     })
 }
 
@@ -239,6 +265,24 @@ fn history_json(id: &str, record: &LedgerRecord) -> Value {
             out["disposition"] = json!(disposition);
             out["why"] = why.as_str().into();
         }
+        LedgerRecord::Merged { alert, into, outcome, .. } => {
+            let Merging { closed, reopened } = outcome.unwrap_or_default();
+            out["action"] = "merge".into();
+            out["why"] = match (alert == id, closed, reopened) {
+                (true, true, _) => {
+                    format!("a late event joined this alert to {into}, which carries on")
+                }
+                (true, false, _) => format!(
+                    "a late event joined this alert to {into}, which carries on; this one stays as \
+                     people left it"
+                ),
+                (false, _, false) => format!("a late event joined {alert} to this alert"),
+                (false, _, true) => format!(
+                    "a late event joined {alert}, which was open, to this alert: it is open again"
+                ),
+            }
+            .into();
+        }
         LedgerRecord::Note { text, .. } => {
             out["action"] = "note".into();
             out["why"] = text.as_str().into();
@@ -264,24 +308,6 @@ fn history_json(id: &str, record: &LedgerRecord) -> Value {
             out["at"] = event::time::rfc3339(folded.last_stream_ns).into();
             out["who"] = "alcedo".into();
             out["why"] = json!(folded.revision.as_ref().map(|r| &r.reason));
-        }
-        LedgerRecord::Merged { alert, into, outcome, .. } => {
-            let Merging { closed, reopened } = outcome.unwrap_or_default();
-            out["action"] = "merge".into();
-            out["why"] = match (alert == id, closed, reopened) {
-                (true, true, _) => {
-                    format!("a late event joined this alert to {into}, which carries on")
-                }
-                (true, false, _) => format!(
-                    "a late event joined this alert to {into}, which carries on; this one stays as \
-                     people left it"
-                ),
-                (false, _, false) => format!("a late event joined {alert} to this alert"),
-                (false, _, true) => format!(
-                    "a late event joined {alert}, which was open, to this alert: it is open again"
-                ),
-            }
-            .into();
         }
         _ => out["action"] = "other".into(),
     }
@@ -411,7 +437,7 @@ pub async fn assign(
 /// Body of a bulk assignment.
 #[derive(Deserialize)]
 pub struct GivenAll {
-    filter: Wanted,
+    filter: Chosen,
     #[serde(flatten)]
     given: Given,
 }
@@ -423,7 +449,7 @@ pub async fn assign_all(
     JsonBody(body): JsonBody<GivenAll>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
-        let filter = body.filter.filter(&principal, io::intake::wall_ns())?;
+        let filter = body.filter.0.filter(&principal, io::intake::wall_ns())?;
         let assignee = body.given.identity(app, &principal)?;
         let changed = app
             .ledger
@@ -446,7 +472,7 @@ fn changed_json(app: &App, (changed, left_alone): (u64, u64)) -> Json<Value> {
 /// Body of a bulk change.
 #[derive(Deserialize)]
 pub struct MoveAll {
-    filter: Wanted,
+    filter: Chosen,
     #[serde(flatten)]
     step: Move,
 }
@@ -459,7 +485,7 @@ pub async fn triage_all(
 ) -> Result<Json<Value>, Problem> {
     let request = body.step.request(&principal)?;
     app.blocking(move |app| {
-        let filter = body.filter.filter(&principal, io::intake::wall_ns())?;
+        let filter = body.filter.0.filter(&principal, io::intake::wall_ns())?;
         let changed = app.ledger.bulk_triage(&filter, &request).map_err(problem_of)?;
         Ok(changed_json(app, changed))
     })

@@ -133,6 +133,59 @@ fn every_matching_alert_is_closed_at_once() {
     scene.assert_inert("an empty queue");
 }
 
+/// Scenario: more alerts than the page loads by itself; one that is not loaded changes, and one comes
+/// after all were chosen.
+/// Guarantees: the number of matching alerts stays right; what was not there to be chosen is not closed.
+#[test]
+fn what_came_after_the_choice_is_not_chosen() {
+    const MANY: usize = 2_600;
+    let Some(scene) = Scene::start() else { return };
+    let browser = &scene.browser;
+    let now = jiff::Timestamp::now();
+    let lines: String = (0..MANY)
+        .map(|n| {
+            format!(
+                "<38>{now:.3} web-01 sshd[4411]: Failed password for invalid user user{n} \
+                 from 203.0.113.7 port 50022 ssh2\n"
+            )
+        })
+        .collect();
+    scene.ingest("text/plain", &lines);
+    let all = scene.server.eventually("the alerts", |server| {
+        let found = server.get("/api/v1/alerts?state=all&limit=1000");
+        (found["matching"] == MANY).then_some(found)
+    });
+    let cursor = all["next"].as_str().unwrap().to_owned();
+    let next = scene.server.get(&format!("/api/v1/alerts?limit=1000&cursor={cursor}"));
+    let path = format!("/api/v1/alerts?limit=1000&cursor={}", next["next"].as_str().unwrap());
+    let oldest =
+        scene.server.get(&path)["alerts"].as_array().unwrap().last().unwrap()["id"].clone();
+    scene.sign_in();
+    browser.view("#/alerts");
+    let number = |below: usize| format!("2\u{202f}{below:03}");
+    browser.wait_text(&format!("{} alerts match, {} loaded", number(600), number(0)));
+
+    let path = format!("/api/v1/alerts/{}/note", oldest.as_str().unwrap());
+    let noted = scene.server.ask("POST", &path, &scene.server.admin_token, r#"{"text": "x"}"#);
+    assert_eq!(noted.0, 200);
+    scene.refuse("one-more");
+    browser.wait_text(&format!("{} alerts match, {} loaded", number(601), number(2)));
+    browser.press("*");
+    browser.wait_text(&format!("All {} alerts that match this filter are chosen", number(601)));
+    scene.refuse("too-late");
+    browser.wait_text(&format!("{} alerts match", number(602)));
+    browser.wait_text(&format!("All {} alerts that match this filter are chosen", number(601)));
+    browser.press("c");
+    scene.wait_dialog();
+    browser.wait_text(&format!("Close all {} matching alerts", number(601)));
+    browser.click("dialog input[value=benign_true_positive]");
+    browser.fill("dialog textarea", "a test of ours");
+    scene.submit_dialog();
+    browser.wait_text("1 alert matches, all loaded");
+    let left = scene.server.get("/api/v1/alerts");
+    assert!(left["alerts"][0]["reason"].as_str().unwrap().contains("too-late"), "{left}");
+}
+
 /// Scenario: somebody who may only read, in every view, and with the keys of every step.
 /// Guarantees: no step is offered, no key takes one, views that are not theirs say so, and the server
 /// refuses what the page does not offer.

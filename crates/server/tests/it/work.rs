@@ -154,7 +154,15 @@ fn many_alerts_are_changed_as_asked_and_no_mistake_widens_it() {
                           "why": "a test"});
         desk.post(&kim, "/alerts/triage", &step)
     };
-    for mistake in [json!({"ids": []}), json!({"idz": ids}), json!({"order": 7})] {
+    for mistake in [
+        json!({"ids": []}),
+        json!({"idz": ids}),
+        json!({"order": 7}),
+        json!({"order": "severity"}),
+        json!({"limit": 2}),
+        json!({"cursor": "1.x"}),
+        json!({"until": "soon"}),
+    ] {
         let (status, refused) = close(mistake.clone());
         assert!(status == 400 || status == 422, "{mistake}: {status} {refused}");
     }
@@ -176,8 +184,21 @@ fn many_alerts_are_changed_as_asked_and_no_mistake_widens_it() {
     assert_eq!(desk.post(&kim, "/alerts/assign", &give).1, json!({"changed": 3, "left_alone": 2}));
     assert_eq!(close(json!({"level": "high"})).1, json!({"changed": 5, "left_alone": 0}));
     assert_eq!((count(""), count("order=severity&state=all")), (0, 5));
+    let times = desk.alerts("");
+    let times: Vec<&str> = times.iter().filter_map(|a| a["stream_time"].as_str()).collect();
+    let (first, last) = (times.iter().min().unwrap(), times.iter().max().unwrap());
+    let newest = desk.server.get("/api/v1/alerts")["newest"].clone();
+    assert_eq!(newest.as_str(), Some(*last));
+    let nothing = json!({"changed": 0, "left_alone": 0});
+    assert_eq!(close(json!({"until": first})).1, nothing, "none fired before the first");
     let unknown = desk.server.ask("GET", "/api/v1/alerts?order=best", &kim, "");
     assert_eq!(unknown.0, 400, "{}", unknown.1);
+    // Who is named is meant, closed or not, unless a state is asked for.
+    let reopen = |filter: Value| {
+        desk.post(&kim, "/alerts/triage", &json!({"filter": filter, "to": "new", "why": "again"})).1
+    };
+    assert_eq!(reopen(json!({"ids": ids, "state": "open"})), nothing);
+    assert_eq!(reopen(json!({"ids": ids})), json!({"changed": 2, "left_alone": 0}));
 }
 
 /// Scenario: each step by somebody who may read alerts but not work on them; the audit log by somebody
