@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use event::Level;
 use filter::search;
 use ledger::{SavedRow, SavedSearch, SearchAlert};
+use parking_lot::MutexGuard;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -94,13 +95,14 @@ pub async fn save(
     time_of(wish.since.as_deref(), now_ns)?;
     time_of(wish.until.as_deref(), now_ns)?;
     app.blocking(move |app| {
+        let alone = app.lock_searches();
         let Wish { query, since, until, note, alert } = wish;
         let alert = match alert {
             Some(wished) => wished,
             None => raised_before(app, &name),
         };
         let alert = alert.as_ref().map(|alert| raised(&query, alert)).transpose()?;
-        keep(app, &principal, SavedSearch { name, query, since, until, note, alert })
+        keep(app, &principal, SavedSearch { name, query, since, until, note, alert }, &alone)
     })
     .await
 }
@@ -114,24 +116,31 @@ pub async fn set_alert(
     JsonBody(wished): JsonBody<WishedAlert>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
+        let alone = app.lock_searches();
         let saved = app.ledger.search(&name).map_err(problem_of)?.search;
         let alert = match wished.level {
             Some(_) => Some(raised(&saved.query, &wished)?),
             None => None,
         };
-        keep(app, &principal, SavedSearch { alert, ..saved })
+        keep(app, &principal, SavedSearch { alert, ..saved }, &alone)
     })
     .await
 }
 
-/// Saves a search and puts in force what it is as a rule.
-fn keep(app: &App, principal: &Principal, saved: SavedSearch) -> Result<Json<Value>, Problem> {
+/// Saves a search and puts in force what it is as a rule. What it was was looked at under `alone`, too:
+/// nobody makes a rule of it in between.
+fn keep(
+    app: &App,
+    principal: &Principal,
+    saved: SavedSearch,
+    alone: &MutexGuard<'_, ()>,
+) -> Result<Json<Value>, Problem> {
     let (name, query) = (saved.name.clone(), saved.query.clone());
     let is_rule = saved.alert.is_some() || raises(app, &name);
     may_change(principal, is_rule)?;
     app.ledger.save_search(saved, actor(principal)).map_err(problem_of)?;
     app.note(&actor(principal), "search.save", &name, &query);
-    put_in_force(app, principal, is_rule)?;
+    put_in_force(app, principal, is_rule, alone)?;
     Ok(Json(saved_json(&app.ledger.search(&name).map_err(problem_of)?)))
 }
 
@@ -174,11 +183,16 @@ fn may_change(principal: &Principal, is_rule: bool) -> Result<(), Problem> {
 }
 
 /// Reads the rules again after a search that is one, or was one, has changed.
-fn put_in_force(app: &App, principal: &Principal, is_rule: bool) -> Result<(), Problem> {
+fn put_in_force(
+    app: &App,
+    principal: &Principal,
+    is_rule: bool,
+    alone: &MutexGuard<'_, ()>,
+) -> Result<(), Problem> {
     if !is_rule {
         return Ok(());
     }
-    app.reload_searches(actor(principal)).map(drop).map_err(|failure| {
+    app.reload_searches(actor(principal), alone).map(drop).map_err(|failure| {
         let text = format!("the search is saved, but the rules are as they were: {failure}");
         Problem::new(StatusCode::CONFLICT, text)
     })
@@ -191,11 +205,12 @@ pub async fn remove(
     InPath(name): InPath<String>,
 ) -> Result<Json<Value>, Problem> {
     app.blocking(move |app| {
+        let alone = app.lock_searches();
         let is_rule = raises(app, &name);
         may_change(&principal, is_rule)?;
         app.ledger.remove_search(&name, actor(&principal)).map_err(problem_of)?;
         app.note(&actor(&principal), "search.remove", &name, "");
-        put_in_force(app, &principal, is_rule)?;
+        put_in_force(app, &principal, is_rule, &alone)?;
         Ok(Json(json!({"removed": name})))
     })
     .await

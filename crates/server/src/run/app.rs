@@ -18,7 +18,7 @@ use detect::{Changed, Pausing};
 use event::{Envelope, EventBatch, EventId, EventView, Marks, RawBatch, RecordKind};
 use journal::Journal;
 use ledger::{Actor, Audit, Ledger, LedgerRecord};
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use pipeline::{Generation, Progress, Relay};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -257,9 +257,17 @@ impl App {
         Ok(reloaded)
     }
 
-    /// Puts in force what saved searches have become.
-    pub fn reload_searches(&self, actor: Actor) -> Result<Reloaded, Failure> {
-        let _alone = self.saving.lock();
+    /// Keeps everybody else from changing saved searches until the guard is dropped.
+    pub fn lock_searches(&self) -> MutexGuard<'_, ()> {
+        self.saving.lock()
+    }
+
+    /// Puts in force what saved searches have become, for whoever holds their lock.
+    pub fn reload_searches(
+        &self,
+        actor: Actor,
+        _alone: &MutexGuard<'_, ()>,
+    ) -> Result<Reloaded, Failure> {
         super::live_searches::write(&self.config.data_dir, &self.ledger)?;
         self.reload(actor, &Changed::Anything)
     }

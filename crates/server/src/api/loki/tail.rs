@@ -4,8 +4,8 @@ use super::{Asked, Pairs, Refusal, Streams, selected};
 use crate::run::App;
 use crate::run::bus::sampling_notice;
 use axum::extract::Query as Params;
-use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use filter::Plan;
 use filter::logql::LogQuery;
@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
+use trust::Principal;
 
 /// Lines that are sent per message at most; more are counted as dropped.
 const LINES_MAX: usize = 1_000;
@@ -22,14 +23,15 @@ const SEND_EVERY: Duration = Duration::from_millis(250);
 /// Begins to follow.
 pub async fn tail(
     State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
     Params(pairs): Pairs,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Refusal> {
     let log = selected(&app, Some(Asked { pairs, cancelled: Arc::default() }.query()?))?;
-    Ok(upgrade.on_upgrade(move |socket| follow(app, log, socket)))
+    Ok(upgrade.on_upgrade(move |socket| follow(app, principal, log, socket)))
 }
 
-async fn follow(app: Arc<App>, log: LogQuery, mut socket: WebSocket) {
+async fn follow(app: Arc<App>, principal: Principal, log: LogQuery, mut socket: WebSocket) {
     let mut batches = app.bus.tail();
     let (mut waiting, mut is_sampled) = (Waiting::default(), false);
     let mut due = tokio::time::interval(SEND_EVERY);
@@ -41,6 +43,9 @@ async fn follow(app: Arc<App>, log: LogQuery, mut socket: WebSocket) {
                 Err(broadcast::error::RecvError::Closed) => return,
             },
             _ = due.tick() => {
+                if !app.is_good(&principal.identity, io::intake::wall_ns()) {
+                    return;
+                }
                 if app.bus.is_sampled() != is_sampled {
                     is_sampled = !is_sampled;
                     waiting.say(sampling_notice(is_sampled));
