@@ -9,14 +9,17 @@
 //! ```
 //!
 //! The feed is told what became of a letter only after the sink said yes (or it was given up for
-//! good), so a crash repeats what the feed has not made durable, under the same keys. One outbox per
-//! sink: a dead receiver holds up nobody else.
+//! good), so a crash repeats what the feed has not made durable, under the same keys. While a delivery
+//! takes long the feed makes durable what it has. One outbox per sink: a dead receiver holds up nobody
+//! else.
 
 use crate::backoff::Backoff;
 use crate::intake::wall_ns;
 use crate::sinks::{DeliverError, Sink};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
 /// One payload on its way.
@@ -78,6 +81,9 @@ const TRIES_MAX: u32 = 3;
 const FEED_WAIT: Duration = Duration::from_millis(250);
 /// Longest delivery, whatever the sink's own limits are: a hung sink must not hang the outbox.
 const DELIVER_WAIT: Duration = Duration::from_secs(300);
+/// After so long what was reported is made durable while a delivery goes on: it does not wait for a
+/// receiver that hangs.
+const SLOW_AFTER: Duration = Duration::from_millis(500);
 /// A letter that has failed for so long is reported as failing: a blip is no news.
 const FAILING_AFTER: Duration = Duration::from_secs(10);
 /// What a delivery under way gets to finish after a stop.
@@ -237,11 +243,7 @@ impl Outbox {
             let letter;
             (feed, letter) = match look.await {
                 Ok(look) => look,
-                Err(error) => {
-                    tracing::error!(outbox = self.name, %error, "the feed failed; restart needed");
-                    self.status.lock().last_error = Some(format!("the feed failed: {error}"));
-                    return;
-                }
+                Err(error) => return self.note_lost_feed(&error),
             };
             report = None;
             if stopping {
@@ -252,7 +254,12 @@ impl Outbox {
                 self.sleep(FEED_WAIT.saturating_sub(asked.elapsed())).await;
                 continue;
             };
-            match self.see_through(&mut one).await {
+            let (fate, kept) = settle_if_slow(self.see_through(&mut one), feed).await;
+            feed = match kept {
+                Ok(feed) => feed,
+                Err(error) => return self.note_lost_feed(&error),
+            };
+            match fate {
                 Fate::Done(done) => report = Some(done),
                 Fate::Failing(failing) => {
                     report = failing;
@@ -338,6 +345,11 @@ impl Outbox {
         }
     }
 
+    fn note_lost_feed(&self, error: &JoinError) {
+        tracing::error!(outbox = self.name, %error, "the feed failed; restart needed");
+        self.status.lock().last_error = Some(format!("the feed failed: {error}"));
+    }
+
     fn note_failure(&self, error: &DeliverError) {
         let mut status = self.status.lock();
         if status.lag_since.is_none() {
@@ -354,4 +366,20 @@ impl Outbox {
             () = self.stop.cancelled() => {}
         }
     }
+}
+
+/// Waits for a delivery; while a slow one goes on, the feed settles. Out: how far it got, and the feed.
+async fn settle_if_slow(
+    delivery: impl Future<Output = Fate>,
+    mut feed: Box<dyn Feed>,
+) -> (Fate, Result<Box<dyn Feed>, JoinError>) {
+    let mut delivery = pin!(delivery);
+    if let Ok(fate) = tokio::time::timeout(SLOW_AFTER, &mut delivery).await {
+        return (fate, Ok(feed));
+    }
+    let settling = tokio::task::spawn_blocking(move || {
+        feed.settle();
+        feed
+    });
+    tokio::join!(delivery, settling)
 }

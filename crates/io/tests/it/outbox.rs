@@ -133,12 +133,16 @@ impl Sender {
         Self { letters, cursor, told, settled, stop: CancellationToken::new() }
     }
     fn start(&mut self, url: &str) -> OutboxHandle {
+        self.start_within(url, Duration::from_secs(1))
+    }
+    /// The same with another longest time for an answer.
+    fn start_within(&mut self, url: &str, timeout: Duration) -> OutboxHandle {
         self.stop = CancellationToken::new();
         let at = self.cursor.load(SeqCst);
         let (letters, cursor) = (Arc::clone(&self.letters), Arc::clone(&self.cursor));
         let (told, settled) = (Arc::clone(&self.told), Arc::clone(&self.settled));
         let feed = List { letters, cursor, told, settled, at };
-        let sink = Webhook::new(url, Duration::from_secs(1)).unwrap();
+        let sink = Webhook::new(url, timeout).unwrap();
         Outbox::spawn("test", Arc::new(sink), Box::new(feed), self.stop.clone())
     }
     fn at(&self) -> u64 {
@@ -228,7 +232,20 @@ async fn what_was_delivered_does_not_wait_for_what_fails() {
     assert_eq!(sender.told.lock().len(), 1);
     sender.stop.cancel();
     outbox.ended().await;
-    assert_eq!(*sender.settled.lock(), [1, 2]);
+    assert_eq!(sender.settled.lock().last(), Some(&2));
+}
+
+/// Scenario: the second of two letters is neither taken nor refused for a minute.
+/// Guarantees: the first is made durable meanwhile, and the second is still on its one way.
+#[tokio::test]
+async fn what_was_delivered_does_not_wait_for_what_hangs() {
+    let (receiver, url) = Receiver::listen(&[Does::Answer(200), Does::Hang]).await;
+    let mut sender = Sender::new(2);
+    let outbox = sender.start_within(&url, Duration::from_secs(60));
+    until("what was delivered is kept", || !sender.settled.lock().is_empty()).await;
+    assert_eq!((receiver.requests.load(SeqCst), outbox.status().attempts), (2, 2));
+    assert_eq!((sender.settled.lock().clone(), sender.told.lock().len()), (vec![1], 1));
+    sender.stop.cancel();
 }
 
 #[tokio::test]

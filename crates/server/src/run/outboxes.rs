@@ -21,8 +21,9 @@ const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Deliveries made durable together while alerts come in a row: one sync for all of them, and after a
 /// crash no more are looked at again.
 const TOGETHER_MAX: usize = 64;
-/// Longest that one waits for others.
-const TOGETHER_WAIT: Duration = Duration::from_secs(1);
+/// Longest that one waits for others. With what the outbox gives a slow delivery before it has what was
+/// delivered kept it is a second.
+const TOGETHER_WAIT: Duration = Duration::from_millis(500);
 /// They wait no longer once nothing more has come for so long. Not at once: the sync of each would hold up
 /// the next alert.
 const QUIET_WAIT: Duration = Duration::from_millis(100);
