@@ -164,6 +164,33 @@ fn metrics_text(app: &App) -> String {
         let _ = writeln!(out, "alcedo_{name} {value}");
     };
     let now_ns = io::intake::wall_ns();
+    journal_metrics(app, &mut plain);
+    run_metrics(app, now_ns, &mut plain);
+    store_metrics(app, now_ns, &mut plain);
+    let ledger = app.ledger.counters();
+    plain(
+        "ledger_disagreements_total",
+        "Replayed alerts that differ",
+        "counter",
+        ledger.disagreements as f64,
+    );
+    write_lags(app, &mut out);
+    for source in app.contexts() {
+        for (name, value) in source.stats.snapshot().each() {
+            let _ = writeln!(out, "alcedo_source_{name}{{source=\"{}\"}} {value}", source.name);
+        }
+    }
+    if let Some(totals) = app.totals().as_object() {
+        for (name, value) in totals {
+            let _ = writeln!(out, "alcedo_events_{name}_total {value}");
+        }
+    }
+    correlation_metrics(app, &mut out);
+    out
+}
+
+/// What is on disk of the journal, and how its writing does.
+fn journal_metrics(app: &App, plain: &mut dyn FnMut(&str, &str, &str, f64)) {
     let journal = app.journal.stats();
     plain(
         "journal_durable_offset",
@@ -194,6 +221,10 @@ fn metrics_text(app: &App) -> String {
         "counter",
         journal.torn_bytes as f64,
     );
+}
+
+/// How far the work is behind, what is given up, and what is in force.
+fn run_metrics(app: &App, now_ns: i64, plain: &mut dyn FnMut(&str, &str, &str, f64)) {
     plain(
         "detect_lag_seconds",
         "Time between receipt and detection",
@@ -215,6 +246,10 @@ fn metrics_text(app: &App) -> String {
     plain("door_bytes", "Bytes between sockets and disk", "gauge", app.door.used_bytes() as f64);
     plain("rules_live", "Rules in force", "gauge", app.generation().rules.rules().len() as f64);
     plain("generation", "Generation in force", "gauge", app.generation().number as f64);
+}
+
+/// What is in the store, and in the far tier.
+fn store_metrics(app: &App, now_ns: i64, plain: &mut dyn FnMut(&str, &str, &str, f64)) {
     let store = app.store.stats();
     plain("store_files", "Files of the store", "gauge", store.files as f64);
     plain("store_file_bytes", "Bytes of the store's files", "gauge", store.file_bytes as f64);
@@ -226,29 +261,9 @@ fn metrics_text(app: &App) -> String {
     );
     plain("store_hot_bytes", "Rows that are in no file yet", "gauge", store.hot_bytes as f64);
     plain("store_file_rows", "Rows in files", "gauge", store.file_rows as f64);
-    if let Some(tier) = app.store.tier_stats(io::intake::wall_ns()) {
-        tier_metrics(&tier, &mut plain);
+    if let Some(tier) = app.store.tier_stats(now_ns) {
+        tier_metrics(&tier, plain);
     }
-    let ledger = app.ledger.counters();
-    plain(
-        "ledger_disagreements_total",
-        "Replayed alerts that differ",
-        "counter",
-        ledger.disagreements as f64,
-    );
-    write_lags(app, &mut out);
-    for source in app.contexts() {
-        for (name, value) in source.stats.snapshot().each() {
-            let _ = writeln!(out, "alcedo_source_{name}{{source=\"{}\"}} {value}", source.name);
-        }
-    }
-    if let Some(totals) = app.totals().as_object() {
-        for (name, value) in totals {
-            let _ = writeln!(out, "alcedo_events_{name}_total {value}");
-        }
-    }
-    correlation_metrics(app, &mut out);
-    out
 }
 
 /// What is in the far tier, what should be, and what went on with it.
