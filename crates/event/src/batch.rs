@@ -19,6 +19,9 @@ use std::sync::Arc;
 pub const ROWS_MAX: usize = 4_096;
 /// Most cells in one row: a larger event keeps its raw bytes whole and is tagged.
 pub const CELLS_PER_ROW_MAX: usize = 2_048;
+/// Cells that a full row may have beyond [`CELLS_PER_ROW_MAX`], for remarks on the row: they must not be missing
+/// because its sender filled it. Room for every rule of redaction and some fields.
+pub const REMARK_CELLS_MAX: usize = 256;
 /// Most field names of its own a batch may have; further ones share one overflow name.
 pub const LOCAL_NAMES_MAX: usize = 65_536;
 /// Name that holds the values of fields beyond [`LOCAL_NAMES_MAX`].
@@ -445,6 +448,17 @@ impl<'a> RowWriter<'a> {
         let len = (self.batch.bytes.len() - start) as u32;
         self.batch.cells.push(Cell { field, kind, start: start as u32, len });
         made.map(|made| (made, true))
+    }
+
+    /// Appends what is said of the row, in a full one, too: see [`REMARK_CELLS_MAX`]. Returns false, storing
+    /// nothing, when that room is full.
+    pub fn push_remark(&mut self, field: FieldId, text: &str) -> bool {
+        if self.cell_count() >= CELLS_PER_ROW_MAX + REMARK_CELLS_MAX || field.is_intrinsic() {
+            return false;
+        }
+        let (start, len) = self.place(text.as_bytes());
+        self.batch.cells.push(Cell { field, kind: Kind::Str, start, len });
+        true
     }
 
     /// Appends a text value under a name.
@@ -1035,8 +1049,13 @@ mod tests {
             assert!(row.push_int("n", i as i64));
         }
         assert!(!row.push_int("n", 0));
+        let remark = row.field("remark");
+        for _ in 0..REMARK_CELLS_MAX {
+            assert!(row.push_remark(remark, "r"));
+        }
+        assert!(!row.push_remark(remark, "r"));
         row.finish();
-        assert_eq!(batch.row(0).cells().count(), CELLS_PER_ROW_MAX);
+        assert_eq!(batch.row(0).cells().count(), CELLS_PER_ROW_MAX + REMARK_CELLS_MAX);
     }
 
     #[test]

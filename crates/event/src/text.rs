@@ -94,7 +94,6 @@ pub fn render(bytes: &[u8]) -> String {
     out
 }
 
-/// Characters that change how their neighbours are shown, or are not shown at all.
 /// The word of `known` that `word` was probably meant to be: few letters differ. For hints.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let closest = known.into_iter().map(|k| (distance(word, k), k)).min()?;
@@ -118,6 +117,7 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Characters that change how their neighbours are shown, or are not shown at all.
 fn is_deceptive(c: char) -> bool {
     matches!(c, '\u{80}'..='\u{9f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{2028}' | '\u{2029}'
