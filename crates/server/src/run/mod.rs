@@ -241,7 +241,11 @@ impl Server {
 
     /// Returns after the files of rules or packs have changed, with which.
     pub async fn rules_changed(&self) -> Changed {
-        self.rules_watch.lock().await.changed().await
+        let mut watcher = self.rules_watch.lock().await;
+        let changed = watcher.changed().await;
+        // Rules of redaction may name another key by now: it is watched before it is read.
+        watcher.watch_files(&self.app.config.tables());
+        changed
     }
 
     /// Whether the pipeline has ended although nobody asked it to.

@@ -67,6 +67,13 @@ impl Watcher {
         watcher
     }
 
+    /// Watches these single files from now on, instead of those before.
+    pub fn watch_files(&mut self, files: &[PathBuf]) {
+        if self.ways.name(files) {
+            self.follow();
+        }
+    }
+
     /// Watches the folders that lie on the ways to the files as links are now. Tables are replaced by
     /// renaming, which a watch of the file itself would not outlive.
     fn follow(&mut self) {
@@ -148,20 +155,31 @@ impl Named {
 
 /// The ways to single files: each link that is followed to one, and what is found at the end.
 struct Ways {
-    files: Vec<PathBuf>,
+    files: Mutex<Vec<PathBuf>>,
     /// Absolute paths, without links before the last part, beside the file they lead to.
     steps: Mutex<Vec<(PathBuf, PathBuf)>>,
 }
 
 impl Ways {
     fn of(files: &[PathBuf]) -> Self {
-        Self { files: files.to_vec(), steps: Mutex::default() }
+        Self { files: Mutex::new(files.to_vec()), steps: Mutex::default() }
+    }
+
+    /// Names other files. Out: whether they are others.
+    fn name(&self, files: &[PathBuf]) -> bool {
+        let mut named = self.files.lock();
+        let differs = *named != files;
+        if differs {
+            *named = files.to_vec();
+        }
+        differs
     }
 
     /// Finds the ways as they are now, and gives the folders in which their steps are.
     fn look(&self) -> BTreeSet<PathBuf> {
+        let files = self.files.lock().clone();
         let steps: Vec<_> =
-            self.files.iter().flat_map(|f| way_to(f).into_iter().map(|s| (s, f.clone()))).collect();
+            files.iter().flat_map(|f| way_to(f).into_iter().map(|s| (s, f.clone()))).collect();
         let folders = steps.iter().filter_map(|(step, _)| step.parent());
         let folders = folders.map(Path::to_path_buf).collect();
         *self.steps.lock() = steps;
@@ -287,6 +305,21 @@ mod tests {
         std::fs::write(at("etc/other"), "x").unwrap();
         let idle = tokio::time::timeout(Duration::from_millis(300), watcher.changed()).await;
         assert!(idle.is_err(), "{idle:?}");
+    }
+
+    /// Scenario: other files are to be watched than at the start, in a folder that was not watched; then both the
+    /// new one and the one before change.
+    /// Guarantees: the new one is told, the one before is not.
+    #[tokio::test]
+    async fn other_files_can_be_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("keys")).unwrap();
+        let (one, other) = (dir.path().join("one.key"), dir.path().join("keys/other.key"));
+        let mut watcher = Watcher::new(&[], std::slice::from_ref(&one));
+        watcher.watch_files(std::slice::from_ref(&other));
+        std::fs::write(&one, "1").unwrap();
+        std::fs::write(&other, "2").unwrap();
+        assert_eq!(next(&mut watcher).await, Some(Changed::Files(vec![other])));
     }
 
     /// Scenario: more files than are named one by one; an event was lost.
