@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::run::secrets::SECRET_BYTES;
 use event::{Dictionary, DictionaryBuilder};
 use sha2::{Digest, Sha256};
 use shape::{PackSet, Redaction, ScriptCompiler, TableConfig, Tables};
@@ -207,9 +208,30 @@ pub fn load_redaction(
 }
 
 /// The installation's secret. A server has made it before it reads anything; without one, `check` and `parse`
-/// show pseudonyms that will not be the server's.
+/// show pseudonyms that will not be the server's, and say so: see [`server_key`].
 fn secret_of(data_dir: &Path) -> Vec<u8> {
     std::fs::read(data_dir.join("secret")).unwrap_or_default()
+}
+
+/// Whether pseudonyms made here by the rules of redaction are those of the server.
+///
+/// # Errors
+/// They need the key in the data folder, and it cannot be read.
+pub fn server_key(config: &Config) -> Result<(), Failure> {
+    let Some(rules) = &config.redact else { return Ok(()) };
+    if Redaction::key_file(rules).is_some() {
+        return Ok(());
+    }
+    let path = config.data_dir.join("secret");
+    let problem = match std::fs::read(&path) {
+        Ok(key) if key.len() == SECRET_BYTES => return Ok(()),
+        Ok(_) => "is damaged".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    Err(Failure::invalid(
+        format!("the key of the server's pseudonyms, {}, {problem}", path.display()),
+        "run this where the server runs, as its user and with its configuration, after its first start",
+    ))
 }
 
 fn settings_of(config: &Config) -> Result<shape::Settings, Failure> {

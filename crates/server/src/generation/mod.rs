@@ -7,7 +7,7 @@
 
 mod ground;
 
-pub use ground::{Ground, GroundReader, load_redaction, scripts};
+pub use ground::{Ground, GroundReader, load_redaction, scripts, server_key};
 
 use crate::config::{Config, Detection};
 use crate::exit::Failure;

@@ -5,15 +5,18 @@ use crate::exit::Failure;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+/// Length of the secret.
+pub const SECRET_BYTES: usize = 16;
+
 /// Reads the secret of a data folder, or makes it.
-pub fn secret(data_dir: &Path) -> Result<[u8; 16], Failure> {
+pub fn secret(data_dir: &Path) -> Result<[u8; SECRET_BYTES], Failure> {
     let path = data_dir.join("secret");
     if let Ok(bytes) = std::fs::read(&path) {
         return bytes.try_into().map_err(|_| {
             Failure::invalid(format!("{} is damaged", path.display()), "restore it from a backup")
         });
     }
-    let mut secret = [0; 16];
+    let mut secret = [0; SECRET_BYTES];
     getrandom::fill(&mut secret).map_err(|e| Failure::invalid(e, "no random numbers"))?;
     write_synced(&path, &secret)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;

@@ -34,6 +34,7 @@ pub fn all(global: &Global, paths: &[PathBuf]) -> Outcome {
     let parts = Parts::of_config(&config)?;
     if !global.quiet {
         warn_of_retention(&config);
+        super::note_other_key(&config);
     }
     report(&parts, global.quiet)
 }

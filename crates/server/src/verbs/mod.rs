@@ -37,6 +37,13 @@ pub fn complain(text: &str) {
     }
 }
 
+/// Says that pseudonyms made here are not those of the server, if so: for verbs that can do without.
+pub fn note_other_key(config: &crate::config::Config) {
+    if let Err(failure) = crate::generation::server_key(config) {
+        complain(&format!("note: pseudonyms made here are not the server's: {failure}"));
+    }
+}
+
 /// Prints text of our own making on standard error as it is.
 #[expect(clippy::print_stderr, reason = "verbs talk to people on standard error")]
 pub fn report(text: &str) {

@@ -20,6 +20,7 @@ pub fn run(args: &ParseFiles, global: &Global) -> Outcome {
     let packs = args.packs.as_ref().or(config.packs.as_ref());
     let mut parts = Parts::of_files(&[], packs, &Detection::default())?;
     parts.ground = parts.ground.redacting_as(&config)?;
+    super::note_other_key(&config);
     parts.complaints().iter().for_each(|complaint| super::complain(complaint));
     let generation = parts.compile(0, [0; 16])?;
     let mut out = Printer::new(generation, args.pack.as_deref());

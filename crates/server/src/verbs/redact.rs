@@ -4,7 +4,7 @@ use super::check::config_of;
 use super::{output, say};
 use crate::cli::{Global, Output, Redact};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::generation::{Ground, load_redaction};
+use crate::generation::{Ground, load_redaction, server_key};
 use serde_json::json;
 
 /// Runs the verb.
@@ -15,6 +15,7 @@ pub fn run(args: &Redact, global: &Global) -> Outcome {
         let hint = "write `redact: FILE` into the configuration; docs/redaction.md";
         return Err(Failure::invalid("no rules of redaction are configured", hint));
     };
+    server_key(&config)?;
     let tell = |value: &str| {
         let pseudonym = rules.pseudonym(value);
         match output(global) {

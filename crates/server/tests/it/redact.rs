@@ -194,6 +194,62 @@ fn rules_are_read_while_running_and_reach_history() {
     });
 }
 
+/// Scenario: a running server's rules come to name a key in another folder; then that key is changed, and
+/// nothing else.
+/// Guarantees: each time the server gives the pseudonyms of the key, as the verb does.
+#[test]
+fn a_key_that_is_named_later_is_watched() {
+    let home = Home::start(RULES);
+    let keys = home.rules.with_file_name("keys");
+    fs::create_dir(&keys).unwrap();
+    let mut names = vec![home.pseudonym("alicia")];
+    for key in ["0123456789abcdef", "fedcba9876543210"] {
+        fs::write(keys.join("redact.key"), key).unwrap();
+        if names.len() == 1 {
+            fs::write(&home.rules, format!("key: keys/redact.key\n{RULES}")).unwrap();
+        }
+        let name = home.pseudonym("alicia");
+        assert!(!names.contains(&name), "{names:?}");
+        home.server.eventually("the key", |s| {
+            home.send(LINES);
+            (!s.search(&format!("user.name:{name}")).is_empty()).then_some(())
+        });
+        names.push(name);
+    }
+}
+
+/// Scenario: the verb is run where the server's key is not, or is no key; the rules name one of their own.
+/// Guarantees: it tells no wrong pseudonym but what to do; `check` and `parse` go on and say so; a key of one's
+/// own is enough.
+#[test]
+fn without_the_key_no_pseudonym_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("redact.yaml"), RULES).unwrap();
+    fs::write(path("alcedo.yaml"), "data_dir: data\nredact: redact.yaml\n").unwrap();
+    fs::write(path("lines.log"), LINES).unwrap();
+    fs::create_dir(path("data")).unwrap();
+    for problem in ["cannot be read", "is damaged"] {
+        let out = run(&["redact", "alicia", "-c", &path("alcedo.yaml")]);
+        // Lines are broken where the terminal ends.
+        let said = String::from_utf8_lossy(&out.stderr).replace('\u{2502}', " ");
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!((out.status.code(), out.stdout.len()), (Some(3), 0), "{said}");
+        assert!(said.contains(problem) && said.contains("as its user"), "{said}");
+        for verb in [&["check"][..], &["parse", &path("lines.log")]] {
+            let out = run(&[verb, &["-c", &path("alcedo.yaml")]].concat());
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            assert_eq!(out.status.code(), Some(0), "{said}");
+            assert!(said.contains("not the server's"), "{said}");
+        }
+        fs::write(path("data/secret"), "short").unwrap();
+    }
+    fs::write(path("redact.yaml"), format!("key: own.key\n{RULES}")).unwrap();
+    fs::write(path("own.key"), "0123456789abcdef").unwrap();
+    let out = run(&["redact", "alicia", "-c", &path("alcedo.yaml")]);
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
 /// Guarantees: `parse --explain` shows the step, what it wrote, and no secret; a value is never
 /// printed by the verb that shows how it was found.
 #[test]
