@@ -1,28 +1,41 @@
 //! Where a value stands in a text, in whatever spelling: other case, escaped as JSON (also within a
 //! string within a string), XML, URL or Latin-1 have it.
 
+use super::effort::{Effort, TooMuch};
 use std::ops::Range;
 
 /// Every place where `value` stands in `text` as a word of its own, in order, without overlaps.
-pub(crate) fn all(text: &[u8], value: &[u8], out: &mut Vec<Range<usize>>) {
-    let Some(first) = first_char(value) else { return };
+///
+/// # Errors
+/// It takes longer, or there are more places, than one row may ask for. What was found is in `out`.
+pub(super) fn all(
+    text: &[u8],
+    value: &[u8],
+    effort: &mut Effort,
+    out: &mut Vec<Range<usize>>,
+) -> Result<(), TooMuch> {
+    let Some((first, _)) = first_char(value) else { return Ok(()) };
+    effort.pass(text.len())?;
+    let start = Start::of(first);
     let mut at = 0;
-    while at < text.len() {
-        if may_begin(text[at], first)
-            && let Some(end) = end_of_match(text, at, value)
-            && is_edge_before(text, at)
+    while let Some(skip) = text[at..].iter().position(|byte| start.may_be(*byte)) {
+        at += skip;
+        if is_edge_before(text, at)
+            && let Some(end) = end_of_match(text, at, value, effort)?
             && is_edge_after(text, end)
         {
+            effort.place()?;
             out.push(at..end);
             at = end;
         } else {
             at += 1;
         }
     }
+    Ok(())
 }
 
 /// Whether two values are equal but for the case of letters.
-pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     if a.eq_ignore_ascii_case(b) {
         return true;
     }
@@ -49,31 +62,62 @@ fn first_char(value: &[u8]) -> Option<(char, usize)> {
     }
 }
 
-fn may_begin(byte: u8, (first, _): (char, usize)) -> bool {
-    match byte {
-        b'\\' | b'&' | b'%' => true,
-        _ if byte >= 0x80 => !first.is_ascii() || first.is_ascii_alphabetic(),
-        _ => first.is_ascii() && byte.eq_ignore_ascii_case(&(first as u8)) || !first.is_ascii(),
+/// Bytes with which a character may begin, in whatever spelling.
+struct Start {
+    lower: u8,
+    upper: u8,
+    is_wide: bool,
+}
+
+impl Start {
+    fn of(c: char) -> Self {
+        // The Kelvin sign is a `k`, in both directions.
+        let ascii = if c == '\u{212a}' { 'k' } else { c };
+        let is_ascii = ascii.is_ascii();
+        let byte = if is_ascii { ascii as u8 } else { b'\\' };
+        let (lower, upper) = (byte.to_ascii_lowercase(), byte.to_ascii_uppercase());
+        Self { lower, upper, is_wide: !is_ascii || lower == b'k' }
+    }
+
+    fn may_be(&self, byte: u8) -> bool {
+        byte == self.lower
+            || byte == self.upper
+            || matches!(byte, b'\\' | b'&' | b'%')
+            || byte >= 0x80 && self.is_wide
     }
 }
 
 /// Where the value ends that begins at `at`, if it does.
-fn end_of_match(text: &[u8], mut at: usize, mut value: &[u8]) -> Option<usize> {
+fn end_of_match(
+    text: &[u8],
+    mut at: usize,
+    mut value: &[u8],
+    effort: &mut Effort,
+) -> Result<Option<usize>, TooMuch> {
     while let Some((wanted, len)) = first_char(value) {
-        at += unit(text.get(at..)?, wanted)?;
+        effort.compare(1)?;
+        if wanted == '\\' {
+            let run = value.iter().take_while(|b| **b == b'\\').count();
+            let found = backslashes(&text[at.min(text.len())..], run);
+            effort.compare(run + found)?;
+            if found >= run {
+                at += found;
+                value = &value[run..];
+                continue;
+            }
+        }
+        let Some(unit) = text.get(at..).and_then(|text| unit(text, wanted)) else {
+            return Ok(None);
+        };
+        at += unit;
         value = &value[len..];
     }
-    Some(at)
+    Ok(Some(at))
 }
 
 /// How many bytes at the start of `text` stand for the character, if they do.
 fn unit(text: &[u8], wanted: char) -> Option<usize> {
     let (found, len) = first_char(text)?;
-    if wanted == '\\' {
-        // Each string within a string doubles them.
-        let run = backslashes(text);
-        return (run > 0).then_some(run).or_else(|| encoded(text, wanted));
-    }
     if is_same(found, wanted) {
         return Some(len);
     }
@@ -89,16 +133,17 @@ fn is_same(a: char, b: char) -> bool {
     a == b || a.eq_ignore_ascii_case(&b) || a.to_lowercase().eq(b.to_lowercase())
 }
 
-/// Most backslashes in front of one character: strings in strings, four deep.
+/// Each string within a string doubles backslashes: four deep.
 const BACKSLASHES_MAX: usize = 16;
 
-fn backslashes(text: &[u8]) -> usize {
-    text.iter().take(BACKSLASHES_MAX).take_while(|b| **b == b'\\').count()
+/// Backslashes at the start of a text that may stand for so many.
+fn backslashes(text: &[u8], of: usize) -> usize {
+    text.iter().take(of.saturating_mul(BACKSLASHES_MAX)).take_while(|b| **b == b'\\').count()
 }
 
 /// Backslashes and what they escape: a quote, a slash, a letter for a control byte, four digits.
 fn escaped(text: &[u8], wanted: char) -> Option<usize> {
-    let run = backslashes(text);
+    let run = backslashes(text, 1);
     let rest = &text[run..];
     let letter = match wanted {
         '\n' => b'n',
@@ -155,6 +200,9 @@ fn is_word(c: char) -> bool {
 /// The character that ends at `at`; a byte that is no UTF-8 is taken for Latin-1.
 fn char_before(text: &[u8], at: usize) -> Option<char> {
     let before = &text[..at];
+    if let Some(byte) = before.last().filter(|byte| byte.is_ascii()) {
+        return Some(char::from(*byte));
+    }
     let whole = (1..=4.min(at)).find_map(|len| {
         let mut chars = std::str::from_utf8(&before[at - len..]).ok()?.chars();
         chars.next()
@@ -181,12 +229,13 @@ fn is_edge_after(text: &[u8], end: usize) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
     fn found(text: &str, value: &str) -> Vec<String> {
         let mut out = Vec::new();
-        all(text.as_bytes(), value.as_bytes(), &mut out);
+        all(text.as_bytes(), value.as_bytes(), &mut Effort::of(text.len()), &mut out).unwrap();
         out.into_iter().map(|range| text[range].to_owned()).collect()
     }
 
@@ -196,6 +245,8 @@ mod tests {
             ("user alice, ALICE and (Alice)", "alice", &["alice", "ALICE", "Alice"][..]),
             (r#"{"a":"CORP\\alice"}"#, r"CORP\alice", &[r"CORP\\alice"]),
             (r#"{"a":"{\"b\":\"CORP\\\\alice\"}"}"#, r"CORP\alice", &[r"CORP\\\\alice"]),
+            (r"x \\srv\c$ y", r"\\srv\c$", &[r"\\srv\c$"]),
+            (r#"{"p":"\\\\srv\\c$"}"#, r"\\srv\c$", &[r"\\\\srv\\c$"]),
             (r#"{"m":"Name:\t\talice\nDomain"}"#, "alice", &["alice"]),
             (r#""Mu\u0308ller" "M\u00fcller""#, "M\u{fc}ller", &[r"M\u00fcller"]),
             ("<a>O&apos;Neil</a><b>O&#39;Neil</b>", "O'Neil", &["O&apos;Neil", "O&#39;Neil"]),
@@ -217,12 +268,37 @@ mod tests {
     #[test]
     fn latin_1_and_cut_escapes_do_no_harm() {
         let mut out = Vec::new();
-        all(b"name=M\xfcller;", "M\u{fc}ller".as_bytes(), &mut out);
+        let mut effort = Effort::of(0);
+        all(b"name=M\xfcller;", "M\u{fc}ller".as_bytes(), &mut effort, &mut out).unwrap();
         assert_eq!((out.len(), out[0].clone()), (1, 5..11));
         for text in ["a\\", "a\\u00", "&", "&#", "&#x;", "%", "%4", "\\u", "&amp", "%%%"] {
             for value in ["a", "\u{e9}", "&", "\\", "\"", " "] {
-                all(text.as_bytes(), value.as_bytes(), &mut out);
+                all(text.as_bytes(), value.as_bytes(), &mut effort, &mut out).unwrap();
             }
         }
+    }
+
+    /// Scenario: values whose beginning stands at every other byte of the text, also in escapes; one that
+    /// stands there too often.
+    /// Guarantees: looking ends with the word that it is too much, soon, even unoptimised.
+    #[test]
+    fn looking_ends_when_it_is_too_much() {
+        for (unit, last) in [("a ", "b"), ("\\\\ ", "b"), ("a%20", "b"), ("a ", "")] {
+            let text = unit.repeat(100_000);
+            let value = unit.repeat(if last.is_empty() { 1 } else { 50_000 }) + last;
+            let (mut effort, mut out) = (Effort::of(text.len()), Vec::new());
+            let began = std::time::Instant::now();
+            let looked = all(text.as_bytes(), value.trim().as_bytes(), &mut effort, &mut out);
+            assert!(looked.is_err(), "{unit}: {} places", out.len());
+            assert!(began.elapsed().as_secs() < 10, "{unit}: {:?}", began.elapsed());
+        }
+    }
+
+    /// Guarantees: what is long and stands there is found, however long.
+    #[test]
+    fn a_long_value_is_found() {
+        let value = "run this and that; ".repeat(5_000);
+        let text = format!("x {value} y {value} z");
+        assert_eq!(found(&text, value.trim()).len(), 2);
     }
 }

@@ -4,6 +4,7 @@
 //! A value that holds `${`, `$(`, `../`, `<`, a bar or a backtick is an attack more often than a
 //! password, and stays: a sender must not hide one from rules by calling it `password`.
 
+use super::effort::{Effort, TooMuch};
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 use std::ops::Range;
@@ -108,7 +109,15 @@ impl Finder {
     }
 
     /// Where secrets stand in `text`, in order, without overlaps.
-    pub(crate) fn all(&self, text: &[u8], out: &mut Vec<Range<usize>>) {
+    ///
+    /// # Errors
+    /// It takes longer, or there are more of them, than one row may ask for. What was found is in `out`.
+    pub(super) fn all(
+        &self,
+        text: &[u8],
+        effort: &mut Effort,
+        out: &mut Vec<Range<usize>>,
+    ) -> Result<(), TooMuch> {
         let before = out.len();
         if let Some(regex) = &self.regex
             && regex.is_match(text)
@@ -122,14 +131,17 @@ impl Finder {
                 at = secret.end.max(whole.start() + 1);
                 let is_payload = is_attack(&text[secret.clone()]) || begins_attack(text, &secret);
                 if !secret.is_empty() && !is_payload {
+                    effort.place()?;
                     out.push(secret);
                 }
+                effort.search_on(text.len().saturating_sub(at))?;
             }
         }
         if self.cards {
-            cards(text, out);
+            cards(text, effort, out)?;
             out[before..].sort_by_key(|range| range.start);
         }
+        Ok(())
     }
 }
 
@@ -161,7 +173,7 @@ const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 
 /// Numbers of payment cards: digits, with blanks or dashes between groups of them, that begin as an
 /// issuer's do and whose last digit checks the others.
-fn cards(text: &[u8], out: &mut Vec<Range<usize>>) {
+fn cards(text: &[u8], effort: &mut Effort, out: &mut Vec<Range<usize>>) -> Result<(), TooMuch> {
     let mut at = 0;
     while let Some(skip) = text.get(at..).and_then(|t| t.iter().position(u8::is_ascii_digit)) {
         let start = at + skip;
@@ -187,10 +199,12 @@ fn cards(text: &[u8], out: &mut Vec<Range<usize>>) {
         let is_alone = start.checked_sub(1).is_none_or(|b| !is_number_part(text[b]))
             && text.get(end).is_none_or(|b| !b.is_ascii_alphanumeric());
         if is_alone && CARD_DIGITS.contains(&count) && is_card(&digits[..count]) {
+            effort.place()?;
             out.push(start..end);
         }
         at = end;
     }
+    Ok(())
 }
 
 fn is_number_part(byte: u8) -> bool {
@@ -226,7 +240,8 @@ mod tests {
 
     fn found(kind: Kind, text: &str) -> Vec<&str> {
         let mut out = Vec::new();
-        Finder::new(&[kind], &[]).unwrap().all(text.as_bytes(), &mut out);
+        let finder = Finder::new(&[kind], &[]).unwrap();
+        finder.all(text.as_bytes(), &mut Effort::of(text.len()), &mut out).unwrap();
         out.into_iter().map(|range| &text[range]).collect()
     }
 
@@ -292,6 +307,27 @@ mod tests {
             ("41111111111111110000 1.4111111111111111", &[]),
         ] {
             assert_eq!(found(Kind::Cards, text), wanted, "{text}");
+        }
+    }
+
+    /// Scenario: keys in a text which up to its end could be one token, so that each is known at the end only; an
+    /// own expression that looks far ahead; more secrets than a row may have.
+    /// Guarantees: searching ends with the word that it is too much, soon, even unoptimised.
+    #[test]
+    fn searching_ends_when_it_is_too_much() {
+        let all = [Kind::Passwords, Kind::Tokens, Kind::Keys, Kind::Cards];
+        for (kinds, own, text) in [
+            (&all[..], "", "eyJ-AKIA0123456789ABCDEF-".repeat(1 << 15)),
+            (&[], "a[^z]*z|a", "ab".repeat(1 << 18)),
+            (&all, "", "password=hunter2&".repeat(1 << 13)),
+        ] {
+            let own: Vec<String> =
+                Some(own.to_owned()).filter(|o| !o.is_empty()).into_iter().collect();
+            let finder = Finder::new(kinds, &own).unwrap();
+            let (mut effort, mut out) = (Effort::of(text.len()), Vec::new());
+            let began = std::time::Instant::now();
+            assert!(finder.all(text.as_bytes(), &mut effort, &mut out).is_err(), "{own:?}");
+            assert!(began.elapsed().as_secs() < 20, "{own:?}: {:?}", began.elapsed());
         }
     }
 

@@ -1,8 +1,8 @@
 //! The file of rules as its author writes it, and the checks of it.
 
 use super::pseudonym::Key;
+use super::rules::{Form, Redaction, Rule};
 use super::secrets::{Finder, KINDS};
-use super::{Form, Redaction, Rule};
 use event::Dictionary;
 use filter::search;
 use serde::Deserialize;
@@ -126,7 +126,7 @@ impl Redaction {
             }
             rules.push(rule);
         }
-        Ok(Self { key, rules })
+        Ok(Self::new(key, rules))
     }
 }
 
@@ -205,10 +205,9 @@ fn check_field(name: &str, known: &Dictionary) -> Result<(), String> {
         return Ok(());
     }
     let names = (0..known.len()).map(|id| known.name(event::FieldId(id as u32)));
-    let nearest = names.map(|known| (distance(name, known), known)).min();
-    let hint = match nearest {
-        Some((distance, nearest)) if distance <= 3 => format!("did you mean `{nearest}`? "),
-        _ => String::new(),
+    let hint = match event::text::nearest(name, names) {
+        Some(nearest) => format!("did you mean `{nearest}`? "),
+        None => String::new(),
     };
     Err(format!(
         "`{name}` is no field of ECS or of a pack; {hint}names of your own logs stand under `own_fields`"
@@ -225,23 +224,6 @@ fn check_intrinsic(name: &str) -> Result<(), String> {
         )),
         false => Ok(()),
     }
-}
-
-/// Levenshtein distance of two names.
-fn distance(a: &str, b: &str) -> usize {
-    if a.len().abs_diff(b.len()) > 3 {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut before = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let here = row[j + 1];
-            row[j + 1] = (before + usize::from(x != y)).min(here + 1).min(row[j] + 1);
-            before = here;
-        }
-    }
-    row[b.len()]
 }
 
 fn line_of<T>(spanned: &Spanned<T>) -> Option<usize> {

@@ -1,0 +1,232 @@
+//! Where values stand: in fields that were not chosen, and in the record.
+
+use super::classes::Class;
+use super::edits::Record;
+use super::effort::{Effort, TooMuch};
+use super::plot::{Change, Found, Plot};
+use super::{Redactor, Scratch, VALUES_MAX, occurrences, words};
+use crate::value;
+use event::batch::is_reserved;
+use event::{Kind, RowWriter};
+use std::cell::LazyCell;
+use std::net::IpAddr;
+use std::ops::Range;
+
+impl Redactor {
+    /// Where the values stand: in other fields, in the record.
+    pub(super) fn places(
+        &self,
+        row: &RowWriter<'_>,
+        record: &Record<'_>,
+        effort: &mut Effort,
+        plot: &mut Plot,
+    ) -> Result<(), TooMuch> {
+        // Most rows have only values that are not looked for elsewhere.
+        let classes = LazyCell::new(|| self.classes_of(row));
+        let classes = || classes.as_slice();
+        spellings(row, &classes, plot);
+        let found = std::mem::take(&mut plot.found);
+        let mut has_span = vec![false; found.len()];
+        for (at, place) in &plot.taken {
+            if let Some(span) = plot.span(row, *at) {
+                effort.place()?;
+                plot.edits.push(record.edit(span, &found[*place].text));
+                has_span[*place] = true;
+            }
+        }
+        let mut searches = 0;
+        for (found, has_span) in found.iter().zip(has_span) {
+            let is_unclear = || {
+                words::is_common(&found.value) || is_ambiguous(row, classes(), plot, &found.value)
+            };
+            let in_place = found.in_place || !found.everywhere && is_unclear();
+            if in_place && (has_span || plot.is_withheld) {
+                continue;
+            }
+            // What was decoded can only be found by looking for it.
+            searches += 1;
+            if searches > VALUES_MAX && !plot.is_withheld {
+                return Err(TooMuch);
+            }
+            let guarded = match in_place {
+                true => Vec::new(),
+                false => others(row, record, (found, classes()), effort, plot)?,
+            };
+            if !plot.is_withheld {
+                let spans = in_record(record, found, (guarded, has_span), effort)?;
+                plot.edits.extend(spans.into_iter().map(|span| record.edit(span, &found.text)));
+            }
+        }
+        plot.found = found;
+        Ok(())
+    }
+
+    /// Masks all that could hold values which are not known: fields that tell what happened stay, unless a rule
+    /// reaches those, too.
+    pub(super) fn blank(
+        &self,
+        row: &RowWriter<'_>,
+        active: u64,
+        scratch: &mut Scratch,
+        plot: &mut Plot,
+    ) {
+        let rules = self.by_names & active;
+        let mut named =
+            self.redaction.rules.iter().enumerate().filter(|(at, _)| rules >> at & 1 == 1);
+        let everywhere = named.any(|(_, rule)| rule.everywhere);
+        plot.rules |= rules;
+        for at in 0..row.cell_count() {
+            let (field, value) = row.cell(at);
+            let is_guarded = self.class(row, field) == Class::Guarded;
+            let stays = is_guarded && (!everywhere || is_reserved(row.name(field)));
+            let is_plain = matches!(value.kind, Kind::Null | Kind::Bool) || value.bytes.is_empty();
+            if stays || is_plain || plot.is_taken(at) || self.is_done(value.bytes) {
+                continue;
+            }
+            plot.note(field, rules);
+            plot.set(at, Change::Whole(self.text(value.bytes, super::Form::Mask, scratch)));
+        }
+    }
+}
+
+/// Takes a value out of the fields that were not chosen. Out: the pieces of the record that
+/// have to stay because fields that tell what happened are made of them.
+fn others(
+    row: &RowWriter<'_>,
+    record: &Record<'_>,
+    (found, classes): (&Found, &[Class]),
+    effort: &mut Effort,
+    plot: &mut Plot,
+) -> Result<Vec<Range<usize>>, TooMuch> {
+    let mut guarded = Vec::new();
+    for (at, class) in classes.iter().enumerate() {
+        if plot.is_taken(at) {
+            continue;
+        }
+        let cell = row.cell(at).1;
+        let span = plot.span(row, at);
+        let class = if found.everywhere { Class::Text } else { *class };
+        let part = match class {
+            Class::Who | Class::Twin => part_of(cell.bytes, &found.value),
+            _ => None,
+        };
+        match (class, part, span) {
+            (_, Some(part), Some(span)) => {
+                let part = span.start + part.start..span.start + part.end;
+                effort.place()?;
+                plot.edits.push(record.edit(part, &found.text));
+            }
+            (_, Some(part), None) => {
+                plot.change(at, cell.bytes, Ok(&[(part, found.text.clone())]));
+            }
+            (Class::Guarded, None, span) => guarded.extend(span),
+            // Its place in the record is looked at with the rest of it.
+            (_, None, Some(_)) | (Class::Twin, None, None) => {}
+            (_, None, None) => {
+                let mut spans = Vec::new();
+                let looked = occurrences::all(cell.bytes, &found.value, effort, &mut spans);
+                let with_text = |span| (span, found.text.clone());
+                let parts: Vec<_> = spans.into_iter().map(with_text).collect();
+                if !parts.is_empty() || looked.is_err() {
+                    plot.change(at, cell.bytes, looked.map(|()| &*parts));
+                }
+            }
+        }
+    }
+    Ok(guarded)
+}
+
+/// Where a value stands in the record, but for the pieces that have to stay.
+fn in_record(
+    record: &Record<'_>,
+    found: &Found,
+    (guarded, has_span): (Vec<Range<usize>>, bool),
+    effort: &mut Effort,
+) -> Result<Vec<Range<usize>>, TooMuch> {
+    let mut spans = Vec::new();
+    occurrences::all(record.bytes, &found.value, effort, &mut spans)?;
+    let guarded = disjoint(guarded);
+    spans.retain(|span| {
+        let behind = guarded.partition_point(|g| g.end <= span.start);
+        guarded.get(behind).is_none_or(|g| g.start >= span.end)
+    });
+    if spans.is_empty() && !has_span {
+        // Audit records write texts with blanks and quotes as hexadecimal digits.
+        occurrences::all(record.bytes, hex(&found.value).as_bytes(), effort, &mut spans)?;
+    }
+    Ok(spans)
+}
+
+/// An address is written in more than one way: other fields that hold the same one are taken,
+/// too.
+fn spellings<'c>(row: &RowWriter<'_>, classes: &dyn Fn() -> &'c [Class], plot: &mut Plot) {
+    let is_v6 = |f: &Found| value::parse_ip(&f.value).filter(IpAddr::is_ipv6);
+    let found = plot.found.iter().take(VALUES_MAX).enumerate();
+    let known: Vec<(IpAddr, usize)> = found.filter_map(|(at, f)| Some((is_v6(f)?, at))).collect();
+    if known.is_empty() {
+        return;
+    }
+    for (at, class) in classes().iter().enumerate() {
+        let cell = row.cell(at).1.bytes;
+        let may_be = cell.len() <= 45 && memchr::memchr(b':', cell).is_some();
+        if !may_be || *class == Class::Guarded || plot.is_taken(at) {
+            continue;
+        }
+        let address = value::parse_ip(cell);
+        if let Some((_, place)) = known.iter().find(|(known, _)| Some(*known) == address) {
+            let Found { text, everywhere, in_place, .. } = &plot.found[*place];
+            let (text, everywhere, in_place) = (text.clone(), *everywhere, *in_place);
+            let place = plot.add(Found { value: cell.into(), text, everywhere, in_place });
+            plot.take(at, place);
+        }
+    }
+}
+
+/// Whether a field that tells what happened has the same value: then it is not clear what the
+/// record means with it.
+fn is_ambiguous(row: &RowWriter<'_>, classes: &[Class], plot: &Plot, value: &[u8]) -> bool {
+    let guarded = classes.iter().enumerate().filter(|(_, class)| **class == Class::Guarded);
+    let mut others = guarded.map(|(at, _)| at).filter(|at| !plot.is_taken(*at));
+    others.any(|at| row.cell(at).1.bytes.eq_ignore_ascii_case(value))
+}
+
+/// The part of a cell that is the value: all of it, behind `DOMAIN\`, before `@domain` or `:port`.
+fn part_of(cell: &[u8], value: &[u8]) -> Option<Range<usize>> {
+    if occurrences::same(cell, value) {
+        return Some(0..cell.len());
+    }
+    if cell.len() <= value.len() {
+        return None;
+    }
+    let fits = |range: Range<usize>| {
+        let (before, after) = (&cell[..range.start], &cell[range.end..]);
+        let starts = before.is_empty() || before.ends_with(b"\\") || before == b"::ffff:";
+        let ends = match after {
+            [] | [b'@', ..] => true,
+            [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
+            _ => false,
+        };
+        starts && ends && occurrences::same(&cell[range.clone()], value)
+    };
+    let behind = memchr::memrchr(b'\\', cell).map_or(0, |at| at + 1);
+    let starts = [0, behind, if cell.starts_with(b"::ffff:") { 7 } else { 0 }];
+    let ranges = starts.into_iter().map(|start| start..start + value.len());
+    ranges.into_iter().filter(|range| range.end <= cell.len()).find(|range| fits(range.clone()))
+}
+
+/// The same places in order, those that touch or overlap as one.
+fn disjoint(mut places: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    places.sort_unstable_by_key(|place| place.start);
+    places.dedup_by(|next, kept| {
+        let touches = next.start <= kept.end;
+        if touches {
+            kept.end = kept.end.max(next.end);
+        }
+        touches
+    });
+    places
+}
+
+fn hex(value: &[u8]) -> String {
+    value.iter().map(|byte| format!("{byte:02X}")).collect()
+}
