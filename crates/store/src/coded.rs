@@ -219,6 +219,9 @@ pub(crate) fn cut(text: &str) -> &str {
 /// Rows that are alike in all columns: the first of each kind, and how many there are.
 pub(crate) fn alike(columns: &[(&[u32], u32)], rows: usize) -> (Vec<u32>, Vec<i64>) {
     let one_each = || ((0..rows as u32).collect(), vec![1; rows]);
+    if columns.is_empty() && rows > 0 {
+        return (vec![0], vec![rows as i64]);
+    }
     let mut size = 1u64;
     for (_, n) in columns {
         // One more for rows without a value.

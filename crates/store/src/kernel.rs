@@ -229,6 +229,24 @@ impl Bits {
         }
     }
 
+    /// All of them, ascending.
+    pub(crate) fn rows(&self) -> Vec<u32> {
+        let count = self.words.iter().map(|word| word.count_ones() as usize).sum();
+        let mut rows = Vec::with_capacity(count);
+        for (word, from) in self.words.iter().zip((0u32..).step_by(64)) {
+            if *word == u64::MAX {
+                rows.extend(from..from + 64);
+                continue;
+            }
+            let mut rest = *word;
+            while rest != 0 {
+                rows.push(from + rest.trailing_zeros());
+                rest &= rest - 1;
+            }
+        }
+        rows
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
         self.words.iter().enumerate().flat_map(|(at, word)| {
             let mut rest = *word;
@@ -293,27 +311,34 @@ impl Group {
         this
     }
 
-    /// The row's number in the whole group.
-    pub(crate) fn number(&self, row: usize) -> u32 {
-        let mut left = row;
-        for range in self.ranges.iter().flatten() {
-            if left < range.len() {
-                return (range.start + left) as u32;
+    /// The numbers of ascending rows in the whole group.
+    pub(crate) fn numbers(&self, rows: &[u32]) -> Vec<u32> {
+        let Some(ranges) = &self.ranges else { return rows.to_vec() };
+        let (mut ranges, mut range, mut before) = (ranges.iter(), 0..0, 0);
+        let number = |row: &u32| {
+            while *row as usize >= before + range.len() {
+                before += range.len();
+                let Some(next) = ranges.next() else { break };
+                range = next.clone();
             }
-            left -= range.len();
-        }
-        row as u32
+            (range.start + *row as usize - before) as u32
+        };
+        rows.iter().map(number).collect()
     }
 
     fn read(&self, indices: &[usize]) -> Result<RecordBatch, StoreError> {
         self.file.read(self.group, Some(indices), self.ranges.as_deref())
     }
 
+    /// Whether none of the chosen rows has a value in a column.
+    fn is_null(&self, index: usize) -> bool {
+        self.file.rows_are_null(self.group, index, self.ranges.as_deref())
+    }
+
     /// Reads text columns at once that would be read one by one.
     fn prefetch(&mut self, indices: impl Iterator<Item = usize>) -> Result<(), StoreError> {
-        let wanted: Vec<usize> = indices
-            .filter(|i| !self.texts.contains_key(i) && !self.file.group_is_null(self.group, *i))
-            .collect();
+        let wanted: Vec<usize> =
+            indices.filter(|i| !self.texts.contains_key(i) && !self.is_null(*i)).collect();
         if wanted.is_empty() {
             return Ok(());
         }
@@ -351,7 +376,7 @@ impl Group {
         if let Some(column) = self.texts.get(&index) {
             return Ok(column.clone());
         }
-        let column = match self.file.group_is_null(self.group, index) {
+        let column = match self.is_null(index) {
             true => TextColumn::empty(self.rows),
             false => {
                 let batch = self.read(&[index])?;
@@ -369,7 +394,7 @@ impl Group {
             return Ok(cells.clone());
         }
         let index = self.file.column_index(envelope::RESIDUAL);
-        if index.is_some_and(|i| self.file.group_is_null(self.group, i)) {
+        if index.is_some_and(|i| self.is_null(i)) {
             let out: Residuals = Arc::new((0..self.rows).map(|_| Vec::new()).collect());
             self.residual = Some(out.clone());
             return Ok(out);
@@ -408,6 +433,12 @@ impl Group {
 
     /// Identity of every row.
     pub(crate) fn ids(&mut self) -> Result<Vec<EventId>, StoreError> {
+        let rows: Vec<u32> = (0..self.rows as u32).collect();
+        self.ids_of(&rows)
+    }
+
+    /// Identity of some rows.
+    pub(crate) fn ids_of(&mut self, rows: &[u32]) -> Result<Vec<EventId>, StoreError> {
         let partition = self.envelope_array(envelope::PARTITION)?;
         let offset = self.envelope_array(envelope::OFFSET)?;
         let sub = self.envelope_array(envelope::SUB)?;
@@ -415,9 +446,11 @@ impl Group {
         let partition = partition.as_primitive_opt::<UInt32Type>().ok_or_else(wrong)?.values();
         let offset = offset.as_primitive_opt::<UInt64Type>().ok_or_else(wrong)?.values();
         let sub = sub.as_primitive_opt::<UInt32Type>().ok_or_else(wrong)?.values();
-        Ok((0..self.rows)
-            .map(|r| EventId { partition: partition[r], offset: offset[r], sub: sub[r] })
-            .collect())
+        let id = |row: &u32| {
+            let row = *row as usize;
+            EventId { partition: partition[row], offset: offset[row], sub: sub[row] }
+        };
+        Ok(rows.iter().map(id).collect())
     }
 
     /// Rows within `[since, until)`.

@@ -24,7 +24,7 @@
 //!
 //! Reading order: [`store`] (the whole), [`search`] (requests and answers), `scan` (one pass),
 //! `kernel` (a plan over columns), `coded`, `pipes`, `planning` and `table` (DataFusion), `layout`, `write`,
-//! `read`, `checks`, `residual`, `template`,
+//! `read`, `pages`, `recent`, `unpack`, `checks`, `residual`, `template`,
 //! `texts`, `stamp` (the files), `words`, `sidecar` (the index beside them),
 //! [`manifest`] (which files), `upkeep` (joining, retention), [`mod@reparse`] (shaped
 //! anew), [`verify`], [`tier`] (old files elsewhere), `far_file`, `far`, `cells`, `places` (how they
@@ -43,12 +43,14 @@ mod kernel;
 mod layout;
 mod lease;
 pub mod manifest;
+mod pages;
 mod pipes;
 mod places;
 mod planning;
 pub mod policy;
 mod prune;
 mod read;
+mod recent;
 mod render;
 pub mod reparse;
 mod replay;
@@ -63,6 +65,7 @@ mod table;
 mod template;
 mod texts;
 pub mod tier;
+mod unpack;
 mod upkeep;
 mod vault;
 pub mod verify;

@@ -115,7 +115,9 @@ pub(crate) fn run(
 ) -> Result<SearchSummary, SearchError> {
     let (snapshot, control) = (scan.snapshot.clone(), scan.control().clone());
     let shared = Arc::new(Mutex::new(Shared::default()));
-    let context = session(request, &control)?;
+    // The one function that the engine looks for by its name: what `dedup` becomes is made of it.
+    let state = session(request, &control)?.with_aggregate_functions(vec![first_value_udaf()]);
+    let context = SessionContext::new_with_state(state.build());
     let build = Build::of(&context, scan, request, pipes, shared.clone())?;
     let joined = build.joined.clone();
     let (frame, mode) = build.finish(limit)?;
@@ -177,7 +179,8 @@ fn statement_rows(
     let (shared, control) = (Arc::new(Mutex::new(Shared::default())), request.control());
     let table =
         crate::table::EventsTable::new(snapshot, request.clone(), control.clone(), shared.clone())?;
-    let context = session(request, &control)?;
+    let state = session(request, &control)?.with_default_features().build();
+    let context = SessionContext::new_with_state(state);
     AMPLIFYING.iter().for_each(|name| context.deregister_udf(name));
     context.register_table("events", Arc::new(table)).map_err(engine)?;
     let limit = request.limit.min(LIMIT_MAX);
@@ -291,20 +294,18 @@ fn no_field(wanted: &str, names: &[&str]) -> String {
     }
 }
 
-fn session(request: &SearchRequest, control: &Control) -> Result<SessionContext, SearchError> {
+/// An engine for one search, without what only SQL needs: its functions by their names.
+fn session(request: &SearchRequest, control: &Control) -> Result<SessionStateBuilder, SearchError> {
     let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(request.memory_bytes_max, 1.0)
         .with_disk_manager_builder(disk)
         .build_arc()
         .map_err(engine)?;
-    let state = SessionStateBuilder::new()
+    Ok(SessionStateBuilder::new()
         .with_config(SessionConfig::new().with_target_partitions(1))
         .with_runtime_env(runtime)
-        .with_default_features()
-        .with_optimizer_rules(planning::timed_rules(control))
-        .build();
-    Ok(SessionContext::new_with_state(state))
+        .with_optimizer_rules(planning::timed_rules(control)))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, SearchError> {
@@ -779,6 +780,9 @@ enum Shows {
     Time,
 }
 
+/// One of the engine's aggregates and the name that its column gets.
+type Part = (String, Expr);
+
 struct Build<'a> {
     context: &'a SessionContext,
     snapshot: Snapshot,
@@ -932,7 +936,7 @@ impl<'a> Build<'a> {
             groups.push(expr.alias(&inner));
             columns.push(Column { name: name.clone(), inner, shows });
         }
-        let mut parts: Vec<Expr> = Vec::new();
+        let mut parts: Vec<Part> = Vec::new();
         let mut outputs: Vec<Expr> = columns.iter().map(|c| ident(&c.inner)).collect();
         for (at, aggregate) in aggregates.iter().enumerate() {
             let (expr, shows) = self.aggregate(at, aggregate, &mut parts)?;
@@ -940,7 +944,17 @@ impl<'a> Build<'a> {
             outputs.push(expr.alias(&inner));
             columns.push(Column { name: aggregate.name.clone(), inner, shows });
         }
-        self.change(|frame| frame.aggregate(groups, parts)?.select(outputs))?;
+        let (names, parts): (Vec<String>, Vec<Expr>) = parts.into_iter().unzip();
+        let keys = columns.iter().take(groups.len()).map(|c| c.inner.clone());
+        let names: Vec<String> = keys.chain(names).collect();
+        self.change(|frame| {
+            // Named afterwards: the engine has a short way for distinct values alone, which it does not
+            // see behind a name.
+            let frame = frame.aggregate(groups, parts)?;
+            let named = frame.schema().columns().into_iter().zip(names);
+            let named: Vec<Expr> = named.map(|(c, name)| Expr::Column(c).alias(name)).collect();
+            frame.select(named)?.select(outputs)
+        })?;
         let keys = columns.iter().take(by.len() + usize::from(span_ns.is_some()));
         self.order = Some(keys.flat_map(|c| sort_by(ident(&c.inner), c.shows, false)).collect());
         self.mode = Mode::Table { columns };
@@ -952,12 +966,15 @@ impl<'a> Build<'a> {
         &self,
         at: usize,
         aggregate: &Aggregate,
-        parts: &mut Vec<Expr>,
+        parts: &mut Vec<Part>,
     ) -> Result<(Expr, Shows), SearchError> {
         use AggregateFunction::*;
         let mut part = |expr: Expr| {
+            if let Some((name, _)) = parts.iter().find(|(_, known)| *known == expr) {
+                return ident(name);
+            }
             let name = format!("p{at}_{}", parts.len());
-            parts.push(expr.alias(&name));
+            parts.push((name.clone(), expr));
             ident(name)
         };
         let Some(field) = &aggregate.field else {

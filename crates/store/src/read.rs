@@ -6,7 +6,9 @@ use crate::far::Far;
 use crate::far_file::{FarFile, tail_path, write_tail};
 use crate::layout::{self, Type, envelope};
 use crate::manifest::FileEntry;
+use crate::pages::{OneGroup, Parts};
 use crate::policy::Looked;
+use crate::recent;
 use crate::residual::{self, Cell};
 use crate::rows::{FullRow, Head};
 use crate::sidecar::{Footer, Sidecar, index_path};
@@ -22,13 +24,15 @@ use arrow::datatypes::{
 use event::{Envelope, EventId, Kind, Marks, Protocol};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
     ParquetRecordBatchReaderBuilder, RowSelection,
 };
+use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 use std::ops::Range;
@@ -258,6 +262,8 @@ fn unread(path: &Path, error: ParquetError) -> StoreError {
 /// A file and its footer.
 pub(crate) struct StoredFile {
     path: PathBuf,
+    /// No other opened file has this one.
+    number: u64,
     source: Source,
     checks: Option<checks::Place>,
     meta: ArrowReaderMetadata,
@@ -325,6 +331,7 @@ impl StoredFile {
         }
         Ok(Self {
             path: path.into(),
+            number: recent::next_file(),
             source,
             checks,
             index,
@@ -372,6 +379,41 @@ impl StoredFile {
     pub(crate) fn group_is_null(&self, group: usize, index: usize) -> bool {
         let statistics = self.meta.metadata().row_group(group).column(index).statistics();
         statistics.and_then(Statistics::null_count_opt) == Some(self.group_rows(group) as u64)
+    }
+
+    /// The same for the rows in `ranges` (ascending; none = all), as far as the page indexes tell.
+    pub(crate) fn rows_are_null(
+        &self,
+        group: usize,
+        index: usize,
+        ranges: Option<&[Range<usize>]>,
+    ) -> bool {
+        if self.group_is_null(group, index) {
+            return true;
+        }
+        let meta = self.meta.metadata();
+        let nulls = meta.column_index().and_then(|groups| groups.get(group)?.get(index));
+        let nulls = nulls.filter(|nulls| !matches!(nulls, ColumnIndexMetaData::NONE));
+        let pages = meta.offset_index().and_then(|groups| groups.get(group)?.get(index));
+        let (Some(ranges), Some(nulls), Some(pages)) = (ranges, nulls, pages) else {
+            return false;
+        };
+        let pages = pages.page_locations();
+        if nulls.num_pages() != pages.len() as u64 {
+            return false;
+        }
+        let first_row = |page: &PageLocation| page.first_row_index.unsigned_abs() as usize;
+        // Rows before this one are in pages that were looked at.
+        let mut seen = 0;
+        ranges.iter().filter(|range| !range.is_empty()).all(|range| {
+            if range.end <= seen {
+                return true;
+            }
+            let from = pages.partition_point(|page| first_row(page) <= range.start);
+            let end = pages.partition_point(|page| first_row(page) < range.end);
+            seen = pages.get(end).map_or(usize::MAX, first_row);
+            from > 0 && (from - 1..end).all(|page| nulls.is_null_page(page))
+        })
     }
 
     pub(crate) fn schema(&self) -> &Arc<Schema> {
@@ -519,22 +561,35 @@ impl StoredFile {
         let meta = self.meta.metadata();
         let pages = meta.offset_index().and_then(|groups| groups.get(group));
         let mut out = Vec::new();
-        for column in columns.filter(|i| !self.group_is_null(group, *i)) {
+        for column in columns.filter(|i| !self.rows_are_null(group, *i, ranges)) {
             let (start, len) = meta.row_group(group).column(column).byte_range();
             let pages = pages.and_then(|columns| columns.get(column)).map(|c| c.page_locations());
-            let (Some(pages), Some(ranges)) = (pages.filter(|p| !p.is_empty()), ranges) else {
+            let Some(pages) = pages.filter(|pages| !pages.is_empty()) else {
                 out.push(start..start + len);
                 continue;
             };
+            let mut push = |at: u64, len: u64| {
+                let place = recent::Place { file: self.number, at };
+                if !recent::has(place) {
+                    out.push(at..at + len);
+                }
+            };
             // The dictionary stands before the first page.
-            out.push(start..pages[0].offset.unsigned_abs());
+            let first = pages[0].offset.unsigned_abs();
+            if first > start {
+                push(start, first - start);
+            }
+            let Some(ranges) = ranges else {
+                out.push(first..start + len);
+                continue;
+            };
             for (at, page) in pages.iter().enumerate() {
                 let first = page.first_row_index as usize;
                 let end =
                     pages.get(at + 1).map_or(usize::MAX, |next| next.first_row_index as usize);
                 if ranges.iter().any(|r| r.start < end && first < r.end) {
-                    let offset = page.offset.unsigned_abs();
-                    out.push(offset..offset + u64::from(page.compressed_page_size.unsigned_abs()));
+                    let len = u64::from(page.compressed_page_size.unsigned_abs());
+                    push(page.offset.unsigned_abs(), len);
                 }
             }
         }
@@ -572,21 +627,41 @@ impl StoredFile {
         let total = self.group_rows(group);
         let file = self.source.open(self.checks)?;
         self.prefetch(&file, group, indices, ranges)?;
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.meta.clone());
-        let mut builder = builder.with_row_groups(vec![group]).with_batch_size(total.max(1));
-        let mut schema = self.schema().clone();
+        let parts = match file.far_reader() {
+            // What was fetched is at hand; what lies between is not.
+            Some(_) => Parts::none(file),
+            None => {
+                let mut all = 0..self.index.len();
+                let places = match indices {
+                    Some(indices) => self.places(group, &mut indices.iter().copied(), ranges),
+                    None => self.places(group, &mut all, ranges),
+                };
+                Parts::read(file, places)
+            }
+        };
+        let parquet = self.meta.parquet_schema();
+        let (mut schema, mut mask) = (self.schema().clone(), ProjectionMask::all());
         if let Some(indices) = indices {
-            let mask = ProjectionMask::roots(builder.parquet_schema(), indices.iter().copied());
-            builder = builder.with_projection(mask);
+            mask = ProjectionMask::roots(parquet, indices.iter().copied());
             let mut sorted = indices.to_vec();
             sorted.sort_unstable();
             schema = Arc::new(schema.project(&sorted).map_err(|e| wrong(&e))?);
         }
-        if let Some(ranges) = ranges {
-            let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), total);
-            builder = builder.with_row_selection(selection);
-        }
-        let reader = builder.build().map_err(|e| wrong(&e))?;
+        let levels = parquet_to_arrow_field_levels(parquet, mask, Some(self.schema().fields()))
+            .map_err(|e| wrong(&e))?;
+        let selection = ranges
+            .map(|ranges| RowSelection::from_consecutive_ranges(ranges.iter().cloned(), total));
+        let rows = ranges.map_or(total, |r| r.iter().map(ExactSizeIterator::len).sum()).max(1);
+        let groups = OneGroup {
+            parts: Arc::new(parts),
+            meta: self.meta.metadata(),
+            group,
+            file: self.number,
+            chosen: ranges.is_some(),
+        };
+        let reader =
+            ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, rows, selection)
+                .map_err(|e| wrong(&e))?;
         let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|e| wrong(&e))?;
         match <[RecordBatch; 1]>::try_from(batches) {
             Ok([one]) => Ok(one),
@@ -600,11 +675,12 @@ impl StoredFile {
         group: usize,
         rows: Option<&[u32]>,
     ) -> Result<Vec<FullRow>, StoreError> {
-        // Columns that have nothing in this group need not be read at all.
-        let used = |i: &usize| !self.is_field(*i) || !self.group_is_null(group, *i);
-        let columns: Vec<usize> = (0..self.index.len()).filter(used).collect();
+        // Columns that have nothing in these rows need not be read at all.
         let ranges: Option<Vec<Range<usize>>> =
             rows.map(|rows| rows.iter().map(|r| *r as usize..*r as usize + 1).collect());
+        let used =
+            |i: &usize| !self.is_field(*i) || !self.rows_are_null(group, *i, ranges.as_deref());
+        let columns: Vec<usize> = (0..self.index.len()).filter(used).collect();
         let batch = self.read(group, Some(&columns), ranges.as_deref())?;
         RowDecoder::new(self, &batch)?.rows()
     }

@@ -380,8 +380,8 @@ impl Scan {
                 held = held.minus(&hidden.rows(&mut reader, &held)?);
             }
         }
-        let local: Vec<u32> = held.iter().map(|r| r as u32).collect();
-        let rows = local.iter().map(|row| reader.number(*row as usize)).collect();
+        let local = held.rows();
+        let rows = reader.numbers(&local);
         let unit = Unit::Group(index, group);
         Ok(Selected { unit, rows, local, group: Some(reader), batch: None })
     }
@@ -426,6 +426,56 @@ impl Selected {
         }
         let views = self.hot_rows();
         Ok(views.map(|row| (row.event_ns(), row.id())).collect())
+    }
+
+    /// Time, identity and row of those that may be among the `limit` best, in no order: none that is
+    /// beyond `worst`, a time. Identities are read only of what is near enough.
+    pub(crate) fn best(
+        &mut self,
+        oldest_first: bool,
+        limit: usize,
+        worst: Option<i64>,
+    ) -> Result<Vec<(i64, EventId, u32)>, StoreError> {
+        let times = self.times()?;
+        let order = |at: &u32| match oldest_first {
+            true => times[*at as usize],
+            false => !times[*at as usize],
+        };
+        let worst = worst.map(|at| if oldest_first { at } else { !at });
+        let mut near: Vec<u32> = (0..times.len() as u32)
+            .filter(|at| worst.is_none_or(|worst| order(at) <= worst))
+            .collect();
+        if near.len() > limit && limit > 0 {
+            let mut sorted = near.clone();
+            let (_, last, _) = sorted.select_nth_unstable_by_key(limit - 1, order);
+            let last = order(last);
+            // Of one time all stay: their identities decide.
+            near.retain(|at| order(at) <= last);
+        }
+        let ids = self.ids(&near)?;
+        let row = |at: u32| (times[at as usize], self.rows[at as usize]);
+        Ok(near
+            .into_iter()
+            .zip(ids)
+            .map(|(at, id)| {
+                let (time, row) = row(at);
+                (time, id, row)
+            })
+            .collect())
+    }
+
+    /// Identities of some of the selected rows.
+    fn ids(&mut self, at: &[u32]) -> Result<Vec<EventId>, StoreError> {
+        let local: Vec<u32> = at.iter().map(|at| self.local[*at as usize]).collect();
+        if local.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(group) = &mut self.group {
+            return group.ids_of(&local);
+        }
+        let batch = self.batch.iter();
+        let ids = batch.flat_map(|hot| local.iter().map(|row| hot.batch.row(*row as usize).id()));
+        Ok(ids.collect())
     }
 
     /// Times alone.

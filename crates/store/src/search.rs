@@ -296,15 +296,15 @@ fn best_first(
         if limit == 0 {
             continue;
         }
-        let keys = match selected.keys() {
-            Ok(keys) => keys,
+        let best = match selected.best(oldest_first, limit, worst) {
+            Ok(best) => best,
             Err(error) => {
                 scan.pass_over(selected.unit, &error);
                 continue;
             }
         };
-        for ((time, id), row) in keys.into_iter().zip(&selected.rows) {
-            waiting.insert((rank(oldest_first, time, id), selected.unit, *row));
+        for (time, id, row) in best {
+            waiting.insert((rank(oldest_first, time, id), selected.unit, row));
             if sent + ready.len() + waiting.len() > limit {
                 waiting.pop_last();
             }

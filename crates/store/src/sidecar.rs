@@ -15,11 +15,11 @@
 //! searches every block instead and says so in the log.
 
 use crate::error::StoreError;
+use crate::unpack::unpacked;
 use crate::words::{Needs, PIECE_BUCKETS, Sink, runs_of_any, walk};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::cell::RefCell;
 use std::fs::File;
 use std::hash::BuildHasher;
 use std::io::Write;
@@ -403,22 +403,6 @@ pub(crate) struct Sidecar {
     footer: Arc<Footer>,
 }
 
-thread_local! {
-    /// A search unpacks hundreds of chunks; making what unpacks one costs more than unpacking it.
-    static UNPACKER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
-}
-
-/// A chunk of pieces as it was before it was packed.
-fn unpacked(packed: &[u8]) -> Result<Vec<u8>, String> {
-    UNPACKER.with_borrow_mut(|unpacker| {
-        let unpacker = match unpacker {
-            Some(unpacker) => unpacker,
-            None => unpacker.insert(zstd::bulk::Decompressor::new().map_err(|e| e.to_string())?),
-        };
-        unpacker.decompress(packed, CHUNK_MASKS * 8).map_err(|e| e.to_string())
-    })
-}
-
 impl Sidecar {
     /// Opens an index; the error says in words what is wrong with it.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
@@ -506,7 +490,7 @@ impl Sidecar {
         }
         let before: u64 = places.pieces[..number].iter().map(|n| u64::from(*n)).sum();
         let packed = self.checked(places.pieces_at + before, len as usize)?;
-        unpacked(&packed)
+        unpacked(&packed, CHUNK_MASKS * 8)
     }
 
     fn word(&self, places: &GroupPlaces, hash: u64) -> Result<u64, String> {

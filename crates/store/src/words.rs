@@ -133,24 +133,26 @@ impl Needs {
     /// Needs of a folded text that stands in a value; `open` says whether more may come before and
     /// after it.
     fn text(&mut self, folded: &[u8], open_start: bool, open_end: bool) {
-        /// And whether the run may go on in the value.
+        /// And whether the run stands there as a whole word, whose pieces tell nothing more.
         struct Find<'a>(&'a mut Needs, bool);
         impl Sink for Find<'_> {
             fn word(&mut self, hash: u64) {
                 let words = &mut self.0.words;
-                if !self.1 && words.len() < NEEDS_MAX && !words.contains(&hash) {
+                if self.1 && !words.contains(&hash) {
                     words.push(hash);
                 }
             }
             fn piece(&mut self, bucket: u16) {
                 let pieces = &mut self.0.pieces;
-                if pieces.len() < NEEDS_MAX * 4 && !pieces.contains(&bucket) {
+                if !self.1 && pieces.len() < NEEDS_MAX * 4 && !pieces.contains(&bucket) {
                     pieces.push(bucket);
                 }
             }
         }
         runs(folded, |run, at_start, at_end| {
-            walk(run, &mut Find(self, at_start && open_start || at_end && open_end));
+            let whole = !(at_start && open_start || at_end && open_end);
+            let is_word = whole && self.words.len() < NEEDS_MAX;
+            walk(run, &mut Find(self, is_word));
         });
     }
 
@@ -377,6 +379,19 @@ mod tests {
             assert_eq!(may_hold(&needs_of(&test), value.as_bytes()), may, "{source}");
         }
         assert_eq!(needs_of(&regex("a|b+")), None);
+    }
+
+    #[test]
+    fn whole_words_ask_for_no_pieces() {
+        let needs = |op, text| needs_of(&Test::text(op, text, false)).unwrap().remove(0);
+        let hash = needs(TextOp::Equals, "B5C1FB2EFC6D6B46");
+        assert_eq!((hash.words.len(), hash.pieces.len()), (1, 0));
+        let inside = needs(TextOp::Contains, "one mimikatz two");
+        assert_eq!((inside.words.len(), inside.pieces.len()), (1, 2), "the outer ones may go on");
+        let many: Vec<String> = (0..NEEDS_MAX + 1).map(|n| format!("word{n}")).collect();
+        let many = needs(TextOp::Equals, &many.join(" "));
+        assert_eq!(many.words.len(), NEEDS_MAX);
+        assert!(!many.pieces.is_empty(), "words beyond the limit are asked for by their pieces");
     }
 
     #[test]

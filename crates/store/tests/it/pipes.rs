@@ -44,6 +44,29 @@ fn groups_are_counted_and_sorted() {
 }
 
 #[test]
+fn distinct_values_are_counted_alone_beside_others_and_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let one = |text: &str| json(&store, text).join(" ");
+    assert_eq!(one("* | stats dc(source.ip)"), r#"{"dc(source.ip)":7}"#);
+    assert_eq!(
+        one(
+            "* | stats dc(source.ip) as a, count() as n, dc(source.ip) as b, max(source.bytes) as m"
+        ),
+        r#"{"a":7,"n":12,"b":7,"m":110}"#
+    );
+    assert_eq!(
+        one("* | stats dc(source.ip) as a, dc(user.name) as b, avg(source.bytes) as c"),
+        r#"{"a":7,"b":5,"c":55}"#
+    );
+    assert_eq!(
+        one("user.name:u1 | timechart 5s dc(source.ip) as a, count() as n by user.name"),
+        r#"{"@timestamp":"2026-11-24T02:00:00Z","user.name":"u1","a":1,"n":1} {"@timestamp":"2026-11-24T02:00:05Z","user.name":"u1","a":1,"n":1} {"@timestamp":"2026-11-24T02:00:10Z","user.name":"u1","a":1,"n":1}"#
+    );
+    assert_eq!(one("nothing:here | stats dc(source.ip) as a, count() as n"), r#"{"a":0,"n":0}"#);
+}
+
+#[test]
 fn time_is_cut_into_buckets() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());

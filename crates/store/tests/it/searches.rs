@@ -164,3 +164,60 @@ fn one_search_too_many_is_refused_and_places_are_given_back() {
     assert!(matches!(inner, Err(store::SearchError::Busy { running: 1 })));
     assert_eq!(ids(&store, &request("*")).len(), 5);
 }
+
+/// Many pages: kinds of events with columns of their own, several events of one time, wide texts.
+fn pages(dir: &std::path::Path, count: u64) -> Store {
+    let (store, _) = Store::open(dir, Options::default()).unwrap();
+    let mut batch = event::EventBatch::new(dictionary());
+    for n in 0..count {
+        let (kind, wide) = (["a", "b", "c"][n as usize % 3], format!("{n} {}", "wide ".repeat(40)));
+        let (user, own) = (format!("user{}", n * 7 % 3_001), format!("only.{kind}"));
+        let cells: [(&str, event::Kind, &[u8]); 4] = [
+            ("event.module", event::Kind::Str, kind.as_bytes()),
+            ("message", event::Kind::Str, wide.as_bytes()),
+            ("user.name", event::Kind::Str, user.as_bytes()),
+            (&own, event::Kind::Str, user.as_bytes()),
+        ];
+        push(&mut batch, n, START_NS + (n as i64 / 10) * 1_000_000_000, wide.as_bytes(), &cells);
+    }
+    store.append(std::sync::Arc::new(batch));
+    store.flush().unwrap();
+    store
+}
+
+#[test]
+fn rows_from_the_middle_of_pages_are_whole_however_often_they_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = pages(dir.path(), 40_000);
+    let all = rows(&store, &request("*")).0;
+    assert_eq!(all.len(), 40_000);
+    let whole: std::collections::HashMap<u64, &str> =
+        all.iter().map(|row| (row.id.unwrap().offset, &*row.json)).collect();
+    for round in 0..2 {
+        for text in
+            ["user.name:user77", "only.b:user1500", "message:\"39999 wide\"", "only.c:user3000"]
+        {
+            let found = rows(&store, &request(text)).0;
+            assert!(!found.is_empty() && found.len() < 40, "{text}: {}", found.len());
+            for row in found {
+                assert_eq!(row.json, whole[&row.id.unwrap().offset], "{text}, round {round}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_best_rows_are_those_of_the_whole_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = pages(dir.path(), 40_000);
+    store.append(logins(40_000..40_100));
+    for oldest_first in [false, true] {
+        let mut r = request("not event.module:b");
+        r.oldest_first = oldest_first;
+        let all = ids(&store, &r);
+        for limit in [1, 7, 13, 200, 5_003, 20_001] {
+            r.limit = limit;
+            assert!(ids(&store, &r) == all[..limit], "limit {limit}, oldest first {oldest_first}");
+        }
+    }
+}
