@@ -491,16 +491,21 @@ fn pam_text(text: &[u8]) -> Option<AuthEvent<'_>> {
     Some(event)
 }
 
-/// Who and from where. `uid` is the number of the process that asks, not the account's.
+/// Who and from where. `uid` is the number of the process that asks, not the account's. `ruser` is
+/// who asks (`su`), `user` the account that is asked for.
 fn pam_peers<'a>(event: &mut AuthEvent<'a>, fields: &'a [u8]) {
+    let mut asking = None;
     for (key, value) in pam_fields(fields) {
         match key {
             b"user" => event.user = some(value),
             b"rhost" => event.source = some(value),
             b"tty" => event.tty = some(value),
-            b"ruser" if event.user.is_none() => event.target_user = some(value),
+            b"ruser" => asking = some(value),
             _ => {}
         }
+    }
+    if let Some(asking) = asking.filter(|a| event.user != Some(a)) {
+        event.target_user = event.user.replace(asking);
     }
 }
 
@@ -634,7 +639,10 @@ fn cron(text: &[u8]) -> Option<AuthEvent<'_>> {
     }
     let mut event = AuthEvent::new(Job, Success);
     event.user = some(user);
-    event.command = some(rest.strip_suffix(b")").unwrap_or(rest).trim_ascii());
+    // What a job printed is no command.
+    if verb != b"CMDOUT" {
+        event.command = some(rest.strip_suffix(b")").unwrap_or(rest).trim_ascii());
+    }
     Some(event)
 }
 
@@ -644,7 +652,10 @@ fn logind(text: &[u8]) -> Option<AuthEvent<'_>> {
         let mut event = AuthEvent::new(SessionOpened, Success);
         let (session, user) = split(rest, b" of user ")?;
         event.session = some(session);
-        event.user = some(user.strip_prefix(b"'").map_or(user, |u| word(u).0));
+        event.user = some(match user.strip_prefix(b"'") {
+            Some(quoted) => split(quoted, b"'").map_or(quoted, |(name, _)| name),
+            None => user,
+        });
         return Some(event);
     }
     let session = text.strip_prefix(b"Removed session ").or_else(|| {
@@ -681,7 +692,12 @@ fn console_login(text: &[u8]) -> Option<AuthEvent<'_>> {
     if text.starts_with(b"ROOT LOGIN") {
         event.user = Some(b"root");
         let (_, tty) = split(text, b"ON ").or_else(|| split(text, b"on "))?;
-        event.tty = some(word(tty).0);
+        event.tty = some(word(tty).0.trim_ascii());
+        if let Some((_, from)) = split(text, b" FROM ") {
+            let from = from.trim_ascii();
+            event.source =
+                some(from.strip_prefix(b"'").map_or(from, |f| f.strip_suffix(b"'").unwrap_or(f)));
+        }
         return Some(event);
     }
     let (tty, user) = split(text.strip_prefix(b"LOGIN ON ")?, b" BY ")?;
@@ -835,6 +851,10 @@ mod tests {
             ("usermod", "add 'bob' to group 'sudo'", GroupMemberAdded, Success, 1, ["-", "bob", "-", "-"]),
             ("userdel", "delete user 'bob'", UserDeleted, Success, 1, ["-", "bob", "-", "-"]),
             ("login", "FAILED LOGIN (1) on '/dev/tty1' FOR 'root', Authentication failure", Login, Failure, 1, ["root", "-", "-", "-"]),
+            ("login", "ROOT LOGIN  on '/dev/pts/1' FROM '192.0.2.7'", Login, Success, 1, ["root", "-", "192.0.2.7", "-"]),
+            ("login", "ROOT LOGIN ON pts/1 FROM 192.0.2.7", Login, Success, 1, ["root", "-", "192.0.2.7", "-"]),
+            ("systemd-logind", "New session 44 of user 'bob' with class 'user' and type 'tty'.", SessionOpened, Success, 1, ["bob", "-", "-", "-"]),
+            ("su", "pam_unix(su:auth): authentication failure; logname=bob uid=1000 euid=0 tty=pts/0 ruser=bob rhost=  user=root", Login, Failure, 1, ["bob", "root", "-", "-"]),
         ];
         for (program, message, action, outcome, weight, parts) in cases {
             let got = parse(program.as_bytes(), message.as_bytes())

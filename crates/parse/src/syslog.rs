@@ -769,6 +769,11 @@ fn cisco_part<'a>(
         header.app = Some(task);
         return Some(at + len);
     }
+    // Firepower's program, behind its host.
+    if word == b"SFIMS" {
+        header.app = Some(word);
+        return Some(at + len);
+    }
     // An IPv6 address holds colons of its own.
     let wide = rest.iter().position(|c| *c == b' ').unwrap_or(rest.len());
     let address = rest[..wide].strip_suffix(b":").unwrap_or(&rest[..wide]);
@@ -1051,6 +1056,10 @@ mod tests {
             (
                 "<134>:Mar  5 14:07:09 UTC: %ASA-6-302015: x",
                 ["-", "-", "-", "ASA-6-302015", "%ASA-6-302015: x"],
+            ),
+            (
+                "<113>Mar  5 14:07:09 ftd1 SFIMS: %FTD-5-430002: x",
+                ["ftd1", "SFIMS", "-", "FTD-5-430002", "%FTD-5-430002: x"],
             ),
             (
                 "<166>Mar  5 2024 14:07:09 fw1 : %ASA-6-302015: x",

@@ -583,10 +583,16 @@ impl Op {
                     false
                 }
             },
+            // The element `EventData`, or the rendered message where a sender has no more.
             Op::WindowsData(_, prefix) => {
-                parse::windows::named_data(text, |name, value| {
-                    push_named(row, prefix, name, value, &mut work.name);
-                });
+                match text.trim_ascii_start().starts_with(b"<") {
+                    true => parse::windows::named_data(text, |name, value| {
+                        push_named(row, prefix, name, value, &mut work.name);
+                    }),
+                    false => parse::windows_text::data(text, |name, value| {
+                        push_named(row, prefix, name.as_bytes(), value, &mut work.name);
+                    }),
+                }
                 true
             }
             Op::Cef(_, prefix) => match cef::parse(text) {

@@ -161,6 +161,7 @@ pub const ALL: &[PackFiles] = &[
     pack!("okta"),
     pack!("microsoft-defender"),
     pack!("gcp-audit"),
+    pack!("azure-aks"),
     pack!("azure"),
     pack!("m365"),
     pack!("google-workspace"),
@@ -183,7 +184,22 @@ pub const ALL: &[PackFiles] = &[
     pack!("box"),
     pack!("atlassian"),
     pack!("gitlab"),
+    pack!("teleport"),
+    pack!("databricks-audit"),
+    pack!("asana"),
+    pack!("wiz-audit"),
+    pack!("snyk-audit"),
+    pack!("notion"),
+    pack!("mongodb-atlas"),
+    pack!("tines"),
+    pack!("tailscale"),
+    pack!("openai-audit"),
+    pack!("anthropic-audit"),
+    pack!("zendesk"),
+    pack!("carbonblack-audit"),
+    pack!("proofpoint-tap"),
     pack!("github-audit"),
+    pack!("github-webhook"),
     pack!("docker"),
     pack!("journald"),
     pack!("macos"),
@@ -202,6 +218,7 @@ pub const ALL: &[PackFiles] = &[
     pack!("iis-native"),
     pack!("web-access"),
     pack!("shipper"),
+    pack!("kernel"),
     pack!("json"),
     pack!("kv"),
     pack!("syslog"),
@@ -363,7 +380,9 @@ impl PackSet {
             }
             for form in &spec.shapes {
                 let exact = form.names.iter().flat_map(|(a, b)| [a, b]);
-                for name in exact.chain(&form.all).chain(&form.any) {
+                let carried =
+                    [&form.inner, &form.inner_program].into_iter().filter(|n| !n.is_empty());
+                for name in exact.chain(&form.all).chain(&form.any).chain(carried) {
                     names.field(&spec.full(name));
                 }
             }

@@ -471,6 +471,15 @@ pub(crate) fn class_of(name: &str, id: FieldId, dict: &Dictionary) -> Class {
     if name == "network.transport" {
         return Class::Transport;
     }
+    if name.ends_with(".nat.ip") {
+        return Class::NatIp;
+    }
+    if name.ends_with(".nat.port") {
+        return Class::NatPort;
+    }
+    if name.ends_with(".mac") {
+        return Class::Mac;
+    }
     if let Some(user) = name.strip_suffix("user.name") {
         return Class::User { domain: field_id(dict, &format!("{user}user.domain")) };
     }

@@ -11,8 +11,14 @@ pub(crate) enum Class {
     /// An address: `::ffff:` stripped, brackets and zone ids too, IPv6 in its one short form
     /// (RFC 5952); anything else is not stored.
     Ip,
+    /// A translated address: none where nothing was translated (`0.0.0.0`, `::`).
+    NatIp,
     /// A whole number, decimal or `0x` hexadecimal.
     Long,
+    /// A translated port: none where nothing was translated (`0`).
+    NatPort,
+    /// A hardware address: pairs of upper-case digits with hyphens (RFC 7042), however it is written.
+    Mac,
     /// A number.
     Double,
     /// `true` or `false`.
@@ -81,9 +87,9 @@ pub(crate) fn store(
             *buffer = text;
             stored
         }
-        Form::User { domain, at, len } => {
+        Form::User { domain, at, from, len } => {
             row.copy_part(index, 0..at, Kind::Str, domain)
-                & row.copy_part(index, at + 1..len, Kind::Str, to)
+                & row.copy_part(index, from..len, Kind::Str, to)
         }
         Form::Unfit => false,
     }
@@ -108,8 +114,8 @@ pub(crate) fn write(
             *buffer = text;
             stored
         }
-        Form::User { domain, at, len } => {
-            row.push(domain, Kind::Str, &bytes[..at]) & row.push(to, Kind::Str, &bytes[at + 1..len])
+        Form::User { domain, at, from, len } => {
+            row.push(domain, Kind::Str, &bytes[..at]) & row.push(to, Kind::Str, &bytes[from..len])
         }
         Form::Unfit => false,
     }
@@ -126,6 +132,7 @@ enum Form {
     User {
         domain: FieldId,
         at: usize,
+        from: usize,
         len: usize,
     },
     /// It does not fit.
@@ -136,18 +143,28 @@ fn form(bytes: &[u8], is_whole_number: bool, class: Class, buffer: &mut Vec<u8>)
     let len = bytes.len();
     match class {
         Class::Keyword => Form::Whole,
-        Class::Ip => match ip_part(bytes) {
+        Class::NatIp if is_unspecified(bytes) => Form::Unfit,
+        Class::NatPort if bytes == b"0" => Form::Unfit,
+        Class::Ip | Class::NatIp => match ip_part(bytes) {
             Some(part) => match short_form(&bytes[part.clone()]) {
                 Some(text) => Form::New(Kind::Str, text.into_bytes()),
                 None => Form::Part(part, None),
             },
             None => Form::Unfit,
         },
-        Class::Long => match long(bytes) {
+        Class::Long | Class::NatPort => match long(bytes) {
             Some(Number::AsWritten) => Form::Part(0..len, Some(Kind::Int)),
             Some(Number::Hex(n)) => Form::New(Kind::Int, n.to_string().into_bytes()),
             None => Form::Unfit,
         },
+        Class::Mac => {
+            let mut text = std::mem::take(buffer);
+            if hardware_address(bytes, &mut text) {
+                return Form::New(Kind::Str, text);
+            }
+            *buffer = text;
+            Form::Whole
+        }
         Class::Double => {
             let text = std::str::from_utf8(bytes).ok();
             let fits = text.is_some_and(|t| t.parse::<f64>().is_ok_and(f64::is_finite));
@@ -174,7 +191,11 @@ fn form(bytes: &[u8], is_whole_number: bool, class: Class, buffer: &mut Vec<u8>)
             Form::New(Kind::Str, text)
         }
         Class::User { domain } => match memchr::memchr(b'\\', bytes) {
-            Some(at) if at > 0 && at + 1 < len => Form::User { domain, at, len },
+            Some(at) if at > 0 && at + 1 < len => {
+                // Some products write the backslash twice.
+                let is_doubled = bytes[at + 1] == b'\\' && at + 2 < len;
+                Form::User { domain, at, from: at + 1 + usize::from(is_doubled), len }
+            }
             _ => Form::Whole,
         },
         Class::Spaced => {
@@ -212,6 +233,37 @@ pub(crate) fn ip_part(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
         part.start += 7;
     }
     parse_ip(&bytes[part.clone()]).map(|_| part)
+}
+
+/// The addresses that stand for "none" where products name what an address was translated to.
+fn is_unspecified(bytes: &[u8]) -> bool {
+    matches!(bytes, b"0.0.0.0" | b"::" | b"0:0:0:0:0:0:0:0")
+}
+
+/// Writes `aa:bb:cc:dd:ee:ff`, `aabb.ccdd.eeff` or `aabbccddeeff` (or eight pairs of digits) as
+/// `AA-BB-CC-DD-EE-FF`. Out: whether it is a hardware address.
+fn hardware_address(bytes: &[u8], out: &mut Vec<u8>) -> bool {
+    // Eight pairs and what stands between them.
+    const LEN_MAX: usize = 23;
+    out.clear();
+    if bytes.len() > LEN_MAX {
+        return false;
+    }
+    let mut digits = 0;
+    for c in bytes {
+        match c {
+            b':' | b'-' | b'.' if digits > 0 && digits % 2 == 0 => {}
+            _ if c.is_ascii_hexdigit() => {
+                if digits > 0 && digits % 2 == 0 {
+                    out.push(b'-');
+                }
+                out.push(c.to_ascii_uppercase());
+                digits += 1;
+            }
+            _ => return false,
+        }
+    }
+    matches!(digits, 12 | 16) && bytes.last().is_some_and(u8::is_ascii_hexdigit)
 }
 
 /// IANA's name of the protocol that products call ICMPv6, ICMP6 or IPv6-ICMP.
@@ -314,6 +366,40 @@ mod tests {
         for wrong in ["", "host", "1.2.3", "1.2.3.4.5", "LOCAL", "10.0.0.1:80"] {
             assert_eq!(part(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn hardware_addresses_have_one_form() {
+        let form = |text: &str| {
+            let mut out = Vec::new();
+            hardware_address(text.as_bytes(), &mut out).then(|| String::from_utf8(out).unwrap())
+        };
+        for text in ["00:1a:2B:3c:4d:5e", "00-1A-2B-3C-4D-5E", "001a.2b3c.4d5e", "001a2b3c4d5e"] {
+            assert_eq!(form(text).as_deref(), Some("00-1A-2B-3C-4D-5E"), "{text}");
+        }
+        assert_eq!(form("02:00:00:ff:fe:00:00:01").as_deref(), Some("02-00-00-FF-FE-00-00-01"));
+        for other in [
+            "",
+            "0:1a:2b:3c:4d:5e",
+            "00:1a:2b:3c:4d",
+            "00:1a:2b:3c:4d:5e:",
+            "laptop",
+            "2001:db8::1",
+        ] {
+            assert_eq!(form(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn nothing_translated_is_no_address() {
+        let fits = |text: &str, class| {
+            !matches!(form(text.as_bytes(), false, class, &mut Vec::new()), Form::Unfit)
+        };
+        for none in ["0.0.0.0", "::", "0:0:0:0:0:0:0:0"] {
+            assert!(!fits(none, Class::NatIp) && fits(none, Class::Ip), "{none}");
+        }
+        assert!(fits("192.0.2.1", Class::NatIp) && !fits("host", Class::NatIp));
+        assert!(!fits("0", Class::NatPort) && fits("80", Class::NatPort) && fits("0", Class::Long));
     }
 
     #[test]
