@@ -33,6 +33,9 @@ pub const OWN_PREFIX: &str = "alcedo.";
 /// Names below it hold what events themselves say under a name that is not theirs to give.
 pub const CLAIMED_PREFIX: &str = "alcedo.claimed.";
 
+/// Fields that say what redaction took out of an event: names of fields, names of rules.
+pub const REDACTION_FIELDS: [&str; 2] = ["alcedo.redacted", "alcedo.redacted_by"];
+
 /// Whether an event from outside may not write `name`.
 pub fn is_reserved(name: &str) -> bool {
     name.starts_with(OWN_PREFIX) && !name.starts_with(CLAIMED_PREFIX) && name != OVERFLOW_NAME

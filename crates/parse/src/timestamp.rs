@@ -294,11 +294,14 @@ impl<'a> Scan<'a> {
             self.at += len;
             return Some(month);
         }
+        let initial = word[0].to_ascii_lowercase();
         let known = |names: &[&str]| {
             names.iter().any(|n| {
                 let name = n.as_bytes();
-                // Short forms: three letters, or four ("Sept", "juil", "août").
-                len <= name.len()
+                // Short forms: three letters, or four ("Sept", "juil", "août"). Most words are no months: the
+                // first letter tells.
+                name[0] == initial
+                    && len <= name.len()
                     && (len == name.len() || len == 3 || len == 4)
                     && name[..len].eq_ignore_ascii_case(word)
             })

@@ -171,7 +171,7 @@ impl Description {
                 self.needs.is_empty() || self.needs.iter().any(|id| Hits::has(&hits.inside, *id))
             })
             && (self.data.is_empty() || self.data.iter().any(|f| f.find(body.data).is_some()))
-            && self.matches.as_ref().is_none_or(|m| m.is_match(text))
+            && self.matches.as_ref().is_none_or(|m| self.first.may_start(text) && m.is_match(text))
             && self.line.as_ref().is_none_or(|m| !body.has_header && m.is_match(text))
     }
 }

@@ -22,6 +22,7 @@ use crate::rows::{FullRow, RowRef};
 use crate::store::Store;
 use crate::upkeep::{Merge, joined_columns, unless_damaged};
 use crate::write::{FileWriter, SAMPLE_ROWS, ZSTD_SETTLED, sort, usage};
+use event::batch::REDACTION_FIELDS;
 use event::{EventBatch, EventId, Marks, RowHead};
 use hashbrown::HashSet;
 use std::sync::Arc;
@@ -307,7 +308,8 @@ fn reshape_rows(
         return;
     }
     for (index, at) in places.into_iter().enumerate() {
-        let (new, old) = (FullRow::of(&batch.row(index)), &mut rows[at]);
+        let (mut new, old) = (FullRow::of(&batch.row(index)), &mut rows[at]);
+        keep_redaction(&mut new, old);
         let failed = |row: &FullRow| row.head.marks.has(Marks::PARSE_FAILED);
         if stays[index] || failed(&new) && !failed(old) {
             counts.worse += u64::from(!stays[index]);
@@ -329,6 +331,18 @@ fn reshape_rows(
         if is_redacted {
             old.raw = new.raw;
         }
+    }
+}
+
+/// What was taken out of a record is not there to be found again: what says so stays.
+fn keep_redaction(new: &mut FullRow, old: &FullRow) {
+    for cell in old.cells.iter().filter(|cell| REDACTION_FIELDS.contains(&&*cell.name)) {
+        let is_same = |c: &Cell| c.name == cell.name && c.bytes == cell.bytes;
+        if !new.cells.iter().any(is_same) {
+            let (name, bytes) = (cell.name.clone(), cell.bytes.clone());
+            new.cells.push(Cell { name, kind: cell.kind, bytes });
+        }
+        new.head.marks.0 |= Marks::REDACTED.0;
     }
 }
 

@@ -46,9 +46,9 @@ pub use spec::RedactionError;
 use std::sync::Arc;
 
 /// Field that names the fields out of which something was taken.
-pub const FIELDS: &str = "alcedo.redacted";
+pub const FIELDS: &str = event::batch::REDACTION_FIELDS[0];
 /// Field that names the rules that took something.
-pub const RULES: &str = "alcedo.redacted_by";
+pub const RULES: &str = event::batch::REDACTION_FIELDS[1];
 
 /// Values of fewer bytes are replaced where their field stands, not wherever the record has them.
 const TELLING_BYTES_MIN: usize = 3;
@@ -69,6 +69,7 @@ pub(crate) struct Scratch {
     /// The number of the rules whose pseudonyms they are.
     memo_of: u64,
     wide: Vec<u8>,
+    decoded: Vec<u8>,
 }
 
 /// The rules compiled for one generation.
@@ -304,6 +305,7 @@ impl Redactor {
                     plot.edits.push(record.edit(span, &text));
                 }
             }
+            self.coded(row, at, (scratch, effort), plot);
             for cell in 0..row.cell_count() {
                 let (field, value) = row.cell(cell);
                 let is_other =
@@ -326,6 +328,36 @@ impl Redactor {
             }
         }
         Ok(())
+    }
+
+    /// Values that are base64 of text with a secret, as a whole. Fields that tell what happened keep
+    /// theirs: a coded command line is what rules look at.
+    fn coded(
+        &self,
+        row: &RowWriter<'_>,
+        rule: usize,
+        (scratch, effort): (&mut Scratch, &mut Effort),
+        plot: &mut Plot,
+    ) {
+        let Rule { finder: Some(finder), form, .. } = &self.redaction.rules[rule] else { return };
+        let mut decoded = std::mem::take(&mut scratch.decoded);
+        for at in 0..row.cell_count() {
+            let (field, value) = row.cell(at);
+            if !finder.holds_coded(value.bytes, effort, &mut decoded)
+                || self.class(row, field) == Class::Guarded
+                || self.is_done(value.bytes)
+                || plot.is_taken(at)
+            {
+                continue;
+            }
+            plot.note(field, 1 << rule);
+            if *form == Form::Remove {
+                plot.removed.push(at);
+            }
+            let place = self.find(value.bytes, rule, true, scratch, plot);
+            plot.take(at, place);
+        }
+        scratch.decoded = decoded;
     }
 
     /// Writes what takes the place of values, and the mark.

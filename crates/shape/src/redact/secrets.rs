@@ -5,6 +5,9 @@
 //! password, and stays: a sender must not hide one from rules by calling it `password`.
 
 use super::effort::{Effort, TooMuch};
+use base64::Engine;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use regex_automata::meta::Regex;
 use regex_automata::util::captures::Captures;
 use std::ops::Range;
@@ -71,6 +74,17 @@ fn expressions(kind: Kind) -> Vec<String> {
     }
 }
 
+/// Lengths of values that are tried as base64: fewer bytes hold no name with a secret behind it, more are
+/// files.
+const CODED_BYTES: std::ops::RangeInclusive<usize> = 16..=16_384;
+
+/// Base64 of either alphabet, with its padding or without.
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
+
 /// What to look for in text.
 pub(crate) struct Finder {
     regex: Option<Regex>,
@@ -108,6 +122,29 @@ impl Finder {
         })
     }
 
+    /// Whether `value` is base64 of text that holds a secret. `buffer` is for the decoded text.
+    pub(super) fn holds_coded(
+        &self,
+        value: &[u8],
+        effort: &mut Effort,
+        buffer: &mut Vec<u8>,
+    ) -> bool {
+        buffer.clear();
+        let is_code =
+            |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/' | b'-' | b'_' | b'=');
+        if !CODED_BYTES.contains(&value.len()) || !value.iter().all(is_code) {
+            return false;
+        }
+        let is_url = value.iter().any(|c| matches!(c, b'-' | b'_'));
+        let engine = if is_url { &BASE64_URL } else { &BASE64 };
+        if engine.decode_vec(value, buffer).is_err() || !is_text(buffer) || is_attack(buffer) {
+            return false;
+        }
+        let mut spans = Vec::new();
+        // What cannot be looked through may hold one.
+        self.all(buffer, effort, &mut spans).is_err() || !spans.is_empty()
+    }
+
     /// Where secrets stand in `text`, in order, without overlaps.
     ///
     /// # Errors
@@ -143,6 +180,12 @@ impl Finder {
         }
         Ok(())
     }
+}
+
+/// Whether decoded bytes are text: words of the alphabet of base64 decode to bytes that are none.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_control = |c: &u8| c.is_ascii_control() && !matches!(c, b'\t' | b'\n' | b'\r');
+    std::str::from_utf8(bytes).is_ok() && !bytes.iter().any(is_control)
 }
 
 /// Whether a secret is the beginning of `${..}` or `$(..)`, where expressions for bare values stop.

@@ -5,7 +5,7 @@ use crate::crash::copying;
 use crate::samples::*;
 use crate::tier::{LATER_NS, move_all, options};
 use crate::upkeep::walk;
-use event::{EventBatch, Kind, Marks};
+use event::{Envelope, EventBatch, EventId, Kind, Marks, Protocol, RowHead};
 use std::path::Path;
 use std::sync::Arc;
 use store::reparse::Reshape;
@@ -95,6 +95,40 @@ fn fields_and_times_are_new_and_all_else_is_kept() {
     assert_eq!(ids(&store, &request("acme.new_name:yes")).len() as u64, done.changed);
     store.maintain(START_NS + 3 * HOUR_NS).unwrap();
     assert_eq!(ids(&store, &request("acme.new_name:yes")).len() as u64, done.changed);
+}
+
+/// Scenario: rows out of which redaction took something are shaped anew by what finds nothing to take any more.
+/// Guarantees: they still say what was taken and by which rule; other rows do not begin to.
+#[test]
+fn marks_of_redaction_outlive_shaping() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    let mut batch = EventBatch::new(dictionary());
+    for n in 0..10 {
+        let envelope = Arc::new(Envelope::of("web", Protocol::Http));
+        let received_ns = START_NS + n as i64;
+        let head = RowHead { id: EventId::at(n), received_ns, stream_ns: received_ns, envelope };
+        let mut row = batch.begin(head, b"login REDACTED of u1");
+        if n % 2 == 0 {
+            for (name, value) in [("alcedo.redacted", "payload"), ("alcedo.redacted_by", "badges")]
+            {
+                let field = row.own_field(name);
+                row.push(field, Kind::Str, value.as_bytes());
+            }
+            row.mark(Marks::REDACTED);
+        }
+        row.finish();
+    }
+    store.append(Arc::new(batch));
+    store.flush().unwrap();
+    for _ in 0..2 {
+        reparse(&store, "*", false);
+        let mut found =
+            ids(&store, &request("alcedo.redacted_by:badges and alcedo.redacted:payload"));
+        found.sort_unstable();
+        assert_eq!(found, [0, 2, 4, 6, 8]);
+        assert_eq!(ids(&store, &request("acme.new_name:yes")).len(), 10);
+    }
 }
 
 /// Scenario: rows are deleted by a field, and all is shaped anew, which drops the field, before their
