@@ -98,6 +98,9 @@ pub struct OutboxStatus {
     pub dead: u64,
     /// Calls of the sink.
     pub attempts: u64,
+    /// How often the feed said that there is nothing before it had waited for it. Each time the outbox
+    /// sleeps out the rest, and a letter that comes meanwhile is late: 0 unless a feed cannot be read.
+    pub early_ends: u64,
     /// Since when (ns since 1970) the current letter fails; `None` while all goes well.
     pub lag_since: Option<i64>,
     /// The last failure, also after it passed.
@@ -251,7 +254,9 @@ impl Outbox {
             }
             let Some(mut one) = under_way.take().or_else(|| letter.map(UnderWay::new)) else {
                 // A feed that answers "nothing" at once must not become a busy loop.
-                self.sleep(FEED_WAIT.saturating_sub(asked.elapsed())).await;
+                let rest = FEED_WAIT.saturating_sub(asked.elapsed());
+                self.status.lock().early_ends += u64::from(!rest.is_zero());
+                self.sleep(rest).await;
                 continue;
             };
             let (fate, kept) = settle_if_slow(self.see_through(&mut one), feed).await;

@@ -45,6 +45,7 @@ fn row_json(one: &Destination) -> Value {
         "delivered": now.delivered,
         "refused": now.dead,
         "attempts": now.attempts,
+        "early_ends": now.early_ends,
         "failing_since": now.lag_since.map(event::time::rfc3339),
         "last_error": now.last_error,
     })

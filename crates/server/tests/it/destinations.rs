@@ -130,6 +130,33 @@ fn an_alert_tells_where_it_was_delivered() {
     assert!(history.contains("delivered after 1 try") && history.contains("503"), "{history}");
 }
 
+/// Scenario: alerts come one by one, each when the delivery of the one before is on record.
+/// Guarantees: no record of the ledger but an alert, the destination's own least of all, makes its outbox
+/// sleep while the next alert may come.
+#[test]
+fn an_outbox_waits_for_alerts_and_sleeps_through_none() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("marker.yml"), RULE).unwrap();
+    let at = free_address();
+    let keys = receive(at, vec![]);
+    let server = Server::start(&format!(
+        "rules: ['{}']\nnotify:\n  - {{to: webhook, name: siem, url: 'http://{at}/'}}\n",
+        folder.path().join("marker.yml").display(),
+    ));
+    let alerts = ["first", "second", "third"].map(|user| {
+        let alert = marked(&server, user);
+        server.eventually("the record", |s| {
+            (delivery(s, &alert, "siem")["status"] == "delivered").then_some(())
+        });
+        // It looks at the feed again after its own record.
+        server.ingest("{\"message\":\"nothing of note\"}\n");
+        alert
+    });
+    assert_eq!(*keys.lock().unwrap(), alerts);
+    let one = server.get("/api/v1/destinations")["destinations"][0].clone();
+    assert_eq!((&one["delivered"], &one["early_ends"]), (&json!(3), &json!(0)), "{one}");
+}
+
 /// Scenario: a destination that nobody answers at is taken out of the configuration.
 /// Guarantees: it is told as a problem with how far it is behind and how to drop it, the server is ready
 /// all the same; what is configured is not dropped, what is not goes, on record, and stays away.
