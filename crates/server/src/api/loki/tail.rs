@@ -33,7 +33,7 @@ pub async fn tail(
 
 async fn follow(app: Arc<App>, principal: Principal, log: LogQuery, mut socket: WebSocket) {
     let mut batches = app.bus.tail();
-    let (mut waiting, mut is_sampled) = (Waiting::default(), false);
+    let mut waiting = Waiting::default();
     let mut due = tokio::time::interval(SEND_EVERY);
     loop {
         tokio::select! {
@@ -46,10 +46,7 @@ async fn follow(app: Arc<App>, principal: Principal, log: LogQuery, mut socket: 
                 if !app.is_good(&principal.identity, io::intake::wall_ns()) {
                     return;
                 }
-                if app.bus.is_sampled() != is_sampled {
-                    is_sampled = !is_sampled;
-                    waiting.say(sampling_notice(is_sampled));
-                }
+                waiting.look(app.bus.is_sampled());
                 if let Some(message) = waiting.message()
                     && socket.send(Message::Text(message.to_string().into())).await.is_err() {
                         return;
@@ -69,9 +66,19 @@ struct Waiting {
     streams: Streams,
     lines: usize,
     dropped: u64,
+    /// What was said last about batches that are left out.
+    is_sampled: bool,
 }
 
 impl Waiting {
+    /// Says when batches begin to be left out, and when that is over.
+    fn look(&mut self, is_sampled: bool) {
+        if is_sampled != self.is_sampled {
+            self.is_sampled = is_sampled;
+            self.say(sampling_notice(is_sampled));
+        }
+    }
+
     /// A line of our own among the others: the protocol has no other place for it.
     fn say(&mut self, text: &str) {
         let now_ns = io::intake::wall_ns();
@@ -101,12 +108,41 @@ impl Waiting {
         if self.lines == 0 && self.dropped == 0 {
             return None;
         }
-        let now = std::mem::take(self);
+        let next = Self { is_sampled: self.is_sampled, ..Self::default() };
+        let now = std::mem::replace(self, next);
         let at = io::intake::wall_ns().to_string();
         let dropped: Vec<Value> = match now.dropped {
             0 => Vec::new(),
             count => vec![json!({"labels": {"dropped": count.to_string()}, "timestamp": at})],
         };
         Some(json!({"streams": now.streams.json(), "dropped_entries": dropped}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Scenario: overload begins and ends while somebody follows who sees no line of others.
+    /// Guarantees: each change is one line of our own, and what stays as it is is not said again.
+    #[test]
+    fn a_tail_says_once_that_it_is_sampled_and_once_that_it_is_whole_again() {
+        let mut waiting = Waiting::default();
+        let mut said = |is_sampled: bool| {
+            waiting.look(is_sampled);
+            let message = waiting.message()?;
+            assert_eq!(message["dropped_entries"], json!([]));
+            let streams = message["streams"].as_array().unwrap().clone();
+            assert_eq!(
+                (streams.len(), &streams[0]["stream"]["alcedo_source"]),
+                (1, &json!("alcedo"))
+            );
+            Some(streams[0]["values"][0][1].as_str().unwrap().to_owned())
+        };
+        assert_eq!(said(false), None);
+        assert_eq!(said(true).as_deref(), Some(sampling_notice(true)));
+        assert_eq!(said(true), None);
+        assert_eq!(said(false).as_deref(), Some(sampling_notice(false)));
+        assert_eq!(said(false), None);
     }
 }
