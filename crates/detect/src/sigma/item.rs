@@ -309,7 +309,7 @@ impl Item {
             Val::DashClasses { parts } => {
                 leaf(lowering::dash_classes(&self.placed(parts)?, cased, lowering)?)
             }
-            Val::Regex { source, flags } => leaf(lowering.regex(source, flags)?),
+            Val::Regex { source, flags } => leaf(lowering.pcre(source, flags)?),
             Val::Cidr(net) => leaf(Test::Cidr(*net)),
             Val::FieldRef { name, op } => {
                 leaf(Test::Field { op: *op, other: name.as_str().into(), cased: self.cased })

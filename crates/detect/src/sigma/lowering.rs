@@ -4,7 +4,7 @@ use crate::sigma::modifiers::windash;
 use crate::sigma::problem::Refusal;
 use crate::sigma::settings::SigmaSettings;
 use crate::sigma::string::Piece;
-use crate::sigma::{item, string};
+use crate::sigma::{item, pcre, string};
 use filter::{Part, Test, pattern};
 
 /// Longest regular expression, in bytes: SigmaHQ's longest has 1,100.
@@ -48,17 +48,26 @@ impl<'a> Lowering<'a> {
         Ok(test)
     }
 
-    /// The test for a regular expression.
+    /// The test for a regular expression as rules write them, see [`pcre`].
     ///
     /// # Errors
     /// Not an expression, not a linear-time one, or over a limit.
-    pub fn regex(&mut self, source: &str, flags: &str) -> Result<Test, Refusal> {
-        if source.len() > REGEX_SOURCE_BYTES_MAX {
-            let reason = format!("regular expression: longer than {REGEX_SOURCE_BYTES_MAX} bytes");
-            return Err(Refusal::not_covered(reason, "write a list of values instead"));
+    pub fn pcre(&mut self, source: &str, flags: &str) -> Result<Test, Refusal> {
+        check_length(source)?;
+        let mut test = self.regex(&pcre::translated(source, flags)?, flags)?;
+        if let Test::Regex { shown, .. } = &mut test {
+            *shown = with_flags(source, flags).into();
         }
-        let whole =
-            if flags.is_empty() { source.to_owned() } else { format!("(?{flags}){source}") };
+        Ok(test)
+    }
+
+    /// The test for an expression in the words of the engine.
+    ///
+    /// # Errors
+    /// As [`Lowering::pcre`].
+    pub fn regex(&mut self, source: &str, flags: &str) -> Result<Test, Refusal> {
+        check_length(source)?;
+        let whole = with_flags(source, flags);
         if self.regex_bytes_left == 0 {
             return Err(out_of_budget());
         }
@@ -101,6 +110,21 @@ impl<'a> Lowering<'a> {
         let enough = self.regex_bytes_left >= bytes;
         self.regex_bytes_left = self.regex_bytes_left.saturating_sub(bytes);
         if enough { Ok(()) } else { Err(out_of_budget()) }
+    }
+}
+
+fn check_length(source: &str) -> Result<(), Refusal> {
+    if source.len() <= REGEX_SOURCE_BYTES_MAX {
+        return Ok(());
+    }
+    let reason = format!("regular expression: longer than {REGEX_SOURCE_BYTES_MAX} bytes");
+    Err(Refusal::not_covered(reason, "write a list of values instead"))
+}
+
+fn with_flags(source: &str, flags: &str) -> String {
+    match flags.is_empty() {
+        true => source.to_owned(),
+        false => format!("(?{flags}){source}"),
     }
 }
 

@@ -6,7 +6,7 @@
 //!          detection: selections of items --modifiers--> --pipeline--> --lowering--> one plan
 //! ```
 //! Reading order: [`rule`] and [`correlation`] (what comes out), [`document`], [`detection`],
-//! [`selection`], [`item`], [`modifiers`], [`condition`], [`pipeline`], [`lowering`], [`settings`],
+//! [`selection`], [`item`], [`modifiers`], [`condition`], [`pipeline`], [`lowering`], [`pcre`], [`settings`],
 //! [`mod@string`], [`yaml`], [`problem`].
 
 pub mod condition;
@@ -17,6 +17,7 @@ pub mod document;
 pub mod item;
 pub mod lowering;
 pub mod modifiers;
+pub mod pcre;
 pub mod pipeline;
 pub mod problem;
 pub mod rule;

@@ -380,8 +380,9 @@ fn hostile_documents_are_refused_quickly() {
         let list: Vec<_> = (0..n).map(|i| format!("v{i}")).collect();
         format!("  s:\n    F: [{}]\n", list.join(", "))
     };
-    let large_classes =
-        (0..400).map(|i| format!("    - F|re: '\\w{{{}}}'\n", 200 + i % 50)).collect::<String>();
+    let large_classes = (0..400)
+        .map(|i| format!("    - F|re: '\\p{{L}}{{{}}}'\n", 200 + i % 50))
+        .collect::<String>();
     let globs: String =
         (0..200).map(|i| format!("    - F: 'a*{}*b'\n", "é".repeat(900 + i))).collect();
     let many = (0..3_000).map(|i| format!("  s{i}:\n    F{i}: [a, b, c]\n")).collect::<String>();

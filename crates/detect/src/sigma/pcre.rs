@@ -1,0 +1,517 @@
+//! Expressions as rules write them (PCRE, as the specification says), as our engine reads them.
+//!
+//! The two agree in nearly all they both know. Where the same signs mean something else in each, the
+//! meaning is that of PCRE: here they are written anew.
+//!
+//! | written | in our engine | here |
+//! | --- | --- | --- |
+//! | `[a&&b]`, `[!--]`, `[a~~b]`, `[[x]` | operations on sets | members |
+//! | `\<`, `\>` | borders of words | characters |
+//! | `a{b}`, `{,3}` | errors | characters |
+//! | `\d`, `\w`, `\s`, `\b` | Unicode | ASCII, unless it begins with `(*UCP)` |
+//! | `\v`, `\h` | one tab, nothing | classes of white space |
+//! | `$`, `\Z` | the very end | the end, or before the line end there |
+//! | `a++` | `a+` repeated | not covered: no linear-time engine can keep what it has taken |
+
+use crate::sigma::problem::Refusal;
+
+/// Members of a class, as they stand between brackets.
+const DIGIT: &str = "0-9";
+const WORD: &str = "0-9A-Za-z_";
+const SPACE: &str = r"\t\n\x0B\f\r\x20";
+const VERTICAL: &str = r"\n\x0B\f\r\x{85}\x{2028}\x{2029}";
+const HORIZONTAL: &str = r"\t\x20\x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}";
+/// The end of the value, or before a line end that ends it.
+const END: &str = r"(?:\n?\z)";
+
+/// The expression in the words of the engine. `flags` are those that hold from its start. What neither
+/// of the two knows is left as it stands, for the engine to say what is wrong.
+///
+/// # Errors
+/// Not covered: possessive repetition, and verbs such as `(*SKIP)`.
+pub fn translated(source: &str, flags: &str) -> Result<String, Refusal> {
+    let mut reader = Reader {
+        rest: source,
+        out: String::with_capacity(source.len() + 16),
+        flags: Flags::default().with(flags),
+        open: Vec::new(),
+        is_unicode: false,
+    };
+    reader.verbs()?;
+    while let Some(next) = reader.take() {
+        reader.item(next)?;
+    }
+    Ok(reader.out)
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Flags {
+    by_line: bool,
+    spaced: bool,
+}
+
+impl Flags {
+    /// As `(?flags)` changes them.
+    fn with(mut self, flags: &str) -> Self {
+        let mut on = true;
+        for flag in flags.chars() {
+            match flag {
+                '-' => on = false,
+                '^' => self = Self::default(),
+                'm' => self.by_line = on,
+                'x' => self.spaced = on,
+                _ => {}
+            }
+        }
+        self
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a str,
+    out: String,
+    flags: Flags,
+    /// Flags to return to where each open group ends.
+    open: Vec<Flags>,
+    is_unicode: bool,
+}
+
+/// One member of a class.
+enum Member {
+    Char(char),
+    /// As it is written for the engine.
+    Set(String),
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self) -> Option<char> {
+        let next = self.rest.chars().next()?;
+        self.rest = &self.rest[next.len_utf8()..];
+        Some(next)
+    }
+
+    fn skip(&mut self, text: &str) -> bool {
+        let after = self.rest.strip_prefix(text);
+        self.rest = after.unwrap_or(self.rest);
+        after.is_some()
+    }
+
+    /// The text up to `end`, which is taken too; `None` if there is none.
+    fn until(&mut self, end: &str) -> Option<&'a str> {
+        let (text, after) = self.rest.split_once(end)?;
+        self.rest = after;
+        Some(text)
+    }
+
+    /// `(*UTF)` and `(*UCP)` at the start say what the characters are.
+    fn verbs(&mut self) -> Result<(), Refusal> {
+        loop {
+            if self.skip("(*UCP)") {
+                self.is_unicode = true;
+            } else if !self.skip("(*UTF)") && !self.skip("(*UTF8)") {
+                return Ok(());
+            }
+        }
+    }
+
+    fn item(&mut self, next: char) -> Result<(), Refusal> {
+        match next {
+            '\\' => self.escape(),
+            '[' => self.class(),
+            '(' => return self.group(),
+            ')' => {
+                self.flags = self.open.pop().unwrap_or(self.flags);
+                self.out.push(')');
+            }
+            '$' if !self.flags.by_line => self.out.push_str(END),
+            '*' | '+' | '?' => {
+                self.out.push(next);
+                return self.after_repetition();
+            }
+            '{' => match repetition(self.rest) {
+                Some(length) => {
+                    self.out.push('{');
+                    self.out.push_str(&self.rest[..length]);
+                    self.rest = &self.rest[length..];
+                    return self.after_repetition();
+                }
+                None => self.out.push_str(r"\{"),
+            },
+            '}' => self.out.push_str(r"\}"),
+            '#' if self.flags.spaced => {
+                // A comment, up to the end of its line.
+                let length = self.rest.find('\n').unwrap_or(self.rest.len());
+                self.rest = &self.rest[length..];
+            }
+            _ => self.out.push(next),
+        }
+        Ok(())
+    }
+
+    /// `?` behind a repetition changes what is found, not whether; `+` changes whether, unless nothing
+    /// follows that could want back what was taken.
+    fn after_repetition(&mut self) -> Result<(), Refusal> {
+        if self.skip("?") {
+            self.out.push('?');
+        } else if self.rest.starts_with('+') {
+            let is_last = self.rest == "+" || self.rest == "+$" && !self.flags.by_line;
+            if !is_last {
+                let reason = "regular expression: possessive repetition (`++`, `*+`, `?+`, `}+`)";
+                let hint =
+                    "no linear-time engine has it; write the repetition without the last `+`";
+                return Err(Refusal::not_covered(reason, hint));
+            }
+            self.skip("+");
+        }
+        Ok(())
+    }
+
+    fn group(&mut self) -> Result<(), Refusal> {
+        if self.rest.starts_with('*') {
+            let reason = "regular expression: a verb such as `(*SKIP)`";
+            let hint = "no linear-time engine has them, but `(*UCP)` and `(*UTF)` at the start; \
+                        write `\\(` for the character";
+            return Err(Refusal::not_covered(reason, hint));
+        }
+        if self.skip("?#") {
+            // A comment; one that does not end is an error of the engine's, too.
+            if self.until(")").is_none() {
+                self.out.push('(');
+            }
+            return Ok(());
+        }
+        let outer = self.flags;
+        if let Some(inside) = self.rest.strip_prefix('?') {
+            let is_flag = |c: char| c.is_ascii_alphabetic() || matches!(c, '-' | '^');
+            let length = inside.find(|c| !is_flag(c)).unwrap_or(inside.len());
+            let flags = &inside[..length];
+            match inside[length..].chars().next() {
+                // Another expression inside itself in PCRE, line ends of two bytes in the engine.
+                _ if flags.contains('R') => {
+                    let reason = "regular expression: recursion";
+                    let hint = "no linear-time engine has it; write out what repeats";
+                    return Err(Refusal::not_covered(reason, hint));
+                }
+                Some(')') => {
+                    self.flags = outer.with(flags);
+                    self.rest = &inside[length + 1..];
+                    self.out.push_str(&format!("(?{flags})"));
+                    return Ok(());
+                }
+                Some(':') => {
+                    self.flags = outer.with(flags);
+                    self.rest = &inside[length + 1..];
+                    self.out.push_str(&format!("(?{flags}:"));
+                }
+                Some('\'') if flags.is_empty() => {
+                    self.rest = &inside[1..];
+                    let name = self.until("'").unwrap_or_default();
+                    self.out.push_str(&format!("(?P<{name}>"));
+                }
+                // Names and look-around; the engine knows the former and says so of the latter.
+                _ => {
+                    self.rest = &inside[length..];
+                    self.out.push_str(&format!("(?{flags}"));
+                    let mark = self.rest.find(|c| !matches!(c, '<' | '=' | '!' | '>' | '|'));
+                    let mark = mark.unwrap_or(self.rest.len());
+                    self.out.push_str(&self.rest[..mark]);
+                    self.rest = &self.rest[mark..];
+                }
+            }
+        } else {
+            self.out.push('(');
+        }
+        self.open.push(outer);
+        Ok(())
+    }
+
+    fn escape(&mut self) {
+        let Some(next) = self.take() else { return self.out.push('\\') };
+        if next == 'Q' {
+            let text = self.quoted();
+            text.chars().for_each(|c| push_char(c, &mut self.out));
+            return;
+        }
+        if let Some(set) = self.set(next) {
+            return self.out.push_str(&format!("(?-i:[{set}])"));
+        }
+        match next {
+            'E' => {}
+            'b' if !self.is_unicode => self.out.push_str(r"(?-u:\b)"),
+            'B' if !self.is_unicode => self.out.push_str(r"(?-u:\B)"),
+            'Z' => self.out.push_str(END),
+            'N' if !self.rest.starts_with('{') => self.out.push_str(r"[^\n]"),
+            // References, not octal numbers: the engine says that it has none.
+            '1'..='9' => self.out.push_str(&format!("\\{next}")),
+            _ => match self.character(next) {
+                Some(character) => push_char(character, &mut self.out),
+                None => {
+                    let whole = self.as_written(next);
+                    self.out.push_str(&whole);
+                }
+            },
+        }
+    }
+
+    /// An escape that is left to the engine, with what stands in braces behind it.
+    fn as_written(&mut self, letter: char) -> String {
+        let braced = self.rest.starts_with('{').then(|| self.rest.find('}')).flatten();
+        let (inside, after) = self.rest.split_at(braced.map_or(0, |end| end + 1));
+        self.rest = after;
+        format!("\\{letter}{inside}")
+    }
+
+    /// Members between brackets. A `[` among them opens nothing, unless it names a class of POSIX.
+    fn class(&mut self) {
+        self.out.push('[');
+        if self.skip("^") {
+            self.out.push('^');
+        }
+        let mut is_first = true;
+        // Where the end is missing the engine finds that, too.
+        while let Some(next) = self.take() {
+            if next == ']' && !is_first {
+                return self.out.push(']');
+            }
+            is_first = false;
+            match self.member(next) {
+                Member::Set(set) => self.out.push_str(&set),
+                Member::Char(from) => {
+                    push_char(from, &mut self.out);
+                    self.range();
+                }
+            }
+        }
+    }
+
+    /// The rest of a range, if the member before begins one.
+    fn range(&mut self) {
+        if !self.rest.starts_with('-') || self.rest.starts_with("-]") {
+            return;
+        }
+        self.skip("-");
+        let Some(next) = self.take() else { return };
+        match self.member(next) {
+            Member::Char(to) => {
+                self.out.push('-');
+                push_char(to, &mut self.out);
+            }
+            Member::Set(set) => {
+                push_char('-', &mut self.out);
+                self.out.push_str(&set);
+            }
+        }
+    }
+
+    fn member(&mut self, next: char) -> Member {
+        match next {
+            '[' => match posix_class(self.rest) {
+                Some(length) => {
+                    let set = format!("[{}", &self.rest[..length]);
+                    self.rest = &self.rest[length..];
+                    Member::Set(set)
+                }
+                None => Member::Char('['),
+            },
+            '\\' => self.escaped_member(),
+            _ => Member::Char(next),
+        }
+    }
+
+    fn escaped_member(&mut self) -> Member {
+        let Some(next) = self.take() else { return Member::Set("\\".into()) };
+        match next {
+            'b' => return Member::Char('\x08'),
+            'E' => return Member::Set(String::new()),
+            'Q' => {
+                let mut set = String::new();
+                self.quoted().chars().for_each(|c| push_char(c, &mut set));
+                return Member::Set(set);
+            }
+            _ => {}
+        }
+        if let Some(set) = self.set(next) {
+            return Member::Set(set);
+        }
+        match self.character(next) {
+            Some(character) => Member::Char(character),
+            None => Member::Set(self.as_written(next)),
+        }
+    }
+
+    /// The text of `\Q...\E`, or all that is left.
+    fn quoted(&mut self) -> &'a str {
+        match self.until(r"\E") {
+            Some(text) => text,
+            None => std::mem::take(&mut self.rest),
+        }
+    }
+
+    /// What `\d` and the like stand for, as members of a class.
+    fn set(&self, letter: char) -> Option<String> {
+        let is_shorthand = matches!(letter, 'd' | 'D' | 'w' | 'W' | 's' | 'S');
+        if self.is_unicode && is_shorthand {
+            return Some(format!("\\{letter}"));
+        }
+        let members = match letter.to_ascii_lowercase() {
+            'd' => DIGIT,
+            'w' => WORD,
+            's' => SPACE,
+            'v' => VERTICAL,
+            'h' => HORIZONTAL,
+            _ => return None,
+        };
+        // Alone in its brackets, the sign that turns a class round is enough; the brackets within a
+        // class are those of the engine, which nests them.
+        Some(match letter.is_ascii_uppercase() {
+            true => format!("[^{members}]"),
+            false => members.to_owned(),
+        })
+    }
+
+    /// The character that an escape stands for; `None` if it is no character, or not one here.
+    fn character(&mut self, letter: char) -> Option<char> {
+        Some(match letter {
+            'a' => '\x07',
+            'e' => '\x1b',
+            'f' => '\x0c',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'c' => char::from(u8::try_from(self.take()?).ok()?.to_ascii_uppercase() ^ 0x40),
+            'x' if self.rest.starts_with('{') => {
+                let digits = self.rest.get(1..)?.split_once('}')?.0;
+                let character = char::from_u32(u32::from_str_radix(digits, 16).ok()?)?;
+                self.rest = &self.rest[digits.len() + 2..];
+                character
+            }
+            'x' => self.number(0, 16)?,
+            '0'..='7' => self.number(letter.to_digit(8)?, 8)?,
+            c if c.is_ascii_alphanumeric() || !c.is_ascii() => return None,
+            c => c,
+        })
+    }
+
+    /// The character of the number that begins with `first` and has at most two more digits.
+    fn number(&mut self, first: u32, radix: u32) -> Option<char> {
+        let mut number = first;
+        for _ in 0..2 {
+            let Some(digit) = self.rest.chars().next().and_then(|c| c.to_digit(radix)) else {
+                break;
+            };
+            number = number * radix + digit;
+            self.take();
+        }
+        char::from_u32(number)
+    }
+}
+
+/// Length of `n}`, `n,}` or `n,m}` at the start of the text; anything else behind a `{` is no
+/// repetition.
+fn repetition(text: &str) -> Option<usize> {
+    let end = text.find('}')?;
+    let (from, to) = text[..end].split_once(',').unwrap_or((&text[..end], ""));
+    let are_digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    (!from.is_empty() && are_digits(from) && are_digits(to)).then_some(end + 1)
+}
+
+/// Length of `:name:]` or `:^name:]` at the start of the text.
+fn posix_class(text: &str) -> Option<usize> {
+    let inside = text.strip_prefix(':')?;
+    let end = inside.find(":]")?;
+    let name = inside[..end].strip_prefix('^').unwrap_or(&inside[..end]);
+    name.bytes().all(|b| b.is_ascii_lowercase()).then_some(end + 3)
+}
+
+/// The character itself, wherever it stands.
+fn push_char(character: char, out: &mut String) {
+    if character.is_whitespace() || character.is_control() {
+        out.push_str(&format!("\\x{{{:X}}}", u32::from(character)));
+        return;
+    }
+    if regex_syntax::is_meta_character(character) {
+        out.push('\\');
+    }
+    out.push(character);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finds(source: &str, text: &str) -> bool {
+        let translated = translated(source, "").unwrap();
+        regex::bytes::Regex::new(&translated)
+            .unwrap_or_else(|e| panic!("{source}: {e}"))
+            .is_match(text.as_bytes())
+    }
+
+    /// Each line: an expression, texts that PCRE finds it in, texts that it does not.
+    #[test]
+    fn what_pcre_finds_is_found() {
+        let cases: &[(&str, &[&str], &[&str])] = &[
+            ("[?&&]id=", &["?id=", "&id="], &["xid="]),
+            ("^[!--]$", &["#", "-"], &["a"]),
+            ("^[a~~b]$", &["~", "a"], &["c"]),
+            ("[a-z&&[^b]]", &["b]", "&]", "^]"], &["b", "a"]),
+            ("^[[a]b", &["[b", "ab"], &["cb"]),
+            ("^[]a]$", &["]", "a"], &["b"]),
+            ("^[^]a]$", &["b"], &["]", "a"]),
+            (r"^[\w-z]$", &["-", "q"], &["."]),
+            (r"^[a\-z]$", &["-", "z"], &["b"]),
+            (r"^[+-]$", &["-", "+"], &[","]),
+            (r"^[\b]$", &["\x08"], &["b"]),
+            (r"^[[:alpha:]_]$", &["q", "_"], &["1"]),
+            (r"^[[:^digit:]]$", &["q"], &["1"]),
+            (r"^[\Da]$", &["x"], &["1"]),
+            (r"(?i)^[\x41-\x43]$", &["b", "C"], &["d"]),
+            (r"(?x) ^[ a]b # c", &[" b", "ab"], &["abc b".trim_start_matches('a')]),
+            (r"\<script\>", &["x<script>y"], &["a script b"]),
+            ("^a{b}$", &["a{b}"], &["ab"]),
+            (r"^\${a}$", &["${a}"], &["$a"]),
+            ("^a{,3}$", &["a{,3}"], &["aa"]),
+            ("^a{2,3}$", &["aa", "aaa"], &["a"]),
+            ("a$", &["a", "a\n"], &["a\n\n", "ab"]),
+            ("(?m)a$", &["a\nb"], &["ab"]),
+            (r"a\Z", &["a\n"], &["a\nb"]),
+            (r"a\z", &["a"], &["a\n"]),
+            ("(a$|b)c", &["bc"], &["ac", "a"]),
+            (r"^\v\V$", &["\x0bx", "\u{2028}x"], &["xx"]),
+            (r"^\h+\H$", &["\t \u{a0}x"], &["  "]),
+            (r"^\d$", &["1"], &["٣"]),
+            (r"(?i)^\w$", &["s", "K"], &["é", "\u{212a}"]),
+            (r"^\W$", &["é", "."], &["e"]),
+            (r"^\s\S$", &[" é"], &["\u{a0}x"]),
+            (r"\bx\b", &["éx é"], &["xy"]),
+            (r"(*UCP)^\w$", &["é"], &["."]),
+            (r"^\Qa.b\E.$", &["a.bc"], &["axbc"]),
+            (r"^\x9\x{41}\0\e\cA$", &["\tA\0\x1b\x01"], &["x"]),
+            (r"^\p{Lu}[\p{Ll}]$", &["Éé"], &["éÉ"]),
+            ("^(?'n'a)(?#b)c$", &["ac"], &["abc"]),
+            ("^a++$", &["aa", "aa\n"], &["ab"]),
+            ("^a++", &["aab"], &["b"]),
+            ("^(?<n>a)(?P<m>b)(?:c)(?i:D)$", &["abcd"], &["Abcd"]),
+            ("^(?:(?m)a$|b)\n?x?$", &["a\nx"], &["ax"]),
+        ];
+        for (source, found, not_found) in cases {
+            for text in *found {
+                assert!(finds(source, text), "{source} in {text:?}");
+            }
+            for text in *not_found {
+                assert!(!finds(source, text), "{source} not in {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_takes_more_than_linear_time_is_refused() {
+        for source in ["a++a", "a*+b", "a?+b", "a{1,2}+b", "a(*SKIP)b", "(a(?R)?b)"] {
+            assert!(translated(source, "").is_err(), "{source}");
+        }
+        for source in [r"(?=a)b", r"(a)\1", "(?>a)b", r"\g{1}", r"\Kx", "a{3,2}", "[a", "(a", "a)"]
+        {
+            let written = translated(source, "").unwrap();
+            assert!(regex::bytes::Regex::new(&written).is_err(), "{source}: {written}");
+        }
+    }
+}
