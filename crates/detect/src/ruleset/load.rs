@@ -84,12 +84,15 @@ pub(super) struct Documents {
     pub(super) problems: Vec<RuleProblem>,
     /// See [`ParsedFile::refused`].
     pub(super) refused: Vec<Box<str>>,
+    /// See [`ParsedFile::related`].
+    pub(super) related: Vec<Box<str>>,
 }
 
 impl From<ParsedFile> for Documents {
     fn from(parsed: ParsedFile) -> Self {
-        let rules = parsed.rules.into_iter().map(Arc::new).collect();
-        Self { rules, problems: parsed.problems, refused: parsed.refused }
+        let ParsedFile { rules, problems, refused, related } = parsed;
+        let rules = rules.into_iter().map(Arc::new).collect();
+        Self { rules, problems, refused, related }
     }
 }
 
@@ -118,6 +121,7 @@ impl Documents {
         self.rules.extend(more.rules);
         self.problems.extend(more.problems);
         self.refused.extend(more.refused);
+        self.related.extend(more.related);
     }
 }
 
@@ -190,7 +194,8 @@ pub(super) fn resolve(
     all: Documents,
     settings: &SigmaSettings,
 ) -> (Vec<Arc<Rule>>, Vec<RuleProblem>) {
-    let Documents { mut rules, mut problems, refused } = all;
+    let Documents { mut rules, mut problems, refused, related } = all;
+    let silent = silenced(&rules, related);
     let mut there: HashSet<Arc<str>> = refused.into_iter().map(Arc::from).collect();
     there.extend(rules.iter().flat_map(|r| std::iter::once(r.id.clone()).chain(r.name.clone())));
     drop_doubles(&mut rules, &mut problems);
@@ -198,7 +203,7 @@ pub(super) fn resolve(
     check_references(&mut rules, &there, &mut problems);
     apply_pipelines(&mut rules, &settings.pipelines, &there, &mut problems);
     drop_refused(&mut rules, &there, &mut problems);
-    silence_related(&mut rules);
+    silence(&mut rules, &silent);
     (rules, problems)
 }
 
@@ -474,14 +479,15 @@ fn drop_cycles(rules: &mut Vec<Arc<Rule>>, problems: &mut Vec<RuleProblem>) {
     });
 }
 
-/// Rules that a correlation relates do not alert by themselves, unless it says `generate: true`.
-fn silence_related(rules: &mut [Arc<Rule>]) {
-    let mut silent: HashSet<Box<str>> = HashSet::new();
-    for correlation in rules.iter().filter_map(|r| r.correlation()) {
-        if !correlation.generate {
-            silent.extend(correlation.rules.iter().cloned());
-        }
-    }
+/// Rules that a correlation relates do not alert by themselves, unless it says `generate: true`. That
+/// is so whether or not the correlation can run: where it cannot, a rule for each successful login
+/// would page people.
+fn silenced(rules: &[Arc<Rule>], related: Vec<Box<str>>) -> HashSet<Box<str>> {
+    let correlations = rules.iter().filter_map(|r| r.correlation()).filter(|c| !c.generate);
+    related.into_iter().chain(correlations.flat_map(|c| c.rules.iter().cloned())).collect()
+}
+
+fn silence(rules: &mut [Arc<Rule>], silent: &HashSet<Box<str>>) {
     for rule in rules {
         let named = silent.contains(&*rule.id)
             || rule.name.as_ref().is_some_and(|name| silent.contains(&**name));

@@ -115,6 +115,7 @@ impl Loader {
             all.rules.extend(known.documents.rules.iter().cloned());
             all.problems.extend(known.documents.problems.iter().cloned());
             all.refused.extend(known.documents.refused.iter().cloned());
+            all.related.extend(known.documents.related.iter().cloned());
         }
         resolve(all, settings)
     }

@@ -82,6 +82,26 @@ pub fn read(
     })
 }
 
+/// The rules that a broken correlation would silence: what its author said of them still stands, and a
+/// slip elsewhere in the document must not make them alert.
+pub fn silenced(node: &Node) -> Vec<Box<str>> {
+    let Some(section) = node.get("correlation") else { return Vec::new() };
+    let generate = read_generate(section.get("generate").or(node.get("generate")));
+    if generate == Ok(true) {
+        return Vec::new();
+    }
+    let items = |node: &Node| match &node.value {
+        Yaml::List(items) => items.iter().filter_map(Node::text).collect(),
+        _ => Vec::from_iter(node.text()),
+    };
+    let mut named: Vec<Box<str>> = match section.get("rules") {
+        Some(rules) => items(rules).into_iter().map(String::into_boxed_str).collect(),
+        None => read_rules(section, None).unwrap_or_default(),
+    };
+    named.truncate(RULES_MAX);
+    named
+}
+
 fn missing(key: &str) -> Refusal {
     Refusal::invalid(format!("there is no `{key}`"), format!("add `{key}:`"))
 }

@@ -24,10 +24,13 @@ pub struct ParsedFile {
     pub problems: Vec<RuleProblem>,
     /// Ids and names of rules that are there and give none, for those that refer to them.
     pub refused: Vec<Box<str>>,
+    /// Ids and names that correlations which give no rule are about, as far as they could be read:
+    /// those rules do not alert by themselves, whatever is wrong with the correlation.
+    pub related: Vec<Box<str>>,
 }
 
-/// Reads all documents of a file. Documents that are not Sigma (no `detection`, `correlation` or
-/// `filter`) are passed over.
+/// Reads all documents of a file. Maps that are no Sigma rule, not even one with slips in its keys, are
+/// passed over.
 pub fn parse_file(file: &Arc<PathBuf>, text: &str, settings: &SigmaSettings) -> ParsedFile {
     let mut out = ParsedFile::default();
     for document in yaml::documents(text) {
@@ -44,19 +47,49 @@ pub fn parse_file(file: &Arc<PathBuf>, text: &str, settings: &SigmaSettings) -> 
                 if rule.is_none() {
                     let names = ["id", "name"].iter().filter_map(|k| node.get(k)?.text());
                     out.refused.extend(names.map(String::into_boxed_str));
+                    out.related.extend(correlation_doc::silenced(&node));
                 }
                 out.rules.extend(rule);
             }
-            Ok(_) => {}
+            Ok(node) => out.problems.extend(misplaced(&node).map(|r| {
+                let at = node.at;
+                problem(file, &document, None, r.at(at))
+            })),
         }
     }
     out
 }
 
+/// What makes a document a rule.
+const SECTIONS: [&str; 3] = ["detection", "correlation", "filter"];
+
+/// Whether a document is meant to be a rule, be it a broken one: one of its sections is there, or all
+/// but there, or what only rules have beside a title. Other YAML lies in folders of rules, too.
 fn is_sigma(node: &Node) -> bool {
-    let section = ["detection", "correlation", "filter"].iter().any(|k| node.get(k).is_some());
-    let titled = node.get("title").is_some();
-    section || titled && ["logsource", "search"].iter().any(|k| node.get(k).is_some())
+    let Yaml::Map(entries) = &node.value else { return false };
+    let there = |key: &&str| node.get(key).is_some();
+    let titled = there(&"title") && ["id", "status", "level", "search"].iter().any(|k| there(&k));
+    let is_slip = |key: &str| meant(node, key, &SECTIONS[..2]).is_some();
+    SECTIONS.iter().any(|k| there(k))
+        || there(&"logsource")
+        || titled
+        || entries.iter().any(|(key, _)| is_slip(key))
+}
+
+/// What is wrong with a document that is no map: a file of rules that says nothing is not passed over.
+fn misplaced(node: &Node) -> Option<Refusal> {
+    match &node.value {
+        Yaml::List(items) if !items.iter().any(is_sigma) => None,
+        Yaml::List(_) => {
+            let hint = "write each as a document of its own, with a line `---` between them";
+            Some(Refusal::invalid("a list of rules where one rule should stand", hint))
+        }
+        Yaml::Null | Yaml::Map(_) => None,
+        _ => {
+            let hint = "a rule begins with `title:`; put other text elsewhere";
+            Some(Refusal::invalid(format!("{} where a rule should stand", node.kind()), hint))
+        }
+    }
 }
 
 fn looks_like_sigma(text: &str) -> bool {
@@ -176,19 +209,26 @@ const SLIP_LETTERS_MAX: usize = 2;
 /// Notes keys that are nearly one of `keys`, which is not there itself.
 fn refuse_misspelt(node: &Node, keys: &[&str], problems: &mut Refusals) {
     let Yaml::Map(entries) = &node.value else { return };
-    for (key, value) in entries.iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
-        let near = keys.iter().copied().filter(|known| {
-            let is_near = key.len().abs_diff(known.len()) <= SLIP_LETTERS_MAX && key.len() > 3;
-            // The first letter is rarely the wrong one: `device` is not meant to be `service`.
-            is_near && key.bytes().next() == known.bytes().next() && node.get(known).is_none()
-        });
-        let meant = event::text::nearest(key, near);
-        if let Some(best) = meant {
+    for (key, value) in entries {
+        if let Some(best) = meant(node, key, keys) {
             let hint = format!("did you mean `{best}`?");
             let reason = format!("`{key}` means nothing here");
             problems.push(Refusal::invalid(reason, hint).at(value.key_at));
         }
     }
+}
+
+/// The one of `keys` that a key of `node` was surely meant to be: it is not there itself.
+fn meant<'k>(node: &Node, key: &str, keys: &[&'k str]) -> Option<&'k str> {
+    if keys.contains(&key) {
+        return None;
+    }
+    let near = keys.iter().copied().filter(|known| {
+        let is_near = key.len().abs_diff(known.len()) <= SLIP_LETTERS_MAX && key.len() > 3;
+        // The first letter is rarely the wrong one: `device` is not meant to be `service`.
+        is_near && key.bytes().next() == known.bytes().next() && node.get(known).is_none()
+    });
+    event::text::nearest(key, near)
 }
 
 /// A document is one rule: a detection or a correlation or a filter.

@@ -141,3 +141,75 @@ fn the_table_of_modifiers_has_no_doubles_and_every_one_is_documented() {
         assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/sigma.md");
     }
 }
+
+/// Scenario: a correlation over two rules that is whole, misspelt in several ways, over a rule that is
+/// not there, and of a kind that the engine refuses.
+/// Guarantees: the rules do not alert by themselves in any of these states; they do where the broken
+/// correlation says so, and where nothing names them.
+#[test]
+fn rules_of_a_broken_correlation_do_not_alert() {
+    let rule =
+        |id: &str| format!("title: {id}\nid: {id}\ndetection: {{s: {{F: x}}, condition: s}}\n");
+    let alerting = |correlation: &str| {
+        let text = format!(
+            "{}---\n{}---\ntitle: c\nid: c\ncorrelation: {{{correlation}}}\n",
+            rule("one"),
+            rule("two")
+        );
+        let (rules, _) = load_text(&text);
+        let speaking = rules.iter().filter(|r| r.generate && r.correlation().is_none());
+        speaking.map(|r| r.id.to_string()).collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    for correlation in [
+        "type: temporal, rules: [one, two], timespan: 5m",
+        "type: temporal, rules: [one, two], timespan: 5x",
+        "type: temporall, rules: [one, two], timespan: 5m",
+        "type: temporal, rules: [one, two], timespan: 5m, group_by: [u]",
+        "type: temporal, rules: [one, two], timespan: 5m, generate: ja",
+        "type: temporal, rules: [one, two, [three]], timespan: 5m",
+        "type: temporal, rules: [one, two, missing], timespan: 5m",
+        "type: temporal, condition: one and two, timespan: 5x",
+        "type: event_count, rules: [one, two], timespan: 5m",
+        "type: value_percentile, rules: [one, two], timespan: 5m, \
+         condition: {gte: 1, field: b, percentile: 101}",
+    ] {
+        assert_eq!(alerting(correlation), none, "{correlation}");
+    }
+    let loud = "type: temporal, rules: [one, two], timespan: 5x, generate: true";
+    assert_eq!(alerting(loud), ["one", "two"]);
+    assert_eq!(alerting("type: temporal, rules: [one], timespan: 5x"), ["two"]);
+}
+
+/// Scenario: documents in a file of rules that are a list of rules, a text, a rule whose keys are all
+/// misspelt, and a rule without a detection; and others that lie in such folders and are no rules.
+/// Guarantees: the former are problems of their authors with their places, the latter are passed over.
+#[test]
+fn what_was_meant_to_be_a_rule_is_not_passed_over() {
+    for (text, words, line) in [
+        ("- title: a\n  detection: {s: {F: 1}, condition: s}\n", "a list of rules", 1),
+        ("just text\n", "where a rule should stand", 1),
+        ("titel: a\ndetction: {s: {F: 1}, condition: s}\n", "`detction` means nothing here", 2),
+        ("title: a\nid: b\n", "there is no detection", 1),
+        ("title: a\nlevel: high\n", "there is no detection", 1),
+        ("logsource: {product: test}\n", "there is no detection", 1),
+    ] {
+        let (rules, problems) = load_text(text);
+        assert!(rules.is_empty(), "{text}");
+        let found = problems.iter().find(|p| p.reason.contains(words));
+        let found = found.unwrap_or_else(|| panic!("{text}: {problems:?}"));
+        assert!(found.mistake && !found.hint.is_empty() && found.line == line, "{found}");
+    }
+    for text in [
+        "",
+        "# only a comment\n",
+        "foo: bar\n",
+        "- one\n- two: 2\n",
+        "name: p\npriority: 20\ntransformations: []\n",
+        "id: x\ndescription: y\nrule_metadata: [{id: a, title: b}]\nregression_tests_info: []\n",
+        "title: old\norder: 20\nbackends: [x]\nlogsources: {a: {product: b}}\n",
+    ] {
+        let (rules, problems) = load_text(text);
+        assert!(rules.is_empty() && problems.is_empty(), "{text}: {problems:?}");
+    }
+}
