@@ -33,7 +33,8 @@ const NUMBER_BITS: u32 = 40;
 /// Files whose records could not be parsed are named, so many; the others are counted.
 const UNREAD_FILES_TOLD: usize = 20;
 
-/// Runs the verb. Rules and files that cannot be read are named on stderr and the run goes on.
+/// Runs the verb. Rules and files that cannot be read are named on stderr and the run goes on; it ends
+/// as incomplete if a file was among them.
 pub fn run(args: &Hunt, global: &Global) -> Outcome {
     if args.files.is_empty() {
         return stored::run(args, global);
@@ -45,7 +46,16 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
         super::complain(&complaint);
     }
     let generation = Arc::new(parts.compile(0, [0; 16])?);
-    let files = files::expand(&args.files, &mut |problem| super::complain(&problem));
+    if generation.rules.rules().is_empty() {
+        let hint =
+            "give rule files or folders with `--rules`; `alcedo rules check` tells what is wrong";
+        return Err(Failure::invalid("no rule could be loaded: nothing was looked for", hint));
+    }
+    let mut is_complete = true;
+    let files = files::expand(&args.files, &mut |problem| {
+        is_complete = false;
+        super::complain(&problem);
+    });
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut hunt = pipeline::Hunt::start(generation.clone(), threads)?;
     let mut finds = Finds::new(generation, &files, super::output(global));
@@ -71,7 +81,10 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
         hunt.push(rest, &mut |done| finds.take(done))?;
         match read {
             Ok(()) => {}
-            Err(Trouble::File(what)) => progress.complain(&format!("{} {what}", path.display())),
+            Err(Trouble::File(what)) => {
+                is_complete = false;
+                progress.complain(&format!("{} {what}", path.display()));
+            }
             Err(Trouble::Verb(failure)) => return Err(failure),
         }
     }
@@ -80,7 +93,7 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
     super::written(finds.out.flush())?;
     progress.finish(&finds);
     finds.tell_unread();
-    Ok(Exit::Ok)
+    Ok(if is_complete { Exit::Ok } else { Exit::Partial })
 }
 
 /// The chunk's records with the offsets that name their places.

@@ -73,7 +73,7 @@ fn hunt_finds_events_and_correlations_in_files() {
         "-o",
         "ndjson",
     ]);
-    assert_eq!(out.status.code(), Some(0));
+    assert_eq!(out.status.code(), Some(6));
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(said.contains("broken.yml") && said.contains("missing.log"), "{said}");
     let rows = json_lines(&out);

@@ -443,3 +443,36 @@ fn a_merge_leaves_what_people_decided() {
     let replayed = show(&server, younger);
     assert_eq!((verdict(&replayed).0.as_str(), merges(&replayed)), ("new", 1));
 }
+
+/// Scenario: hunts with a file that is missing, one that is cut off, one that is whole, and with rules
+/// that are missing, broken, or none.
+/// Guarantees: 6 if a file could not be read, whatever was found in others; 3 without a rule; else 0.
+#[test]
+fn the_exit_code_of_a_hunt_tells_what_was_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = path(
+        dir.path(),
+        "r.yml",
+        "title: T\nlogsource: {product: test}\ndetection: {s: {F: 1}, condition: s}\n",
+    );
+    let broken = path(dir.path(), "bad.yml", "title: T\ndetection: {s: {F|no: 1}, condition: s}\n");
+    let whole = path(dir.path(), "e.ndjson", "{\"F\":1}\n");
+    let gone = dir.path().join("gone").display().to_string();
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let empty = empty.display().to_string();
+    let packed = dir.path().join("e.xz");
+    std::fs::write(&packed, b"\xfd7zXZ\0\0\0").unwrap();
+    let packed = packed.display().to_string();
+    let code = |rules: &str, files: &[&str]| {
+        let args = [&["hunt", "--rules", rules, "-o", "ndjson"], files].concat();
+        let out = run(&args);
+        (out.status.code(), json_lines(&out).len())
+    };
+    assert_eq!(code(&rules, &[&whole]), (Some(0), 1));
+    assert_eq!(code(&rules, &[&gone, &whole]), (Some(6), 1));
+    assert_eq!(code(&rules, &[&packed, &whole]), (Some(6), 1));
+    assert_eq!(code(&gone, &[&whole]), (Some(3), 0));
+    assert_eq!(code(&empty, &[&whole]), (Some(3), 0));
+    assert_eq!(code(&broken, &[&whole]), (Some(3), 0));
+}
