@@ -30,6 +30,11 @@ const DISK_WRITE: (usize, u64) = (1 << 20, 64);
 
 fn main() -> Result<(), Failed> {
     let args: Vec<String> = std::env::args().collect();
+    if let [_, what, dir] = &args[..]
+        && what == FILL_AND_DIE
+    {
+        return fill_and_die(Path::new(dir));
+    }
     let seconds: f64 = args.get(1).map_or(Ok(5.0), |a| a.parse())?;
     let dir = args.get(2).cloned().unwrap_or_else(|| "journal-bench".into());
     let (dir, time) = (Path::new(&dir), Duration::from_secs_f64(seconds));
@@ -215,38 +220,42 @@ fn latency(
     Ok(())
 }
 
-/// 1 GiB that nobody has read, then the process dies: how long until records are taken again.
-fn restart(dir: &Path) -> Result<(), Failed> {
+/// What a process of this program is told to do by its first argument: fill the folder of the second, and
+/// die.
+const FILL_AND_DIE: &str = "--fill-and-die";
+
+/// 1 GiB that nobody reads; then the process is gone, with nothing closed.
+fn fill_and_die(dir: &Path) -> Result<(), Failed> {
     let journal = open(dir)?;
     let full = batch("bench", 300, BATCH_BYTES / 300);
     for _ in 0..1074 {
         journal.appender().append_wait(full.clone())?;
     }
-    let copy = dir.with_extension("killed");
-    let _ = std::fs::remove_dir_all(&copy);
-    std::fs::create_dir_all(&copy)?;
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        std::fs::copy(entry.path(), copy.join(entry.file_name()))?;
-    }
-    journal.close()?;
-    std::fs::remove_dir_all(dir)?;
+    std::process::abort();
+}
+
+/// A process that has 1 GiB that nobody has read dies: how long until records are taken again.
+fn restart(dir: &Path) -> Result<(), Failed> {
+    let own = std::env::current_exe()?;
     for (name, forget) in [("restart", false), ("restart_without_snapshot", true)] {
+        let status = std::process::Command::new(&own).arg(FILL_AND_DIE).arg(dir).status()?;
+        // An error of its own would be a code, and little in the folder.
+        if let Some(code) = status.code() {
+            return Err(format!("the process that fills the journal ended with {code}").into());
+        }
         if forget {
-            let _ = std::fs::remove_file(copy.join("senders.snap"));
+            let _ = std::fs::remove_file(dir.join("senders.snap"));
         }
         let options = Options { disk_reserve_bytes: 0, ..Options::default() };
         let start = Instant::now();
-        let (journal, recovery) = Journal::open(&copy, options, Arc::new(OsFs), Arc::new(OsClock))?;
+        let (journal, recovery) = Journal::open(dir, options, Arc::new(OsFs), Arc::new(OsClock))?;
         let opened = start.elapsed();
         journal.appender().append_wait(batch("bench", 300, 1))?;
-        assert!(recovery.holes.is_empty(), "{recovery:?}");
+        assert!(recovery.holes.is_empty() && !recovery.clean, "{recovery:?}");
         figure(&format!("{name}_open"), opened.as_secs_f64() * 1e3, "ms");
         figure(&format!("{name}_first_ack"), start.elapsed().as_secs_f64() * 1e3, "ms");
-        // As after a kill: not closed; its lock goes with the file.
-        std::mem::forget(journal);
-        std::fs::remove_file(copy.join("LOCK"))?;
+        journal.close()?;
+        std::fs::remove_dir_all(dir)?;
     }
-    std::fs::remove_dir_all(&copy)?;
     Ok(())
 }

@@ -16,7 +16,7 @@
 //!
 //! Reading order: [`generation`] (what workers work with), [`feeder`], [`worker`], [`sequencer`]
 //! (the core), `headers` and `joins` (header lines and waiting parts over a restart), [`snapshot`],
-//! [`in_hand`] (records that end the process), [`run`] (threads),
+//! [`in_hand`] (records that end the process), [`run`] (threads), `precedence` (which of them go first),
 //! [`relay`] (a store that could not take rows), [`reshape`] (stored events anew), [`hunt`] (finished logs, without a journal).
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ mod headers;
 pub mod hunt;
 pub mod in_hand;
 mod joins;
+mod precedence;
 pub mod relay;
 pub mod reshape;
 pub mod run;
@@ -39,6 +40,7 @@ pub use feeder::Loose;
 pub use generation::{Generation, Generations};
 pub use hunt::Hunt;
 pub use in_hand::InHand;
+pub use precedence::step_back;
 pub use relay::{Refill, Relay, Shelf, Stretch};
 pub use reshape::{Again, Reshaper};
 pub use run::{KeepSnapshot, Pipeline, Settings};

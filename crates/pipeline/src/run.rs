@@ -5,6 +5,7 @@ use crate::feeder::Job;
 use crate::feeder::{Begin, Control, Feeder, Step};
 use crate::generation::Generations;
 use crate::in_hand::InHand;
+use crate::precedence::step_back;
 use crate::sequencer::{Core, Outlets};
 use crate::worker::{Done, Worker};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -95,6 +96,7 @@ impl Pipeline {
         drop((results_in, learn_in));
         let stopping = stop.clone();
         threads.push(named("witness").spawn(move || {
+            step_back();
             for rules in learn {
                 learn_from_samples(&rules, &stopping);
             }

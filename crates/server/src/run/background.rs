@@ -28,6 +28,17 @@ impl Background {
         Ok(Self { stop, thread })
     }
 
+    /// As [`Background::start`], for work that nobody waits for: all other threads go first.
+    pub fn start_behind(
+        name: &str,
+        work: impl FnOnce(&Running) + Send + 'static,
+    ) -> Result<Self, Failure> {
+        Self::start(name, |running| {
+            pipeline::step_back();
+            work(running);
+        })
+    }
+
     /// Ends it: wakes it, and waits until its work has returned.
     pub fn stop(self) {
         self.stop.store(true, Ordering::SeqCst);

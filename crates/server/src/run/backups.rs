@@ -133,7 +133,7 @@ fn last_ns(data_dir: &Path) -> i64 {
 pub fn start(app: &Arc<App>) -> Result<Option<Background>, Failure> {
     let Some(every_ns) = app.config.backups.every_ns else { return Ok(None) };
     let app = app.clone();
-    let thread = Background::start("backups", move |running| {
+    let thread = Background::start_behind("backups", move |running| {
         while running.goes_on() {
             let due_ns = last_ns(&app.config.data_dir).saturating_add(every_ns);
             if io::intake::wall_ns() < due_ns {

@@ -67,7 +67,10 @@ pub fn begin(app: &Arc<App>, wanted: Reparse) -> Result<Value, Problem> {
     let kept = app.clone();
     std::thread::Builder::new()
         .name("reparse".into())
-        .spawn(move || run_to_end(&kept, &wanted, began_ns))
+        .spawn(move || {
+            pipeline::step_back();
+            run_to_end(&kept, &wanted, began_ns);
+        })
         .map_err(Problem::internal)?;
     *place = Some(run);
     Ok(told)

@@ -20,7 +20,7 @@ pub fn start(app: &Arc<App>) -> Result<Option<Background>, Failure> {
         return Ok(None);
     }
     let app = app.clone();
-    let thread = Background::start("far tier", move |running| {
+    let thread = Background::start_behind("far tier", move |running| {
         let mut told = Told::default();
         while running.goes_on() {
             let moved = app.store.move_old(io::intake::wall_ns(), &|| running.goes_on());

@@ -17,7 +17,7 @@ pub(super) const EARLY_BYTES: usize = 8 << 20;
 
 /// Starts the thread.
 pub fn start(app: Arc<App>, ground: Ground) -> Result<Background, Failure> {
-    Background::start("upkeep", move |running| {
+    Background::start_behind("upkeep", move |running| {
         let mut refilling = Refilling::new(ground);
         while running.goes_on() {
             let is_behind = once(&app);
@@ -32,7 +32,7 @@ pub fn start(app: Arc<App>, ground: Ground) -> Result<Background, Failure> {
 
 /// Starts the thread that lets go of what is too old, and of what was deleted.
 pub fn start_tidying(app: Arc<App>) -> Result<Background, Failure> {
-    Background::start("tidying", move |running| {
+    Background::start_behind("tidying", move |running| {
         while running.goes_on() {
             let (done, failed) = app.store.tidy(io::intake::wall_ns());
             // What was done is on record even if the rest failed.
