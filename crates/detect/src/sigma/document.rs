@@ -68,9 +68,9 @@ const SECTIONS: [&str; 3] = ["detection", "correlation", "filter"];
 fn is_sigma(node: &Node) -> bool {
     let Yaml::Map(entries) = &node.value else { return false };
     let there = |key: &&str| node.get(key).is_some();
-    let titled = there(&"title") && ["id", "status", "level", "search"].iter().any(|k| there(&k));
+    let titled = there(&"title") && ["id", "status", "level", "search"].iter().any(there);
     let is_slip = |key: &str| meant(node, key, &SECTIONS[..2]).is_some();
-    SECTIONS.iter().any(|k| there(k))
+    SECTIONS.iter().any(there)
         || there(&"logsource")
         || titled
         || entries.iter().any(|(key, _)| is_slip(key))

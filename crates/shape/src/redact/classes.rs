@@ -73,7 +73,7 @@ impl Redactor {
         let decoded = |at: usize| {
             let bytes = row.cell(at).1.bytes;
             let is_own = !bytes.is_empty() && row.raw_range(at).is_none();
-            is_own.then(|| (bytes.as_ptr() as usize, bytes.len()))
+            is_own.then_some((bytes.as_ptr() as usize, bytes.len()))
         };
         let is_guarded = |at: &usize| classes[*at] == Class::Guarded;
         let mut guarded: Vec<_> =

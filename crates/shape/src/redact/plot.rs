@@ -7,6 +7,9 @@ use super::{VALUES_MAX, occurrences};
 use event::{Edit, FieldId, RowWriter};
 use std::ops::Range;
 
+/// Which bytes of a text are to read otherwise, and how.
+pub(super) type Part = (Range<usize>, Box<str>);
+
 /// A value that is to go.
 pub(super) struct Found {
     pub(super) value: Box<[u8]>,
@@ -102,12 +105,7 @@ impl Plot {
 
     /// Puts texts in place of parts of a cell, which may have been changed before; one in place of all of it
     /// if there are too many.
-    pub(super) fn change(
-        &mut self,
-        at: usize,
-        bytes: &[u8],
-        parts: Result<&[(Range<usize>, Box<str>)], TooMuch>,
-    ) {
+    pub(super) fn change(&mut self, at: usize, bytes: &[u8], parts: Result<&[Part], TooMuch>) {
         let change = match parts {
             Err(TooMuch) => Change::Whole(MASK.into()),
             Ok([(range, text)]) if *range == (0..bytes.len()) => Change::Whole(text.clone()),
@@ -135,7 +133,7 @@ impl Plot {
     }
 }
 
-fn with_parts(bytes: &[u8], parts: &[(Range<usize>, Box<str>)]) -> Vec<u8> {
+fn with_parts(bytes: &[u8], parts: &[Part]) -> Vec<u8> {
     let (mut out, mut from) = (Vec::with_capacity(bytes.len()), 0);
     for (range, text) in parts {
         out.extend_from_slice(&bytes[from..range.start]);
@@ -147,7 +145,7 @@ fn with_parts(bytes: &[u8], parts: &[(Range<usize>, Box<str>)]) -> Vec<u8> {
 }
 
 /// Places count in the cell as it was: what is left of the values is looked for anew.
-fn changed_again(before: Change, bytes: &[u8], parts: &[(Range<usize>, Box<str>)]) -> Change {
+fn changed_again(before: Change, bytes: &[u8], parts: &[Part]) -> Change {
     let mut pieces: Vec<_> =
         parts.iter().map(|(range, with)| (&bytes[range.clone()], with)).collect();
     pieces.sort_unstable();
