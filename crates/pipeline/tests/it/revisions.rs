@@ -105,14 +105,11 @@ fn the_reason_grows_with_the_burst() {
     }
 }
 
-/// Scenario: two bursts of one user, folded into one alert, and late events between them.
-/// Guarantees: each event is told once, and the total is their number.
-#[test]
-fn joined_bursts_tell_each_event_once() {
-    let stage = Stage::new(RULES, &[]);
+/// Two bursts of one user, then late events between them, until all windows are over.
+fn two_bursts_and_one_between(stage: &Stage) {
     let burst = |ago_s: i64| {
         let records: Vec<String> =
-            (0..6).map(|n| failed(&stage, "u1", ago_s + n % 3, false)).collect();
+            (0..6).map(|n| failed(stage, "u1", ago_s + n % 3, false)).collect();
         stage.send("web", &records);
     };
     burst(60);
@@ -121,6 +118,14 @@ fn joined_bursts_tell_each_event_once() {
     (0..3).for_each(|_| stage.tick());
     burst(54);
     (0..120).for_each(|_| stage.tick());
+}
+
+/// Scenario: two bursts of one user, folded into one alert, and late events between them.
+/// Guarantees: each event is told once, and the total is their number.
+#[test]
+fn joined_bursts_tell_each_event_once() {
+    let stage = Stage::new(RULES, &[]);
+    two_bursts_and_one_between(&stage);
     let run = stage.run(1, None, 0);
     let alerts = shown(&run.changes);
     assert_eq!(alerts.len(), 1, "{:?}", run.said);
@@ -135,17 +140,7 @@ fn joined_bursts_tell_each_event_once() {
 #[test]
 fn joined_alerts_end_in_the_older_one() {
     let stage = Stage::new(&RULES.replace("suppression: 1h", "suppression: 1s"), &[]);
-    let burst = |ago_s: i64| {
-        let records: Vec<String> =
-            (0..6).map(|n| failed(&stage, "u1", ago_s + n % 3, false)).collect();
-        stage.send("web", &records);
-    };
-    burst(60);
-    (0..3).for_each(|_| stage.tick());
-    burst(39);
-    (0..3).for_each(|_| stage.tick());
-    burst(54);
-    (0..120).for_each(|_| stage.tick());
+    two_bursts_and_one_between(&stage);
     let run = stage.run(1, None, 0);
     let alerts = shown(&run.changes);
     assert_eq!(alerts.len(), 2, "{:?}", run.said);
