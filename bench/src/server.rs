@@ -62,6 +62,8 @@ pub(crate) struct Overview {
     pub(crate) detect_ms: f64,
     /// Rules that run.
     pub(crate) rules_live: u64,
+    /// How far down the order of what is given up the server is; 0 = nothing is.
+    pub(crate) degraded: u64,
 }
 
 /// The binary to measure: `$ALCEDO_BIN`, else `alcedo` beside this program.
@@ -226,6 +228,26 @@ fn read_overview(value: &Value) -> Overview {
         settled: fates.iter().map(|name| total(name)).sum(),
         detect_ms: value["lag"]["detect_ms"].as_f64().unwrap_or(0.0),
         rules_live: value["generation"]["rules_live"].as_u64().unwrap_or(0),
+        degraded: value["degraded"]["level"].as_u64().unwrap_or(0),
+    }
+}
+
+/// Waits until nothing is given up any more: what a burst asked for outlasts it by some seconds.
+pub(crate) fn at_rest(client: &mut Client) -> Result<(), BenchError> {
+    let begun = Instant::now();
+    loop {
+        let now = overview(client)?;
+        if now.degraded == 0 {
+            return Ok(());
+        }
+        if begun.elapsed() > DRAIN_WAIT {
+            return Err(BenchError::TimedOut {
+                what: "the server to give up nothing".to_owned(),
+                waited_s: DRAIN_WAIT.as_secs(),
+                seen: format!("{now:?}"),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -377,7 +399,8 @@ mod tests {
                 "joined": 1, "quarantined": 1, "refused": 5},
             "lag": {"detect_ms": 3, "store_ms": 4}, "generation": {"rules_live": 2},
         });
-        let expected = Overview { received: 10, settled: 11, detect_ms: 3.0, rules_live: 2 };
+        let expected =
+            Overview { received: 10, settled: 11, detect_ms: 3.0, rules_live: 2, degraded: 0 };
         assert_eq!(read_overview(&value), expected);
     }
 

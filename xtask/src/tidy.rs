@@ -96,10 +96,10 @@ mod tests {
         for dir in crates() {
             let lib = read(&dir.join("src/lib.rs"));
             assert!(lib.starts_with("//!"), "{dir:?}: lib.rs has no story");
-            assert!(
-                lib.contains("#![forbid(unsafe_code)]"),
-                "{dir:?}: unsafe code is not forbidden"
-            );
+            // System calls without a safe wrapper live in one room, and there in one module.
+            let calls = dir.ends_with("precedence");
+            let level = if calls { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
+            assert!(lib.contains(level), "{dir:?}: unsafe code is not forbidden");
         }
     }
 

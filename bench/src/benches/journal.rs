@@ -78,10 +78,11 @@ fn ours(
         Ok(move || server::ingest(&mut client, headers, body).map(|answer| answer.refused))
     })?;
     case.bytes = case.events() * (body.len() as u64 / BATCH_EVENTS);
-    // The next case starts from rest.
     server.drained(&before, case.events())?;
     case.stored = begun.elapsed();
     case.cpu_s = server.cpu_s()? - cpu_before;
+    // The next case starts from rest: sources that went too fast would be slowed for some seconds.
+    server::at_rest(&mut server.client())?;
     Ok(case)
 }
 

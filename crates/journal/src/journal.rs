@@ -55,6 +55,7 @@ impl Journal {
         let writer = spawn(
             "journal-writer",
             Box::new(move || {
+                precedence::go_first();
                 let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.run()));
                 if run.is_err() {
                     guard.set_state(State::Faulted);

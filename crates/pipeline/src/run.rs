@@ -5,12 +5,12 @@ use crate::feeder::Job;
 use crate::feeder::{Begin, Control, Feeder, Step};
 use crate::generation::Generations;
 use crate::in_hand::InHand;
-use crate::precedence::step_back;
 use crate::sequencer::{Core, Outlets};
 use crate::worker::{Done, Worker};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use detect::RuleSet;
 use journal::Journal;
+use precedence::{go_first, step_back};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -82,6 +82,7 @@ impl Pipeline {
         let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let (stopping, results_of_feeder) = (stop.clone(), results_in.clone());
         threads.push(named("feeder").spawn(move || {
+            go_first();
             feed(feeder, &stopping, &jobs_in, &results_of_feeder);
         })?);
         // One place: while it learns from one set, further requests for the same are not needed.
@@ -176,6 +177,7 @@ fn work(
     hand: &InHand,
     learn: &Sender<Arc<RuleSet>>,
 ) {
+    go_first();
     let mut worker = Worker::default();
     for (number, job) in jobs {
         let held = hand.take(index, job.offsets(), job.care);
@@ -197,6 +199,7 @@ fn sequence(
     results: &Receiver<Numbered>,
     mut keep: Option<KeepSnapshot>,
 ) {
+    go_first();
     let mut next = 0;
     let mut early: BTreeMap<u64, Numbered> = BTreeMap::new();
     let mut kept_at_ns = core.progress().stream_ns;

@@ -86,6 +86,9 @@ fn run(cli: &Cli) -> Outcome {
 
 /// A runtime for verbs that need sockets.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, exit::Failure> {
-    let built = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_start(precedence::go_first)
+        .build();
     built.map_err(|e| exit::Failure::new(Exit::Bug, e, "the system gives no threads"))
 }

@@ -34,7 +34,7 @@ impl Background {
         work: impl FnOnce(&Running) + Send + 'static,
     ) -> Result<Self, Failure> {
         Self::start(name, |running| {
-            pipeline::step_back();
+            precedence::step_back();
             work(running);
         })
     }

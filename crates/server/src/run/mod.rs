@@ -111,6 +111,8 @@ impl Server {
         let ledger = open_ledger(&config.data_dir, &ledger_stream)?;
         let config = with_searches(config, &ledger)?;
         let archive = Arc::new(Archive::open(config.clone(), secret)?);
+        // The rules' tables are there, and stay.
+        precedence::small_pages();
         let store = open_store(&config)?;
         store.set_dictionary(archive.current().dict.clone());
         archive.forget_from(end)?;

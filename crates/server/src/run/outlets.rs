@@ -48,9 +48,10 @@ impl Recorder {
     /// Starts the thread.
     pub fn start(app: Arc<App>) -> Result<(Self, std::thread::JoinHandle<()>), Failure> {
         let (orders, due) = bounded(ALERTS_WAITING_MAX);
-        let thread = std::thread::Builder::new()
-            .name("recorder".into())
-            .spawn(move || record_all(&app, &due))?;
+        let thread = std::thread::Builder::new().name("recorder".into()).spawn(move || {
+            precedence::go_first();
+            record_all(&app, &due);
+        })?;
         Ok((Self { orders }, thread))
     }
 

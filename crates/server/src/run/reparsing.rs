@@ -68,7 +68,7 @@ pub fn begin(app: &Arc<App>, wanted: Reparse) -> Result<Value, Problem> {
     std::thread::Builder::new()
         .name("reparse".into())
         .spawn(move || {
-            pipeline::step_back();
+            precedence::step_back();
             run_to_end(&kept, &wanted, began_ns);
         })
         .map_err(Problem::internal)?;
