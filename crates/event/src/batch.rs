@@ -321,7 +321,15 @@ impl EventBatch {
             cells_start: cells_before as u32,
             cells_end: cells_before as u32,
         };
-        RowWriter { batch: self, raw, row, bytes_before, cells_before, finished: false }
+        RowWriter {
+            batch: self,
+            raw,
+            row,
+            bytes_before,
+            cells_before,
+            is_cut: false,
+            finished: false,
+        }
     }
 
     /// Sets marks of a row (sequencer only: after this the batch is frozen).
@@ -362,10 +370,27 @@ pub struct RowWriter<'a> {
     row: Row,
     bytes_before: usize,
     cells_before: usize,
+    /// A value found no place.
+    is_cut: bool,
     finished: bool,
 }
 
 impl<'a> RowWriter<'a> {
+    /// Whether the row takes another value. One that asks and is told no has a value without a place: see
+    /// [`RowWriter::is_cut`].
+    #[inline]
+    pub fn has_room(&mut self) -> bool {
+        let has_room = self.cell_count() < CELLS_PER_ROW_MAX;
+        self.is_cut |= !has_room;
+        has_room
+    }
+
+    /// Whether a value found no place because the row was full, also if it has become shorter since: then
+    /// the record holds what no field does.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// The record's bytes. Values that are pieces of this slice are stored without a copy.
     #[inline]
     pub fn raw(&self) -> &'a [u8] {
@@ -425,7 +450,7 @@ impl<'a> RowWriter<'a> {
     /// Appends a value. Returns false, storing nothing, when the row is full.
     #[inline]
     pub fn push(&mut self, field: FieldId, kind: Kind, bytes: &[u8]) -> bool {
-        if self.cell_count() >= CELLS_PER_ROW_MAX || field.is_intrinsic() {
+        if !self.has_room() || field.is_intrinsic() {
             return false;
         }
         let (start, len) = self.place(bytes);
@@ -444,7 +469,7 @@ impl<'a> RowWriter<'a> {
     ) -> Result<(T, bool), E> {
         let start = self.batch.bytes.len();
         let made = make(&mut self.batch.bytes);
-        if made.is_err() || self.cell_count() >= CELLS_PER_ROW_MAX || field.is_intrinsic() {
+        if made.is_err() || !self.has_room() || field.is_intrinsic() {
             self.batch.bytes.truncate(start);
             return made.map(|made| (made, false));
         }
@@ -478,7 +503,7 @@ impl<'a> RowWriter<'a> {
 
     /// Lets `to` hold the same value as cell `index` (see [`RowWriter::cells`]), without a copy.
     pub fn copy_cell(&mut self, index: usize, to: FieldId) -> bool {
-        if self.cell_count() >= CELLS_PER_ROW_MAX || to.is_intrinsic() {
+        if !self.has_room() || to.is_intrinsic() {
             return false;
         }
         let cell = self.batch.cells[self.cells_before + index];
@@ -489,7 +514,7 @@ impl<'a> RowWriter<'a> {
     /// Lets `to` hold a piece of the text of cell `index`, without a copy. `part` is cut to the
     /// text.
     pub fn copy_part(&mut self, index: usize, part: Range<usize>, kind: Kind, to: FieldId) -> bool {
-        if self.cell_count() >= CELLS_PER_ROW_MAX || to.is_intrinsic() {
+        if !self.has_room() || to.is_intrinsic() {
             return false;
         }
         let cell = self.batch.cells[self.cells_before + index];

@@ -451,7 +451,7 @@ impl Pass<'_, '_, '_> {
 
     /// Writes a value under the current name.
     fn push(&mut self, kind: Kind, bytes: &[u8]) {
-        if self.row.cell_count() >= batch::CELLS_PER_ROW_MAX {
+        if !self.row.has_room() {
             // The name is not even looked up: a full row must not add names to the batch.
             self.shape.not_stored += 1;
             return;
@@ -466,7 +466,7 @@ impl Pass<'_, '_, '_> {
     /// goes on behind it.
     fn push_unescaped(&mut self, from: usize, stop: usize) -> Result<usize, ParseError> {
         let text = self.text;
-        if self.row.cell_count() >= batch::CELLS_PER_ROW_MAX {
+        if !self.row.has_room() {
             self.shape.not_stored += 1;
             self.buffers.unescaped.clear();
             return Ok(unescape_to_quote(text, from, stop, &mut self.buffers.unescaped)? + 1);

@@ -381,7 +381,7 @@ impl Reader<'_, '_, '_> {
     }
 
     fn push(&mut self, value: &[u8]) {
-        if self.row.cell_count() >= event::batch::CELLS_PER_ROW_MAX {
+        if !self.row.has_room() {
             return;
         }
         let is_number = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);

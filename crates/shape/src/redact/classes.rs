@@ -55,8 +55,8 @@ impl Redactor {
         known.unwrap_or_else(|| class_of(row.name(field), false))
     }
 
-    /// The classes of a row's cells.
-    pub(super) fn classes_of(&self, row: &RowWriter<'_>) -> Vec<Class> {
+    /// The classes of a row's cells. `is_withheld`: pieces of the record stand for themselves, too.
+    pub(super) fn classes_of(&self, row: &RowWriter<'_>, is_withheld: bool) -> Vec<Class> {
         let message = row.get(self.message).map_or(&b""[..], |message| message.bytes);
         // The message under another name, with its header or without, is text.
         let holds_message = |cell: &[u8]| {
@@ -69,18 +69,17 @@ impl Redactor {
             class => class,
         };
         let mut classes: Vec<Class> = row.cells().map(class).collect();
-        // Texts that were decoded, by where they are: what a pack copied is in one place.
-        let decoded = |at: usize| {
+        // Texts that do not follow the record, by where they are: what a pack copied is in one place.
+        let own = |at: usize| {
             let bytes = row.cell(at).1.bytes;
-            let is_own = !bytes.is_empty() && row.raw_range(at).is_none();
+            let is_own = !bytes.is_empty() && (is_withheld || row.raw_range(at).is_none());
             is_own.then_some((bytes.as_ptr() as usize, bytes.len()))
         };
         let is_guarded = |at: &usize| classes[*at] == Class::Guarded;
-        let mut guarded: Vec<_> =
-            (0..classes.len()).filter(is_guarded).filter_map(decoded).collect();
+        let mut guarded: Vec<_> = (0..classes.len()).filter(is_guarded).filter_map(own).collect();
         guarded.sort_unstable();
         for (at, class) in classes.iter_mut().enumerate().filter(|(_, c)| **c == Class::Who) {
-            if decoded(at).is_some_and(|place| guarded.binary_search(&place).is_ok()) {
+            if own(at).is_some_and(|place| guarded.binary_search(&place).is_ok()) {
                 *class = Class::Twin;
             }
         }

@@ -10,7 +10,7 @@ const BYTES_PER_STEP: usize = 8;
 /// Bytes that searches for secrets may run over in all, besides once over every text: which secret is next may
 /// be known only at the end of the text. A quarter of a second.
 const SEARCHED_BYTES_MAX: usize = 128 << 20;
-/// Most places of one row at which something is replaced: each is a piece of memory of its own.
+/// Most places of one record at which something is replaced: each is a piece of memory of its own.
 const PLACES_MAX: usize = 4_096;
 
 /// There is more to do for a row than one row may ask for.
@@ -44,14 +44,14 @@ impl Effort {
         take(&mut self.steps, characters)
     }
 
-    /// A secret was found, and the rest of the text, so many bytes, is searched for the next.
+    /// A secret was found; so many bytes may have been looked at for it.
     pub(super) fn search_on(&mut self, bytes: usize) -> Result<(), TooMuch> {
         take(&mut self.searched_bytes, bytes)
     }
 
-    /// Something is replaced at a place.
-    pub(super) fn place(&mut self) -> Result<(), TooMuch> {
-        take(&mut self.places, 1)
+    /// Something is replaced at so many places of the record.
+    pub(super) fn places(&mut self, count: usize) -> Result<(), TooMuch> {
+        take(&mut self.places, count)
     }
 }
 

@@ -34,11 +34,10 @@ use crate::{text, value};
 use classes::{Class, class_of};
 use edits::{Record, settle};
 use effort::{Effort, TooMuch};
-use event::batch::CELLS_PER_ROW_MAX;
 use event::{Dictionary, DictionaryBuilder, FieldId, Kind, Marks, Protocol, RowWriter};
 use filter::Binding;
 use hashbrown::HashMap;
-use plot::{Change, Found, Plot};
+use plot::{Found, Plot};
 use pseudonym::{MASK, MASK_ADDRESS};
 use rules::Rule;
 pub use rules::{Form, Redaction};
@@ -131,6 +130,8 @@ impl Redactor {
         let is_wide = text::from_utf16(raw, &mut wide);
         let record = Record::of(if is_wide { wide.as_slice() } else { raw });
         let plot = self.plot(row, &record, active, scratch);
+        // Places count in the cells as they are now: those that are pieces of the record change with it.
+        let texts = plot.texts_of_cells(row);
         if plot.is_withheld {
             keep_cells(row, &plot);
             row.rewrite(record.bytes, &[record.whole(MASK)]);
@@ -140,7 +141,7 @@ impl Redactor {
             row.rewrite(record.bytes, &plot.edits);
         }
         scratch.wide = wide;
-        self.write(row, work, plot);
+        self.write(row, work, plot, &texts);
     }
 
     /// The rules whose condition holds, a bit each.
@@ -165,7 +166,7 @@ impl Redactor {
         scratch: &mut Scratch,
     ) -> Plot {
         let mut plot = Plot::default();
-        if row.cell_count() >= CELLS_PER_ROW_MAX && active & self.by_names != 0 {
+        if row.is_cut() && active & self.by_names != 0 {
             // There may be values in the record that found no cell: nobody knows them.
             plot.is_blind = true;
         } else if self.look(row, record, active, scratch, &mut plot).is_ok() {
@@ -186,7 +187,7 @@ impl Redactor {
         plot: &mut Plot,
     ) -> Result<(), TooMuch> {
         let mut effort = Effort::of(record.bytes.len());
-        self.values(row, active, scratch, plot);
+        self.values(row, active, (scratch, &mut effort), plot);
         if plot.is_blind && !plot.is_withheld {
             return Err(TooMuch);
         }
@@ -200,7 +201,13 @@ impl Redactor {
     }
 
     /// The values of chosen fields, and of those whose name says that they hold a secret.
-    fn values(&self, row: &RowWriter<'_>, active: u64, scratch: &mut Scratch, plot: &mut Plot) {
+    fn values(
+        &self,
+        row: &RowWriter<'_>,
+        active: u64,
+        (scratch, effort): (&mut Scratch, &mut Effort),
+        plot: &mut Plot,
+    ) {
         for at in 0..row.cell_count() {
             let (field, value) = row.cell(at);
             let (chosen, named) = self.rules_of(row, field);
@@ -222,7 +229,7 @@ impl Redactor {
             }
             // A secret is no name by which other fields could call the same thing.
             let in_place = chosen & active == 0;
-            let place = self.find(value.bytes, rule, in_place, scratch, plot);
+            let place = self.find(value.bytes, (rule, in_place), (scratch, effort), plot);
             plot.take(at, place);
         }
     }
@@ -231,15 +238,14 @@ impl Redactor {
     fn find(
         &self,
         value: &[u8],
-        rule: usize,
-        in_place: bool,
-        scratch: &mut Scratch,
+        (rule, in_place): (usize, bool),
+        (scratch, effort): (&mut Scratch, &mut Effort),
         plot: &mut Plot,
     ) -> usize {
         let rule = &self.redaction.rules[rule];
         let everywhere = rule.everywhere && !in_place;
         let in_place = in_place || value.len() < TELLING_BYTES_MIN;
-        plot.place_of(value, in_place).unwrap_or_else(|| {
+        plot.place_of(value, in_place, effort).unwrap_or_else(|| {
             let text = self.text(value, rule.form, scratch);
             plot.add(Found { value: value.into(), text, everywhere, in_place })
         })
@@ -297,6 +303,7 @@ impl Redactor {
                 let looked = finder.all(record.bytes, effort, &mut spans);
                 plot.rules |= u64::from(looked.is_err() || !spans.is_empty()) << at;
                 looked?;
+                effort.places(spans.len())?;
             }
             for span in spans.drain(..) {
                 let value = &record.bytes[span.clone()];
@@ -306,28 +313,52 @@ impl Redactor {
                 }
             }
             self.coded(row, at, (scratch, effort), plot);
-            for cell in 0..row.cell_count() {
-                let (field, value) = row.cell(cell);
-                let is_other =
-                    plot.span(row, cell).is_none() && value.bytes.len() >= TEXT_BYTES_MIN;
-                if !is_other || plot.is_taken(cell) {
-                    continue;
-                }
-                let looked = finder.all(value.bytes, effort, &mut spans);
-                spans.retain(|span| !self.is_done(&value.bytes[span.clone()]));
-                if spans.is_empty() && looked.is_ok() {
-                    continue;
-                }
-                plot.note(field, 1 << at);
-                let with_text = |span: std::ops::Range<usize>| {
-                    let text = self.text(&value.bytes[span.clone()], rule.form, scratch);
-                    (span, text)
-                };
-                let texts: Vec<_> = spans.drain(..).map(with_text).collect();
-                plot.change(cell, value.bytes, looked.map(|()| &*texts));
-            }
+            self.secrets_of_cells(row, at, (scratch, effort), plot);
         }
         Ok(())
+    }
+
+    /// Secrets in texts that are no pieces of the record. Fields that tell what happened come first, and others
+    /// that are the same text follow them: what one sender may ask for is spent on what rules look at.
+    fn secrets_of_cells(
+        &self,
+        row: &RowWriter<'_>,
+        rule: usize,
+        (scratch, effort): (&mut Scratch, &mut Effort),
+        plot: &mut Plot,
+    ) {
+        let Rule { finder: Some(finder), form, .. } = &self.redaction.rules[rule] else { return };
+        let is_other = |at: &usize| {
+            let is_text = row.cell(*at).1.bytes.len() >= TEXT_BYTES_MIN;
+            is_text && plot.span(row, *at).is_none() && !plot.is_taken(*at)
+        };
+        let is_guarded = |at: &usize| self.class(row, row.cell(*at).0) == Class::Guarded;
+        let others: Vec<usize> = (0..row.cell_count()).filter(is_other).collect();
+        let (guarded, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(is_guarded);
+        let (mut known, mut spans) = (HashMap::new(), Vec::new());
+        for cell in guarded.into_iter().chain(rest) {
+            let (field, value) = row.cell(cell);
+            let like = *known.entry((value.bytes.as_ptr(), value.bytes.len())).or_insert(cell);
+            if like != cell {
+                if plot.is_changed(like) {
+                    plot.note(field, 1 << rule);
+                    plot.change_like(cell, like);
+                }
+                continue;
+            }
+            let looked = finder.all(value.bytes, effort, &mut spans);
+            spans.retain(|span| !self.is_done(&value.bytes[span.clone()]));
+            if looked.is_err() || !spans.is_empty() {
+                plot.note(field, 1 << rule);
+            }
+            if looked.is_err() {
+                plot.mask(cell);
+            }
+            for span in spans.drain(..) {
+                let text = self.text(&value.bytes[span.clone()], *form, scratch);
+                plot.put(cell, value.bytes.len(), &span, &text);
+            }
+        }
     }
 
     /// Values that are base64 of text with a secret, as a whole. Fields that tell what happened keep
@@ -354,26 +385,28 @@ impl Redactor {
             if *form == Form::Remove {
                 plot.removed.push(at);
             }
-            let place = self.find(value.bytes, rule, true, scratch, plot);
+            let place = self.find(value.bytes, (rule, true), (scratch, effort), plot);
             plot.take(at, place);
         }
         scratch.decoded = decoded;
     }
 
     /// Writes what takes the place of values, and the mark.
-    fn write(&self, row: &mut RowWriter<'_>, work: &mut Work, mut plot: Plot) {
+    fn write(
+        &self,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        mut plot: Plot,
+        texts: &[(usize, Vec<u8>)],
+    ) {
         for (at, place) in &plot.taken {
             let text = plot.found[*place].text.as_bytes();
             if row.cell(*at).1.bytes != text {
                 row.replace(*at, Kind::Str, text);
             }
         }
-        for (at, change) in plot.changes.iter().enumerate() {
-            match change {
-                Some(Change::Whole(text)) => row.replace(at, Kind::Str, text.as_bytes()),
-                Some(Change::Parts(text)) => row.replace(at, Kind::Str, text),
-                None => {}
-            }
+        for (at, text) in texts {
+            row.replace(*at, Kind::Str, text);
         }
         plot.removed.sort_unstable();
         for at in plot.removed.iter().rev() {

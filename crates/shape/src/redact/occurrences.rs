@@ -7,7 +7,7 @@ use std::ops::Range;
 /// Every place where `value` stands in `text` as a word of its own, in order, without overlaps.
 ///
 /// # Errors
-/// It takes longer, or there are more places, than one row may ask for. What was found is in `out`.
+/// It takes longer than one row may ask for. What was found is in `out`.
 pub(super) fn all(
     text: &[u8],
     value: &[u8],
@@ -24,7 +24,6 @@ pub(super) fn all(
             && let Some(end) = end_of_match(text, at, value, effort)?
             && is_edge_after(text, end)
         {
-            effort.place()?;
             out.push(at..end);
             at = end;
         } else {
@@ -35,18 +34,45 @@ pub(super) fn all(
 }
 
 /// Whether two values are equal but for the case of letters.
-pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
-    if a.eq_ignore_ascii_case(b) {
-        return true;
-    }
+///
+/// # Errors
+/// It takes longer than one row may ask for.
+pub(super) fn same(a: &[u8], b: &[u8], effort: &mut Effort) -> Result<bool, TooMuch> {
+    effort.compare(1)?;
     // Letters of other scripts may change their length with their case, but not by much.
-    if a.len() > 2 * b.len() || b.len() > 2 * a.len() || a.is_ascii() && b.is_ascii() {
-        return false;
+    if a.len() > 2 * b.len() || b.len() > 2 * a.len() {
+        return Ok(false);
     }
-    match (std::str::from_utf8(a), std::str::from_utf8(b)) {
-        (Ok(a), Ok(b)) if !a.is_ascii() || !b.is_ascii() => a.to_lowercase() == b.to_lowercase(),
-        _ => false,
+    if a.len() == b.len() {
+        effort.pass(a.len())?;
+        if a.eq_ignore_ascii_case(b) {
+            return Ok(true);
+        }
     }
+    // The first letters tell of most that they differ: only what goes on is asked for its script.
+    let (mut a, mut b) = (folded(a), folded(b));
+    loop {
+        match (a.next(), b.next()) {
+            (None, None) => return Ok(true),
+            (Some(a), Some(b)) if a == b => effort.compare(1)?,
+            _ => return Ok(false),
+        }
+    }
+}
+
+/// The characters of a value in lower case.
+fn folded(mut value: &[u8]) -> impl Iterator<Item = char> {
+    let chars = std::iter::from_fn(move || {
+        let (found, len) = first_char(value)?;
+        value = &value[len..];
+        Some(found)
+    });
+    chars.flat_map(lower)
+}
+
+/// A character in lower case; a sigma is one wherever in a word it stands.
+fn lower(c: char) -> impl Iterator<Item = char> {
+    c.to_lowercase().map(|c| if c == '\u{3c2}' { '\u{3c3}' } else { c })
 }
 
 /// A character of a value; bytes that are no UTF-8 stand for themselves.
@@ -130,7 +156,7 @@ fn unit(text: &[u8], wanted: char) -> Option<usize> {
 }
 
 fn is_same(a: char, b: char) -> bool {
-    a == b || a.eq_ignore_ascii_case(&b) || a.to_lowercase().eq(b.to_lowercase())
+    a == b || a.eq_ignore_ascii_case(&b) || lower(a).eq(lower(b))
 }
 
 /// Each string within a string doubles backslashes: four deep.
@@ -279,8 +305,8 @@ mod tests {
     }
 
     /// Scenario: values whose beginning stands at every other byte of the text, also in escapes; one that
-    /// stands there too often.
-    /// Guarantees: looking ends with the word that it is too much, soon, even unoptimised.
+    /// stands there all the time.
+    /// Guarantees: looking ends soon, even unoptimised: with the word that it is too much, or with all places.
     #[test]
     fn looking_ends_when_it_is_too_much() {
         for (unit, last) in [("a ", "b"), ("\\\\ ", "b"), ("a%20", "b"), ("a ", "")] {
@@ -289,7 +315,8 @@ mod tests {
             let (mut effort, mut out) = (Effort::of(text.len()), Vec::new());
             let began = std::time::Instant::now();
             let looked = all(text.as_bytes(), value.trim().as_bytes(), &mut effort, &mut out);
-            assert!(looked.is_err(), "{unit}: {} places", out.len());
+            assert_eq!(looked.is_err(), !last.is_empty(), "{unit}: {} places", out.len());
+            assert!(looked.is_err() || out.len() == 100_000, "{unit}: {} places", out.len());
             assert!(began.elapsed().as_secs() < 10, "{unit}: {:?}", began.elapsed());
         }
     }

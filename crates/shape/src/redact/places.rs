@@ -22,14 +22,15 @@ impl Redactor {
         plot: &mut Plot,
     ) -> Result<(), TooMuch> {
         // Most rows have only values that are not looked for elsewhere.
-        let classes = LazyCell::new(|| self.classes_of(row));
+        let is_withheld = plot.is_withheld;
+        let classes = LazyCell::new(|| self.classes_of(row, is_withheld));
         let classes = || classes.as_slice();
         spellings(row, &classes, plot);
         let found = std::mem::take(&mut plot.found);
         let mut has_span = vec![false; found.len()];
         for (at, place) in &plot.taken {
             if let Some(span) = plot.span(row, *at) {
-                effort.place()?;
+                effort.places(1)?;
                 plot.edits.push(record.edit(span, &found[*place].text));
                 has_span[*place] = true;
             }
@@ -107,17 +108,23 @@ fn others(
         let span = plot.span(row, at);
         let class = if found.everywhere { Class::Text } else { *class };
         let part = match class {
-            Class::Who | Class::Twin => part_of(cell.bytes, &found.value),
+            Class::Who | Class::Twin => match part_of(cell.bytes, &found.value, effort) {
+                Err(TooMuch) if plot.is_withheld => {
+                    plot.mask(at);
+                    continue;
+                }
+                part => part?,
+            },
             _ => None,
         };
         match (class, part, span) {
             (_, Some(part), Some(span)) => {
                 let part = span.start + part.start..span.start + part.end;
-                effort.place()?;
+                effort.places(1)?;
                 plot.edits.push(record.edit(part, &found.text));
             }
             (_, Some(part), None) => {
-                plot.change(at, cell.bytes, Ok(&[(part, found.text.clone())]));
+                plot.put(at, cell.bytes.len(), &part, &found.text);
             }
             (Class::Guarded, None, span) => guarded.extend(span),
             // Its place in the record is looked at with the rest of it.
@@ -125,10 +132,11 @@ fn others(
             (_, None, None) => {
                 let mut spans = Vec::new();
                 let looked = occurrences::all(cell.bytes, &found.value, effort, &mut spans);
-                let with_text = |span| (span, found.text.clone());
-                let parts: Vec<_> = spans.into_iter().map(with_text).collect();
-                if !parts.is_empty() || looked.is_err() {
-                    plot.change(at, cell.bytes, looked.map(|()| &*parts));
+                if looked.is_err() {
+                    plot.mask(at);
+                }
+                for span in &spans {
+                    plot.put(at, cell.bytes.len(), span, &found.text);
                 }
             }
         }
@@ -154,6 +162,7 @@ fn in_record(
         // Audit records write texts with blanks and quotes as hexadecimal digits.
         occurrences::all(record.bytes, hex(&found.value).as_bytes(), effort, &mut spans)?;
     }
+    effort.places(spans.len())?;
     Ok(spans)
 }
 
@@ -191,14 +200,21 @@ fn is_ambiguous(row: &RowWriter<'_>, classes: &[Class], plot: &Plot, value: &[u8
 }
 
 /// The part of a cell that is the value: all of it, behind `DOMAIN\`, before `@domain` or `:port`.
-fn part_of(cell: &[u8], value: &[u8]) -> Option<Range<usize>> {
-    if occurrences::same(cell, value) {
-        return Some(0..cell.len());
+///
+/// # Errors
+/// It takes longer than one row may ask for.
+fn part_of(
+    cell: &[u8],
+    value: &[u8],
+    effort: &mut Effort,
+) -> Result<Option<Range<usize>>, TooMuch> {
+    if occurrences::same(cell, value, effort)? {
+        return Ok(Some(0..cell.len()));
     }
     if cell.len() <= value.len() {
-        return None;
+        return Ok(None);
     }
-    let fits = |range: Range<usize>| {
+    let fits = |range: &Range<usize>| {
         let (before, after) = (&cell[..range.start], &cell[range.end..]);
         let starts = before.is_empty() || before.ends_with(b"\\") || before == b"::ffff:";
         let ends = match after {
@@ -206,12 +222,17 @@ fn part_of(cell: &[u8], value: &[u8]) -> Option<Range<usize>> {
             [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
             _ => false,
         };
-        starts && ends && occurrences::same(&cell[range.clone()], value)
+        starts && ends
     };
     let behind = memchr::memrchr(b'\\', cell).map_or(0, |at| at + 1);
     let starts = [0, behind, if cell.starts_with(b"::ffff:") { 7 } else { 0 }];
     let ranges = starts.into_iter().map(|start| start..start + value.len());
-    ranges.into_iter().filter(|range| range.end <= cell.len()).find(|range| fits(range.clone()))
+    for range in ranges.filter(|range| range.end <= cell.len() && fits(range)) {
+        if occurrences::same(&cell[range.clone()], value, effort)? {
+            return Ok(Some(range));
+        }
+    }
+    Ok(None)
 }
 
 /// The same places in order, those that touch or overlap as one.

@@ -1,14 +1,20 @@
 //! What is found out about one row, before anything is written.
 
 use super::edits::is_overgrown;
-use super::effort::TooMuch;
+use super::effort::Effort;
 use super::pseudonym::MASK;
 use super::{VALUES_MAX, occurrences};
 use event::{Edit, FieldId, RowWriter};
+use std::cmp::Reverse;
 use std::ops::Range;
 
-/// Which bytes of a text are to read otherwise, and how.
-pub(super) type Part = (Range<usize>, Box<str>);
+/// Bytes of a cell that are to read otherwise; the text is one of [`Plot::texts`].
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    start: u32,
+    end: u32,
+    text: u32,
+}
 
 /// A value that is to go.
 pub(super) struct Found {
@@ -20,10 +26,16 @@ pub(super) struct Found {
     pub(super) in_place: bool,
 }
 
+/// Stands where a longer text would make a cell grow too much: never longer than what it replaces.
+const SHORT: &str = "*";
+/// Most different texts in the cells of a row; other places have the short mask. Pseudonyms of secrets differ.
+const TEXTS_MAX: usize = 4_096;
+
 /// What becomes of a cell that is no piece of the record.
+#[derive(Clone)]
 pub(super) enum Change {
     Whole(Box<str>),
-    Parts(Vec<u8>),
+    Parts(Vec<Place>),
 }
 
 /// What is found out about one row.
@@ -41,6 +53,8 @@ pub(super) struct Plot {
     pub(super) edits: Vec<Edit>,
     /// By cell, as far as one was changed.
     pub(super) changes: Vec<Option<Change>>,
+    /// What stands in place of parts of cells.
+    texts: Vec<Box<str>>,
     pub(super) fields: Vec<FieldId>,
     /// Rules that took something, a bit each.
     pub(super) rules: u64,
@@ -73,10 +87,17 @@ impl Plot {
     }
 
     /// Which of the values in `found` this is, if it is known.
-    pub(super) fn place_of(&self, value: &[u8], in_place: bool) -> Option<usize> {
-        // Among too many it does not matter which.
+    pub(super) fn place_of(
+        &self,
+        value: &[u8],
+        in_place: bool,
+        effort: &mut Effort,
+    ) -> Option<usize> {
+        // Among too many it does not matter which, and one that took long to compare may stand there twice.
         let few = &self.found[..self.found.len().min(VALUES_MAX)];
-        few.iter().position(|f| f.in_place == in_place && occurrences::same(&f.value, value))
+        few.iter().position(|f| {
+            f.in_place == in_place && occurrences::same(&f.value, value, effort).unwrap_or(false)
+        })
     }
 
     /// Adds a value. Out: which of `found` it is.
@@ -103,26 +124,76 @@ impl Plot {
         self.changes.get(at).is_some_and(Option::is_some)
     }
 
-    /// Puts texts in place of parts of a cell, which may have been changed before; one in place of all of it
-    /// if there are too many.
-    pub(super) fn change(&mut self, at: usize, bytes: &[u8], parts: Result<&[Part], TooMuch>) {
-        let change = match parts {
-            Err(TooMuch) => Change::Whole(MASK.into()),
-            Ok([(range, text)]) if *range == (0..bytes.len()) => Change::Whole(text.clone()),
-            Ok(parts) => match self.changes.get_mut(at).and_then(Option::take) {
-                None => Change::Parts(with_parts(bytes, parts)),
-                Some(before) => changed_again(before, bytes, parts),
-            },
+    /// Puts a text in place of a part of a cell, which has `len` bytes.
+    pub(super) fn put(&mut self, at: usize, len: usize, part: &Range<usize>, text: &str) {
+        if *part == (0..len) {
+            return self.set(at, Change::Whole(text.into()));
+        }
+        let text = self.text_of(text);
+        let place = Place { start: part.start as u32, end: part.end as u32, text };
+        match self.changes.get_mut(at).and_then(Option::as_mut) {
+            Some(Change::Whole(_)) => {}
+            Some(Change::Parts(places)) => places.push(place),
+            None => self.set(at, Change::Parts(vec![place])),
+        }
+    }
+
+    /// A cell that cannot be looked through reads as a mask.
+    pub(super) fn mask(&mut self, at: usize) {
+        self.set(at, Change::Whole(MASK.into()));
+    }
+
+    /// What is found in one cell is found in another that is the same piece of memory.
+    pub(super) fn change_like(&mut self, at: usize, like: usize) {
+        if let Some(change) = self.changes.get(like).cloned().flatten() {
+            self.set(at, change);
+        }
+    }
+
+    fn text_of(&mut self, text: &str) -> u32 {
+        if self.texts.is_empty() {
+            self.texts.push(SHORT.into());
+        }
+        if self.texts.last().is_some_and(|last| **last == *text) {
+            return self.texts.len() as u32 - 1;
+        }
+        if self.texts.len() > TEXTS_MAX {
+            return 0;
+        }
+        self.texts.push(text.into());
+        self.texts.len() as u32 - 1
+    }
+
+    /// The new texts of cells that were changed, by their index.
+    pub(super) fn texts_of_cells(&self, row: &RowWriter<'_>) -> Vec<(usize, Vec<u8>)> {
+        let text = |at, change: &Change| match change {
+            Change::Whole(text) => text.as_bytes().to_vec(),
+            Change::Parts(places) => self.rendered(row.cell(at).1.bytes, places),
         };
-        self.set(
-            at,
-            match change {
-                Change::Parts(text) if is_overgrown(bytes.len(), text.len()) => {
-                    Change::Whole(MASK.into())
-                }
-                change => change,
-            },
-        );
+        let changes = self.changes.iter().enumerate();
+        changes.filter_map(|(at, change)| Some((at, text(at, change.as_ref()?)))).collect()
+    }
+
+    /// A cell's text with parts of it changed. Of places that overlap the first goes for all. The text does not
+    /// become more than twice as long: places for which there is no room have the short mask, and all between them
+    /// stays what it is, so that nobody hides a deed behind many secrets.
+    fn rendered(&self, bytes: &[u8], places: &[Place]) -> Vec<u8> {
+        let mut places = places.to_vec();
+        places.sort_unstable_by_key(|place| (place.start, Reverse(place.end)));
+        let (mut out, mut from) = (Vec::with_capacity(bytes.len()), 0);
+        for place in places {
+            let (start, end) = (place.start as usize, place.end as usize);
+            if start >= from {
+                out.extend_from_slice(&bytes[from..start]);
+                let text = self.texts[place.text as usize].as_bytes();
+                let grown = (out.len() + text.len()).saturating_sub(end);
+                let fits = !is_overgrown(bytes.len(), bytes.len() + grown);
+                out.extend_from_slice(if fits { text } else { SHORT.as_bytes() });
+            }
+            from = from.max(end);
+        }
+        out.extend_from_slice(&bytes[from..]);
+        out
     }
 
     pub(super) fn set(&mut self, at: usize, change: Change) {
@@ -131,48 +202,4 @@ impl Plot {
         }
         self.changes[at] = Some(change);
     }
-}
-
-fn with_parts(bytes: &[u8], parts: &[Part]) -> Vec<u8> {
-    let (mut out, mut from) = (Vec::with_capacity(bytes.len()), 0);
-    for (range, text) in parts {
-        out.extend_from_slice(&bytes[from..range.start]);
-        out.extend_from_slice(text.as_bytes());
-        from = range.end;
-    }
-    out.extend_from_slice(&bytes[from..]);
-    out
-}
-
-/// Places count in the cell as it was: what is left of the values is looked for anew.
-fn changed_again(before: Change, bytes: &[u8], parts: &[Part]) -> Change {
-    let mut pieces: Vec<_> =
-        parts.iter().map(|(range, with)| (&bytes[range.clone()], with)).collect();
-    pieces.sort_unstable();
-    pieces.dedup();
-    match before {
-        Change::Parts(text) if pieces.len() <= PIECES_MAX => pieces
-            .into_iter()
-            .try_fold(text, |text, (piece, with)| replaced(&text, piece, with.as_bytes()))
-            .map_or_else(|| Change::Whole(MASK.into()), Change::Parts),
-        _ => Change::Whole(MASK.into()),
-    }
-}
-
-/// Most different spellings of what goes from a cell that was changed before: each is looked for in all of it.
-const PIECES_MAX: usize = 32;
-
-/// The text with another piece wherever it has this one, unless it grew too much.
-fn replaced(text: &[u8], piece: &[u8], with: &[u8]) -> Option<Vec<u8>> {
-    let (mut out, mut from) = (Vec::with_capacity(text.len()), 0);
-    for at in memchr::memmem::find_iter(text, piece) {
-        out.extend_from_slice(&text[from..at]);
-        out.extend_from_slice(with);
-        from = at + piece.len();
-        if is_overgrown(from, out.len()) {
-            return None;
-        }
-    }
-    out.extend_from_slice(&text[from..]);
-    Some(out)
 }
