@@ -1,6 +1,7 @@
 //! Searching, looking around, following.
 
 use super::asked::{InPath, JsonBody, Params};
+use super::lines::lines;
 use super::problem::Problem;
 use super::searches;
 use crate::run::App;
@@ -94,13 +95,14 @@ pub fn summary_json(summary: &SearchSummary) -> Value {
 /// `POST /api/v1/search`
 pub async fn search(
     State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     JsonBody(asked): JsonBody<Asked>,
 ) -> Result<Response, Problem> {
     let asked = searches::filled(&app, asked).await?;
     let request = request_of(&app, &asked)?;
     let cancelled = request.cancelled.clone();
-    answer(app, &headers, cancelled, move |app, out| {
+    answer(app, (principal, &headers), cancelled, move |app, out| {
         app.store.search(&request, out).map_err(|error| error.located_in(&asked.query))
     })
     .await
@@ -110,14 +112,14 @@ pub async fn search(
 /// `Accept: application/x-ndjson`, else one document. Waits for its turn while there is little memory.
 pub async fn answer(
     app: Arc<App>,
-    headers: &HeaderMap,
+    (principal, headers): (Principal, &HeaderMap),
     cancelled: Arc<AtomicBool>,
     work: impl FnOnce(&App, &mut dyn FnMut(Row) -> ControlFlow<()>) -> Found + Send + 'static,
 ) -> Result<Response, Problem> {
     let turn = app.turn().await?;
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     if accept.contains("application/x-ndjson") {
-        return stream_rows(app, cancelled, turn, work).await;
+        return stream_rows((app, principal), cancelled, turn, work).await;
     }
     let _gone = Cancel(cancelled);
     app.blocking(move |app| {
@@ -162,23 +164,20 @@ enum Piece {
 
 /// Rows as they are found, one JSON object a line; the last line is the summary. What fails before
 /// the first row is a problem with a status of its own.
-pub async fn stream_rows(
-    app: Arc<App>,
+async fn stream_rows(
+    (app, principal): (Arc<App>, Principal),
     cancelled: Arc<AtomicBool>,
     turn: Turn,
     work: impl FnOnce(&App, &mut dyn FnMut(Row) -> ControlFlow<()>) -> Found + Send + 'static,
 ) -> Result<Response, Problem> {
     let gone = Cancel(cancelled);
-    let (tell, mut told) = mpsc::channel::<Piece>(256);
+    let (mut answer, mut told) = lines(app.clone(), principal);
     tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let found = work(&app, &mut |row| {
             let mut line = row.json;
             line.push('\n');
-            match tell.blocking_send(Piece::Line(line)) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
+            answer.put(Piece::Line(line))
         });
         let last = match found {
             Ok(summary) => {
@@ -188,7 +187,7 @@ pub async fn stream_rows(
             }
             Err(error) => Piece::Failed(error),
         };
-        let _ = tell.blocking_send(last);
+        let _ = answer.put(last);
     });
     let first = match told.recv().await {
         Some(Piece::Failed(error)) => return Err(error.into()),

@@ -2,6 +2,7 @@
 
 use super::asked::JsonBody;
 use super::events::{Asked, Cancel, request_of, summary_json};
+use super::lines::lines;
 use super::problem::Problem;
 use crate::generation::Parts;
 use crate::history::{self, Hunted, Told};
@@ -14,9 +15,7 @@ use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use trust::Principal;
 
 /// Body of a hunt.
@@ -59,11 +58,11 @@ pub async fn hunt(
     app.note(&super::alerts::actor(&principal), "hunt", "", &detail);
     request.dictionary = generation.dict.clone();
     let gone = Cancel(request.cancelled.clone());
-    let (tell, told) = mpsc::channel::<String>(256);
+    let (mut answer, told) = lines::<String>(app.clone(), principal);
     tokio::task::spawn_blocking(move || {
         let _alone = alone;
         for problem in problems {
-            let _ = tell.blocking_send(json!({"alcedo.problem": problem.to_string()}).to_string());
+            let _ = answer.put(json!({"alcedo.problem": problem.to_string()}).to_string());
         }
         let mut out = |told: Told| {
             let line = match told {
@@ -72,10 +71,7 @@ pub async fn hunt(
                     json!({"alcedo.progress": {"rows": rows, "of": of, "found": found}})
                 }
             };
-            match tell.blocking_send(line.to_string()) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
+            answer.put(line.to_string())
         };
         // The live workers keep the other cores.
         let done = history::hunt(&app.store, &Arc::new(generation), request, 1, &mut out);
@@ -83,7 +79,7 @@ pub async fn hunt(
             Ok(hunted) => json!({"alcedo.summary": hunted_json(&hunted)}),
             Err(error) => json!({"alcedo.error": error.to_string()}),
         };
-        let _ = tell.blocking_send(last.to_string());
+        let _ = answer.put(last.to_string());
     });
     let lines = tokio_stream::wrappers::ReceiverStream::new(told).map(move |line| {
         let _ = &gone;

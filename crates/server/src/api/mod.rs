@@ -11,6 +11,7 @@ pub mod exports;
 pub mod hunt;
 pub mod ingest;
 pub mod keeping;
+pub mod lines;
 pub mod loki;
 pub mod page;
 pub mod people;

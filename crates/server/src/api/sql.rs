@@ -4,11 +4,12 @@ use super::asked::JsonBody;
 use super::events::{Asked, answer, request_of};
 use super::problem::Problem;
 use crate::run::App;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use std::sync::Arc;
+use trust::Principal;
 
 /// Longest statement.
 const SQL_BYTES_MAX: usize = 64 << 10;
@@ -28,6 +29,7 @@ pub struct Statement {
 /// `POST /api/v1/sql`
 pub async fn sql(
     State(app): State<Arc<App>>,
+    Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     JsonBody(statement): JsonBody<Statement>,
 ) -> Result<Response, Problem> {
@@ -37,7 +39,7 @@ pub async fn sql(
     }
     let request = request_of(&app, &Asked { since, until, limit, ..Asked::default() })?;
     let cancelled = request.cancelled.clone();
-    answer(app, &headers, cancelled, move |app, out| {
+    answer(app, (principal, &headers), cancelled, move |app, out| {
         app.store.sql(&sql, &request, out).map_err(|error| error.located_in(&sql))
     })
     .await

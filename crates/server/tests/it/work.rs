@@ -332,6 +332,68 @@ fn a_revoked_token_ends_its_sessions_and_streams() {
     assert_eq!((&record["is_good"], &record["created_by_name"]), (&json!(false), &json!("local")));
 }
 
+/// Scenario: somebody reads the beginning of a long answer, of a search, of SQL and of a hunt, and no more; the token is
+/// revoked, then the reader goes on.
+/// Guarantees: the answers end there, unfinished, and the place of the hunt is free again.
+#[test]
+fn a_revoked_token_ends_long_answers() {
+    let desk = Desk::with(&[]);
+    let text = format!("xyzzy {}", "a long line ".repeat(300));
+    for _ in 0..20 {
+        let line = |n| json!({"message": text, "n": n}).to_string() + "\n";
+        desk.server.ingest(&(0..500).map(line).collect::<String>());
+    }
+    desk.server.eventually("all rows", |server| {
+        let asked = json!({"query": "xyzzy", "limit": 1}).to_string();
+        let (_, found) = server.ask("POST", "/api/v1/search", &server.admin_token, &asked);
+        (found["summary"]["matched"] == 10_000).then_some(())
+    });
+    let (kim, kim_is) = desk.token("kim", "analyst");
+    let answers: Vec<_> = [
+        ("/api/v1/search", json!({"query": "xyzzy", "limit": 0})),
+        ("/api/v1/sql", json!({"sql": "select * from events", "limit": 0})),
+        ("/api/v1/hunt", json!({"rules": [RULE]})),
+    ]
+    .map(|(path, body)| (path, begin(&desk.server, &kim, path, &body.to_string())))
+    .into();
+    let id = kim_is.strip_prefix("token:").unwrap();
+    let path = format!("/api/v1/tokens/{id}");
+    assert_eq!(desk.server.ask("DELETE", &path, &desk.server.admin_token, "").0, 200);
+    std::thread::sleep(Duration::from_secs(3));
+    for (path, mut reader) in answers {
+        let mut rest = Vec::new();
+        // However it ends: the connection may be cut.
+        let _ = std::io::Read::read_to_end(&mut reader, &mut rest);
+        let rest = String::from_utf8_lossy(&rest);
+        assert!(!rest.contains("alcedo.summary"), "{path}: {} bytes", rest.len());
+    }
+    let hunt = json!({"rules": [RULE]}).to_string();
+    let (status, _) = desk.server.ask("POST", "/api/v1/hunt", &desk.server.admin_token, &hunt);
+    assert_eq!(status, 200, "the place for a hunt is free");
+}
+
+/// Asks for an answer as lines, and reads its first.
+fn begin(server: &Server, token: &str, path: &str, body: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(server.http).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nAccept: application/x-ndjson\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut reader, mut head) = (BufReader::new(stream), String::new());
+    while !head.ends_with("\r\n\r\n") {
+        assert!(reader.read_line(&mut head).unwrap() > 0, "{path}: {head}");
+    }
+    assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+    let mut first = String::new();
+    reader.read_line(&mut first).unwrap();
+    reader.read_line(&mut first).unwrap();
+    assert!(first.contains('{'), "{path}: {first}");
+    reader
+}
+
 /// Signs in for a cookie: status, head and body of the answer.
 fn sign_in(server: &Server, body: &str) -> (u16, String, Value) {
     let mut stream = TcpStream::connect(server.http).unwrap();
