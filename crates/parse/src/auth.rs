@@ -491,8 +491,9 @@ fn pam_text(text: &[u8]) -> Option<AuthEvent<'_>> {
     Some(event)
 }
 
-/// Who and from where. `uid` is the number of the process that asks, not the account's. `ruser` is
-/// who asks (`su`), `user` the account that is asked for.
+/// Who and from where. `uid` is the number of the process that asks, not the account's. Without a host `ruser` is
+/// who asks (`su`), `user` the account that is asked for; with one (`rsh`, FTP, mail) it is a name of the sender's
+/// choice, by which guesses at one account would be told apart.
 fn pam_peers<'a>(event: &mut AuthEvent<'a>, fields: &'a [u8]) {
     let mut asking = None;
     for (key, value) in pam_fields(fields) {
@@ -504,7 +505,8 @@ fn pam_peers<'a>(event: &mut AuthEvent<'a>, fields: &'a [u8]) {
             _ => {}
         }
     }
-    if let Some(asking) = asking.filter(|a| event.user != Some(a)) {
+    let is_local = event.source.is_none();
+    if let Some(asking) = asking.filter(|a| is_local && event.user != Some(a)) {
         event.target_user = event.user.replace(asking);
     }
 }
@@ -855,6 +857,7 @@ mod tests {
             ("login", "ROOT LOGIN ON pts/1 FROM 192.0.2.7", Login, Success, 1, ["root", "-", "192.0.2.7", "-"]),
             ("systemd-logind", "New session 44 of user 'bob' with class 'user' and type 'tty'.", SessionOpened, Success, 1, ["bob", "-", "-", "-"]),
             ("su", "pam_unix(su:auth): authentication failure; logname=bob uid=1000 euid=0 tty=pts/0 ruser=bob rhost=  user=root", Login, Failure, 1, ["bob", "root", "-", "-"]),
+            ("vsftpd", "pam_unix(vsftpd:auth): authentication failure; logname= uid=0 euid=0 tty=ftp ruser=made-up-7 rhost=203.0.113.9  user=root", Login, Failure, 1, ["root", "-", "203.0.113.9", "-"]),
         ];
         for (program, message, action, outcome, weight, parts) in cases {
             let got = parse(program.as_bytes(), message.as_bytes())
