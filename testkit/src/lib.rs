@@ -14,6 +14,7 @@ pub use sim_clock::SimClock;
 pub use sim_fs::{Fault, SimFs};
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Path of a folder or file of the shared corpora, or `None` when they are not on this machine; then
 /// `skipped: no corpus` is printed and the test should return.
@@ -30,6 +31,14 @@ pub fn corpus(relative: &str) -> Option<PathBuf> {
     }
     println!("skipped: no corpus ({relative})");
     None
+}
+
+/// Unpacks a `.tar.zst` of the shared corpora into the folder `into`. Out: whether it is there and whole.
+pub fn unpack(relative: &str, into: &Path) -> bool {
+    let Some(archive) = corpus(relative) else { return false };
+    let script = "zstd -dc \"$0\" | tar x -C \"$1\"";
+    let status = Command::new("sh").arg("-c").arg(script).arg(archive).arg(into).status();
+    status.is_ok_and(|s| s.success())
 }
 
 /// The folder that holds the workspace's Cargo.toml.

@@ -124,6 +124,8 @@ pub(crate) struct Findings {
     /// What the carrier of a wrapped record says, for one that has no time of its own.
     pub(crate) carrier: Option<Stamp>,
     pub(crate) failed: Option<String>,
+    /// Whether a syslog header, or a carrier that names the program, stood in front of the event.
+    pub(crate) is_syslog: bool,
     /// Whether a pattern of the running step matched.
     pub(crate) matched: bool,
 }
@@ -140,9 +142,14 @@ pub(crate) struct Program {
     steps: Vec<Step>,
     switch: Option<Switch>,
     logsources: Vec<Box<[u8]>>,
+    /// What its events are besides when they came by syslog or from a journal.
+    syslog: Option<&'static [u8]>,
     logsource: FieldId,
     routes: Option<CompiledRoutes>,
 }
+
+/// What every program's syslog messages are on Linux, whichever pack takes them apart.
+const LINUX_SYSLOG: &str = "linux//syslog";
 
 /// A compiled [`JsonForm`].
 pub(crate) struct Form {
@@ -382,6 +389,11 @@ impl Program {
             steps,
             switch,
             logsources: spec.logsource.iter().map(|l| l.as_bytes().into()).collect(),
+            syslog: {
+                let is_linux = spec.logsource.iter().any(|l| l.starts_with("linux/"));
+                let is_said = spec.logsource.iter().any(|l| l == LINUX_SYSLOG);
+                (is_linux && !is_said).then_some(LINUX_SYSLOG.as_bytes())
+            },
             logsource: id("alcedo.logsource"),
             routes: pack.routes.compile(&|name| field_id(dict, name)),
         }
@@ -435,6 +447,9 @@ impl Program {
         }
         if !is_wrapper {
             for logsource in &self.logsources {
+                row.push(self.logsource, Kind::Str, logsource);
+            }
+            if let Some(logsource) = self.syslog.filter(|_| found.is_syslog) {
                 row.push(self.logsource, Kind::Str, logsource);
             }
         }

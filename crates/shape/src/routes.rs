@@ -176,7 +176,9 @@ impl CompiledRoutes {
             name.push_str(&row.cell(at).1.text());
             name.make_ascii_lowercase();
         }
-        let Some(routes) = self.by_channel.get(name.as_str()) else {
+        // Splunk's name of a channel.
+        let channel = name.strip_prefix("wineventlog:").unwrap_or(name);
+        let Some(routes) = self.by_channel.get(channel) else {
             let unknown: &[u8] = if name.is_empty() { b"windows/*/*" } else { b"windows//" };
             row.push(self.logsource, Kind::Str, unknown);
             return;

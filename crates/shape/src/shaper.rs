@@ -354,6 +354,7 @@ impl Shaper {
             if joins::assemble(body.text, body.program, &mut assembled) {
                 body.text = &assembled;
             }
+            found.is_syslog = body.has_header;
             let configured = self.configured(&row);
             let mut taken = self.parse(&body, configured, &mut row, work, &mut found);
             let mut depth = 0;
@@ -509,6 +510,7 @@ impl Shaper {
         }
         let mut inner = Findings::default();
         let inside = self.parse(&body, None, row, work, &mut inner);
+        let is_headed = body.has_header;
         work.inner = text;
         work.index.update(row);
         // Of a text of which nothing is known, the carrier says what there is to say.
@@ -517,6 +519,7 @@ impl Shaper {
         }
         found.failed = inner.failed.or(found.failed.take());
         found.stamp = inner.stamp;
+        found.is_syslog |= is_headed;
         let mut outer = Findings::default();
         wrapper.run(row, work, &mut outer, true);
         found.carrier = found.carrier.or(outer.stamp);

@@ -6,15 +6,11 @@ use event::EventBatch;
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 
 /// Unpacks `rules.tar.zst` into a folder that is removed when dropped.
 pub(crate) fn sigmahq() -> Option<tempfile::TempDir> {
-    let archive = testkit::corpus("sigma/rules.tar.zst")?;
     let folder = tempfile::tempdir().unwrap();
-    let script = "zstd -dc \"$0\" | tar x -C \"$1\"";
-    let status = Command::new("sh").arg("-c").arg(script).arg(archive).arg(folder.path()).status();
-    status.is_ok_and(|s| s.success()).then_some(folder)
+    testkit::unpack("sigma/rules.tar.zst", folder.path()).then_some(folder)
 }
 
 pub(crate) fn rule_folders(root: &std::path::Path) -> Vec<PathBuf> {

@@ -6,7 +6,6 @@ use detect::{RegressionCase, load_paths, read_regression};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// All of SigmaHQ behind the packs, loaded once for all tests.
@@ -191,11 +190,8 @@ fn add(out: &mut Map<String, Json>, data: &Json) {
 }
 
 fn evtx_twins() -> Option<tempfile::TempDir> {
-    let archive = testkit::corpus("sigma/regression_evtx.tar.zst")?;
     let folder = tempfile::tempdir().unwrap();
-    let script = "zstd -dc \"$0\" | tar x -C \"$1\"";
-    let status = Command::new("sh").arg("-c").arg(script).arg(archive).arg(folder.path()).status();
-    status.is_ok_and(|s| s.success()).then_some(folder)
+    testkit::unpack("sigma/regression_evtx.tar.zst", folder.path()).then_some(folder)
 }
 
 fn from_evtx(folder: &Path) -> Vec<String> {

@@ -7,6 +7,7 @@ mod coverage;
 mod expand;
 mod hard_cases;
 mod joined;
+mod logsources;
 mod mmdb;
 mod network;
 mod packs;
