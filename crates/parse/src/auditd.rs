@@ -5,12 +5,16 @@
 //!                                 stamp          serial  pairs ------------------  nested pairs
 //! ```
 //!
+//! Interpreted by `ausearch -i` the stamp is a local time, and names stand bare in the place of numbers and
+//! hex: `type=EXECVE msg=audit(11/23/2026 10:22:33.123:456) : argc=2 a0=cat a1=my file`.
+//!
 //! Values with blanks, quotes or control bytes are written as hex by the kernel; they come back as
 //! the bytes they stand for. Records of one event share stamp and serial; who joins them is not here,
 //! but what they are to each other is: [`Record::role`].
 //! Source: Linux audit documentation (auparse), `audit_log_untrustedstring`.
 
 use crate::ParseError;
+use crate::timestamp::{self, Stamp};
 use event::time::SECOND_NS;
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -19,17 +23,17 @@ const FORMAT: &str = "audit record";
 /// Stands between the kernel's fields and those that auditd adds when it resolves names.
 const ENRICHED: u8 = 0x1d;
 
-/// One audit record. Records of one event share [`Record::event_ns`] and [`Record::serial`].
+/// One audit record. Records of one event share [`Record::time`] and [`Record::serial`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Host, when the dispatcher adds it.
     pub node: Option<&'a [u8]>,
     /// `SYSCALL`, `EXECVE`, `USER_AUTH`..., or its number.
     pub kind: &'a [u8],
-    /// Seconds and fraction as written.
+    /// Seconds and fraction as written, or a date and time where the record is interpreted.
     pub stamp: &'a [u8],
-    /// ns since 1970-01-01 UTC.
-    pub event_ns: i64,
+    /// What that means.
+    pub time: Stamp,
     /// Number of the event within its host's run.
     pub serial: &'a [u8],
     /// The fields; see [`Record::pairs`].
@@ -40,8 +44,18 @@ impl<'a> Record<'a> {
     /// The fields in order: key and value, quotes removed, hex decoded; those nested in `msg='...'`
     /// follow as if they stood outside.
     pub fn pairs(&self) -> Pairs<'a> {
-        let is_execve = self.name() == b"EXECVE";
-        Pairs { text: self.body, at: 0, in_nested: false, is_execve }
+        let name = self.name();
+        let ends = self.is_interpreted().then_some(match name {
+            b"EXECVE" => is_argument as fn(&[u8]) -> bool,
+            b"PROCTITLE" => |_: &[u8]| false,
+            _ => is_key,
+        });
+        Pairs { text: self.body, at: 0, in_nested: false, is_execve: name == b"EXECVE", ends }
+    }
+
+    /// Whether names stand in the place of numbers, as `ausearch -i` shows records.
+    pub fn is_interpreted(&self) -> bool {
+        self.stamp.contains(&b' ')
     }
 
     /// The kind by its name, also where the kernel or an older tool wrote a number (`1300`,
@@ -143,7 +157,7 @@ pub fn forwarded(line: &[u8]) -> Option<Record<'_>> {
         node: None,
         kind,
         stamp: b"",
-        event_ns: 0,
+        time: Stamp::Utc(0),
         serial: b"",
         body,
     })
@@ -240,14 +254,18 @@ pub fn parse(line: &[u8]) -> Result<Record<'_>, ParseError> {
     let inner = head.strip_prefix(b"audit(").ok_or(missing(at, "msg=audit("))?;
     at = inner.as_ptr() as usize - line.as_ptr() as usize;
     let close = inner.iter().take(48).position(|c| *c == b')').ok_or(missing(at, "')'"))?;
-    let (stamp, serial) = match memchr::memchr(b':', &inner[..close]) {
+    let (stamp, serial) = match memchr::memrchr(b':', &inner[..close]) {
         Some(colon) => (&inner[..colon], &inner[colon + 1..close]),
         None => return Err(missing(at, "SECONDS:SERIAL")),
     };
-    let event_ns = seconds(stamp).ok_or(missing(at, "seconds since 1970"))?;
-    let body = &inner[close + 1..];
+    let interpreted =
+        || timestamp::parse(stamp).ok().or_else(|| timestamp::month_day_short_year(stamp));
+    let time =
+        seconds(stamp).map(Stamp::Utc).or_else(|| interpreted().filter(|_| stamp.contains(&b' ')));
+    let time = time.ok_or(missing(at, "seconds since 1970, or date and time"))?;
+    let body = inner[close + 1..].trim_ascii_start();
     let body = body.strip_prefix(b":").unwrap_or(body).trim_ascii();
-    Ok(Record { node, kind, stamp, event_ns, serial, body })
+    Ok(Record { node, kind, stamp, time, serial, body })
 }
 
 fn word_len(text: &[u8]) -> usize {
@@ -279,6 +297,8 @@ pub struct Pairs<'a> {
     at: usize,
     in_nested: bool,
     is_execve: bool,
+    /// Which words in front of `=` begin the next pair, where values stand bare with their blanks.
+    ends: Option<fn(&[u8]) -> bool>,
 }
 
 impl<'a> Iterator for Pairs<'a> {
@@ -307,6 +327,8 @@ impl<'a> Iterator for Pairs<'a> {
                     self.at += len + 2;
                     return Some((key, Cow::Borrowed(&value[1..=len])));
                 }
+                // `saddr={ saddr_fam=inet laddr=192.0.2.1 lport=443 }`
+                Some(b'{') if self.ends.is_some() => self.at += 1,
                 _ => return Some((key, self.bare(key, value))),
             }
         }
@@ -315,7 +337,10 @@ impl<'a> Iterator for Pairs<'a> {
 
 impl<'a> Pairs<'a> {
     fn bare(&mut self, key: &[u8], value: &'a [u8]) -> Cow<'a, [u8]> {
-        let len = value.iter().position(|c| matches!(*c, b' ' | ENRICHED)).unwrap_or(value.len());
+        let len = match self.ends {
+            Some(ends) => bare_len(value, ends),
+            None => value.iter().position(|c| matches!(*c, b' ' | ENRICHED)).unwrap_or(value.len()),
+        };
         self.at += len;
         let mut value = &value[..len];
         // The quote of `msg='...'` ends it, also where what auditd adds follows without its mark,
@@ -327,6 +352,9 @@ impl<'a> Pairs<'a> {
             self.at -= len - quote;
             value = &value[..quote];
         }
+        if self.ends.is_some() {
+            return Cow::Borrowed(value.strip_suffix(b" }").unwrap_or(value));
+        }
         let is_argument = self.is_execve
             && key.strip_prefix(b"a").is_some_and(|n| n.first().is_some_and(u8::is_ascii_digit));
         match is_argument || ENCODED.contains(&key) {
@@ -334,6 +362,31 @@ impl<'a> Pairs<'a> {
             false => Cow::Borrowed(value),
         }
     }
+}
+
+/// How far a value with blanks goes: to the next word with `=` behind it that begins a pair.
+fn bare_len(value: &[u8], ends: fn(&[u8]) -> bool) -> usize {
+    let mut from = 0;
+    for at in memchr::memchr2_iter(b' ', b'=', value) {
+        match value[at] {
+            b' ' => from = at + 1,
+            // Of a word with several `=` the first counts.
+            _ if from > 0 && from < at && ends(&value[from..at]) => return from - 1,
+            _ => from = 0,
+        }
+    }
+    value.len()
+}
+
+/// `uid`, `a1[0]`, `cap_fp`, `old-auid`.
+fn is_key(word: &[u8]) -> bool {
+    word[0].is_ascii_alphabetic()
+        && word.iter().all(|c| c.is_ascii_alphanumeric() || b"_-[]".contains(c))
+}
+
+/// `a0`, `a12`, `a1[3]`, `a1_len`: what begins a pair in a record of arguments.
+fn is_argument(word: &[u8]) -> bool {
+    is_key(word) && word[0] == b'a' && word.get(1).is_some_and(u8::is_ascii_digit)
 }
 
 /// Keys whose unquoted values are hex. Arguments (`a0`, `a1[0]`) are so in EXECVE records only; in
@@ -391,6 +444,41 @@ pub fn is_unset(value: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    #[test]
+    fn interpreted_records_have_bare_values() {
+        let head = "msg=audit(11/23/2026 10:22:33.123:456) : ";
+        let of = |kind: &str, rest: &str| shown(&format!("type={kind} {head}{rest}"));
+        for (kind, rest, wanted) in [
+            (
+                "SYSCALL",
+                "exit=EACCES(Permission denied) comm=my tool key=(null)",
+                "exit=EACCES(Permission denied)|comm=my tool|key=(null)",
+            ),
+            ("EXECVE", "argc=2 a0=grep x a1=x=1 uid=2", "argc=2|a0=grep x|a1=x=1 uid=2"),
+            ("PROCTITLE", "proctitle=dd if=/a of=/b", "proctitle=dd if=/a of=/b"),
+            (
+                "SOCKADDR",
+                "saddr={ saddr_fam=inet laddr=192.0.2.1 lport=443 }",
+                "saddr_fam=inet|laddr=192.0.2.1|lport=443",
+            ),
+            (
+                "USER_LOGIN",
+                "pid=1 msg='op=login acct=kim res=failed'",
+                "pid=1|op=login|acct=kim|res=failed",
+            ),
+            ("PATH", "name=ABCD x= ", "name=ABCD|x="),
+        ] {
+            assert_eq!(of(kind, rest).join("|"), wanted, "{kind}");
+        }
+        let line = format!("type=CWD {head}cwd=/");
+        let record = parse(line.as_bytes()).unwrap();
+        assert_eq!(record.serial, b"456");
+        let time = "2026-11-23T10:22:33.123".as_bytes();
+        assert_eq!(record.time, timestamp::parse(time).unwrap());
+        assert!(record.is_interpreted());
+        assert!(parse(b"type=CWD msg=audit(11:23:456): a=1").is_err());
+    }
+
     fn shown(line: &str) -> Vec<String> {
         let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
         let record = parse(line.as_bytes()).unwrap();
@@ -403,7 +491,7 @@ mod tests {
         let record = parse(line.as_bytes()).unwrap();
         assert_eq!(record.node, Some(&b"web1"[..]));
         assert_eq!((record.kind, record.serial), (&b"SYSCALL"[..], &b"93777"[..]));
-        assert_eq!(record.event_ns, 1_604_996_384_965_000_000);
+        assert_eq!(record.time, Stamp::Utc(1_604_996_384_965_000_000));
         let want = [
             "arch=c000003e",
             "a0=55",

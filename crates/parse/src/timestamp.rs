@@ -681,6 +681,22 @@ fn numeric_date(text: &[u8]) -> Option<(Stamp, usize)> {
     Some((zoned(ns, zone), s.at))
 }
 
+/// `3/5/24 14:07:09`: month, day and the last two digits of the year, from 1970 to 2069. Only for logs that
+/// are known to write so: elsewhere the same digits mean another day.
+pub fn month_day_short_year(text: &[u8]) -> Option<Stamp> {
+    let mut s = Scan::new(text.trim_ascii());
+    let month = s.number(1, 2)?;
+    s.eat(b'/')?;
+    let day = s.number(1, 2)?;
+    s.eat(b'/')?;
+    let year = s.number(2, 2)?;
+    s.spaces()?;
+    let in_day_ns = s.time_of_day()?;
+    let year = if year < 70 { 2000 + year } else { 1900 + year };
+    let is_all = s.rest().is_empty();
+    civil(year, month, day, in_day_ns).filter(|_| is_all).map(Stamp::Local)
+}
+
 /// `03/05-14:07:09.123456`: month and day without a year (Snort).
 fn month_day(text: &[u8]) -> Option<(Stamp, usize)> {
     let mut s = Scan::new(text);
@@ -832,6 +848,23 @@ pub fn named_zone(word: &[u8]) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_years_are_read_only_where_they_are_said_to_be() {
+        let of = |text: &str| month_day_short_year(text.as_bytes());
+        assert_eq!(of("11/23/26 7:55:20").ok_or(()), parse(b"2026-11-23T07:55:20").map_err(|_| ()));
+        assert_eq!(of("3/5/98 17:00:00").ok_or(()), parse(b"1998-03-05T17:00:00").map_err(|_| ()));
+        for text in [
+            "23/11/26 7:55:20",
+            "11/23/2026 7:55:20",
+            "11/23/26",
+            "2/30/26 1:00:00",
+            "1/2/26 1:00:00 x",
+        ] {
+            assert_eq!(of(text), None, "{text}");
+        }
+        assert!(parse(b"11/23/26 7:55:20").is_err());
+    }
     use event::time::{parse_rfc3339, rfc3339};
 
     fn ns(text: &str) -> i64 {

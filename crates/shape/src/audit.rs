@@ -45,8 +45,18 @@ pub(crate) fn write(
     let from = row.cell_count();
     for record in std::iter::once(first).chain(rest) {
         push_once(ids, row, from, record.name());
+        let is_interpreted = record.is_interpreted();
         for (key, value) in record.pairs() {
-            push_named(row, prefix, key, &value, name);
+            // Names are what auditd adds in capitals to the numbers.
+            let is_name = is_interpreted
+                && RESOLVED.contains(&key)
+                && value.first().is_some_and(|c| !c.is_ascii_digit());
+            if is_name {
+                push_named(row, prefix, &key.to_ascii_uppercase(), &value, name);
+            }
+            if !is_name || matches!(key, b"syscall" | b"arch") {
+                push_named(row, prefix, key, &value, name);
+            }
         }
         match record.name() {
             b"EXECVE" => command.take(&record, ids, row),
@@ -58,8 +68,14 @@ pub(crate) fn write(
     }
     command.finish(ids, row);
     file.finish(ids, row);
-    Ok((!first.stamp.is_empty()).then_some(Stamp::Utc(first.event_ns)))
+    Ok((!first.stamp.is_empty()).then_some(first.time))
 }
+
+/// Keys of numbers that auditd resolves to names.
+const RESOLVED: &[&[u8]] = &[
+    b"arch", b"syscall", b"auid", b"uid", b"gid", b"euid", b"egid", b"suid", b"sgid", b"fsuid",
+    b"fsgid", b"ouid", b"ogid", b"id",
+];
 
 /// A kind of record is named once, however many of it there are.
 fn push_once(ids: &Ids, row: &mut RowWriter<'_>, from: usize, kind: &[u8]) {

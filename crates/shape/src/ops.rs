@@ -59,6 +59,8 @@ pub(crate) enum Op {
 pub(crate) struct TimeSource {
     fields: Vec<FieldId>,
     is_utc: bool,
+    /// Month, day and the last two digits of the year, in this order.
+    is_mdy: bool,
 }
 
 pub(crate) struct Mapping {
@@ -235,14 +237,15 @@ pub(crate) fn names(step: &StepSpec, spec: &Spec) -> Vec<String> {
 
 /// The names in `date + time utc`.
 pub(crate) fn time_names(written: &str) -> Vec<String> {
-    let names = written.strip_suffix(" utc").unwrap_or(written);
+    let names = written.strip_suffix(" utc").or_else(|| written.strip_suffix(" mdy"));
+    let names = names.unwrap_or(written);
     names.split(" + ").map(|n| n.trim().to_owned()).collect()
 }
 
 impl TimeSource {
     pub(crate) fn new(written: &str, id: &dyn Fn(&str) -> FieldId) -> Self {
         let fields = time_names(written).iter().map(|n| id(n)).collect();
-        Self { fields, is_utc: written.ends_with(" utc") }
+        Self { fields, is_utc: written.ends_with(" utc"), is_mdy: written.ends_with(" mdy") }
     }
 
     /// The time, if its first field is present and all of them together are one.
@@ -252,8 +255,12 @@ impl TimeSource {
         work: &mut Work,
     ) -> Option<parse::timestamp::Stamp> {
         let first = row.cell(work.index.get(*self.fields.first()?)?).1.bytes;
+        let read = |text: &[u8]| {
+            let short = self.is_mdy.then(|| parse::timestamp::month_day_short_year(text)).flatten();
+            short.or_else(|| parse::timestamp::parse(text).ok())
+        };
         let stamp = match self.fields.len() {
-            1 => parse::timestamp::parse(first).ok()?,
+            1 => read(first)?,
             _ => {
                 work.text.clear();
                 work.text.extend_from_slice(first);
@@ -262,7 +269,7 @@ impl TimeSource {
                     work.text.push(b' ');
                     work.text.extend_from_slice(row.cell(at).1.bytes);
                 }
-                parse::timestamp::parse(&work.text).ok()?
+                read(&work.text)?
             }
         };
         Some(if self.is_utc { stamp.with_zone(0) } else { stamp })

@@ -83,7 +83,8 @@ pub(crate) struct Spec {
     /// Types of the product's own fields, where they are not keywords.
     #[serde(default)]
     pub(crate) fields: BTreeMap<String, String>,
-    /// Fields that may hold the event's time, best first: `name`, `name utc`, `date + time + zone`.
+    /// Fields that may hold the event's time, best first: `name`, `name utc`,
+    /// `date + time + zone`, `date mdy` (`3/5/24`).
     #[serde(default)]
     pub(crate) time: Vec<String>,
     #[serde(default)]
@@ -370,7 +371,7 @@ impl Spec {
 
     /// The product's own names that the pack mentions, without the prefix.
     pub(crate) fn own_names(&self) -> Vec<String> {
-        let times = self.time.iter().map(|t| t.strip_suffix(" utc").unwrap_or(t).to_owned());
+        let times = self.time.iter().flat_map(|t| crate::ops::time_names(t));
         let steps = self.steps.iter().flat_map(|s| crate::ops::names(s, self));
         let sigma = self.sigma.values().flat_map(OneOrMany::texts);
         let dotted = times.chain(steps).chain(sigma);
