@@ -252,7 +252,7 @@ fn rules_of_every_logsource_match_shaped_events() {
     assert!(wrong.is_empty(), "no match: {wrong:#?}");
 }
 
-fn lines_of(pack: &str) -> Vec<Vec<u8>> {
+pub(crate) fn lines_of(pack: &str) -> Vec<Vec<u8>> {
     let dir = testkit::workspace_root().join("packs").join(pack).join("samples");
     let mut out = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
