@@ -152,6 +152,8 @@ pub const ALL: &[PackFiles] = &[
     pack!("ruby-logger"),
     pack!("zeek-lines"),
     pack!("linux-auth"),
+    pack!("mail-servers"),
+    pack!("fail2ban"),
     pack!("cron"),
     pack!("iptables"),
     pack!("auditd"),
