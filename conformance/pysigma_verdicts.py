@@ -39,9 +39,18 @@ def too_long(*_):
     raise Unclear("takes too long")
 
 
+class Object:
+    """An object, as the value of the field that holds it: there, and without text."""
+
+    def __str__(self):
+        return "\ufffe"
+
+
 def flat(value, name, out):
     """Nested objects are fields with dotted names; of arrays each member counts."""
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict):
+        if name and value:
+            out.setdefault(name, []).append(Object())
         for key, inner in value.items():
             flat(inner, f"{name}.{key}" if name else key, out)
     elif isinstance(value, list):
@@ -151,7 +160,7 @@ def leaf(value, values, event):
         for flag in value.flags:
             flags |= {"IGNORECASE": re.IGNORECASE, "MULTILINE": re.MULTILINE, "DOTALL": re.DOTALL}[flag.name]
         regex = value.regexp if isinstance(value.regexp, str) else str(value.regexp)
-        return any(v is not None and re.search(regex, text(v), flags) for v in found)
+        return any(v is not None and not isinstance(v, Object) and re.search(regex, text(v), flags) for v in found)
     if isinstance(value, types.SigmaCIDRExpression):
         return any(in_network(str(value.cidr), v) for v in found)
     if isinstance(value, types.SigmaCompareExpression) and value.op in COMPARES:
@@ -176,7 +185,7 @@ def leaf(value, values, event):
 
 
 def keyword(value, event, raw):
-    scalars = [v for values in event.values() for v in values if v is not None]
+    scalars = [v for values in event.values() for v in values if v is not None and not isinstance(v, Object)]
     if isinstance(value, types.SigmaString):
         regex, flags = pattern(value), re.DOTALL
         flags |= 0 if isinstance(value, types.SigmaCasedString) else re.IGNORECASE

@@ -12,6 +12,7 @@ const GROUPS = new Map([
 
 const REASONS = new Map([
   ["field_absent", "the event has no such field"],
+  ["field_is_object", "the field is an object, it has no text of its own"],
   ["value_mismatch", "the value differs"],
   ["case_mismatch", "only upper and lower case differ"],
   ["existence", "presence is not as the rule asks"],

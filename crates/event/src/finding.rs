@@ -140,8 +140,8 @@ pub struct Outcome {
     /// Byte span of what matched, within the value; leaves only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<(u32, u32)>,
-    /// Why a leaf did not hold: `field_absent`, `value_mismatch`, `case_mismatch`, `existence`,
-    /// `no_keyword_match`.
+    /// Why a leaf did not hold: `field_absent`, `field_is_object` (`answered_by` is a part of it),
+    /// `value_mismatch`, `case_mismatch`, `existence`, `no_keyword_match`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
     /// Parts of a group.

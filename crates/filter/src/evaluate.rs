@@ -33,6 +33,11 @@ pub trait Values<'a> {
 
     /// As [`EventView::all`].
     fn values(&self, field: FieldId) -> impl Iterator<Item = Value<'a>>;
+
+    /// Whether the row has a field below one of `names`: then they are objects of it.
+    fn has_below(&self, names: &[Box<str>]) -> bool {
+        first_below(&self.view(), names).is_some()
+    }
 }
 
 impl<'a> Values<'a> for EventView<'a> {
@@ -77,7 +82,21 @@ fn field_leaf<'a>(test: &Test, fields: &LeafFields, row: &impl Values<'a>) -> bo
         })
         .unwrap_or(false);
     }
-    any_value(row, &fields.target, |value| test.holds(value)).unwrap_or(test.on_absent())
+    any_value(row, &fields.target, |value| test.holds(value)).unwrap_or_else(|| {
+        let is_object = !fields.below.is_empty() && row.has_below(&fields.below);
+        if is_object { test.on_object() } else { test.on_absent() }
+    })
+}
+
+/// The first field of a row that lies below one of `names`.
+pub(crate) fn first_below(row: &EventView<'_>, names: &[Box<str>]) -> Option<FieldId> {
+    let is_below = |id: &FieldId| names.iter().any(|name| is_below(row.batch().name(*id), name));
+    row.cells().map(|(field, _)| field).find(is_below)
+}
+
+/// Whether the field `name` is part of the object `parent`: `a.b` is of `a`.
+pub fn is_below(name: &str, parent: &str) -> bool {
+    name.as_bytes().get(parent.len()) == Some(&b'.') && name.starts_with(parent)
 }
 
 /// Whether any value of the first present field among `fields` holds; `None` if none is present.
@@ -153,6 +172,29 @@ mod tests {
         assert!(!verdict(&eq("n", ""), &b));
         assert!(verdict(&field("n", Test::Null), &b) && verdict(&field("z", Test::Null), &b));
         assert!(verdict(&field("n", Test::Exists), &b) && !verdict(&field("z", Test::Exists), &b));
+    }
+
+    /// Scenario: an object, known by the fields below it alone, in a batch that never saw its name.
+    /// Guarantees: it is present and not null; it has no text; a longer name is not below it.
+    #[test]
+    fn an_object_is_present_and_has_no_text() {
+        let b = batch(&[("a.b", Kind::Int, "1"), ("ab", Kind::Str, "x")], "raw");
+        let text = |op, v: &str| Test::text(op, v, false);
+        for (test, expected) in [
+            (Test::Exists, true),
+            (Test::Null, false),
+            (text(TextOp::Contains, ""), true),
+            (text(TextOp::Equals, ""), false),
+            (text(TextOp::Equals, "1"), false),
+        ] {
+            assert_eq!(verdict(&field("a", test.clone()), &b), expected, "{test:?}");
+            let plan = field("a", test);
+            let told = plan.explain(&plan.bind(&b), &b.row(0));
+            assert_eq!(told.matched, expected);
+            assert_eq!(told.answered_by.as_deref(), Some("a.b"));
+        }
+        assert!(verdict(&field("a.b.c", Test::Null), &b));
+        assert!(!verdict(&field("b", Test::Exists), &b));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The recording evaluator: the same verdict as [`crate::evaluate`], with what was found where.
 
-use crate::evaluate::keyword_value;
+use crate::evaluate::{first_below, keyword_value};
 use crate::plan::{Binding, Leaf, Node, Plan, Target};
 use crate::test::{Test, TextOp};
 use event::{EventView, Kind, Outcome, Value};
@@ -124,9 +124,17 @@ fn explain_leaf(
     if let Some((field, value)) = holding.or(first) {
         out.answered_by = Some(row.batch().name(field).into());
         record(&mut out, &leaf.test, value);
+    } else if let (Target::Field(name), None) = (&leaf.target, &out.answered_by) {
+        let others = fields.iter().map(|id| row.batch().name(*id));
+        let names: Vec<Box<str>> = std::iter::once(&**name).chain(others).map(Box::from).collect();
+        out.answered_by = first_below(row, &names).map(|id| row.batch().name(id).into());
     }
     if !matched {
-        out.reason = Some(reason_of_failure(&leaf.test, out.actual.as_deref()).into());
+        let is_object = out.actual.is_none() && out.answered_by.is_some();
+        out.reason = Some(match is_object {
+            true => "field_is_object".into(),
+            false => reason_of_failure(&leaf.test, out.actual.as_deref()).into(),
+        });
         out.span = None;
     }
     out

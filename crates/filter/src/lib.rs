@@ -13,7 +13,8 @@
 //! **Semantics, the same everywhere.** Text compares case-insensitively unless asked otherwise;
 //! `4624` equals `"4624"`; a field with several values matches if any of them does, per leaf; an
 //! absent field makes a leaf false (so true under `not`), except [`Test::Null`], which holds for
-//! absent or null; a keyword is looked for in the raw bytes and in every cell's text.
+//! absent or null; a field without a value of its own that has fields below it (`a`, of `a.b`) is an
+//! object: present, not null, without text; a keyword is looked for in the raw bytes and in every cell's text.
 //!
 //! Not here: where events come from, Arrow, storage, Sigma's own syntax.
 #![forbid(unsafe_code)]
@@ -26,7 +27,7 @@ pub mod plan;
 pub mod search;
 pub mod test;
 
-pub use evaluate::Values;
+pub use evaluate::{Values, is_below};
 pub use pattern::{Part, text_test};
 pub use plan::{Binding, Leaf, Names, Node, Plan, Target};
 pub use test::{CompareOp, Number, Operand, Test, TextOp, TimePart};

@@ -158,6 +158,10 @@ impl Plan {
                 Target::Keyword => Box::default(),
             },
             other: leaf.test.other_field().map_or_else(Box::default, |n| names.answers(n).into()),
+            below: match &leaf.target {
+                Target::Field(name) if leaf.test.asks_below() => names.names(name).into(),
+                _ => Box::default(),
+            },
         });
         Binding { leaves: leaves.collect() }
     }
@@ -180,17 +184,29 @@ fn shifted(node: Node, by: u32) -> Node {
 pub trait Names {
     /// The fields that answer to `name`, first present one wins.
     fn answers(&self, name: &str) -> Vec<FieldId>;
+
+    /// The names that answer to `name`, itself first, whether or not a field has them.
+    fn names(&self, name: &str) -> Vec<Box<str>>;
 }
 
 impl Names for Dictionary {
     fn answers(&self, name: &str) -> Vec<FieldId> {
         Dictionary::answers(self, name)
     }
+
+    fn names(&self, name: &str) -> Vec<Box<str>> {
+        let others = Dictionary::answers(self, name).into_iter().map(|id| self.name(id));
+        [name].into_iter().chain(others.filter(|other| *other != name)).map(Box::from).collect()
+    }
 }
 
 impl Names for EventBatch {
     fn answers(&self, name: &str) -> Vec<FieldId> {
         EventBatch::answers(self, name)
+    }
+
+    fn names(&self, name: &str) -> Vec<Box<str>> {
+        self.dict().names(name)
     }
 }
 
@@ -204,6 +220,8 @@ pub struct Binding {
 pub(crate) struct LeafFields {
     pub(crate) target: Box<[FieldId]>,
     pub(crate) other: Box<[FieldId]>,
+    /// Names whose fields below them decide where the target is absent; see [`Test::asks_below`].
+    pub(crate) below: Box<[Box<str>]>,
 }
 
 impl Binding {

@@ -201,6 +201,22 @@ impl Test {
         matches!(self, Test::Null)
     }
 
+    /// The verdict for a field that has no value of its own, only fields below it: it is present,
+    /// and it has no text that could be compared.
+    pub fn on_object(&self) -> bool {
+        match self {
+            Test::Exists => true,
+            // Any text at all: `*` of Sigma.
+            Test::Text { op, folded, .. } => *op != TextOp::Equals && folded.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Whether fields below the one that is tested decide, where it has no value itself.
+    pub fn asks_below(&self) -> bool {
+        self.on_absent() != self.on_object()
+    }
+
     /// Whether the test holds for this one value. [`Test::Field`] needs the other value: see
     /// [`text_relation`].
     pub fn holds(&self, value: Value<'_>) -> bool {

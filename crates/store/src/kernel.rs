@@ -9,7 +9,7 @@
 
 use crate::error::StoreError;
 use crate::layout::envelope;
-use crate::read::{StoredFile, TextColumn};
+use crate::read::{StoredFile, TextColumn, is_part};
 use crate::residual::{self, Cell};
 use crate::sidecar::{BLOCK_ROWS, Sidecar};
 use crate::template;
@@ -44,6 +44,10 @@ pub(crate) struct BatchNames<'a> {
 impl Names for BatchNames<'_> {
     fn answers(&self, name: &str) -> Vec<FieldId> {
         answers(self.dict, name).iter().filter_map(|n| self.batch.id(n)).collect()
+    }
+
+    fn names(&self, name: &str) -> Vec<Box<str>> {
+        answers(self.dict, name)
     }
 }
 
@@ -156,7 +160,11 @@ impl Resolved {
         if leaf.target == Target::Keyword || leaf.test.on_absent() {
             return true;
         }
-        self.leaves[index].target.iter().any(|name| {
+        let names = &self.leaves[index].target;
+        if leaf.test.on_object() && file.has_below(names) {
+            return true;
+        }
+        names.iter().any(|name| {
             if INTRINSIC_NAMES.contains(&&**name) || file.residual_may_hold(name) {
                 return true;
             }
@@ -575,10 +583,35 @@ impl Group {
             }
             open = open.minus(&decided);
         }
+        if test.asks_below() && !open.is_empty() {
+            let objects = self.objects(names, &open)?;
+            if test.on_object() {
+                held.add(&objects);
+            }
+            open = open.minus(&objects);
+        }
         if test.on_absent() {
             held.add(&open);
         }
         Ok(held)
+    }
+
+    /// The rows of `mask` that have a field below one of `names`: there they are objects.
+    fn objects(&mut self, names: &[Box<str>], mask: &Bits) -> Result<Bits, StoreError> {
+        let mut found = Bits::none(self.rows);
+        let file = self.file.clone();
+        let columns: Vec<usize> = file.columns_below(names).collect();
+        self.prefetch(columns.iter().copied())?;
+        for index in columns {
+            let column = self.text(index)?;
+            mask.iter().filter(|row| column.key(*row).is_some()).for_each(|row| found.set(row));
+        }
+        if file.residual_may_hold_below(names) {
+            let cells = self.residual()?;
+            let has_part = |row: &usize| cells[*row].iter().any(|c| is_part(&c.name, names));
+            mask.minus(&found).iter().filter(has_part).for_each(|row| found.set(row));
+        }
+        Ok(found)
     }
 
     /// Raw bytes or any cell's text. Cells first: each distinct value is tested once.

@@ -517,6 +517,21 @@ impl StoredFile {
         self.residual.as_ref().is_none_or(|names| names.contains(name))
     }
 
+    /// Whether some row may have a field below one of `names`.
+    pub(crate) fn has_below(&self, names: &[Box<str>]) -> bool {
+        self.columns_below(names).next().is_some() || self.residual_may_hold_below(names)
+    }
+
+    /// Positions of the columns of fields below one of `names`.
+    pub(crate) fn columns_below(&self, names: &[Box<str>]) -> impl Iterator<Item = usize> {
+        self.field_indices().filter(|i| is_part(self.schema().field(*i).name(), names))
+    }
+
+    /// Whether the residual of some row may hold a field below one of `names`.
+    pub(crate) fn residual_may_hold_below(&self, names: &[Box<str>]) -> bool {
+        self.residual.as_ref().is_none_or(|listed| listed.iter().any(|n| is_part(n, names)))
+    }
+
     /// Names listed as occurring in the residual.
     pub(crate) fn residual_names(&self) -> impl Iterator<Item = &str> {
         self.residual.iter().flatten().map(|n| &**n)
@@ -695,6 +710,11 @@ impl StoredFile {
     pub(crate) fn decode(&self, batch: &RecordBatch) -> Result<Vec<FullRow>, StoreError> {
         RowDecoder::new(self, batch)?.rows()
     }
+}
+
+/// Whether a field is part of an object of one of `names`.
+pub(crate) fn is_part(field: &str, names: &[Box<str>]) -> bool {
+    names.iter().any(|name| filter::is_below(field, name))
 }
 
 /// A column as text: a number per row into its distinct values.

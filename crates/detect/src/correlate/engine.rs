@@ -78,7 +78,7 @@ impl Engine {
             backfill: false,
         };
         for hit in hits {
-            self.shards[hit.key.shard()].hit(&cx, hit, out);
+            self.shards[self.set.shard_of(hit)].hit(&cx, hit, out);
         }
         sort_firings(&mut out[from..]);
     }
@@ -252,7 +252,7 @@ impl Part<'_> {
         let cx =
             Context { set: self.set, settings: self.settings, since: self.since, backfill: false };
         for hit in hits {
-            let at = hit.key.shard().checked_sub(self.first);
+            let at = self.set.shard_of(hit).checked_sub(self.first);
             if let Some(shard) = at.and_then(|i| self.shards.get_mut(i)) {
                 shard.hit(&cx, hit, out);
             }

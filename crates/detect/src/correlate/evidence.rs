@@ -9,10 +9,12 @@ use super::spec::{Node, Target};
 use super::window::{Entry, KeyState};
 use event::EventId;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// A way to read the evidence behind chained entries: (slot, from, to) to contributions.
-pub(super) type Behind<'a> = &'a dyn Fn(u8, i64, i64, &mut Vec<(Contribution, u32)>);
+/// A way to read the evidence behind chained entries: (slot, key of the child if it is another one,
+/// (from, to)) to contributions.
+pub(super) type Behind<'a> =
+    &'a dyn Fn(u8, Option<u128>, (i64, i64), &mut Vec<(Contribution, u32)>);
 
 /// Why an evaluation happens.
 #[derive(Clone, Copy)]
@@ -189,10 +191,14 @@ impl KeyState {
     ) -> Vec<(Contribution, u32)> {
         let mut found = Vec::new();
         for (slot, _) in node.children.iter().enumerate().filter(|(_, c)| c.is_some()) {
+            let mut until: BTreeMap<Option<u128>, i64> = BTreeMap::new();
             let of_slot = chosen.iter().map(|i| &self.entries[*i]);
-            let until = of_slot.filter(|e| usize::from(e.slot) == slot).map(|e| e.t).max();
-            if let Some(until) = until {
-                behind(slot as u8, edge, until, &mut found);
+            for entry in of_slot.filter(|e| usize::from(e.slot) == slot) {
+                let latest = until.entry(self.from_of(entry)).or_insert(entry.t);
+                *latest = entry.t.max(*latest);
+            }
+            for (key, until) in until {
+                behind(slot as u8, key, (edge, until), &mut found);
             }
         }
         found

@@ -9,6 +9,7 @@
 
 use super::firing::Firing;
 use super::hit::{Hit, HitValue, values};
+use super::lift::OuterKeys;
 use super::replay::in_event_time;
 use super::spec::{Node, SpecKind, SpecSet, Target};
 use super::total::Total;
@@ -64,15 +65,27 @@ pub fn report(
         group.names = values(&hit.key.text);
         group.steps.push(step_of(hit));
     }
+    let outer: HashMap<(u32, EventId), OuterKeys> =
+        hits.iter().filter_map(|hit| Some(((hit.spec, hit.id), hit.outer.clone()?))).collect();
     for firing in in_event_time(specs, hits) {
-        let child = node
-            .children
-            .iter()
-            .position(|c| c.is_some_and(|child| specs.node(child).spec.rule == firing.rule));
-        let group = groups.entry(firing.key).or_default();
-        if let Some(slot) = child {
-            group.steps.push(step_of_child(&firing, slot as u8));
+        let children = node.children.iter().enumerate();
+        let of_firing = |c: u32| specs.node(c).spec.rule == firing.rule;
+        for (slot, child) in children.filter_map(|(slot, c)| Some((slot as u8, (*c)?))) {
+            if !of_firing(child) {
+                continue;
+            }
+            for (key, text) in keys_above(specs, (index as u32, slot), child, &firing, &outer) {
+                let group = groups.entry(key).or_default();
+                group.steps.push(step_of_child(&firing, slot));
+                if let (Some(text), true) = (text, group.names.is_empty()) {
+                    group.names = values(&text);
+                }
+            }
         }
+        if !groups.contains_key(&firing.key) && firing.rule != rule {
+            continue;
+        }
+        let group = groups.entry(firing.key).or_default();
         if group.names.is_empty() {
             group.names = firing.group.iter().map(|(_, value)| value.clone()).collect();
         }
@@ -91,6 +104,30 @@ pub fn report(
         fired(y).cmp(&fired(x)).then(a.total_cmp(b)).then_with(|| x.group.cmp(&y.group))
     });
     out.into_iter().map(|(_, report)| report).collect()
+}
+
+/// The groups of a correlation in which an episode of one that it builds on occurs, with their names if
+/// they are other ones: those of the episode's events.
+fn keys_above(
+    specs: &SpecSet,
+    parent: (u32, u8),
+    child: u32,
+    firing: &Firing,
+    outer: &HashMap<(u32, EventId), OuterKeys>,
+) -> Vec<(u128, Option<Box<[u8]>>)> {
+    let node = specs.node(child);
+    let place = node.parents.iter().position(|p| *p == parent);
+    let Some(number) = place.and_then(|place| node.rises[place].key) else {
+        return vec![(firing.key, None)];
+    };
+    let mut out: Vec<(u128, Option<Box<[u8]>>)> = Vec::new();
+    for id in firing.evidence_ids() {
+        let Some(Some(key)) = outer.get(&(child, id)).map(|keys| &keys[number]) else { continue };
+        if !out.iter().any(|known| known.0 == key.hash) {
+            out.push((key.hash, Some(key.text.clone())));
+        }
+    }
+    out
 }
 
 fn title(rules: &RuleSet, target: &Target) -> Arc<str> {

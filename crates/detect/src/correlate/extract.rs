@@ -25,6 +25,8 @@ pub struct Extractor {
     keys: Vec<Vec<Vec<Source>>>,
     /// The same of the counted fields.
     values: Vec<Vec<Vec<Source>>>,
+    /// Per correlation: fields of each key that its events have in correlations above it.
+    outer: Vec<Vec<Vec<Source>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +51,10 @@ impl Extractor {
         };
         let values =
             set.specs().map(|s| s.references.iter().map(|r| counted(s, r)).collect()).collect();
-        Self { set: set.clone(), hasher, keys, values }
+        let outer = (0..set.len() as u32)
+            .map(|spec| set.node(spec).outer.iter().map(|names| sources(names)).collect())
+            .collect();
+        Self { set: set.clone(), hasher, keys, values, outer }
     }
 
     /// Appends the hits of `matches` (all of `batch`), ordered by row.
@@ -84,6 +89,14 @@ impl Extractor {
         } else {
             HitValue::None
         };
+        let outer = &self.outer[spec as usize];
+        let outer = (!outer.is_empty()).then(|| {
+            let mut key = |sources: &Vec<Source>| {
+                let parts = read(row, sources)?;
+                Some(hasher.key(parts.iter().map(|p| &**p)))
+            };
+            outer.iter().map(&mut key).collect()
+        });
         Some(Hit {
             spec,
             slot,
@@ -97,6 +110,7 @@ impl Extractor {
             weight: row.weight(),
             key,
             value,
+            outer,
         })
     }
 }

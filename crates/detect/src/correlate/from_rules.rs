@@ -143,7 +143,10 @@ fn spec_of(
         let number = rules.find(name).ok_or_else(unknown)?;
         let target = rules.rule(number);
         references.push(match target.correlation() {
-            Some(_) => Reference::correlation(&target.id),
+            Some(_) => Reference {
+                fields: group_by.iter().map(|g| field_of(correlation, target, g)).collect(),
+                ..Reference::correlation(&target.id)
+            },
             None => Reference {
                 target: Target::Rule(number),
                 fields: group_by.iter().map(|g| field_of(correlation, target, g)).collect(),

@@ -1,6 +1,8 @@
 //! One detection match as one correlation sees it.
 
 use event::EventId;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A match that takes part in one correlation, with its key and value already read from the event.
 /// Made by workers ([`super::Extractor`]), consumed in EventId order.
@@ -27,10 +29,13 @@ pub struct Hit {
     pub key: Key,
     /// What is counted.
     pub value: HitValue,
+    /// Keys that the event has in correlations which build on this one and group otherwise; none if
+    /// there are no such.
+    pub outer: Option<Arc<[Option<Key>]>>,
 }
 
 /// Group-by values: a keyed 128-bit hash of their folded text, and the text for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// Hash over the folded values; equal values in any case give the same. Depends on the
     /// installation's secret, so nobody outside can aim at one shard.

@@ -4,13 +4,14 @@
 //! Hit --> correlation's keys --> window of the key --qualifying windows--> parent correlations
 //!                                      \--> episodes --> Firing (new at once, updates at ticks)
 //! ```
-//! A chained correlation has the same key, hence the same shard: nothing ever leaves it. Backfill is
-//! a second set of states beside the live one, worked by the same code.
+//! A chained correlation has the same key, hence the same shard, or all keys of the chain are here
+//! (`lift`): nothing ever leaves it. Backfill is a second set of states beside the live one, worked by the same code.
 
 use super::evidence::{Cause, Changes};
 use super::firing::{Contribution, Firing};
 use super::hit::{Hit, HitValue};
 use super::keys::{SEEN_BYTES, SpecState};
+use super::lift::{Arrival, OuterKeys, Stand, Upward};
 use super::seen::Seen;
 use super::settings::Settings;
 use super::speak::{announce, first_seen, flush, upward};
@@ -43,6 +44,14 @@ impl Context<'_> {
         match self.backfill {
             true => TIMESPAN_MAX_NS,
             false => self.settings.lateness_ns.saturating_add(hold_ns),
+        }
+    }
+
+    /// Memory of a correlation in this shard, bytes: all of it where all its keys are here.
+    fn budget(&self, node: &Node, tight: bool) -> usize {
+        match node.home {
+            Some(_) => self.settings.bytes_per_rule,
+            None => self.settings.shard_bytes(tight),
         }
     }
 
@@ -128,7 +137,10 @@ impl ShardState {
             slot: hit.slot,
         };
         let cause = Cause { id: hit.id, t: hit.event_ns, stream_ns: hit.stream_ns };
-        self.apply(cx, hit.spec, (hit.key.hash, &hit.key.text), &[entry], cause, out);
+        let stand = |keys: &OuterKeys| Stand { t: hit.event_ns, keys: keys.clone() };
+        let stands = hit.outer.iter().map(stand).collect();
+        let arrival = Arrival { entry, stands, from: None };
+        self.apply(cx, hit.spec, (hit.key.hash, &hit.key.text), &[arrival], cause, out);
     }
 
     /// Puts entries of one key into one correlation, and what follows from it into its parents.
@@ -138,14 +150,14 @@ impl ShardState {
         cx: &Context<'_>,
         index: u32,
         key: (u128, &[u8]),
-        new: &[Entry],
+        new: &[Arrival],
         cause: Cause,
         out: &mut Vec<Firing>,
     ) {
         let node = cx.set.node(index);
         self.forget_idle(cx, index, key.0, cause.stream_ns, out);
         let spec = &mut self.specs[index as usize];
-        let prior = if new.len() == 1 { spec.prior(node, key.0, new[0].t) } else { 0 };
+        let prior = if new.len() == 1 { spec.prior(node, key.0, new[0].entry.t) } else { 0 };
         let mut first = None;
         let at = match spec.find(key.0) {
             Some(at) => at,
@@ -154,12 +166,12 @@ impl ShardState {
                     let idle = cx.idle_ns(node, spec.hold_ns);
                     cause.stream_ns <= p.stream_ns.saturating_add(idle)
                 });
-                if first.is_none() && new.len() == 1 && is_packed(node, &new[0], prior) {
-                    spec.pack(key.0, &new[0], cause.stream_ns);
+                if first.is_none() && new.len() == 1 && is_packed(node, &new[0].entry, prior) {
+                    spec.pack(key.0, &new[0].entry, cause.stream_ns);
                     self.make_room(cx, index, u32::MAX, out);
                     return;
                 }
-                spec.open(key.0, KeyState::new(node, key.1))
+                spec.open(key.0, KeyState::new(node, key.0, key.1))
             }
         };
         let Some(mut kept) = spec.take(at) else { return };
@@ -171,7 +183,9 @@ impl ShardState {
         let mut changes = Changes::default();
         let from = state.horizon(cause.stream_ns, cx.reach_ns(hold));
         let in_time = |e: &Entry| e.t >= from && e.t > state.sealed_t;
-        let taken: Vec<Entry> = new.iter().copied().filter(in_time).collect();
+        let taken: Vec<&Arrival> = new.iter().filter(|a| in_time(&a.entry)).collect();
+        taken.iter().for_each(|arrival| state.note(arrival));
+        let taken: Vec<Entry> = taken.iter().map(|a| a.entry).collect();
         spec.counters.late += (new.len() - taken.len()) as u64;
         if !taken.is_empty() {
             self.work(cx, node, kept.0, &mut kept.1, &taken, (cause, prior), &mut changes);
@@ -205,13 +219,14 @@ impl ShardState {
         out: &mut Vec<Firing>,
     ) {
         let node = cx.set.node(index);
-        let up = upward(node, &kept.1, &changes, cause);
+        let up = upward(node, &mut kept.1, &changes, cause);
         let counters = &mut self.specs[index as usize].counters;
         let hash = kept.0;
         announce(node, hash, &mut kept.1, &mut changes, counters, out);
         self.put_back(cx, index, at, kept, out);
-        for (parent, entries) in up {
-            self.apply(cx, node.parents[parent].0, (hash, text), &entries, cause, out);
+        for Upward { place, key, arrivals } in up {
+            let key = key.as_ref().map_or((hash, text), |key| (key.hash, &*key.text));
+            self.apply(cx, node.parents[place].0, key, &arrivals, cause, out);
         }
     }
 
@@ -226,8 +241,8 @@ impl ShardState {
         cause: (Cause, u64),
         changes: &mut Changes,
     ) {
-        let behind = |slot: u8, from: i64, to: i64, out: &mut Vec<(Contribution, u32)>| {
-            self.behind(cx, node, slot, hash, (from, to), out);
+        let behind = |slot: u8, key: Option<u128>, span, out: &mut Vec<(Contribution, u32)>| {
+            self.behind(cx, node, slot, key.unwrap_or(hash), span, out);
         };
         state.apply(node, new, cause, &behind, changes);
     }
@@ -243,8 +258,8 @@ impl ShardState {
         now: i64,
         changes: &mut Changes,
     ) {
-        let behind = |slot: u8, from: i64, to: i64, out: &mut Vec<(Contribution, u32)>| {
-            self.behind(cx, node, slot, hash, (from, to), out);
+        let behind = |slot: u8, key: Option<u128>, span, out: &mut Vec<(Contribution, u32)>| {
+            self.behind(cx, node, slot, key.unwrap_or(hash), span, out);
         };
         state.close(node, horizon, now, &behind, changes);
     }
@@ -263,7 +278,7 @@ impl ShardState {
         let child_node = cx.set.node(child);
         let Some(state) = self.specs[child as usize].get(hash) else { return };
         let first = state.entries.partition_point(|e| e.t < from);
-        let mut below: Vec<(u8, i64)> = Vec::new();
+        let mut below: Vec<(u8, u128, i64)> = Vec::new();
         for entry in state.entries.range(first..).take_while(|e| e.t <= to) {
             if entry.label == 0 {
                 continue;
@@ -274,13 +289,14 @@ impl ShardState {
                     entry.rows,
                 )),
                 Target::Correlation(_) => {
-                    below.retain(|(s, _)| *s != entry.slot);
-                    below.push((entry.slot, entry.t));
+                    let key = state.from_of(entry).unwrap_or(hash);
+                    below.retain(|(slot, of, _)| (*slot, *of) != (entry.slot, key));
+                    below.push((entry.slot, key, entry.t));
                 }
             }
         }
-        for (slot, until) in below {
-            self.behind(cx, child_node, slot, hash, (from, until), out);
+        for (slot, key, until) in below {
+            self.behind(cx, child_node, slot, key, (from, until), out);
         }
     }
 
@@ -305,7 +321,7 @@ impl ShardState {
             return self.make_room(cx, index, u32::MAX, out);
         }
         let most = node.entries_max();
-        let budget = cx.settings.shard_bytes(spec.tight);
+        let budget = cx.budget(node, spec.tight);
         let crowded = spec.bytes() + state.bytes() > budget && state.entries.len() > most / 16;
         if state.entries.len() > most || crowded {
             let goal = state.entries.len().min(most);
@@ -329,7 +345,7 @@ impl ShardState {
     fn make_room(&mut self, cx: &Context<'_>, index: u32, but: u32, out: &mut Vec<Firing>) {
         let node = cx.set.node(index);
         let spec = &mut self.specs[index as usize];
-        let budget = cx.settings.shard_bytes(spec.tight);
+        let budget = cx.budget(node, spec.tight);
         while spec.bytes() > budget {
             if let Some(gone) = spec.packed.pop() {
                 spec.counters.sketched += 1;

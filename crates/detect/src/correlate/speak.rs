@@ -4,6 +4,7 @@ use super::evidence::{Cause, Changes, Episode};
 use super::firing::{Contribution, Firing, FiringKind};
 use super::hit::{Hit, values};
 use super::keys::Counters;
+use super::lift::{Arrival, Upward};
 use super::settings::UPDATE_PAUSE_MAX_NS;
 use super::spec::{Node, SpecKind, Target};
 use super::window::{Entry, KeyState};
@@ -13,15 +14,15 @@ use event::EventId;
 /// kinds that count.
 pub(super) fn upward(
     node: &Node,
-    state: &KeyState,
+    state: &mut KeyState,
     changes: &Changes,
     cause: Cause,
-) -> Vec<(usize, Vec<Entry>)> {
+) -> Vec<Upward> {
     let mut out = Vec::new();
     if node.parents.is_empty() || changes.ends.is_empty() {
         return out;
     }
-    let new = state.episodes.iter().find(|e| !e.announced);
+    let new = state.episodes.iter().find(|e| !e.announced).map(|e| (e.fired_by, e.first));
     for (place, (_, slot)) in node.parents.iter().enumerate() {
         let entry = |t: i64, id, start| Entry {
             t,
@@ -33,12 +34,27 @@ pub(super) fn upward(
             label: 0,
             slot: *slot,
         };
-        let entries: Vec<Entry> = match node.parents_walk[place] {
-            true => changes.ends.iter().map(|(t, id, start)| entry(*t, *id, *start)).collect(),
-            false => new.iter().map(|e| entry(cause.t, e.fired_by, e.first)).collect(),
+        if node.rises[place].key.is_some() {
+            out.extend(state.rise(node, place, changes, entry));
+            continue;
+        }
+        let arrival = |entry: Entry, end: (i64, EventId)| {
+            let hands_on = !node.rises[place].outer.is_empty();
+            let stands = if hands_on { state.handed_on(node, place, end) } else { Vec::new() };
+            Arrival { entry, stands, from: None }
         };
-        if !entries.is_empty() {
-            out.push((place, entries));
+        let mut ends = changes.ends.iter();
+        let arrivals: Vec<Arrival> = match node.parents_walk[place] {
+            true => ends.map(|(t, id, start)| arrival(entry(*t, *id, *start), (*t, *id))).collect(),
+            false => ends
+                .next_back()
+                .zip(new)
+                .map(|((t, id, _), (name, first))| arrival(entry(cause.t, name, first), (*t, *id)))
+                .into_iter()
+                .collect(),
+        };
+        if !arrivals.is_empty() {
+            out.push(Upward { place, key: None, arrivals });
         }
     }
     out

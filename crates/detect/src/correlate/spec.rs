@@ -5,12 +5,17 @@
 //!                             how long each must remember, which ones speak for themselves
 //! ```
 
-use super::settings::{HITS_PER_CHAINED_KEY_MAX, HITS_PER_KEY_MAX, HITS_PER_SCANNED_KEY_MAX};
+use super::hit::Hit;
+use super::lift::Rise;
+use super::settings::{
+    HITS_PER_CHAINED_KEY_MAX, HITS_PER_KEY_MAX, HITS_PER_SCANNED_KEY_MAX, SHARDS,
+};
 use super::total::Total;
 use super::window::Entry;
 use crate::sigma::BoundOp;
 use hashbrown::HashMap;
 use std::sync::Arc;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// Most correlations in one set.
 pub const SPECS_MAX: usize = 65_536;
@@ -159,7 +164,8 @@ pub struct Reference {
     /// Which.
     pub target: Target,
     /// For each group-by name in order, the field that holds it in this rule's events (the name
-    /// itself unless `aliases` says otherwise). Ignored for correlations.
+    /// itself unless `aliases` says otherwise). For a correlation that groups otherwise, those of
+    /// its events; empty: the names themselves.
     pub fields: Vec<Arc<str>>,
     /// The same for the counted or summed fields; empty where this rule's events name them as the
     /// correlation does.
@@ -271,6 +277,12 @@ pub(super) struct Node {
     pub(super) speaks: bool,
     /// Evaluated by walking the window instead of by running totals.
     pub(super) scans: bool,
+    /// For each parent, how it sees this one.
+    pub(super) rises: Vec<Rise>,
+    /// For each group-by of correlations above that is another one: where its events keep the key.
+    pub(super) outer: Vec<Vec<Arc<str>>>,
+    /// The shard of all its keys, if it is part of a chain of different group-bys.
+    pub(super) home: Option<usize>,
 }
 
 impl Node {
@@ -347,7 +359,7 @@ impl Node {
 
     /// Whether a key's only entry can be kept in the compact form.
     pub(super) fn packs(&self) -> bool {
-        self.decide == Decide::OnArrival && !self.has_children()
+        self.decide == Decide::OnArrival && !self.has_children() && self.outer.is_empty()
     }
 
     /// What one entry by itself measures, for kinds that are packed.
@@ -418,22 +430,6 @@ pub enum SpecError {
         /// The correlation.
         id: Arc<str>,
     },
-    /// Parent and child group by different things.
-    #[error(
-        "the correlation groups by {} but builds on `{target}`, which groups by {}; chained correlations need the same group-by",
-        listed(own),
-        listed(other)
-    )]
-    ChainKey {
-        /// The parent.
-        id: Arc<str>,
-        /// The child.
-        target: Arc<str>,
-        /// The parent's group-by.
-        own: Vec<Arc<str>>,
-        /// The child's group-by.
-        other: Vec<Arc<str>>,
-    },
     /// The window is not positive or too long.
     #[error("the timespan is {} s; it must be above 0 and at most 400 days", ns / event::time::SECOND_NS)]
     Timespan {
@@ -462,13 +458,6 @@ pub enum SpecError {
     },
 }
 
-fn listed(names: &[Arc<str>]) -> String {
-    match names.is_empty() {
-        true => "nothing".to_owned(),
-        false => format!("`{}`", names.join("`, `")),
-    }
-}
-
 impl SpecError {
     /// The correlation it is about; `None` if it is about all of them.
     pub fn id(&self) -> Option<&Arc<str>> {
@@ -478,7 +467,6 @@ impl SpecError {
             | Self::References { id, .. }
             | Self::Unknown { id, .. }
             | Self::Depth { id }
-            | Self::ChainKey { id, .. }
             | Self::Timespan { id, .. }
             | Self::Condition { id, .. }
             | Self::KeyFields { id, .. } => Some(id),
@@ -535,6 +523,7 @@ impl SpecSet {
         set.link(&by_id)?;
         set.sort()?;
         set.spread_retention();
+        set.lift();
         Ok(set)
     }
 
@@ -566,6 +555,11 @@ impl SpecSet {
         }
         let Some(uses) = self.by_rule.get(&rule) else { return true };
         uses.iter().any(|(n, _)| self.nodes[*n as usize].spec.generate)
+    }
+
+    /// The shard that works a hit in.
+    pub(super) fn shard_of(&self, hit: &Hit) -> usize {
+        self.nodes.get(hit.spec as usize).and_then(|n| n.home).unwrap_or_else(|| hit.key.shard())
     }
 
     /// Children before parents.
@@ -612,15 +606,6 @@ impl SpecSet {
         let Some(child) = by_id.get(id).copied() else {
             return Err(SpecError::Unknown { id: own.id.clone(), target: id.clone() });
         };
-        let other = &self.nodes[child as usize].spec;
-        if own.group_by != other.group_by {
-            return Err(SpecError::ChainKey {
-                id: own.id.clone(),
-                target: id.clone(),
-                own: own.group_by.clone(),
-                other: other.group_by.clone(),
-            });
-        }
         if own.kind.reads_value() {
             return Err(SpecError::Condition {
                 id: own.id.clone(),
@@ -669,6 +654,58 @@ impl SpecSet {
         Ok(())
     }
 
+    /// Finds the chains of different group-bys, what their events must be asked for, and a shard for
+    /// each.
+    fn lift(&mut self) {
+        for at in (0..self.order.len()).rev() {
+            let index = self.order[at] as usize;
+            let (mut outer, mut rises) = (Vec::new(), Vec::new());
+            for (parent, slot) in &self.nodes[index].parents {
+                let above = &self.nodes[*parent as usize];
+                let fields = &above.spec.references[usize::from(*slot)].fields;
+                let fields = if fields.is_empty() { &above.spec.group_by } else { fields };
+                let is_same = above.spec.group_by == self.nodes[index].spec.group_by;
+                rises.push(Rise {
+                    key: (!is_same).then(|| number_of(&mut outer, fields)),
+                    outer: above.outer.iter().map(|names| number_of(&mut outer, names)).collect(),
+                    timespan_ns: above.spec.timespan_ns,
+                });
+            }
+            (self.nodes[index].outer, self.nodes[index].rises) = (outer, rises);
+        }
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].home.is_none() && !self.nodes[index].outer.is_empty() {
+                self.give_home(index);
+            }
+        }
+    }
+
+    /// One shard for all correlations that are linked with this one. State is kept where it is worked
+    /// in, so the shard is part of what the correlations do.
+    fn give_home(&mut self, index: usize) {
+        let mut linked = vec![index];
+        let mut at = 0;
+        while let Some(node) = linked.get(at).map(|i| &self.nodes[*i]) {
+            let near =
+                node.parents.iter().map(|p| p.0).chain(node.children.iter().flatten().copied());
+            let near: Vec<usize> = near.map(|i| i as usize).collect();
+            near.into_iter().for_each(|i| {
+                if !linked.contains(&i) {
+                    linked.push(i);
+                }
+            });
+            at += 1;
+        }
+        let name = linked.iter().map(|i| &*self.nodes[*i].spec.id).min().unwrap_or_default();
+        let home = xxh3_64(name.as_bytes()) as usize % SHARDS;
+        for index in linked {
+            let node = &mut self.nodes[index];
+            node.home = Some(home);
+            let place = format!("{:x} {home} {:?} {:?}", node.spec.hash, node.outer, node.rises);
+            node.spec.hash = xxh3_128(place.as_bytes());
+        }
+    }
+
     fn spread_retention(&mut self) {
         for at in (0..self.order.len()).rev() {
             let index = self.order[at] as usize;
@@ -680,6 +717,14 @@ impl SpecSet {
             self.nodes[index].retain_ns = longest;
         }
     }
+}
+
+/// Number of a list of names among others, added if it is new.
+fn number_of(lists: &mut Vec<Vec<Arc<str>>>, names: &[Arc<str>]) -> usize {
+    lists.iter().position(|known| known == names).unwrap_or_else(|| {
+        lists.push(names.to_vec());
+        lists.len() - 1
+    })
 }
 
 /// Checks one spec on its own and fills in the default condition.
@@ -721,6 +766,9 @@ fn check(mut spec: Spec) -> Result<Node, SpecError> {
         retain_ns: spec.timespan_ns,
         speaks: true,
         scans: spec.kind == SpecKind::TemporalOrdered,
+        rises: Vec::new(),
+        outer: Vec::new(),
+        home: None,
         spec,
     })
 }

@@ -10,6 +10,7 @@
 //! How an entry becomes evidence: `evidence`.
 
 use super::evidence::{Behind, Cause, Changes, Episode};
+use super::lift::Lifted;
 use super::spec::{Decide, Frame, Node, SpecKind};
 use super::total::Total;
 use event::EventId;
@@ -54,6 +55,10 @@ pub(super) struct KeyState {
     pub(super) listed: bool,
     pub(super) labels: u32,
     pub(super) episodes: Vec<Episode>,
+    /// Hash of the key.
+    pub(super) hash: u128,
+    /// What chains need whose correlations group by different things.
+    pub(super) lifted: Option<Box<Lifted>>,
     /// Number of decided entries.
     #[serde(skip)]
     closed: usize,
@@ -66,8 +71,9 @@ pub(super) struct KeyState {
 }
 
 impl KeyState {
-    pub(super) fn new(node: &Node, text: &[u8]) -> Self {
+    pub(super) fn new(node: &Node, hash: u128, text: &[u8]) -> Self {
         Self {
+            hash,
             text: text.into(),
             max_t: i64::MIN,
             last_stream: i64::MIN,
@@ -88,7 +94,8 @@ impl KeyState {
     /// their share of the running total, its evidence.
     pub(super) fn bytes(&self) -> usize {
         let evidence: usize = self.episodes.iter().map(Episode::bytes).sum();
-        size_of::<Self>() + 96 + self.text.len() + self.entries.len() * 80 + evidence
+        let lifted = self.lifted.as_ref().map_or(0, |lifted| lifted.bytes());
+        size_of::<Self>() + 96 + self.text.len() + self.entries.len() * 80 + evidence + lifted
     }
 
     /// Takes in the entry that the packed form of the key held; it decides nothing.
@@ -175,6 +182,7 @@ impl KeyState {
             self.episodes.retain(|e| e.last >= limit || e.dirty);
             let behind = limit.saturating_sub(node.spec.timespan_ns);
             self.episodes.iter_mut().for_each(|e| e.forget_taken(behind));
+            self.trim_lifted();
             // A burst must not hold its memory for ever.
             if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 4 {
                 self.entries.shrink_to(self.entries.len() * 2);
@@ -242,7 +250,7 @@ impl KeyState {
     }
 
     /// First entry of the window that ends at entry `end`.
-    fn lower(&self, node: &Node, end: usize) -> usize {
+    pub(super) fn lower(&self, node: &Node, end: usize) -> usize {
         let edge = node.edge(self.entries[end].t);
         let from = self.entries.partition_point(|e| e.t < edge);
         if node.gap() == i64::MAX {
@@ -587,6 +595,7 @@ impl KeyState {
         let dropped = kept.len().saturating_sub(goal);
         kept.drain(..dropped);
         self.entries = kept;
+        self.trim_lifted();
         self.rebuild(node);
         (folded, dropped as u64)
     }

@@ -107,6 +107,12 @@ impl<'a> Values<'a> for Counted<'_, '_, 'a> {
         self.row.row
     }
 
+    fn has_below(&self, names: &[Box<str>]) -> bool {
+        // It walks the row's names.
+        self.work.set(self.work.get() + self.row.row.cells().len() as u64);
+        self.row.has_below(names)
+    }
+
     fn values(&self, field: FieldId) -> impl Iterator<Item = Value<'a>> {
         self.row.values(field).inspect(|value| {
             self.work.set(self.work.get() + 1 + value.bytes.len() as u64 / BYTES_PER_UNIT);

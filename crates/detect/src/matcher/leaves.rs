@@ -126,6 +126,8 @@ fn place(
     match &leaf.target {
         Target::Keyword => Place::Keyword,
         Target::Field(_) if fields.is_empty() => Place::Nowhere,
+        // It holds for an object, too, whose values are those of other fields.
+        Target::Field(_) if leaf.test.on_object() => Place::Nowhere,
         Target::Field(_) if fields.iter().any(|f| f.is_intrinsic() || f.is_local()) => {
             Place::Nowhere
         }
@@ -143,8 +145,22 @@ fn place(
 /// Equal for leaves that always have the same verdict.
 #[derive(PartialEq, Eq, Hash)]
 enum Key<'a> {
-    Text { target: Where<'a>, op: TextOp, text: &'a [u8], cased: bool },
-    Other { target: Where<'a>, test: String },
+    Text {
+        target: Where<'a>,
+        op: TextOp,
+        text: &'a [u8],
+        cased: bool,
+    },
+    Other {
+        target: Where<'a>,
+        test: String,
+    },
+    /// Fields below the name decide, too.
+    Below {
+        target: Where<'a>,
+        name: &'a str,
+        test: String,
+    },
 }
 
 #[derive(PartialEq, Eq, Hash)]
@@ -161,6 +177,9 @@ impl<'a> Key<'a> {
             Target::Field(name) if fields.is_empty() => Where::Unknown(name),
             Target::Field(_) => Where::Fields(fields),
         };
+        if let (Target::Field(name), true) = (&leaf.target, leaf.test.asks_below()) {
+            return Key::Below { target, name, test: format!("{:?}", leaf.test) };
+        }
         match &leaf.test {
             Test::Text { op, pattern, cased: true, .. } => {
                 Key::Text { target, op: *op, text: pattern.as_bytes(), cased: true }

@@ -216,7 +216,11 @@ fn about(rule: &Rule, (keys, word): (&[&str], &str), refusal: Refusal) -> RulePr
     RuleProblem {
         line,
         column,
+        document: rule.source.line,
         rule: name.as_ref().into(),
+        name: rule.name.as_deref().unwrap_or_default().into(),
+        title: (*rule.title).into(),
+        level: Some(rule.level),
         kind: refusal.kind,
         mistake: refusal.mistake,
         ..file_problem(&rule.source.file, refusal.reason, &refusal.hint)

@@ -1,9 +1,11 @@
 //! The condition language: identifiers, `not` before `and` before `or`, parentheses, and
 //! `1|any|all|N of them|pattern*`.
 
-use crate::sigma::problem::Refusal;
+use crate::sigma::problem::{Position, Refusal, Refusals};
 use filter::{Node, Plan};
 
+/// Selections that a hint names, at most.
+const NAMES_SHOWN: usize = 8;
 /// Deepest nesting of parentheses and `not`.
 pub const DEPTH_MAX: usize = 48;
 /// Most words of one condition.
@@ -202,73 +204,96 @@ impl<'a> Parser<'a> {
 /// Selections by name, lowered; `None` for those that a pipeline took away.
 pub type Selections = [(String, Option<Plan>)];
 
-/// Lowers a condition over named selections. Terms over selections that were taken away are left
-/// out; `None` if no term remains.
-///
-/// # Errors
-/// Names and patterns that no selection answers to.
-pub fn lower(expr: &Expr, selections: &Selections) -> Result<Option<Plan>, Refusal> {
-    let mut budget = LEAVES_MAX;
-    lower_within(expr, selections, &mut budget)
-}
-
-fn lower_within(
+/// Lowers the condition written at `at` over named selections. Terms over selections that were taken
+/// away are left out; `None` if no term remains. Every name and pattern that no selection answers to is
+/// noted in `problems`, and left out.
+pub fn lower(
     expr: &Expr,
     selections: &Selections,
-    budget: &mut usize,
-) -> Result<Option<Plan>, Refusal> {
-    let mut named = |name: &str, plan: &Plan| {
-        *budget = budget.checked_sub(plan.leaves.len()).ok_or_else(|| {
-            let reason = format!("more than {LEAVES_MAX} values in one condition");
-            Refusal::not_covered(reason, "split the rule")
-        })?;
-        let root = Node::Named(name.into(), Box::new(plan.root.clone()));
-        Ok(Plan { leaves: plan.leaves.clone(), root })
-    };
-    match expr {
-        Expr::Name(name) => match selections.iter().find(|(n, _)| n == name) {
-            Some((name, Some(plan))) => named(name, plan).map(Some),
-            Some((_, None)) => Ok(None),
-            None => {
-                let known: Vec<_> = selections.iter().map(|(n, _)| n.as_str()).take(8).collect();
-                let hint = format!("selections are: {}", known.join(", "));
-                Err(Refusal::invalid(format!("there is no selection `{name}`"), hint))
-            }
-        },
-        Expr::Not(part) => Ok(lower_within(part, selections, budget)?.map(Plan::not)),
-        Expr::And(parts) | Expr::Or(parts) => {
-            let mut plans = Vec::with_capacity(parts.len());
-            for part in parts {
-                plans.extend(lower_within(part, selections, budget)?);
-            }
-            Ok(match (plans.is_empty(), expr) {
-                (true, _) => None,
-                (false, Expr::And(_)) => Some(Plan::and(plans)),
-                (false, _) => Some(Plan::or(plans)),
-            })
-        }
-        Expr::Of(quantity, pattern) => {
-            let chosen: Vec<_> = selections.iter().filter(|(n, _)| is_named(n, pattern)).collect();
-            if chosen.is_empty() {
-                let reason = format!("no selection is named like `{pattern}`");
-                return Err(Refusal::invalid(reason, "check the pattern"));
-            }
-            let left = chosen.iter().filter_map(|(n, plan)| Some((n, plan.as_ref()?)));
-            let plans = left.map(|(n, plan)| named(n, plan)).collect::<Result<Vec<_>, _>>()?;
-            if plans.is_empty() {
-                return Ok(None);
-            }
-            let count = plans.len();
-            Ok(Some(match quantity {
-                Quantity::All => Plan::and(plans),
-                Quantity::AtLeast(1) => Plan::or(plans),
-                Quantity::AtLeast(n) if *n as usize > count => {
-                    let reason = format!("`{n} of {pattern}` but only {count} selections");
-                    return Err(Refusal::invalid(reason, "it can never hold"));
+    at: Position,
+    problems: &mut Refusals,
+) -> Option<Plan> {
+    Terms { selections, budget: LEAVES_MAX, at, problems }.lower(expr)
+}
+
+/// A condition while it is lowered.
+struct Terms<'t> {
+    selections: &'t Selections,
+    /// Leaves that it may still have.
+    budget: usize,
+    at: Position,
+    problems: &'t mut Refusals,
+}
+
+impl Terms<'_> {
+    fn lower(&mut self, expr: &Expr) -> Option<Plan> {
+        match expr {
+            Expr::Name(name) => match self.selections.iter().find(|(n, _)| n == name) {
+                Some((name, plan)) => self.named(name, plan.as_ref()?),
+                None => {
+                    let known = self.selections.iter().map(|(n, _)| n.as_str());
+                    let near = event::text::nearest(name, known.clone());
+                    let hint = match near {
+                        Some(near) => format!("did you mean `{near}`?"),
+                        None => format!(
+                            "selections are: {}",
+                            known.take(NAMES_SHOWN).collect::<Vec<_>>().join(", ")
+                        ),
+                    };
+                    self.refuse(format!("there is no selection `{name}`"), hint)
                 }
-                Quantity::AtLeast(n) => at_least(*n, plans),
-            }))
+            },
+            Expr::Not(part) => self.lower(part).map(Plan::not),
+            Expr::And(parts) | Expr::Or(parts) => {
+                let plans: Vec<Plan> = parts.iter().filter_map(|part| self.lower(part)).collect();
+                match (plans.is_empty(), expr) {
+                    (true, _) => None,
+                    (false, Expr::And(_)) => Some(Plan::and(plans)),
+                    (false, _) => Some(Plan::or(plans)),
+                }
+            }
+            Expr::Of(quantity, pattern) => self.lower_of(*quantity, pattern),
         }
+    }
+
+    fn lower_of(&mut self, quantity: Quantity, pattern: &str) -> Option<Plan> {
+        let all = self.selections;
+        let chosen: Vec<_> = all.iter().filter(|(n, _)| is_named(n, pattern)).collect();
+        if chosen.is_empty() {
+            let reason = format!("no selection is named like `{pattern}`");
+            return self.refuse(reason, "check the pattern");
+        }
+        let left = chosen.iter().filter_map(|(n, plan)| Some((n, plan.as_ref()?)));
+        let plans: Vec<Plan> = left.filter_map(|(n, plan)| self.named(n, plan)).collect();
+        let count = plans.len();
+        match quantity {
+            _ if count == 0 => None,
+            Quantity::All => Some(Plan::and(plans)),
+            Quantity::AtLeast(1) => Some(Plan::or(plans)),
+            // Those of which nothing could be read count here: that is told already.
+            Quantity::AtLeast(n) if n as usize > count => {
+                let is_whole = count == chosen.len() || self.problems.is_empty();
+                let reason = format!("`{n} of {pattern}` but only {count} selections");
+                is_whole.then(|| self.refuse(reason, "it can never hold")).flatten()
+            }
+            Quantity::AtLeast(n) => Some(at_least(n, plans)),
+        }
+    }
+
+    fn named(&mut self, name: &str, plan: &Plan) -> Option<Plan> {
+        let Some(left) = self.budget.checked_sub(plan.leaves.len()) else {
+            let reason = format!("more than {LEAVES_MAX} values in one condition");
+            self.problems.push(Refusal::not_covered(reason, "split the rule").at(self.at));
+            return None;
+        };
+        self.budget = left;
+        let root = Node::Named(name.into(), Box::new(plan.root.clone()));
+        Some(Plan { leaves: plan.leaves.clone(), root })
+    }
+
+    fn refuse(&mut self, reason: String, hint: impl Into<String>) -> Option<Plan> {
+        self.problems.push(Refusal::invalid(reason, hint).at(self.at));
+        None
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::sigma::condition::{self, Expr};
 use crate::sigma::lowering::Lowering;
-use crate::sigma::problem::{Position, Refusal, Refusals};
+use crate::sigma::problem::{Position, ProblemKind, Refusal, Refusals};
 use crate::sigma::selection::{self, Selection};
 use crate::sigma::yaml::{Node, Yaml};
 use filter::Plan;
@@ -28,14 +28,15 @@ pub const SELECTIONS_MAX: usize = 4_096;
 /// A `detection:` (or `filter:`) section, its modifiers applied.
 #[derive(Clone, Debug)]
 pub struct Detection {
-    /// Selections by name, in order. `None` is one that a pipeline took away: it is left out of the
-    /// conditions that name it.
+    /// Selections by name, in order. `None` is one that a pipeline took away, or of which nothing could
+    /// be read: it is left out of the conditions that name it.
     pub selections: Vec<(String, Option<Selection>)>,
     /// Conditions with their places; any of them.
     pub conditions: Vec<(Expr, Position)>,
 }
 
-/// Reads a section. Everything wrong in it is noted in `problems`.
+/// Reads a section. Everything wrong in it is noted in `problems`; what is left of it is given all the
+/// same, so that what is wrong with the rest shows, too.
 pub fn read(section: &Node, kind: Section, problems: &mut Refusals) -> Option<Detection> {
     let Yaml::Map(entries) = &section.value else {
         let reason = format!("`detection` is {}", section.kind());
@@ -46,27 +47,25 @@ pub fn read(section: &Node, kind: Section, problems: &mut Refusals) -> Option<De
         problems.push(refuse_timeframe(timeframe));
         return None;
     }
-    let Some(condition) = section.get("condition") else {
-        let hint = "add `condition:`";
-        problems.push(Refusal::invalid("there is no condition", hint).at(section.at));
-        return None;
+    let conditions = match section.get("condition").map(read_conditions) {
+        None => Err(Refusal::invalid("there is no condition", "add `condition:`").at(section.at)),
+        Some(read) => read,
     };
-    // The condition first: obsolete rules are told apart by it, whatever their selections hold.
-    let conditions = problems.ok(read_conditions(condition))?;
+    // Obsolete rules are told apart by their condition, whatever their selections hold.
+    let is_obsolete = conditions.as_ref().is_err_and(|r| r.kind == ProblemKind::NotCovered);
+    let conditions = problems.ok(conditions).unwrap_or_default();
+    if is_obsolete {
+        return None;
+    }
     if entries.len() > SELECTIONS_MAX {
         let reason = format!("more than {SELECTIONS_MAX} selections");
         problems.push(Refusal::invalid(reason, "split the rule").at(section.at));
         return None;
     }
-    let mut selections = Vec::new();
-    let mut complete = true;
-    for (name, node) in entries.iter().filter(|(name, _)| !kind.is_reserved(name)) {
-        match selection::read(node, problems) {
-            Some(selection) => selections.push((name.clone(), Some(selection))),
-            None => complete = false,
-        }
-    }
-    complete.then_some(Detection { selections, conditions })
+    let own = entries.iter().filter(|(name, _)| !kind.is_reserved(name));
+    let selections =
+        own.map(|(name, node)| (name.clone(), selection::read(node, problems))).collect();
+    Some(Detection { selections, conditions })
 }
 
 /// `timeframe` is what aggregations once had. As the name of a selection it stays reserved: engines
@@ -107,24 +106,18 @@ fn read_conditions(node: &Node) -> Result<Vec<(Expr, Position)>, Refusal> {
 impl Detection {
     /// Lowers it into one plan. Everything that cannot be honoured is noted in `problems`.
     pub fn lower(&self, lowering: &mut Lowering<'_>, problems: &mut Refusals) -> Option<Plan> {
-        let mut selections = Vec::with_capacity(self.selections.len());
-        let mut complete = true;
-        for (name, selection) in &self.selections {
-            let Some(selection) = selection else {
-                selections.push((name.clone(), None));
-                continue;
-            };
-            match selection.lower(lowering, problems) {
-                Some(plan) => selections.push((name.clone(), Some(plan))),
-                None => complete = false,
-            }
-        }
-        if !complete {
-            return None;
-        }
+        let lowered = self.selections.iter().map(|(name, selection)| {
+            let plan = selection.as_ref().and_then(|s| s.lower(lowering, problems));
+            (name.clone(), plan)
+        });
+        let selections: Vec<_> = lowered.collect();
         let mut plans = Vec::new();
         for (expr, at) in &self.conditions {
-            plans.extend(problems.ok(condition::lower(expr, &selections).map_err(|r| r.at(*at)))?);
+            plans.extend(condition::lower(expr, &selections, *at, problems));
+        }
+        // What could not be read is left out above: only what is whole is a plan.
+        if !problems.is_empty() {
+            return None;
         }
         let at = self.conditions.first().map_or(Position::default(), |c| c.1);
         if plans.is_empty() {

@@ -42,8 +42,10 @@ pub fn parse_file(file: &Arc<PathBuf>, text: &str, settings: &SigmaSettings) -> 
             Ok(node) if is_sigma(&node) => {
                 let mut refusals = Refusals::default();
                 let rule = rule(file, &document, &node, settings, &mut refusals);
+                let mut refusals = refusals.into_vec();
+                refusals.sort_by_key(|refusal| refusal.at);
                 let about = |refusal| problem(file, &document, Some(&node), refusal);
-                out.problems.extend(refusals.into_vec().into_iter().map(about));
+                out.problems.extend(refusals.into_iter().map(about));
                 if rule.is_none() {
                     let names = ["id", "name"].iter().filter_map(|k| node.get(k)?.text());
                     out.refused.extend(names.map(String::into_boxed_str));
@@ -109,7 +111,11 @@ fn problem(
         file: file.clone(),
         line: at.line,
         column: at.column,
+        document: document.first_line,
         rule: text("id").or_else(|| text("title")).unwrap_or_default().into(),
+        name: text("name").unwrap_or_default().into(),
+        title: text("title").unwrap_or_default().into(),
+        level: node.and_then(|n| level(n).ok()),
         kind: refusal.kind,
         mistake: refusal.mistake,
         reason: refusal.reason,
@@ -431,7 +437,11 @@ pub(crate) fn file_problem(file: &Arc<PathBuf>, reason: String, hint: &str) -> R
         file: file.clone(),
         line: 1,
         column: 1,
+        document: 1,
         rule: "".into(),
+        name: "".into(),
+        title: "".into(),
+        level: None,
         kind: ProblemKind::Invalid,
         mistake: true,
         reason,

@@ -256,25 +256,29 @@ impl Item {
         }
     }
 
-    /// Lowers it.
-    ///
-    /// # Errors
-    /// Values that make no sense under the modifiers, and what cannot be honoured exactly.
-    pub fn lower(&self, lowering: &mut Lowering<'_>) -> Result<Plan, Refusal> {
+    /// Lowers it. Values that make no sense under the modifiers, and what cannot be honoured exactly,
+    /// are noted in `refused`, each of them; then there is no plan.
+    pub fn lower(&self, lowering: &mut Lowering<'_>, refused: &mut Vec<Refusal>) -> Option<Plan> {
         let mut plans = Vec::with_capacity(self.values.len());
         for (value, at) in &self.values {
-            plans.push(self.value_plan(value, lowering).map_err(|r| r.at(*at))?);
+            match self.value_plan(value, lowering) {
+                Ok(plan) => plans.push(plan),
+                Err(refusal) => refused.push(refusal.at(*at)),
+            }
+        }
+        if !refused.is_empty() {
+            return None;
         }
         let plan = if self.all { Plan::and(plans) } else { Plan::or(plans) };
         if !self.negated {
-            return Ok(plan);
+            return Some(plan);
         }
         match &self.field {
             Some(field) if lowering.settings.neq_needs_field => {
                 let there = Plan::leaf(Target::Field(field.clone()), Test::Exists);
-                Ok(Plan::and([there, plan.not()]))
+                Some(Plan::and([there, plan.not()]))
             }
-            _ => Ok(plan.not()),
+            _ => Some(plan.not()),
         }
     }
 

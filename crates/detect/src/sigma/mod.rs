@@ -31,6 +31,6 @@ pub use correlation::{
     Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, RuleExpr, Timespan, Window,
 };
 pub use document::{ParsedFile, parse_file};
-pub use problem::{Position, ProblemKind, Refusal, Refusals, RuleProblem};
+pub use problem::{Position, ProblemKind, Refusal, Refusals, RefusedRule, RuleProblem};
 pub use rule::{FilterDoc, LogSource, Rule, RuleKind, RuleSource, RuleTest, TestInput, TestStep};
 pub use settings::{FilterReading, SigmaSettings};

@@ -1,5 +1,7 @@
 //! What is wrong with a rule, where, and what to do about it.
 
+use event::Level;
+use hashbrown::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,8 +24,16 @@ pub struct RuleProblem {
     pub line: u32,
     /// Column, from 1.
     pub column: u32,
+    /// First line of its document: what is wrong with one document is wrong with one rule.
+    pub document: u32,
     /// The rule's id, or its title, or empty.
     pub rule: Box<str>,
+    /// The rule's name, if it has one.
+    pub name: Box<str>,
+    /// The rule's title, or empty.
+    pub title: Box<str>,
+    /// The rule's level, if that could be read.
+    pub level: Option<Level>,
     /// Broken, or not covered.
     pub kind: ProblemKind,
     /// Surely a slip of its author, of whatever kind: a check of rules fails on it.
@@ -45,8 +55,59 @@ impl fmt::Display for RuleProblem {
     }
 }
 
+/// A document that is not in force as it is written, with all that is wrong with it.
+#[derive(Clone, Debug)]
+pub struct RefusedRule<'p> {
+    /// Its problems, at least one, in the order in which they stand.
+    pub problems: Vec<&'p RuleProblem>,
+}
+
+impl<'p> RefusedRule<'p> {
+    /// The documents that problems are about, in the order of their first ones.
+    pub fn of(problems: impl IntoIterator<Item = &'p RuleProblem>) -> Vec<Self> {
+        let mut out: Vec<Self> = Vec::new();
+        let mut places: HashMap<(&PathBuf, u32, &str), usize> = HashMap::new();
+        for problem in problems {
+            let place = (&*problem.file, problem.document, &*problem.rule);
+            let at = *places.entry(place).or_insert(out.len());
+            match out.get_mut(at) {
+                Some(known) => known.problems.push(problem),
+                None => out.push(Self { problems: vec![problem] }),
+            }
+        }
+        out
+    }
+
+    /// Its first problem, which names the rule as the others do.
+    pub fn first(&self) -> &'p RuleProblem {
+        self.problems[0]
+    }
+
+    /// Whether its author surely made a slip; else it is valid, and cannot be honoured exactly.
+    pub fn is_failed(&self) -> bool {
+        self.problems.iter().any(|p| p.mistake)
+    }
+
+    /// What it is called wherever rules are listed: `failed` or `not_covered`.
+    pub fn state(&self) -> &'static str {
+        if self.is_failed() { "failed" } else { "not_covered" }
+    }
+
+    /// What is wrong, in one line.
+    pub fn reason(&self) -> String {
+        let reasons: Vec<&str> = self.problems.iter().map(|p| p.reason.as_str()).collect();
+        reasons.join("; ")
+    }
+
+    /// How many documents failed and how many are not covered.
+    pub fn counts(refused: &[Self]) -> (usize, usize) {
+        let failed = refused.iter().filter(|r| r.is_failed()).count();
+        (failed, refused.len() - failed)
+    }
+}
+
 /// A place within a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// Line, from 1.
     pub line: u32,

@@ -21,7 +21,7 @@ pub enum Selection {
 }
 
 /// Reads a selection: a map is all of its lines, a list is any of its parts, a scalar is a keyword.
-/// Every line that is wrong is noted in `problems`.
+/// Every line that is wrong is noted in `problems` and left out; `None` if nothing is left.
 pub fn read(node: &Node, problems: &mut Refusals) -> Option<Selection> {
     read_part(node, problems, 0)
 }
@@ -45,21 +45,19 @@ fn read_part(node: &Node, problems: &mut Refusals, depth: usize) -> Option<Selec
     }
     match &node.value {
         Yaml::Map(lines) => {
-            let parts = lines.iter().map(|(key, value)| line(key, value, problems));
-            Some(Selection::All(whole(parts)?))
+            let parts = lines.iter().filter_map(|(key, value)| line(key, value, problems));
+            some(parts.collect()).map(Selection::All)
         }
         Yaml::List(parts) => {
-            let parts = parts.iter().map(|part| read_part(part, problems, depth + 1));
-            Some(Selection::Any(whole(parts)?))
+            let parts = parts.iter().filter_map(|part| read_part(part, problems, depth + 1));
+            some(parts.collect()).map(Selection::Any)
         }
         _ => line("", node, problems),
     }
 }
 
-/// All parts, or none if one is missing; all are looked at in any case.
-fn whole(parts: impl Iterator<Item = Option<Selection>>) -> Option<Vec<Selection>> {
-    let parts: Vec<_> = parts.collect();
-    parts.into_iter().collect()
+fn some(parts: Vec<Selection>) -> Option<Vec<Selection>> {
+    (!parts.is_empty()).then_some(parts)
 }
 
 fn line(key: &str, value: &Node, problems: &mut Refusals) -> Option<Selection> {
@@ -79,8 +77,11 @@ impl Selection {
     pub fn lower(&self, lowering: &mut Lowering<'_>, problems: &mut Refusals) -> Option<Plan> {
         match self {
             Selection::Item(item) => {
-                let plan = item.lower(lowering);
-                problems.ok(plan.map_err(|r| about(&item.key(), r).at(item.at)))
+                let mut refused = Vec::new();
+                let plan = item.lower(lowering, &mut refused);
+                let place = |r| about(&item.key(), r).at(item.at);
+                refused.into_iter().map(place).for_each(|r| problems.push(r));
+                plan
             }
             Selection::All(parts) => lower_all(parts, lowering, problems).map(Plan::and),
             Selection::Any(parts) => lower_all(parts, lowering, problems).map(Plan::or),

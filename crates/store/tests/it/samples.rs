@@ -137,6 +137,10 @@ const VALUES: &[&[u8]] = &[
     b"::ffff:a00:1",
 ];
 const READ: &[&str] = &[
+    // Objects: only fields below them have values.
+    "x",
+    "process",
+    "x.only",
     "event.original",
     "@timestamp",
     "alcedo.source",

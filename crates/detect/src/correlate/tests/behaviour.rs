@@ -236,9 +236,6 @@ fn broken_sets_say_what_to_do() {
     let mut missing = brute_force(5, 60);
     missing.remove(0);
     assert!(say(missing).contains("not a loaded rule"));
-    let mut keys = brute_force(5, 60);
-    keys[1].group_by = vec!["host".into()];
-    assert!(say(keys).contains("same group-by"));
     let mut circle = spec("a", SpecKind::Temporal, &[1], 60);
     circle.references.push(Reference::correlation("a"));
     assert!(say(vec![circle]).contains("circle"));

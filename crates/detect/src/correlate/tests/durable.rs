@@ -43,6 +43,7 @@ fn story(count: u64) -> Vec<Ev> {
             rule: u32::from(next(4) == 0),
             id: i,
             t_s: 1_000 + (i / 8) as i64 - next(12) as i64,
+            host: "h".into(),
             user: format!("user{}", next(40)),
             value: next(5) as u32,
             weight: 1 + next(3) as u32 / 2,

@@ -6,6 +6,7 @@ mod durable;
 mod flood;
 mod frames;
 mod keyed;
+mod lifted;
 mod oracle;
 mod probes;
 
@@ -58,6 +59,7 @@ struct Ev {
     id: u64,
     t_s: i64,
     user: String,
+    host: String,
     value: u32,
     weight: u32,
     source: u64,
@@ -65,21 +67,31 @@ struct Ev {
 }
 
 fn ev(rule: u32, id: u64, t_s: i64) -> Ev {
-    Ev { rule, id, t_s, user: "u".into(), value: 0, weight: 1, source: 0, backfill: false }
+    let (user, host) = ("u".into(), "h".into());
+    Ev { rule, id, t_s, user, host, value: 0, weight: 1, source: 0, backfill: false }
 }
 
 /// The hits of one event for every correlation that references its rule.
 fn hits(set: &SpecSet, e: &Ev, stream_ns: i64) -> Vec<Hit> {
     let mut hasher = KeyHasher::new([3; 16]);
-    let key = hasher.key([e.user.as_bytes()]);
+    let mut prints = hasher.clone();
+    let mut key = |names: &[Arc<str>]| {
+        let of = |name: &Arc<str>| if **name == *"host" { &e.host } else { &e.user };
+        hasher.key(names.iter().map(|name| of(name).as_bytes()))
+    };
     set.uses(e.rule)
         .iter()
         .map(|(index, slot)| {
-            let kind = set.node(*index).spec.kind;
+            let node = set.node(*index);
+            let kind = node.spec.kind;
+            let own = key(&node.spec.group_by);
+            let outer = &node.outer;
+            let outer =
+                (!outer.is_empty()).then(|| outer.iter().map(|names| Some(key(names))).collect());
             let value = match kind {
                 k if k.is_numeric() => HitValue::Number(f64::from(e.value)),
                 k if k.reads_value() => {
-                    HitValue::Print(hasher.print([e.value.to_string().as_bytes()]))
+                    HitValue::Print(prints.print([e.value.to_string().as_bytes()]))
                 }
                 _ => HitValue::None,
             };
@@ -92,8 +104,9 @@ fn hits(set: &SpecSet, e: &Ev, stream_ns: i64) -> Vec<Hit> {
                 source: e.source,
                 backfill: e.backfill,
                 weight: e.weight,
-                key: key.clone(),
+                key: own,
                 value,
+                outer,
             }
         })
         .collect()
