@@ -26,8 +26,8 @@ pub use matcher::{
     LOGSOURCE_FIELD, MatcherStats, Overdrawn, RuleCost, Scratch, WORK_PER_EVENT_MAX,
 };
 pub use ruleset::{
-    Changed, Loader, PAUSE_NS, Pausing, RuleSet, fields_of, load_documents, load_paths,
-    load_paths_with, load_text, load_text_with, texts_of,
+    Changed, LastGood, Loaded, Loader, PAUSE_NS, Pausing, RuleSet, fields_of, load_documents,
+    load_paths, load_paths_with, load_text, load_text_with, texts_of,
 };
 pub use ruletest::{RegressionCase, TestResult, read_regression};
 pub use sigma::{

@@ -494,11 +494,24 @@ pub fn time_of(value: &[u8]) -> Option<i64> {
 
 /// `2026-01-02`
 const DATE_BYTES: usize = 10;
+/// `2026-01-02T03`
+const HOURS_BYTES: usize = 13;
+/// `2026-01-02T03:04`
+const MINUTES_BYTES: usize = 16;
+/// `2026-01-02T03:04:05`
+const SECONDS_BYTES: usize = 19;
 
 fn date_part(part: TimePart, value: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(value).ok()?;
     // The digits as written: cut the zone off, so that no conversion takes place.
-    let local: Cow<'_, str> = text.get(..19).map_or(text.into(), Cow::from);
+    let local: Cow<'_, str> = match text.as_bytes().get(MINUTES_BYTES) {
+        Some(b':') => text.get(..SECONDS_BYTES).map_or(text.into(), Cow::from),
+        // ISO 8601 lets the seconds out.
+        _ => match text.get(..MINUTES_BYTES) {
+            Some(minutes) if text.as_bytes()[HOURS_BYTES] == b':' => format!("{minutes}:00").into(),
+            _ => text.into(),
+        },
+    };
     // A date alone is no midnight.
     if matches!(part, TimePart::Minute | TimePart::Hour) && local.len() <= DATE_BYTES {
         return None;

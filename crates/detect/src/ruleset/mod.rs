@@ -8,6 +8,7 @@
 //! A change of few rules goes through [`RuleSet::update`], which keeps what was compiled of all
 //! others.
 
+mod kept;
 mod load;
 mod pause;
 mod reload;
@@ -15,6 +16,7 @@ mod reload;
 pub use pause::{PAUSE_NS, Pausing};
 pub use reload::{Changed, Loader};
 
+pub use kept::{LastGood, Loaded};
 pub use load::{
     FILE_BYTES_MAX, FILES_MAX, FOLDER_DEPTH_MAX, load_documents, load_paths, load_paths_with,
     load_text, load_text_with, texts_of,

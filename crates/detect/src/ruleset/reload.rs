@@ -1,6 +1,7 @@
 //! Rule files that are read again and again: only those that have changed are parsed.
 
-use super::load::{Documents, FILES_MAX, FOLDER_DEPTH_MAX, files_below, read, resolve};
+use super::kept::{LastGood, Loaded, resolve_keeping};
+use super::load::{Documents, FILES_MAX, FOLDER_DEPTH_MAX, files_below, read};
 use crate::sigma::{Rule, RuleProblem, SigmaSettings};
 use hashbrown::HashMap;
 use std::fs;
@@ -97,6 +98,20 @@ impl Loader {
         now: SystemTime,
         changed: &Changed,
     ) -> (Vec<Arc<Rule>>, Vec<RuleProblem>) {
+        let Loaded { rules, problems, .. } =
+            self.load_keeping(paths, settings, now, changed, &|_| None);
+        (rules, problems)
+    }
+
+    /// As [`Loader::load`]; where an edit broke a rule, the version that `last_good` finds stays.
+    pub fn load_keeping(
+        &mut self,
+        paths: &[PathBuf],
+        settings: &SigmaSettings,
+        now: SystemTime,
+        changed: &Changed,
+        last_good: &LastGood<'_>,
+    ) -> Loaded {
         (self.parsed, self.looked_at) = (0, 0);
         let fingerprint = Some(settings.fingerprint());
         let is_known = self.settings == fingerprint && self.roots.iter().map(|r| &r.path).eq(paths);
@@ -117,7 +132,7 @@ impl Loader {
             all.refused.extend(known.documents.refused.iter().cloned());
             all.related.extend(known.documents.related.iter().cloned());
         }
-        resolve(all, settings)
+        resolve_keeping(all, settings, last_good)
     }
 
     fn look_at_all(&mut self, paths: &[PathBuf], settings: &SigmaSettings, now: SystemTime) {

@@ -13,7 +13,7 @@ pub mod junit;
 pub mod regression;
 
 pub use flatten::{DEPTH_MAX, flatten, push_event};
-pub use regression::{RegressionCase, read_regression};
+pub use regression::{RegressionCase, read_named, read_regression};
 
 use crate::Scratch;
 use crate::correlate::{Extractor, KeyHasher, SpecError, SpecSet, in_event_time};

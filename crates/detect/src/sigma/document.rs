@@ -137,6 +137,8 @@ fn rule(
             Some(Yaml::List(items)) => {
                 items.iter().filter_map(Node::text).map(String::into_boxed_str).collect()
             }
+            // One text is a list of one: what it says must not be lost.
+            Some(Yaml::Text(text)) => vec![text.as_str().into()],
             _ => Vec::new(),
         }
     };
@@ -144,8 +146,15 @@ fn rule(
     problems.ok(refuse_action(node));
     refuse_misspelt(node, &TOP_KEYS, problems);
     refuse_both(node, problems);
-    if text("title").is_empty() {
-        problems.push(Refusal::invalid("the rule has no title", "add `title:`"));
+    match node.get("title") {
+        Some(title) if title.text().is_none() => {
+            let reason = format!("`title` is {}", title.kind());
+            problems.push(Refusal::invalid(reason, "write one text").at(title.at));
+        }
+        _ if text("title").is_empty() => {
+            problems.push(Refusal::invalid("the rule has no title", "add `title:`"));
+        }
+        _ => {}
     }
     let name = Some(text("name")).filter(|n| !n.is_empty()).map(Arc::from);
     let id = match text("id") {
@@ -251,7 +260,10 @@ fn refuse_both(node: &Node, problems: &mut Refusals) {
 fn level(node: &Node) -> Result<Level, Refusal> {
     let Some(value) = node.get("level") else { return Ok(Level::Medium) };
     value.text().and_then(|t| Level::from_name(&t)).ok_or_else(|| {
-        let written = value.text().unwrap_or_else(|| value.kind().to_owned());
+        let Some(written) = value.text() else {
+            let reason = format!("`level` is {}", value.kind());
+            return Refusal::invalid(reason, "write one word").at(value.at);
+        };
         let hint = did_you_mean(&written, Level::ALL.iter().map(|(_, name)| *name));
         Refusal::invalid(format!("unknown level `{written}`"), hint).at(value.at)
     })

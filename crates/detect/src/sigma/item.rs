@@ -152,7 +152,11 @@ impl Val {
 /// Unknown or misplaced modifiers, and values they cannot take.
 pub fn read(key: &str, value: &Node) -> Result<Item, Refusal> {
     let mut names = key.split('|');
-    let field = names.next().filter(|f| !f.is_empty()).map(Box::from);
+    let field: Option<Box<str>> = names.next().filter(|f| !f.is_empty()).map(Box::from);
+    if field.as_deref().is_some_and(|name| name.trim() != name) {
+        let reason = "white space at an end of the field's name";
+        return Err(Refusal::misspelt(reason, "take it out: names are compared exactly"));
+    }
     let mut item = Item::new(field, value)?;
     let mut at = key.find('|').unwrap_or_default();
     for name in names {
@@ -375,11 +379,7 @@ impl Item {
             (Some(part), Number::Int(n)) => {
                 let n = i64::try_from(n)
                     .map_err(|_| Refusal::invalid("number out of range", "check the value"))?;
-                let (name, first, last) = time_part::range(part);
-                if !(first..=last).contains(&n) {
-                    let reason = format!("`{name}` goes from {first} to {last}, {n} is never met");
-                    return Err(Refusal::invalid(reason, "check the value"));
-                }
+                time_part::check(part, self.compare, n)?;
                 Operand::Part(part, n)
             }
             (Some(_), Number::Float(_)) => {

@@ -11,6 +11,8 @@
 //! | `\d`, `\w`, `\s`, `\b` | Unicode | ASCII, unless it begins with `(*UCP)` |
 //! | `\v`, `\h` | one tab, nothing | classes of white space |
 //! | `$`, `\Z` | the very end | the end, or before the line end there |
+//! | `\K` | an error | nothing: it moves the start of what is found |
+//! | `\R`, `\X` | errors | not covered, as `a++` |
 //! | `a++` | `a+` repeated | not covered: no linear-time engine can keep what it has taken |
 
 use crate::sigma::problem::Refusal;
@@ -116,14 +118,14 @@ impl<'a> Reader<'a> {
 
     fn item(&mut self, next: char) -> Result<(), Refusal> {
         match next {
-            '\\' => self.escape(),
+            '\\' => return self.escape(),
             '[' => self.class(),
             '(' => return self.group(),
             ')' => {
                 self.flags = self.open.pop().unwrap_or(self.flags);
                 self.out.push(')');
             }
-            '$' if !self.flags.by_line => self.out.push_str(END),
+            '$' if !self.flags.by_line => return self.end(),
             '*' | '+' | '?' => {
                 self.out.push(next);
                 return self.after_repetition();
@@ -225,17 +227,42 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn escape(&mut self) {
-        let Some(next) = self.take() else { return self.out.push('\\') };
+    /// `$`: nothing that may take a line end can follow, because what stands for it takes that itself.
+    fn end(&mut self) -> Result<(), Refusal> {
+        let takes_line_end = ["[", ".", "(", r"\n", r"\s", r"\v", r"\W", r"\D", r"\x", r"\R"];
+        if takes_line_end.iter().any(|start| self.rest.starts_with(start)) {
+            let reason = "regular expression: `$` before more of the text";
+            let hint = "say which end is meant: `\\n` for the line end, or the flag `m`";
+            return Err(Refusal::not_covered(reason, hint));
+        }
+        self.out.push_str(END);
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<(), Refusal> {
+        let Some(next) = self.take() else {
+            self.out.push('\\');
+            return Ok(());
+        };
         if next == 'Q' {
             let text = self.quoted();
             text.chars().for_each(|c| push_char(c, &mut self.out));
-            return;
+            return Ok(());
         }
         if let Some(set) = self.set(next) {
-            return self.out.push_str(&format!("(?-i:[{set}])"));
+            self.out.push_str(&format!("(?-i:[{set}])"));
+            return Ok(());
         }
         match next {
+            'R' | 'X' => {
+                let what = if next == 'R' { "any line end" } else { "a character with its marks" };
+                let reason = format!("regular expression: `\\{next}` ({what})");
+                let hint = "it gives nothing back once taken, as no linear-time engine can; \
+                            write the characters out";
+                return Err(Refusal::not_covered(reason, hint));
+            }
+            // Where the match is said to begin, not whether there is one.
+            'K' => self.out.push_str("(?:)"),
             'E' => {}
             'b' if !self.is_unicode => self.out.push_str(r"(?-u:\b)"),
             'B' if !self.is_unicode => self.out.push_str(r"(?-u:\B)"),
@@ -251,6 +278,7 @@ impl<'a> Reader<'a> {
                 }
             },
         }
+        Ok(())
     }
 
     /// An escape that is left to the engine, with what stands in braces behind it.
@@ -490,6 +518,8 @@ mod tests {
             ("^(?'n'a)(?#b)c$", &["ac"], &["abc"]),
             ("^a++$", &["aa", "aa\n"], &["ab"]),
             ("^a++", &["aab"], &["b"]),
+            (r"a\Kb", &["ab"], &["b", "aKb"]),
+            ("a$b|c$", &["ac\n"], &["a\nb", "ab"]),
             ("^(?<n>a)(?P<m>b)(?:c)(?i:D)$", &["abcd"], &["Abcd"]),
             ("^(?:(?m)a$|b)\n?x?$", &["a\nx"], &["ax"]),
         ];
@@ -505,11 +535,12 @@ mod tests {
 
     #[test]
     fn what_takes_more_than_linear_time_is_refused() {
-        for source in ["a++a", "a*+b", "a?+b", "a{1,2}+b", "a(*SKIP)b", "(a(?R)?b)"] {
+        let written_out = [r"a\Rb", r"\X", r"a$\n", "a$[x]"];
+        let possessive = ["a++a", "a*+b", "a?+b", "a{1,2}+b", "a(*SKIP)b", "(a(?R)?b)"];
+        for source in written_out.iter().chain(&possessive) {
             assert!(translated(source, "").is_err(), "{source}");
         }
-        for source in [r"(?=a)b", r"(a)\1", "(?>a)b", r"\g{1}", r"\Kx", "a{3,2}", "[a", "(a", "a)"]
-        {
+        for source in [r"(?=a)b", r"(a)\1", "(?>a)b", r"\g{1}", "a{3,2}", "[a", "(a", "a)"] {
             let written = translated(source, "").unwrap();
             assert!(regex::bytes::Regex::new(&written).is_err(), "{source}: {written}");
         }

@@ -171,30 +171,78 @@ pub fn parse(document: &Document<'_>) -> Result<Node, Refusal> {
         Refusal::invalid(format!("not valid YAML: {reason}"), hint).at(at)
     })?;
     let node = located.node(document);
-    match swallowed(&node, document) {
+    match swallowed(&node, &Lines::of(document)) {
         None => Ok(node),
         Some(at) => {
-            let reason = "`&` and `!` begin names of YAML, of the value nothing is left";
+            let reason = "`&` and `!` begin names of YAML, which are no part of the value";
             Err(Refusal::invalid(reason, QUOTE).at(at))
         }
     }
 }
 
-/// The first value of which YAML made nothing, because its author began it with a sign that names
-/// something: `F: &x` is null.
-fn swallowed(node: &Node, document: &Document<'_>) -> Option<Position> {
-    match &node.value {
-        Yaml::List(items) => items.iter().find_map(|n| swallowed(n, document)),
-        Yaml::Map(entries) => entries.iter().find_map(|(_, n)| swallowed(n, document)),
-        Yaml::Null => begins_with_a_name(node, document),
-        Yaml::Text(text) if text.is_empty() => begins_with_a_name(node, document),
-        _ => None,
+/// The lines of a document, to be asked where a value came from.
+struct Lines<'a> {
+    lines: Vec<Line<'a>>,
+    first: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Line<'a> {
+    text: &'a str,
+    /// Whether it has a `!`, and its columns can be found.
+    is_suspect: bool,
+    is_ascii: bool,
+}
+
+/// Longest line in which columns are counted letter by letter, in bytes: each value of it is counted for.
+const COUNTED_LINE_BYTES_MAX: usize = 4 << 10;
+
+impl<'a> Lines<'a> {
+    fn of(document: &Document<'a>) -> Self {
+        let lines = document.text.lines().map(|text| {
+            let is_ascii = text.is_ascii();
+            let is_short = is_ascii || text.len() <= COUNTED_LINE_BYTES_MAX;
+            Line { text, is_suspect: is_short && text.contains('!'), is_ascii }
+        });
+        Self { lines: lines.collect(), first: document.first_line }
+    }
+
+    fn at(&self, line: u32) -> Option<Line<'a>> {
+        self.lines.get(line.checked_sub(self.first)? as usize).copied()
     }
 }
 
-fn begins_with_a_name(node: &Node, document: &Document<'_>) -> Option<Position> {
-    let line = node.key_at.line.checked_sub(document.first_line)?;
-    let line = document.text.lines().nth(line as usize)?;
+/// The first value of which YAML took something away, because its author began it with a sign that names
+/// something: `F: &x` is null, `F: !x y` is `y`.
+fn swallowed(node: &Node, lines: &Lines<'_>) -> Option<Position> {
+    match &node.value {
+        Yaml::List(items) => items.iter().find_map(|n| swallowed(n, lines)),
+        Yaml::Map(entries) => entries.iter().find_map(|(_, n)| swallowed(n, lines)),
+        Yaml::Null => begins_with_a_name(node, lines).or_else(|| follows_a_type(node, lines, true)),
+        Yaml::Text(text) if text.is_empty() => {
+            begins_with_a_name(node, lines).or_else(|| follows_a_type(node, lines, true))
+        }
+        _ => follows_a_type(node, lines, false),
+    }
+}
+
+/// Whether a type of one's own, such as `!x`, stands before a value. Those of YAML itself (`!!str`) say
+/// what the value is, and it is that.
+fn follows_a_type(node: &Node, lines: &Lines<'_>, is_empty: bool) -> Option<Position> {
+    let line = lines.at(node.at.line).filter(|line| line.is_suspect)?;
+    let column = node.at.column.saturating_sub(1) as usize;
+    let start = match line.is_ascii {
+        true => column.min(line.text.len()),
+        false => line.text.char_indices().nth(column).map_or(line.text.len(), |(at, _)| at),
+    };
+    let (before, value) = line.text.split_at(start);
+    let last = before.split_whitespace().next_back().filter(|_| is_empty || before.ends_with(' '));
+    let is_own = |word: &str| word.starts_with('!') && !word.starts_with("!!");
+    (is_own(value) || last.is_some_and(is_own)).then_some(node.at)
+}
+
+fn begins_with_a_name(node: &Node, lines: &Lines<'_>) -> Option<Position> {
+    let line = lines.at(node.key_at.line)?.text;
     let value = line.split_once(": ").or_else(|| line.split_once("- ")).map_or(line, |p| p.1);
     value.trim_start().starts_with(['&', '!']).then_some(node.at)
 }

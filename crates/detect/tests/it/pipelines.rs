@@ -1,7 +1,8 @@
 //! Processing pipelines: what each step makes of a rule, and what is refused.
 
 use detect::ruletest::push_event;
-use detect::sigma::pipeline::transformations::TRANSFORMATIONS;
+use detect::sigma::pipeline::conditions::{FieldCondition, ItemCondition, Readable, RuleCondition};
+use detect::sigma::pipeline::transformations::{REFUSED, TRANSFORMATIONS};
 use detect::sigma::pipeline::{Pipeline, parse};
 use detect::{FilterReading, RuleProblem, RuleSet, Scratch, SigmaSettings, load_text_with};
 use event::EventBatch;
@@ -235,6 +236,40 @@ fn conditions_of_steps() -> Vec<Case<'static>> {
             vec![json!({"G_s": "x", "K_s": "y"})],
         ),
         (
+            "{type: set_state, key: k, val: 5}, {type: field_name_mapping, mapping: {F: G}, \
+             rule_conditions: [{type: processing_state, key: k, val: 4, op: gt}]}, \
+             {type: field_name_suffix, suffix: _z, rule_conditions: \
+             [{type: processing_state, key: k, val: 5, op: ne}]}, {type: field_name_suffix, suffix: \
+             _y, rule_conditions: [{type: processing_state, key: other, val: 5, op: ne}]}",
+            "{F: x}",
+            vec![json!({"G": "x"})],
+            vec![json!({"F": "x"}), json!({"G_z": "x"}), json!({"G_y": "x"})],
+        ),
+        (
+            "{type: field_name_mapping, mapping: {F: G}}, {type: strict_field_mapping_failure}",
+            "{F: x}",
+            vec![json!({"G": "x"})],
+            vec![json!({"F": "x"})],
+        ),
+        (
+            "{type: case, method: snake_case}",
+            "{F|cased: FooBarX*}",
+            vec![json!({"F": "foo_bar_xy"})],
+            vec![json!({"F": "FooBarXy"})],
+        ),
+        (
+            "{type: regex, method: plain}",
+            "{F: Foo*}",
+            vec![json!({"F": "Foobar"})],
+            vec![json!({"F": "foobar"})],
+        ),
+        (
+            "{type: hashes_fields, valid_hash_algos: [MD5], field_prefix: File}",
+            "{Hashes|contains: 0123456789abcdef0123456789abcdef, Other|contains: 'MD5=a'}",
+            vec![json!({"FileMD5": "0123456789ABCDEF0123456789abcdef", "Other": "xMD5=a"})],
+            vec![json!({"Hashes": "MD5=0123456789abcdef0123456789abcdef", "Other": "MD5=a"})],
+        ),
+        (
             "{type: set_state, key: k, val: v}, {type: field_name_mapping, mapping: {F: G}, \
              rule_conditions: [{type: processing_state, key: k, val: v}]}",
             "{F: x}",
@@ -450,4 +485,94 @@ fn settings_choose_the_other_reading() {
     assert_eq!(verdicts(&text, &default, &events), Ok(vec![true, false]));
     let excluded = SigmaSettings { filters: FilterReading::Excluded, ..SigmaSettings::default() };
     assert_eq!(verdicts(&text, &excluded, &events), Ok(vec![false, true]));
+}
+
+/// What the reference implementation has (pySigma 2.0.1).
+const REFERENCE: [&str; 31] = [
+    "field_name_mapping",
+    "field_name_prefix_mapping",
+    "field_name_transform",
+    "drop_detection_item",
+    "hashes_fields",
+    "extract_fields",
+    "field_name_suffix",
+    "field_name_prefix",
+    "wildcard_placeholders",
+    "value_placeholders",
+    "query_expression_placeholders",
+    "file_placeholders",
+    "http_placeholders",
+    "command_placeholders",
+    "add_condition",
+    "change_logsource",
+    "add_field",
+    "remove_field",
+    "set_field",
+    "replace_string",
+    "map_string",
+    "set_state",
+    "regex",
+    "set_value",
+    "convert_type",
+    "rule_failure",
+    "detection_item_failure",
+    "strict_field_mapping_failure",
+    "set_custom_attribute",
+    "nest",
+    "case",
+];
+const REFERENCE_CONDITIONS: [&str; 15] = [
+    "logsource",
+    "contains_detection_item",
+    "contains_field",
+    "processing_item_applied",
+    "processing_state",
+    "is_sigma_rule",
+    "is_sigma_correlation_rule",
+    "rule_attribute",
+    "tag",
+    "match_string",
+    "match_value",
+    "contains_wildcard",
+    "is_null",
+    "include_fields",
+    "exclude_fields",
+];
+
+/// Scenario: every transformation and condition of the reference implementation, as installed if it is.
+/// Guarantees: each is applied, or refused with a reason of its own and what to do; all are documented.
+#[test]
+fn everything_the_reference_implementation_has_is_applied_or_refused_by_name() {
+    let script = "from sigma.processing.transformations import transformations as t\n\
+                  from sigma.processing.conditions import rule_conditions as r, \
+                  detection_item_conditions as d, field_name_conditions as f\n\
+                  print(*t); print(*r, *d, *f)";
+    let installed = std::process::Command::new("python3").args(["-c", script]).output();
+    let installed = installed.ok().filter(|out| out.status.success());
+    let said = installed.map(|out| String::from_utf8(out.stdout).unwrap()).unwrap_or_default();
+    let mut lines = said.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let names = lines.next().unwrap_or_default();
+    let conditions = lines.next().unwrap_or_default();
+    let page = testkit::workspace_root().join("docs/sigma.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for name in names.into_iter().chain(REFERENCE) {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/sigma.md");
+        let is_applied = TRANSFORMATIONS.iter().any(|t| t.name == name);
+        let refused = REFUSED.iter().find(|refused| refused.0 == name);
+        assert!(is_applied != refused.is_some(), "{name}");
+        if let Some((_, reason, hint)) = refused {
+            let problems =
+                pipeline(&format!("transformations: [{{type: {name}, x: y}}]\n")).unwrap_err();
+            let said = format!("{name} {reason}");
+            assert!(problems[0].reason == said && problems[0].hint == *hint, "{problems:?}");
+        }
+    }
+    let kinds = [RuleCondition::KINDS, ItemCondition::KINDS, FieldCondition::KINDS].concat();
+    for name in conditions.into_iter().chain(REFERENCE_CONDITIONS) {
+        assert!(kinds.contains(&name) && page.contains(&format!("`{name}`")), "{name}");
+    }
+    let strict = "transformations: [{type: field_name_mapping, mapping: {K: L}}, \
+                  {type: strict_field_mapping_failure}]\n";
+    let problems = verdicts(&rule("{F: x, K: y}"), &with(strict), &[]).unwrap_err();
+    assert!(problems[0].reason.contains("no step has mapped `F`"), "{problems:?}");
 }

@@ -2,7 +2,8 @@
 
 use detect::sigma::modifiers::MODIFIERS;
 use detect::{
-    BoundOp, CorrelationCondition, CorrelationType, ProblemKind, RuleSet, load_paths, load_text,
+    BoundOp, CorrelationCondition, CorrelationType, ProblemKind, RefusedRule, RuleSet, load_paths,
+    load_text,
 };
 use filter::Number;
 use std::fs;
@@ -212,4 +213,82 @@ fn what_was_meant_to_be_a_rule_is_not_passed_over() {
         let (rules, problems) = load_text(text);
         assert!(rules.is_empty() && problems.is_empty(), "{text}: {problems:?}");
     }
+}
+
+/// Scenario: a document in which items cannot be read, others cannot be honoured, and the condition names
+/// selections that are not there; the same with a condition that cannot be read.
+/// Guarantees: all of it is told at once, in the order of its lines; it is one rule that failed, with its
+/// title and level.
+#[test]
+fn everything_wrong_with_a_document_is_told_at_once() {
+    let text = |condition: &str| {
+        format!(
+            "title: many\nlevel: high\nlogsource: {{product: test}}\ndetection:\n  sel:\n    \
+             F: {{x: 1}}\n    G|re: ['(?<!a)b', '(?=c)d', 'fine']\n    I|hour: 99\n    \
+             L|contians: x\n    M|gt: abc\n  other: []\n  condition: {condition}\n"
+        )
+    };
+    let lines = |condition: &str| -> Vec<u32> {
+        let (rules, problems) = load_text(&text(condition));
+        assert!(rules.is_empty());
+        let refused = RefusedRule::of(&problems);
+        assert_eq!((refused.len(), refused[0].state()), (1, "failed"), "{problems:#?}");
+        assert_eq!(RefusedRule::counts(&refused), (1, 0));
+        assert_eq!(refused[0].first().level, Some(event::Level::High));
+        assert_eq!(&*refused[0].first().title, "many");
+        problems.iter().map(|p| p.line).collect()
+    };
+    let of_items = [6, 7, 7, 8, 9, 10, 11];
+    let all = |more: &[u32]| [&of_items[..], more].concat();
+    assert_eq!(lines("sel and nosuch and 1 of zz* and other"), all(&[12, 12]));
+    assert_eq!(lines("sel and (other"), all(&[12]));
+    assert_eq!(lines("sel"), all(&[]));
+    // An obsolete condition says all there is to say.
+    let (_, problems) = load_text(&text("sel | count() > 5"));
+    assert_eq!((problems.len(), problems[0].kind), (1, ProblemKind::NotCovered));
+    // Selections of which nothing could be read are there.
+    let few = "title: few\ndetection: {a: {F|cidr: x}, b: {F: y}, condition: 2 of them}\n";
+    assert_eq!(load_text(few).1.len(), 1);
+}
+
+/// Scenario: a misspelt modifier, an expression that no linear-time engine has, and both in one rule.
+/// Guarantees: the first and the last failed, the second is not covered.
+#[test]
+fn a_slip_makes_a_rule_fail_and_what_is_not_supported_does_not() {
+    let state = |items: &str| {
+        let text = format!("title: t\ndetection: {{s: {{{items}}}, condition: s}}\n");
+        let (_, problems) = load_text(&text);
+        let refused = RefusedRule::of(&problems);
+        assert_eq!(refused.len(), 1, "{problems:?}");
+        refused[0].state()
+    };
+    assert_eq!(state("F|contians: x"), "failed");
+    assert_eq!(state("G|re: '(?=a)b'"), "not_covered");
+    assert_eq!(state("F|contians: x, G|re: '(?=a)b'"), "failed");
+}
+
+#[test]
+fn slips_in_names_and_titles_are_told_as_what_they_are() {
+    for (text, words) in [
+        ("title: t\ndetection: {s: {F |contains: x}, condition: s}\n", "white space"),
+        ("title: t\ndetection: {s: {'F ': x}, condition: s}\n", "white space"),
+        ("title: [a]\ndetection: {s: {F: x}, condition: s}\n", "`title` is a list"),
+        ("title: t\nlevel: [low]\ndetection: {s: {F: x}, condition: s}\n", "`level` is a list"),
+        ("title: t\ndetection: {sel: {F: x}, condition: sle}\n", "there is no selection `sle`"),
+    ] {
+        let (_, problems) = load_text(text);
+        assert!(problems.len() == 1 && problems[0].reason.contains(words), "{text}: {problems:?}");
+    }
+    for value in ["!foo bar", "[a, !foo bar]", "!foo 'bar'", "!foo 12", "!foo"] {
+        let text = format!("title: t\ndetection: {{s: {{F: {value}}}, condition: s}}\n");
+        let (rules, problems) = load_text(&text);
+        assert!(rules.is_empty() && problems[0].reason.contains("names of YAML"), "{problems:?}");
+    }
+    for value in ["'!foo bar'", "a !foo", "!!str 12", "['!a', b]", "\"x !y\""] {
+        let text = format!("title: t\ndetection: {{s: {{F: {value}}}, condition: s}}\n");
+        assert_eq!(load_text(&text).1, [], "{value}");
+    }
+    let tagged = "title: t\ntags: attack.t1059\ndetection: {s: {F: x}, condition: s}\n";
+    let tags: Vec<String> = load_text(tagged).0[0].tags.iter().map(|t| t.to_string()).collect();
+    assert_eq!(tags, ["attack.t1059"], "one tag as text is not lost");
 }

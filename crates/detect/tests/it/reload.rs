@@ -186,3 +186,64 @@ fn folders_and_links_mean_that_all_is_looked_at() {
     std::fs::remove_dir_all(&folder).unwrap();
     assert_eq!(count(&folder), 2);
 }
+
+/// Scenario: of a rule, a rule under a filter and a correlation over both, the first is edited so that it
+/// cannot be read, then so that it refers to nothing, then mended, then taken away.
+/// Guarantees: while an edit is refused, the version before it is in force with all that builds on it, and
+/// what is wrong with the edit is told; a rule that is taken away is gone, and what built on it too.
+#[test]
+fn an_edit_that_fails_leaves_the_version_before_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [dir.path().to_path_buf()];
+    let file = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write(dir.path(), 1, "x");
+    let other = rule(2, "y");
+    let filter =
+        "title: f\nlogsource: {product: test}\nfilter: {rules: any, s: {G: 1}, condition: not s}\n";
+    file("002.yml", &format!("{other}---\n{filter}"));
+    let [one, two] = [1, 2].map(|id| format!("00000000-0000-4000-8000-{id:012}"));
+    let chain = |rules: &str| {
+        format!(
+            "title: c\nid: 00000000-0000-4000-8000-000000000003\n\
+             correlation: {{type: temporal, rules: [{rules}], timespan: 5m}}\n"
+        )
+    };
+    file("003.yml", &chain(&format!("{one}, {two}")));
+    let (mut loader, settings) = (Loader::default(), SigmaSettings::default());
+    let mut in_force: Vec<Arc<detect::Rule>> = Vec::new();
+    let mut load = |loader: &mut Loader| {
+        let loaded = loader.load_keeping(&paths, &settings, later(), &Changed::Anything, &|p| {
+            let rule = in_force.iter().find(|r| r.answers_to(&p.rule))?;
+            Some((*rule.source.text).into())
+        });
+        in_force.clone_from(&loaded.rules);
+        let what = |r: &Arc<detect::Rule>| (r.id.clone(), r.hash.clone(), r.generate);
+        (loaded.rules.iter().map(what).collect::<Vec<_>>(), loaded.problems, loaded.kept)
+    };
+    let (good, problems, kept) = load(&mut loader);
+    assert_eq!((good.len(), problems.len(), kept.len()), (3, 0, 0), "{problems:?}");
+
+    file("001.yml", &rule(1, "x").replace("F: x", "F|contians: z"));
+    let (now, problems, kept) = load(&mut loader);
+    assert_eq!(now, good, "all is as it was, its order too");
+    assert_eq!((problems.len(), &*kept[0]), (1, &*one), "{problems:?}");
+    assert!(problems[0].reason.contains("contians") && problems[0].line == 5);
+    assert_eq!(load(&mut loader).0, good, "a further reload changes nothing");
+
+    write(dir.path(), 1, "mended");
+    let (now, problems, kept) = load(&mut loader);
+    assert_ne!(now, good);
+    assert_eq!((now.len(), problems.len(), kept.len()), (3, 0, 0));
+
+    file("003.yml", &chain(&format!("{one}, nosuch")));
+    let (now, problems, kept) = load(&mut loader);
+    assert_eq!((now.len(), problems.len(), kept.len()), (3, 1, 1), "{problems:?}");
+    assert!(now[0].2 == good[0].2 && problems[0].reason.contains("nosuch"));
+
+    file("003.yml", &chain(&format!("{one}, {two}")));
+    load(&mut loader);
+    std::fs::remove_file(dir.path().join("001.yml")).unwrap();
+    let (now, problems, kept) = load(&mut loader);
+    assert_eq!((now.len(), kept.len()), (1, 0), "{now:?}");
+    assert!(problems.iter().any(|p| p.reason.contains("not loaded")), "{problems:?}");
+}

@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use detect::Changed;
 use detect::correlate::RuleStats;
-use detect::{Pausing, ProblemKind, Rule, WORK_PER_EVENT_MAX};
+use detect::{Pausing, RefusedRule, Rule, RuleProblem, WORK_PER_EVENT_MAX};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,12 +21,18 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
     let shadow = app.shadow_counts();
     let matched = generation.rules.matched();
     let paused = app.archive.pauses().now();
+    let kept = app.archive.kept();
     let correlations = app.correlations();
     let correlations: HashMap<&str, &RuleStats> =
         correlations.iter().map(|s| (&*s.id, s)).collect();
     let mut out: Vec<Value> = Vec::new();
     for (rule, matched) in generation.rules.rules().iter().zip(matched) {
         let mut row = of_rule(rule);
+        if kept.contains(&rule.id) {
+            row["edit"] = "failed".into();
+            row["reason"] = "an edit of its file failed; this is the version before it".into();
+            row["hint"] = "mend the file, or take the rule out of it".into();
+        }
         if let Some(pausing) = Pauses::of(&paused, &rule.id, &rule.hash) {
             of_pause(&pausing, &mut row);
         }
@@ -41,18 +47,32 @@ pub async fn list(State(app): State<Arc<App>>) -> Json<Value> {
         }
         out.push(row);
     }
-    for problem in app.archive.problems().iter() {
-        let state = match problem.kind {
-            ProblemKind::NotCovered => "not_covered",
-            ProblemKind::Invalid => "failed",
-        };
-        out.push(json!({
-            "id": &*problem.rule, "title": &*problem.rule, "level": null, "type": null,
-            "state": state, "reason": problem.reason, "hint": problem.hint,
-            "file": format!("{}:{}:{}", problem.file.display(), problem.line, problem.column),
-        }));
-    }
+    let problems = app.archive.problems();
+    out.extend(RefusedRule::of(&*problems).iter().map(of_refused));
     Json(json!({"rules": out, "generation": generation.number}))
+}
+
+/// A document that is not in force as it is written, with all that is wrong with it.
+pub fn of_refused(refused: &RefusedRule<'_>) -> Value {
+    let first = refused.first();
+    let problems = refused.problems.iter().map(|p| of_problem(p));
+    let title = if first.title.is_empty() { &first.rule } else { &first.title };
+    json!({
+        "id": &*first.rule, "title": &**title, "level": first.level.map(|l| l.name()),
+        "type": null, "state": refused.state(), "reason": refused.reason(), "hint": first.hint,
+        "file": format!("{}:{}:{}", first.file.display(), first.line, first.column),
+        "problems": problems.collect::<Vec<Value>>(),
+    })
+}
+
+/// One problem, for programs.
+pub fn of_problem(problem: &RuleProblem) -> Value {
+    json!({
+        "file": problem.file.display().to_string(), "line": problem.line,
+        "column": problem.column, "rule": &*problem.rule, "title": &*problem.title,
+        "state": if problem.mistake { "failed" } else { "not_covered" },
+        "reason": problem.reason, "hint": problem.hint,
+    })
 }
 
 fn of_rule(rule: &Rule) -> Value {

@@ -43,7 +43,7 @@ fn overview_json(app: &App) -> Value {
     let now_ns = io::intake::wall_ns();
     let generation = app.generation();
     let problems = app.archive.problems();
-    let failed = problems.iter().filter(|p| p.kind == detect::ProblemKind::Invalid).count();
+    let (failed, not_covered) = detect::RefusedRule::counts(&detect::RefusedRule::of(&*problems));
     let (events_per_s, bytes_per_s) = app.rates.mean(now_ns);
     let history: Vec<Value> = app
         .rates
@@ -65,8 +65,9 @@ fn overview_json(app: &App) -> Value {
         "generation": {
             "number": generation.number,
             "rules_live": generation.rules.rules().len(),
-            "rules_not_covered": problems.len() - failed,
+            "rules_not_covered": not_covered,
             "rules_failed": failed,
+            "rules_kept": app.archive.kept().len(),
         },
         "rate": {"events_per_s": events_per_s, "bytes_per_s": bytes_per_s, "history": history},
         "totals": app.totals(),

@@ -13,7 +13,9 @@ use crate::config::{Config, Detection};
 use crate::exit::Failure;
 use detect::correlate::{Extractor, KeyHasher, SpecSet};
 use detect::sigma::pipeline as processing;
-use detect::{Changed, Loader, Rule, RuleProblem, RuleSet, SigmaSettings};
+use detect::{
+    Changed, LastGood, Loaded, Loader, RefusedRule, Rule, RuleProblem, RuleSet, SigmaSettings,
+};
 use event::{Dictionary, DictionaryBuilder};
 use pipeline::Generation;
 use shape::Shaper;
@@ -33,6 +35,8 @@ pub struct Parts {
     pub rules: Vec<Arc<Rule>>,
     /// Rules that are not, with the reason.
     pub problems: Vec<RuleProblem>,
+    /// Ids of rules that are in force as they were before an edit which is among the problems.
+    pub kept: Vec<Arc<str>>,
     /// What is wrong with processing pipelines. Rules read without a pipeline that they need would
     /// be quietly wrong, so nothing is compiled then.
     pub broken_pipelines: Vec<RuleProblem>,
@@ -49,16 +53,27 @@ impl Reader {
     /// Everything a configuration names. Rules that cannot be honoured are listed, not fatal. Where
     /// it is known which files have changed, rule files are not asked about one by one.
     pub fn read(&mut self, config: &Config, changed: &Changed) -> Result<Parts, Failure> {
+        self.read_keeping(config, changed, &|_| None)
+    }
+
+    /// As [`Reader::read`]; a rule that an edit broke stays as `last_good` knows it.
+    pub fn read_keeping(
+        &mut self,
+        config: &Config,
+        changed: &Changed,
+        last_good: &LastGood<'_>,
+    ) -> Result<Parts, Failure> {
         let (sigma, broken_pipelines) = sigma_of(&config.detection);
-        let (mut rules, problems) =
-            self.loader.load(&config.rules, &sigma, SystemTime::now(), changed);
+        let now = SystemTime::now();
+        let Loaded { mut rules, problems, kept } =
+            self.loader.load_keeping(&config.rules, &sigma, now, changed, last_good);
         for rule in rules.iter_mut().filter(|r| !r.shadow) {
             if config.shadow.iter().any(|s| is_meant(s, rule)) {
                 Arc::make_mut(rule).shadow = true;
             }
         }
         let ground = self.ground.read(config)?;
-        Ok(Parts { ground, sigma: Arc::new(sigma), rules, problems, broken_pipelines })
+        Ok(Parts { ground, sigma: Arc::new(sigma), rules, problems, kept, broken_pipelines })
     }
 }
 
@@ -73,7 +88,8 @@ impl Parts {
         let (rules, problems) = detect::load_paths_with(rules, &sigma);
         let rules = rules.into_iter().map(Arc::new).collect();
         let ground = Ground::of_packs(packs)?;
-        Ok(Self { ground, sigma: Arc::new(sigma), rules, problems, broken_pipelines })
+        let kept = Vec::new();
+        Ok(Self { ground, sigma: Arc::new(sigma), rules, problems, kept, broken_pipelines })
     }
 
     /// Everything a configuration names.
@@ -89,6 +105,11 @@ impl Parts {
         let problems = self.broken_pipelines.iter().chain(&self.problems);
         let packs = self.ground.packs.left_out().iter().map(ToString::to_string);
         packs.chain(notes).chain(problems.map(ToString::to_string)).collect()
+    }
+
+    /// The documents that are not in force as they are written.
+    pub fn refused(&self) -> Vec<RefusedRule<'_>> {
+        RefusedRule::of(&self.problems)
     }
 
     /// Compiles the parts. `secret` keys the groups of correlations; it is fixed per data folder.

@@ -14,7 +14,14 @@ fn parts(ground: &Ground, texts: &[String]) -> Parts {
     let (rules, problems) = detect::load_documents(texts.iter().map(String::as_str), &sigma);
     assert_eq!(problems, []);
     let rules = rules.into_iter().map(Arc::new).collect();
-    Parts { ground: ground.clone(), sigma, rules, problems, broken_pipelines: Vec::new() }
+    Parts {
+        ground: ground.clone(),
+        sigma,
+        rules,
+        problems,
+        kept: Vec::new(),
+        broken_pipelines: Vec::new(),
+    }
 }
 
 fn ground() -> Ground {

@@ -37,6 +37,9 @@ pub type Terminal = Box<dyn Fn(&str) + Send + Sync>;
 /// A search's turn, given back when it is dropped; none is needed unless searches are cut down.
 pub type Turn = Option<OwnedSemaphorePermit>;
 
+/// Rules that an audit record of a reload names, at most: what is in a record is bounded.
+const KEPT_TOLD_MAX: usize = 20;
+
 /// How long a search waits for its turn under overload before it is told to come again.
 const TURN_WAIT: Duration = Duration::from_secs(10);
 
@@ -253,7 +256,15 @@ impl App {
         let reached = |offset| self.passed.load(Ordering::SeqCst) > offset;
         let reloaded = self.archive.reload(&self.journal, changed, &reached)?;
         self.store.set_dictionary(self.generation().dict.clone());
-        self.audit_by(actor, "rules.reload", "", &format!("generation {}", reloaded.generation));
+        let mut detail = format!("generation {}", reloaded.generation);
+        let mut kept: Vec<Arc<str>> = self.archive.kept().iter().cloned().collect();
+        if !kept.is_empty() {
+            kept.sort();
+            kept.truncate(KEPT_TOLD_MAX);
+            detail += &format!("; {} in force as before an edit that failed: ", reloaded.kept);
+            detail += &kept.join(", ");
+        }
+        self.audit_by(actor, "rules.reload", "", &detail);
         Ok(reloaded)
     }
 

@@ -11,14 +11,14 @@ use crate::config::Config;
 use crate::exit::Failure;
 use crate::generation::{Ground, Parts, Reader};
 use arc_swap::ArcSwap;
-use detect::{Changed, Pausing, RuleProblem};
+use detect::{Changed, Pausing, RefusedRule, Rule, RuleProblem};
 use event::{Envelope, RawBatch, RecordKind};
 use journal::Journal;
 use parking_lot::Mutex;
 use pipeline::{Generation, Generations};
 use serde::{Deserialize, Serialize};
 use shape::Decision;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,6 +84,8 @@ pub struct Archive {
     secret: [u8; 16],
     current: ArcSwap<Generation>,
     problems: ArcSwap<Vec<RuleProblem>>,
+    /// Ids of rules that are in force as they were before an edit that failed.
+    kept: ArcSwap<HashSet<Arc<str>>>,
     made: Mutex<Made>,
     /// Reads rules again; held during a reload, so that reloads come one after the other.
     reader: Mutex<Reader>,
@@ -116,6 +118,8 @@ pub struct Reloaded {
     pub not_covered: usize,
     /// Rules that are not valid.
     pub failed: usize,
+    /// Of those that are not, how many are in force as they were before the edit.
+    pub kept: usize,
     /// Time until everything was read and compiled, ms.
     pub compiled_ms: f64,
     /// Time until the pipeline had switched, ms.
@@ -137,9 +141,15 @@ impl Archive {
             .unwrap_or_default();
         let number = switches.last().map_or(0, |s| s.number) + 1;
         let mut reader = Reader::default();
-        let parts = reader.read(&config, &Changed::Anything)?;
+        // What was in force when the server stopped, for rules that were broken since.
+        let before = switches.last().and_then(|switch| texts.read(&switch.hash));
+        let parts = reader.read_keeping(&config, &Changed::Anything, &|problem| {
+            let texts = before.iter().flat_map(|kept| &kept.rules);
+            let name = if problem.rule.is_empty() { &problem.title } else { &problem.rule };
+            texts.filter(|_| !name.is_empty()).find(|text| text.contains(&**name)).cloned()
+        })?;
         tell_left_out(&parts);
-        let problems = parts.problems.clone();
+        let (problems, kept_ids) = (parts.problems.clone(), parts.kept.iter().cloned().collect());
         let kept = Kept::of(&parts);
         let generation = Arc::new(parts.compile(number, secret)?);
         generation.rules.warm();
@@ -149,6 +159,7 @@ impl Archive {
             secret,
             current: ArcSwap::new(generation.clone()),
             problems: ArcSwap::from_pointee(problems),
+            kept: ArcSwap::from_pointee(kept_ids),
             made: Mutex::default(),
             reader: Mutex::new(reader),
             texts: Mutex::new(texts),
@@ -176,6 +187,11 @@ impl Archive {
     /// Rules that are not in force, with reasons.
     pub fn problems(&self) -> Arc<Vec<RuleProblem>> {
         self.problems.load_full()
+    }
+
+    /// Ids of rules in force whose files hold an edit that failed: they are as they were before it.
+    pub fn kept(&self) -> Arc<HashSet<Arc<str>>> {
+        self.kept.load_full()
     }
 
     /// Records the current generation in the journal, if the last record names another one.
@@ -240,11 +256,20 @@ impl Archive {
     ) -> Result<Reloaded, Failure> {
         let start = Instant::now();
         let mut reader = self.reader.lock();
-        let parts = reader.read(&self.config.load(), changed)?;
+        let before = self.current();
+        let parts = reader.read_keeping(&self.config.load(), changed, &|problem| {
+            let is_it = |rule: &&Arc<Rule>| {
+                let by_title = *rule.title == *problem.title && rule.source.file == problem.file;
+                rule.answers_to(&problem.rule) || rule.answers_to(&problem.name) || by_title
+            };
+            let rule = before.rules.rules().iter().find(is_it)?;
+            Some(rule.source.text.as_ref().into())
+        })?;
         tell_left_out(&parts);
         let problems = parts.problems.clone();
-        let failed = problems.iter().filter(|p| p.kind == detect::ProblemKind::Invalid).count();
-        let (before, kept) = (self.current(), Kept::of(&parts));
+        let (failed, not_covered) = RefusedRule::counts(&parts.refused());
+        let kept_ids: HashSet<Arc<str>> = parts.kept.iter().cloned().collect();
+        let kept = Kept::of(&parts);
         let number = before.number + 1;
         let generation = Arc::new(parts.compile_after(Some(&before), number, self.secret)?);
         generation.rules.warm();
@@ -253,13 +278,16 @@ impl Archive {
         self.keep(&generation, &kept)?;
         let offset = self.record(journal, &generation)?;
         self.current.store(generation);
-        self.problems.store(Arc::new(problems.clone()));
+        self.problems.store(Arc::new(problems));
+        let kept = kept_ids.len();
+        self.kept.store(Arc::new(kept_ids));
         let elapsed_ms = self.put_in_force(offset, start, reached);
         Ok(Reloaded {
             generation: number,
             live,
-            not_covered: problems.len() - failed,
+            not_covered,
             failed,
+            kept,
             compiled_ms,
             elapsed_ms,
         })
@@ -471,6 +499,9 @@ pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 fn tell_left_out(parts: &Parts) {
     for pack in parts.ground.packs.left_out() {
         tracing::warn!(%pack, "a pack is left out");
+    }
+    for rule in &parts.kept {
+        tracing::warn!(%rule, "an edit of the rule failed; the version before it stays in force");
     }
 }
 

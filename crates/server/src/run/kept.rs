@@ -102,7 +102,8 @@ impl Kept {
             rule.shadow = true;
         }
         let rules = rules.into_iter().map(Arc::new).collect();
-        Parts { ground, sigma: Arc::new(sigma), rules, problems, broken_pipelines }
+        let sigma = Arc::new(sigma);
+        Parts { ground, sigma, rules, problems, kept: Vec::new(), broken_pipelines }
     }
 }
 

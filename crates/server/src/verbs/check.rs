@@ -1,10 +1,13 @@
 //! `alcedo check` and `alcedo rules check`: everything that can be wrong, before it runs.
 
 use super::{complain, say};
-use crate::cli::{Global, Pipelines};
+use crate::api::rules::of_problem;
+use crate::cli::{Global, Output, Pipelines};
 use crate::config::{self, Config, Detection};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::generation::Parts;
+use detect::RefusedRule;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// The configuration of the global options, or the default one.
@@ -36,7 +39,7 @@ pub fn all(global: &Global, paths: &[PathBuf]) -> Outcome {
         warn_of_retention(&config);
         super::note_other_key(&config);
     }
-    report(&parts, global.quiet)
+    report(&parts, global)
 }
 
 /// Whether this version can read the data folder; nothing is changed by looking.
@@ -56,12 +59,27 @@ pub fn warn_of_retention(config: &Config) {
 
 /// `alcedo rules check`
 pub fn rules(paths: &[PathBuf], pipelines: &Pipelines, global: &Global) -> Outcome {
-    report(&Parts::of_files(paths, None, &reading(global, pipelines)?)?, global.quiet)
+    report(&Parts::of_files(paths, None, &reading(global, pipelines)?)?, global)
 }
 
-fn report(parts: &Parts, quiet: bool) -> Outcome {
+/// The parts for programs: every problem with its place.
+fn for_programs(parts: &Parts, (failed, not_covered): (usize, usize)) -> Value {
+    let problems = parts.broken_pipelines.iter().chain(&parts.problems);
+    json!({
+        "live": parts.rules.len(), "not_covered": not_covered, "failed": failed,
+        "problems": problems.map(of_problem).collect::<Vec<Value>>(),
+        "packs_left_out": parts.ground.packs.left_out().iter().map(ToString::to_string)
+            .collect::<Vec<String>>(),
+    })
+}
+
+fn report(parts: &Parts, global: &Global) -> Outcome {
     // What is surely a slip fails here, though a server would go on with the other rules.
-    let failed = parts.problems.iter().filter(|p| p.mistake).count();
+    let (failed, not_covered) = RefusedRule::counts(&parts.refused());
+    let for_programs = match global.output {
+        Some(Output::Json | Output::Ndjson) => Some(for_programs(parts, (failed, not_covered))),
+        _ => None,
+    };
     for complaint in parts.complaints() {
         complain(&complaint);
     }
@@ -69,12 +87,13 @@ fn report(parts: &Parts, quiet: bool) -> Outcome {
     if unread == 0 {
         parts.clone().compile(0, [0; 16])?;
     }
-    if !quiet {
-        say(&format!(
-            "{} rules live, {} not covered, {failed} failed",
-            parts.rules.len(),
-            parts.problems.len() - failed
-        ));
+    match for_programs {
+        Some(report) => say(&report.to_string()),
+        None if !global.quiet => {
+            let live = parts.rules.len();
+            say(&format!("{live} rules live, {not_covered} not covered, {failed} failed"));
+        }
+        None => {}
     }
     let left_out = parts.ground.packs.left_out().len();
     Ok(if failed + unread + left_out == 0 { Exit::Ok } else { Exit::Invalid })

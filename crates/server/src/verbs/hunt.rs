@@ -93,6 +93,7 @@ pub fn run(args: &Hunt, global: &Global) -> Outcome {
     super::written(finds.out.flush())?;
     progress.finish(&finds);
     finds.tell_unread();
+    finds.tell_undated();
     Ok(if is_complete { Exit::Ok } else { Exit::Partial })
 }
 
@@ -209,6 +210,8 @@ struct Finds {
     found: u64,
     /// By file: records that were matched as the bytes they are.
     unread: BTreeMap<usize, Unread>,
+    /// By file: how many records have no time that is recognised, and the first of them.
+    undated: BTreeMap<usize, (u64, u64)>,
     form: Output,
     /// `json`: everything at the end, as one array.
     all: Vec<Value>,
@@ -233,6 +236,7 @@ impl Finds {
             events: 0,
             found: 0,
             unread: BTreeMap::new(),
+            undated: BTreeMap::new(),
             form,
             all: Vec::new(),
             out: BufWriter::with_capacity(1 << 16, std::io::stdout()),
@@ -248,6 +252,11 @@ impl Finds {
             let why = || row.text("error.message").unwrap_or_default().into_owned();
             let unread = self.unread.entry(file);
             unread.or_insert_with(|| Unread { count: 0, number, why: why() }).count += 1;
+        }
+        // What has no time of its own was given that of the hunt.
+        for row in done.batch.rows().filter(|row| row.event_ns() == row.received_ns()) {
+            let (file, number) = place_of(row.id());
+            self.undated.entry(file).or_insert((0, number)).0 += 1;
         }
         for found in &done.matches {
             let alerts = self.generation.rules.rule(found.rule).generate;
@@ -307,6 +316,22 @@ impl Finds {
         let (files, records) = others.fold((0u64, 0), |(f, r), unread| (f + 1, r + unread.count));
         if files > 0 {
             super::complain(&format!("{records} records of {files} more files cannot be parsed"));
+        }
+    }
+
+    /// Says which records have no time: correlations see them as of one moment.
+    fn tell_undated(&self) {
+        for (file, (count, number)) in self.undated.iter().take(UNREAD_FILES_TOLD) {
+            super::complain(&format!(
+                "{}:{number}: {count} of its records have no time that is recognised, this is the first; \
+                 they count as of now, all at once in correlations",
+                self.name(*file)
+            ));
+        }
+        let others = self.undated.values().skip(UNREAD_FILES_TOLD);
+        let (files, records) = others.fold((0u64, 0), |(f, r), (count, _)| (f + 1, r + count));
+        if files > 0 {
+            super::complain(&format!("{records} records of {files} more files have no time"));
         }
     }
 

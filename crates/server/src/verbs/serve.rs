@@ -43,7 +43,7 @@ pub fn introduce(server: &Server) {
     let scheme = if server.app.has_tls() { "https" } else { "http" };
     let generation = server.app.generation();
     complain(&format!("  data       {}", server.app.config.data_dir.display()));
-    let problems = server.app.archive.problems().len();
+    let problems = detect::RefusedRule::of(&*server.app.archive.problems()).len();
     complain(&format!(
         "  rules      {} live, {problems} not in force",
         generation.rules.rules().len()
@@ -116,8 +116,13 @@ async fn reload_rules(server: &Server, changed: Changed) {
     let reloaded = tokio::task::spawn_blocking(move || app.reload(actor, &changed)).await;
     match reloaded {
         Ok(Ok(done)) => complain(&format!(
-            "  rules      generation {}: {} live, {} not covered, {} failed ({:.1} ms)",
-            done.generation, done.live, done.not_covered, done.failed, done.elapsed_ms
+            "  rules      generation {}: {} live, {} not covered, {} failed{} ({:.1} ms)",
+            done.generation,
+            done.live,
+            done.not_covered,
+            done.failed,
+            super::rules::kept(done.kept as u64),
+            done.elapsed_ms
         )),
         Ok(Err(failure)) => complain(&format!("  rules      unchanged: {failure}")),
         Err(error) => complain(&format!("  rules      unchanged: {error}")),

@@ -114,7 +114,8 @@ fn a_hunt_says_which_lines_it_could_not_parse() {
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(said.contains(&format!("{}:3: 2 of its records cannot be parsed", files[0])), "{said}");
     assert!(said.contains(&format!("{}:2: 1 of its records cannot be parsed", files[1])), "{said}");
-    assert!(!said.contains("c.ndjson"), "{said}");
+    let unparsed = said.lines().filter(|line| line.contains("cannot be parsed"));
+    assert!(!unparsed.clone().any(|line| line.contains("c.ndjson")), "{said}");
     let rows = json_lines(&out);
     assert_eq!(rows.len(), 1, "{rows:#?}");
     assert_eq!((&rows[0]["file"], &rows[0]["line"]), (&files[0].clone().into(), &3.into()));
@@ -252,4 +253,152 @@ fn check_warns_where_less_is_kept_than_auditors_ask_for() {
     assert_eq!(told("retention: {age: 200d}\n", false), 1);
     assert_eq!(told("retention: {age: 200d}\n", true), 0);
     assert_eq!(told("tier: {to: 'file:///tmp/alcedo-far-of-a-test', hot: 30d}\n", false), 1);
+}
+
+/// Scenario: a rule with a misspelt modifier, one with three slips, one that asks for look-around, and one
+/// that is good.
+/// Guarantees: `rules check` and `rules list` call them the same and count rules, not problems; rows keep
+/// title and level; for programs every problem has its place; the exit code is the same in every form.
+#[test]
+fn check_and_list_agree_on_what_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("r.yml");
+    let rule = |title: &str, items: &str| {
+        format!(
+            "title: {title}\nlevel: high\nlogsource: {{product: test}}\ndetection: {{s: {{{items}}}, condition: s}}\n"
+        )
+    };
+    let all = [
+        rule("misspelt", "F|contians: 1"),
+        rule("three", "A|contains: null, B|cidr: x, C|exists: 3"),
+        rule("look", "F|re: '(?=a)b'"),
+        rule("good", "F: x"),
+    ];
+    fs::write(&file, all.join("---\n")).unwrap();
+    let path = file.to_str().unwrap();
+    let out = run(&["rules", "check", path]);
+    assert_eq!(out.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(said.contains("1 rules live, 1 not covered, 2 failed"), "{said}");
+    let out = run(&["rules", "check", path, "-o", "json"]);
+    assert_eq!(out.status.code(), Some(3));
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((&report["live"], &report["failed"]), (&1.into(), &2.into()), "{report}");
+    let problems = report["problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 5, "{report}");
+    let first = &problems[0];
+    assert_eq!((&first["line"], &first["column"]), (&4.into(), &19.into()), "{first}");
+    assert_eq!(
+        (&*first["file"].to_string(), &*first["title"].to_string()),
+        (&*format!("{path:?}"), "\"misspelt\"")
+    );
+    assert!(first["reason"].as_str().unwrap().contains("contians") && first["hint"].is_string());
+    let rows = json_lines(&run(&["rules", "list", path, "-o", "ndjson"]));
+    let states: Vec<[&str; 3]> = rows
+        .iter()
+        .map(|r| ["title", "state", "level"].map(|name| r[name].as_str().unwrap_or("-")))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ["good", "live", "high"],
+            ["misspelt", "failed", "high"],
+            ["three", "failed", "high"],
+            ["look", "not_covered", "high"],
+        ]
+    );
+    assert_eq!(rows[2]["problems"].as_array().unwrap().len(), 3);
+    let failed = json_lines(&run(&["rules", "list", path, "--state", "failed", "-o", "ndjson"]));
+    assert_eq!(failed.len(), 2);
+    let out = run(&["rules", "test", path, "-o", "json"]);
+    assert_eq!(out.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let passed = |t: &serde_json::Value| t["passed"] == true;
+    assert!(
+        !report["tests"].as_array().unwrap().iter().any(passed) && report["failed"] != 0,
+        "{report}"
+    );
+}
+
+/// Scenario: rules that name regression samples: a folder that is not there, a sample that is not there,
+/// JSON that is cut off, samples that are there and above the folder that is tested.
+/// Guarantees: what is missing is a test that failed, in the report for build servers too; samples that a
+/// rule names are run wherever they lie.
+#[test]
+fn samples_that_a_rule_names_and_that_are_missing_fail() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = |n: u32| format!("22222222-0000-4000-8000-{n:012}");
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for n in 1..=4 {
+        let rule = format!(
+            "title: r{n}\nid: {}\nregression_tests_path: regression_data/r{n}/info.yml\n\
+             logsource: {{product: test}}\ndetection: {{s: {{F: x}}, condition: s}}\n",
+            id(n)
+        );
+        write(&format!("rules/r{n}.yml"), &rule);
+    }
+    let info = |n: u32, sample: &str| {
+        let text = format!(
+            "rule_metadata: [{{id: {}, title: r}}]\nregression_tests_info: [{{name: t, match_count: 1, path: regression_data/r{n}/{sample}}}]\n",
+            id(n)
+        );
+        write(&format!("regression_data/r{n}/info.yml"), &text);
+    };
+    info(2, "lost.evtx");
+    info(3, "cut.json");
+    write("regression_data/r3/cut.json", "{\"F\": \"x\"}\n{\"F\": ");
+    info(4, "good.json");
+    write("regression_data/r4/good.json", "{\"F\": \"x\"}\n");
+    let (rules, junit) = (dir.path().join("rules"), dir.path().join("j.xml"));
+    let out = run(&["rules", "test", rules.to_str().unwrap(), "--junit", junit.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(String::from_utf8_lossy(&out.stdout).contains("2 passed, 3 failed"), "{said}");
+    for words in ["r1 > its samples are there", "lost.evtx is not there", "cut.json"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let report = fs::read_to_string(&junit).unwrap();
+    assert!(report.contains("tests=\"5\" failures=\"3\""), "{report}");
+    let root = dir.path().to_str().unwrap();
+    let again = run(&["rules", "test", root]);
+    let said = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(said.contains("2 passed, 3 failed"), "each folder once: {said}");
+}
+
+/// Scenario: a hunt over records without a time, some with one.
+/// Guarantees: standard error says how many and where the first is: correlations take them as of one moment.
+#[test]
+fn a_hunt_says_which_records_have_no_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("r.yml"), RULES).unwrap();
+    fs::write(
+        path("e.ndjson"),
+        "{\"@timestamp\": \"2025-01-01T00:00:00Z\", \"a\": 1}\n{\"a\": 2}\n{\"a\": 3}\n",
+    )
+    .unwrap();
+    let out = run(&["hunt", "--rules", &path("r.yml"), &path("e.ndjson")]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("e.ndjson:2: 2 of its records have no time"), "{said}");
+    fs::write(path("t.ndjson"), "{\"@timestamp\": \"2025-01-01T00:00:00Z\", \"a\": 1}\n").unwrap();
+    let out = run(&["hunt", "--rules", &path("r.yml"), &path("t.ndjson")]);
+    assert!(!String::from_utf8_lossy(&out.stderr).contains("no time"));
+}
+
+/// Scenario: a file whose last document, a correlation, is broken is explained.
+/// Guarantees: no other document is explained in its place; what is wrong is told.
+#[test]
+fn a_broken_document_is_not_explained_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("r.yml"), RULES.replace("  timespan: 5m\n", "")).unwrap();
+    fs::write(path("e.ndjson"), "{\"CommandLine\": \"whoami\"}\n").unwrap();
+    let out = run(&["rules", "explain", &path("r.yml"), &path("e.ndjson")]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(3) && said.contains("there is no `timespan`"), "{said}");
+    assert!(out.stdout.is_empty());
 }

@@ -476,3 +476,44 @@ fn the_exit_code_of_a_hunt_tells_what_was_not_read() {
     assert_eq!(code(&empty, &[&whole]), (Some(3), 0));
     assert_eq!(code(&broken, &[&whole]), (Some(3), 0));
 }
+
+/// Scenario: on a running server a rule is edited so that it cannot be read; then the server restarts; then
+/// the rule is mended.
+/// Guarantees: the version before the edit stays in force, through the restart too, and alerts; the list
+/// has it as live and the edit as failed, with title and level; the answer to the reload and the audit
+/// record say so; the mended rule takes its place.
+#[test]
+fn a_broken_edit_leaves_the_rule_in_force() {
+    let rules = tempfile::tempdir().unwrap();
+    path(rules.path(), "b.yml", &rule("zz"));
+    let mut server = Server::start(&format!("rules: ['{}']\n", rules.path().display()));
+    let states = |s: &Server| -> Vec<(String, String, String)> {
+        let rows = s.get("/api/v1/rules")["rules"].as_array().unwrap().clone();
+        let own = rows.iter().filter(|r| r["title"] == "Other");
+        let text = |r: &Value, name: &str| r[name].as_str().unwrap_or("-").to_owned();
+        own.map(|r| (text(r, "state"), text(r, "level"), text(r, "edit"))).collect()
+    };
+    let row = |state: &str, edit: &str| (state.to_owned(), "low".to_owned(), edit.to_owned());
+    assert_eq!(states(&server), [row("live", "-")]);
+    path(rules.path(), "b.yml", &rule("zz").replace("thing:", "thing|contians:"));
+    let token = server.admin_token.clone();
+    let (status, done) = server.ask("POST", "/api/v1/rules/reload", &token, "{}");
+    let counts = ["live", "failed", "not_covered", "kept"].map(|name| done[name].as_u64().unwrap());
+    assert_eq!((status, counts), (200, [1, 1, 0, 1]), "{done}");
+    let both = [row("live", "failed"), row("failed", "-")];
+    assert_eq!(states(&server), both);
+    let audit = server.get("/api/v1/audit?limit=100").to_string();
+    assert!(audit.contains("in force as before an edit that failed"), "{audit}");
+    server.stop();
+    server.start_again();
+    assert_eq!(states(&server), both, "a restart forgets nothing");
+    server.ingest("{\"thing\":\"zz\"}\n");
+    server.eventually("the alert of the version before", |s| {
+        let alerts = s.get("/api/v1/alerts");
+        alerts["alerts"].as_array()?.iter().any(|a| a["title"] == "Other").then_some(())
+    });
+    path(rules.path(), "b.yml", &rule("mended"));
+    let (_, done) = server.ask("POST", "/api/v1/rules/reload", &token, "{}");
+    assert_eq!((&done["failed"], &done["kept"]), (&0.into(), &0.into()), "{done}");
+    assert_eq!(states(&server), [row("live", "-")]);
+}

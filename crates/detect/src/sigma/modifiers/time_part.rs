@@ -3,7 +3,7 @@
 use super::Modifier;
 use crate::sigma::item::Item;
 use crate::sigma::problem::Refusal;
-use filter::TimePart;
+use filter::{CompareOp, TimePart};
 
 pub(super) struct Part(&'static str, TimePart);
 
@@ -14,8 +14,28 @@ pub(super) const WEEK: Part = Part("week", TimePart::Week);
 pub(super) const MONTH: Part = Part("month", TimePart::Month);
 pub(super) const YEAR: Part = Part("year", TimePart::Year);
 
+/// Refuses a number that no date meets, and one that every date does.
+pub(crate) fn check(part: TimePart, compare: Option<CompareOp>, n: i64) -> Result<(), Refusal> {
+    let (name, first, last) = range(part);
+    let (is_ever, is_always) = match compare.unwrap_or(CompareOp::Eq) {
+        CompareOp::Eq => ((first..=last).contains(&n), false),
+        CompareOp::Lt => (first < n, last + 1 < n),
+        CompareOp::Le => (first <= n, last < n),
+        CompareOp::Gt => (n < last, n < first - 1),
+        CompareOp::Ge => (n <= last, n < first),
+    };
+    let sign = compare.map_or("", CompareOp::sign);
+    let how_often = match (is_ever, is_always) {
+        (true, false) => return Ok(()),
+        (true, true) => "always met",
+        (false, _) => "never met",
+    };
+    let reason = format!("`{name}` goes from {first} to {last}, `{sign}{n}` is {how_often}");
+    Err(Refusal::invalid(reason, "check the value"))
+}
+
 /// Name, smallest and largest number of a part.
-pub(crate) fn range(part: TimePart) -> (&'static str, i64, i64) {
+fn range(part: TimePart) -> (&'static str, i64, i64) {
     match part {
         TimePart::Minute => ("minute", 0, 59),
         TimePart::Hour => ("hour", 0, 23),

@@ -11,6 +11,7 @@ use crate::sigma::yaml::{Node, Yaml};
 use event::Level;
 use filter::Part;
 use regex::Regex;
+use std::collections::BTreeMap;
 
 /// Conditions of one kind and how they combine.
 #[derive(Debug)]
@@ -86,8 +87,8 @@ pub enum RuleCondition {
     ContainsField(String),
     /// The step of that id was applied.
     StepApplied(String),
-    /// `set_state` set that value.
-    State(String, String),
+    /// What `set_state` set compares so.
+    State(State),
     /// It is about single events.
     IsDetection,
     /// It is a correlation.
@@ -130,6 +131,35 @@ const ATTRIBUTE_OPS: &[(&str, AttributeOp)] = &[
     ("not_in", AttributeOp::NotIn),
 ];
 
+fn read_op(params: &mut Params<'_>) -> Result<AttributeOp, Refusal> {
+    let at = params.at;
+    let op = params.optional_text("op")?.unwrap_or_else(|| "eq".into());
+    let known = ATTRIBUTE_OPS.iter().find(|(name, _)| *name == op).map(|(_, op)| *op);
+    known.ok_or_else(|| {
+        let hint = "use eq, ne, gte, gt, lte, lt, in or not_in";
+        Refusal::invalid("unknown `op`", hint).at(at)
+    })
+}
+
+/// On what `set_state` has set. A key that was never set satisfies nothing.
+#[derive(Debug)]
+pub struct State {
+    key: String,
+    value: String,
+    op: AttributeOp,
+}
+
+impl State {
+    fn read(params: &mut Params<'_>) -> Result<Self, Refusal> {
+        let op = read_op(params)?;
+        Ok(Self { key: params.text("key")?, value: params.text("val")?, op })
+    }
+
+    fn holds(&self, state: &BTreeMap<String, String>) -> bool {
+        state.get(&self.key).is_some_and(|text| compares(text, &self.value, self.op))
+    }
+}
+
 impl Readable for RuleCondition {
     const KINDS: &'static [&'static str] = &[
         "logsource",
@@ -152,17 +182,11 @@ impl Readable for RuleCondition {
             },
             "contains_field" => Self::ContainsField(params.text("field")?),
             "processing_item_applied" => Self::StepApplied(params.text("processing_item_id")?),
-            "processing_state" => Self::State(params.text("key")?, params.text("val")?),
+            "processing_state" => Self::State(State::read(params)?),
             "is_sigma_rule" => Self::IsDetection,
             "is_sigma_correlation_rule" => Self::IsCorrelation,
             "rule_attribute" => {
-                let at = params.at;
-                let op = params.optional_text("op")?.unwrap_or_else(|| "eq".into());
-                let op = ATTRIBUTE_OPS.iter().find(|(name, _)| *name == op).map(|(_, op)| *op);
-                let op = op.ok_or_else(|| {
-                    let hint = "use eq, ne, gte, gt, lte, lt, in or not_in";
-                    Refusal::invalid("unknown `op`", hint).at(at)
-                })?;
+                let op = read_op(params)?;
                 Self::Attribute {
                     name: params.text("attribute")?,
                     value: params.text("value")?,
@@ -188,7 +212,7 @@ impl RuleCondition {
                 draft.any_item(|item| item.field.as_deref() == Some(field))
             }
             Self::StepApplied(id) => draft.applied.contains(id.as_str()),
-            Self::State(key, value) => draft.state.get(key) == Some(value),
+            Self::State(state) => state.holds(&draft.state),
             Self::IsDetection => matches!(draft.body, Body::Detection(_) | Body::Filter(_)),
             Self::IsCorrelation => matches!(draft.body, Body::Correlation(_)),
             Self::Attribute { name, value, op } => attribute(draft.node.get(name), value, *op),
@@ -213,13 +237,16 @@ fn attribute(node: Option<&Node>, wanted: &str, op: AttributeOp) -> bool {
             _ => false,
         };
     }
-    let Some(text) = node.text() else { return false };
-    let order = match (Level::from_name(&text), Level::from_name(wanted)) {
+    node.text().is_some_and(|text| compares(&text, wanted, op))
+}
+
+/// Levels and numbers by their order, other texts as texts: dates as rules write them sort so.
+fn compares(text: &str, wanted: &str, op: AttributeOp) -> bool {
+    let order = match (Level::from_name(text), Level::from_name(wanted)) {
         (Some(a), Some(b)) => Some(a.cmp(&b)),
         _ => match (text.parse::<f64>(), wanted.parse::<f64>()) {
             (Ok(a), Ok(b)) => a.partial_cmp(&b),
-            // Dates as rules write them sort as text.
-            _ => Some(text.as_str().cmp(wanted)),
+            _ => Some(text.cmp(wanted)),
         },
     };
     order.is_some_and(|order| match op {
@@ -244,8 +271,8 @@ pub enum ItemCondition {
     },
     /// The step of that id changed it.
     StepApplied(String),
-    /// `set_state` set that value.
-    State(String, String),
+    /// What `set_state` set compares so.
+    State(State),
 }
 
 /// On one value.
@@ -284,7 +311,7 @@ impl Readable for ItemCondition {
                 return Ok(Some(Self::StepApplied(params.text("processing_item_id")?)));
             }
             "processing_state" => {
-                return Ok(Some(Self::State(params.text("key")?, params.text("val")?)));
+                return Ok(Some(Self::State(State::read(params)?)));
             }
             _ => return Ok(None),
         };
@@ -307,7 +334,7 @@ impl ItemCondition {
             Self::Values { test, all: false } => item.values.iter().any(|(v, _)| test.holds(v)),
             Self::Values { test, all: true } => item.values.iter().all(|(v, _)| test.holds(v)),
             Self::StepApplied(id) => item.steps.iter().any(|s| **s == **id),
-            Self::State(key, value) => known.state.get(key) == Some(value),
+            Self::State(state) => state.holds(&known.state),
         }
     }
 }
@@ -337,8 +364,8 @@ pub enum FieldCondition {
     Exclude(Names),
     /// The step of that id changed the item.
     StepApplied(String),
-    /// `set_state` set that value.
-    State(String, String),
+    /// What `set_state` set compares so.
+    State(State),
 }
 
 /// Field names.
@@ -368,7 +395,7 @@ impl Readable for FieldCondition {
             "include_fields" => Self::Include(names(params)?),
             "exclude_fields" => Self::Exclude(names(params)?),
             "processing_item_applied" => Self::StepApplied(params.text("processing_item_id")?),
-            "processing_state" => Self::State(params.text("key")?, params.text("val")?),
+            "processing_state" => Self::State(State::read(params)?),
             _ => return Ok(None),
         }))
     }
@@ -381,7 +408,7 @@ impl FieldCondition {
             Self::Include(names) => names.has(field),
             Self::Exclude(names) => !names.has(field),
             Self::StepApplied(id) => item.is_some_and(|i| i.steps.iter().any(|s| **s == **id)),
-            Self::State(key, value) => known.state.get(key) == Some(value),
+            Self::State(state) => state.holds(&known.state),
         }
     }
 }

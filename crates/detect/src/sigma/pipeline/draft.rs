@@ -23,6 +23,8 @@ pub struct Draft<'a> {
     pub applied: BTreeSet<Arc<str>>,
     /// What `set_state` set.
     pub state: BTreeMap<String, String>,
+    /// Names of fields that steps have mapped, and what they were mapped to.
+    pub mapped: BTreeSet<String>,
 }
 
 /// What a rule consists of.
@@ -47,6 +49,7 @@ impl<'a> Draft<'a> {
             vars: BTreeMap::new(),
             applied: BTreeSet::new(),
             state: BTreeMap::new(),
+            mapped: BTreeSet::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::Pipeline;
 use super::conditions::{Conditions, Linking, Readable};
 use super::params::{self, Params};
 use super::step::Step;
-use super::transformations::{Notes, TRANSFORMATIONS};
+use super::transformations::{Notes, REFUSED, TRANSFORMATIONS};
 use crate::sigma::condition::{self, Expr};
 use crate::sigma::document::file_problem;
 use crate::sigma::problem::{Refusal, Refusals, RuleProblem};
@@ -165,6 +165,9 @@ impl Reader<'_> {
         let rule = conditions(&mut params, "rule_conditions", "rule_cond")?;
         let item = conditions(&mut params, "detection_item_conditions", "detection_item_cond")?;
         let field = conditions(&mut params, "field_name_conditions", "field_name_cond")?;
+        if let Some((_, reason, hint)) = REFUSED.iter().find(|refused| refused.0 == name) {
+            return Err(Refusal::not_covered(format!("{name} {reason}"), *hint).at(kind.at));
+        }
         let known = TRANSFORMATIONS.iter().find(|t| t.name == name).ok_or_else(|| {
             let names: Vec<_> = TRANSFORMATIONS.iter().map(|t| t.name).collect();
             let hint = format!("known are: {}", names.join(", "));

@@ -7,7 +7,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{CountedBytes, Trouble, chunks};
 use crate::generation::Parts;
 use crate::verbs::check::{config_of, reading};
-use detect::{LOGSOURCE_FIELD, Scratch};
+use detect::{LOGSOURCE_FIELD, RuleProblem, Scratch};
 use event::{Envelope, EventBatch, EventId, Protocol, RowHead};
 use pipeline::Generation;
 use serde_json::{Value, json};
@@ -25,12 +25,22 @@ pub(super) fn run(args: &RulesExplain, global: &Global) -> Outcome {
     }
     let reading = reading(global, &args.pipelines)?;
     let parts = Parts::of_files(&paths, config.packs.as_ref(), &reading)?;
-    let problem = parts.problems.iter().find(|p| as_file.is_file() || *p.rule == *rule).cloned();
+    let is_meant = |p: &&RuleProblem| as_file.is_file() || [&*p.rule, &*p.name].contains(&rule);
+    let problem = parts.problems.iter().find(is_meant).cloned();
+    let complaints = if as_file.is_file() { parts.complaints() } else { Vec::new() };
     let generation = parts.compile(0, [0; 16])?;
     let number = match as_file.is_file() {
         true => in_file(&generation),
         false => generation.rules.find(rule),
     };
+    complaints.iter().for_each(|complaint| super::super::complain(complaint));
+    // Another document of the file is not what was asked for.
+    let number = number.filter(|number| {
+        let rule = generation.rules.rule(*number);
+        let is_last = rule.correlation().is_some()
+            && problem.as_ref().is_none_or(|p| p.document < rule.source.line);
+        !as_file.is_file() || problem.is_none() || is_last
+    });
     let Some(number) = number else {
         let message = problem.map_or(format!("there is no rule {rule}"), |p| p.to_string());
         return Err(Failure::invalid(message, "--rules PATH says where rules are"));

@@ -3,12 +3,13 @@
 use super::super::ask::{ask, rows};
 use super::super::{output, say};
 use super::parts_of;
+use crate::api::rules::of_refused;
 use crate::cli::{Global, Output, RuleFiles, RulesList};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::generation::Parts;
 use crate::verbs::check::reading;
 use detect::coverage::{self, Feed, State};
-use detect::{ProblemKind, Rule};
+use detect::{RefusedRule, Rule};
 use event::Level;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -59,17 +60,8 @@ fn keeps(args: &RulesList, level: Option<Level>, row: &Value) -> bool {
 
 fn of_parts(parts: &Parts) -> Vec<Value> {
     let mut out: Vec<Value> = parts.rules.iter().map(|rule| of_rule(rule)).collect();
-    for problem in parts.broken_pipelines.iter().chain(&parts.problems) {
-        let state = match problem.kind {
-            ProblemKind::NotCovered => "not_covered",
-            ProblemKind::Invalid => "failed",
-        };
-        out.push(json!({
-            "id": &*problem.rule, "title": &*problem.rule, "state": state,
-            "reason": problem.reason, "hint": problem.hint,
-            "file": format!("{}:{}:{}", problem.file.display(), problem.line, problem.column),
-        }));
-    }
+    let refused = RefusedRule::of(parts.broken_pipelines.iter().chain(&parts.problems));
+    out.extend(refused.iter().map(of_refused));
     out
 }
 

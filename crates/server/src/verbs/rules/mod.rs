@@ -56,15 +56,24 @@ fn navigator(files: &RuleFiles, version: u8, global: &Global) -> Outcome {
     Ok(Exit::Ok)
 }
 
+/// How many rules are in force as they were, in words; nothing if all are as they are written.
+pub fn kept(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        _ => format!(", {count} in force as before an edit that failed"),
+    }
+}
+
 fn reload(global: &Global) -> Outcome {
     let done = ask(global, async |client| client.post("/api/v1/rules/reload", json!({})).await)?;
     say(&match output(global) {
         Output::Table => format!(
-            "generation {}: {} live, {} not covered, {} failed, {} ms",
+            "generation {}: {} live, {} not covered, {} failed{}, {} ms",
             done["generation"],
             done["live"],
             done["not_covered"],
             done["failed"],
+            kept(done["kept"].as_u64().unwrap_or_default()),
             done["elapsed_ms"]
         ),
         _ => done.to_string(),

@@ -2,14 +2,16 @@
 
 use super::super::{complain, say, tree};
 use super::parts_of;
-use crate::cli::{Global, RuleFiles};
+use crate::cli::{Global, Output, RuleFiles};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files::{CountedBytes, Trouble, chunks};
 use detect::ruletest::junit::{Suite, report};
+use detect::ruletest::read_named;
 use detect::ruletest::{Bench, RECEIVED_NS};
 use detect::{RegressionCase, Rule, RuleProblem, Scratch, TestInput, TestResult, read_regression};
 use event::{Envelope, EventBatch, EventId, Protocol, RowHead};
 use pipeline::Generation;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,10 +22,12 @@ pub(super) fn run(files: &RuleFiles, junit: Option<&Path>, global: &Global) -> O
     let broken: Vec<Suite> = parts.problems.iter().filter(|p| p.mistake).map(unreadable).collect();
     let generation = parts.compile(0, [0; 16])?;
     let mut suites = beside_rules(&generation)?;
-    for path in &files.paths {
-        for case in read_regression(path) {
-            suites.extend(sample(&generation, &case));
-        }
+    let cases: Vec<RegressionCase> = files.paths.iter().flat_map(|p| read_regression(p)).collect();
+    for rule in generation.rules.rules() {
+        suites.extend(named(&generation, rule, &cases));
+    }
+    for case in &cases {
+        suites.extend(sample(&generation, case));
     }
     let mut counts = [0usize; 2];
     for suite in &suites {
@@ -44,22 +48,56 @@ pub(super) fn run(files: &RuleFiles, junit: Option<&Path>, global: &Global) -> O
         })?;
     }
     let [passed, failed] = counts;
-    if !global.quiet {
-        say(&format!("{passed} passed, {failed} failed"));
+    match global.output {
+        Some(Output::Json | Output::Ndjson) => say(&for_programs(&suites).to_string()),
+        _ if !global.quiet => say(&format!("{passed} passed, {failed} failed")),
+        _ => {}
     }
     Ok(if failed == 0 && !is_broken { Exit::Ok } else { Exit::Findings })
 }
 
+/// Every test for programs, rules that could not be read among them.
+fn for_programs(suites: &[Suite]) -> Value {
+    let results = || suites.iter().flat_map(|suite| &suite.results);
+    let passed = results().filter(|result| result.passed).count();
+    let failed = results().count() - passed;
+    let tests = suites.iter().flat_map(|suite| {
+        suite.results.iter().map(move |result| {
+            json!({
+                "rule": suite.title, "place": suite.place, "name": &*result.name,
+                "passed": result.passed, "expected": result.expected, "found": result.found,
+                "why": result.why,
+            })
+        })
+    });
+    let tests: Vec<Value> = tests.collect();
+    json!({"passed": passed, "failed": failed, "tests": tests})
+}
+
+/// The samples that a rule names as its own: run if they are not among those below the paths, and a
+/// test that failed if they are not there.
+fn named(generation: &Generation, rule: &Rule, cases: &[RegressionCase]) -> Option<Suite> {
+    match read_named(rule)? {
+        Ok(case) => {
+            let is_among = |known: &&RegressionCase| {
+                std::path::absolute(&known.folder).ok() == Some(case.folder.clone())
+            };
+            match cases.iter().find(is_among) {
+                Some(_) => None,
+                None => sample(generation, &case),
+            }
+        }
+        Err(why) => Some(suite_of(rule, vec![failed("its samples are there", why)])),
+    }
+}
+
+fn failed(name: &str, why: String) -> TestResult {
+    TestResult { name: name.into(), passed: false, expected: true, found: 0, why, outcome: None }
+}
+
 /// A rule that could not be read, as a test that failed.
 fn unreadable(problem: &RuleProblem) -> Suite {
-    let result = TestResult {
-        name: "can be read".into(),
-        passed: false,
-        expected: true,
-        found: 0,
-        why: problem.reason.clone(),
-        outcome: None,
-    };
+    let result = failed("can be read", problem.reason.clone());
     let place = format!("{}:{}", problem.file.display(), problem.line);
     Suite { title: problem.rule.to_string(), place, results: vec![result] }
 }
@@ -105,7 +143,8 @@ fn bytes_of(input: &TestInput) -> Vec<u8> {
 /// not loaded are passed over.
 fn sample(generation: &Generation, case: &RegressionCase) -> Option<Suite> {
     let rule = generation.rules.find(&case.rule)?;
-    let mut results = Vec::new();
+    let unread = case.unread.iter().map(|why| failed("its samples can be read", why.clone()));
+    let mut results: Vec<TestResult> = unread.collect();
     if !case.events.is_empty() {
         let records = case.events.iter().map(|e| e.to_string().into_bytes()).collect();
         results.push(judged(generation, rule, case, "json", records));

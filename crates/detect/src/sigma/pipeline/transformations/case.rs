@@ -1,4 +1,4 @@
-//! `case`: values in lower or upper case. It matters only where case does.
+//! `case`: values in lower, upper or snake case. The first two matter only where case does.
 
 use super::{Made, Transformation};
 use crate::sigma::item::Val;
@@ -13,6 +13,7 @@ use filter::Part;
 enum Case {
     Lower,
     Upper,
+    Snake,
 }
 
 pub(super) fn read(params: &mut Params<'_>, _: &mut Reader<'_>, _: usize) -> Made {
@@ -20,8 +21,24 @@ pub(super) fn read(params: &mut Params<'_>, _: &mut Reader<'_>, _: usize) -> Mad
     match node.text().as_deref() {
         Some("lower") => Ok(Box::new(Case::Lower)),
         Some("upper") => Ok(Box::new(Case::Upper)),
-        _ => Err(Refusal::not_covered("`method` is lower or upper", "correct it").at(node.at)),
+        Some("snake_case") => Ok(Box::new(Case::Snake)),
+        _ => {
+            let reason = "`method` is lower, upper or snake_case";
+            Err(Refusal::not_covered(reason, "correct it").at(node.at))
+        }
     }
+}
+
+/// `FooBar` is `foo_bar`: each upper-case letter of ASCII but a first one begins a word.
+fn snake(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for (at, letter) in text.char_indices() {
+        if at > 0 && letter.is_ascii_uppercase() {
+            out.push('_');
+        }
+        out.extend(letter.to_lowercase());
+    }
+    out
 }
 
 impl Transformation for Case {
@@ -29,6 +46,7 @@ impl Transformation for Case {
         let changed = |text: &str| match self {
             Case::Lower => text.to_lowercase(),
             Case::Upper => text.to_uppercase(),
+            Case::Snake => snake(text),
         };
         step.replace_values(draft, |value| match value {
             Val::Text { raw, parts } => {

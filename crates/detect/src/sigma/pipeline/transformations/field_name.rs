@@ -154,6 +154,17 @@ impl Transformation for Names {
             }
             return Ok(());
         }
-        step.replace_items(draft, |item, known| self.item(item, step, known))
+        let mut mapped: Vec<String> = Vec::new();
+        step.replace_items(draft, |item, known| {
+            if let Some(field) = &item.field
+                && let Some(names) = self.of(field)
+            {
+                mapped.extend(names);
+                mapped.push(field.to_string());
+            }
+            self.item(item, step, known)
+        })?;
+        draft.mapped.extend(mapped);
+        Ok(())
     }
 }

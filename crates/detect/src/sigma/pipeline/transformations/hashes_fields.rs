@@ -14,11 +14,18 @@ use std::collections::BTreeMap;
 /// Hex digits of the algorithms told apart by length.
 const LENGTHS: &[(usize, &str)] = &[(32, "MD5"), (40, "SHA1"), (64, "SHA256"), (128, "SHA512")];
 
+/// What stands around a hash that is looked for anywhere.
+const WILDCARDS: [char; 2] = ['*', '?'];
+/// Fields that hold hashes unless the pipeline names others.
+const PARSED: &[&str] = &["Hashes", "Hash"];
+
 #[derive(Debug)]
 struct HashesFields {
     algorithms: Vec<String>,
     prefix: String,
     drop_algorithm: bool,
+    /// Fields that hold hashes.
+    parsed: Vec<String>,
 }
 
 pub(super) fn read(params: &mut Params<'_>, _: &mut Reader<'_>, _: usize) -> Made {
@@ -28,6 +35,9 @@ pub(super) fn read(params: &mut Params<'_>, _: &mut Reader<'_>, _: usize) -> Mad
         algorithms: params.texts("valid_hash_algos")?.ok_or_else(missing)?,
         prefix: params.optional_text("field_prefix")?.unwrap_or_default(),
         drop_algorithm: params.flag("drop_algo_prefix")?,
+        parsed: params
+            .texts("field_to_parse")?
+            .unwrap_or_else(|| PARSED.iter().map(|name| (*name).to_owned()).collect()),
     }))
 }
 
@@ -36,9 +46,11 @@ impl HashesFields {
     fn split(&self, text: &str) -> Option<(String, String)> {
         let separator = if text.contains('|') { '|' } else { '=' };
         let (algorithm, hash) = match text.split(separator).collect::<Vec<_>>().as_slice() {
-            [algorithm, hash] => (algorithm.trim_start_matches('*').to_uppercase(), *hash),
+            [algorithm, hash] => {
+                (algorithm.trim_start_matches('*').to_uppercase(), hash.trim_matches(WILDCARDS))
+            }
             parts => {
-                let hash = *parts.first()?;
+                let hash = parts.first()?.trim_matches(WILDCARDS);
                 let known = LENGTHS.iter().find(|(length, _)| *length == hash.len());
                 (known?.1.to_owned(), hash)
             }
@@ -50,6 +62,10 @@ impl HashesFields {
     }
 
     fn item(&self, item: &Item) -> Result<Option<Selection>, Refusal> {
+        let is_parsed = |field: &str| self.parsed.iter().any(|name| name == field);
+        if !item.field.as_deref().is_some_and(is_parsed) {
+            return Ok(None);
+        }
         let texts: Option<Vec<_>> =
             item.values.iter().map(|(v, at)| Some((shown(v)?, *at))).collect();
         let Some(texts) = texts else { return Ok(None) };

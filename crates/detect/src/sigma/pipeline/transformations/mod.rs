@@ -46,6 +46,27 @@ pub struct Kind {
 type Made = Result<Box<dyn Transformation>, Refusal>;
 type Read = fn(&mut Params<'_>, &mut Reader<'_>, usize) -> Made;
 
+/// Transformations of the reference implementation that are refused: name, reason, what to do.
+pub const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "field_name_transform",
+        "takes a function of a program",
+        "write the names out with field_name_mapping",
+    ),
+    (
+        "extract_fields",
+        "takes values apart by an expression of another engine",
+        "write the fields out in the rule, or let a pack of yours extract them",
+    ),
+    ("file_placeholders", VALUES_ELSEWHERE, VARS),
+    ("http_placeholders", VALUES_ELSEWHERE, VARS),
+    ("command_placeholders", VALUES_ELSEWHERE, VARS),
+];
+
+const VALUES_ELSEWHERE: &str =
+    "takes values from outside while rules are read: a replay would not find the same ones";
+const VARS: &str = "write them into `vars`, for value_placeholders";
+
 /// Every transformation a pipeline may use.
 pub const TRANSFORMATIONS: &[Kind] = &[
     Kind { name: "field_name_mapping", read: field_name::mapping },
@@ -67,6 +88,7 @@ pub const TRANSFORMATIONS: &[Kind] = &[
     Kind { name: "set_state", read: set_state::read },
     Kind { name: "rule_failure", read: failure::rule },
     Kind { name: "detection_item_failure", read: failure::item },
+    Kind { name: "strict_field_mapping_failure", read: failure::strict },
     Kind { name: "nest", read: nest::read },
     Kind { name: "regex", read: no_effect::regex },
     Kind { name: "add_field", read: no_effect::display_fields },
