@@ -171,6 +171,7 @@ fn hit(case: &Case, hasher: &mut KeyHasher, i: u64) -> Hit {
         weight: 1,
         key: hasher.key([format!("user-{group}").as_bytes()]),
         value,
+        outer: None,
     }
 }
 
