@@ -194,7 +194,7 @@ impl KeyState {
             let mut until: BTreeMap<Option<u128>, i64> = BTreeMap::new();
             let of_slot = chosen.iter().map(|i| &self.entries[*i]);
             for entry in of_slot.filter(|e| usize::from(e.slot) == slot) {
-                let latest = until.entry(self.from_of(entry)).or_insert(entry.t);
+                let latest = until.entry(self.child_of(entry)).or_insert(entry.t);
                 *latest = entry.t.max(*latest);
             }
             for (key, until) in until {

@@ -126,7 +126,7 @@ impl KeyState {
     }
 
     /// Key of the correlation that a chained entry came from, if that is another one.
-    pub(super) fn from_of(&self, entry: &Entry) -> Option<u128> {
+    pub(super) fn child_of(&self, entry: &Entry) -> Option<u128> {
         self.lifted.as_ref()?.from.get(&place_of(entry)).copied()
     }
 
@@ -148,7 +148,7 @@ impl KeyState {
             .filter_map(|e| lifted.stands.get(&place_of(e)))
             .flatten();
         let mut stands: Vec<&Stand> = stands.collect();
-        stands.sort_by(|a, b| b.t.cmp(&a.t));
+        stands.sort_by_key(|stand| std::cmp::Reverse(stand.t));
         stands
     }
 

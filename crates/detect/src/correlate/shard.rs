@@ -289,7 +289,7 @@ impl ShardState {
                     entry.rows,
                 )),
                 Target::Correlation(_) => {
-                    let key = state.from_of(entry).unwrap_or(hash);
+                    let key = state.child_of(entry).unwrap_or(hash);
                     below.retain(|(slot, of, _)| (*slot, *of) != (entry.slot, key));
                     below.push((entry.slot, key, entry.t));
                 }
