@@ -131,8 +131,24 @@ impl Needs {
     }
 
     /// Needs of a folded text that stands in a value; `open` says whether more may come before and
-    /// after it.
+    /// after it. A record is read as text with U+FFFD in place of what is no UTF-8, and indexed as it
+    /// is: what is looked for is what stands around that sign.
     fn text(&mut self, folded: &[u8], open_start: bool, open_end: bool) {
+        let text = std::str::from_utf8(folded).unwrap_or_default();
+        if !text.contains(char::REPLACEMENT_CHARACTER) {
+            return self.plain(folded, open_start, open_end);
+        }
+        let mut parts = text.split(char::REPLACEMENT_CHARACTER).peekable();
+        let mut open_before = open_start;
+        while let Some(part) = parts.next() {
+            let open_after = open_end || parts.peek().is_some();
+            self.plain(part.as_bytes(), open_before, open_after);
+            open_before = true;
+        }
+    }
+
+    /// The same of a text without that sign.
+    fn plain(&mut self, folded: &[u8], open_start: bool, open_end: bool) {
         /// And whether the run stands there as a whole word, whose pieces tell nothing more.
         struct Find<'a>(&'a mut Needs, bool);
         impl Sink for Find<'_> {
