@@ -77,7 +77,7 @@ pub use checks::FooterSum;
 pub use error::{SearchError, StoreError};
 pub use export::{ExportFile, ExportFormat, ExportManifest};
 pub use manifest::{FarCopy, FileEntry, check_format};
-pub use policy::{AuditRecord, Forecast, Hold, RetentionRule, RulePlan, Tombstone};
+pub use policy::{AuditRecord, DeletionPlan, Forecast, Hold, RetentionRule, RulePlan, Tombstone};
 pub use reparse::{Reparse, ReparseCounts, StoredRow};
 pub use replay::Replayed;
 pub use search::{

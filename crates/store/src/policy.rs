@@ -115,12 +115,42 @@ pub struct RulePlan {
     pub files: u64,
     /// Rows that would go.
     pub rows: u64,
-    /// Bytes of the dropped files; rewrites give back about as much as their share of rows.
+    /// Bytes of the dropped files, and of files that are rewritten the share of the rows that go.
     pub bytes: u64,
     /// Oldest receipt among what would go, ns.
     pub oldest_ns: Option<i64>,
     /// Files that would go if no hold kept them.
     pub held_files: u64,
+    /// Rows that would go if no hold kept them.
+    pub held_rows: u64,
+}
+
+/// What a deletion would hide.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeletionPlan {
+    /// Rows that it matches, those that a hold keeps among them.
+    pub rows: u64,
+    /// Their share of the bytes of their files.
+    pub bytes: u64,
+    /// Oldest receipt among them, ns.
+    pub oldest_ns: Option<i64>,
+    /// Rows among them that a hold keeps: while there is one, the deletion is refused.
+    pub held_rows: u64,
+    /// The holds that do, or that may do so in files that cannot be read.
+    pub holds: Vec<Hold>,
+    /// Files that cannot be read; their rows are not counted.
+    pub unread_files: u64,
+}
+
+/// The share of a file's bytes that some of its rows have.
+fn share_bytes(entry: &FileEntry, rows: usize) -> u64 {
+    let share = u128::from(entry.total_bytes()) * rows as u128 / u128::from(entry.rows.max(1));
+    share.min(u128::from(u64::MAX)) as u64
+}
+
+/// The earlier of two times, where there are any.
+fn earlier(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    a.into_iter().chain(b).min()
 }
 
 /// When the disk will be full.
@@ -224,7 +254,8 @@ impl Burial<'_> {
             if looked.knows(tombstone, self.epoch, &file.entry) {
                 continue;
             }
-            let (ids, is_held) = matching(file, doomed, &self.holds)?;
+            let Matched { ids, spared, .. } = matching(file, doomed, &self.holds)?;
+            let is_held = spared > 0;
             for id in ids {
                 found.entry(id).or_insert(number);
             }
@@ -352,47 +383,62 @@ impl Store {
         // Rows that are only in memory so far are judged like all others.
         self.flush()?;
         let _upkeep = self.upkeep.lock();
-        let (rows, unread) = self.doomed_rows(filter, received_before_ns)?;
+        let plan = self.doomed_rows(filter, received_before_ns)?;
+        if let Some(hold) = plan.holds.into_iter().next() {
+            return Err(StoreError::Held { hold: hold.id, reason: hold.reason });
+        }
         self.hide(filter, received_before_ns, actor, reason, Vec::new())?;
-        let reason = match unread {
+        let reason = match plan.unread_files {
             0 => reason.to_owned(),
             n => format!("{reason} ({n} files could not be read, and their rows not be counted)"),
         };
-        Ok(record("delete.hide", actor, &reason, filter, rows, 0))
+        Ok(record("delete.hide", actor, &reason, filter, plan.rows, 0))
     }
 
-    /// How many rows of files [`Store::delete`] would hide now. Refused as a deletion would be.
-    pub fn deletion_plan(&self, filter: &str, received_before_ns: i64) -> Result<u64, StoreError> {
+    /// What [`Store::delete`] would hide now of what is in files, and what holds would refuse it.
+    pub fn deletion_plan(
+        &self,
+        filter: &str,
+        received_before_ns: i64,
+    ) -> Result<DeletionPlan, StoreError> {
         let _upkeep = self.upkeep.lock();
-        self.doomed_rows(filter, received_before_ns).map(|(rows, _)| rows)
+        self.doomed_rows(filter, received_before_ns)
     }
 
-    /// The rows that a deletion would hide, and the files that cannot be asked: a hold may keep what is
-    /// in them, so these are passed over only where there is none.
-    fn doomed_rows(&self, filter: &str, received_before_ns: i64) -> Result<(u64, u64), StoreError> {
+    /// The rows that a deletion would hide. A hold may keep what is in a file that cannot be read.
+    fn doomed_rows(
+        &self,
+        filter: &str,
+        received_before_ns: i64,
+    ) -> Result<DeletionPlan, StoreError> {
         let mut doomed = Hidden::of(filter, &self.dictionary())?;
         doomed.received_before_ns = Some(received_before_ns);
         let (snapshot, _) = self.snapshot();
-        let holds = self.hidden_holds()?;
-        let (mut rows, mut unread) = (0, 0);
+        let (holds, listed) = (self.hidden_holds()?, self.holds());
+        let (mut plan, mut keep) = (DeletionPlan::default(), vec![false; listed.len()]);
         for file in &snapshot.files {
-            let found = matching_ids(file, &doomed, &[]);
-            let ids = match holds.is_empty() {
-                true => unless_damaged(found, std::slice::from_ref(file))?,
-                false => Some(found?),
-            };
-            let Some(ids) = ids else {
-                unread += 1;
+            let found = matching(file, &doomed, &[]);
+            let Some(all) = unless_damaged(found, std::slice::from_ref(file))? else {
+                plan.unread_files += 1;
+                keep.fill(true);
                 continue;
             };
-            rows += ids.len() as u64;
-            for (hold, listed) in holds.iter().zip(self.holds()) {
-                if matching_ids(file, &doomed, std::slice::from_ref(hold))?.len() < ids.len() {
-                    return Err(StoreError::Held { hold: listed.id, reason: listed.reason });
-                }
+            if all.ids.is_empty() {
+                continue;
+            }
+            plan.rows += all.ids.len() as u64;
+            plan.bytes += share_bytes(&file.entry, all.ids.len());
+            plan.oldest_ns = earlier(plan.oldest_ns, all.oldest_ns);
+            for (hold, keeps) in holds.iter().zip(&mut keep) {
+                *keeps |= matching(file, &doomed, std::slice::from_ref(hold))?.spared > 0;
+            }
+            if !holds.is_empty() {
+                plan.held_rows += matching(file, &doomed, &holds)?.spared;
             }
         }
-        Ok((rows, unread))
+        let kept = listed.into_iter().zip(keep);
+        plan.holds = kept.filter(|(_, keeps)| *keeps).map(|(hold, _)| hold).collect();
+        Ok(plan)
     }
 
     /// Hides rows by a new deletion, in the place of those in `replaced`, which must not hide others.
@@ -498,15 +544,14 @@ impl Store {
             let holds = self.hidden_holds()?;
             let old = |f: &Arc<FileHandle>| now_ns.saturating_sub(f.entry.received_min_ns) > age;
             for file in files.iter().filter(|f| old(f) && !f.is_damaged()) {
-                let found = matching_ids(file, &doomed, &holds);
-                let Some(ids) = unless_damaged(found, std::slice::from_ref(file))? else {
+                let found = matching(file, &doomed, &holds);
+                let Some(found) = unless_damaged(found, std::slice::from_ref(file))? else {
                     continue;
                 };
-                plan.rows += ids.len() as u64;
-                if !ids.is_empty() {
-                    let least = file.entry.received_min_ns;
-                    plan.oldest_ns = Some(plan.oldest_ns.map_or(least, |o| o.min(least)));
-                }
+                plan.rows += found.ids.len() as u64;
+                plan.bytes += share_bytes(&file.entry, found.ids.len());
+                plan.oldest_ns = earlier(plan.oldest_ns, found.oldest_ns);
+                plan.held_rows += found.spared;
             }
             return Ok((plan, Vec::new()));
         }
@@ -522,14 +567,14 @@ impl Store {
             }
             if self.is_held(&file, &holds)? {
                 plan.held_files += 1;
+                plan.held_rows += file.entry.rows;
                 continue;
             }
             total -= file.entry.total_bytes();
             plan.files += 1;
             plan.rows += file.entry.rows;
             plan.bytes += file.entry.total_bytes();
-            let least = file.entry.received_min_ns;
-            plan.oldest_ns = Some(plan.oldest_ns.map_or(least, |o| o.min(least)));
+            plan.oldest_ns = earlier(plan.oldest_ns, Some(file.entry.received_min_ns));
             taken.insert(file.entry.path.clone());
             go.push(file);
         }
@@ -799,16 +844,22 @@ pub(crate) fn matching_ids(
     wanted: &Hidden,
     except: &[Hidden],
 ) -> Result<HashSet<EventId>, StoreError> {
-    matching(file, wanted, except).map(|(ids, _)| ids)
+    matching(file, wanted, except).map(|found| found.ids)
 }
 
-/// The same, and whether one of `except` matches any that `wanted` does.
-fn matching(
-    file: &FileHandle,
-    wanted: &Hidden,
-    except: &[Hidden],
-) -> Result<(HashSet<EventId>, bool), StoreError> {
-    let (mut out, mut is_spared) = (HashSet::new(), false);
+/// Events of a file that something matches.
+#[derive(Default)]
+struct Matched {
+    ids: HashSet<EventId>,
+    /// Oldest receipt among them, ns.
+    oldest_ns: Option<i64>,
+    /// Events that it matches, too, and an exception as well.
+    spared: u64,
+}
+
+/// See [`matching_ids`].
+fn matching(file: &FileHandle, wanted: &Hidden, except: &[Hidden]) -> Result<Matched, StoreError> {
+    let mut out = Matched::default();
     let stored = file.open()?;
     let sidecar = if wanted.resolved.asks_index() { stored.sidecar() } else { None };
     for number in 0..stored.groups() {
@@ -825,13 +876,15 @@ fn matching(
         let mut held = wanted.rows(&mut group, &all)?;
         for hidden in except {
             let spared = hidden.rows(&mut group, &held)?;
-            is_spared |= !spared.is_empty();
+            out.spared += spared.iter().count() as u64;
             held = held.minus(&spared);
         }
         if !held.is_empty() {
-            let ids = group.ids()?;
-            out.extend(held.iter().map(|row| ids[row]));
+            let (ids, received) = (group.ids()?, group.received()?);
+            out.ids.extend(held.iter().map(|row| ids[row]));
+            let oldest = held.iter().map(|row| received[row]).min();
+            out.oldest_ns = earlier(out.oldest_ns, oldest);
         }
     }
-    Ok((out, is_spared))
+    Ok(out)
 }

@@ -41,6 +41,7 @@ pub fn plan_json(
             "bytes": plan.bytes,
             "oldest": plan.oldest_ns.map(event::time::rfc3339),
             "held_files": plan.held_files,
+            "held_rows": plan.held_rows,
         })
     });
     Ok(json!({
@@ -221,8 +222,17 @@ pub async fn delete(
     if wanted.dry_run {
         return app
             .blocking(move |app| {
-                let rows = app.store.deletion_plan(&wanted.filter, before_ns)?;
-                Ok(Json(json!({"rows": rows, "deleted": false})))
+                let plan = app.store.deletion_plan(&wanted.filter, before_ns)?;
+                let holds: Vec<Value> = plan.holds.iter().map(hold_json).collect();
+                Ok(Json(json!({
+                    "rows": plan.rows,
+                    "bytes": plan.bytes,
+                    "oldest": plan.oldest_ns.map(event::time::rfc3339),
+                    "held_rows": plan.held_rows,
+                    "holds": holds,
+                    "unread_files": plan.unread_files,
+                    "deleted": false,
+                })))
             })
             .await;
     }

@@ -73,12 +73,13 @@ fn table(plan: &Value, dry_run: bool) {
         say(&format!("rule      {}: {} of {filter}", cell(&rule["rule"]), limits.join(", ")));
         let would = if dry_run { "would go" } else { "goes now" };
         say(&format!(
-            "          {would}: {} files, {} events, {}, oldest received {}; {} files are held",
+            "          {would}: {} files, {} events, {}, oldest received {}; {} files and {} events are held",
             rule["files"],
             rule["rows"],
             bytes(&rule["bytes"]),
             cell(&rule["oldest"]),
-            rule["held_files"]
+            rule["held_files"],
+            rule["held_rows"]
         ));
     }
 }
@@ -138,9 +139,23 @@ pub fn delete(args: &Delete, global: &Global) -> Outcome {
     });
     let done = ask(global, async |client| client.post("/api/v1/deletions", body).await)?;
     match output(global) {
-        Output::Table if args.dry_run => say(&format!("{} events would be deleted", done["rows"])),
+        Output::Table if args.dry_run => say(&format!(
+            "{} events would be deleted, {}, oldest received {}",
+            done["rows"],
+            bytes(&done["bytes"]),
+            cell(&done["oldest"])
+        )),
         Output::Table => say(&format!("{} events are deleted", done["rows"])),
         _ => say(&done.to_string()),
+    }
+    for hold in done["holds"].as_array().into_iter().flatten() {
+        complain(&format!(
+            "it would be refused: hold {} ({}) keeps some of {} held events, or may do so in files that \
+             cannot be read",
+            hold["id"],
+            cell(&hold["reason"]),
+            done["held_rows"]
+        ));
     }
     Ok(Exit::Ok)
 }

@@ -26,6 +26,11 @@ fn store(dir: &std::path::Path, options: Options) -> Store {
     store
 }
 
+/// When an event was received.
+fn received(offset: u64) -> i64 {
+    START_NS + offset as i64
+}
+
 fn hold(store: &Store, filter: &str) -> Hold {
     let hold = Hold {
         filter: filter.into(),
@@ -83,6 +88,37 @@ fn a_hold_blocks_every_way_out() {
     assert_eq!(audit.action, "hold.release");
     assert!(store.release_hold(held.id, "counsel", "closed").unwrap().is_none());
     assert!(store.delete("user.name:u3", i64::MAX, "x", "y").is_ok());
+}
+
+/// Scenario: what a deletion and a rule with a filter would remove is asked for while a hold keeps some
+/// of it, and again without the hold.
+/// Guarantees: nothing is refused, and rows, bytes, the oldest receipt and what is held are told.
+#[test]
+fn plans_tell_what_holds_keep() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path(), options());
+    let rule = RetentionRule {
+        name: "u3".into(),
+        age_ns: Some(HOUR_NS),
+        filter: Some("user.name:u3".into()),
+        ..RetentionRule::default()
+    };
+    let rules = [rule];
+    let planned = || store.retention_plan(&rules, LATER).unwrap().remove(0);
+    let deletion = || store.deletion_plan("user.name:u3", i64::MAX).unwrap();
+    // Rows 3, 8, 13 and 18 are in files.
+    let (free, all) = (planned(), deletion());
+    assert_eq!((free.rows, free.held_rows, all.rows, all.held_rows), (4, 0, 4, 0));
+    assert!(all.holds.is_empty() && all.bytes > 0 && free.bytes == all.bytes);
+    assert_eq!((free.oldest_ns, all.oldest_ns), (Some(received(3)), Some(received(3))));
+
+    let held = hold(&store, "user.name:u3 and source.ip:10.0.0.3");
+    let (less, all) = (planned(), deletion());
+    assert_eq!((less.rows, less.held_rows, all.rows, all.held_rows), (3, 1, 4, 1));
+    assert!(less.bytes > 0 && less.bytes < free.bytes, "{} of {}", less.bytes, free.bytes);
+    assert_eq!(less.oldest_ns, Some(received(8)));
+    assert_eq!(all.holds, [held]);
+    assert_eq!(ids(&store, &request("user.name:u3")).len(), 5, "nothing was changed");
 }
 
 /// Upkeep until nothing is left to do. Out: what it told.
