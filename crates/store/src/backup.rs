@@ -344,14 +344,15 @@ pub(crate) fn read(vault: &Vault, name: i64) -> Result<Backup, StoreError> {
 /// Opens a place and reads the newest backup of it, or the one named.
 fn find(target: &Place, name: Option<&str>) -> Result<(Vault, i64, Backup), StoreError> {
     let vault = Vault::open(target, &Arc::default())?;
-    let none = |what: String| StoreError::file(&PathBuf::from(target.to_string()), what);
-    let name = match name {
-        Some(name) => {
-            let wrong = || none(format!("`{name}` is no name of a backup: `backup list` has them"));
-            name.parse().map_err(|_| wrong())?
-        }
-        None => vault.names()?.pop().ok_or_else(|| none("there is no backup".into()))?,
+    let mut names = vault.names()?;
+    let found = match name {
+        Some(name) => name.parse().ok().filter(|number| names.contains(number)),
+        None => names.pop(),
     };
+    let name = found.ok_or_else(|| StoreError::NoBackup {
+        place: target.to_string(),
+        name: name.map(str::to_owned),
+    })?;
     let backup = read(&vault, name)?;
     Ok((vault, name, backup))
 }

@@ -53,6 +53,14 @@ pub enum StoreError {
         /// What the far tier or the way to it said.
         reason: String,
     },
+    /// A place has no backup, or none of this name.
+    #[error("{place} has no backup{}", name.as_ref().map(|name| format!(" `{name}`")).unwrap_or_default())]
+    NoBackup {
+        /// The place as given.
+        place: String,
+        /// The name that was asked for; none: any.
+        name: Option<String>,
+    },
     /// The settings of the far tier.
     #[error("far tier `{to}`: {reason}")]
     Tier {

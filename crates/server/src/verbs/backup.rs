@@ -47,9 +47,18 @@ fn failed(error: StoreError) -> Failure {
             "`backup: {to: ..., endpoint: ..., credentials: ...}` of the configuration says how to get \
              there: -c FILE"
         }
+        StoreError::NoBackup { name: Some(_), .. } => "`alcedo backup list` has their names",
+        StoreError::NoBackup { name: None, .. } => {
+            "is this the place that `backup create` was given, and is it mounted? -c FILE or --from PLACE \
+             says which"
+        }
         _ => "is it a place of backups?",
     };
-    Failure::new(Exit::Integrity, error, hint)
+    let exit = match error {
+        StoreError::NoBackup { .. } => Exit::Invalid,
+        _ => Exit::Integrity,
+    };
+    Failure::new(exit, error, hint)
 }
 
 /// The place that is named, reached as the configuration says, or that of the configuration.

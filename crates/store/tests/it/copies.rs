@@ -75,7 +75,12 @@ fn companions_go_along_and_come_back() {
     assert!(backup::restore(&target, None, &third.join("store"), &third).is_err());
     assert!(!dir.path().join("out").exists());
     let error = backup::verify(&target, Some("../4")).unwrap_err().to_string();
-    assert!(error.contains("no name of a backup"), "{error}");
+    assert!(error.ends_with("has no backup `../4`"), "{error}");
+    let error = backup::restore(&target, Some("4"), &third.join("s"), &third).unwrap_err();
+    assert!(matches!(error, StoreError::NoBackup { name: Some(_), .. }), "{error}");
+    let nowhere = Place::from(dir.path().join("nowhere"));
+    let error = backup::verify(&nowhere, None).unwrap_err();
+    assert!(matches!(error, StoreError::NoBackup { name: None, .. }), "{error}");
 }
 
 #[test]
