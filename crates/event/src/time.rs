@@ -24,6 +24,7 @@ pub fn rfc3339(ns: i64) -> String {
 
 /// Reads an RFC 3339 or ISO 8601 date-time (`T` or space, optional fraction after `.` or `,`,
 /// `Z`, `+02:00`, `+0200` or no zone = UTC; a date alone is its midnight). `None` if it is not one.
+/// For times in records; see [`parse_written`] for those that people write.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
     let b = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
@@ -66,6 +67,17 @@ pub fn parse_rfc3339(text: &str) -> Option<i64> {
     let offset = zone_offset_seconds(&b[at..])?;
     let seconds = midnight + h * 3600 + m * 60 + s - offset;
     seconds.checked_mul(SECOND_NS)?.checked_add(fraction)
+}
+
+/// Reads a time as people write it into searches and settings: what [`parse_rfc3339`] reads, and the
+/// same without seconds (`2026-11-24T02:14Z`).
+pub fn parse_written(text: &str) -> Option<i64> {
+    const MINUTE_BYTES: usize = "2026-11-24T02:14".len();
+    let no_seconds = || {
+        let (minute, zone) = text.split_at_checked(MINUTE_BYTES)?;
+        (!zone.starts_with(':')).then(|| parse_rfc3339(&format!("{minute}:00{zone}")))?
+    };
+    parse_rfc3339(text).or_else(no_seconds)
 }
 
 /// Seconds east of UTC for `Z`, nothing, `+hh:mm`, `+hhmm` or `+hh`.
@@ -124,6 +136,20 @@ pub fn days_in_month(year: i64, month: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_leave_seconds_out() {
+        let whole = parse_rfc3339("2026-11-24T02:14:00Z");
+        for text in ["2026-11-24T02:14Z", "2026-11-24 02:14", "2026-11-24T04:14+02:00"] {
+            assert_eq!(parse_written(text), whole, "{text}");
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
+        for wrong in
+            ["2026-11-24T02:1", "2026-11-24T02:14:", "2026-11-24T02:14:0", "2026-11-24T24:00Z", "é"]
+        {
+            assert_eq!(parse_written(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn text_and_numbers_agree() {

@@ -213,7 +213,7 @@ fn operand(text: &str, now_ns: i64) -> Option<Operand> {
     if let Some(number) = Number::parse(text.as_bytes()) {
         return Some(Operand::Number(number));
     }
-    event::time::parse_rfc3339(text).map(Operand::Time)
+    event::time::parse_written(text).map(Operand::Time)
 }
 
 fn value(cursor: &mut Cursor<'_>, field: Option<&str>) -> Result<Plan, SearchError> {

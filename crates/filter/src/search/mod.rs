@@ -140,6 +140,12 @@ mod tests {
             only_test("@timestamp>now-15m"),
             cmp(CompareOp::Gt, Operand::Time(NOW - 900_000_000_000))
         );
+        let minute = event::time::parse_rfc3339("2026-11-24T02:14:00Z").unwrap();
+        assert_eq!(
+            only_test("@timestamp>=2026-11-24T02:14Z"),
+            cmp(CompareOp::Ge, Operand::Time(minute))
+        );
+        assert!(parse("@timestamp:[2026-11-24T02:00Z to now]", NOW).is_ok());
         let q = parse("a:[1 to 9]", NOW).unwrap();
         assert_eq!(q.filter.leaves.len(), 2);
     }
