@@ -54,7 +54,7 @@ pub struct SearchRequest {
     /// Set from another thread to stop early.
     pub cancelled: Arc<AtomicBool>,
     /// Tables that `lookup` may name.
-    pub lookups: Arc<BTreeMap<String, LookupTable>>,
+    pub lookups: Arc<BTreeMap<String, Arc<LookupTable>>>,
 }
 
 /// A reference table for `lookup`: assets, owners, known bad addresses.

@@ -53,7 +53,7 @@ pub struct Asked {
 pub fn time_of(text: Option<&str>, now_ns: i64) -> Result<Option<i64>, Problem> {
     let Some(text) = text.filter(|t| !t.is_empty()) else { return Ok(None) };
     let back = duration_ns(text).and_then(|ns| now_ns.checked_sub(ns));
-    let time = back.or_else(|| event::time::parse_rfc3339(text));
+    let time = back.or_else(|| event::time::parse_written(text));
     let wrong = || Problem::bad(format!("`{text}` is no time; write 24h or 2026-11-24T02:14:00Z"));
     time.map(Some).ok_or_else(wrong)
 }
@@ -71,6 +71,8 @@ pub fn request_of(app: &App, asked: &Asked) -> Result<SearchRequest, Problem> {
         None => store::search::LIMIT_DEFAULT,
     };
     request.timeout = Some(SEARCH_TIMEOUT);
+    let lookups = app.lookups.of_query(&request.query);
+    request.lookups = lookups.map_err(|error| error.located_in(&asked.query))?;
     Ok(request)
 }
 

@@ -113,7 +113,7 @@ pub struct RunSaved {
     /// Instead of its own: only events before this time
     #[arg(long, value_name = "TIME")]
     pub until: Option<String>,
-    /// Most rows (0 = all)
+    /// Most rows (0 = 100,000)
     #[arg(long, default_value_t = 200, value_name = "N")]
     pub limit: u64,
 }

@@ -12,11 +12,12 @@ use detect::SigmaSettings;
 pub use read::Problem;
 use read::{Problems, Section};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use store::backup::Place;
 use store::{RetentionRule, TierOptions};
-use tree::Node;
+use tree::{Node, Yaml};
 
 /// Everything an operator can set.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Config {
     pub packs: Option<PathBuf>,
     /// Enrichment tables.
     pub enrich: Enrich,
+    /// Tables that `lookup` of a search may name: CSV files with a header.
+    pub lookups: BTreeMap<String, PathBuf>,
     /// File of the rules that say what nobody may see.
     pub redact: Option<PathBuf>,
     /// Drop filters: marked rows are matched but not stored.
@@ -256,6 +259,7 @@ impl Default for Config {
             detection: Detection::default(),
             packs: None,
             enrich: Enrich::default(),
+            lookups: BTreeMap::new(),
             redact: None,
             drop: Vec::new(),
             notify: vec![Notify {
@@ -289,7 +293,7 @@ impl Config {
     /// What was set, section by section, in a form that can be compared and tells no secret: for the
     /// audit record of a change.
     pub fn digests(&self) -> Vec<(&'static str, String)> {
-        let sections: [(&str, String); 17] = [
+        let sections: [(&str, String); 18] = [
             ("data_dir", format!("{:?}", self.data_dir)),
             ("listen", format!("{:?} {}", self.http, self.insecure_listen)),
             ("tls", format!("{:?}", self.tls)),
@@ -298,6 +302,7 @@ impl Config {
             ("detection", format!("{:?}", self.detection)),
             ("packs", format!("{:?}", self.packs)),
             ("enrich", format!("{:?}", self.enrich)),
+            ("lookups", format!("{:?}", self.lookups)),
             ("redact", format!("{:?}", self.redact)),
             ("drop", format!("{:?}", self.drop)),
             ("notify", format!("{:?}", self.notify)),
@@ -402,6 +407,9 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
         };
         s.done();
     });
+    if let Some(node) = root.get("lookups") {
+        config.lookups = lookups(&Section::of(node, "lookups", root.problems()), base);
+    }
     config.redact = root.text("redact").map(|t| base.join(t));
     config.drop = root.items("drop").iter().filter_map(|n| drop_filter(n, root)).collect();
     if root.get("notify").is_some() {
@@ -569,6 +577,23 @@ fn syslog_listen(text: &str, node: &Node, problems: &Problems) -> Option<SyslogL
         problems.at(node, format!("`{text}` is no syslog listener"), hint);
     }
     parsed
+}
+
+/// Names and files of tables.
+fn lookups(section: &Section<'_>, base: &Path) -> BTreeMap<String, PathBuf> {
+    let mut out = BTreeMap::new();
+    for (name, node) in section.named() {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let is_legal = !name.is_empty() && name.len() <= 64 && name.chars().all(legal);
+        match &node.yaml {
+            Yaml::Scalar(path) if is_legal => drop(out.insert(name.to_owned(), base.join(path))),
+            _ => {
+                let text = format!("`{name}` is no name of a table with its file");
+                section.problems().at(node, text, "lookups: { hosts: hosts.csv }");
+            }
+        }
+    }
+    out
 }
 
 fn retention(section: &Section<'_>, default: &Retention) -> Retention {

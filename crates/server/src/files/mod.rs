@@ -3,6 +3,7 @@
 pub mod archive;
 mod chunks;
 mod exports;
+pub mod lookups;
 mod open;
 mod tables;
 

@@ -100,7 +100,7 @@ fn parted_by_commas(body: &[u8], separator: u8) -> Vec<u8> {
 }
 
 /// Rows of cells; a cell in quotes may hold separators, line ends, and quotes as two.
-fn cells(body: &[u8], separator: u8) -> Vec<Vec<Vec<u8>>> {
+pub(super) fn cells(body: &[u8], separator: u8) -> Vec<Vec<Vec<u8>>> {
     let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), Vec::new());
     let (mut at, mut quoted) = (0, false);
     while let Some(&byte) = body.get(at) {

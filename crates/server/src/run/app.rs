@@ -12,6 +12,7 @@ use super::reparsing::Reparsing;
 use crate::api::problem::Problem;
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::files::lookups::Lookups;
 use axum::http::StatusCode;
 use detect::correlate::RuleStats;
 use detect::{Changed, Pausing};
@@ -61,6 +62,8 @@ pub struct App {
     pub bus: Bus,
     /// Recent rates.
     pub rates: Rates,
+    /// Tables for searches.
+    pub lookups: Lookups,
     /// Exports that run or wait to be fetched.
     pub exports: Exports,
     /// The one place for a hunt over what is stored.
@@ -184,6 +187,7 @@ impl App {
         let exports = Exports::below(&made.config.data_dir);
         let memory_max = made.config.memory_bytes_max.unwrap_or_else(overload::memory_ceiling);
         Self {
+            lookups: Lookups::of(&made.config),
             config: made.config,
             memory_max,
             exports,

@@ -31,6 +31,7 @@ pub use app::{App, Bell};
 use crate::api::tokens::roles_of;
 use crate::config::{Config, SourceKind, Transport};
 use crate::exit::{Exit, Failure};
+use crate::files::lookups::Lookups;
 use app::Made;
 use detect::Changed;
 use generations::{Archive, Course};
@@ -102,6 +103,7 @@ impl Server {
         })?;
         // Before anything is written.
         crate::verbs::check::readable(&config)?;
+        Lookups::of(&config).check()?;
         let secret = secrets::secret(&config.data_dir)?;
         // Watching begins before reading: no change can fall in between.
         let watched: Vec<_> = config.rules.iter().chain(&config.packs).cloned().collect();

@@ -5,6 +5,7 @@ use crate::api::rules::of_problem;
 use crate::cli::{Global, Output, Pipelines};
 use crate::config::{self, Config, Detection};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::files::lookups::Lookups;
 use crate::generation::Parts;
 use detect::RefusedRule;
 use serde_json::{Value, json};
@@ -34,6 +35,7 @@ pub fn all(global: &Global, paths: &[PathBuf]) -> Outcome {
     let mut config = config_of(global)?;
     config.rules.extend_from_slice(paths);
     readable(&config)?;
+    Lookups::of(&config).check()?;
     let parts = Parts::of_config(&config)?;
     if !global.quiet {
         warn_of_retention(&config);

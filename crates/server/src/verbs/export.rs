@@ -9,6 +9,7 @@ use crate::cli::{Global, Output};
 use crate::client::Client;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::files::lookups::Lookups;
 use crate::generation::Parts;
 use event::RecordKind;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -162,6 +163,8 @@ fn offline(args: &Export, config: &Config, bar: &ProgressBar) -> Result<Value, F
     let now_ns = io::intake::wall_ns();
     let query = filter::search::parse(&args.query, now_ns).map_err(|e| Failure::invalid(e, ""))?;
     let mut request = SearchRequest::new(query, generation.dict);
+    let lookups = Lookups::of(config).of_query(&request.query);
+    request.lookups = lookups.map_err(|e| Failure::invalid(e.located_in(&args.query), ""))?;
     let time = |text: &Option<String>| {
         time_of(text.as_deref(), now_ns).map_err(|e| Failure::invalid(e.detail, ""))
     };

@@ -745,3 +745,41 @@ fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
+
+/// Scenario: a table of hosts, a search that looks owners up in it, the table edited, a table that nobody
+/// named, a table that is broken.
+/// Guarantees: columns come from the file as it is now; errors point at the name; `check` refuses a broken
+/// table.
+#[test]
+fn searches_look_up_what_a_table_of_the_configuration_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("hosts.csv");
+    std::fs::write(&table, "host,owner,site\nweb-1,\"M\u{fc}ller, J\u{f6}rg\",K\nWEB-2,eve,B\n")
+        .unwrap();
+    let server = Server::start(&format!("lookups: {{ hosts: '{}' }}\n", table.display()));
+    let line = |host: &str| format!("{{\"host.name\":\"{host}\",\"message\":\"x\"}}\n");
+    server.ingest(&["web-1", "web-2", "web-2", "web-3"].map(line).concat());
+    server.eventually("events", |s| (s.search("host.name:web-*").len() == 4).then_some(()));
+    let query =
+        "host.name:web-* | stats count() as n by host.name | lookup hosts host.name output owner";
+    let owners = || -> Vec<String> {
+        server.search(query).iter().map(|row| row["owner"].to_string()).collect()
+    };
+    assert_eq!(owners(), ["\"M\u{fc}ller, J\u{f6}rg\"", "\"eve\"", "null"]);
+    std::fs::write(&table, "host,owner\nweb-3,mallory\n").unwrap();
+    assert_eq!(owners(), ["null", "null", "\"mallory\""]);
+    let refused = |query: &str| {
+        let body = serde_json::json!({ "query": query }).to_string();
+        server.ask("POST", "/api/v1/search", &server.admin_token, &body)
+    };
+    let (status, told) = refused("* | stats count() by host.name | lookup people host.name");
+    let detail = told["detail"].as_str().unwrap();
+    assert_eq!(status, 400, "{told}");
+    assert!(detail.contains("no table `people`; there are: hosts"), "{told}");
+    std::fs::write(&table, "host,owner\nweb-3,a,b\n").unwrap();
+    let (status, told) = refused(query);
+    assert!(status == 400 && told["detail"].as_str().unwrap().contains("row 2"), "{told}");
+    let checked = run(&["check", "-c", server.config.to_str().unwrap()]);
+    assert_eq!(code(&checked), Some(3));
+    assert!(String::from_utf8_lossy(&checked.stderr).contains("hosts.csv"));
+}

@@ -270,7 +270,7 @@ fn lookups_add_columns_of_a_table() {
         ],
     };
     let mut r = request("* | count by user.name | lookup people user.name output team | head 3");
-    r.lookups = Arc::new([("people".to_owned(), table)].into());
+    r.lookups = Arc::new([("people".to_owned(), Arc::new(table))].into());
     let found: Vec<String> = rows(&store, &r).0.into_iter().map(|row| row.json).collect();
     assert_eq!(
         found,
