@@ -200,6 +200,37 @@ fn a_query_is_estimated_from_indexes() {
     assert_eq!(ask(&server, "index/stats", &[("query", "{a=b}")]).0, 400);
 }
 
+/// Scenario: what is offered while a query is built: labels, fields, a field's values.
+/// Guarantees: documented forms; only what occurs in the range is told, with how many values it has.
+#[test]
+fn labels_and_fields_are_detected() {
+    let server = server();
+    let range = [("start", START), ("end", END)];
+    let ask_all = |path: &str, more: &[(&str, &str)]| {
+        let (status, answer, text) = ask(&server, path, &[&range[..], more].concat());
+        assert_eq!(status, 200, "{path}: {text}");
+        answer
+    };
+    let labels = ask_all("detected_labels", &[]);
+    let of = |answer: &Value, list: &str, label: &str| -> Value {
+        let found = answer[list].as_array().unwrap().iter().find(|one| one["label"] == label);
+        found.cloned().unwrap_or_default()
+    };
+    assert_eq!(of(&labels, "detectedLabels", "event_outcome")["cardinality"], 2);
+    assert_eq!(of(&labels, "detectedLabels", "user_name"), Value::Null, "nothing has it");
+    let query = [("query", r#"{event_outcome="failure"}"#)];
+    let fields = ask_all("detected_fields", &query);
+    let port = of(&fields, "fields", "source_port");
+    assert_eq!((&port["type"], &port["cardinality"]), (&json!("int"), &json!(10)), "{fields}");
+    assert_eq!(of(&fields, "fields", "message")["type"], "string");
+    assert_eq!(fields["limit"], 1_000);
+    let newest = ask_all("detected_fields", &[("line_limit", "3")]);
+    assert_eq!(of(&newest, "fields", "source_port")["cardinality"], 3);
+    let outcomes = ask_all("detected_field/event_outcome/values", &[]);
+    assert_eq!(outcomes["values"], json!(["failure", "success"]));
+    assert_eq!(ask(&server, "detected_fields", &[("line_limit", "x")]).0, 400);
+}
+
 /// Scenario: overload cuts searches down to one, and one that nobody reads has its turn.
 /// Guarantees: questions of the data source wait for their turn like all searches, and are told to
 /// come again; when the one before has gone they are answered.

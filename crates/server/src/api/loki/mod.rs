@@ -3,6 +3,7 @@
 //! Labels are field names with `_` for every other character; a stream is what events of one source,
 //! host, module, action and outcome have in common; a line is the record as it was received.
 
+pub mod detected;
 mod metrics;
 mod tail;
 
