@@ -59,11 +59,11 @@ export function SavedSearches({ onHide }) {
   </section>`;
 }
 
-/** Whether what a search finds raises alerts, and of which level. Only a filter alone can. */
+/** Whether what a search finds raises alerts, and of which level. A filter alone can here; others on a schedule. */
 function Raises({ search: s, onChange }) {
   const level = s.alert?.level ?? "";
   const alerts = s.alert && may("alerts_read") && html` <a href=${routeTo("alerts", null, { rule: s.alert.rule_id, state: "all" })}>its alerts</a>`;
-  if (!may("rules_write") || !s.can_tail) return s.alert ? html`<span class="raises">raises <${Severity} level=${level} />${alerts}</span>` : null;
+  if (!may("rules_write") || !s.can_tail) return s.alert ? html`<span class="raises">raises <${Severity} level=${level} />${s.alert.every ? ` every ${s.alert.every}` : ""}${alerts}</span>` : null;
   return html`<span class="raises"><label>raises <select aria-label=${`Alerts of ${visible(clip(plain(s.name), 64))}`} value=${level} onChange=${(e) => onChange(e.target.value || null)}>
     <option value="" selected=${level === ""}>no alerts</option>${LEVELS.map(({ level: name, word }) => html`<option value=${name} selected=${name === level}>${word}</option>`)}</select></label>${alerts}</span>`;
 }

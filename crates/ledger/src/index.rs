@@ -14,8 +14,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Version of the schema. Another one in the file: the index is made again from the journal. 2: saved
-/// searches. 3: revisions of alerts, and where an alert stands in the stream.
-pub const SCHEMA_VERSION: i64 = 3;
+/// searches. 3: revisions of alerts, and where an alert stands in the stream. 4: runs of searches.
+pub const SCHEMA_VERSION: i64 = 4;
 
 const SCHEMA: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -37,8 +37,11 @@ CREATE TABLE audit(offset INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, who TEXT 
   action TEXT NOT NULL, target TEXT NOT NULL, detail TEXT NOT NULL, client TEXT NOT NULL);
 CREATE TABLE tokens(id TEXT PRIMARY KEY, token TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE searches(name TEXT PRIMARY KEY, search TEXT NOT NULL, who TEXT NOT NULL,
-  at_ns INTEGER NOT NULL) WITHOUT ROWID;
+  at_ns INTEGER NOT NULL, run TEXT) WITHOUT ROWID;
 ";
+/// What stays on its schedule goes on where its last run ended.
+const SAVE_SEARCH: &str = "INSERT INTO searches VALUES(?1, ?2, ?3, ?4, NULL) ON CONFLICT(name) DO UPDATE SET
+  search = excluded.search, who = excluded.who, at_ns = excluded.at_ns, run = CASE WHEN ?5 THEN run END";
 const TABLES: &[&str] = &["meta", "alerts", "evidence", "history", "audit", "tokens", "searches"];
 
 /// What applying a record came to.
@@ -140,9 +143,18 @@ pub fn apply(
                 "UPDATE tokens SET token = json_set(token, '$.revoked_ns', ?2) WHERE id = ?1",
             )?
             .execute(params![id, actor.at_ns])?,
-        LedgerRecord::SearchSaved { search, actor } => tx
-            .prepare_cached("INSERT OR REPLACE INTO searches VALUES(?1, ?2, ?3, ?4)")?
-            .execute(params![search.name, json(search)?, actor.who, actor.at_ns])?,
+        LedgerRecord::SearchSaved { search, actor } => {
+            tx.prepare_cached(SAVE_SEARCH)?.execute(params![
+                search.name,
+                json(search)?,
+                actor.who,
+                actor.at_ns,
+                search.alert.as_ref().is_some_and(|alert| alert.every_ns.is_some())
+            ])?
+        }
+        LedgerRecord::SearchRan { name, run, .. } => tx
+            .prepare_cached("UPDATE searches SET run = ?2 WHERE name = ?1")?
+            .execute(params![name, json(run)?])?,
         LedgerRecord::SearchRemoved { name, .. } => {
             tx.prepare_cached("DELETE FROM searches WHERE name = ?1")?.execute([name])?
         }

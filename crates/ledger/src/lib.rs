@@ -29,4 +29,6 @@ pub use query::{
     AlertDetail, AlertFilter, AlertOrder, AlertRow, AuditFilter, AuditRow, Counts, Delivery,
     History, IDS_MAX, Page, SavedRow,
 };
-pub use record::{Actor, Audit, DeliveryStatus, LedgerRecord, Merging, SavedSearch, SearchAlert};
+pub use record::{
+    Actor, Audit, DeliveryStatus, LedgerRecord, Merging, SavedSearch, SearchAlert, SearchRun,
+};

@@ -2,10 +2,10 @@
 //! neither shifts nor repeats rows.
 
 use crate::ledger::LedgerError;
-use crate::record::{DeliveryStatus, LedgerRecord, SavedSearch, disposition};
+use crate::record::{DeliveryStatus, LedgerRecord, SavedSearch, SearchRun, disposition};
 use alert::{Revision, RuleMeta, State};
 use event::{Alert, Disposition, Evidence, Level};
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -500,22 +500,28 @@ pub struct SavedRow {
     pub who: String,
     /// When.
     pub at_ns: i64,
+    /// Its last run, if it is run on a schedule.
+    pub run: Option<SearchRun>,
 }
 
 pub(crate) fn searches(db: &Connection) -> Result<Vec<SavedRow>, LedgerError> {
-    let text = "SELECT search, who, at_ns FROM searches ORDER BY name";
+    let text = "SELECT search, who, at_ns, run FROM searches ORDER BY name";
     let mut statement = db.prepare_cached(text)?;
     let found = statement.query_map([], saved_row)?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
 pub(crate) fn search(db: &Connection, name: &str) -> Result<Option<SavedRow>, LedgerError> {
-    let text = "SELECT search, who, at_ns FROM searches WHERE name = ?1";
+    let text = "SELECT search, who, at_ns, run FROM searches WHERE name = ?1";
     Ok(db.prepare_cached(text)?.query_row([name], saved_row).optional()?)
 }
 
 fn saved_row(row: &Row<'_>) -> rusqlite::Result<SavedRow> {
-    Ok(SavedRow { search: from_json(row, 0)?, who: row.get(1)?, at_ns: row.get(2)? })
+    let run = match row.get_ref(3)? {
+        ValueRef::Null => None,
+        _ => Some(from_json(row, 3)?),
+    };
+    Ok(SavedRow { search: from_json(row, 0)?, who: row.get(1)?, at_ns: row.get(2)?, run })
 }
 
 fn page<T>(mut rows: Vec<T>, limit: usize, key: impl Fn(&T) -> String) -> Page<T> {

@@ -3,6 +3,7 @@
 use alert::{Folded, RuleMeta, State};
 use event::{Alert, Disposition, Level, RecordKind};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use trust::TokenRecord;
 
 /// Who did something, and when: part of every record that a person or a token causes.
@@ -63,11 +64,42 @@ pub struct SavedSearch {
     pub alert: Option<SearchAlert>,
 }
 
-/// What a saved search raises for each event that it finds.
+/// What a saved search raises: for each event that it finds as events come, or for each row of its
+/// result when it is run on a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SearchAlert {
     /// Severity of its alerts.
     pub level: Level,
+    /// It is run so often over what has come since the last run, ns; else it is a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_ns: Option<i64>,
+}
+
+/// A run of a saved search on its schedule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchRun {
+    /// First offset of the events that it was run over.
+    pub from: u64,
+    /// The offset behind them: where the next run begins.
+    pub until: u64,
+    /// Rows that were found.
+    pub rows: u64,
+    /// Rows that became alerts.
+    pub alerts: u64,
+    /// Why the result is not whole, or that there is none; empty when it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub problem: String,
+}
+
+impl fmt::Display for SearchRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, until, rows, alerts, problem } = self;
+        write!(f, "offsets {from} to {until}: {rows} rows, {alerts} alerts")?;
+        if !problem.is_empty() {
+            write!(f, "; {problem}")?;
+        }
+        Ok(())
+    }
 }
 
 /// What joining two alerts did to them.
@@ -186,6 +218,16 @@ pub enum LedgerRecord {
         #[serde(flatten)]
         actor: Actor,
     },
+    /// A saved search was run on its schedule, or is to be from here on. Stands with the alerts of the run.
+    SearchRan {
+        /// Its name.
+        name: String,
+        /// Over what, and what came of it.
+        run: SearchRun,
+        /// When and by which part.
+        #[serde(flatten)]
+        actor: Actor,
+    },
     /// A message about an alert was sent, or was not. One when it is done with; one before that, and one
     /// per run of the server, when it fails for long.
     Delivery {
@@ -229,6 +271,7 @@ impl LedgerRecord {
             | Self::TokenRevoked { actor, .. }
             | Self::SearchSaved { actor, .. }
             | Self::SearchRemoved { actor, .. }
+            | Self::SearchRan { actor, .. }
             | Self::Delivery { actor, .. } => Some(actor),
         }
     }
@@ -256,6 +299,7 @@ impl LedgerRecord {
             Self::TokenRevoked { id, .. } => ("token.revoke", id, String::new()),
             Self::SearchSaved { search, .. } => ("search.save", &search.name, search.query.clone()),
             Self::SearchRemoved { name, .. } => ("search.remove", name, String::new()),
+            Self::SearchRan { name, run, .. } => ("search.run", name, run.to_string()),
         })
     }
 }

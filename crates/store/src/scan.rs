@@ -12,6 +12,7 @@ use event::{Dictionary, EventId};
 use filter::Plan;
 use hashbrown::HashMap;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -160,6 +161,7 @@ pub(crate) struct Scan {
     dict: Arc<Dictionary>,
     since: Option<i64>,
     until: Option<i64>,
+    offsets: Option<Range<u64>>,
     oldest_first: bool,
     control: Control,
     queue: BinaryHeap<(i64, Unit)>,
@@ -184,6 +186,7 @@ impl Scan {
             dict,
             since,
             until,
+            offsets: None,
             oldest_first,
             control,
             queue: BinaryHeap::new(),
@@ -206,6 +209,25 @@ impl Scan {
     pub(crate) fn hinted(mut self, hint: Plan) -> Self {
         self.hint = Some(Resolved::new(hint, &self.dict)).filter(Resolved::asks_index);
         self
+    }
+
+    /// Leaves out events whose offset is not in the range, without opening files that have none.
+    pub(crate) fn within(mut self, offsets: Option<&Range<u64>>) -> Self {
+        let Some(offsets) = offsets else { return self };
+        let snapshot = &self.snapshot;
+        self.queue.retain(|(_, unit)| match unit {
+            Unit::File(index) => {
+                let entry = &snapshot.files[*index].entry;
+                entry.first.offset < offsets.end && entry.last.offset >= offsets.start
+            }
+            _ => true,
+        });
+        self.offsets = Some(offsets.clone());
+        self
+    }
+
+    fn is_within(&self, id: EventId) -> bool {
+        self.offsets.as_ref().is_none_or(|offsets| offsets.contains(&id.offset))
     }
 
     fn push(&mut self, unit: Unit, (low, high): (i64, i64)) {
@@ -373,7 +395,12 @@ impl Scan {
         self.counters.scanned_rows += reader.rows as u64;
         self.counters.scanned_bytes +=
             (u128::from(bytes) * reader.rows as u128 / u128::from(whole)) as u64;
-        let mask = reader.in_time(self.since, self.until)?;
+        let mut mask = reader.in_time(self.since, self.until)?;
+        let entry = &self.snapshot.files[index].entry;
+        if !(self.is_within(entry.first) && self.is_within(entry.last)) {
+            let ids = reader.ids()?;
+            mask.retain(|row| self.is_within(ids[row]));
+        }
         let mut held = reader.matching(&self.resolved, &mask)?;
         for hidden in self.snapshot.hidden.iter() {
             if !held.is_empty() {
@@ -402,6 +429,7 @@ impl Scan {
             let at = row.event_ns();
             self.since.is_none_or(|s| at >= s)
                 && self.until.is_none_or(|u| at < u)
+                && self.is_within(row.id())
                 && self.resolved.plan.matches(&binding, &row)
                 && !hidden.iter().any(|(hidden, binding)| hidden.holds(binding, &row))
         });

@@ -11,7 +11,7 @@ use filter::Plan;
 use filter::search::{Pipe, Query};
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -43,6 +43,8 @@ pub struct SearchRequest {
     pub since_ns: Option<i64>,
     /// Only events with `@timestamp` before this, ns.
     pub until_ns: Option<i64>,
+    /// Only events whose offset is in this range, those of joined searches included.
+    pub offsets: Option<Range<u64>>,
     /// Most rows returned, at most [`LIMIT_MAX`].
     pub limit: usize,
     /// Events in ascending (time, id) order instead of newest first.
@@ -74,6 +76,7 @@ impl SearchRequest {
             dictionary,
             since_ns: None,
             until_ns: None,
+            offsets: None,
             limit: LIMIT_DEFAULT,
             oldest_first: false,
             timeout: None,
@@ -101,6 +104,7 @@ impl SearchRequest {
             self.oldest_first,
             control,
         )
+        .within(self.offsets.as_ref())
     }
 }
 

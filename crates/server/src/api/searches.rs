@@ -1,11 +1,11 @@
 //! Saved searches: a name for a filter with its pipes, for everybody, to search with and to follow; a
-//! filter alone may raise alerts, too, and is a rule then.
+//! filter alone may raise alerts, too, and is a rule then; one that gives a table may do so on a schedule.
 
 use super::alerts::{actor, problem_of};
 use super::asked::{InPath, JsonBody};
 use super::events::{Asked, time_of};
 use super::problem::Problem;
-use crate::run::{App, live_searches};
+use crate::run::{App, live_searches, scheduled};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
@@ -47,13 +47,24 @@ fn told<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<WishedAlert>
 #[derive(Deserialize)]
 pub struct WishedAlert {
     level: Option<String>,
+    /// How often it is run, such as 5m: for a search with pipes that give a table.
+    #[serde(default)]
+    every: Option<String>,
 }
 
 fn saved_json(row: &SavedRow) -> Value {
     let SavedSearch { name, query, since, until, note, alert } = &row.search;
-    let alert = alert
-        .as_ref()
-        .map(|alert| json!({"level": alert.level.name(), "rule_id": live_searches::rule_id(name)}));
+    let alert = alert.as_ref().map(|alert| {
+        let mut told = json!({
+            "level": alert.level.name(),
+            "rule_id": live_searches::rule_id(name),
+        });
+        if let Some(every_ns) = alert.every_ns {
+            told["every"] = duration_text(every_ns).into();
+            told["last_run"] = json!(row.run);
+        }
+        told
+    });
     json!({
         "name": name, "query": query, "since": since, "until": until, "note": note,
         "saved_by": row.who, "saved_at": event::time::rfc3339(row.at_ns),
@@ -101,7 +112,8 @@ pub async fn save(
             Some(wished) => wished,
             None => raised_before(app, &name),
         };
-        let alert = alert.as_ref().map(|alert| raised(&query, alert)).transpose()?;
+        let is_timed = since.is_some() || until.is_some();
+        let alert = alert.as_ref().map(|alert| raised(&query, is_timed, alert)).transpose()?;
         keep(app, &principal, SavedSearch { name, query, since, until, note, alert }, &alone)
     })
     .await
@@ -119,7 +131,10 @@ pub async fn set_alert(
         let alone = app.lock_searches();
         let saved = app.ledger.search(&name).map_err(problem_of)?.search;
         let alert = match wished.level {
-            Some(_) => Some(raised(&saved.query, &wished)?),
+            Some(_) => {
+                let is_timed = saved.since.is_some() || saved.until.is_some();
+                Some(raised(&saved.query, is_timed, &wished)?)
+            }
             None => None,
         };
         keep(app, &principal, SavedSearch { alert, ..saved }, &alone)
@@ -144,26 +159,68 @@ fn keep(
     Ok(Json(saved_json(&app.ledger.search(&name).map_err(problem_of)?)))
 }
 
-/// What a search raises; an error if it cannot be a rule.
-fn raised(query: &str, wished: &WishedAlert) -> Result<SearchAlert, Problem> {
+/// What a search raises; an error if it can neither be a rule nor be run on a schedule.
+fn raised(query: &str, is_timed: bool, wished: &WishedAlert) -> Result<SearchAlert, Problem> {
     let level = wished.level.as_deref().and_then(Level::from_name).ok_or_else(|| {
         Problem::bad("the `level` of alerts is informational, low, medium, high or critical")
     })?;
+    if let Some(every) = &wished.every {
+        return on_schedule(query, is_timed, level, every);
+    }
     let plan = search::parse_filter(query, 0).map_err(|e| Problem {
         column: Some(e.column),
-        ..Problem::bad(format!("{e}; what raises alerts is a filter alone, asked of each event"))
+        ..Problem::bad(format!(
+            "{e}; what raises alerts is a filter alone, asked of each event, or has `every`: 5m"
+        ))
     })?;
     if search::parse_filter(query, io::intake::wall_ns()).is_ok_and(|now| now != plan) {
         let text = "what raises alerts has no time that depends on now: leave it out";
         return Err(Problem::bad(text));
     }
-    Ok(SearchAlert { level })
+    Ok(SearchAlert { level, every_ns: None })
+}
+
+/// A search that is run so often over what has come since; each row of its result is an alert.
+fn on_schedule(
+    query: &str,
+    is_timed: bool,
+    level: Level,
+    every: &str,
+) -> Result<SearchAlert, Problem> {
+    let every_ns = search::duration_ns(every).filter(|ns| scheduled::EVERY_NS.contains(ns));
+    let every_ns = every_ns.ok_or_else(|| {
+        let (least, most) = (*scheduled::EVERY_NS.start(), *scheduled::EVERY_NS.end());
+        let (least, most) = (duration_text(least), duration_text(most));
+        Problem::bad(format!("`every` is a time from {least} to {most}, such as 5m"))
+    })?;
+    let parsed = search::parse(query, io::intake::wall_ns())?;
+    if !scheduled::gives_table(&parsed.pipes) {
+        let text = "what is run on a schedule gives a table: `| stats count() by user.name | where count > 10`; \
+                    a filter alone needs no `every`";
+        return Err(Problem::bad(text));
+    }
+    if is_timed {
+        let text = "what is run on a schedule looks at what has come since its last run: leave out \
+                    `since` and `until`";
+        return Err(Problem::bad(text));
+    }
+    Ok(SearchAlert { level, every_ns: Some(every_ns) })
+}
+
+/// A duration as the language writes it, in its largest whole unit.
+fn duration_text(ns: i64) -> String {
+    const UNITS: [(&str, i64); 5] =
+        [("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let seconds = ns / event::time::SECOND_NS;
+    let unit = UNITS.iter().find(|(_, len)| seconds % len == 0);
+    unit.map_or_else(|| format!("{seconds}s"), |(name, len)| format!("{}{name}", seconds / len))
 }
 
 /// What the search of this name raises now.
 fn raised_before(app: &App, name: &str) -> Option<WishedAlert> {
     let alert = app.ledger.search(name).ok()?.search.alert?;
-    Some(WishedAlert { level: Some(alert.level.name().to_owned()) })
+    let every = alert.every_ns.map(duration_text);
+    Some(WishedAlert { level: Some(alert.level.name().to_owned()), every })
 }
 
 /// Whether the search of this name is a rule now.

@@ -76,6 +76,10 @@ pub enum Searches {
         /// Raise an alert of this severity for each new event that it finds; for a filter without pipes
         #[arg(long, value_name = "LEVEL")]
         alert: Option<String>,
+        /// With --alert, for pipes that give a table: run so often over what has come since, such as 5m; an
+        /// alert for each row
+        #[arg(long, value_name = "TIME", requires = "alert")]
+        every: Option<String>,
     },
     /// Search with a saved search
     Run(RunSaved),
@@ -84,13 +88,16 @@ pub enum Searches {
         /// Its name
         name: String,
     },
-    /// Let a saved search without pipes raise alerts for what comes, or no longer; needs the role engineer
+    /// Let a saved search raise alerts for what comes, or no longer; needs the role engineer
     Alert {
         /// Its name
         name: String,
         /// Severity of the alerts: informational, low, medium, high, critical; or off
         #[arg(value_name = "LEVEL")]
         level: String,
+        /// For pipes that give a table: run so often over what has come since, such as 5m
+        #[arg(long, value_name = "TIME")]
+        every: Option<String>,
     },
     /// Remove a saved search
     Delete {

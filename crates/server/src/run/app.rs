@@ -120,6 +120,8 @@ pub struct App {
     own: OwnEvents,
     passed: AtomicU64,
     passed_wall_ns: AtomicI64,
+    /// Stream time of what was passed last, ns; none before the first record of this run.
+    passed_stream_ns: Mutex<Option<i64>>,
     behindhand: Behindhand,
     /// When the oldest event that is in no file yet was handed to the store, ns; 0 = there is none.
     unstored_since_ns: AtomicI64,
@@ -230,6 +232,7 @@ impl App {
             own: OwnEvents::default(),
             passed: AtomicU64::new(0),
             passed_wall_ns: AtomicI64::new(0),
+            passed_stream_ns: Mutex::default(),
             behindhand: Behindhand::default(),
             unstored_since_ns: AtomicI64::new(0),
         }
@@ -548,6 +551,15 @@ impl App {
     pub fn set_progress(&self, progress: Progress) {
         self.passed.store(progress.next_offset, Ordering::SeqCst);
         self.passed_wall_ns.store(progress.wall_ns, Ordering::SeqCst);
+        *self.passed_stream_ns.lock() = Some(progress.stream_ns);
+    }
+
+    /// Offset below which everything is detected and given to the store or left to it by
+    /// [`App::relay`], and a stream time up to which that is so.
+    pub fn reached(&self) -> Option<(u64, i64)> {
+        // The time first: an offset that is read after it is not behind it.
+        let stream_ns = (*self.passed_stream_ns.lock())?;
+        Some((self.passed(), stream_ns))
     }
 
     /// Offset below which everything is detected.

@@ -53,6 +53,11 @@ impl Running {
         !self.0.load(Ordering::SeqCst)
     }
 
+    /// Set when the work has to end: what may stop a search.
+    pub fn stopping(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+
     /// Sleeps so long, or until it has to end.
     pub fn rest(&self, pause: Duration) {
         if self.goes_on() {

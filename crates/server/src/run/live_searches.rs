@@ -51,10 +51,10 @@ pub fn write(data_dir: &Path, ledger: &Ledger) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The rule that a search is, if it raises alerts.
+/// The rule that a search is, if it raises alerts as events come.
 fn rule_text(row: &SavedRow) -> Option<String> {
     let search = &row.search;
-    let alert = search.alert.as_ref()?;
+    let alert = search.alert.as_ref().filter(|alert| alert.every_ns.is_none())?;
     // What JSON calls a string is one in YAML.
     let text = |text: &str| serde_json::Value::from(text).to_string();
     Some(format!(

@@ -19,6 +19,7 @@ pub mod pauses;
 pub mod rates;
 pub mod refill;
 pub mod reparsing;
+pub mod scheduled;
 pub mod secrets;
 pub mod terminal;
 pub mod texts;
@@ -90,6 +91,7 @@ pub struct Server {
     tidying: background::Background,
     tier: Option<background::Background>,
     backups: Option<background::Background>,
+    searches: Option<background::Background>,
     overload: Option<background::Background>,
     stop: CancellationToken,
     rules_watch: tokio::sync::Mutex<watcher::Watcher>,
@@ -141,6 +143,7 @@ impl Server {
         let tidying = upkeep::start_tidying(app.clone())?;
         let tier = tier::start(&app)?;
         let backups = backups::start(&app)?;
+        let searches = Some(scheduled::start(app.clone())?);
         let overload = Some(overload::start(app.clone())?);
         let (setup_token, ingest_token) = first_tokens(&app)?;
         let server = Self {
@@ -160,6 +163,7 @@ impl Server {
             tidying,
             tier,
             backups,
+            searches,
             overload,
             stop,
             rules_watch,
@@ -181,8 +185,8 @@ impl Server {
     }
 
     async fn end(mut self, is_kept: bool) -> Result<(), Failure> {
-        if let Some(overload) = self.overload.take() {
-            let _ = tokio::task::spawn_blocking(|| overload.stop()).await;
+        for thread in self.overload.take().into_iter().chain(self.searches.take()) {
+            let _ = tokio::task::spawn_blocking(|| thread.stop()).await;
         }
         for source in self.sources.drain(..) {
             source.stop().await;

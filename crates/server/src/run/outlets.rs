@@ -141,7 +141,7 @@ fn tell(app: &App, change: &AlertChange) {
 }
 
 /// Tells open pages how an alert stands.
-fn tell_of(app: &App, id: &str, kind: &str) {
+pub(super) fn tell_of(app: &App, id: &str, kind: &str) {
     if !app.bus.has_viewers() {
         return;
     }

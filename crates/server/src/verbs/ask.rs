@@ -135,11 +135,11 @@ pub fn searches(verb: &Searches, global: &Global) -> Outcome {
                 ["name", "query", "since", "until", "note", "alert", "saved_by", "saved_at"];
             rows(&found["searches"], &columns, form);
         }
-        Searches::Save { name, query, since, until, note, alert } => {
+        Searches::Save { name, query, since, until, note, alert, every } => {
             let mut body = json!({"query": query, "since": since, "until": until, "note": note});
             // Without it, what the search raises stays.
             if let Some(level) = alert {
-                body["alert"] = json!({"level": level});
+                body["alert"] = json!({"level": level, "every": every});
             }
             let path = format!("/api/v1/searches/{}", encoded(name));
             let saved = ask(global, async |client| client.put(&path, body).await)?;
@@ -158,11 +158,16 @@ pub fn searches(verb: &Searches, global: &Global) -> Outcome {
         Searches::Tail { name } => {
             return follow(&format!("/api/v1/tail?saved={}", encoded(name)), global);
         }
-        Searches::Alert { name, level } => {
-            let body = json!({"level": Some(level).filter(|level| *level != "off")});
+        Searches::Alert { name, level, every } => {
+            let level = Some(level).filter(|level| *level != "off");
+            let body = json!({"level": level, "every": every});
             let path = format!("/api/v1/searches/{}/alert", encoded(name));
             let saved = ask(global, async |client| client.put(&path, body).await)?;
             match (form, saved["alert"]["rule_id"].as_str()) {
+                (Output::Table, Some(_)) if every.is_some() => say(&format!(
+                    "{name} is run every {} over what comes",
+                    cell(&saved["alert"]["every"])
+                )),
                 (Output::Table, Some(rule)) => say(&format!("{name} is the rule {rule} now")),
                 (Output::Table, None) => say(&format!("{name} raises no alerts")),
                 _ => say(&saved.to_string()),

@@ -783,3 +783,104 @@ fn searches_look_up_what_a_table_of_the_configuration_says() {
     assert_eq!(code(&checked), Some(3));
     assert!(String::from_utf8_lossy(&checked.stderr).contains("hosts.csv"));
 }
+
+/// Scenario: a search that counts by user is run every ten seconds while events come in all the time; the
+/// server is killed and comes back meanwhile; then it is turned off. Others try without the right, and what
+/// cannot be scheduled.
+/// Guarantees: the counts of all alerts of a user add up to the events that came from the start to the last
+/// run, so none is missed and none counted twice; alerts tell the row; each run is on record; what is off
+/// raises nothing more.
+#[test]
+fn a_search_on_a_schedule_counts_every_event_once() {
+    let mut server = server("");
+    let (analyst, engineer) = (token(&server, "analyst"), token(&server, "analyst,engineer"));
+    let put = |server: &Server, token: &str, name: &str, body: Value| {
+        server.ask("PUT", &format!("/api/v1/searches/{name}"), token, &body.to_string())
+    };
+    let query = "message:frotz | stats count() as n by user.name | where n > 0";
+    let wish = json!({"query": query, "alert": {"level": "high", "every": "10s"}});
+    assert_eq!(put(&server, &analyst, "often", wish.clone()).0, 403);
+    for (query, every, what) in [
+        (query, "1s", "from 10s to"),
+        (query, "soon", "from 10s to"),
+        ("message:frotz", "10s", "gives a table"),
+        ("message:frotz | head 3", "10s", "gives a table"),
+    ] {
+        let wish = json!({"query": query, "alert": {"level": "high", "every": every}});
+        let (status, told) = put(&server, &engineer, "often", wish);
+        assert_eq!(status, 400, "{told}");
+        assert!(told["detail"].as_str().unwrap().contains(what), "{told}");
+    }
+    let timed = json!({"query": query, "since": "1h", "alert": {"level": "high", "every": "10s"}});
+    assert_eq!(put(&server, &engineer, "often", timed).0, 400);
+    let (status, saved) = put(&server, &engineer, "often", wish);
+    assert_eq!(status, 200, "{saved}");
+    assert_eq!(saved["alert"]["every"], "10s");
+    let run = |server: &Server| {
+        let all = server.get("/api/v1/searches");
+        all["searches"].as_array().unwrap()[0]["alert"]["last_run"].clone()
+    };
+    server.eventually("its beginning", |s| run(s).is_object().then_some(()));
+
+    let mut sent = 0;
+    let mut send = |server: &Server| {
+        let event =
+            |user: &str| format!("{{\"message\":\"frotz\",\"user\":{{\"name\":\"{user}\"}}}}\n");
+        // Two at once are never parted: one alone would not be more than one.
+        server.ingest(&(event("ana").repeat(3) + &event("bo")));
+        sent += 3;
+    };
+    let raised = |server: &Server| -> Vec<Value> {
+        let all = server.get("/api/v1/alerts?state=all&limit=500");
+        let ours = all["alerts"].as_array().unwrap().iter();
+        ours.filter(|a| a["rule_id"] == "search.often").cloned().collect()
+    };
+    let begun = std::time::Instant::now();
+    let (mut sent, mut killed) = (0, false);
+    while begun.elapsed() < std::time::Duration::from_secs(32) {
+        send(&server);
+        sent += 3;
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        if !killed && begun.elapsed() > std::time::Duration::from_secs(14) {
+            server.kill();
+            server.start_again();
+            killed = true;
+        }
+    }
+    let through = server.get("/api/v1/searches");
+    assert!(through["searches"][0]["can_tail"] == false);
+    // The last run is one that has seen everything.
+    let counted = |server: &Server| -> u64 {
+        raised(server)
+            .iter()
+            .filter(|a| a["entity"]["user.name"] == "ana")
+            .map(|a| {
+                let shown = server.get(&format!("/api/v1/alerts/{}", a["id"].as_str().unwrap()));
+                let facts = &shown["alert"]["explanation"]["correlation"];
+                facts["n"].as_str().unwrap().parse::<u64>().unwrap()
+            })
+            .sum()
+    };
+    let wait = std::time::Duration::from_secs(30);
+    server.eventually_within(wait, "all are counted", |s| (counted(s) >= sent).then_some(()));
+    assert_eq!(counted(&server), sent);
+    let alerts = raised(&server);
+    assert!(alerts.len() >= 3, "{alerts:?}");
+    let first = alerts.iter().find(|a| a["entity"]["user.name"] == "ana").unwrap();
+    assert_eq!((&first["level"], &first["title"]), (&json!("high"), &json!("often")));
+    assert!(first["reason"].as_str().unwrap().starts_with("often: user.name: ana, n: "), "{first}");
+    let runs = audit(&server).iter().filter(|a| a.0 == "search.run" && a.2 == "often").count();
+    assert!(runs >= 3, "{runs} runs");
+
+    assert_eq!(code(&verb(&server, &engineer, &["searches", "alert", "often", "off"])), Some(0));
+    let before = raised(&server).len();
+    send(&server);
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    assert_eq!(raised(&server).len(), before);
+    let again = ["searches", "alert", "often", "low", "--every", "1m"];
+    assert_eq!(code(&verb(&server, &engineer, &again)), Some(0));
+    server.eventually("a new beginning", |s| {
+        let run = run(s);
+        (run.is_object() && run["from"] == run["until"]).then_some(())
+    });
+}
