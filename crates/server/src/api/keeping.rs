@@ -222,6 +222,8 @@ pub async fn delete(
     if wanted.dry_run {
         return app
             .blocking(move |app| {
+                // As a deletion does: rows that are only in memory so far count like all others.
+                app.store.flush()?;
                 let plan = app.store.deletion_plan(&wanted.filter, before_ns)?;
                 let holds: Vec<Value> = plan.holds.iter().map(hold_json).collect();
                 Ok(Json(json!({

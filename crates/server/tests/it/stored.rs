@@ -169,7 +169,15 @@ fn holds_win_over_deletions_and_both_are_audited() {
     assert!(held["detail"].as_str().unwrap().contains("case 7"));
     assert_eq!(delete(&custodian, "plugh").status.code(), Some(3));
     let dry = verb(&server, &custodian, &["delete", "user.name:ana", "--dry-run", "-o", "json"]);
-    assert_eq!(json_lines(&dry)[0], json!({"rows": 1, "deleted": false}));
+    let dry = &json_lines(&dry)[0];
+    let told = (&dry["rows"], &dry["deleted"], &dry["held_rows"], &dry["holds"]);
+    assert_eq!(told, (&json!(1), &json!(false), &json!(0), &json!([])), "{dry}");
+    assert!(dry["bytes"].as_u64() > Some(0) && dry["oldest"].is_string(), "{dry}");
+    let held = verb(&server, &custodian, &["delete", "plugh", "--dry-run", "-o", "json"]);
+    let told = &json_lines(&held)[0];
+    assert_eq!((&told["rows"], &told["held_rows"]), (&json!(3), &json!(2)), "{told}");
+    assert_eq!(told["holds"][0]["reason"], "case 7", "{told}");
+    assert!(String::from_utf8_lossy(&held.stderr).contains("it would be refused: hold"));
     assert_eq!(server.search("message:plugh").len(), 3);
     assert_eq!(json_lines(&delete(&custodian, "user.name:ana"))[0]["rows"], 1);
     assert_eq!(server.search("message:plugh").len(), 2);
