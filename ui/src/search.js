@@ -190,6 +190,7 @@ function Summary({ answer, busy, limit, histogram, onMore }) {
   const limited = !answer.columns && Number(s.returned) < (count ?? Number(s.matched));
   return html`<p class="summary" role="status">${busy ? "Searching… " : ""}<b>${count === null ? "at least " : ""}${number(count ?? s.matched)}</b> ${count === 1 ? "event matches" : "events match"}${answer.columns ? `, ${number(s.returned)} rows` : limited ? `, the ${number(s.returned)} newest shown` : ", all shown"}
     <span class="dim"> · ${number(s.scanned_rows)} looked at${limited ? " for these" : ""} in ${duration(s.elapsed_ms)}</span>
+    ${s.waiting_records > 0 && html`<span class="warn"> · ${number(s.waiting_records)} records came in and cannot be found yet</span>`}
     ${s.partial && html`<span class="warn"> · Not complete: ${visible(clip(plain(s.why_partial), 300)) || "the search stopped early"}</span>`}
     ${limited && limit < LIMITS[1] && html` <button type="button" class="link" onClick=${onMore}>show ${number(LIMITS[1])}</button>`}</p>`;
 }

@@ -94,6 +94,15 @@ pub fn summary_json(summary: &SearchSummary) -> Value {
     out
 }
 
+/// The same of a search of all events, with how many came in before it and could not be found yet.
+fn summary_beside(summary: &SearchSummary, waiting_records: u64) -> Value {
+    let mut out = summary_json(summary);
+    if waiting_records > 0 {
+        out["waiting_records"] = waiting_records.into();
+    }
+    out
+}
+
 /// `POST /api/v1/search`
 pub async fn search(
     State(app): State<Arc<App>>,
@@ -119,9 +128,11 @@ pub async fn answer(
     work: impl FnOnce(&App, &mut dyn FnMut(Row) -> ControlFlow<()>) -> Found + Send + 'static,
 ) -> Result<Response, Problem> {
     let turn = app.turn().await?;
+    // Before the search: what is found is at least all else.
+    let waiting = app.not_searchable(io::intake::wall_ns());
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
     if accept.contains("application/x-ndjson") {
-        return stream_rows((app, principal), cancelled, turn, work).await;
+        return stream_rows((app, principal), cancelled, (turn, waiting), work).await;
     }
     let _gone = Cancel(cancelled);
     app.blocking(move |app| {
@@ -137,7 +148,7 @@ pub async fn answer(
             pieces.push(json);
             ControlFlow::Continue(())
         })?;
-        let (columns, summary) = (json!(summary.columns), summary_json(&summary));
+        let (columns, summary) = (json!(summary.columns), summary_beside(&summary, waiting));
         pieces.push(format!("],\"columns\":{columns},\"summary\":{summary}}}"));
         let len: usize = pieces.iter().map(String::len).sum();
         let pieces = futures::stream::iter(pieces).map(Ok::<_, Infallible>);
@@ -169,7 +180,7 @@ enum Piece {
 async fn stream_rows(
     (app, principal): (Arc<App>, Principal),
     cancelled: Arc<AtomicBool>,
-    turn: Turn,
+    (turn, waiting): (Turn, u64),
     work: impl FnOnce(&App, &mut dyn FnMut(Row) -> ControlFlow<()>) -> Found + Send + 'static,
 ) -> Result<Response, Problem> {
     let gone = Cancel(cancelled);
@@ -183,7 +194,7 @@ async fn stream_rows(
         });
         let last = match found {
             Ok(summary) => {
-                let mut told = summary_json(&summary);
+                let mut told = summary_beside(&summary, waiting);
                 told["columns"] = json!(summary.columns);
                 Piece::Line(format!("{}\n", json!({"alcedo.summary": told})))
             }

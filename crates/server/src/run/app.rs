@@ -40,6 +40,9 @@ pub type Turn = Option<OwnedSemaphorePermit>;
 
 /// Rules that an audit record of a reload names, at most: what is in a record is bounded.
 const KEPT_TOLD_MAX: usize = 20;
+/// Events that came in so shortly before a search are not told as missing, ms: they always are on their
+/// way.
+const SEARCH_LAG_TOLD_MS: i64 = 1_000;
 
 /// How long a search waits for its turn under overload before it is told to come again.
 const TURN_WAIT: Duration = Duration::from_secs(10);
@@ -572,6 +575,19 @@ impl App {
         let durable = self.journal.durable().map_or(0, |last| last + 1);
         let passed_ns = self.passed_wall_ns.load(Ordering::SeqCst);
         self.behindhand.lag_ns(self.passed(), passed_ns, durable, now_ns) / 1_000_000
+    }
+
+    /// Records that were accepted and cannot be found yet, if more than a moment's: detection or the
+    /// store is behind.
+    pub fn not_searchable(&self, now_ns: i64) -> u64 {
+        let left = self.relay.behind().map_or(0, |rows| rows.left.saturating_sub(rows.taken));
+        if self.detect_lag_ms(now_ns) < SEARCH_LAG_TOLD_MS {
+            return left;
+        }
+        // Right after a start the store has more than what was passed in this run.
+        let stored = self.store.stored_through(0).map_or(0, |id| id.offset + 1);
+        let durable = self.journal.durable().map_or(0, |last| last + 1);
+        left + durable.saturating_sub(self.passed().max(stored))
     }
 
     /// Whether the store can write, and rows that are in no file yet fill less than one part in

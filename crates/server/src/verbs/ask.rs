@@ -87,6 +87,11 @@ pub(super) fn told_as(summary: &Value, counts: &str, quiet: bool) -> Exit {
     if partial {
         complain(&format!("partial answer: {}", summary["why_partial"].as_str().unwrap_or("")));
     }
+    if let Some(waiting) = summary["waiting_records"].as_u64() {
+        complain(&format!(
+            "{waiting} records came in and cannot be found yet: ask again in a moment"
+        ));
+    }
     if !quiet {
         complain(counts);
     }

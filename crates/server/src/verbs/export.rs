@@ -59,8 +59,8 @@ fn progress(quiet: bool) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new_spinner();
-    let style = ProgressStyle::with_template("{spinner} {pos} rows  {per_sec}  {msg}");
-    bar.set_style(style.expect("a fixed template"));
+    let style = ProgressStyle::with_template("{spinner} {pos} rows  {rate}  {msg}");
+    bar.set_style(style.expect("a fixed template").with_key("rate", super::rate));
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }

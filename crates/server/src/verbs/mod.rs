@@ -66,6 +66,11 @@ pub fn is_running(data_dir: &std::path::Path) -> bool {
     held.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
 }
 
+/// The key `rate` of a progress bar: whole rows a second.
+pub fn rate(state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write) {
+    let _ = write!(out, "{}/s", indicatif::HumanCount(state.per_sec() as u64));
+}
+
 /// A closed pipe ends a verb quietly; any other failure to write is told.
 pub fn written(result: std::io::Result<()>) -> Result<(), Failure> {
     match result {

@@ -53,6 +53,14 @@ fn found(server: &Server) -> BTreeMap<u64, u64> {
     times
 }
 
+/// What a search says that it could not find yet.
+fn waiting(server: &Server) -> u64 {
+    let body = "{\"query\": \"n:*\", \"limit\": 1}";
+    let (status, answer) = server.ask("POST", "/api/v1/search", &server.admin_token, body);
+    assert_eq!(status, 200, "{answer}");
+    answer["summary"]["waiting_records"].as_u64().unwrap_or(0)
+}
+
 fn alerts(server: &Server) -> u64 {
     server.get("/api/v1/alerts?state=all&limit=500")["alerts"].as_array().unwrap().len() as u64
 }
@@ -97,11 +105,13 @@ fn a_store_that_cannot_write_lags_alone_and_catches_up() {
     assert!(in_memory > 0.0 && in_memory < ((HOT_MIB * 2) << 20) as f64, "{in_memory}: {told}");
     let searchable = found(&server).len() as u64;
     assert!(searchable > 0 && searchable < 12 * EVENTS, "{searchable} of {}", 12 * EVENTS);
+    assert!(waiting(&server) >= 12 * EVENTS - searchable, "{}", waiting(&server));
     assert!(consumer(&server, "store")["bytes"].as_u64().unwrap() > 12 * EVENTS * 500);
     std::fs::remove_file(server.data_dir.join("store/events")).unwrap();
     send(&server, 12..18);
     has_detected_all(&server, 18);
     has_all_once(&server, 18);
+    server.eventually_within(WAIT, "whole answers", |s| (waiting(s) == 0).then_some(()));
     server.eventually_within(WAIT, "the all-clear", |s| {
         let problems = s.get("/api/v1/overview")["problems"].clone();
         problems.as_array()?.is_empty().then_some(())

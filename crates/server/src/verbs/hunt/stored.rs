@@ -123,8 +123,9 @@ impl Printer {
         let bar = match !global.quiet && std::io::stderr().is_terminal() {
             true => {
                 let bar = ProgressBar::new(0);
-                let style = "{bar:24} {percent:>3} %  {per_sec} rows  eta {eta}  {msg}";
-                bar.set_style(ProgressStyle::with_template(style).expect("a fixed template"));
+                let style = "{bar:24} {percent:>3} %  {rate} rows  eta {eta}  {msg}";
+                let style = ProgressStyle::with_template(style).expect("a fixed template");
+                bar.set_style(style.with_key("rate", crate::verbs::rate));
                 bar.enable_steady_tick(Duration::from_millis(200));
                 bar
             }
