@@ -66,7 +66,6 @@ impl<'a> Lowering<'a> {
     /// # Errors
     /// As [`Lowering::pcre`].
     pub fn regex(&mut self, source: &str, flags: &str) -> Result<Test, Refusal> {
-        check_length(source)?;
         let whole = with_flags(source, flags);
         if self.regex_bytes_left == 0 {
             return Err(out_of_budget());
@@ -215,6 +214,7 @@ pub(crate) fn dash_classes(
         }
     }
     source.push_str("\\z");
+    check_length(&source)?;
     let mut test = lowering.regex(&source, if cased { "s" } else { "si" })?;
     if let Test::Regex { by_character, .. } = &mut test {
         *by_character = parts.contains(&Part::One);

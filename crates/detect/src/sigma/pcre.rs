@@ -10,12 +10,14 @@
 //! | `a{b}`, `{,3}` | errors | characters |
 //! | `\d`, `\w`, `\s`, `\b` | Unicode | ASCII, unless it begins with `(*UCP)` |
 //! | `\v`, `\h` | one tab, nothing | classes of white space |
+//! | `\p{Lu}`, `\w` under `i` | any case | as they are |
 //! | `$`, `\Z` | the very end | the end, or before the line end there |
 //! | `\K` | an error | nothing: it moves the start of what is found |
 //! | `\R`, `\X` | errors | not covered, as `a++` |
 //! | `a++` | `a+` repeated | not covered: no linear-time engine can keep what it has taken |
 
 use crate::sigma::problem::Refusal;
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
 
 /// Members of a class, as they stand between brackets.
 const DIGIT: &str = "0-9";
@@ -38,6 +40,7 @@ pub fn translated(source: &str, flags: &str) -> Result<String, Refusal> {
         flags: Flags::default().with(flags),
         open: Vec::new(),
         is_unicode: false,
+        is_behind_group: false,
     };
     reader.verbs()?;
     while let Some(next) = reader.take() {
@@ -50,6 +53,7 @@ pub fn translated(source: &str, flags: &str) -> Result<String, Refusal> {
 struct Flags {
     by_line: bool,
     spaced: bool,
+    caseless: bool,
 }
 
 impl Flags {
@@ -62,6 +66,7 @@ impl Flags {
                 '^' => self = Self::default(),
                 'm' => self.by_line = on,
                 'x' => self.spaced = on,
+                'i' => self.caseless = on,
                 _ => {}
             }
         }
@@ -76,12 +81,16 @@ struct Reader<'a> {
     /// Flags to return to where each open group ends.
     open: Vec<Flags>,
     is_unicode: bool,
+    /// What was read last is a group.
+    is_behind_group: bool,
 }
 
 /// One member of a class.
 enum Member {
     Char(char),
-    /// As it is written for the engine.
+    /// Several, as they are written for the engine; their case counts as that of one.
+    Chars(String),
+    /// A set that is meant as it is, as it is written for the engine.
     Set(String),
 }
 
@@ -117,6 +126,7 @@ impl<'a> Reader<'a> {
     }
 
     fn item(&mut self, next: char) -> Result<(), Refusal> {
+        let is_behind_group = std::mem::replace(&mut self.is_behind_group, next == ')');
         match next {
             '\\' => return self.escape(),
             '[' => self.class(),
@@ -128,14 +138,14 @@ impl<'a> Reader<'a> {
             '$' if !self.flags.by_line => return self.end(),
             '*' | '+' | '?' => {
                 self.out.push(next);
-                return self.after_repetition();
+                return self.after_repetition(is_behind_group);
             }
             '{' => match repetition(self.rest) {
                 Some(length) => {
                     self.out.push('{');
                     self.out.push_str(&self.rest[..length]);
                     self.rest = &self.rest[length..];
-                    return self.after_repetition();
+                    return self.after_repetition(is_behind_group);
                 }
                 None => self.out.push_str(r"\{"),
             },
@@ -151,12 +161,13 @@ impl<'a> Reader<'a> {
     }
 
     /// `?` behind a repetition changes what is found, not whether; `+` changes whether, unless nothing
-    /// follows that could want back what was taken.
-    fn after_repetition(&mut self) -> Result<(), Refusal> {
+    /// follows that could want back what was taken: of a group, also which of its alternatives.
+    fn after_repetition(&mut self, of_group: bool) -> Result<(), Refusal> {
         if self.skip("?") {
             self.out.push('?');
         } else if self.rest.starts_with('+') {
-            let is_last = self.rest == "+" || self.rest == "+$" && !self.flags.by_line;
+            let before_end = self.rest == "+$" && !self.flags.by_line && !of_group;
+            let is_last = self.rest == "+" || before_end;
             if !is_last {
                 let reason = "regular expression: possessive repetition (`++`, `*+`, `?+`, `}+`)";
                 let hint =
@@ -274,7 +285,11 @@ impl<'a> Reader<'a> {
                 Some(character) => push_char(character, &mut self.out),
                 None => {
                     let whole = self.as_written(next);
-                    self.out.push_str(&whole);
+                    // A property is of the character as it stands, whatever the case of letters.
+                    match matches!(next, 'p' | 'P') && self.flags.caseless {
+                        true => self.out.push_str(&format!("(?-i:{whole})")),
+                        false => self.out.push_str(&whole),
+                    }
                 }
             },
         }
@@ -291,29 +306,41 @@ impl<'a> Reader<'a> {
 
     /// Members between brackets. A `[` among them opens nothing, unless it names a class of POSIX.
     fn class(&mut self) {
-        self.out.push('[');
-        if self.skip("^") {
-            self.out.push('^');
-        }
-        let mut is_first = true;
+        let is_negated = self.skip("^");
+        // Characters, whose case may not matter, and sets, which are meant as they are.
+        let (mut characters, mut sets) = (String::new(), String::new());
+        let (mut is_first, mut is_closed) = (true, false);
         // Where the end is missing the engine finds that, too.
         while let Some(next) = self.take() {
-            if next == ']' && !is_first {
-                return self.out.push(']');
+            is_closed = next == ']' && !is_first;
+            if is_closed {
+                break;
             }
             is_first = false;
             match self.member(next) {
-                Member::Set(set) => self.out.push_str(&set),
+                Member::Set(set) => sets.push_str(&set),
+                Member::Chars(more) => characters.push_str(&more),
                 Member::Char(from) => {
-                    push_char(from, &mut self.out);
-                    self.range();
+                    push_char(from, &mut characters);
+                    self.range(&mut characters, &mut sets);
                 }
             }
+        }
+        let exact = (self.flags.caseless && is_closed && !sets.is_empty())
+            .then(|| exact_class(is_negated, &characters, &sets));
+        if let Some(exact) = exact.flatten() {
+            return self.out.push_str(&exact);
+        }
+        self.out.push_str(if is_negated { "[^" } else { "[" });
+        self.out.push_str(&characters);
+        self.out.push_str(&sets);
+        if is_closed {
+            self.out.push(']');
         }
     }
 
     /// The rest of a range, if the member before begins one.
-    fn range(&mut self) {
+    fn range(&mut self, characters: &mut String, sets: &mut String) {
         if !self.rest.starts_with('-') || self.rest.starts_with("-]") {
             return;
         }
@@ -321,12 +348,16 @@ impl<'a> Reader<'a> {
         let Some(next) = self.take() else { return };
         match self.member(next) {
             Member::Char(to) => {
-                self.out.push('-');
-                push_char(to, &mut self.out);
+                characters.push('-');
+                push_char(to, characters);
+            }
+            Member::Chars(more) => {
+                push_char('-', characters);
+                characters.push_str(&more);
             }
             Member::Set(set) => {
-                push_char('-', &mut self.out);
-                self.out.push_str(&set);
+                push_char('-', characters);
+                sets.push_str(&set);
             }
         }
     }
@@ -337,7 +368,7 @@ impl<'a> Reader<'a> {
                 Some(length) => {
                     let set = format!("[{}", &self.rest[..length]);
                     self.rest = &self.rest[length..];
-                    Member::Set(set)
+                    Member::Chars(set)
                 }
                 None => Member::Char('['),
             },
@@ -347,14 +378,14 @@ impl<'a> Reader<'a> {
     }
 
     fn escaped_member(&mut self) -> Member {
-        let Some(next) = self.take() else { return Member::Set("\\".into()) };
+        let Some(next) = self.take() else { return Member::Chars("\\".into()) };
         match next {
             'b' => return Member::Char('\x08'),
-            'E' => return Member::Set(String::new()),
+            'E' => return Member::Chars(String::new()),
             'Q' => {
-                let mut set = String::new();
-                self.quoted().chars().for_each(|c| push_char(c, &mut set));
-                return Member::Set(set);
+                let mut members = String::new();
+                self.quoted().chars().for_each(|c| push_char(c, &mut members));
+                return Member::Chars(members);
             }
             _ => {}
         }
@@ -363,7 +394,8 @@ impl<'a> Reader<'a> {
         }
         match self.character(next) {
             Some(character) => Member::Char(character),
-            None => Member::Set(self.as_written(next)),
+            None if matches!(next, 'p' | 'P') => Member::Set(self.as_written(next)),
+            None => Member::Chars(self.as_written(next)),
         }
     }
 
@@ -432,6 +464,35 @@ impl<'a> Reader<'a> {
         }
         char::from_u32(number)
     }
+}
+
+/// A class in which the case of `characters` does not matter, and `sets` are what they are: all its ranges,
+/// written out. `None` if the engine knows no such class, and says why when it reads it.
+fn exact_class(is_negated: bool, characters: &str, sets: &str) -> Option<String> {
+    let class_of = |flags: &str, members: &str| {
+        let mut parser = regex_syntax::ParserBuilder::new().utf8(false).build();
+        match parser.parse(&format!("{flags}[{members}]")).ok()?.into_kind() {
+            HirKind::Class(Class::Unicode(class)) => Some(class),
+            // A class of one is a literal in the engine's tree.
+            HirKind::Literal(literal) => {
+                let c = std::str::from_utf8(&literal.0).ok()?.chars().next()?;
+                Some(ClassUnicode::new([ClassUnicodeRange::new(c, c)]))
+            }
+            _ => None,
+        }
+    };
+    let mut class = class_of("", sets)?;
+    if !characters.is_empty() {
+        class.union(&class_of("(?i)", characters)?);
+    }
+    if is_negated {
+        class.negate();
+    }
+    let code = |c: char| u32::from(c);
+    let ranges =
+        class.iter().map(|r| format!("\\x{{{:X}}}-\\x{{{:X}}}", code(r.start()), code(r.end())));
+    let ranges: String = ranges.collect();
+    (!ranges.is_empty()).then(|| format!("(?-i:[{ranges}])"))
 }
 
 /// Length of `n}`, `n,}` or `n,m}` at the start of the text; anything else behind a `{` is no
@@ -518,6 +579,13 @@ mod tests {
             ("^(?'n'a)(?#b)c$", &["ac"], &["abc"]),
             ("^a++$", &["aa", "aa\n"], &["ab"]),
             ("^a++", &["aab"], &["b"]),
+            (r"(?i)cmd\P{Ll}\.exe", &["cmdA.exe", "CMD1.EXE"], &["cmda.exe"]),
+            (r"(?i)\p{Lu}x", &["Ax", "AX"], &["ax"]),
+            (r"(?i)^[\p{Lu}x]$", &["A", "x", "X"], &["a"]),
+            (r"(?i)^[^\p{Lu}x]$", &["a", "1"], &["A", "x", "X"]),
+            (r"(?i)^[\W]$", &["\u{212a}", "\u{17f}", "."], &["k", "s"]),
+            (r"(?i)^[[:upper:]\d]$", &["a", "A", "1"], &["."]),
+            (r"(?i)^[\Qab\E\d]$", &["A", "b", "1"], &["c"]),
             (r"a\Kb", &["ab"], &["b", "aKb"]),
             ("a$b|c$", &["ac\n"], &["a\nb", "ab"]),
             ("^(?<n>a)(?P<m>b)(?:c)(?i:D)$", &["abcd"], &["Abcd"]),
@@ -536,7 +604,8 @@ mod tests {
     #[test]
     fn what_takes_more_than_linear_time_is_refused() {
         let written_out = [r"a\Rb", r"\X", r"a$\n", "a$[x]"];
-        let possessive = ["a++a", "a*+b", "a?+b", "a{1,2}+b", "a(*SKIP)b", "(a(?R)?b)"];
+        let possessive =
+            ["(a|ab)++$", "a++a", "a*+b", "a?+b", "a{1,2}+b", "a(*SKIP)b", "(a(?R)?b)"];
         for source in written_out.iter().chain(&possessive) {
             assert!(translated(source, "").is_err(), "{source}");
         }

@@ -40,6 +40,7 @@ pub type Turn = Option<OwnedSemaphorePermit>;
 
 /// Rules that an audit record of a reload names, at most: what is in a record is bounded.
 const KEPT_TOLD_MAX: usize = 20;
+
 /// Events that came in so shortly before a search are not told as missing, ms: they always are on their
 /// way.
 const SEARCH_LAG_TOLD_MS: i64 = 1_000;
