@@ -1,6 +1,6 @@
 //! The single-event evaluator: one plan, one row, a verdict.
 
-use crate::plan::{Binding, LeafFields, Node, Plan, Target};
+use crate::plan::{Below, Binding, LeafFields, Node, Plan, Target};
 use crate::test::{Test, text_relation};
 use event::{EventView, FieldId, Kind, Value};
 
@@ -34,9 +34,9 @@ pub trait Values<'a> {
     /// As [`EventView::all`].
     fn values(&self, field: FieldId) -> impl Iterator<Item = Value<'a>>;
 
-    /// Whether the row has a field below one of `names`: then they are objects of it.
-    fn has_below(&self, names: &[Box<str>]) -> bool {
-        first_below(&self.view(), names).is_some()
+    /// Whether the row has a part of one of these objects.
+    fn has_below(&self, below: &Below) -> bool {
+        has_part(&self.view(), below)
     }
 }
 
@@ -83,8 +83,16 @@ fn field_leaf<'a>(test: &Test, fields: &LeafFields, row: &impl Values<'a>) -> bo
         .unwrap_or(false);
     }
     any_value(row, &fields.target, |value| test.holds(value)).unwrap_or_else(|| {
-        let is_object = !fields.below.is_empty() && row.has_below(&fields.below);
+        let is_object = !fields.below.names.is_empty() && row.has_below(&fields.below);
         if is_object { test.on_object() } else { test.on_absent() }
+    })
+}
+
+/// Whether a row has a part of one of these objects. Most of its fields are known to be none by their number.
+fn has_part(row: &EventView<'_>, below: &Below) -> bool {
+    row.cells().any(|(field, _)| match field.0 < below.known_below {
+        true => below.known.binary_search(&field).is_ok(),
+        false => below.names.iter().any(|name| is_below(row.batch().name(field), name)),
     })
 }
 

@@ -29,5 +29,5 @@ pub mod test;
 
 pub use evaluate::{Values, is_below};
 pub use pattern::{Part, text_test};
-pub use plan::{Binding, Leaf, Names, Node, Plan, Target};
+pub use plan::{Below, Binding, Leaf, Names, Node, Plan, Target};
 pub use test::{CompareOp, Number, Operand, Test, TextOp, TimePart};

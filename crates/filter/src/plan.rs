@@ -1,5 +1,6 @@
 //! The plan: a tree over numbered leaves, and its binding to the field ids of one generation.
 
+use crate::evaluate::is_below;
 use crate::test::Test;
 use event::{Dictionary, EventBatch, FieldId};
 
@@ -159,8 +160,10 @@ impl Plan {
             },
             other: leaf.test.other_field().map_or_else(Box::default, |n| names.answers(n).into()),
             below: match &leaf.target {
-                Target::Field(name) if leaf.test.asks_below() => names.names(name).into(),
-                _ => Box::default(),
+                Target::Field(name) if leaf.test.asks_below() => {
+                    Below::of(names.names(name), names)
+                }
+                _ => Below::default(),
             },
         });
         Binding { leaves: leaves.collect() }
@@ -187,6 +190,10 @@ pub trait Names {
 
     /// The names that answer to `name`, itself first, whether or not a field has them.
     fn names(&self, name: &str) -> Vec<Box<str>>;
+
+    /// The fields that are part of one of these objects, ascending, as far as they are known at binding: all whose
+    /// number is below the second.
+    fn parts_of(&self, objects: &[Box<str>]) -> (Vec<FieldId>, u32);
 }
 
 impl Names for Dictionary {
@@ -198,6 +205,12 @@ impl Names for Dictionary {
         let others = Dictionary::answers(self, name).into_iter().map(|id| self.name(id));
         [name].into_iter().chain(others.filter(|other| *other != name)).map(Box::from).collect()
     }
+
+    fn parts_of(&self, objects: &[Box<str>]) -> (Vec<FieldId>, u32) {
+        let is_part = |id: &FieldId| objects.iter().any(|of| is_below(self.name(*id), of));
+        let count = self.len() as u32;
+        ((0..count).map(FieldId).filter(is_part).collect(), count)
+    }
 }
 
 impl Names for EventBatch {
@@ -207,6 +220,10 @@ impl Names for EventBatch {
 
     fn names(&self, name: &str) -> Vec<Box<str>> {
         self.dict().names(name)
+    }
+
+    fn parts_of(&self, objects: &[Box<str>]) -> (Vec<FieldId>, u32) {
+        self.dict().parts_of(objects)
     }
 }
 
@@ -221,7 +238,25 @@ pub(crate) struct LeafFields {
     pub(crate) target: Box<[FieldId]>,
     pub(crate) other: Box<[FieldId]>,
     /// Names whose fields below them decide where the target is absent; see [`Test::asks_below`].
-    pub(crate) below: Box<[Box<str>]>,
+    pub(crate) below: Below,
+}
+
+/// Which fields are part of the objects of some names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Below {
+    /// The names of the objects; none: nobody asks.
+    pub(crate) names: Box<[Box<str>]>,
+    /// Fields of the dictionary that are part of one, ascending.
+    pub(crate) known: Box<[FieldId]>,
+    /// Fields from here on came later, or are a batch's own: their names tell.
+    pub(crate) known_below: u32,
+}
+
+impl Below {
+    fn of(objects: Vec<Box<str>>, names: &impl Names) -> Self {
+        let (known, known_below) = names.parts_of(&objects);
+        Self { names: objects.into(), known: known.into(), known_below }
+    }
 }
 
 impl Binding {

@@ -49,6 +49,10 @@ impl Names for BatchNames<'_> {
     fn names(&self, name: &str) -> Vec<Box<str>> {
         answers(self.dict, name)
     }
+
+    fn parts_of(&self, objects: &[Box<str>]) -> (Vec<FieldId>, u32) {
+        self.batch.dict().parts_of(objects)
+    }
 }
 
 /// A plan with the names of one generation.

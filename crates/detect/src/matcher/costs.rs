@@ -4,7 +4,7 @@
 use super::cells::IndexedRow;
 use crate::ruleset::RuleSet;
 use event::{EventView, FieldId, Value};
-use filter::Values;
+use filter::{Below, Values};
 use std::cell::Cell;
 use std::sync::PoisonError;
 
@@ -107,10 +107,10 @@ impl<'a> Values<'a> for Counted<'_, '_, 'a> {
         self.row.row
     }
 
-    fn has_below(&self, names: &[Box<str>]) -> bool {
+    fn has_below(&self, below: &Below) -> bool {
         // It walks the row's names.
         self.work.set(self.work.get() + self.row.row.cells().len() as u64);
-        self.row.has_below(names)
+        self.row.has_below(below)
     }
 
     fn values(&self, field: FieldId) -> impl Iterator<Item = Value<'a>> {
