@@ -92,19 +92,21 @@ fn field_leaf<'a>(test: &Test, fields: &LeafFields, row: &impl Values<'a>) -> bo
 fn has_part(row: &EventView<'_>, below: &Below) -> bool {
     row.cells().any(|(field, _)| match field.0 < below.known_below {
         true => below.known.binary_search(&field).is_ok(),
-        false => below.names.iter().any(|name| is_below(row.batch().name(field), name)),
+        false => is_part(row.batch().name(field), &below.names),
     })
 }
 
 /// The first field of a row that lies below one of `names`.
 pub(crate) fn first_below(row: &EventView<'_>, names: &[Box<str>]) -> Option<FieldId> {
-    let is_below = |id: &FieldId| names.iter().any(|name| is_below(row.batch().name(*id), name));
-    row.cells().map(|(field, _)| field).find(is_below)
+    row.cells().map(|(field, _)| field).find(|id| is_part(row.batch().name(*id), names))
 }
 
-/// Whether the field `name` is part of the object `parent`: `a.b` is of `a`.
-pub fn is_below(name: &str, parent: &str) -> bool {
-    name.as_bytes().get(parent.len()) == Some(&b'.') && name.starts_with(parent)
+/// Whether a field is part of one of these objects: `a.b` is of `a`.
+pub fn is_part(field: &str, objects: &[Box<str>]) -> bool {
+    let of = |object: &str| {
+        field.as_bytes().get(object.len()) == Some(&b'.') && field.starts_with(object)
+    };
+    objects.iter().any(|object| of(object))
 }
 
 /// Whether any value of the first present field among `fields` holds; `None` if none is present.

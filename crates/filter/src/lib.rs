@@ -27,7 +27,7 @@ pub mod plan;
 pub mod search;
 pub mod test;
 
-pub use evaluate::{Values, is_below};
+pub use evaluate::{Values, is_part};
 pub use pattern::{Part, text_test};
 pub use plan::{Below, Binding, Leaf, Names, Node, Plan, Target};
 pub use test::{CompareOp, Number, Operand, Test, TextOp, TimePart};

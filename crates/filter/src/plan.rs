@@ -1,6 +1,6 @@
 //! The plan: a tree over numbered leaves, and its binding to the field ids of one generation.
 
-use crate::evaluate::is_below;
+use crate::evaluate::is_part;
 use crate::test::Test;
 use event::{Dictionary, EventBatch, FieldId};
 
@@ -207,8 +207,8 @@ impl Names for Dictionary {
     }
 
     fn parts_of(&self, objects: &[Box<str>]) -> (Vec<FieldId>, u32) {
-        let is_part = |id: &FieldId| objects.iter().any(|of| is_below(self.name(*id), of));
         let count = self.len() as u32;
+        let is_part = |id: &FieldId| is_part(self.name(*id), objects);
         ((0..count).map(FieldId).filter(is_part).collect(), count)
     }
 }

@@ -9,7 +9,7 @@
 
 use crate::error::StoreError;
 use crate::layout::envelope;
-use crate::read::{StoredFile, TextColumn, is_part};
+use crate::read::{StoredFile, TextColumn};
 use crate::residual::{self, Cell};
 use crate::sidecar::{BLOCK_ROWS, Sidecar};
 use crate::template;
@@ -17,7 +17,7 @@ use crate::words::{self, Needs, needs_of};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{TimestampNanosecondType, UInt32Type, UInt64Type};
 use event::{Dictionary, EventId, EventView, FieldId, Kind, Value, field::INTRINSIC_NAMES, time};
-use filter::{Node, Plan, Target, Test, TextOp, plan::Names};
+use filter::{Node, Plan, Target, Test, TextOp, is_part, plan::Names};
 use hashbrown::HashMap;
 use std::ops::Range;
 use std::path::Path;

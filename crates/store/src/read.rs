@@ -22,6 +22,7 @@ use arrow::datatypes::{
     UInt64Type,
 };
 use event::{Envelope, EventId, Kind, Marks, Protocol};
+use filter::is_part;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::{
@@ -710,11 +711,6 @@ impl StoredFile {
     pub(crate) fn decode(&self, batch: &RecordBatch) -> Result<Vec<FullRow>, StoreError> {
         RowDecoder::new(self, batch)?.rows()
     }
-}
-
-/// Whether a field is part of an object of one of `names`.
-pub(crate) fn is_part(field: &str, names: &[Box<str>]) -> bool {
-    names.iter().any(|name| filter::is_below(field, name))
 }
 
 /// A column as text: a number per row into its distinct values.

@@ -13,7 +13,7 @@ use super::settings::{
 use super::total::Total;
 use super::window::Entry;
 use crate::sigma::BoundOp;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
@@ -683,17 +683,12 @@ impl SpecSet {
     /// One shard for all correlations that are linked with this one. State is kept where it is worked
     /// in, so the shard is part of what the correlations do.
     fn give_home(&mut self, index: usize) {
-        let mut linked = vec![index];
+        let (mut linked, mut seen) = (vec![index], HashSet::<usize>::from([index]));
         let mut at = 0;
         while let Some(node) = linked.get(at).map(|i| &self.nodes[*i]) {
-            let near =
-                node.parents.iter().map(|p| p.0).chain(node.children.iter().flatten().copied());
-            let near: Vec<usize> = near.map(|i| i as usize).collect();
-            near.into_iter().for_each(|i| {
-                if !linked.contains(&i) {
-                    linked.push(i);
-                }
-            });
+            let parents = node.parents.iter().map(|parent| parent.0);
+            let near = parents.chain(node.children.iter().flatten().copied());
+            linked.extend(near.map(|i| i as usize).filter(|i| seen.insert(*i)));
             at += 1;
         }
         let name = linked.iter().map(|i| &*self.nodes[*i].spec.id).min().unwrap_or_default();

@@ -1,13 +1,13 @@
 //! Reference tables that `lookup` of a search may name: CSV files with a header, read when a search asks
 //! for them and again when they have changed.
 
+use super::stamp::Stamp;
 use super::tables;
 use crate::config::Config;
 use crate::exit::Failure;
 use filter::search::{Pipe, Query};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{LookupTable, SearchError};
@@ -26,9 +26,6 @@ pub struct Lookups {
     files: BTreeMap<String, PathBuf>,
     known: Mutex<BTreeMap<String, (Stamp, Arc<LookupTable>)>>,
 }
-
-/// Device, inode, length, time of the last change.
-type Stamp = [i64; 5];
 
 impl Lookups {
     /// Those that a configuration names; nothing is read yet.
@@ -74,8 +71,7 @@ impl Lookups {
     fn table(&self, name: &str, path: &Path) -> Result<Arc<LookupTable>, String> {
         let failed = |what: String| format!("table `{name}`: {}: {what}", path.display());
         let is = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?;
-        let stamp =
-            [is.dev() as i64, is.ino() as i64, is.len() as i64, is.ctime(), is.ctime_nsec()];
+        let stamp = Stamp::of(&is);
         if let Some((_, table)) = self.known.lock().get(name).filter(|(s, _)| *s == stamp) {
             return Ok(table.clone());
         }
@@ -84,7 +80,9 @@ impl Lookups {
         }
         let bytes = std::fs::read(path).map_err(|e| failed(e.to_string()))?;
         let table = Arc::new(parsed(&bytes).map_err(failed)?);
-        self.known.lock().insert(name.to_owned(), (stamp, table.clone()));
+        if stamp.is_settled() {
+            self.known.lock().insert(name.to_owned(), (stamp, table.clone()));
+        }
         Ok(table)
     }
 }

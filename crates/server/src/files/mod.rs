@@ -5,6 +5,7 @@ mod chunks;
 mod exports;
 pub mod lookups;
 mod open;
+pub mod stamp;
 mod tables;
 
 pub use chunks::{Chunk, Trouble, chunks, of_bytes};

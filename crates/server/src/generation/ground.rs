@@ -2,17 +2,13 @@
 
 use crate::config::Config;
 use crate::exit::Failure;
+use crate::files::stamp::Stamp;
 use crate::run::secrets::SECRET_BYTES;
 use event::{Dictionary, DictionaryBuilder};
 use sha2::{Digest, Sha256};
 use shape::{PackSet, Redaction, ScriptCompiler, TableConfig, Tables};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-
-/// A file that changed so shortly before it was read may change again without a trace.
-const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
 /// How often files are read that change meanwhile.
 const LOADS_MAX: usize = 4;
@@ -97,7 +93,7 @@ pub struct GroundReader {
 }
 
 /// File, device, inode, length, time of last change.
-type Stamps = Vec<(PathBuf, Option<[i64; 5]>)>;
+type Stamps = Vec<(PathBuf, Option<Stamp>)>;
 
 impl GroundReader {
     /// See [`Ground::of_config`].
@@ -106,9 +102,7 @@ impl GroundReader {
         if let Some((_, ground)) = self.known.as_ref().filter(|(s, _)| *s == stamps) {
             return Ok(ground.clone());
         }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let oldest = now.saturating_sub(SETTLED_AFTER).as_secs() as i64;
-        let is_settled = stamps.iter().all(|(_, s)| s.is_none_or(|s| s[3] < oldest));
+        let is_settled = stamps.iter().all(|(_, stamp)| stamp.is_none_or(|s| s.is_settled()));
         let ground = Ground::of_config(config)?;
         self.known = is_settled.then(|| (stamps, ground.clone()));
         Ok(ground)
@@ -118,10 +112,7 @@ impl GroundReader {
 fn stamps_of(config: &Config) -> Stamps {
     let stamp = |path: PathBuf| {
         let is = std::fs::metadata(&path).ok();
-        let of = |m: std::fs::Metadata| {
-            [m.dev() as i64, m.ino() as i64, m.len() as i64, m.ctime(), m.ctime_nsec()]
-        };
-        (path, is.map(of))
+        (path, is.as_ref().map(Stamp::of))
     };
     files_of(config).into_iter().map(stamp).collect()
 }

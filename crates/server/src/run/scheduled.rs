@@ -73,9 +73,15 @@ struct Course {
     waiting: VecDeque<Range<u64>>,
     /// How often the first of them has failed.
     tries: u32,
+    /// What was wrong with the last run.
+    problem: Option<String>,
 }
 
 impl Course {
+    fn new(from: u64, stretch: i64) -> Self {
+        Self { from, stretch, waiting: VecDeque::new(), tries: 0, problem: None }
+    }
+
     /// Cuts the window if its time is over and something has come.
     fn cut(&mut self, next_offset: u64, stretch: i64) {
         if stretch == self.stretch || next_offset <= self.from {
@@ -105,8 +111,7 @@ fn look(app: &App, courses: &mut BTreeMap<String, Course>, running: &Running) {
         let known = courses.get(name).filter(|_| row.run.is_some());
         if known.is_none() {
             let Some(from) = beginning(app, row, next_offset) else { continue };
-            let course = Course { from, stretch, waiting: VecDeque::new(), tries: 0 };
-            courses.insert(name.clone(), course);
+            courses.insert(name.clone(), Course::new(from, stretch));
         }
         let Some(course) = courses.get_mut(name) else { continue };
         course.cut(next_offset, stretch);
@@ -114,13 +119,15 @@ fn look(app: &App, courses: &mut BTreeMap<String, Course>, running: &Running) {
             let has_all = app.relay.behind().is_none_or(|left| left.first.offset >= window.end);
             if !running.goes_on()
                 || !has_all
-                || !run(app, row, (&window, stream_ns), &mut course.tries, running)
+                || !run(app, row, (&window, stream_ns), course, running)
             {
                 break;
             }
             course.waiting.pop_front();
         }
     }
+    let told: Vec<&str> = courses.values().filter_map(|c| c.problem.as_deref()).collect();
+    app.set_problem("searches", (!told.is_empty()).then(|| told.join("; ")));
 }
 
 /// Where a search goes on; one that was put on its schedule just now begins here.
@@ -137,7 +144,7 @@ fn run(
     app: &App,
     row: &SavedRow,
     (window, stream_ns): (&Range<u64>, i64),
-    tries: &mut u32,
+    course: &mut Course,
     running: &Running,
 ) -> bool {
     let mut made = SearchRun { from: window.start, until: window.end, ..SearchRun::default() };
@@ -156,8 +163,8 @@ fn run(
         // It has not begun.
         Err(SearchError::Busy { .. }) => return false,
         Err(error) => {
-            *tries += 1;
-            if *tries < TRIES_MAX {
+            course.tries += 1;
+            if course.tries < TRIES_MAX {
                 tracing::warn!(%error, search = row.search.name, "a scheduled search failed; it is tried again");
                 return false;
             }
@@ -167,14 +174,13 @@ fn run(
     let problem = made.problem.clone();
     let done = record(app, row, made, alerts);
     if done {
-        *tries = 0;
+        course.tries = 0;
         let name = &row.search.name;
-        let told = (!problem.is_empty())
+        course.problem = (!problem.is_empty())
             .then(|| format!("the scheduled search `{name}` was not answered in full: {problem}"));
-        if told.is_some() {
+        if course.problem.is_some() {
             app.audit("alcedo", "search.failed", name, &problem);
         }
-        app.set_problem("searches", told);
     }
     done
 }
@@ -287,7 +293,7 @@ mod tests {
 
     #[test]
     fn windows_follow_each_other_without_a_gap() {
-        let mut course = Course { from: 5, stretch: 0, waiting: VecDeque::new(), tries: 0 };
+        let mut course = Course::new(5, 0);
         course.cut(9, 0);
         assert!(course.waiting.is_empty(), "its time is not over");
         course.cut(5, 1);
