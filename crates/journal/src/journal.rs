@@ -226,7 +226,12 @@ impl Journal {
         self.shut()
     }
 
-    fn shut(&self) -> Result<(), JournalError> {
+    /// The same for a journal that others still hold: they can read, and what they append is
+    /// refused. The second time it does nothing.
+    ///
+    /// # Errors
+    /// When the last manifest cannot be written.
+    pub fn shut(&self) -> Result<(), JournalError> {
         let mut threads = self.threads.lock();
         if threads.is_empty() {
             return Ok(());

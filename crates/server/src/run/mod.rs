@@ -242,6 +242,10 @@ impl Server {
             for error in checkpoints.into_iter().filter_map(Result::err) {
                 tracing::error!(%error, "a manifest was not written");
             }
+            // Here and not by whoever lets go of them last: the process may end before that one does.
+            for error in [app.journal.shut(), ledger_stream.shut()].into_iter().filter_map(Result::err) {
+                tracing::warn!(%error, "a journal was not closed cleanly; the next start repairs it");
+            }
         })
         .await
         .map_err(|e| Failure::new(Exit::Bug, e, ""))

@@ -92,6 +92,29 @@ fn a_batch_lost_before_the_store_is_a_critical_alert() {
     assert!(alerts(&server).iter().all(|a| a["rule_id"] != "alcedo.imbalance"));
 }
 
+/// Scenario: the server is stopped and started again several times, then killed.
+/// Guarantees: who ends in order is not told as one who crashed; a crash is.
+#[test]
+fn a_stop_in_order_is_not_told_as_a_crash() {
+    let mut server = Server::start("sources:\n  http: {type: http}\n");
+    let folder = server.data_dir.to_str().unwrap().to_owned();
+    let told = |word: &str| -> usize {
+        let dump = run(&["journal", "dump", "--data-dir", &folder]);
+        String::from_utf8_lossy(&dump.stdout).matches(word).count()
+    };
+    for _ in 0..4 {
+        server.stop();
+        server.start_again();
+    }
+    server.stop();
+    assert_eq!((told("journal.crashed"), told("journal.opened")), (0, 4));
+    server.start_again();
+    server.kill();
+    server.start_again();
+    server.stop();
+    assert_eq!((told("journal.crashed"), told("journal.opened")), (1, 5));
+}
+
 /// Scenario: a ceiling of memory far below what the program needs: the order of giving up is gone
 /// through down to streams that are not read.
 /// Guarantees: each step is an event and a journal record, in order, and the gauge says how far; HTTP
