@@ -551,6 +551,18 @@ impl App {
         }
     }
 
+    /// The same for a thread that comes back later.
+    ///
+    /// # Errors
+    /// [`store::SearchError::Busy`] when it is another search's turn.
+    pub fn turn_now(&self) -> Result<Turn, store::SearchError> {
+        if !self.sheds(Step::Queries) {
+            return Ok(None);
+        }
+        let turn = self.turns.clone().try_acquire_owned();
+        turn.map(Some).map_err(|_| store::SearchError::Busy { running: 1 })
+    }
+
     /// The pipeline has come this far.
     pub fn set_progress(&self, progress: Progress) {
         self.passed.store(progress.next_offset, Ordering::SeqCst);

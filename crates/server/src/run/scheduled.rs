@@ -7,7 +7,7 @@
 //! ```
 //! Windows are ranges of offsets that follow each other without a gap: what came is looked at once,
 //! whenever it happened, and over restarts, because a window's end is recorded together with its alerts.
-//! One thread runs them one by one; what waits is cut as if it had been on time.
+//! One thread runs them one by one, a window of each in turn, and cuts what is over between two runs.
 
 use super::App;
 use super::background::{Background, Running};
@@ -19,7 +19,7 @@ use event::{Alert, EventId, Explanation};
 use filter::search::{self, Pipe};
 use ledger::{Actor, LedgerRecord, SavedRow, SearchRun};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -96,14 +96,48 @@ impl Course {
     }
 }
 
+/// Runs what is due, one window of each search in turn, so that a slow one does not make the others
+/// late. What ends meanwhile is cut between two runs.
 fn look(app: &App, courses: &mut BTreeMap<String, Course>, running: &Running) {
-    let Some((next_offset, stream_ns)) = app.reached() else { return };
-    let rows = match app.ledger.searches() {
+    // Those that could not be run now wait for the next look.
+    let mut held = BTreeSet::new();
+    let mut last = String::new();
+    while running.goes_on() {
+        let Some((rows, stream_ns)) = cut(app, courses) else { return };
+        let ready = |row: &&SavedRow| {
+            let name = &row.search.name;
+            let window = courses.get(name).and_then(|course| course.waiting.front());
+            !held.contains(name) && window.is_some_and(|window| is_stored(app, window))
+        };
+        let next = rows.iter().filter(ready).find(|row| row.search.name > last);
+        let Some(row) = next.or_else(|| rows.iter().find(ready)) else { break };
+        last.clone_from(&row.search.name);
+        let Some(course) = courses.get_mut(&last) else { break };
+        let Some(window) = course.waiting.front().cloned() else { break };
+        if run(app, row, (&window, stream_ns), course, running) {
+            course.waiting.pop_front();
+        } else {
+            held.insert(last.clone());
+        }
+    }
+    let told: Vec<&str> = courses.values().filter_map(|c| c.problem.as_deref()).collect();
+    app.set_problem("searches", (!told.is_empty()).then(|| told.join("; ")));
+}
+
+/// Cuts the windows whose time is over. Out: the searches that are on a schedule now, by name, and the
+/// stream time.
+fn cut(app: &App, courses: &mut BTreeMap<String, Course>) -> Option<(Vec<SavedRow>, i64)> {
+    let (next_offset, stream_ns) = app.reached()?;
+    let mut rows = match app.ledger.searches() {
         Ok(rows) => rows,
-        Err(error) => return tracing::error!(%error, "saved searches cannot be read"),
+        Err(error) => {
+            tracing::error!(%error, "saved searches cannot be read");
+            return None;
+        }
     };
     let due = |row: &SavedRow| row.search.alert.as_ref().and_then(|alert| alert.every_ns);
-    courses.retain(|name, _| rows.iter().any(|row| row.search.name == *name && due(row).is_some()));
+    rows.retain(|row| due(row).is_some());
+    courses.retain(|name, _| rows.iter().any(|row| row.search.name == *name));
     for row in &rows {
         let Some(every_ns) = due(row) else { continue };
         let name = &row.search.name;
@@ -113,21 +147,16 @@ fn look(app: &App, courses: &mut BTreeMap<String, Course>, running: &Running) {
             let Some(from) = beginning(app, row, next_offset) else { continue };
             courses.insert(name.clone(), Course::new(from, stretch));
         }
-        let Some(course) = courses.get_mut(name) else { continue };
-        course.cut(next_offset, stretch);
-        while let Some(window) = course.waiting.front().cloned() {
-            let has_all = app.relay.behind().is_none_or(|left| left.first.offset >= window.end);
-            if !running.goes_on()
-                || !has_all
-                || !run(app, row, (&window, stream_ns), course, running)
-            {
-                break;
-            }
-            course.waiting.pop_front();
+        if let Some(course) = courses.get_mut(name) {
+            course.cut(next_offset, stretch);
         }
     }
-    let told: Vec<&str> = courses.values().filter_map(|c| c.problem.as_deref()).collect();
-    app.set_problem("searches", (!told.is_empty()).then(|| told.join("; ")));
+    Some((rows, stream_ns))
+}
+
+/// Whether the store has all of a window.
+fn is_stored(app: &App, window: &Range<u64>) -> bool {
+    app.relay.behind().is_none_or(|left| left.first.offset >= window.end)
 }
 
 /// Where a search goes on; one that was put on its schedule just now begins here.
@@ -171,6 +200,11 @@ fn run(
             made.problem = error.to_string();
         }
     }
+    // Who changed or removed it meanwhile wants no alert of what it was.
+    if app.ledger.search(&row.search.name).map(|now| now.search).ok().as_ref() != Some(&row.search)
+    {
+        return false;
+    }
     let problem = made.problem.clone();
     let done = record(app, row, made, alerts);
     if done {
@@ -202,6 +236,7 @@ fn found(
     request.limit = store::search::LIMIT_MAX;
     request.timeout = Some(RUN_TIMEOUT);
     request.cancelled = running.stopping();
+    let _turn = app.turn_now()?;
     let (mut rows, mut count) = (Vec::new(), 0);
     let summary = app.store.search(&request, &mut |found| {
         count += 1;
@@ -239,8 +274,10 @@ fn alert_of(
     for (at, (name, value)) in cells.iter().enumerate() {
         let _ = write!(reason, "{} {name}: {}", if at == 0 { ":" } else { "," }, text(value));
     }
-    facts.insert("search".into(), saved.query.clone());
-    facts.insert("offsets".into(), format!("{} to {}", window.start, window.end));
+    // A column of that name stays what the search gave.
+    facts.entry("search".into()).or_insert_with(|| saved.query.clone());
+    let offsets = || format!("{} to {}", window.start, window.end);
+    facts.entry("offsets".into()).or_insert_with(offsets);
     Alert {
         id,
         rule_id,
