@@ -45,7 +45,8 @@ pub struct SearchRequest {
     pub until_ns: Option<i64>,
     /// Only events whose offset is in this range, those of joined searches included.
     pub offsets: Option<Range<u64>>,
-    /// Most rows returned, at most [`LIMIT_MAX`].
+    /// Most rows returned, at most [`LIMIT_MAX`]: an answer that is cut there and not by what was asked
+    /// for is partial.
     pub limit: usize,
     /// Events in ascending (time, id) order instead of newest first.
     pub oldest_first: bool,
@@ -137,7 +138,7 @@ pub struct SearchSummary {
     pub scanned_bytes: u64,
     /// Wall time, ms.
     pub elapsed_ms: u64,
-    /// Why the answer is not whole (`timeout`, `cancelled`, `memory`), if it is not.
+    /// Why the answer is not whole (`timeout`, `cancelled`, `memory`, `limit`), if it is not.
     pub partial: Option<String>,
     /// Output columns in order; none when rows are whole events.
     pub columns: Option<Vec<String>>,
@@ -257,6 +258,10 @@ pub(crate) fn run(
             let mut output = Output { request, fields, out, sent_bytes: 0, portion };
             best_first(&mut scan, limit, &mut output, &mut summary)?;
             summary.count(&scan.counters, started);
+            let has_more = summary.matched > summary.returned || !summary.matched_exact;
+            if limit == LIMIT_MAX && request.limit > limit && summary.returned >= limit as u64 {
+                summary.stopped(has_more.then_some("limit"));
+            }
             Ok(summary)
         }
         Shape::Pipes { filter, pipes } => {

@@ -66,8 +66,9 @@ pub fn request_of(app: &App, asked: &Asked) -> Result<SearchRequest, Problem> {
     request.since_ns = time_of(asked.since.as_deref(), now_ns)?;
     request.until_ns = time_of(asked.until.as_deref(), now_ns)?;
     request.limit = match asked.limit {
-        Some(0) => store::search::LIMIT_MAX,
-        Some(limit) => limit.min(store::search::LIMIT_MAX),
+        // Of more than [`store::search::LIMIT_MAX`] the answer says that it is cut.
+        Some(0) => usize::MAX,
+        Some(limit) => limit,
         None => store::search::LIMIT_DEFAULT,
     };
     request.timeout = Some(SEARCH_TIMEOUT);

@@ -11,8 +11,10 @@ use trust::Principal;
 
 /// Lines that wait for the reader.
 const LINES_WAITING_MAX: usize = 256;
-/// How long a reader may take none: whoever makes the answer has a place that others wait for.
+/// How long a reader may be waited for: whoever makes the answer has a place that others wait for.
 const READER_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How much of that a line that was taken gives back, so that one a minute is no way to keep the place.
+const LINE_GIVES_BACK: Duration = Duration::from_millis(100);
 /// How often it is asked whether the reader still may read.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -22,24 +24,30 @@ pub struct Lines<T> {
     app: Arc<App>,
     principal: Principal,
     checked: Instant,
+    /// How long the reader was waited for, less what it made good.
+    waited: Duration,
     is_over: bool,
 }
 
 /// Both ends of an answer to this principal. The first is for a blocking thread of the runtime.
 pub fn lines<T>(app: Arc<App>, principal: Principal) -> (Lines<T>, mpsc::Receiver<T>) {
     let (tell, told) = mpsc::channel(LINES_WAITING_MAX);
-    (Lines { tell, app, principal, checked: Instant::now(), is_over: false }, told)
+    let (checked, waited) = (Instant::now(), Duration::ZERO);
+    (Lines { tell, app, principal, checked, waited, is_over: false }, told)
 }
 
 impl<T> Lines<T> {
-    /// Hands over a line; waits for a slow reader. Breaks when it is of no use to go on: the reader is gone, took
-    /// nothing for a minute, or its token was taken back. What is put in afterwards goes nowhere.
+    /// Hands over a line; waits for a slow reader. Breaks when it is of no use to go on: the reader is gone, had
+    /// to be waited for a minute, or its token was taken back. What is put in afterwards goes nowhere.
     pub fn put(&mut self, line: T) -> ControlFlow<()> {
         let (mut line, began) = (line, Instant::now());
         while self.goes_on(began) {
             let sent = Handle::current().block_on(self.tell.send_timeout(line, CHECK_EVERY));
             match sent {
-                Ok(()) => return ControlFlow::Continue(()),
+                Ok(()) => {
+                    self.waited = (self.waited + began.elapsed()).saturating_sub(LINE_GIVES_BACK);
+                    return ControlFlow::Continue(());
+                }
                 Err(SendTimeoutError::Timeout(back)) => line = back,
                 Err(SendTimeoutError::Closed(_)) => break,
             }
@@ -49,7 +57,7 @@ impl<T> Lines<T> {
     }
 
     fn goes_on(&mut self, began: Instant) -> bool {
-        if self.is_over || began.elapsed() >= READER_WAIT_MAX {
+        if self.is_over || self.waited + began.elapsed() >= READER_WAIT_MAX {
             return false;
         }
         if self.checked.elapsed() < CHECK_EVERY {

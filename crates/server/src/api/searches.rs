@@ -208,7 +208,7 @@ fn on_schedule(
 }
 
 /// A duration as the language writes it, in its largest whole unit.
-fn duration_text(ns: i64) -> String {
+pub(super) fn duration_text(ns: i64) -> String {
     const UNITS: [(&str, i64); 5] =
         [("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
     let seconds = ns / event::time::SECOND_NS;

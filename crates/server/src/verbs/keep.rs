@@ -66,7 +66,7 @@ fn table(plan: &Value, dry_run: bool) {
         plan["holds"], plan["waiting_deletions"]
     ));
     for rule in plan["rules"].as_array().into_iter().flatten() {
-        let age = rule["age_days"].as_u64().map(|days| format!("{days} days"));
+        let age = rule["age"].as_str().map(str::to_owned);
         let size = rule["size_bytes"].as_u64().map(|_| bytes(&rule["size_bytes"]));
         let limits: Vec<String> = age.into_iter().chain(size).collect();
         let filter = rule["filter"].as_str().unwrap_or("everything");

@@ -5,6 +5,7 @@ use event::EventId;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use store::search::LIMIT_MAX;
 use store::{Options, Store};
 
 /// Offsets 0..40: two files and a hot batch.
@@ -51,6 +52,30 @@ fn files_beyond_the_limit_are_not_opened_and_the_summary_says_so() {
     assert_eq!((summary.matched, summary.matched_exact, summary.scanned_files), (40, true, 2));
     let (_, summary) = rows(&store, &request("source.ip:10.9.9.9"));
     assert_eq!((summary.matched, summary.scanned_rows), (0, 10), "statistics prune both files");
+}
+
+/// Guarantees: who asks for everything is told when it is not everything; who asks for so many rows has
+/// an answer that is whole.
+#[test]
+fn an_answer_that_the_limit_of_all_answers_cuts_is_partial() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    let more = LIMIT_MAX as u64 + 100;
+    for from in (0..more).step_by(10_000) {
+        store.append(logins(from..(from + 10_000).min(more)));
+    }
+    let asked = |limit| {
+        let mut r = request("*");
+        r.limit = limit;
+        let summary = store.search(&r, &mut |_| ControlFlow::Continue(())).unwrap();
+        (summary.returned, summary.partial)
+    };
+    let all = LIMIT_MAX as u64;
+    assert_eq!(asked(usize::MAX), (all, Some("limit".to_owned())));
+    assert_eq!(asked(LIMIT_MAX), (all, None));
+    let mut few = request("* | head 7");
+    few.limit = usize::MAX;
+    assert_eq!(rows(&store, &few).1.partial, None);
 }
 
 #[test]
