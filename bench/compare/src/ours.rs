@@ -66,6 +66,8 @@ impl Ours {
     pub(crate) fn shape<'w>(&self, events: &[&[u8]], worker: &'w mut Worker) -> &'w EventBatch {
         let envelope = Arc::new(Envelope::of("bench", Protocol::File));
         let size_bytes = events.iter().map(|raw| raw.len()).sum();
+        // Its memory is the next one's.
+        worker.batch = None;
         let mut batch =
             EventBatch::with_room(self.dict.clone(), events.len(), size_bytes, worker.room);
         for (at, raw) in events.iter().enumerate() {
