@@ -22,6 +22,8 @@ const BATCH_ROWS: usize = 256;
 const BATCHES_PER_TURN: usize = 32;
 /// Batches of hits that wait for the one thread that correlates.
 const WAITING_MAX: usize = 64;
+/// How often two threads are measured against one.
+const TURNS: usize = 5;
 /// Rules told by cost.
 const TOLD_RULES: usize = 12;
 
@@ -248,26 +250,45 @@ fn two_threads(stream: &Stream, ours: &Ours) -> Result<(), String> {
     // What is learned of the traffic is learned before: both runs find the same.
     some(stream, &batches, ours, |_| ())?;
     ours.rules.retrain();
-    let mut engine = Engine::new(ours.specs.clone(), Settings::default());
-    let (mut hits, mut firings, mut correlate_s) = (0, 0, 0.0);
-    let work_s = some(stream, &batches, ours, |found| {
-        hits += found.len();
-        let (cpu_s, fired) = timed(|| correlate(&mut engine, &found));
-        correlate_s += cpu_s;
-        firings += fired;
-    })?;
-    let one_s = work_s + correlate_s;
-    let both_s = together(stream, &batches, ours)?;
+    // The middle one: both cores are seldom ours alone for long.
+    let mut turns = Vec::new();
+    for _ in 0..TURNS {
+        turns.push((alone(stream, &batches, ours)?, together(stream, &batches, ours)?));
+    }
+    turns.sort_by(|a, b| (a.0.total_s / a.1).total_cmp(&(b.0.total_s / b.1)));
+    let (one, both_s) = &turns[TURNS / 2];
     let events = (batches.len() * BATCH_ROWS) as f64;
     let more = [
         ("machine", rounded(machine_efficiency()).into()),
         ("events/s", rounded(2.0 * events / both_s).into()),
-        ("hits", hits.into()),
-        ("firings", firings.into()),
-        ("correlate_ns", rounded(correlate_s / events * 1e9).into()),
+        ("hits", one.hits.into()),
+        ("firings", one.firings.into()),
+        ("correlate_ns", rounded(one.correlate_s / events * 1e9).into()),
     ];
-    figure(&format!("{}_two_threads", stream.name), one_s / both_s, "efficiency", &more);
+    figure(&format!("{}_two_threads", stream.name), one.total_s / both_s, "efficiency", &more);
     Ok(())
+}
+
+/// What one thread needs for all of it, CPU seconds, and what came of it.
+#[derive(Default)]
+struct Alone {
+    total_s: f64,
+    correlate_s: f64,
+    hits: usize,
+    firings: usize,
+}
+
+fn alone(stream: &Stream, batches: &[Range<usize>], ours: &Ours) -> Result<Alone, String> {
+    let mut engine = Engine::new(ours.specs.clone(), Settings::default());
+    let mut out = Alone::default();
+    let work_s = some(stream, batches, ours, |found| {
+        out.hits += found.len();
+        let (cpu_s, fired) = timed(|| correlate(&mut engine, &found));
+        out.correlate_s += cpu_s;
+        out.firings += fired;
+    })?;
+    out.total_s = work_s + out.correlate_s;
+    Ok(out)
 }
 
 /// What this machine's two cores keep of their speed when both are busy with arithmetic that shares
@@ -330,6 +351,10 @@ fn some(
 ) -> Result<f64, String> {
     let mut worker = Worker::default();
     let mut total_s = 0.0;
+    // A thread of a stream that does not stop has its memory, and has seen values before.
+    for range in batches.iter().take(BATCHES_PER_TURN) {
+        work(stream, range.clone(), ours, &mut worker, |_, _| Ok(()))?;
+    }
     for range in batches {
         let (shape_s, match_s) = work(stream, range.clone(), ours, &mut worker, |worker, _| {
             let (cpu_s, hits) = timed(|| ours.hits(worker));
