@@ -5,7 +5,7 @@
 //! dies with it, so that hostile field names cannot fill a process-wide table. Ids are never stored.
 
 use hashbrown::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A field name of one generation, or of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,6 +120,8 @@ pub struct Dictionary {
     hot: Vec<u16>,
     hot_count: u16,
     products: HashSet<Box<str>>,
+    /// The fields in the order of their names, once somebody asked.
+    by_order: OnceLock<Box<[FieldId]>>,
 }
 
 /// Largest number of hot slots a row has. The table is written for every row, so 64 slots are four
@@ -188,6 +190,19 @@ impl Dictionary {
             })
     }
 
+    /// The known fields that are part of an object: `a.b` and `a.b.c` of `a`.
+    pub fn below(&self, object: &str) -> impl Iterator<Item = FieldId> + '_ {
+        let ordered = self.by_order.get_or_init(|| {
+            let mut all: Box<[FieldId]> = (0..self.len() as u32).map(FieldId).collect();
+            all.sort_unstable_by_key(|id| self.name(*id));
+            all
+        });
+        let head = format!("{object}.");
+        let from = ordered.partition_point(|id| self.name(*id) < head.as_str());
+        let fields = ordered[from..].iter().copied();
+        fields.take_while(move |id| self.name(*id).starts_with(&head))
+    }
+
     /// Names that have aliases, for listings and completion.
     pub fn alias_names(&self) -> impl Iterator<Item = &str> {
         self.aliases.keys().map(|k| &**k)
@@ -233,6 +248,7 @@ impl DictionaryBuilder {
                 hot: Vec::with_capacity(2048),
                 hot_count: 0,
                 products: HashSet::new(),
+                by_order: OnceLock::new(),
             },
         };
         for (index, name) in INTRINSIC_NAMES.iter().enumerate() {
@@ -265,6 +281,7 @@ impl DictionaryBuilder {
                 hot: older.hot.clone(),
                 hot_count: older.hot_count,
                 products: older.products.clone(),
+                by_order: OnceLock::new(),
             },
         }
     }
@@ -283,6 +300,7 @@ impl DictionaryBuilder {
         self.inner.entries.push(Entry { name: name.into(), kind });
         self.inner.hot.push(NOT_HOT);
         self.inner.by_name.insert(name.into(), id);
+        self.inner.by_order.take();
         id
     }
 
@@ -353,6 +371,29 @@ mod tests {
         let mut b = DictionaryBuilder::extending(&older);
         b.alias("user.name", "file.path");
         assert!(!b.build().extends(&older));
+    }
+
+    #[test]
+    fn what_lies_below_a_name_is_found_by_its_order() {
+        let mut b = DictionaryBuilder::new();
+        for name in
+            ["made.up", "made.up.too", "made.upper", "made-up.not", "made", "made.", "MADE.UP"]
+        {
+            b.field(name);
+        }
+        let first = b.build();
+        let mut b = DictionaryBuilder::extending(&first);
+        let later = b.field("made.a");
+        let d = b.build();
+        for object in ["made", "made.up", "process", "process.parent", "no", "", "made."] {
+            let is_below = |id: &FieldId| d.name(*id).starts_with(&format!("{object}."));
+            let expected: Vec<FieldId> =
+                (0..d.len() as u32).map(FieldId).filter(is_below).collect();
+            let mut found: Vec<FieldId> = d.below(object).collect();
+            found.sort_unstable();
+            assert_eq!(found, expected, "{object}");
+        }
+        assert!(d.below("made").any(|id| id == later) && first.below("made").count() == 4);
     }
 
     #[test]

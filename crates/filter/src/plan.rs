@@ -1,6 +1,5 @@
 //! The plan: a tree over numbered leaves, and its binding to the field ids of one generation.
 
-use crate::evaluate::is_part;
 use crate::test::Test;
 use event::{Dictionary, EventBatch, FieldId};
 
@@ -207,9 +206,11 @@ impl Names for Dictionary {
     }
 
     fn parts_of(&self, objects: &[Box<str>]) -> (Vec<FieldId>, u32) {
-        let count = self.len() as u32;
-        let is_part = |id: &FieldId| is_part(self.name(*id), objects);
-        ((0..count).map(FieldId).filter(is_part).collect(), count)
+        let mut parts: Vec<FieldId> =
+            objects.iter().flat_map(|object| self.below(object)).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        (parts, self.len() as u32)
     }
 }
 
