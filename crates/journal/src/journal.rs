@@ -8,10 +8,10 @@ use crate::keeper::{Chore, Keeper, farewell};
 use crate::manifest::{CURSOR_NAME_BYTES_MAX, CURSORS_MAX, Slots};
 use crate::piece::{Pool, encode};
 use crate::reader::Reader;
-use crate::recovery::{Found, Recovery, recover};
+use crate::recovery::{Found, FoundLive, Recovery, recover};
 use crate::sealed::{self, SealedRoot};
 use crate::segment::segment_name;
-use crate::senders::ProducerState;
+use crate::senders::{self, ProducerState};
 use crate::shared::{Cursors, Options, Purpose, Retired, SegmentEntry, Shared, State, Stats};
 use crate::writer::{Live, Message, Submission, Writer};
 use crossbeam_channel::{Sender, bounded, unbounded};
@@ -338,34 +338,39 @@ fn assemble(
         counters: crate::shared::Counters::default(),
     });
     shared.counters.torn_bytes.store(torn, SeqCst);
-    let live = match found.live {
-        Some((first, file, scan)) => {
-            // What a dead process wrote may still be in memory only.
-            file.sync_data().map_err(io("sync"))?;
-            let segments = shared.segments.read();
-            let entry = segments.get(&first).ok_or(JournalError::Closed)?;
-            *entry.index.lock() = scan.index;
-            Live {
-                file,
-                head: entry.head.clone(),
-                pos: scan.end_pos,
-                prev_crc: scan.prev_crc,
-                index: entry.index.clone(),
-                tally: entry.tally.clone(),
-            }
-        }
-        None => {
-            let path = shared.path(&segment_name(found.next_offset));
-            let made = shared.create_segment(found.next_offset, Purpose::Records);
-            let (entry, file) = made.map_err(JournalError::io("create", &path))?;
-            let prev_crc = entry.head.chain_start();
-            let pos = crate::segment::HEADER_LEN;
-            Live { file, pos, prev_crc, head: entry.head, index: entry.index, tally: entry.tally }
-        }
-    };
+    let live = live_segment(&shared, found.live, found.next_offset)?;
     shared.save_manifest(|m| m.clean = false).map_err(io("write the manifest of"))?;
     shared.fs.sync_dir(dir).map_err(io("sync"))?;
     Ok((shared, live, found.recovery, found.sealed_log))
+}
+
+/// The segment that is written to: the one that recovery found, or a new one.
+fn live_segment(
+    shared: &Shared,
+    found: Option<FoundLive>,
+    next_offset: u64,
+) -> Result<Live, JournalError> {
+    if let Some((first, file, scan)) = found {
+        // What a dead process wrote may still be in memory only.
+        file.sync_data().map_err(JournalError::io("sync", &shared.dir))?;
+        let segments = shared.segments.read();
+        let entry = segments.get(&first).ok_or(JournalError::Closed)?;
+        *entry.index.lock() = scan.index;
+        return Ok(Live {
+            file,
+            head: entry.head.clone(),
+            pos: scan.end_pos,
+            prev_crc: scan.prev_crc,
+            index: entry.index.clone(),
+            tally: entry.tally.clone(),
+        });
+    }
+    let path = shared.path(&segment_name(next_offset));
+    let made = shared.create_segment(next_offset, Purpose::Records);
+    let (entry, file) = made.map_err(JournalError::io("create", &path))?;
+    let prev_crc = entry.head.chain_start();
+    let pos = crate::segment::HEADER_LEN;
+    Ok(Live { file, pos, prev_crc, head: entry.head, index: entry.index, tally: entry.tally })
 }
 
 /// Hands batches to the journal. Cheap to clone, usable from any thread.
@@ -392,7 +397,7 @@ impl Appender {
         let submission = Submission {
             source: source_of(&batch),
             pieces,
-            producer: batch.producer,
+            producer: senders::of_batch(&batch),
             records: batch.records.len() as u64,
             queued_bytes: cost,
             done: Some(Box::new(done)),

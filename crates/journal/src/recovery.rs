@@ -45,6 +45,9 @@ pub struct Recovery {
     pub damaged_roots: u32,
 }
 
+/// The last segment: its first offset, its file, and what was found in it.
+pub(crate) type FoundLive = (u64, Arc<dyn File>, Scan);
+
 /// What the rest of the journal starts from.
 pub(crate) struct Found {
     pub(crate) recovery: Recovery,
@@ -52,7 +55,7 @@ pub(crate) struct Found {
     /// Readable segments and whether they have a footer.
     pub(crate) segments: BTreeMap<u64, (SegmentHead, bool)>,
     /// The last segment and its scan, when writing can go on in it.
-    pub(crate) live: Option<(u64, Arc<dyn File>, Scan)>,
+    pub(crate) live: Option<FoundLive>,
     pub(crate) next_offset: u64,
     pub(crate) senders: Senders,
     pub(crate) sealed_log: SealedLog,
@@ -175,7 +178,7 @@ struct Walk<'a> {
     dir: &'a Path,
     recovery: Recovery,
     segments: BTreeMap<u64, (SegmentHead, bool)>,
-    live: Option<(u64, Arc<dyn File>, Scan)>,
+    live: Option<FoundLive>,
     next_offset: u64,
     senders: Senders,
     proven_next: u64,

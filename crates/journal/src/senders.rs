@@ -8,7 +8,7 @@ use crate::block::{Block, RecordView};
 use crate::codec::{Cut, put_text, put_varint};
 use crate::fs::{Access, Fs, replace};
 use crate::piece::{put_envelope, read_envelope};
-use event::{Envelope, Producer, Protocol, RecordKind};
+use event::{Envelope, Producer, Protocol, RawBatch, RecordKind};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
@@ -23,10 +23,33 @@ const KEYS_MAX: usize = 1_000_000;
 const KEYS_NS: i64 = 600 * 1_000_000_000;
 /// The most open connections remembered: sources cap theirs at 4,096 each.
 const CONNECTIONS_MAX: usize = 65_536;
-const MAGIC: &[u8; 8] = b"ALCDSND2";
+const MAGIC: &[u8; 8] = b"ALCDSND3";
+/// Of snapshots that do not know which batch came under a key.
+const MAGIC_BEFORE: &[u8; 8] = b"ALCDSND2";
 const NAME: &str = "senders.snap";
 /// A snapshot of full tables with the longest usual envelopes; a longer file is not ours.
 const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
+
+/// Whether an epoch is that of one batch under an idempotency key: its upper half says so, its lower one
+/// says which batch, see [`of_batch`].
+pub(crate) fn is_once(epoch: u64) -> bool {
+    epoch >> 32 == Producer::ONCE >> 32
+}
+
+/// The producer of a batch as it is stored: that of a key names the batch, so that another one is never
+/// taken for its repeat. [`Producer::ONCE`] itself stands for a batch that is not known.
+pub(crate) fn of_batch(batch: &RawBatch) -> Option<Producer> {
+    let producer = batch.producer?;
+    if producer.epoch != Producer::ONCE {
+        return Some(producer);
+    }
+    let whole = batch.records.iter().fold(0, |crc, record| {
+        let crc = crc32c::crc32c_append(crc, &record.len.to_le_bytes());
+        crc32c::crc32c_append(crc, batch.record_bytes(record))
+    });
+    let named = Producer::ONCE << 32 | u64::from(whole.min(u32::MAX - 1));
+    Some(Producer { epoch: named, ..producer })
+}
 
 /// Stands for a CRC that is not known, so that nothing is held against it.
 const CRC_UNKNOWN: u32 = 0;
@@ -55,6 +78,8 @@ struct Last {
 /// What was stored under an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
+    /// Which batch it is, see [`of_batch`].
+    epoch: u64,
     /// Number of its last durable record, from 0.
     pub(crate) seq: u64,
     pub(crate) tail_crc: u32,
@@ -76,6 +101,7 @@ pub(crate) struct Stored {
 
 /// What a batch is held against.
 struct Known {
+    epoch: u64,
     seq: u64,
     crc: u32,
     restored: bool,
@@ -130,15 +156,15 @@ impl Senders {
 
     /// What is stored of a sender's run, or under a key.
     fn known(&self, p: &Producer) -> Option<Known> {
-        if p.epoch == Producer::ONCE {
-            let key = self.keys.get(&p.id)?;
-            let (seq, crc, first, last) =
-                (key.seq, key.tail_crc, key.first_offset, key.last_offset);
-            return Some(Known { seq, crc, restored: false, stored_at: Some((first, last)) });
+        if is_once(p.epoch) {
+            let Key { epoch, seq, tail_crc: crc, first_offset, last_offset, .. } =
+                *self.keys.get(&p.id)?;
+            let stored_at = Some((first_offset, last_offset));
+            return Some(Known { epoch, seq, crc, restored: false, stored_at });
         }
         let last = self.numbered.get(&p.id).filter(|last| last.state.epoch == p.epoch)?;
         let (seq, crc, restored) = (last.state.seq, last.state.tail_crc, last.restored);
-        Some(Known { seq, crc, restored, stored_at: None })
+        Some(Known { epoch: p.epoch, seq, crc, restored, stored_at: None })
     }
 
     /// Holds a batch against what is stored, or against `ahead`, what the group being made already
@@ -150,15 +176,21 @@ impl Senders {
         ahead: Option<&Stored>,
         crc_of: impl Fn(u64) -> Option<u32>,
     ) -> Result<Fit, Misfit> {
-        let ahead = ahead.filter(|a| a.state.epoch == p.epoch).map(|a| Known {
+        let is_key = is_once(p.epoch);
+        let is_of = |epoch| epoch == p.epoch || is_key && is_once(epoch);
+        let ahead = ahead.filter(|a| is_of(a.state.epoch)).map(|a| Known {
+            epoch: a.state.epoch,
             seq: a.state.seq,
             crc: a.state.tail_crc,
             restored: false,
-            stored_at: Some((a.first_offset, a.offset)).filter(|_| p.epoch == Producer::ONCE),
+            stored_at: Some((a.first_offset, a.offset)).filter(|_| is_key),
         });
         // Its first batch, or a new run, may start at any number.
         let Some(known) = ahead.or_else(|| self.known(p)) else { return Ok(Fit::default()) };
-        let Known { seq, crc, restored, stored_at } = known;
+        let Known { epoch, seq, crc, restored, stored_at } = known;
+        if epoch != p.epoch && ![epoch, p.epoch].contains(&Producer::ONCE) {
+            return Err(Misfit::Fork { seq });
+        }
         if p.base_seq > seq + 1 {
             let expected_seq = seq + 1;
             return match restored {
@@ -182,10 +214,10 @@ impl Senders {
 
     fn put(&mut self, stored: &Stored, restored: bool) {
         let Stored { id, state, first_offset, offset, stream_ns } = *stored;
-        if state.epoch == Producer::ONCE {
-            let (seq, tail_crc) = (state.seq, state.tail_crc);
+        if is_once(state.epoch) {
+            let ProducerState { epoch, seq, tail_crc } = state;
             let first_offset = self.keys.get(&id).map_or(first_offset, |key| key.first_offset);
-            let key = Key { seq, tail_crc, first_offset, last_offset: offset, stream_ns };
+            let key = Key { epoch, seq, tail_crc, first_offset, last_offset: offset, stream_ns };
             self.keys.insert(id, key);
             self.key_ages.push_back((stream_ns, id));
             return self.expire_keys(stream_ns);
@@ -292,7 +324,7 @@ impl Senders {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(64 + self.numbered.len() * 44 + self.keys.len() * 52);
+        let mut out = Vec::with_capacity(64 + self.numbered.len() * 44 + self.keys.len() * 60);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&self.covers.to_le_bytes());
         put_varint(&mut out, self.numbered.len() as u64);
@@ -310,6 +342,7 @@ impl Senders {
                 out.extend_from_slice(&number.to_le_bytes());
             }
             out.extend_from_slice(&key.tail_crc.to_le_bytes());
+            out.extend_from_slice(&key.epoch.to_le_bytes());
         }
         put_varint(&mut out, self.connections.len() as u64);
         let mut one = Vec::new();
@@ -330,9 +363,11 @@ impl Senders {
             return None;
         }
         let mut cut = Cut::new(body);
-        if cut.take(8)? != MAGIC {
-            return None;
-        }
+        let knows_batches = match cut.take(8)? {
+            magic if magic == MAGIC => true,
+            magic if magic == MAGIC_BEFORE => false,
+            _ => return None,
+        };
         let mut senders = Self { covers: cut.u64()?, ..Self::default() };
         for _ in 0..cut.varint()? {
             let id = cut.u128()?;
@@ -344,7 +379,9 @@ impl Senders {
             let id = cut.u128()?;
             let (seq, first_offset, last_offset) = (cut.u64()?, cut.u64()?, cut.u64()?);
             let (stream_ns, tail_crc) = (cut.i64()?, cut.u32()?);
-            senders.keys.insert(id, Key { seq, tail_crc, first_offset, last_offset, stream_ns });
+            let epoch = if knows_batches { cut.u64()? } else { Producer::ONCE };
+            let key = Key { epoch, seq, tail_crc, first_offset, last_offset, stream_ns };
+            senders.keys.insert(id, key);
         }
         for _ in 0..cut.varint()? {
             let envelope = read_envelope(cut.text()?)?;
@@ -454,6 +491,34 @@ mod tests {
         senders.set(&stored(9, Producer::ONCE, 0, 6, KEYS_NS + 1));
         assert_eq!(senders.fit(&again, 3, None, |_| None), Ok(Fit::default()));
         assert_eq!((senders.keys.len(), senders.numbered.len()), (2, 1));
+    }
+
+    /// Guarantees: a key stands for one batch, also within the group that is being made; under keys from
+    /// before batches were named, the bytes of the last record decide.
+    #[test]
+    fn another_batch_is_no_repeat() {
+        let named = |records: &[&[u8]]| {
+            let mut batch = RawBatch::of(Arc::new(Envelope::of("web", Protocol::Http)));
+            records.iter().for_each(|bytes| batch.push(0, bytes));
+            batch.producer = Some(Producer::once(7));
+            of_batch(&batch).unwrap()
+        };
+        let (one, other) = (named(&[b"a", b"bc"]), named(&[b"ab", b"c"]));
+        assert!(is_once(one.epoch) && one.epoch != Producer::ONCE && one != other);
+        let ahead = stored(7, one.epoch, 1, 0, 0);
+        let senders = Senders::default();
+        assert_eq!(senders.fit(&one, 2, Some(&ahead), |_| None).unwrap().repeats, 2);
+        let refused = Err(Misfit::Fork { seq: 1 });
+        assert_eq!(senders.fit(&other, 2, Some(&ahead), |_| None), refused);
+        let mut senders = senders;
+        senders.set(&ahead);
+        let mut senders = Senders::decode(&senders.encode()).unwrap();
+        assert_eq!(senders.fit(&other, 2, None, |_| None), refused);
+        assert_eq!(senders.fit(&one, 2, None, |_| None).unwrap().repeats, 2);
+        senders.set(&stored(8, Producer::ONCE, 1, 0, 0));
+        let before = Producer { id: 8, ..one };
+        assert_eq!(senders.fit(&before, 2, None, |_| Some(1)).unwrap().repeats, 2);
+        assert_eq!(senders.fit(&before, 2, None, |_| Some(2)), refused);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::keeper::Chore;
 use crate::piece::{Piece, encode, record_crc};
 use crate::scan::push_index;
 use crate::segment::{IndexEntry, SegmentHead};
-use crate::senders::{Fit, Misfit, ProducerState, Stored};
+use crate::senders::{Fit, Misfit, ProducerState, Stored, is_once};
 use crate::shared::{Purpose, Shared, State, Tally};
 use crate::told::ToldHoles;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -275,7 +275,7 @@ impl Writer {
 
     /// Later batches of this sender must not overtake one that failed.
     fn note_failed(&mut self, submission: &Submission) {
-        let Some(p) = submission.producer.filter(|p| p.epoch != Producer::ONCE) else { return };
+        let Some(p) = submission.producer.filter(|p| !is_once(p.epoch)) else { return };
         if self.broken.len() >= BROKEN_MAX && !self.broken.contains_key(&p.id) {
             return;
         }
@@ -346,7 +346,7 @@ impl Writer {
         senders.fit(&p, submission.records, ahead.get(&p.id), crc_of).map_err(|misfit| match misfit
         {
             Misfit::OutOfOrder { expected_seq } => AppendError::OutOfOrder { expected_seq },
-            Misfit::Fork { .. } if p.epoch == Producer::ONCE => {
+            Misfit::Fork { .. } if is_once(p.epoch) => {
                 AppendError::Invalid { why: "its idempotency key came with another batch" }
             }
             Misfit::Fork { seq } => AppendError::Fork { seq },

@@ -207,14 +207,22 @@ fn holes_forks_and_keys_are_told() {
     append(&journal, batch(&[b"between"])).unwrap();
     let again = append(&journal, once(&[b"x", b"y"])).unwrap();
     assert_eq!((again.first, again.last, again.repeats), (first.first, first.last, 2));
-    let other = append(&journal, once(&[b"x", b"z"]));
-    assert!(matches!(other, Err(AppendError::Invalid { .. })), "{other:?}");
+    let others: [&[&[u8]]; 6] =
+        [&[b"x", b"z"], &[b"q", b"y"], &[b"x"], &[b"z"], &[b"x", b"y", b"z"], &[b"xy"]];
+    let refuses_others = |journal: &Journal| {
+        for records in others {
+            let other = append(journal, once(records));
+            assert!(matches!(other, Err(AppendError::Invalid { .. })), "{records:?}: {other:?}");
+        }
+    };
+    refuses_others(&journal);
     assert_eq!(gaps(&journal), []);
     journal.close().unwrap();
     // After a start a sender may know of records that we lost; then that is told.
     let (journal, _) = open_with(dir.path(), telling());
     let again = append(&journal, once(&[b"x", b"y"])).unwrap();
     assert_eq!((again.first, again.repeats), (first.first, 2));
+    refuses_others(&journal);
     append(&journal, numbered(2, 4, &[b"later"])).unwrap();
     let told = gaps(&journal);
     assert_eq!((told.len(), told[0].cause), (1, GapCause::SequenceHole));
