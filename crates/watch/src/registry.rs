@@ -371,7 +371,9 @@ fn tick_silence(
     }
 }
 
-fn host_name<'a>(row: &EventView<'a>, fields: &[FieldId]) -> Option<Cow<'a, str>> {
+/// The host of a row: the first of these fields that says one, else the peer; at most
+/// [`HOST_MAX_BYTES`] of it.
+pub fn host_name<'a>(row: &EventView<'a>, fields: &[FieldId]) -> Option<Cow<'a, str>> {
     let named = fields.iter().find_map(|f| row.get(*f)).filter(|v| !v.bytes.is_empty());
     let bytes = named.or_else(|| row.get(FieldId::PEER))?.bytes;
     Some(String::from_utf8_lossy(&bytes[..bytes.len().min(HOST_MAX_BYTES)]))

@@ -225,7 +225,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Send + 'static>(
 
     let (outcomes, answers) = mpsc::unbounded_channel();
     let closed = CancellationToken::new();
-    // Bounded by the budget: one answer per batch in flight, and one per producer.
+    // Bounded: one answer per batch in the budget, and one per producer.
     let acks = tokio::spawn(write_acks(writer, answers, closed.clone()));
     let read = read_batches(&inside, &mut frames, envelope.clone(), outcomes, &closed);
     let ended = read.await;
@@ -260,6 +260,10 @@ enum Answer {
     Frame(Frame),
 }
 
+/// Producers that one connection goes on with: files that an agent follows, and new ones that take their
+/// place. Each is remembered and answered; an agent that has had so many connects anew.
+const RESUMES_MAX: usize = 4 * crate::tail::FILES_MAX;
+
 type Outcome = (u64, Mark, Result<Durable, IntakeError>);
 type Mark = (u128, u64, u64);
 
@@ -271,7 +275,7 @@ async fn read_batches<R: AsyncRead + Unpin>(
     closed: &CancellationToken,
 ) -> Result<(), Ended> {
     let (context, stop) = (&inside.context, &inside.stop);
-    let mut envelope = Arc::new(envelope);
+    let (mut envelope, mut resumes) = (Arc::new(envelope), 0);
     for number in 0u64.. {
         let batch = loop {
             let next = tokio::select! {
@@ -284,6 +288,10 @@ async fn read_batches<R: AsyncRead + Unpin>(
                 None => return Ok(()),
                 Some(Frame::Ping) => {}
                 Some(Frame::Resume { producer, epoch, .. }) => {
+                    resumes += 1;
+                    if resumes > RESUMES_MAX {
+                        return Err(Ended::Malformed);
+                    }
                     let resumed = tokio::select! {
                         resumed = resume(inside, &envelope, producer, epoch) => resumed,
                         () = stop.cancelled() => return Ok(()),

@@ -30,12 +30,12 @@ impl Default for Caps {
 
 /// Open connections, shared by the accept loop and the connections' own tasks.
 #[derive(Default)]
-pub(super) struct Open {
+struct Open {
     by_peer: parking_lot::Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// An open connection's place under the caps; dropping it frees the place.
-pub(super) struct Place {
+pub struct Place {
     open: Arc<Open>,
     stats: Arc<SourceStats>,
     peer: IpAddr,
@@ -78,7 +78,7 @@ impl Open {
 }
 
 /// Accepts until `stop`, giving each connection that fits under the caps to `serve`.
-pub(super) async fn accept(
+pub async fn accept(
     listener: TcpListener,
     caps: Caps,
     stats: Arc<SourceStats>,

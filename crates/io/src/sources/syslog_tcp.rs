@@ -38,8 +38,36 @@ impl Config {
     }
 }
 
-/// Bytes per read: larger gives nothing, since a read returns what the kernel has.
-const READ_BYTES: usize = 64 << 10;
+/// Bytes per read, at first and at most: a sender that fills them is given more, so that thousands of
+/// quiet connections hold little. More than the most gives nothing, since a read returns what the
+/// kernel has.
+const READ_BYTES: (usize, usize) = (4 << 10, 64 << 10);
+
+/// So many reads in a row that fill less than an eighth give a buffer back.
+const SMALL_READS: u32 = 64;
+
+/// The buffer of a connection: as large as what its sender sends at once.
+struct ReadBuffer {
+    bytes: Vec<u8>,
+    small_reads: u32,
+}
+
+impl ReadBuffer {
+    fn new() -> Self {
+        Self { bytes: vec![0; READ_BYTES.0], small_reads: 0 }
+    }
+
+    /// The next read should have as much room as this one, which gave `n` bytes, makes likely.
+    fn fit(&mut self, n: usize) {
+        let size = self.bytes.len();
+        self.small_reads = if n < size / 8 { self.small_reads + 1 } else { 0 };
+        if n == size && size < READ_BYTES.1 {
+            self.bytes = vec![0; size * 4];
+        } else if self.small_reads == SMALL_READS && size > READ_BYTES.0 {
+            *self = Self::new();
+        }
+    }
+}
 
 /// A TLS handshake takes a few round trips; whoever needs longer holds a place for nothing.
 pub(super) const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
@@ -102,14 +130,14 @@ async fn serve(
 ) {
     let envelope = Arc::new(envelope);
     let mut framer = Framer::new(config.framing);
-    let mut buffer = vec![0u8; READ_BYTES];
+    let mut buffer = ReadBuffer::new();
     let mut room = None;
     let (mut squeezed, mut heard) = (false, false);
     loop {
         let read = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            read = tokio::time::timeout(config.idle, stream.read(&mut buffer)) => read,
+            read = tokio::time::timeout(config.idle, stream.read(&mut buffer.bytes)) => read,
         };
         let n = match read {
             Err(_) => {
@@ -121,8 +149,9 @@ async fn serve(
         };
         let mut batch = RawBatch::of(Arc::clone(&envelope));
         let now = wall_ns();
-        framer.feed(&buffer[..n], |frame| keep(&context, &mut batch, now, frame));
+        framer.feed(&buffer.bytes[..n], |frame| keep(&context, &mut batch, now, frame));
         heard |= !batch.is_empty();
+        buffer.fit(n);
         if !hand_over(&context, batch, &stop).await {
             return;
         }

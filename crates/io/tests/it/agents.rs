@@ -193,3 +193,20 @@ async fn a_producer_goes_on_over_one_connection_only() {
     assert_eq!(recorder.texts(), ["a", "c"]);
     running.stop().await;
 }
+
+/// Scenario: an agent asks what is stored of ever more files, and reads no answer.
+/// Guarantees: it is closed when it has asked for more than any agent follows.
+#[tokio::test]
+async fn questions_without_end_are_not_answered() {
+    let recorder = Arc::new(Recorder::default());
+    let (context, running) = start(&recorder).await;
+    let mut client = Client::hello(running.address, "secret").await;
+    let (mut questions, wanted) = (Vec::new(), 5 * io::tail::FILES_MAX as u128);
+    for producer in 0..wanted {
+        encode(&Frame::Resume { producer, epoch: 6, next_seq: 0 }, &mut questions);
+    }
+    // It may be closed before all is written.
+    let _ = client.0.write_all(&questions).await;
+    until("the end", || context.stats.snapshot().decode_errors == 1).await;
+    running.stop().await;
+}

@@ -4,17 +4,18 @@ use super::asked::{InPath, JsonBody, Params};
 use super::lines::lines;
 use super::problem::Problem;
 use super::searches;
+use super::viewer::{Viewer, sse, viewer};
 use crate::run::App;
 use crate::run::app::Turn;
+use crate::run::bus::Seen;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use event::{EventBatch, EventId};
 use filter::search::{self, duration_ns};
-use futures::stream::{Stream, StreamExt};
+use futures::stream::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -23,7 +24,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::{Row, SearchRequest, SearchSummary};
-use tokio::sync::{broadcast, mpsc};
 use trust::Principal;
 
 /// Longest a search may take before it answers with what it has, saying so.
@@ -377,44 +377,33 @@ pub async fn tail(
     let asked = searches::filled(&app, Asked { query, saved, ..Asked::default() }).await?;
     let plan = search::parse_filter(&asked.query, io::intake::wall_ns())?;
     let mut batches = app.bus.tail();
-    let (tell, told) = mpsc::channel::<Result<Event, Infallible>>(1_024);
-    let stopped = Arc::new(AtomicBool::new(false));
+    let (mut viewer, told) = viewer();
     tokio::spawn(async move {
         let mut tally = Tally::default();
         let mut second = tokio::time::interval(Duration::from_secs(1));
-        while !stopped.load(Ordering::Relaxed) {
-            let rows = tokio::select! {
-                batch = batches.recv() => match batch {
-                    Ok(batch) => tally.rows(&batch, &plan),
-                    Err(broadcast::error::RecvError::Lagged(n)) => {
-                        tally.skipped_batches += n;
-                        Vec::new()
+        loop {
+            let goes_on = tokio::select! {
+                seen = batches.recv() => match seen {
+                    Seen::Batch(batch) => tally.rows(&batch, &plan, &mut viewer),
+                    Seen::Missed(batches) => {
+                        tally.skipped_batches += batches;
+                        ControlFlow::Continue(())
                     }
-                    Err(broadcast::error::RecvError::Closed) => return,
                 },
                 _ = second.tick() => {
                     if !app.is_good(&principal.identity, io::intake::wall_ns()) {
                         return;
                     }
-                    vec![tally.status(app.bus.sampled_one_in())]
+                    let status = tally.status(app.bus.sampled_one_in());
+                    viewer.put("status", &status.to_string()).map_continue(|_| ())
                 }
             };
-            for row in rows {
-                if tell.send(Ok(row)).await.is_err() {
-                    return;
-                }
+            if goes_on.is_break() {
+                return;
             }
         }
     });
-    Ok(sse(tokio_stream::wrappers::ReceiverStream::new(told)))
-}
-
-/// Server-sent events with a heartbeat.
-pub fn sse<S>(stream: S) -> Sse<axum::response::sse::KeepAliveStream<S>>
-where
-    S: Stream<Item = Result<Event, Infallible>> + Send + 'static,
-{
-    Sse::new(stream).keep_alive(KeepAlive::default())
+    Ok(sse(told))
 }
 
 #[derive(Default)]
@@ -426,32 +415,35 @@ struct Tally {
 }
 
 impl Tally {
-    fn rows(&mut self, batch: &EventBatch, plan: &filter::Plan) -> Vec<Event> {
+    /// Puts the rows that match in front of the viewer; what he has no room for is skipped.
+    fn rows(
+        &mut self,
+        batch: &EventBatch,
+        plan: &filter::Plan,
+        viewer: &mut Viewer,
+    ) -> ControlFlow<()> {
         let binding = plan.bind(batch);
-        let mut out = Vec::new();
         for row in batch.rows().filter(|row| plan.matches(&binding, row)) {
             self.matched += 1;
             if self.this_second < TAIL_ROWS_PER_S {
                 self.this_second += 1;
-                self.shown += 1;
                 let mut text = String::new();
                 shape::to_json(&row, &mut text);
-                out.push(Event::default().event("row").data(text));
+                self.shown += u64::from(viewer.put("row", &text)?);
             }
         }
-        out
+        ControlFlow::Continue(())
     }
 
-    fn status(&mut self, sampled_one_in: u64) -> Event {
+    fn status(&mut self, sampled_one_in: u64) -> Value {
         self.this_second = 0;
-        let status = json!({
+        json!({
             "matched": self.matched,
             "shown": self.shown,
             "skipped": self.matched - self.shown,
             "skipped_batches": self.skipped_batches,
             "sampled": sampled_one_in > 1,
             "sampled_one_in": sampled_one_in,
-        });
-        Event::default().event("status").data(status.to_string())
+        })
     }
 }

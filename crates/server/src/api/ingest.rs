@@ -4,6 +4,7 @@
 use super::asked::Params;
 use super::problem::Problem;
 use crate::run::App;
+use crate::run::patience::TooSlow;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, State};
@@ -16,6 +17,7 @@ use io::{Fate, RefusedCause};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,6 +164,15 @@ async fn append(source: &io::Context, batch: RawBatch) -> Result<event::Durable,
     }
 }
 
+/// What is said of a body that did not arrive whole.
+fn cut_off(error: &axum::Error) -> Problem {
+    let mut causes = std::iter::successors(error.source(), |&cause| cause.source());
+    match causes.find(|cause| cause.is::<TooSlow>()) {
+        Some(slow) => Problem::new(StatusCode::REQUEST_TIMEOUT, slow.to_string()),
+        None => Problem::bad(format!("the body ended early: {error}")),
+    }
+}
+
 /// Reads a body. What it takes beyond [`HELD_BYTES_FREE`] is room that all bodies of the source have
 /// together: bodies that are still coming in cannot fill the memory.
 async fn read(
@@ -172,7 +183,7 @@ async fn read(
     let mut pieces = body.into_data_stream();
     let (mut bytes, mut room): (Vec<u8>, Room) = (Vec::new(), None);
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|e| Problem::bad(format!("the body ended early: {e}")))?;
+        let piece = piece.map_err(|error| cut_off(&error))?;
         if bytes.len() + piece.len() > bytes_max {
             let detail = format!("a body may have {bytes_max} bytes here; send smaller batches");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));

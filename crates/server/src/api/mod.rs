@@ -24,6 +24,7 @@ pub mod sources;
 pub mod sql;
 pub mod status;
 pub mod tokens;
+pub mod viewer;
 
 use crate::run::App;
 use axum::Router;

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::run::App;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::Method;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use std::sync::Arc;
@@ -113,7 +114,13 @@ pub fn router() -> Router<Arc<App>> {
         ("/healthz", get(status::healthz)),
         ("/readyz", get(status::readyz)),
         ("/metrics", get(status::metrics)),
-        ("/api/v1/session", get(tokens::session).post(tokens::begin).delete(tokens::end)),
+        (
+            "/api/v1/session",
+            get(tokens::session)
+                .post(tokens::begin)
+                .delete(tokens::end)
+                .layer(DefaultBodyLimit::max(tokens::SIGN_IN_BYTES_MAX)),
+        ),
         ("/api/v1/ingest", post(ingest::ingest)),
         ("/api/v1/overview", get(status::overview)),
         ("/api/v1/stream", get(status::stream)),

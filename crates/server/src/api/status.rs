@@ -1,22 +1,21 @@
 //! Is it well: overview, live news, metrics and probes.
 
-use super::events::sse;
 use super::problem::Problem;
+use super::viewer::{sse, viewer};
 use crate::run::bus::News;
 use crate::run::{App, lag};
 use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
-use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use ledger::AlertFilter;
 use serde_json::{Value, json};
-use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 use trust::Principal;
 use watch::Step;
 
@@ -118,16 +117,17 @@ pub async fn stream(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
 ) -> impl IntoResponse {
-    let reload = |why| Event::default().event("reload").data(json!({"why": why}).to_string());
-    let (tell, told) = mpsc::channel::<Result<Event, Infallible>>(256);
+    let (mut viewer, told) = viewer();
     let mut news = app.bus.news();
     tokio::spawn(async move {
+        let reload = |why: &str| ("reload", json!({"why": why}).to_string());
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut missed = false;
         loop {
-            let event = tokio::select! {
+            let (kind, data) = tokio::select! {
                 news = news.recv() => match news {
-                    Ok(News::Alert(alert)) => Event::default().event("alert").data(alert.to_string()),
-                    Ok(News::Hello(hello)) => Event::default().event("hello").data(hello.to_string()),
+                    Ok(News::Alert(alert)) => ("alert", alert.to_string()),
+                    Ok(News::Hello(hello)) => ("hello", hello.to_string()),
                     Ok(News::ManyAlerts) => reload("changed"),
                     Err(broadcast::error::RecvError::Lagged(_)) => reload("missed"),
                     Err(broadcast::error::RecvError::Closed) => return,
@@ -138,15 +138,23 @@ pub async fn stream(
                     }
                     let shown = app.clone();
                     let overview = tokio::task::spawn_blocking(move || overview_json(&shown)).await;
-                    Event::default().event("overview").data(overview.unwrap_or_default().to_string())
+                    ("overview", overview.unwrap_or_default().to_string())
                 }
             };
-            if tell.send(Ok(event)).await.is_err() {
-                return;
+            if missed {
+                let (kind, data) = reload("missed");
+                match viewer.put(kind, &data) {
+                    ControlFlow::Continue(told) => missed = !told,
+                    ControlFlow::Break(()) => return,
+                }
+            }
+            match viewer.put(kind, &data) {
+                ControlFlow::Continue(told) => missed |= !told && kind != "overview",
+                ControlFlow::Break(()) => return,
             }
         }
     });
-    sse(tokio_stream::wrappers::ReceiverStream::new(told))
+    sse(told)
 }
 
 /// `GET /metrics`: Prometheus text.
@@ -168,6 +176,7 @@ fn metrics_text(app: &App) -> String {
     journal_metrics(app, &mut plain);
     run_metrics(app, now_ns, &mut plain);
     store_metrics(app, now_ns, &mut plain);
+    http_metrics(app, &mut plain);
     let ledger = app.ledger.counters();
     plain(
         "ledger_disagreements_total",
@@ -283,6 +292,17 @@ fn tier_metrics(tier: &store::TierStats, plain: &mut dyn FnMut(&str, &str, &str,
     counter("tier_sent_bytes_total", "Bytes sent to the far tier", tier.sent_bytes);
     counter("tier_failures_total", "Calls to the far tier that failed", tier.failures);
     counter("tier_answers_total", "Calls to the far tier that were answered", tier.answers);
+}
+
+/// Who is connected over HTTP, and who was sent away.
+fn http_metrics(app: &App, plain: &mut dyn FnMut(&str, &str, &str, f64)) {
+    let stats = app.http_stats.snapshot();
+    plain("http_connections", "Connections over HTTP", "gauge", stats.connections as f64);
+    let mut counter = |name, help, value: u64| plain(name, help, "counter", value as f64);
+    let refused = "Connections over HTTP that a cap turned away";
+    counter("http_connections_refused_total", refused, stats.connections_refused);
+    let idle = "Connections over HTTP that were closed for being silent or too slow";
+    counter("http_connections_idle_total", idle, stats.connections_idle);
 }
 
 /// What each correlation holds and gave up; names end in what they count.

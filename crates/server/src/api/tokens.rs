@@ -20,6 +20,9 @@ use trust::{AuthError, NewToken, POLICY, Permission, Principal, Role, Scope, Tok
 /// Longest name of a token: it stands in lists, beside every step its holder takes.
 const NAME_CHARS_MAX: usize = 100;
 
+/// Longest body of a sign-in: it is read before anybody knows who sent it.
+pub const SIGN_IN_BYTES_MAX: usize = 16 << 10;
+
 /// Body of a sign-in.
 #[derive(Deserialize)]
 pub struct SignIn {

@@ -92,6 +92,8 @@ pub struct App {
     pub terminal: Option<Terminal>,
     /// What all sources go through.
     pub door: io::Door,
+    /// Connections of the HTTP listener.
+    pub http_stats: Arc<io::SourceStats>,
     /// How far down the order of what is given up we are, see [`watch::degrade`].
     pub degraded: AtomicU8,
     /// What the highest step of it was asked for by.
@@ -216,6 +218,7 @@ impl App {
             alerts_recorded: Bell::default(),
             terminal: made.terminal,
             door: io::Door::new(io::door::DOOR_BYTES_DEFAULT),
+            http_stats: Arc::default(),
             degraded: AtomicU8::new(0),
             strain: Mutex::default(),
             memory_tight: AtomicBool::new(false),

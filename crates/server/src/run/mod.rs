@@ -15,7 +15,9 @@ pub mod outboxes;
 pub mod outlets;
 pub mod overload;
 pub mod own_events;
+pub mod patience;
 pub mod pauses;
+pub mod places;
 pub mod rates;
 pub mod refill;
 pub mod reparsing;
@@ -37,6 +39,7 @@ use app::Made;
 use detect::Changed;
 use generations::{Archive, Course};
 use io::outbox::OutboxHandle;
+use io::sources::listener::Caps;
 use journal::{Journal, Options, OsClock, OsFs, SealedBlocks};
 use ledger::Ledger;
 use outlets::{Doors, Recorder};
@@ -111,34 +114,15 @@ impl Server {
         let watched: Vec<_> = config.rules.iter().chain(&config.packs).cloned().collect();
         let watcher = watcher::Watcher::new(&watched, &config.tables());
         let rules_watch = tokio::sync::Mutex::new(watcher);
-        let (journal, ledger_stream, end) = open_streams(&config.data_dir)?;
-        let ledger = open_ledger(&config.data_dir, &ledger_stream)?;
-        let config = with_searches(config, &ledger)?;
-        let archive = Arc::new(Archive::open(config.clone(), secret)?);
-        // The rules' tables are there, and stay.
-        precedence::small_pages();
-        let store = open_store(&config)?;
-        store.set_dictionary(archive.current().dict.clone());
-        archive.forget_from(end)?;
-        archive.announce(&journal)?;
-        let Start { demo, terminal } = start;
-        let made = Made {
-            config,
-            journal,
-            ledger,
-            ledger_stream: ledger_stream.clone(),
-            store,
-            archive,
-            demo,
-            terminal,
-        };
-        let app = Arc::new(App::new(made));
+        let app = open_parts(config, start, secret)?;
+        let ledger_stream = app.ledger_stream.clone();
         let (recorder, recorder_thread) = Recorder::start(app.clone())?;
         let (pipeline, ground) = start_pipeline(&app, &recorder, secret)?;
         let stop = CancellationToken::new();
         let outboxes = outboxes::start(&app, &ledger_stream, &stop)?;
-        let (sources, syslog, agents) = start_sources(&app).await?;
-        let http = http::serve(app.clone(), stop.clone()).await?;
+        let caps = places::caps(&app.config, app.memory_max, places::take_descriptors());
+        let (sources, syslog, agents) = start_sources(&app, caps).await?;
+        let http = http::serve(app.clone(), caps, stop.clone()).await?;
         let upkeep = upkeep::start(app.clone(), ground)?;
         let tidying = upkeep::start_tidying(app.clone())?;
         let tier = tier::start(&app)?;
@@ -342,6 +326,23 @@ fn root_of(blocks: &SealedBlocks<'_>, hashed: &dyn Fn(usize)) -> [u8; 32] {
     if read.is_err() { [0; 32] } else { leaves.root().0 }
 }
 
+/// Opens what is on the disk, in the order in which one needs the other.
+fn open_parts(config: Config, start: Start, secret: [u8; 16]) -> Result<Arc<App>, Failure> {
+    let (journal, ledger_stream, end) = open_streams(&config.data_dir)?;
+    let ledger = open_ledger(&config.data_dir, &ledger_stream)?;
+    let config = with_searches(config, &ledger)?;
+    let archive = Arc::new(Archive::open(config.clone(), secret)?);
+    // The rules' tables are there, and stay.
+    precedence::small_pages();
+    let store = open_store(&config)?;
+    store.set_dictionary(archive.current().dict.clone());
+    archive.forget_from(end)?;
+    archive.announce(&journal)?;
+    let Start { demo, terminal } = start;
+    let made = Made { config, journal, ledger, ledger_stream, store, archive, demo, terminal };
+    Ok(Arc::new(App::new(made)))
+}
+
 /// The data's stream, the ledger's, and the offset at which the data's went on.
 fn open_streams(data_dir: &Path) -> Result<(Arc<Journal>, Arc<Journal>, u64), Failure> {
     let open = |name: &str, options: Options| {
@@ -476,7 +477,7 @@ fn watch_settings(config: &Config) -> watch::Settings {
 
 type Started = (Vec<io::Running>, Vec<(Transport, SocketAddr)>, Option<SocketAddr>);
 
-async fn start_sources(app: &Arc<App>) -> Result<Started, Failure> {
+async fn start_sources(app: &Arc<App>, caps: Caps) -> Result<Started, Failure> {
     let intake: Arc<dyn io::Intake> = Arc::new(app.journal.appender());
     let tls = http::tls_config(&app.config)?;
     let (mut running, mut syslog, mut agents) = (Vec::new(), Vec::new(), None);
@@ -490,6 +491,7 @@ async fn start_sources(app: &Arc<App>) -> Result<Started, Failure> {
                 let gate =
                     Arc::new(http::AgentGate { app: app.clone(), source: source.name.clone() });
                 let config = io::sources::agent::Config::new(*address, tls.clone(), gate);
+                let config = io::sources::agent::Config { caps, ..config };
                 let started = io::sources::agent::start(context, config).await;
                 let started = started.map_err(|e| cannot_listen(*address, &e))?;
                 agents = Some(started.address);
@@ -504,13 +506,10 @@ async fn start_sources(app: &Arc<App>) -> Result<Started, Failure> {
                     let config = io::sources::syslog_udp::Config::on(listen.address);
                     io::sources::syslog_udp::start(context.clone(), config).await
                 }
-                Transport::Tcp => {
-                    let config = io::sources::syslog_tcp::Config::plain(listen.address);
-                    io::sources::syslog_tcp::start(context.clone(), config).await
-                }
-                Transport::Tls => {
-                    let mut config = io::sources::syslog_tcp::Config::plain(listen.address);
-                    config.tls.clone_from(&tls);
+                Transport::Tcp | Transport::Tls => {
+                    let tls = tls.clone().filter(|_| listen.transport == Transport::Tls);
+                    let plain = io::sources::syslog_tcp::Config::plain(listen.address);
+                    let config = io::sources::syslog_tcp::Config { tls, caps, ..plain };
                     io::sources::syslog_tcp::start(context.clone(), config).await
                 }
             };

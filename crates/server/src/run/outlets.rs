@@ -13,10 +13,11 @@ use ledger::{Actor, LedgerRecord};
 use pipeline::{AlertChange, Outlets, Progress};
 use serde_json::json;
 use shape::Decision;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use watch::registry::host_name;
 use watch::{Balance, Registry};
 
 /// Alerts that may wait for the ledger before detection waits, too.
@@ -156,13 +157,13 @@ pub(super) fn tell_of(app: &App, id: &str, kind: &str) {
 pub struct Doors {
     app: Arc<App>,
     recorder: Recorder,
-    greeted: HashSet<(Arc<str>, String)>,
+    greeted: Greeted,
 }
 
 impl Doors {
     /// Into the parts of `app`.
     pub fn new(app: Arc<App>, recorder: Recorder) -> Self {
-        Self { app, recorder, greeted: HashSet::new() }
+        Self { app, recorder, greeted: Greeted::default() }
     }
 
     /// Whether the store may be given rows: waits for a moment while those that are in no file yet
@@ -192,13 +193,12 @@ impl Doors {
 
     /// A sender's first event greets with what became of it. Our own events are no sender's.
     fn greet(&mut self, batch: &EventBatch) {
+        let fields = batch.answers("host.name");
         for row in batch.rows() {
             let envelope = row.envelope();
-            let host = row.text("host.name").unwrap_or_else(|| envelope.peer.to_string().into());
-            if self.greeted.len() >= GREETED_MAX
-                || *envelope.source == *super::own_events::SOURCE
-                || self.greeted.contains(&(envelope.source.clone(), host.to_string()))
-            {
+            let host = host_name(&row, &fields).unwrap_or_default();
+            let is_own = *envelope.source == *super::own_events::SOURCE;
+            if is_own || !self.greeted.is_new(&envelope.source, &host) {
                 continue;
             }
             let host = host.into_owned();
@@ -211,8 +211,36 @@ impl Doors {
             let hello =
                 json!({"source": &*envelope.source, "host": host, "pack": pack, "parsed": parsed});
             self.app.bus.tell(News::Hello(Arc::new(hello)));
-            self.greeted.insert((envelope.source.clone(), host));
         }
+    }
+}
+
+/// Hosts that were greeted, by source.
+#[derive(Default)]
+struct Greeted {
+    hosts: HashMap<Arc<str>, HashSet<Box<str>>>,
+    count: usize,
+}
+
+impl Greeted {
+    /// Whether there is anybody left to be greeted.
+    fn is_open(&self) -> bool {
+        self.count < GREETED_MAX
+    }
+
+    /// Whether this host has not been greeted; from now on it has. Asked of every event: a known host
+    /// costs no memory.
+    fn is_new(&mut self, source: &Arc<str>, host: &str) -> bool {
+        if !self.is_open() {
+            return false;
+        }
+        match self.hosts.get_mut(source) {
+            Some(hosts) if hosts.contains(host) => return false,
+            Some(hosts) => hosts.insert(host.into()),
+            None => self.hosts.insert(source.clone(), HashSet::from([host.into()])).is_none(),
+        };
+        self.count += 1;
+        true
     }
 }
 
@@ -228,7 +256,7 @@ impl Outlets for Doors {
         let bytes: usize = batch.rows().map(|r| r.raw().len()).sum();
         self.app.rates.add(now_ns, batch.len() as u64, bytes as u64, 0);
         self.app.count_match_failures(batch);
-        if self.greeted.len() < GREETED_MAX {
+        if self.greeted.is_open() {
             self.greet(batch);
         }
         held

@@ -259,6 +259,8 @@ pub(crate) fn http(
         match stream.read(&mut part) {
             Ok(0) => break,
             Ok(n) => answer.extend_from_slice(&part[..n]),
+            // A process that was stopped for a while.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => panic!("{method} {path}: {error}"),
         }
     }

@@ -107,9 +107,11 @@ fn kill9_loses_nothing_that_was_acknowledged() {
     });
     agent.kill().unwrap();
     agent.wait().unwrap();
-    let stored = server.eventually("detection catches up", |s| {
-        (s.get("/api/v1/overview")["lag"]["detect_ms"] == 0).then(|| s.search("kill9-*"))
+    server.eventually("detection catches up", |s| {
+        (s.get("/api/v1/overview")["lag"]["detect_ms"] == 0).then_some(())
     });
+    let posted = told.serial.into_inner();
+    let stored: Vec<Value> = parts("kill9", posted).flat_map(|q| server.search(&q)).collect();
     assert_each_once(&acked, &stored);
     let lines = distinct_lines(&server, shipped);
     let rows = server.search("agent-line-* | stats count() as n");
@@ -131,10 +133,15 @@ fn kill9_loses_nothing_that_was_acknowledged() {
     );
 }
 
-/// The agent's lines that are stored, asked for in parts: one answer has 100,000 rows at most.
+/// Searches for what is numbered up to `end`, ten thousand numbers each: one answer has 100,000 rows at
+/// most.
+fn parts(name: &'static str, end: u64) -> impl Iterator<Item = String> {
+    (0..=end / 10_000).map(move |part| format!("{name}-{part:04}*"))
+}
+
 fn distinct_lines(server: &Server, shipped: u64) -> HashSet<String> {
-    let parts = (0..=shipped / 10_000).map(|part| format!("agent-line-{part:04}*"));
-    parts.flat_map(|query| messages(&server.search(&query)).collect::<Vec<_>>()).collect()
+    let rows = |query: String| messages(&server.search(&query)).collect::<Vec<_>>();
+    parts("agent-line", shipped).flat_map(rows).collect()
 }
 
 /// Every acknowledged record is stored, and no record is stored twice.

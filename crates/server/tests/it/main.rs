@@ -1,6 +1,7 @@
 //! The real binary, from outside: command line, doors, restarts, the page.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod answers;
 mod big_answers;
 mod browser;
 mod cli;
@@ -11,6 +12,7 @@ mod exports;
 mod flow;
 mod grafana;
 mod harness;
+mod hostile;
 mod kill9;
 mod packs;
 mod page;

@@ -2,7 +2,7 @@
 
 use super::{Asked, Pairs, Refusal, Streams, selected};
 use crate::run::App;
-use crate::run::bus::sampling_notice;
+use crate::run::bus::{Seen, sampling_notice};
 use axum::extract::Query as Params;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, State};
@@ -12,13 +12,14 @@ use filter::logql::LogQuery;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
 use trust::Principal;
 
 /// Lines that are sent per message at most; more are counted as dropped.
 const LINES_MAX: usize = 1_000;
 /// Pause between two messages.
 const SEND_EVERY: Duration = Duration::from_millis(250);
+/// A reader who takes nothing for this long is gone.
+const READER_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Begins to follow.
 pub async fn tail(
@@ -37,20 +38,22 @@ async fn follow(app: Arc<App>, principal: Principal, log: LogQuery, mut socket: 
     let mut due = tokio::time::interval(SEND_EVERY);
     loop {
         tokio::select! {
-            batch = batches.recv() => match batch {
-                Ok(batch) => waiting.take(&batch, &log.filter, log.all_fields),
-                Err(broadcast::error::RecvError::Lagged(n)) => waiting.dropped += n,
-                Err(broadcast::error::RecvError::Closed) => return,
+            seen = batches.recv() => match seen {
+                Seen::Batch(batch) => waiting.take(&batch, &log.filter, log.all_fields),
+                Seen::Missed(batches) => waiting.dropped += batches,
             },
             _ = due.tick() => {
                 if !app.is_good(&principal.identity, io::intake::wall_ns()) {
                     return;
                 }
                 waiting.look(app.bus.is_sampled());
-                if let Some(message) = waiting.message()
-                    && socket.send(Message::Text(message.to_string().into())).await.is_err() {
-                        return;
+                if let Some(message) = waiting.message() {
+                    let sent = socket.send(Message::Text(message.to_string().into()));
+                    match tokio::time::timeout(READER_WAIT_MAX, sent).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) | Err(_) => return,
                     }
+                }
             }
             heard = socket.recv() => match heard {
                 // Pings are answered by the library; what else a client says is not for us.
