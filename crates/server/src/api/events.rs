@@ -425,7 +425,7 @@ impl Tally {
         let binding = plan.bind(batch);
         for row in batch.rows().filter(|row| plan.matches(&binding, row)) {
             self.matched += 1;
-            if self.this_second < TAIL_ROWS_PER_S {
+            if self.this_second < TAIL_ROWS_PER_S && viewer.has_room() {
                 self.this_second += 1;
                 let mut text = String::new();
                 shape::to_json(&row, &mut text);

@@ -24,37 +24,47 @@ pub struct Viewer {
     tell: mpsc::Sender<Waiting>,
     room: Budget,
     took: Instant,
+    /// What waited for him when it was last looked at, bytes.
+    waited: usize,
+    /// There was no room for something; there is again when half of it is free.
+    is_full: bool,
 }
 
 /// Both ends of a live view.
 pub fn viewer() -> (Viewer, impl Stream<Item = Result<Event, Infallible>>) {
     let (tell, told) = mpsc::channel::<Waiting>(WAITING_MAX);
-    let viewer = Viewer { tell, room: Budget::new(WAITING_BYTES_MAX), took: Instant::now() };
+    let room = Budget::new(WAITING_BYTES_MAX);
+    let viewer = Viewer { tell, room, took: Instant::now(), waited: 0, is_full: false };
     // Its room is given back when the connection has taken it.
     (viewer, ReceiverStream::new(told).map(|(event, _room)| Ok(event)))
 }
 
 impl Viewer {
+    /// Whether there is room for more: making what is not taken would cost others.
+    pub fn has_room(&mut self) -> bool {
+        let waits = self.room.in_flight_bytes();
+        if waits < self.waited || waits == 0 {
+            self.took = Instant::now();
+        }
+        self.waited = waits;
+        self.is_full &= waits > WAITING_BYTES_MAX / 2 || self.tell.capacity() < WAITING_MAX / 2;
+        !self.is_full
+    }
+
     /// Hands over an event of this kind; whether the reader had room for it. Breaks when he is gone, or
     /// has taken nothing for a minute.
     pub fn put(&mut self, kind: &str, data: &str) -> ControlFlow<(), bool> {
-        let sent = match self.room.try_take(data.len().max(1)) {
-            None => Err(()),
-            Some(room) => match self.tell.try_send((Event::default().event(kind).data(data), room))
-            {
-                Ok(()) => Ok(()),
-                Err(mpsc::error::TrySendError::Full(_)) => Err(()),
-                Err(mpsc::error::TrySendError::Closed(_)) => return ControlFlow::Break(()),
-            },
-        };
-        match sent {
-            Ok(()) => self.took = Instant::now(),
-            Err(()) if self.tell.is_closed() || self.took.elapsed() >= READER_WAIT_MAX => {
-                return ControlFlow::Break(());
-            }
-            Err(()) => {}
+        let bytes = data.len().max(1);
+        let room = if self.has_room() { self.room.try_take(bytes) } else { None };
+        let is_sent = room.is_some_and(|room| {
+            self.tell.try_send((Event::default().event(kind).data(data), room)).is_ok()
+        });
+        self.is_full = !is_sent;
+        self.waited += if is_sent { bytes } else { 0 };
+        if self.tell.is_closed() || self.took.elapsed() >= READER_WAIT_MAX {
+            return ControlFlow::Break(());
         }
-        ControlFlow::Continue(sent.is_ok())
+        ControlFlow::Continue(is_sent)
     }
 }
 
@@ -70,8 +80,8 @@ where
 mod tests {
     use super::*;
 
-    /// Guarantees: a reader who takes nothing holds 4 MiB and not more, and gets on where he takes again;
-    /// one that is gone is told of at once.
+    /// Guarantees: a reader who takes nothing holds 4 MiB and not more, gets on when he has taken half of it,
+    /// and is let go of after a minute; one that is gone is told of at once.
     #[tokio::test]
     async fn a_reader_who_takes_nothing_misses_and_holds_little() {
         let (mut viewer, told) = viewer();
@@ -81,7 +91,16 @@ mod tests {
             (0..6).map(|_| viewer.put("row", &row).continue_value().unwrap()).collect();
         assert_eq!(taken, [true, true, true, true, false, false]);
         assert!(told.next().await.is_some());
+        assert_eq!(viewer.put("row", &row), ControlFlow::Continue(false));
+        assert!(!viewer.has_room());
+        assert!(told.next().await.is_some());
+        assert!(viewer.has_room());
         assert_eq!(viewer.put("row", &row), ControlFlow::Continue(true));
+        assert_eq!(viewer.put("row", &row.repeat(2)), ControlFlow::Continue(false));
+        // As long as he takes anything he is there.
+        viewer.took -= READER_WAIT_MAX;
+        assert!(told.next().await.is_some());
+        assert_eq!(viewer.put("row", &row.repeat(3)), ControlFlow::Continue(false));
         viewer.took -= READER_WAIT_MAX;
         assert_eq!(viewer.put("row", &row), ControlFlow::Break(()));
         drop(told);
