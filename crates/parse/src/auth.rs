@@ -164,8 +164,19 @@ fn base_name(program: &[u8]) -> &[u8] {
     program.rsplit(|c| *c == b'/').next().unwrap_or(program)
 }
 
+/// Where `what` begins. Messages are short: making a searcher for each of these words costs more than
+/// looking at every place of one byte of it, the second where there is one (the first is often a blank).
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
-    memchr::memmem::find(text, what)
+    let before = usize::from(what.len() > 1);
+    let at = |i: usize| i.checked_sub(before).filter(|from| text[*from..].starts_with(what));
+    memchr::memchr_iter(what[before], text).find_map(at)
+}
+
+/// As [`find`], at the last place.
+fn rfind(text: &[u8], what: &[u8]) -> Option<usize> {
+    let before = usize::from(what.len() > 1);
+    let at = |i: usize| i.checked_sub(before).filter(|from| text[*from..].starts_with(what));
+    memchr::memrchr_iter(what[before], text).find_map(at)
 }
 
 fn split<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
@@ -175,7 +186,7 @@ fn split<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
 
 /// Like [`split`] at the last place.
 fn rsplit<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let i = memchr::memmem::rfind(text, at)?;
+    let i = rfind(text, at)?;
     Some((&text[..i], &text[i + at.len()..]))
 }
 
@@ -385,6 +396,9 @@ fn ssh_connection(text: &[u8]) -> Option<AuthEvent<'_>> {
     named(&mut event, who.strip_prefix(b"user ").unwrap_or(who));
     let (_, reason) = split(port, b": ").unwrap_or((b"", b""));
     event.reason = some(reason);
+    if find(reason, b"authentication failures").is_some() {
+        event.outcome = Failure;
+    }
     Some(event)
 }
 
@@ -818,6 +832,7 @@ mod tests {
             ("sshd", "Connection closed by 192.0.2.7 [preauth]", Disconnect, Unknown, 1, ["-", "-", "192.0.2.7", "-"]),
             ("sshd", "Received disconnect from 192.0.2.7: 11: Bye Bye [preauth]", Disconnect, Unknown, 1, ["-", "-", "192.0.2.7", "-"]),
             ("sshd", "Received disconnect from 192.0.2.7 port 4711:11: disconnected by user", Disconnect, Unknown, 1, ["-", "-", "192.0.2.7", "4711"]),
+            ("sshd", "Disconnecting authenticating user root 192.0.2.7 port 4711: Too many authentication failures [preauth]", Disconnect, Failure, 1, ["root", "-", "192.0.2.7", "4711"]),
             ("sshd", "Disconnected from user bob 192.0.2.7 port 4711", Disconnect, Unknown, 1, ["bob", "-", "192.0.2.7", "4711"]),
             ("sshd", "error: maximum authentication attempts exceeded for invalid user bob from 192.0.2.7 port 4711 ssh2 [preauth]", Login, Failure, 1, ["bob", "-", "192.0.2.7", "4711"]),
             ("sshd", "PAM 5 more authentication failures; logname= uid=0 euid=0 tty=ssh ruser= rhost=192.0.2.7  user=root", Login, Failure, 5, ["root", "-", "192.0.2.7", "-"]),

@@ -411,7 +411,7 @@ pub(crate) fn put_address(
     row.push(address, Kind::Str, value);
     match crate::value::ip_part(value) {
         Some(part) => match crate::value::short_form(&value[part.clone()]) {
-            Some(text) => row.push(ip, Kind::Str, text.as_bytes()),
+            Some(short) => row.push(ip, Kind::Str, short.bytes()),
             None => row.push(ip, Kind::Str, &value[part]),
         },
         None => row.push(domain, Kind::Str, value),

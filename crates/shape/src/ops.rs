@@ -6,6 +6,7 @@ use crate::script::{self, Script};
 use crate::spec::{CsvSpec, KvSpec, OneOrMany, Patterns, Spec, StepSpec};
 use crate::value::{self, Class};
 use crate::{dissect, when};
+use event::time::SECOND_NS;
 use event::{Dictionary, FieldId, FieldType, Kind, RowWriter};
 use hashbrown::HashMap;
 use memchr::memmem::Finder;
@@ -346,12 +347,22 @@ pub(crate) fn compile(
     ops
 }
 
+/// What a word in front of a source of `map` makes of the value.
+const SOURCE_WORDS: &[(&str, Class)] = &[
+    ("basename ", Class::Basename),
+    ("extension ", Class::Extension),
+    ("spaced ", Class::Spaced),
+    ("labels ", Class::Labels),
+    ("seconds ", Class::Duration { unit_ns: SECOND_NS }),
+    ("milliseconds ", Class::Duration { unit_ns: SECOND_NS / 1_000 }),
+    ("microseconds ", Class::Duration { unit_ns: SECOND_NS / 1_000_000 }),
+    ("clock ", Class::Clock),
+];
+
 /// A source of `map`: its name, and what a word in front of it makes of the value.
 fn mapped(source: &str) -> (&str, Option<Class>) {
-    let words =
-        [("basename ", Class::Basename), ("spaced ", Class::Spaced), ("labels ", Class::Labels)];
     let found =
-        words.into_iter().find_map(|(word, class)| Some((source.strip_prefix(word)?, class)));
+        SOURCE_WORDS.iter().find_map(|(word, class)| Some((source.strip_prefix(word)?, *class)));
     found.map_or((source, None), |(name, class)| (name, Some(class)))
 }
 
@@ -459,18 +470,7 @@ impl Op {
 
     pub(crate) fn run(&self, row: &mut RowWriter<'_>, work: &mut Work, found: &mut Findings) {
         match self {
-            // A list has a cell for each of its values.
-            Op::Split(from, finder, target) => {
-                let Some(first) = work.index.get(*from) else { return };
-                for at in first..row.cell_count() {
-                    if row.cell(at).0 == *from {
-                        work.text.clear();
-                        work.text.extend_from_slice(row.cell(at).1.bytes);
-                        split(&work.text, finder, target, row, &mut work.buffer, found);
-                        found.matched = true;
-                    }
-                }
-            }
+            Op::Split(from, finder, target) => split_all(*from, finder, target, row, work, found),
             Op::Map(mappings) => {
                 for mapping in mappings {
                     mapping.run(row, work);
@@ -489,9 +489,7 @@ impl Op {
             }
             Op::Upper(field) => {
                 if let Some(at) = work.index.get(*field) {
-                    work.buffer.clear();
-                    work.buffer.extend(row.cell(at).1.bytes.iter().map(u8::to_ascii_uppercase));
-                    row.replace(at, Kind::Str, &work.buffer);
+                    upper(row, at, &mut work.buffer);
                 }
             }
             Op::Hashes(from, fields) => {
@@ -534,21 +532,32 @@ impl Op {
             | Op::Leef(from, _)
             | Op::Address(from, _)
             | Op::Url(from, _) => {
-                let Some(at) = work.index.get(*from) else { return };
-                // A piece of the record outlives the borrow of the row; anything else is copied.
-                match row.raw_range(at) {
-                    Some(range) => {
-                        let text = &row.raw()[range];
-                        self.take_apart(text, row, work, found);
-                    }
-                    None => {
-                        let mut text = std::mem::take(&mut work.text);
-                        text.clear();
-                        text.extend_from_slice(row.cell(at).1.bytes);
-                        self.take_apart(&text, row, work, found);
-                        work.text = text;
-                    }
+                if let Some(at) = work.index.get(*from) {
+                    self.take_cell_apart(at, row, work, found);
                 }
+            }
+        }
+    }
+
+    fn take_cell_apart(
+        &self,
+        at: usize,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+    ) {
+        // A piece of the record outlives the borrow of the row; anything else is copied.
+        match row.raw_range(at) {
+            Some(range) => {
+                let text = &row.raw()[range];
+                self.take_apart(text, row, work, found);
+            }
+            None => {
+                let mut text = std::mem::take(&mut work.text);
+                text.clear();
+                text.extend_from_slice(row.cell(at).1.bytes);
+                self.take_apart(&text, row, work, found);
+                work.text = text;
             }
         }
     }
@@ -855,6 +864,33 @@ impl HashFields {
             }
         }
     }
+}
+
+/// Splits every value of a field: a list has a cell for each.
+fn split_all(
+    from: FieldId,
+    finder: &Finder<'_>,
+    target: &Target,
+    row: &mut RowWriter<'_>,
+    work: &mut Work,
+    found: &mut Findings,
+) {
+    let Some(first) = work.index.get(from) else { return };
+    for at in first..row.cell_count() {
+        if row.cell(at).0 == from {
+            work.text.clear();
+            work.text.extend_from_slice(row.cell(at).1.bytes);
+            split(&work.text, finder, target, row, &mut work.buffer, found);
+            found.matched = true;
+        }
+    }
+}
+
+/// Puts cell `at` into upper case.
+fn upper(row: &mut RowWriter<'_>, at: usize, buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.extend(row.cell(at).1.bytes.iter().map(u8::to_ascii_uppercase));
+    row.replace(at, Kind::Str, buffer);
 }
 
 /// Replaces cell `at` by its normalised form; a value that does not fit stays as it is.

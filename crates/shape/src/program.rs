@@ -475,7 +475,8 @@ pub(crate) fn class_of_type(kind: FieldType) -> Class {
         FieldType::Long => Class::Long,
         FieldType::Double => Class::Double,
         FieldType::Boolean => Class::Boolean,
-        FieldType::Keyword | FieldType::Text | FieldType::Date => Class::Keyword,
+        FieldType::Date => Class::Date,
+        FieldType::Keyword | FieldType::Text => Class::Keyword,
     }
 }
 

@@ -323,7 +323,7 @@ pub(crate) struct StepSpec {
     /// A user's program over the whole event; empty = none.
     pub(crate) vrl: String,
     /// Target -> first present of the sources, normalised by the target's type. A source may be
-    /// `basename NAME`, `spaced NAME`, `labels NAME`.
+    /// `basename NAME` or another of `ops::SOURCE_WORDS`.
     pub(crate) map: BTreeMap<String, OneOrMany>,
     /// `DOMAIN\user`: source -> ECS user object.
     pub(crate) split_user: BTreeMap<String, String>,

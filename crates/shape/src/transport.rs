@@ -2,7 +2,7 @@
 
 use crate::native::{Body, Ids};
 use crate::program::push_named;
-use event::{Kind, RowWriter};
+use event::{FieldId, Kind, RowWriter};
 use parse::columns::{Family, Layout};
 use parse::syslog::{self, Header};
 use parse::timestamp::Stamp;
@@ -154,10 +154,7 @@ fn write(
     if let Some(host) = header.host {
         row.push(ids.log_host, Kind::Str, host);
         row.push(ids.host_hostname, Kind::Str, host);
-        match host.iter().any(u8::is_ascii_uppercase) {
-            true => row.push(ids.host_name, Kind::Str, &host.to_ascii_lowercase()),
-            false => row.push(ids.host_name, Kind::Str, host),
-        };
+        push_lower(row, ids.host_name, host);
     }
     let texts = [
         (ids.log_app, header.app),
@@ -177,7 +174,10 @@ fn write(
         row.push(ids.process_pid, Kind::Int, pid);
     }
     if let Some(version) = header.version {
-        row.push(ids.log_version, Kind::Str, version.to_string().as_bytes());
+        match DIGITS.get(usize::from(version)) {
+            Some(digits) => row.push(ids.log_version, Kind::Str, digits.as_bytes()),
+            None => row.push(ids.log_version, Kind::Str, version.to_string().as_bytes()),
+        };
     }
     for (element, key, value) in header.structured_data.iter() {
         let prefix = format!("{STRUCTURED_DATA}.{}", String::from_utf8_lossy(element));
@@ -186,6 +186,21 @@ fn write(
     if let Some(problem) = header.problem {
         row.push(ids.error, Kind::Str, problem.to_string().as_bytes());
     }
+}
+
+/// Writes a host's name in lower case.
+fn push_lower(row: &mut RowWriter<'_>, field: FieldId, name: &[u8]) {
+    // Names in DNS are no longer; of others the copy is made elsewhere.
+    let mut lower = [0; 255];
+    match lower.get_mut(..name.len()) {
+        _ if !name.iter().any(u8::is_ascii_uppercase) => row.push(field, Kind::Str, name),
+        Some(lower) => {
+            lower.copy_from_slice(name);
+            lower.make_ascii_lowercase();
+            row.push(field, Kind::Str, lower)
+        }
+        None => row.push(field, Kind::Str, &name.to_ascii_lowercase()),
+    };
 }
 
 /// `0` to `191` as text: priorities are written for every message.

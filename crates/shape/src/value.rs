@@ -1,6 +1,9 @@
 //! Normalising: what an ECS field holds for a value as sent.
 
+use event::time::SECOND_NS;
 use event::{FieldId, FieldType, Kind, RowWriter};
+use parse::timestamp::Stamp;
+use std::io::Write as _;
 use std::net::IpAddr;
 
 /// What has to be done to a value on its way into an ECS field.
@@ -29,8 +32,16 @@ pub(crate) enum Class {
     Transport,
     /// `DOMAIN\user`: the part behind the backslash, the part before it goes to the sibling.
     User { domain: FieldId },
+    /// A point in time, in RFC 3339 where its text says which.
+    Date,
+    /// A length of time in the unit of so many ns, written as a number with a fraction or without.
+    Duration { unit_ns: i64 },
+    /// A length of time by the clock: `1:02:03`, `1h:02m:03s`, `2 days 1:02:03.5`.
+    Clock,
     /// The last part of a path.
     Basename,
+    /// What stands behind the last dot of a path's last part, in lower case.
+    Extension,
     /// `+` for blanks, as W3C logs write user agents.
     Spaced,
     /// A name as packets hold it, each label behind its length: `(3)www(7)example(3)com(0)`.
@@ -45,7 +56,7 @@ pub(crate) fn is_absent(kind: Kind, bytes: &[u8]) -> bool {
             1 => bytes == b"-",
             3 => bytes == b"N/A" || bytes == b"n/a",
             4 => bytes == b"null",
-            6 => bytes == b"(null)",
+            6 => bytes == b"(null)" || bytes == b"<null>",
             _ => false,
         }
 }
@@ -82,11 +93,7 @@ pub(crate) fn store(
     match form(value.bytes, is_whole, class, buffer) {
         Form::Part(part, kind) => row.copy_part(index, part, kind.unwrap_or(Kind::Str), to),
         Form::Whole => row.copy_cell(index, to),
-        Form::New(kind, text) => {
-            let stored = row.push(to, kind, &text);
-            *buffer = text;
-            stored
-        }
+        Form::New(kind) => row.push(to, kind, buffer),
         Form::User { domain, at, from, len } => {
             row.copy_part(index, 0..at, Kind::Str, domain)
                 & row.copy_part(index, from..len, Kind::Str, to)
@@ -109,11 +116,7 @@ pub(crate) fn write(
     match form(bytes, false, class, buffer) {
         Form::Part(part, kind) => row.push(to, kind.unwrap_or(Kind::Str), &bytes[part]),
         Form::Whole => row.push(to, Kind::Str, bytes),
-        Form::New(kind, text) => {
-            let stored = row.push(to, kind, &text);
-            *buffer = text;
-            stored
-        }
+        Form::New(kind) => row.push(to, kind, buffer),
         Form::User { domain, at, from, len } => {
             row.push(domain, Kind::Str, &bytes[..at]) & row.push(to, Kind::Str, &bytes[from..len])
         }
@@ -127,8 +130,8 @@ enum Form {
     Part(std::ops::Range<usize>, Option<Kind>),
     /// It stays as it is.
     Whole,
-    /// Other text (in the buffer that was handed in, to be handed back).
-    New(Kind, Vec<u8>),
+    /// The text that now stands in the buffer.
+    New(Kind),
     User {
         domain: FieldId,
         at: usize,
@@ -140,82 +143,180 @@ enum Form {
 }
 
 fn form(bytes: &[u8], is_whole_number: bool, class: Class, buffer: &mut Vec<u8>) -> Form {
-    let len = bytes.len();
     match class {
         Class::Keyword => Form::Whole,
         Class::NatIp if is_unspecified(bytes) => Form::Unfit,
         Class::NatPort if bytes == b"0" => Form::Unfit,
-        Class::Ip | Class::NatIp => match ip_part(bytes) {
-            Some(part) => match short_form(&bytes[part.clone()]) {
-                Some(text) => Form::New(Kind::Str, text.into_bytes()),
-                None => Form::Part(part, None),
-            },
-            None => Form::Unfit,
-        },
-        Class::Long | Class::NatPort => match long(bytes) {
-            Some(Number::AsWritten) => Form::Part(0..len, Some(Kind::Int)),
-            Some(Number::Hex(n)) => Form::New(Kind::Int, n.to_string().into_bytes()),
-            None => Form::Unfit,
-        },
+        Class::Ip | Class::NatIp => ip_form(bytes, buffer),
         Class::Mac => {
-            let mut text = std::mem::take(buffer);
-            if hardware_address(bytes, &mut text) {
-                return Form::New(Kind::Str, text);
+            if hardware_address(bytes, buffer) {
+                Form::New(Kind::Str)
+            } else {
+                Form::Whole
             }
-            *buffer = text;
-            Form::Whole
         }
+        Class::Long | Class::NatPort => match long(bytes) {
+            Some(Number::AsWritten) => Form::Part(0..bytes.len(), Some(Kind::Int)),
+            Some(Number::Hex(n)) => whole_number(n, buffer),
+            None => Form::Unfit,
+        },
         Class::Double => {
             let text = std::str::from_utf8(bytes).ok();
             let fits = text.is_some_and(|t| t.parse::<f64>().is_ok_and(f64::is_finite));
             let kind = if is_whole_number { Kind::Int } else { Kind::Float };
-            if fits { Form::Part(0..len, Some(kind)) } else { Form::Unfit }
+            if fits { Form::Part(0..bytes.len(), Some(kind)) } else { Form::Unfit }
         }
-        Class::Boolean => match bytes {
-            b"true" | b"True" | b"TRUE" | b"1" | b"yes" | b"Yes" => {
-                Form::New(Kind::Bool, b"true".to_vec())
-            }
-            b"false" | b"False" | b"FALSE" | b"0" | b"no" | b"No" => {
-                Form::New(Kind::Bool, b"false".to_vec())
-            }
-            _ => Form::Unfit,
+        Class::Boolean => {
+            let known = match bytes {
+                b"true" | b"True" | b"TRUE" | b"1" | b"yes" | b"Yes" => &b"true"[..],
+                b"false" | b"False" | b"FALSE" | b"0" | b"no" | b"No" => b"false",
+                _ => return Form::Unfit,
+            };
+            rewritten(buffer, Kind::Bool, known.iter().copied())
+        }
+        Class::Date => date_form(bytes, buffer),
+        Class::Duration { unit_ns } => match nanoseconds(bytes, unit_ns) {
+            Some(ns) => whole_number(ns, buffer),
+            None => Form::Unfit,
         },
-        Class::Transport if is_icmp6(bytes) => Form::New(Kind::Str, ICMP6.to_vec()),
-        Class::Lower | Class::Transport => {
-            if !bytes.iter().any(u8::is_ascii_uppercase) {
-                return Form::Whole;
-            }
-            let mut text = std::mem::take(buffer);
-            text.clear();
-            text.extend(bytes.iter().map(u8::to_ascii_lowercase));
-            Form::New(Kind::Str, text)
+        Class::Clock => match clock_nanoseconds(bytes) {
+            Some(ns) => whole_number(ns, buffer),
+            None => Form::Unfit,
+        },
+        _ => text_form(bytes, class, buffer),
+    }
+}
+
+/// As [`form`], for what stays text whatever it says.
+fn text_form(bytes: &[u8], class: Class, buffer: &mut Vec<u8>) -> Form {
+    let last_part = || bytes.iter().rposition(|c| matches!(c, b'/' | b'\\')).map_or(0, |at| at + 1);
+    match class {
+        Class::Transport if is_icmp6(bytes) => rewritten(buffer, Kind::Str, ICMP6.iter().copied()),
+        Class::Lower | Class::Transport if bytes.iter().any(u8::is_ascii_uppercase) => {
+            rewritten(buffer, Kind::Str, bytes.iter().map(u8::to_ascii_lowercase))
         }
         Class::User { domain } => match memchr::memchr(b'\\', bytes) {
-            Some(at) if at > 0 && at + 1 < len => {
+            Some(at) if at > 0 && at + 1 < bytes.len() => {
                 // Some products write the backslash twice.
-                let is_doubled = bytes[at + 1] == b'\\' && at + 2 < len;
-                Form::User { domain, at, from: at + 1 + usize::from(is_doubled), len }
+                let is_doubled = bytes[at + 1] == b'\\' && at + 2 < bytes.len();
+                Form::User { domain, at, from: at + 1 + usize::from(is_doubled), len: bytes.len() }
             }
             _ => Form::Whole,
         },
-        Class::Spaced => {
-            if memchr::memchr(b'+', bytes).is_none() {
-                return Form::Whole;
-            }
-            let mut text = std::mem::take(buffer);
-            text.clear();
-            text.extend(bytes.iter().map(|c| if *c == b'+' { b' ' } else { *c }));
-            Form::New(Kind::Str, text)
+        Class::Spaced if memchr::memchr(b'+', bytes).is_some() => {
+            let spaced = bytes.iter().map(|c| if *c == b'+' { b' ' } else { *c });
+            rewritten(buffer, Kind::Str, spaced)
         }
-        Class::Labels => match labels(bytes) {
-            Some(name) => Form::New(Kind::Str, name),
-            None => Form::Whole,
-        },
+        Class::Labels if labels(bytes, buffer).is_some() => Form::New(Kind::Str),
         Class::Basename => {
-            let from = bytes.iter().rposition(|c| matches!(c, b'/' | b'\\')).map_or(0, |at| at + 1);
-            if from < len { Form::Part(from..len, None) } else { Form::Unfit }
+            let from = last_part();
+            if from < bytes.len() { Form::Part(from..bytes.len(), None) } else { Form::Unfit }
         }
+        Class::Extension => {
+            let name = &bytes[last_part()..];
+            match memchr::memrchr(b'.', name) {
+                Some(dot) if dot > 0 && dot + 1 < name.len() => {
+                    let lower = name[dot + 1..].iter().map(u8::to_ascii_lowercase);
+                    rewritten(buffer, Kind::Str, lower)
+                }
+                _ => Form::Unfit,
+            }
+        }
+        _ => Form::Whole,
     }
+}
+
+/// Text that is put together anew.
+fn rewritten(buffer: &mut Vec<u8>, kind: Kind, text: impl Iterator<Item = u8>) -> Form {
+    buffer.clear();
+    buffer.extend(text);
+    Form::New(kind)
+}
+
+fn whole_number(n: i64, buffer: &mut Vec<u8>) -> Form {
+    buffer.clear();
+    // A Vec takes whatever is written.
+    let _ = write!(buffer, "{n}");
+    Form::New(Kind::Int)
+}
+
+fn ip_form(bytes: &[u8], buffer: &mut Vec<u8>) -> Form {
+    let Some(part) = ip_part(bytes) else { return Form::Unfit };
+    match short_form(&bytes[part.clone()]) {
+        Some(short) => rewritten(buffer, Kind::Str, short.bytes().iter().copied()),
+        None => Form::Part(part, None),
+    }
+}
+
+/// Times that do not say their year or zone stay as they are: only what surrounds them tells it.
+fn date_form(bytes: &[u8], buffer: &mut Vec<u8>) -> Form {
+    match parse::timestamp::parse(bytes) {
+        Ok(Stamp::Utc(ns)) => {
+            rewritten(buffer, Kind::Str, event::time::rfc3339(ns).into_bytes().into_iter())
+        }
+        _ => Form::Whole,
+    }
+}
+
+/// Digits of a fraction that can matter in ns.
+const FRACTION_DIGITS_MAX: usize = 18;
+
+/// `1.5` of a unit in ns, cut off below a ns. `None` for anything but a number that is not negative
+/// and fits.
+fn nanoseconds(bytes: &[u8], unit_ns: i64) -> Option<i64> {
+    let (whole, fraction) = match memchr::memchr(b'.', bytes) {
+        Some(dot) => (&bytes[..dot], &bytes[dot + 1..]),
+        None => (bytes, &[][..]),
+    };
+    let digits = |text: &[u8]| {
+        text.iter().try_fold(0i64, |n, c| {
+            let digit = c.is_ascii_digit().then(|| i64::from(c - b'0'))?;
+            n.checked_mul(10)?.checked_add(digit)
+        })
+    };
+    if whole.is_empty() && fraction.is_empty() || !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let fraction = &fraction[..fraction.len().min(FRACTION_DIGITS_MAX)];
+    let scale = 10i128.pow(fraction.len() as u32);
+    let part = i128::from(digits(fraction)?) * i128::from(unit_ns) / scale;
+    digits(whole)?.checked_mul(unit_ns)?.checked_add(i64::try_from(part).ok()?)
+}
+
+/// A length of time by the clock in ns: numbers that end in their unit's first letter (days, hours,
+/// minutes, seconds), or with colons between them, seconds last.
+fn clock_nanoseconds(bytes: &[u8]) -> Option<i64> {
+    const MINUTE: i64 = 60;
+    let unit_of = |letter: u8| match letter.to_ascii_lowercase() {
+        b'd' => Some(24 * 60 * MINUTE),
+        b'h' => Some(60 * MINUTE),
+        b'm' => Some(MINUTE),
+        b's' => Some(1),
+        _ => None,
+    };
+    let (mut named, mut plain, mut rest) = (0i64, [None; 3], bytes.trim_ascii());
+    while !rest.is_empty() {
+        let len = rest.iter().take_while(|c| c.is_ascii_digit() || **c == b'.').count();
+        let number = &rest[..len];
+        rest = rest[len..].trim_ascii_start();
+        let word = rest.iter().take_while(|c| c.is_ascii_alphabetic()).count();
+        if word > 0 {
+            let unit = unit_of(rest[0])?.checked_mul(SECOND_NS)?;
+            named = named.checked_add(nanoseconds(number, unit)?)?;
+        } else {
+            if plain[0].is_some() {
+                return None;
+            }
+            plain.rotate_left(1);
+            plain[2] = Some(number);
+        }
+        rest = rest[word..].trim_ascii_start();
+        rest = rest.strip_prefix(b":").unwrap_or(rest).trim_ascii_start();
+    }
+    let units = [60 * MINUTE, MINUTE, 1].into_iter().zip(plain);
+    units.filter_map(|(unit, n)| Some((unit, n?))).try_fold(named, |sum, (unit, number)| {
+        sum.checked_add(nanoseconds(number, unit.checked_mul(SECOND_NS)?)?)
+    })
 }
 
 /// The part of `bytes` that is the address itself, if it is one.
@@ -269,9 +370,10 @@ fn hardware_address(bytes: &[u8], out: &mut Vec<u8>) -> bool {
 /// IANA's name of the protocol that products call ICMPv6, ICMP6 or IPv6-ICMP.
 const ICMP6: &[u8] = b"ipv6-icmp";
 
-/// `(3)www(7)example(3)com(0)` as `www.example.com`; the root is a dot. `None` for anything else.
-fn labels(bytes: &[u8]) -> Option<Vec<u8>> {
-    let (mut name, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+/// Writes `(3)www(7)example(3)com(0)` as `www.example.com`; the root is a dot. `None` for anything else.
+fn labels(bytes: &[u8], name: &mut Vec<u8>) -> Option<()> {
+    name.clear();
+    let mut rest = bytes;
     loop {
         let end = memchr::memchr(b')', rest.strip_prefix(b"(")?)?;
         let len: usize = std::str::from_utf8(&rest[1..=end]).ok()?.parse().ok()?;
@@ -279,7 +381,10 @@ fn labels(bytes: &[u8]) -> Option<Vec<u8>> {
         rest = &rest[end + 2 + len..];
         if len == 0 {
             name.pop();
-            return rest.is_empty().then(|| if name.is_empty() { b".".to_vec() } else { name });
+            if name.is_empty() {
+                name.push(b'.');
+            }
+            return rest.is_empty().then_some(());
         }
         name.extend_from_slice(label);
         name.push(b'.');
@@ -291,10 +396,34 @@ fn is_icmp6(protocol: &[u8]) -> bool {
 }
 
 /// The usual text of an IPv6 address that is written otherwise: one search finds it in every source.
-pub(crate) fn short_form(address: &[u8]) -> Option<String> {
+pub(crate) fn short_form(address: &[u8]) -> Option<ShortForm> {
     memchr::memchr(b':', address)?;
-    let text = parse_ip(address)?.to_string();
-    (text.as_bytes() != address).then_some(text)
+    let short = ShortForm::of(parse_ip(address)?);
+    (short.bytes() != address).then_some(short)
+}
+
+/// An address' text.
+pub(crate) struct ShortForm {
+    text: [u8; SHORT_FORM_BYTES],
+    left: usize,
+}
+
+/// An IPv6 address of eight groups, or with an IPv4 address at its end.
+const SHORT_FORM_BYTES: usize = 45;
+
+impl ShortForm {
+    fn of(address: IpAddr) -> Self {
+        let mut text = [0; SHORT_FORM_BYTES];
+        let mut rest = &mut text[..];
+        // Every address fits.
+        let _ = write!(rest, "{address}");
+        let left = rest.len();
+        Self { text, left }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.text[..SHORT_FORM_BYTES - self.left]
+    }
 }
 
 /// An address in its usual text form.
@@ -333,7 +462,10 @@ mod tests {
 
     #[test]
     fn names_of_packets_are_names() {
-        let name = |text: &str| labels(text.as_bytes()).map(|n| String::from_utf8(n).unwrap());
+        let name = |text: &str| {
+            let mut out = Vec::new();
+            labels(text.as_bytes(), &mut out).map(|()| String::from_utf8(out).unwrap())
+        };
         assert_eq!(name("(3)www(7)example(3)com(0)").as_deref(), Some("www.example.com"));
         assert_eq!(name("(0)").as_deref(), Some("."));
         for other in [
@@ -358,7 +490,8 @@ mod tests {
         assert_eq!(part("[2001:db8::1]").as_deref(), Some("2001:db8::1"));
         assert_eq!(part("fe80::1%eth0").as_deref(), Some("fe80::1"));
         assert_eq!(part("::1").as_deref(), Some("::1"));
-        let short = |t: &str| short_form(t.as_bytes());
+        let text = |short: ShortForm| String::from_utf8(short.bytes().to_vec()).unwrap();
+        let short = |t: &str| short_form(t.as_bytes()).map(text);
         for long in ["2001:0db8:0:0:0:0:0:0001", "2001:DB8::1", "2001:db8:0::0:1"] {
             assert_eq!(short(long).as_deref(), Some("2001:db8::1"), "{long}");
         }
@@ -403,12 +536,81 @@ mod tests {
     }
 
     #[test]
+    fn lengths_of_time_are_nanoseconds() {
+        let of = |text: &str, class| {
+            let mut out = Vec::new();
+            match form(text.as_bytes(), false, class, &mut out) {
+                Form::New(Kind::Int) => Some(String::from_utf8(out).unwrap()),
+                _ => None,
+            }
+        };
+        let seconds = Class::Duration { unit_ns: SECOND_NS };
+        for (text, ns) in [
+            ("1.5", "1500000000"),
+            ("33", "33000000000"),
+            (".000000001", "1"),
+            ("0.12345678901234567890123", "123456789"),
+            ("0", "0"),
+        ] {
+            assert_eq!(of(text, seconds).as_deref(), Some(ns), "{text}");
+        }
+        let milliseconds = Class::Duration { unit_ns: SECOND_NS / 1_000 };
+        assert_eq!(of("1502.123", milliseconds).as_deref(), Some("1502123000"));
+        for wrong in ["", ".", "-1", "1.2.3", "1s", "99999999999", "99999999999999999999"] {
+            assert_eq!(of(wrong, seconds), None, "{wrong}");
+        }
+        for (text, ns) in [
+            ("0:02:11", "131000000000"),
+            ("02:11", "131000000000"),
+            ("1h:02m:03s", "3723000000000"),
+            ("1d 2h:3m:4s", "93784000000000"),
+            ("2 days 1:00:00.5", "176400500000000"),
+        ] {
+            assert_eq!(of(text, Class::Clock).as_deref(), Some(ns), "{text}");
+        }
+        for wrong in ["1:2:3:4", "1x", "h", ":", "1h -2m", "999999999999h"] {
+            assert_eq!(of(wrong, Class::Clock), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn dates_have_one_form() {
+        let of = |text: &str| {
+            let mut out = Vec::new();
+            match form(text.as_bytes(), false, Class::Date, &mut out) {
+                Form::New(Kind::Str) => String::from_utf8(out).unwrap(),
+                _ => text.to_owned(),
+            }
+        };
+        for text in ["2025-11-12T09:00:00.5+0100", "2025-11-12 08:00:00.500 UTC", "1762934400.5"] {
+            assert_eq!(of(text), "2025-11-12T08:00:00.500Z");
+        }
+        for open in ["Nov 12 08:00:00", "2025-11-12 08:00:00", "later"] {
+            assert_eq!(of(open), open);
+        }
+    }
+
+    #[test]
+    fn extensions_stand_behind_the_last_dot() {
+        let of = |text: &str| {
+            let mut out = Vec::new();
+            let form = form(text.as_bytes(), false, Class::Extension, &mut out);
+            matches!(form, Form::New(_)).then(|| String::from_utf8(out).unwrap())
+        };
+        assert_eq!(of(r"C:\Temp\a.b.PS1").as_deref(), Some("ps1"));
+        assert_eq!(of("/srv/x.tar.gz").as_deref(), Some("gz"));
+        for none in ["/etc.d/passwd", ".profile", "a.", ""] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
     fn numbers_and_absence() {
         assert!(matches!(long(b"0x1f4"), Some(Number::Hex(500))));
         assert!(matches!(long(b"-5"), Some(Number::AsWritten)));
         assert!(long(b"").is_none() && long(b"12a").is_none() && long(b"-").is_none());
         assert!(long(b"99999999999999999999").is_none());
-        for absent in ["", "-", "N/A", "(null)", "null"] {
+        for absent in ["", "-", "N/A", "(null)", "<null>", "null"] {
             assert!(is_absent(Kind::Str, absent.as_bytes()), "{absent}");
         }
         assert!(!is_absent(Kind::Str, b"--"));
