@@ -282,17 +282,19 @@ impl<'a> Scan<'a> {
 
     /// Month name, short or in full, any case.
     fn month(&mut self) -> Option<i64> {
-        let letters = |c: &&u8| c.is_ascii_alphabetic() || **c >= 0x80;
-        let len = self.rest().iter().take(16).take_while(letters).count();
+        let is_letter = |c: &u8| c.is_ascii_alphabetic() || *c >= 0x80;
+        // Nearly all are English and short.
+        if let Some(word) = self.rest().get(..3)
+            && !self.rest().get(3).is_some_and(is_letter)
+            && let Some(month) = english_month(word)
+        {
+            self.at += word.len();
+            return Some(month);
+        }
+        let len = self.rest().iter().take(16).take_while(|c| is_letter(c)).count();
         let word = &self.rest()[..len];
         if len < 3 {
             return None;
-        }
-        if len == 3
-            && let Some(month) = english_month(word)
-        {
-            self.at += len;
-            return Some(month);
         }
         let initial = word[0].to_ascii_lowercase();
         let known = |names: &[&str]| {

@@ -13,7 +13,7 @@ use crate::native::{Body, Parser};
 use crate::packs::Pack;
 use crate::product::Why;
 use crate::spec::Marks;
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use event::Dictionary;
 use hashbrown::HashMap;
 use memchr::memmem::Finder;
@@ -262,7 +262,11 @@ impl Recogniser {
         let gate = Gate::new(&signs.iter().map(first).collect::<Vec<_>>());
         Self {
             piece_count: pieces.texts.len(),
-            pieces: AhoCorasick::new(&pieces.texts).ok(),
+            // One step per byte whatever the number of pieces; their table is built once a generation.
+            pieces: AhoCorasick::builder()
+                .kind(Some(AhoCorasickKind::DFA))
+                .build(&pieces.texts)
+                .ok(),
             gate,
             headerless,
             with_msgid: such(&|d| !d.msgids.is_empty()),

@@ -2,8 +2,8 @@
 
 use crate::program::Index;
 use crate::spec::{Condition, Spec, WhenSpec};
-use event::{Dictionary, FieldId, RowWriter};
-use filter::{Binding, Plan, Target};
+use event::{Dictionary, EventView, FieldId, RowWriter, Value};
+use filter::{Binding, Plan, Target, Values};
 use hashbrown::HashMap;
 
 pub(crate) enum When {
@@ -66,7 +66,10 @@ impl When {
 
     pub(crate) fn holds(&self, row: &mut RowWriter<'_>, index: &Index) -> bool {
         let (field, test, not) = match self {
-            When::Plan(plan, binding) => return plan.matches(binding, &row.view()),
+            When::Plan(plan, binding) => {
+                let row = Indexed { view: row.view(), index };
+                return plan.root.holds(&|leaf| plan.leaf_matches(leaf, binding, &row));
+            }
             When::Field { field, test, not } => (field, test, not),
             // Asked of the switch instead.
             When::Case { .. } => return false,
@@ -82,6 +85,25 @@ impl When {
             (WhenTest::Starts(prefix), Some(v)) => v.starts_with(prefix),
         };
         holds != *not
+    }
+}
+
+/// A row whose cells are known: most of what conditions ask for is not there, and that costs one look-up.
+struct Indexed<'r, 'i> {
+    view: EventView<'r>,
+    index: &'i Index,
+}
+
+impl<'r> Values<'r> for Indexed<'r, '_> {
+    fn view(&self) -> EventView<'r> {
+        self.view
+    }
+
+    fn values(&self, field: FieldId) -> impl Iterator<Item = Value<'r>> {
+        // Intrinsic fields are no cells, and names of the batch alone are in no index.
+        let is_elsewhere = field.is_intrinsic() || field.is_local();
+        let may_be_there = is_elsewhere || self.index.get(field).is_some();
+        may_be_there.then(|| self.view.all(field)).into_iter().flatten()
     }
 }
 
