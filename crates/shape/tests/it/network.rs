@@ -23,11 +23,21 @@ fn said(bench: &Bench, row: usize) -> BTreeMap<String, Vec<String>> {
         let name = bench.batch.name(field).to_owned();
         let differs = ["message", "event.original", "zeek.ts", "zeek._write_ts", "alcedo."];
         if !differs.iter().any(|d| name.starts_with(d)) {
-            out.entry(name).or_default().push(plain(&value.text()));
+            let text = match name.as_str() {
+                // Zeek's text ends at the microsecond, its JSON does not.
+                "event.duration" => microseconds(&value.text()),
+                _ => plain(&value.text()),
+            };
+            out.entry(name).or_default().push(text);
         }
     }
     out.values_mut().for_each(|v| v.sort());
     out
+}
+
+/// Nanoseconds as the nearest microsecond.
+fn microseconds(text: &str) -> String {
+    text.parse::<i64>().map_or_else(|_| text.to_owned(), |ns| ((ns + 500) / 1_000).to_string())
 }
 
 /// Numbers without trailing zeros, times as seconds: `0.10` and `0.1` say the same, and Zeek's JSON
