@@ -222,6 +222,9 @@ fn measured(node: &Node, steps: &[Entry], titles: &[Arc<str>]) -> (f64, Option<C
             head += 1;
         }
         total.add(step);
+        if steps.get(at + 1).is_some_and(|next| node.goes_on(step.t, next.t)) {
+            continue;
+        }
         let Some(measured) = total.measured(spec.kind) else { continue };
         let distance = match spec.expression {
             Some(_) => titles.len() as f64 - measured,

@@ -352,9 +352,15 @@ impl Node {
         }
     }
 
-    /// Decided once per window, at its end, instead of at every event.
-    pub(super) fn decides_whole_windows(&self) -> bool {
-        self.decide == Decide::AtClose && self.spec.frame != Frame::Sliding
+    /// Whether a window that is decided when nothing can change it goes on from `t` to an event at
+    /// `next`: tumbling and session windows are decided at their end, and events of the same time are
+    /// in each other's window, so that nothing depends on which of them came first.
+    pub(super) fn goes_on(&self, t: i64, next: i64) -> bool {
+        match (self.decide, self.spec.frame) {
+            (Decide::AtClose, Frame::Tumbling) => self.tumble(next) == self.tumble(t),
+            (Decide::AtClose, Frame::Session { gap_ns }) => next.saturating_sub(t) <= gap_ns,
+            _ => next == t,
+        }
     }
 
     /// Whether a key's only entry can be kept in the compact form.

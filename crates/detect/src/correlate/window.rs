@@ -148,10 +148,12 @@ impl KeyState {
                 break;
             }
             let cause = Cause { id: anchor.id, t: anchor.t, stream_ns };
+            let goes_on = self.goes_on(node, self.closed);
             match node.decide {
                 Decide::OnLeaving => self.decide_leaving(node, cause, behind, changes),
+                _ if node.scans && goes_on => {}
                 _ if node.scans => self.decide_scanned(node, self.closed, cause, behind, changes),
-                _ => self.decide_sliding(node, cause, behind, changes),
+                _ => self.decide_sliding(node, goes_on, cause, behind, changes),
             }
             self.closed_t = anchor.t;
             self.sealed_t = self.sealed_t.max(sealed);
@@ -411,10 +413,11 @@ impl KeyState {
         label != 0 && ends.iter().all(|i| self.entries[*i].label == label)
     }
 
-    /// The next undecided entry ends a window, by running totals.
+    /// The next undecided entry is counted in and, unless the window goes on, ends one.
     fn decide_sliding(
         &mut self,
         node: &Node,
+        goes_on: bool,
         cause: Cause,
         behind: Behind<'_>,
         changes: &mut Changes,
@@ -423,7 +426,7 @@ impl KeyState {
         self.total.add(&self.entries[at]);
         self.tail = at + 1;
         self.advance(node, at);
-        if node.decides_whole_windows() && self.goes_on(node, at) {
+        if goes_on {
             return;
         }
         if let Some(measured) = self.total.qualifies(node) {
@@ -431,14 +434,11 @@ impl KeyState {
         }
     }
 
-    /// Whether the entry after `at` is of the same window (tumbling and session).
+    /// Whether the window of the entry at `at`, which is decided when nothing can change it, does not
+    /// end there.
     fn goes_on(&self, node: &Node, at: usize) -> bool {
-        let Some(next) = self.entries.get(at + 1) else { return false };
-        let t = self.entries[at].t;
-        match node.spec.frame {
-            Frame::Tumbling => node.tumble(next.t) == node.tumble(t),
-            _ => next.t.saturating_sub(t) <= node.gap(),
-        }
+        let next = self.entries.get(at + 1).map(|e| e.t);
+        next.is_some_and(|next| node.goes_on(self.entries[at].t, next))
     }
 
     /// The window just after the next undecided entry has slid out of it; for absence, the one
@@ -480,8 +480,12 @@ impl KeyState {
                 changes.ends.push((anchor.t, anchor.id, anchor.start));
                 self.absorb(node, &[at], anchor.start, measured, cause, behind, changes);
             }
-        } else if node.holds(measured, &|_| false) {
-            let chosen: Vec<usize> = std::iter::once(at).chain(self.head..self.tail).collect();
+        } else if self.entries.get(at + 1).is_none_or(|next| next.t > anchor.t)
+            && node.holds(measured, &|_| false)
+        {
+            // Events of one time leave together and are missed together, once.
+            let same = self.entries.partition_point(|e| e.t < anchor.t);
+            let chosen: Vec<usize> = (same..=at).chain(self.head..self.tail).collect();
             changes.ends.push((anchor.t, anchor.id, anchor.t));
             self.absorb(node, &chosen, anchor.t, measured, cause, behind, changes);
         }
