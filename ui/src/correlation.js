@@ -17,6 +17,7 @@ const FACTS = new Map([
     const [op, bound, ...rest] = plain(v).split(" ");
     return COMPARISONS.has(op) && rest.length === 0 ? html`${COMPARISONS.get(op)} <${Text} value=${bound} max=${80} />` : html`<${Text} value=${v} />`;
   }]],
+  ["every_s", ["One every", (v) => duration(Number(v) * 1000)]],
   ["window_s", ["Window", (v) => duration(Number(v) * 1000)]],
   ["first", ["First event", (v) => html`<${Time} at=${v} full=${true} />`]],
   ["last", ["Last event", (v) => html`<${Time} at=${v} full=${true} />`]],

@@ -629,6 +629,10 @@ fn revision_of(rule: &Rule, firing: &Firing) -> Revision {
         correlation.insert("measured_is".into(), "an upper bound: a flood of groups".into());
         correlation.insert("of_it_sketched".into(), firing.estimated.to_string());
     }
+    if let Some(every_ns) = firing.every_ns {
+        let seconds = every_ns as f64 / event::time::SECOND_NS as f64;
+        correlation.insert("every_s".into(), seconds.to_string());
+    }
     correlation.insert("events".into(), firing.events.to_string());
     correlation.insert("occurrences".into(), firing.weight.to_string());
     correlation.insert("first".into(), event::time::rfc3339(firing.first_ns));

@@ -8,6 +8,7 @@
 //! window by window.
 
 use super::firing::Firing;
+use super::gaps::{Gaps, Regular, Rhythm};
 use super::hit::{Hit, HitValue, values};
 use super::lift::OuterKeys;
 use super::replay::in_event_time;
@@ -188,6 +189,7 @@ impl Group {
                 let why = format!("every value was seen before, or within {days} days of learning");
                 (0.0, None, why)
             }
+            SpecKind::RegularInterval(regular) => regular_visits(node, &self.steps, regular),
             _ => measured(node, &self.steps, titles),
         };
         let fired = !self.firings.is_empty();
@@ -247,6 +249,48 @@ fn measured(node: &Node, steps: &[Entry], titles: &[Arc<str>]) -> (f64, Option<C
         ),
     };
     (distance, window(measured, inside.iter()), lacks)
+}
+
+/// Of the windows with enough visits the most regular one; else the one with the most.
+fn regular_visits(
+    node: &Node,
+    steps: &[Entry],
+    regular: Regular,
+) -> (f64, Option<Closest>, String) {
+    let mut gaps = Gaps::of(regular);
+    let mut head = 0;
+    let mut best: Option<(f64, Rhythm, std::ops::Range<usize>)> = None;
+    for (at, step) in steps.iter().enumerate() {
+        let edge = node.edge(step.t);
+        let cut = at > head && step.t.saturating_sub(steps[at - 1].t) > node.gap();
+        while head < at && (cut || steps[head].t < edge) {
+            gaps.remove(steps[head].t);
+            head += 1;
+        }
+        gaps.add(step.t);
+        if steps.get(at + 1).is_some_and(|next| node.goes_on(step.t, next.t)) {
+            continue;
+        }
+        let Some(rhythm) = gaps.rhythm() else { continue };
+        let irregular = (regular.share - rhythm.share).max(0.0) / 100.0;
+        let distance = shortfall(&node.spec.condition.0, rhythm.visits as f64) + irregular;
+        if best.as_ref().is_none_or(|(least, ..)| distance < *least) {
+            best = Some((distance, rhythm, head..at + 1));
+        }
+    }
+    let Some((distance, rhythm, inside)) = best else {
+        return (f64::INFINITY, None, "no two events are apart".into());
+    };
+    let lacks = format!(
+        "`{}` is asked for; the window of {} s that comes closest has {} visits, {:.0} % of the gaps \
+         near their median of {} s",
+        node.condition,
+        seconds(node.spec.timespan_ns),
+        rhythm.visits,
+        rhythm.share,
+        seconds(rhythm.median_ns as i64)
+    );
+    (distance, window(rhythm.visits as f64, steps[inside].iter()), lacks)
 }
 
 /// How much a number fails the bounds by; zero when it does not.

@@ -66,6 +66,8 @@ pub struct Firing {
     pub timespan_ns: i64,
     /// What the window measured when this was sent: events, distinct values, rules, sum...
     pub measured: f64,
+    /// Of events at regular intervals: the median of the gaps of the listed ones, ns.
+    pub every_ns: Option<i64>,
     /// How many of `measured` come from a sketch of events that had to be let go in a flood of keys:
     /// `measured` is then an upper bound. Zero: exact.
     pub estimated: u64,
@@ -107,6 +109,10 @@ impl Firing {
             "temporal" => format!("{} rules matched within {seconds} s", self.measured),
             "temporal_ordered" => format!("{} steps in order within {seconds} s", self.measured),
             "first_seen" => "a value not seen before".to_owned(),
+            "regular_interval" => {
+                let every = self.every_ns.unwrap_or_default() / event::time::SECOND_NS;
+                format!("{} visits within {seconds} s, one every {every} s", self.measured)
+            }
             "absence" => format!("not followed by what should follow within {seconds} s"),
             other => format!("{other} is {} within {seconds} s", self.measured),
         };

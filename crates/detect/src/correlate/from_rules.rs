@@ -1,10 +1,13 @@
 //! From the parsed rule model to what the engine runs.
 
+use super::gaps::Regular;
 use super::spec::{
     Condition, Frame, Reference, SlotExpr, Spec, SpecError, SpecKind, SpecSet, Target,
 };
 use crate::ruleset::RuleSet;
-use crate::sigma::{Correlation, CorrelationCondition, CorrelationType, Rule, RuleExpr, Window};
+use crate::sigma::{
+    BoundOp, Correlation, CorrelationCondition, CorrelationType, Rule, RuleExpr, Window,
+};
 use hashbrown::{HashMap, HashSet};
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -194,11 +197,20 @@ fn kind_of(correlation: &Correlation, percentile: Option<f64>) -> SpecKind {
         CorrelationType::ValuePercentile => SpecKind::ValuePercentile(percentile.unwrap_or(50.0)),
         CorrelationType::ValueMedian => SpecKind::ValueMedian,
         CorrelationType::Absence => SpecKind::Absence,
+        CorrelationType::RegularInterval => SpecKind::RegularInterval(regular_of(correlation)),
         CorrelationType::FirstSeen => SpecKind::FirstSeen {
             learn_for_ns: correlation.learn_for.map_or(LEARN_FOR_DEFAULT_NS, |t| t.ns()),
             expire_days: (correlation.timespan.ns() / DAY_NS).clamp(1, i64::from(u16::MAX)) as u16,
         },
     }
+}
+
+/// The parser gives this kind this condition.
+fn regular_of(correlation: &Correlation) -> Regular {
+    let CorrelationCondition::Regular { jitter, share, burst, .. } = &correlation.condition else {
+        return Regular { jitter: 0.0, share: 100.0, burst_ns: 0 };
+    };
+    Regular { jitter: *jitter, share: *share, burst_ns: burst.map_or(0, |t| t.ns()) }
 }
 
 type ConditionParts = (Condition, Option<SlotExpr>, Vec<Arc<str>>, Option<f64>);
@@ -211,11 +223,17 @@ fn condition_of(rules: &Lookup<'_>, correlation: &Correlation) -> ConditionParts
             (Condition::default(), Some(slots), Vec::new(), None)
         }
         CorrelationCondition::Bounds { bounds, fields, percentile } => {
-            let parts = bounds.iter().map(|(op, n)| (*op, number(n)));
             let fields = fields.iter().map(|f| (&**f).into()).collect();
-            (Condition(parts.collect()), None, fields, *percentile)
+            (condition_in(bounds), None, fields, *percentile)
+        }
+        CorrelationCondition::Regular { bounds, .. } => {
+            (condition_in(bounds), None, Vec::new(), None)
         }
     }
+}
+
+fn condition_in(bounds: &[(BoundOp, filter::Number)]) -> Condition {
+    Condition(bounds.iter().map(|(op, n)| (*op, number(n))).collect())
 }
 
 fn number(n: &filter::Number) -> f64 {

@@ -8,7 +8,7 @@
 //! is up to [`Settings::lateness_ns`] late is put in its place and decided as if it had been on time;
 //! a later one is counted and left out. **Growing conditions** (`gt`, `gte` of counts, sums and
 //! occurrences) fire on the arrival that makes them true. Others (`eq`, ranges, averages,
-//! percentiles, `not`) are decided when the window can no longer change, and absence (`lt`, `lte`)
+//! percentiles, regular intervals, `not`) are decided when the window can no longer change, and absence (`lt`, `lte`)
 //! when an event slides out of the window of a key that was seen before.
 //!
 //! **Episodes.** Qualifying windows that share evidence are one episode and one alert: `New` when it
@@ -34,6 +34,7 @@ pub mod explain;
 pub mod extract;
 pub mod firing;
 pub mod from_rules;
+mod gaps;
 pub mod hit;
 pub mod key;
 mod keys;
@@ -55,6 +56,7 @@ mod window;
 pub use engine::{Engine, Part, RuleStats};
 pub use extract::Extractor;
 pub use firing::{Contribution, Firing, FiringKind, sort_firings};
+pub use gaps::Regular;
 pub use hit::{Hit, HitValue, Key};
 pub use key::KeyHasher;
 pub use keys::Counters;

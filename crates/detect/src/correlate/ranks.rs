@@ -73,6 +73,33 @@ impl Ranks {
         Some(low + (high - low) * place.fract())
     }
 
+    /// How much there is.
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// How much lies between two numbers, ends included.
+    pub(super) fn within(&self, low: f64, high: f64) -> u64 {
+        let mut found = 0;
+        for block in &self.blocks[self.block_of(low).min(self.blocks.len())..] {
+            let (Some(first), Some(last)) = (block.items.first(), block.items.last()) else {
+                continue;
+            };
+            if first.0 > high {
+                break;
+            }
+            found += match low <= first.0 && last.0 <= high {
+                true => block.weight,
+                false => {
+                    let from = block.items.partition_point(|item| item.0 < low);
+                    let inside = block.items[from..].iter().take_while(|item| item.0 <= high);
+                    inside.map(|item| item.1).sum()
+                }
+            };
+        }
+        found
+    }
+
     fn at(&self, mut rank: u64) -> Option<f64> {
         for block in &self.blocks {
             if rank >= block.weight {
@@ -114,7 +141,7 @@ mod tests {
         #[test]
         fn ranks_are_those_of_a_sorted_list(
             steps in prop::collection::vec((-50i32..50, 1u32..4, any::<bool>()), 1..400),
-            p in 0.0..100.0f64,
+            p in 0.0..100.0f64, (low, span) in (-60i32..60, 0i32..60),
         ) {
             let (mut ranks, mut model) = (Ranks::default(), Vec::new());
             for (number, weight, add) in steps {
@@ -127,6 +154,10 @@ mod tests {
                     ranks.remove(number, weight);
                 }
                 prop_assert_eq!(ranks.percentile(p), naive(&model, p));
+                let (low, high) = (f64::from(low), f64::from(low + span));
+                let inside = model.iter().filter(|(v, _)| (low..=high).contains(v));
+                let inside: u64 = inside.map(|(_, w)| u64::from(*w)).sum();
+                prop_assert_eq!(ranks.within(low, high), inside);
             }
         }
     }
@@ -139,6 +170,7 @@ mod tests {
         }
         assert_eq!(ranks.percentile(50.0), Some(4_999.5));
         assert_eq!((ranks.percentile(0.0), ranks.percentile(100.0)), (Some(0.0), Some(9_999.0)));
+        assert_eq!((ranks.within(1_000.0, 4_999.0), ranks.within(9_998.5, 1e9)), (4_000, 1));
         for i in 0..5_000u32 {
             ranks.remove(f64::from(i), 1);
         }

@@ -2,6 +2,7 @@
 
 use super::evidence::{Cause, Changes, Episode};
 use super::firing::{Contribution, Firing, FiringKind};
+use super::gaps::Gaps;
 use super::hit::{Hit, values};
 use super::keys::Counters;
 use super::lift::{Arrival, Upward};
@@ -138,6 +139,7 @@ fn firing(node: &Node, key: u128, text: &[u8], episode: &mut Episode, kind: Firi
         last_ns: episode.last,
         timespan_ns: node.spec.timespan_ns,
         measured: episode.measured,
+        every_ns: every_ns(node, episode),
         estimated: episode.estimated,
         condition: node.condition.clone(),
         evidence: episode.evidence.iter().map(|e| e.0).collect(),
@@ -147,6 +149,14 @@ fn firing(node: &Node, key: u128, text: &[u8], episode: &mut Episode, kind: Firi
         weight: episode.weight,
         backfill: false,
     }
+}
+
+/// Of events at regular intervals, how long those are, by what the episode lists.
+fn every_ns(node: &Node, episode: &Episode) -> Option<i64> {
+    let SpecKind::RegularInterval(regular) = node.spec.kind else { return None };
+    let mut gaps = Gaps::of(regular);
+    episode.evidence.iter().for_each(|(c, _)| gaps.add(c.event_ns));
+    gaps.rhythm().map(|rhythm| rhythm.median_ns as i64)
 }
 
 /// A value was seen for the first time.
@@ -173,6 +183,7 @@ pub(super) fn first_seen(node: &Node, hit: &Hit) -> Firing {
         last_ns: hit.event_ns,
         timespan_ns: 0,
         measured: 1.0,
+        every_ns: None,
         estimated: 0,
         condition: node.condition.clone(),
         fresh: evidence.clone(),

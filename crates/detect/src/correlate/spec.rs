@@ -5,6 +5,7 @@
 //!                             how long each must remember, which ones speak for themselves
 //! ```
 
+use super::gaps::Regular;
 use super::hit::Hit;
 use super::lift::Rise;
 use super::settings::{
@@ -27,7 +28,7 @@ pub const CHAIN_DEPTH_MAX: u32 = 8;
 pub const TIMESPAN_MAX_NS: i64 = 400 * 86_400 * 1_000_000_000;
 
 /// How hits are combined. Names are those of the Sigma correlation specification 2.1, plus the
-/// pySigma extension `value_median` and our own `first_seen`.
+/// pySigma extension `value_median` and our own `first_seen`, `absence` and `regular_interval`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum SpecKind {
     /// Number of events, each counted as often as its weight says.
@@ -48,6 +49,8 @@ pub enum SpecKind {
     ValueMedian,
     /// The first referenced rule, with none of the others after it within the window: ours.
     Absence,
+    /// Number of visits, of a window whose visits follow each other regularly: ours.
+    RegularInterval(Regular),
     /// A value that this key has not shown before: ours.
     FirstSeen {
         /// From the rule's activation on, values are remembered silently for so long (stream time).
@@ -70,13 +73,21 @@ impl SpecKind {
             Self::ValuePercentile(_) => "value_percentile",
             Self::ValueMedian => "value_median",
             Self::Absence => "absence",
+            Self::RegularInterval(_) => "regular_interval",
             Self::FirstSeen { .. } => "first_seen",
         }
     }
 
     /// Whether it reads a field of each event beside the key.
     pub fn reads_value(self) -> bool {
-        !matches!(self, Self::EventCount | Self::Temporal | Self::TemporalOrdered | Self::Absence)
+        !matches!(
+            self,
+            Self::EventCount
+                | Self::Temporal
+                | Self::TemporalOrdered
+                | Self::Absence
+                | Self::RegularInterval(_)
+        )
     }
 
     pub(super) fn is_numeric(self) -> bool {
@@ -618,6 +629,13 @@ impl SpecSet {
                 problem: "a correlation has no field to count; reference detection rules instead",
             });
         }
+        if matches!(own.kind, SpecKind::RegularInterval(_)) {
+            return Err(SpecError::Condition {
+                id: own.id.clone(),
+                problem: "regular_interval goes by the times of events, and an episode has none of \
+                          its own; reference detection rules instead",
+            });
+        }
         let (generate, temporal) = (own.generate, own.kind.is_temporal());
         if temporal && own.frame != Frame::Sliding {
             return Err(SpecError::Condition {
@@ -761,6 +779,12 @@ fn check(mut spec: Spec) -> Result<Node, SpecError> {
             (Some(_), _) => "the rules' expression".to_owned(),
             (None, SpecKind::FirstSeen { .. }) => "not seen before".to_owned(),
             (None, SpecKind::Absence) => "not followed".to_owned(),
+            (None, SpecKind::RegularInterval(regular)) => format!(
+                "{} visits, {} % of the gaps within {} % of their median",
+                spec.condition.text(),
+                regular.share,
+                regular.jitter
+            ),
             (None, _) => spec.condition.text(),
         },
         children: Vec::new(),
@@ -781,9 +805,10 @@ fn decide_of(spec: &Spec) -> Decide {
     };
     match spec.kind {
         SpecKind::Absence => Decide::OnLeaving,
-        SpecKind::ValueAvg | SpecKind::ValuePercentile(_) | SpecKind::ValueMedian => {
-            Decide::AtClose
-        }
+        SpecKind::ValueAvg
+        | SpecKind::ValuePercentile(_)
+        | SpecKind::ValueMedian
+        | SpecKind::RegularInterval(_) => Decide::AtClose,
         // A sum may shrink again when numbers are negative, but what was reached was reached.
         _ if growing => Decide::OnArrival,
         SpecKind::EventCount | SpecKind::ValueCount
@@ -822,6 +847,11 @@ fn check_condition(spec: &mut Spec, count: usize) -> Option<&'static str> {
         && !(0.0..=100.0).contains(&p)
     {
         return Some("`percentile` must be between 0 and 100");
+    }
+    if let SpecKind::RegularInterval(Regular { jitter, share, burst_ns }) = spec.kind
+        && !((0.0..=100.0).contains(&jitter) && (0.0..=100.0).contains(&share) && burst_ns >= 0)
+    {
+        return Some("`jitter` and `share` are percentages, `burst` a length of time");
     }
     if spec.expression.is_some() {
         return (spec.kind != SpecKind::Temporal || !spec.condition.0.is_empty())

@@ -1,6 +1,7 @@
 //! What a window measures, kept up to date entry by entry: O(1) for counts, distinct values and
-//! sums, a short search for ranks.
+//! sums, a short search for ranks and gaps.
 
+use super::gaps::Gaps;
 use super::ranks::Ranks;
 use super::spec::{Node, SpecKind};
 use super::window::Entry;
@@ -24,6 +25,8 @@ pub(super) enum Total {
     Mean(i128, u64),
     /// Numbers in order.
     Ranks(Ranks),
+    /// Pauses between events.
+    Gaps(Gaps),
 }
 
 impl Total {
@@ -34,6 +37,7 @@ impl Total {
             SpecKind::ValueSum => Self::Sum(0),
             SpecKind::ValueAvg => Self::Mean(0, 0),
             SpecKind::ValueMedian | SpecKind::ValuePercentile(_) => Self::Ranks(Ranks::default()),
+            SpecKind::RegularInterval(regular) => Self::Gaps(Gaps::of(regular)),
             SpecKind::TemporalOrdered | SpecKind::FirstSeen { .. } => Self::None,
         }
     }
@@ -49,6 +53,7 @@ impl Total {
                 *weight += u64::from(e.weight);
             }
             Self::Ranks(ranks) => ranks.add(f64::from_bits(e.value), e.weight),
+            Self::Gaps(gaps) => gaps.add(e.t),
         }
     }
 
@@ -70,10 +75,12 @@ impl Total {
                 *weight -= u64::from(e.weight);
             }
             Self::Ranks(ranks) => ranks.remove(f64::from_bits(e.value), e.weight),
+            Self::Gaps(gaps) => gaps.remove(e.t),
         }
     }
 
-    /// The number that the condition is about. Of an empty window there is no mean and no rank.
+    /// The number that the condition is about. Of an empty window there is no mean and no rank, of
+    /// an irregular one no number of visits.
     pub(super) fn measured(&self, kind: SpecKind) -> Option<f64> {
         match self {
             Self::None => None,
@@ -85,6 +92,7 @@ impl Total {
                 SpecKind::ValuePercentile(p) => ranks.percentile(p),
                 _ => ranks.percentile(50.0),
             },
+            Self::Gaps(gaps) => gaps.regular_visits(),
         }
     }
 

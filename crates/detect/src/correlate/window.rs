@@ -591,6 +591,8 @@ impl KeyState {
         let tail = self.entries.split_off(half);
         let mut kept = match node.spec.kind {
             SpecKind::ValueCount => self.fold_values(before),
+            // Folding would make gaps that are none: the old end goes.
+            SpecKind::RegularInterval(_) => std::mem::take(&mut self.entries),
             _ => self.fold_neighbours(before),
         };
         let folded = (half - kept.len()) as u64;

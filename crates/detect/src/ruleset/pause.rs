@@ -129,6 +129,8 @@ fn fires_on_silence(correlation: &Correlation) -> bool {
     let rising = |op: BoundOp| matches!(op, BoundOp::Gt | BoundOp::Gte);
     match (&correlation.kind, &correlation.condition) {
         (CorrelationType::Absence, _) => true,
+        // Without one of the events the others may be regular.
+        (CorrelationType::RegularInterval, _) => true,
         (CorrelationType::EventCount | CorrelationType::ValueCount, bounds) => match bounds {
             CorrelationCondition::Bounds { bounds, .. } => bounds.iter().any(|b| !rising(b.0)),
             _ => false,

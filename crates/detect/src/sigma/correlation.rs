@@ -29,7 +29,7 @@ pub struct Correlation {
     pub learn_for: Option<Timespan>,
 }
 
-/// Correlation types of Sigma 2.1, pySigma's `value_median`, and our `first_seen`.
+/// Correlation types of Sigma 2.1, pySigma's `value_median`, and our own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CorrelationType {
     /// Number of events.
@@ -52,6 +52,8 @@ pub enum CorrelationType {
     FirstSeen,
     /// Ours: after a hit of the first rule, none of the others follows within the timespan.
     Absence,
+    /// Ours: hits that follow each other at regular intervals.
+    RegularInterval,
 }
 
 impl CorrelationType {
@@ -67,6 +69,7 @@ impl CorrelationType {
         (CorrelationType::ValueMedian, "value_median"),
         (CorrelationType::FirstSeen, "first_seen"),
         (CorrelationType::Absence, "absence"),
+        (CorrelationType::RegularInterval, "regular_interval"),
     ];
 
     /// Its name in rules.
@@ -81,12 +84,20 @@ impl CorrelationType {
 
     /// Whether the type reads values of a field given in its condition.
     pub fn needs_field(self) -> bool {
-        !matches!(self, Self::EventCount | Self::Temporal | Self::TemporalOrdered | Self::Absence)
+        !matches!(
+            self,
+            Self::EventCount
+                | Self::Temporal
+                | Self::TemporalOrdered
+                | Self::Absence
+                | Self::RegularInterval
+        )
     }
 
     /// Whether the condition is about a number of things, not about a number in events.
     pub fn is_counted(self) -> bool {
-        matches!(self, Self::EventCount | Self::ValueCount) || self.is_temporal()
+        matches!(self, Self::EventCount | Self::ValueCount | Self::RegularInterval)
+            || self.is_temporal()
     }
 
     /// Whether the type relates several rules by their presence.
@@ -174,6 +185,17 @@ pub enum CorrelationCondition {
         fields: Vec<Box<str>>,
         /// `value_percentile` only: which percentile, 0..=100.
         percentile: Option<f64>,
+    },
+    /// `regular_interval` only: so many visits, most of them equally far apart.
+    Regular {
+        /// Bounds on the number of visits; never empty.
+        bounds: Vec<(BoundOp, Number)>,
+        /// How far a gap may be from the median of all, percent of the median: 0..=50.
+        jitter: f64,
+        /// How many of the gaps must be as near as that, percent: 50..=100.
+        share: f64,
+        /// Hits that follow each other no later than this are one visit; default: equal times.
+        burst: Option<Timespan>,
     },
     /// `temporal` types and `absence` without a condition: the listed rules say it all.
     AllRules,

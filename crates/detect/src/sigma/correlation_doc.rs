@@ -8,11 +8,22 @@ use crate::sigma::correlation::{
 use crate::sigma::problem::{Refusal, Refusals, did_you_mean};
 use crate::sigma::yaml::{Node, Yaml};
 use filter::Number;
+use std::ops::RangeInclusive;
 
 /// Most rules one correlation relates.
 pub const RULES_MAX: usize = 255;
 /// Most fields that separate groups.
 pub const GROUP_BY_MAX: usize = 16;
+
+/// Fewest visits that can be called regular: of fewer there is one gap, which is as long as itself.
+const VISITS_MIN: f64 = 3.0;
+/// Widest jitter, percent: beyond it what comes by chance is often regular.
+const JITTER_MAX: f64 = 50.0;
+/// Least share of regular gaps, percent: some half of all gaps is always near the median.
+const SHARE_MIN: f64 = 50.0;
+/// Share of regular gaps where none is given, percent: a visit in ten may be left out or come between
+/// two others, which makes two gaps irregular.
+const SHARE_DEFAULT: f64 = 80.0;
 
 const KEYS: &[&str] = &[
     "type",
@@ -290,6 +301,7 @@ fn read_condition(
         };
     };
     match &node.value {
+        Yaml::Map(entries) if kind == CorrelationType::RegularInterval => read_regular(entries),
         Yaml::Map(entries) => read_bounds(kind, entries, rules.len()),
         Yaml::Text(text) if kind.is_temporal() => {
             let expr = expression(&condition::parse(text)?, rules)?;
@@ -343,43 +355,82 @@ fn read_bounds(
     for (key, value) in entries {
         match key.as_str() {
             "field" => out.fields = texts(value, GROUP_BY_MAX)?,
-            "percentile" => {
-                let number = value.text().and_then(|t| t.parse::<f64>().ok());
-                let number = number.filter(|n| (0.0..=100.0).contains(n)).ok_or_else(|| {
-                    let hint = "write a number from 0 to 100";
-                    Refusal::invalid("a percentile is 0 to 100", hint).at(value.at)
-                })?;
-                out.percentile = Some(number);
-            }
-            name => {
-                let op = BoundOp::from_name(name).ok_or_else(|| {
-                    let words = BoundOp::ALL.iter().map(|(_, n)| *n).chain(["field", "percentile"]);
-                    let hint = did_you_mean(name, words);
-                    let reason = format!("unknown condition `{name}`");
-                    Refusal::misspelt(reason, hint).at(value.key_at)
-                })?;
-                let number = match &value.value {
-                    Yaml::Int(n) => Some(Number::Int(*n)),
-                    Yaml::Float(n, _) if n.is_finite() => Some(Number::Float(*n)),
-                    Yaml::Text(text) => Number::parse(text.as_bytes()),
-                    _ => None,
-                };
-                let number = number.ok_or_else(|| {
-                    let reason = format!("`{name}` needs a number");
-                    Refusal::invalid(reason, "write a number").at(value.at)
-                })?;
-                if kind.is_counted() && matches!(number, Number::Float(n) if n.fract() != 0.0) {
-                    let reason = format!("{} counts in whole numbers", kind.name());
-                    return Err(Refusal::invalid(reason, "write a whole number").at(value.at));
-                }
-                out.bounds.push((op, number));
-            }
+            "percentile" => out.percentile = Some(percentage(key, value, 0.0..=100.0)?),
+            _ => out.bounds.push(read_bound(kind, key, value, &["field", "percentile"])?),
         }
     }
     out.fits(kind)?;
     out.can_hold(kind, rules)?;
     let Bounds { bounds, fields, percentile } = out;
     Ok(CorrelationCondition::Bounds { bounds, fields, percentile })
+}
+
+/// One bound; `others` are the other keys that may stand here.
+fn read_bound(
+    kind: CorrelationType,
+    name: &str,
+    value: &Node,
+    others: &[&'static str],
+) -> Result<(BoundOp, Number), Refusal> {
+    let op = BoundOp::from_name(name).ok_or_else(|| {
+        let words = BoundOp::ALL.iter().map(|(_, n)| *n).chain(others.iter().copied());
+        let hint = did_you_mean(name, words);
+        Refusal::misspelt(format!("unknown condition `{name}`"), hint).at(value.key_at)
+    })?;
+    let number = match &value.value {
+        Yaml::Int(n) => Some(Number::Int(*n)),
+        Yaml::Float(n, _) if n.is_finite() => Some(Number::Float(*n)),
+        Yaml::Text(text) => Number::parse(text.as_bytes()),
+        _ => None,
+    };
+    let number = number.ok_or_else(|| {
+        let reason = format!("`{name}` needs a number");
+        Refusal::invalid(reason, "write a number").at(value.at)
+    })?;
+    if kind.is_counted() && matches!(number, Number::Float(n) if n.fract() != 0.0) {
+        let reason = format!("{} counts in whole numbers", kind.name());
+        return Err(Refusal::invalid(reason, "write a whole number").at(value.at));
+    }
+    Ok((op, number))
+}
+
+fn percentage(name: &str, node: &Node, range: RangeInclusive<f64>) -> Result<f64, Refusal> {
+    let number = node.text().and_then(|t| t.parse::<f64>().ok());
+    number.filter(|n| range.contains(n)).ok_or_else(|| {
+        let ends = format!("{} to {}", range.start(), range.end());
+        let reason = format!("`{name}` is a percentage, {ends}");
+        Refusal::invalid(reason, format!("write a number from {ends}")).at(node.at)
+    })
+}
+
+/// The condition of `regular_interval`.
+fn read_regular(entries: &[(String, Node)]) -> Result<CorrelationCondition, Refusal> {
+    let kind = CorrelationType::RegularInterval;
+    let mut out = Bounds::default();
+    let (mut jitter, mut share, mut burst) = (None, SHARE_DEFAULT, None);
+    for (key, value) in entries {
+        match key.as_str() {
+            "jitter" => jitter = Some(percentage(key, value, 0.0..=JITTER_MAX)?),
+            "share" => share = percentage(key, value, SHARE_MIN..=100.0)?,
+            "burst" => burst = Some(read_timespan(value)?),
+            _ => out.bounds.push(read_bound(kind, key, value, &["jitter", "share", "burst"])?),
+        }
+    }
+    let Some(jitter) = jitter else {
+        let hint = "add `jitter: 20`: gaps within 20 % of their median are regular";
+        return Err(Refusal::invalid("the condition does not say what is regular", hint));
+    };
+    let enough = |(op, number): &(BoundOp, Number)| match (op, value_of(number)) {
+        (BoundOp::Gt, n) => n + 1.0 >= VISITS_MIN,
+        (BoundOp::Gte | BoundOp::Eq, n) => n >= VISITS_MIN,
+        _ => false,
+    };
+    if !out.bounds.iter().any(enough) {
+        let reason = "fewer than 3 visits have less than two gaps, which are always equal";
+        return Err(Refusal::invalid(reason, "add `gte: 10`, at least `gte: 3`"));
+    }
+    out.can_hold(kind, 1)?;
+    Ok(CorrelationCondition::Regular { bounds: out.bounds, jitter, share, burst })
 }
 
 impl Bounds {
@@ -417,10 +468,6 @@ impl Bounds {
 impl Bounds {
     /// Refuses what no window can ever satisfy.
     fn can_hold(&self, kind: CorrelationType, rules: usize) -> Result<(), Refusal> {
-        let value = |n: &Number| match n {
-            Number::Int(n) => *n as f64,
-            Number::Float(n) => *n,
-        };
         let counted = kind.is_counted();
         // Counts are decided when an event comes, which is one by then; silence alone counts none.
         let silence = self.bounds.iter().all(|(op, _)| matches!(op, BoundOp::Lt | BoundOp::Lte));
@@ -433,7 +480,7 @@ impl Bounds {
         // Whether the ends themselves belong to what is left.
         let mut open = false;
         let step = if counted { 1.0 } else { 0.0 };
-        for (op, bound) in self.bounds.iter().map(|(op, n)| (op, value(n))) {
+        for (op, bound) in self.bounds.iter().map(|(op, n)| (op, value_of(n))) {
             match op {
                 BoundOp::Gt => low = low.max(bound + step),
                 BoundOp::Gte => low = low.max(bound),
@@ -443,7 +490,7 @@ impl Bounds {
                 BoundOp::Neq => {}
             }
         }
-        for (op, bound) in self.bounds.iter().map(|(op, n)| (op, value(n))) {
+        for (op, bound) in self.bounds.iter().map(|(op, n)| (op, value_of(n))) {
             let excludes =
                 *op == BoundOp::Neq || (!counted && matches!(op, BoundOp::Gt | BoundOp::Lt));
             open |= excludes && low == high && bound == low;
@@ -459,6 +506,13 @@ impl Bounds {
             _ => "check the numbers and their directions".to_owned(),
         };
         Err(Refusal::invalid("no window can ever satisfy the condition", hint))
+    }
+}
+
+fn value_of(number: &Number) -> f64 {
+    match number {
+        Number::Int(n) => *n as f64,
+        Number::Float(n) => *n,
     }
 }
 

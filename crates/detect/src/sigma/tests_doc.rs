@@ -8,6 +8,7 @@
 //!     stream:
 //!       - {raw: 'user{n} ...', repeat: 5, every: 10s}
 //!       - {event: {...}, at: 2m}
+//!       - {event: {...}, at: [3m, 4m, 290s]}
 //!     match: true
 //!     count: 1
 //! ```
@@ -43,9 +44,9 @@ fn wrong(node: &Node) -> Refusal {
 
 fn test(item: &Node) -> Result<RuleTest, Refusal> {
     let steps = match item.get("stream") {
-        None => vec![step(item)?],
-        Some(Node { value: Yaml::List(steps), .. }) if input(item).is_none() => {
-            steps.iter().map(step).collect::<Result<_, _>>()?
+        None => steps(item)?,
+        Some(Node { value: Yaml::List(list), .. }) if input(item).is_none() => {
+            list.iter().map(steps).collect::<Result<Vec<_>, _>>()?.concat()
         }
         Some(other) => return Err(wrong(other)),
     };
@@ -67,7 +68,8 @@ fn test(item: &Node) -> Result<RuleTest, Refusal> {
     Ok(RuleTest { name, steps, expected: *expected, count })
 }
 
-fn step(item: &Node) -> Result<TestStep, Refusal> {
+/// A step, or one for each of its times.
+fn steps(item: &Node) -> Result<Vec<TestStep>, Refusal> {
     let input = input(item).ok_or_else(|| wrong(item))?;
     let repeat = match item.get("repeat") {
         None => 1,
@@ -79,7 +81,16 @@ fn step(item: &Node) -> Result<TestStep, Refusal> {
         }
         Some(other) => return Err(wrong(other)),
     };
-    Ok(TestStep { input, at_ns: span(item, "at")?, repeat, every_ns: span(item, "every")? })
+    let every_ns = span(item.get("every"), "every")?;
+    let of = |at: Option<&Node>| {
+        Ok(TestStep { input: input.clone(), at_ns: span(at, "at")?, repeat, every_ns })
+    };
+    match item.get("at") {
+        Some(Node { value: Yaml::List(times), .. }) if !times.is_empty() => {
+            times.iter().map(|at| of(Some(at))).collect()
+        }
+        at => Ok(vec![of(at)?]),
+    }
 }
 
 /// Exactly one of `event` and `raw`.
@@ -93,8 +104,8 @@ fn input(item: &Node) -> Option<TestInput> {
     }
 }
 
-fn span(item: &Node, key: &str) -> Result<i64, Refusal> {
-    let Some(value) = item.get(key) else { return Ok(0) };
+fn span(node: Option<&Node>, key: &str) -> Result<i64, Refusal> {
+    let Some(value) = node else { return Ok(0) };
     let text = value.text().unwrap_or_default();
     if text == "0" || text == "0s" {
         return Ok(0);

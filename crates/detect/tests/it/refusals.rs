@@ -161,6 +161,34 @@ const CORRELATIONS: &[(&str, &str)] = &[
         "0 to 100",
     ),
     ("type: temporal, rules: [a], timespan: 5m, condition: a and b", "not in `rules`"),
+    ("type: regular_interval, rules: [a], timespan: 5m", "no `condition`"),
+    ("type: regular_interval, rules: [a], timespan: 5m, condition: {gte: 9}", "what is regular"),
+    ("type: regular_interval, rules: [a], timespan: 5m, condition: {jitter: 9}", "always equal"),
+    (
+        "type: regular_interval, rules: [a], timespan: 5m, condition: {gte: 2, jitter: 9}",
+        "always equal",
+    ),
+    (
+        "type: regular_interval, rules: [a], timespan: 5m, condition: {gte: 9, jitter: 51}",
+        "`jitter` is a percentage, 0 to 50",
+    ),
+    (
+        "type: regular_interval, rules: [a], timespan: 5m, condition: {gte: 9, jitter: 5, share: 49}",
+        "`share` is a percentage, 50 to 100",
+    ),
+    (
+        "type: regular_interval, rules: [a], timespan: 5m, condition: {gte: 9, jitter: 5, burst: 2}",
+        "not a length of time",
+    ),
+    (
+        "type: regular_interval, rules: [a], timespan: 5m, condition: {gte: 9, jitter: 5, field: F}",
+        "unknown condition `field`",
+    ),
+    (
+        "type: regular_interval, rules: [a], timespan: 5m, condition: {gte: 9, lt: 9, jitter: 5}",
+        "ever satisfy",
+    ),
+    ("type: event_count, rules: [a], timespan: 5m, condition: {gte: 9, jitter: 5}", "`jitter`"),
     ("type: temporal, rules: [a, b], timespan: 5m, condition: a", "does not use `b`"),
     ("type: temporal, rules: [a], timespan: 5m, condition: 1 of a", "`of` has no meaning"),
     ("type: temporal_ordered, rules: [a, b], timespan: 5m, condition: a or b", "no order"),
@@ -231,6 +259,8 @@ fn conditions_that_can_hold_are_live() {
         "type: value_median, condition: {gte: 5, lte: 5, field: F}",
         "type: temporal, condition: {gte: 1}",
         "type: value_count, condition: {gte: 2, field: x}, aliases: {x: {a: F}}",
+        "type: regular_interval, condition: {gt: 2, jitter: 0, share: 100, burst: 5s}",
+        "type: regular_interval, condition: {gte: 3, lte: 90, jitter: 12.5}",
     ] {
         let text = format!(
             "title: t\nid: a\ndetection: {{s: {{F: x}}, condition: s}}\n---\n\

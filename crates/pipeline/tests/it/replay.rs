@@ -48,6 +48,10 @@ correlation: {type: value_median, rules: [failed, accepted], group-by: [who], ti
 title: First
 id: 00000000-0000-4000-8000-000000000009
 correlation: {type: first_seen, rules: [accepted], group-by: [who], timespan: 1d, learn-for: 5s, condition: {field: where}}
+---
+title: Beat
+id: 00000000-0000-4000-8000-000000000010
+correlation: {type: regular_interval, rules: [failed, accepted], group-by: [who], timespan: 1m, condition: {gte: 4, jitter: 50, share: 60, burst: 1s}}
 ";
 
 fn next(x: &mut u64, below: u64) -> u64 {
@@ -103,8 +107,8 @@ fn workers_and_restarts_change_no_alert() {
     let reference = stage.run(1, None, 0);
     let counts = kinds(&reference.said);
     assert!(counts[0].1 > 50 && counts[1].1 > 20, "too quiet a story: {counts:?}");
-    for rule in 3..=9 {
-        let id = format!("00000000-0000-4000-8000-00000000000{rule}");
+    for rule in 3..=10 {
+        let id = format!("00000000-0000-4000-8000-0000000000{rule:02}");
         assert!(reference.said.iter().any(|s| s.1.contains(&id)), "rule {rule} said nothing");
     }
     assert!(reference.rows.iter().any(|r| !r.1), "nothing was a repeat");

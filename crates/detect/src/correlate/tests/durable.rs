@@ -24,6 +24,9 @@ fn specs() -> Vec<Spec> {
         ..spec("w", SpecKind::EventCount, &[0], 20)
     };
     out.push(Spec { rule: 8_000, ..tumbling });
+    let kind = SpecKind::RegularInterval(Regular { jitter: 50.0, share: 50.0, burst_ns: S });
+    let beat = Spec { condition: Condition::gte(3), ..spec("b", kind, &[0, 1], 30) };
+    out.push(Spec { rule: 9_000, ..beat });
     let kind = SpecKind::FirstSeen { learn_for_ns: 10 * S, expire_days: 1 };
     out.push(Spec { rule: 5_000, ..spec("f", kind, &[1], 1) });
     out
@@ -105,7 +108,7 @@ fn a_crash_anywhere_gives_the_same_firings() {
     let rules: BTreeSet<u32> = expected.iter().map(|f| f.rule).collect();
     assert_eq!(
         rules.into_iter().collect::<Vec<_>>(),
-        [2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000]
+        [2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000, 9_000]
     );
     let all = steps();
     let mut x = std::env::var("ALCEDO_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1u64);

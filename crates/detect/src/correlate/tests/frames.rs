@@ -2,6 +2,7 @@
 //! repeats of deliveries, and streams in which state is let go while one source lags.
 
 use super::oracle::{W, by_time, cases, check, count, episodes, ids};
+use super::regular::regular_visits;
 use super::*;
 use proptest::prelude::*;
 
@@ -113,6 +114,7 @@ pub(super) fn questions(frame: Frame) -> Vec<Question> {
         ..spec("q", kind, &[0, 1, 2], W)
     };
     let framed = frame != Frame::Sliding;
+    let beat = SpecKind::RegularInterval(Regular { jitter: 40.0, share: 60.0, burst_ns: S });
     let mut all: Vec<Question> = vec![
         (of(SpecKind::EventCount, &[(BoundOp::Gte, 4.0)]), false, |w| count(w) >= 4),
         (of(SpecKind::EventCount, &[(BoundOp::Gt, 2.0), (BoundOp::Lte, 4.0)]), framed, |w| {
@@ -130,6 +132,7 @@ pub(super) fn questions(frame: Frame) -> Vec<Question> {
         (of(SpecKind::ValuePercentile(90.0), &[(BoundOp::Gt, 2.5)]), framed, |w| {
             rank(w, 90.0) > 2.5
         }),
+        (of(beat, &[(BoundOp::Gte, 3.0)]), framed, |w| regular_visits(w, 40, 60, 1) >= 3),
         (of(SpecKind::Temporal, &[]), false, |w| slots(w).len() == 3),
         (of(SpecKind::Temporal, &[(BoundOp::Gte, 2.0)]), false, |w| slots(w).len() >= 2),
     ];

@@ -9,6 +9,7 @@ mod keyed;
 mod lifted;
 mod oracle;
 mod probes;
+mod regular;
 
 use super::*;
 use crate::sigma::BoundOp;
