@@ -65,6 +65,13 @@ pub enum Val {
         /// Text, wildcards and placeholders.
         pieces: Vec<Piece>,
     },
+    /// A regular expression with placeholders that wait for their values.
+    RegexTemplate {
+        /// Text and placeholders.
+        pieces: Vec<Piece>,
+        /// Flags of the expression.
+        flags: String,
+    },
     /// A Sigma string with many option dashes, each of which may be any dash.
     DashClasses {
         /// Text and wildcards.
@@ -106,6 +113,21 @@ impl Val {
         Val::Text { parts: string::parse(text), raw: text.to_owned() }
     }
 
+    /// What pieces make: of an expression if there are `flags`, else of a Sigma string.
+    pub fn of_pieces(pieces: Vec<Piece>, flags: Option<String>) -> Self {
+        let part = |piece: &Piece| match piece {
+            Piece::Part(part) => Some(part.clone()),
+            Piece::Placeholder(_) => None,
+        };
+        let parts: Option<Vec<Part>> = pieces.iter().map(part).collect();
+        match (parts, flags) {
+            (Some(parts), None) => Val::Text { raw: string::written(&parts), parts },
+            (None, None) => Val::Template { pieces },
+            (Some(parts), Some(flags)) => Val::Regex { source: string::texts(&parts), flags },
+            (None, Some(flags)) => Val::RegexTemplate { pieces, flags },
+        }
+    }
+
     /// A value from plain text without wildcards.
     pub fn plain(text: impl Into<String>) -> Self {
         let raw: String = text.into();
@@ -126,6 +148,7 @@ impl Val {
         match self {
             Val::Text { .. } | Val::DashClasses { .. } => "text",
             Val::Template { .. } => "text with placeholders",
+            Val::RegexTemplate { .. } => "an expression with placeholders",
             Val::Number(..) => "a number",
             Val::Bool(_) => "a boolean",
             Val::Null => "null",
@@ -333,6 +356,13 @@ impl Item {
                 let plans = values.iter().map(|parts| {
                     Ok(Plan::leaf(target(), lowering.text(&self.placed(parts)?, cased)?))
                 });
+                Ok(Plan::or(plans.collect::<Result<Vec<_>, Refusal>>()?))
+            }
+            Val::RegexTemplate { pieces, flags } => {
+                let sources = lowering.expressions(pieces)?;
+                let plans = sources
+                    .iter()
+                    .map(|source| Ok(Plan::leaf(target(), lowering.pcre(source, flags)?)));
                 Ok(Plan::or(plans.collect::<Result<Vec<_>, Refusal>>()?))
             }
             Val::AnyOf(list) => {

@@ -96,8 +96,21 @@ impl<'a> Lowering<'a> {
     /// # Errors
     /// A placeholder without values, or too many texts.
     pub fn resolved(&self, pieces: &[Piece]) -> Texts {
+        self.resolved_as(pieces, string::parse)
+    }
+
+    /// Every expression that one with placeholders stands for.
+    ///
+    /// # Errors
+    /// As [`Lowering::resolved`].
+    pub fn expressions(&self, pieces: &[Piece]) -> Result<Vec<String>, Refusal> {
+        let all = self.resolved_as(pieces, string::in_expression)?;
+        Ok(all.iter().map(|parts| string::texts(parts)).collect())
+    }
+
+    fn resolved_as(&self, pieces: &[Piece], read: fn(&str) -> Vec<Part>) -> Texts {
         resolve(pieces, &mut |name| match self.settings.placeholders.get(name) {
-            Some(values) => Ok(values.iter().map(|v| string::parse(v)).collect()),
+            Some(values) => Ok(values.iter().map(|v| read(v)).collect()),
             None => Err(Refusal::not_covered(
                 format!("the placeholder %{name}% has no values here"),
                 "give it values in the settings or by a pipeline",

@@ -57,6 +57,20 @@ pub fn plain(parts: &[Part]) -> Option<String> {
     Some(out)
 }
 
+/// The texts of `parts` one behind the other.
+pub fn texts(parts: &[Part]) -> String {
+    let text = |part: &Part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Any | Part::One => String::new(),
+    };
+    parts.iter().map(text).collect()
+}
+
+/// The value of a placeholder as part of an expression: an expression itself, held together.
+pub fn in_expression(value: &str) -> Vec<Part> {
+    vec![Part::Text(format!("(?:{value})"))]
+}
+
 /// `parts` as a Sigma string that [`parse`] reads back: backslashes, stars and question marks of the
 /// text are escaped where they would be read otherwise.
 pub fn written(parts: &[Part]) -> String {

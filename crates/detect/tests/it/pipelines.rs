@@ -334,6 +334,36 @@ fn placeholders_take_values_from_pipelines_and_settings() {
     assert!(verdicts(&text, &query, &events).is_err());
 }
 
+/// Scenario: `re|expand` with values of settings, of a pipeline, of both, and with wildcards in their place;
+/// values that are expressions themselves.
+/// Guarantees: each value is a part of the expression, held together; flags and ends hold for all.
+#[test]
+fn placeholders_stand_in_expressions() {
+    let text = rule("{F|re|i|expand: '^%name%\\d%other%$'}");
+    let events = [json!({"F": "A1c"}), json!({"F": "b2d"}), json!({"F": "a1x"}), json!({"F": "b"})];
+    let mut settings = with(
+        "vars: {name: [a, b]}\ntransformations: [{type: value_placeholders, \
+                             include: [name]}]\n",
+    );
+    let reasons = verdicts(&text, &settings, &events).unwrap_err();
+    assert!(reasons[0].reason.contains("%other% has no values"), "{reasons:?}");
+    settings.placeholders.insert("other".into(), vec!["c|d".into()]);
+    assert_eq!(verdicts(&text, &settings, &events), Ok(vec![true, true, false, false]));
+    let mut site = SigmaSettings::default();
+    site.placeholders.insert("name".into(), vec!["a|b".into(), "srv-[0-9]".into()]);
+    site.placeholders.insert("other".into(), vec!["".into()]);
+    let events = [json!({"F": "b7"}), json!({"F": "SRV-12"}), json!({"F": "srv-x1"})];
+    assert_eq!(verdicts(&text, &site, &events), Ok(vec![true, true, false]));
+    let anything = with("transformations: [{type: wildcard_placeholders}]\n");
+    assert_eq!(verdicts(&text, &anything, &events), Ok(vec![true, true, true]));
+    let bound = rule("{F|re|expand|startswith: '%name%'}");
+    let events = [json!({"F": "bx"}), json!({"F": "xb"})];
+    assert_eq!(verdicts(&bound, &site, &events), Ok(vec![true, false]));
+    let plain = rule("{F|re|expand: 'a\\%b%?'}");
+    let events = [json!({"F": "a%b"}), json!({"F": "ab"})];
+    assert_eq!(verdicts(&plain, &SigmaSettings::default(), &events), Ok(vec![true, false]));
+}
+
 #[test]
 fn priorities_order_and_later_variables_win() {
     let first =

@@ -45,7 +45,8 @@ const LINES: &[(&str, &str, ProblemKind, &str)] = &[
     ("F|re|windash", "a", Invalid, "`windash` needs text"),
     ("F|fieldref", "5", Invalid, "needs a field name"),
     ("F|expand", "'%Servers%'", NotCovered, "%Servers% has no values"),
-    ("F|re|expand", "'%Servers%'", NotCovered, "`expand` needs text"),
+    ("F|re|expand", "'^%Servers%$'", NotCovered, "%Servers% has no values"),
+    ("F|re|expand|i", "'%Servers%'", Invalid, "`i` is a flag of `re`"),
     ("'|exists'", "true", Invalid, "one field"),
     ("'|gt'", "5", Invalid, "needs a field"),
     ("'|fieldref'", "G", Invalid, "needs a field"),
@@ -160,7 +161,6 @@ const CORRELATIONS: &[(&str, &str)] = &[
          percentile: 101}",
         "0 to 100",
     ),
-    ("type: temporal, rules: [a], timespan: 5m, condition: a and b", "not in `rules`"),
     ("type: regular_interval, rules: [a], timespan: 5m", "no `condition`"),
     ("type: regular_interval, rules: [a], timespan: 5m, condition: {gte: 9}", "what is regular"),
     ("type: regular_interval, rules: [a], timespan: 5m, condition: {jitter: 9}", "always equal"),
@@ -189,6 +189,7 @@ const CORRELATIONS: &[(&str, &str)] = &[
         "ever satisfy",
     ),
     ("type: event_count, rules: [a], timespan: 5m, condition: {gte: 9, jitter: 5}", "`jitter`"),
+    ("type: temporal, rules: [a], timespan: 5m, condition: a and b", "not in `rules`"),
     ("type: temporal, rules: [a, b], timespan: 5m, condition: a", "does not use `b`"),
     ("type: temporal, rules: [a], timespan: 5m, condition: 1 of a", "`of` has no meaning"),
     ("type: temporal_ordered, rules: [a, b], timespan: 5m, condition: a or b", "no order"),
@@ -258,9 +259,9 @@ fn conditions_that_can_hold_are_live() {
         "type: value_sum, condition: {gt: 4.5, lt: 4.6, field: F}",
         "type: value_median, condition: {gte: 5, lte: 5, field: F}",
         "type: temporal, condition: {gte: 1}",
-        "type: value_count, condition: {gte: 2, field: x}, aliases: {x: {a: F}}",
         "type: regular_interval, condition: {gt: 2, jitter: 0, share: 100, burst: 5s}",
         "type: regular_interval, condition: {gte: 3, lte: 90, jitter: 12.5}",
+        "type: value_count, condition: {gte: 2, field: x}, aliases: {x: {a: F}}",
     ] {
         let text = format!(
             "title: t\nid: a\ndetection: {{s: {{F: x}}, condition: s}}\n---\n\

@@ -4,6 +4,7 @@ use super::Modifier;
 use crate::sigma::item::{Item, Val};
 use crate::sigma::problem::Refusal;
 use crate::sigma::string::{self, Piece};
+use filter::Part;
 
 pub(super) struct Expand;
 
@@ -15,6 +16,10 @@ impl Modifier for Expand {
     fn apply(&self, item: &mut Item) -> Result<(), Refusal> {
         item.map(|value| match value {
             Val::Text { raw, parts } => Ok(template(raw, string::with_placeholders(parts))),
+            Val::Regex { source, flags } => {
+                let pieces = string::with_placeholders(vec![Part::Text(source)]);
+                Ok(Val::of_pieces(pieces, Some(flags)))
+            }
             Val::Number(..) | Val::Bool(_) | Val::Null => Ok(value),
             other => {
                 let reason = format!("`expand` needs text, not {}", other.kind());

@@ -38,6 +38,15 @@ impl Modifier for Position {
                 },
                 flags,
             }),
+            Val::RegexTemplate { pieces, flags } => {
+                let text = |text: &str| Piece::Part(Part::Text(text.to_owned()));
+                let bound = match op {
+                    TextOp::Prefix => [vec![text("\\A(?:")], pieces, vec![text(")")]].concat(),
+                    TextOp::Suffix => [vec![text("(?:")], pieces, vec![text(")\\z")]].concat(),
+                    _ => pieces,
+                };
+                Ok(Val::RegexTemplate { pieces: bound, flags })
+            }
             Val::FieldRef { name, .. } => Ok(Val::FieldRef { name, op }),
             other => {
                 let reason = format!("`{name}` needs text, not {}", other.kind());

@@ -49,6 +49,10 @@ impl Modifier for Flag {
                 }
                 Ok(Val::Regex { source, flags })
             }
+            Val::RegexTemplate { .. } => {
+                let hint = "write the flags before `expand`";
+                Err(Refusal::invalid(format!("`{name}` is a flag of `re`"), hint))
+            }
             _ => Err(Refusal::invalid(format!("`{name}` is a flag of `re`"), "write `re` first")),
         })
     }

@@ -57,14 +57,24 @@ impl Placeholders {
     }
 
     /// The value with the handled placeholders replaced; the others stay for later steps.
-    fn replaced(&self, pieces: Vec<Piece>, draft_vars: &Vars) -> Result<Val, Refusal> {
+    /// `flags` are those of an expression.
+    fn replaced(
+        &self,
+        pieces: Vec<Piece>,
+        flags: Option<String>,
+        draft_vars: &Vars,
+    ) -> Result<Val, Refusal> {
         let handled = |p: &Piece| matches!(p, Piece::Placeholder(name) if self.handles(name));
         if !pieces.iter().any(handled) {
-            return Ok(Val::Template { pieces });
+            return Ok(Val::of_pieces(pieces, flags));
         }
         let mut values = |name: &str| match self.with {
+            With::Wildcards if flags.is_some() => Ok(vec![string::in_expression(".*")]),
             With::Wildcards => Ok(vec![vec![Part::Any]]),
             With::Variables => match draft_vars.get(name) {
+                Some(list) if flags.is_some() => {
+                    Ok(list.iter().map(|v| string::in_expression(v)).collect())
+                }
                 Some(list) => Ok(list.iter().map(|v| string::parse(v)).collect()),
                 None => {
                     let reason = format!("there is no variable `{name}` for %{name}%");
@@ -94,31 +104,19 @@ impl Placeholders {
             };
             done = done.iter().flat_map(with).collect();
         }
-        Ok(Val::AnyOf(done.into_iter().map(finished).collect()))
+        let values = done.into_iter().map(|pieces| Val::of_pieces(pieces, flags.clone()));
+        Ok(Val::AnyOf(values.collect()))
     }
 }
 
 type Vars = std::collections::BTreeMap<String, Vec<String>>;
 
-fn finished(pieces: Vec<Piece>) -> Val {
-    let parts: Option<Vec<Part>> = pieces
-        .iter()
-        .map(|piece| match piece {
-            Piece::Part(part) => Some(part.clone()),
-            Piece::Placeholder(_) => None,
-        })
-        .collect();
-    match parts {
-        Some(parts) => Val::Text { raw: string::written(&parts), parts },
-        None => Val::Template { pieces },
-    }
-}
-
 impl Transformation for Placeholders {
     fn apply(&self, draft: &mut Draft<'_>, step: &Step) -> Result<(), Refusal> {
         let vars = draft.vars.clone();
         step.replace_values(draft, |value| match value {
-            Val::Template { pieces } => self.replaced(pieces, &vars),
+            Val::Template { pieces } => self.replaced(pieces, None, &vars),
+            Val::RegexTemplate { pieces, flags } => self.replaced(pieces, Some(flags), &vars),
             value => Ok(value),
         })
     }

@@ -73,7 +73,7 @@ impl ReplaceString {
                 let replaced = self.regex.replace_all(&plain, self.replacement.as_str());
                 Ok(text(reread(&replaced)))
             }
-            Val::DashClasses { .. } | Val::Template { .. } => {
+            Val::DashClasses { .. } | Val::Template { .. } | Val::RegexTemplate { .. } => {
                 let reason = format!("cannot replace within {}", value.kind());
                 Err(Refusal::not_covered(reason, "resolve placeholders before"))
             }
