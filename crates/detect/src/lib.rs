@@ -32,6 +32,6 @@ pub use ruleset::{
 pub use ruletest::{RegressionCase, TestResult, read_regression};
 pub use sigma::{
     Alias, BoundOp, Correlation, CorrelationCondition, CorrelationType, FilterReading, LogSource,
-    ProblemKind, RefusedRule, Rule, RuleExpr, RuleKind, RuleProblem, RuleSource, RuleTest,
-    SigmaSettings, TestInput, TestStep, Timespan, Window,
+    ProblemKind, RefusedRule, Remark, Rule, RuleExpr, RuleKind, RuleProblem, RuleSource, RuleTest,
+    SigmaSettings, TestInput, TestStep, Timespan, Window, remarks,
 };

@@ -7,7 +7,7 @@
 //! ```
 //! Reading order: [`rule`] and [`correlation`] (what comes out), [`document`], [`detection`],
 //! [`selection`], [`item`], [`modifiers`], [`condition`], [`pipeline`], [`lowering`], [`pcre`], [`settings`],
-//! [`mod@string`], [`yaml`], [`problem`].
+//! [`mod@string`], [`yaml`], [`problem`], [`mod@remarks`].
 
 pub mod condition;
 pub mod correlation;
@@ -20,6 +20,7 @@ pub mod modifiers;
 pub mod pcre;
 pub mod pipeline;
 pub mod problem;
+pub mod remarks;
 pub mod rule;
 pub mod selection;
 pub mod settings;
@@ -32,5 +33,6 @@ pub use correlation::{
 };
 pub use document::{ParsedFile, parse_file};
 pub use problem::{Position, ProblemKind, Refusal, Refusals, RefusedRule, RuleProblem};
+pub use remarks::{Remark, remarks};
 pub use rule::{FilterDoc, LogSource, Rule, RuleKind, RuleSource, RuleTest, TestInput, TestStep};
 pub use settings::{FilterReading, SigmaSettings};

@@ -12,6 +12,7 @@ mod problems;
 mod pysigma;
 mod refusals;
 mod reload;
+mod remarks;
 mod samples;
 mod scores;
 mod semantics;

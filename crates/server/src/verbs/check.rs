@@ -7,7 +7,7 @@ use crate::config::{self, Config, Detection};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::files::lookups::Lookups;
 use crate::generation::Parts;
-use detect::RefusedRule;
+use detect::{RefusedRule, Remark};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -70,9 +70,15 @@ fn for_programs(parts: &Parts, (failed, not_covered): (usize, usize)) -> Value {
     json!({
         "live": parts.rules.len(), "not_covered": not_covered, "failed": failed,
         "problems": problems.map(of_problem).collect::<Vec<Value>>(),
+        "remarks": remarks(parts).iter().map(ToString::to_string).collect::<Vec<String>>(),
         "packs_left_out": parts.ground.packs.left_out().iter().map(ToString::to_string)
             .collect::<Vec<String>>(),
     })
+}
+
+/// What is odd in rules that are in force; nothing fails for it.
+fn remarks(parts: &Parts) -> Vec<Remark> {
+    parts.rules.iter().flat_map(|rule| detect::remarks(rule)).collect()
 }
 
 fn report(parts: &Parts, global: &Global) -> Outcome {
@@ -84,6 +90,9 @@ fn report(parts: &Parts, global: &Global) -> Outcome {
     };
     for complaint in parts.complaints() {
         complain(&complaint);
+    }
+    if !global.quiet {
+        remarks(parts).iter().for_each(|remark| complain(&format!("remark: {remark}")));
     }
     let unread = parts.broken_pipelines.len();
     if unread == 0 {
