@@ -146,16 +146,7 @@ fn rule(
     problems.ok(refuse_action(node));
     refuse_misspelt(node, &TOP_KEYS, problems);
     refuse_both(node, problems);
-    match node.get("title") {
-        Some(title) if title.text().is_none() => {
-            let reason = format!("`title` is {}", title.kind());
-            problems.push(Refusal::invalid(reason, "write one text").at(title.at));
-        }
-        _ if text("title").is_empty() => {
-            problems.push(Refusal::invalid("the rule has no title", "add `title:`"));
-        }
-        _ => {}
-    }
+    let title = problems.ok(title(node));
     let name = Some(text("name")).filter(|n| !n.is_empty()).map(Arc::from);
     let id = match text("id") {
         id if !id.is_empty() => id.into(),
@@ -176,7 +167,7 @@ fn rule(
     Some(Rule {
         id,
         name,
-        title: text("title").into(),
+        title: title?.into(),
         status: text("status").into(),
         description: text("description").into(),
         author: text("author").into(),
@@ -254,6 +245,17 @@ fn refuse_both(node: &Node, problems: &mut Refusals) {
         let reason = format!("`{second}` beside `{first}` in one document");
         let hint = "write two documents, with a line `---` between them";
         problems.push(Refusal::invalid(reason, hint).at(section.key_at));
+    }
+}
+
+fn title(node: &Node) -> Result<String, Refusal> {
+    match node.get("title").map(|title| (title.text(), title)) {
+        Some((Some(text), _)) if !text.is_empty() => Ok(text),
+        Some((None, title)) => {
+            let reason = format!("`title` is {}", title.kind());
+            Err(Refusal::invalid(reason, "write one text").at(title.at))
+        }
+        _ => Err(Refusal::invalid("the rule has no title", "add `title:`")),
     }
 }
 

@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// Most ways to choose leaves that are tried.
 const CHOICES_MAX: usize = 256;
+/// Most ways of which the one is taken that keeps most of what is given.
+const WAYS_COMPARED_MAX: usize = 32;
 /// Name of the field that carries keywords.
 const KEYWORD_FIELD: &str = "message";
 
@@ -32,19 +34,28 @@ pub struct Solution {
     pub near_miss: Option<Map<String, Json>>,
 }
 
-/// Solves a plan. `given` are fields that the event has anyway (a channel, an event id); the plan
-/// may ask for other values of them, then those win.
+/// Solves a plan. `given` are fields that the event has anyway (a channel, an event id): a way that keeps
+/// them goes before one that does not, but the plan may ask for other values, then those win.
 pub fn solve(plan: &Plan, given: &Map<String, Json>) -> Option<Solution> {
     let checker = Checker::new(plan, given);
-    for choice in choose::choices(plan, CHOICES_MAX) {
-        let Some(positive) = build(plan, &choice, given, None) else { continue };
-        if !checker.holds(&positive) {
-            continue;
+    let choices = choose::choices(plan, CHOICES_MAX);
+    let solved = choices.iter().filter_map(|choice| {
+        let positive = build(plan, choice, given, None)?;
+        checker.holds(&positive).then_some((choice, positive))
+    });
+    let mut best: Option<(usize, (&Choice, Map<String, Json>))> = None;
+    for way in solved.take(WAYS_COMPARED_MAX) {
+        let kept = given.iter().filter(|(name, value)| way.1.get(*name) == Some(value)).count();
+        if best.as_ref().is_none_or(|(most, _)| kept > *most) {
+            best = Some((kept, way));
         }
-        let near_miss = spoilt(plan, &choice, given, &checker, &positive);
-        return Some(Solution { positive, near_miss });
+        if kept == given.len() {
+            break;
+        }
     }
-    None
+    let (_, (choice, positive)) = best?;
+    let near_miss = spoilt(plan, choice, given, &checker, &positive);
+    Some(Solution { positive, near_miss })
 }
 
 /// A leaf, and whether it must hold.

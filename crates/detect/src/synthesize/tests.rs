@@ -41,6 +41,21 @@ fn conditions_are_solved_and_missed_by_little() {
     }
 }
 
+/// Scenario: one of several channels is the one the logsource has; a rule wants another event id.
+/// Guarantees: the given channel is kept, the rule's own id wins.
+#[test]
+fn what_is_given_is_kept_where_it_can_be() {
+    let text = "title: t\nid: t\ndetection: {s: {Id: 104, C: [A, B, System]}, condition: s}\n";
+    let (rules, _) = load_text(text);
+    let given = serde_json::json!({"C": "System", "Id": 9_999, "X": "y"});
+    let given = given.as_object().unwrap();
+    let positive = solve(rules[0].plan().unwrap(), given).unwrap().positive;
+    assert_eq!(
+        serde_json::Value::from(positive),
+        serde_json::json!({"C": "System", "Id": "104", "X": "y"})
+    );
+}
+
 #[test]
 fn what_cannot_be_is_not_solved() {
     assert_eq!(solved("{s: {F: x}, condition: s and not s}"), None);
