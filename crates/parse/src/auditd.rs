@@ -50,7 +50,9 @@ impl<'a> Record<'a> {
             b"PROCTITLE" => |_: &[u8]| false,
             _ => is_key,
         });
-        Pairs { text: self.body, at: 0, in_nested: false, is_execve: name == b"EXECVE", ends }
+        let keys = KEYS.iter().find(|(kind, _)| *kind == name).map(|(_, keys)| *keys);
+        let is_execve = name == b"EXECVE";
+        Pairs { text: self.body, at: 0, in_nested: false, is_execve, ends, keys, seen: Vec::new() }
     }
 
     /// Whether names stand in the place of numbers, as `ausearch -i` shows records.
@@ -299,7 +301,57 @@ pub struct Pairs<'a> {
     is_execve: bool,
     /// Which words in front of `=` begin the next pair, where values stand bare with their blanks.
     ends: Option<fn(&[u8]) -> bool>,
+    /// All keys of the record's kind, where they are known.
+    keys: Option<&'static [&'static str]>,
+    /// The first keys, where values stand bare.
+    seen: Vec<&'a [u8]>,
 }
+
+/// Keys that are looked at again: more than any record has.
+const SEEN_MAX: usize = 64;
+/// How far a key is looked for again behind a bare text: names and paths are no longer.
+const AGAIN_BYTES_MAX: usize = 4 << 10;
+
+/// The keys of kinds of records which the kernel writes with the names of programs and files: those may hold what
+/// looks like a key.
+const KEYS: &[(&[u8], &[&str])] = &[
+    (
+        b"SYSCALL",
+        &[
+            "arch", "syscall", "per", "success", "exit", "a0", "a1", "a2", "a3", "items", "ppid",
+            "pid", "auid", "uid", "gid", "euid", "suid", "fsuid", "egid", "sgid", "fsgid", "tty",
+            "ses", "comm", "exe", "subj", "key",
+        ],
+    ),
+    (
+        b"PATH",
+        &[
+            "item",
+            "name",
+            "inode",
+            "dev",
+            "mode",
+            "ouid",
+            "ogid",
+            "rdev",
+            "obj",
+            "objtype",
+            "nametype",
+            "cap_fp",
+            "cap_fi",
+            "cap_fe",
+            "cap_fver",
+            "cap_frootid",
+            "cap_pp",
+        ],
+    ),
+    (b"CWD", &["cwd"]),
+    (b"OBJ_PID", &["opid", "oauid", "ouid", "oses", "obj", "ocomm"]),
+    (
+        b"ANOM_ABEND",
+        &["auid", "uid", "gid", "ses", "subj", "pid", "comm", "exe", "sig", "res", "reason"],
+    ),
+];
 
 impl<'a> Iterator for Pairs<'a> {
     type Item = (&'a [u8], Cow<'a, [u8]>);
@@ -317,6 +369,9 @@ impl<'a> Iterator for Pairs<'a> {
                 continue;
             }
             let (key, value) = (&rest[..key_len], &rest[key_len + 1..]);
+            if self.ends.is_some() && self.seen.len() < SEEN_MAX {
+                self.seen.push(key);
+            }
             match value.first() {
                 Some(b'\'') if key == b"msg" => {
                     self.in_nested = true;
@@ -336,9 +391,30 @@ impl<'a> Iterator for Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
+    /// Whether a word behind the bare value of `key` begins the next pair: keys stand once in a record, so one that
+    /// comes again is text, and so is one in the name of a program or file if it comes again behind it.
+    fn begins(&self, key: &[u8], word: &[u8], rest: &[u8]) -> bool {
+        if self.is_execve {
+            return true;
+        }
+        if self.seen.contains(&word) {
+            return false;
+        }
+        if !ENCODED.contains(&key) {
+            return true;
+        }
+        let is_known = |keys: &[&str]| keys.iter().any(|known| known.as_bytes() == word);
+        let rest = &rest[..rest.len().min(AGAIN_BYTES_MAX)];
+        let comes_again = || {
+            memchr::memmem::find_iter(rest, word)
+                .any(|at| rest[at - 1] == b' ' && rest.get(at + word.len()) == Some(&b'='))
+        };
+        self.keys.is_none_or(is_known) && !comes_again()
+    }
+
     fn bare(&mut self, key: &[u8], value: &'a [u8]) -> Cow<'a, [u8]> {
         let len = match self.ends {
-            Some(ends) => bare_len(value, ends),
+            Some(ends) => bare_len(value, |word, rest| ends(word) && self.begins(key, word, rest)),
             None => value.iter().position(|c| matches!(*c, b' ' | ENRICHED)).unwrap_or(value.len()),
         };
         self.at += len;
@@ -364,14 +440,17 @@ impl<'a> Pairs<'a> {
     }
 }
 
-/// How far a value with blanks goes: to the next word with `=` behind it that begins a pair.
-fn bare_len(value: &[u8], ends: fn(&[u8]) -> bool) -> usize {
+/// How far a value with blanks goes: to the next word with `=` behind it that begins a pair. `begins` is asked
+/// about such a word and what follows it.
+fn bare_len(value: &[u8], begins: impl Fn(&[u8], &[u8]) -> bool) -> usize {
     let mut from = 0;
     for at in memchr::memchr2_iter(b' ', b'=', value) {
         match value[at] {
             b' ' => from = at + 1,
             // Of a word with several `=` the first counts.
-            _ if from > 0 && from < at && ends(&value[from..at]) => return from - 1,
+            _ if from > 0 && from < at && begins(&value[from..at], &value[at..]) => {
+                return from - 1;
+            }
             _ => from = 0,
         }
     }
@@ -466,7 +545,24 @@ mod tests {
                 "pid=1 msg='op=login acct=kim res=failed'",
                 "pid=1|op=login|acct=kim|res=failed",
             ),
-            ("PATH", "name=ABCD x= ", "name=ABCD|x="),
+            ("PATH", "name=ABCD dev= ", "name=ABCD|dev="),
+            // Who names a program or an account chooses words, not pairs.
+            (
+                "SYSCALL",
+                "auid=kim uid=kim comm=x auid=root exe=/tmp/a uid=root key=(null)",
+                "auid=kim|uid=kim|comm=x auid=root|exe=/tmp/a uid=root|key=(null)",
+            ),
+            (
+                "SYSCALL",
+                "auid=kim comm=x exe=/a addr=1 exe=/tmp/b key=x",
+                "auid=kim|comm=x exe=/a addr=1|exe=/tmp/b|key=x",
+            ),
+            ("CWD", "cwd=/tmp/a auid=root", "cwd=/tmp/a auid=root"),
+            (
+                "USER_LOGIN",
+                "uid=root msg='op=login acct=x addr=192.0.2.1 exe=/sshd addr=203.0.113.9 res=failed'",
+                "uid=root|op=login|acct=x addr=192.0.2.1|exe=/sshd|addr=203.0.113.9|res=failed",
+            ),
         ] {
             assert_eq!(of(kind, rest).join("|"), wanted, "{kind}");
         }
