@@ -7,9 +7,11 @@ const STEPS_MIN: usize = 1 << 20;
 const STEPS_PER_BYTE: usize = 16;
 /// A step is a character that is compared, or so many bytes among which none begins a value.
 const BYTES_PER_STEP: usize = 8;
-/// Bytes that searches for secrets may run over in all, besides once over every text: which secret is next may
-/// be known only at the end of the text. A quarter of a second.
-const SEARCHED_BYTES_MAX: usize = 128 << 20;
+/// Bytes that searches for secrets may run over in any row, besides once over every text: which secret is next may
+/// be known only at the end of the text. Some milliseconds.
+const SEARCHED_BYTES_MIN: usize = 2 << 20;
+/// Further such bytes for each byte of the record.
+const SEARCHED_PER_BYTE: usize = 32;
 /// Most places of one record at which something is replaced: each is a piece of memory of its own.
 const PLACES_MAX: usize = 4_096;
 
@@ -29,7 +31,8 @@ impl Effort {
     pub(super) fn of(record_bytes: usize) -> Self {
         Self {
             steps: STEPS_MIN.saturating_add(record_bytes.saturating_mul(STEPS_PER_BYTE)),
-            searched_bytes: SEARCHED_BYTES_MAX,
+            searched_bytes: SEARCHED_BYTES_MIN
+                .saturating_add(record_bytes.saturating_mul(SEARCHED_PER_BYTE)),
             places: PLACES_MAX,
         }
     }
@@ -44,7 +47,7 @@ impl Effort {
         take(&mut self.steps, characters)
     }
 
-    /// A secret was found; so many bytes may have been looked at for it.
+    /// A secret was found; so many bytes were looked at for it.
     pub(super) fn search_on(&mut self, bytes: usize) -> Result<(), TooMuch> {
         take(&mut self.searched_bytes, bytes)
     }

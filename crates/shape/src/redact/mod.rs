@@ -37,11 +37,14 @@ use effort::{Effort, TooMuch};
 use event::{Dictionary, DictionaryBuilder, FieldId, Kind, Marks, Protocol, RowWriter};
 use filter::Binding;
 use hashbrown::HashMap;
+use places::Hidden;
 use plot::{Found, Plot};
 use pseudonym::{MASK, MASK_ADDRESS};
 use rules::Rule;
 pub use rules::{Form, Redaction};
+use secrets::Secret;
 pub use spec::RedactionError;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Field that names the fields out of which something was taken.
@@ -82,7 +85,10 @@ pub(crate) struct Redactor {
     secret_names: Vec<u64>,
     /// The rules that take values because of the names of their fields, a bit each.
     by_names: u64,
+    /// The rules to which a name says that a secret follows, a bit each.
+    by_secret_names: u64,
     message: FieldId,
+    arguments: FieldId,
     fields: FieldId,
     rules: FieldId,
 }
@@ -100,15 +106,19 @@ impl Redactor {
         let id = |name| dict.id(name).unwrap_or(FieldId::TIMESTAMP);
         let bind = |rule: &Rule| rule.when.as_ref().map(|plan| plan.bind(dict));
         let ecs = Dictionary::ecs();
-        let rules = redaction.rules.iter().enumerate();
-        let by_names = rules.filter(|(_, rule)| rule.goes_by_names());
+        let those = |are: fn(&Rule) -> bool| {
+            let rules = redaction.rules.iter().enumerate();
+            rules.filter(|(_, rule)| are(rule)).fold(0, |bits, (at, _)| bits | 1 << at)
+        };
         Self {
-            by_names: by_names.fold(0, |bits, (at, _)| bits | 1 << at),
+            by_names: those(Rule::goes_by_names),
+            by_secret_names: those(Rule::knows_secret_names),
             bindings: redaction.rules.iter().map(bind).collect(),
             chosen: bits(&|rule, name| rule.chooses(name)),
             secret_names: bits(&|rule, name| rule.names_secret(name)),
             classes: names().map(|name| class_of(name, ecs.id(name).is_some())).collect(),
             message: id("message"),
+            arguments: id("process.args"),
             fields: id(FIELDS),
             rules: id(RULES),
             redaction,
@@ -208,15 +218,20 @@ impl Redactor {
         (scratch, effort): (&mut Scratch, &mut Effort),
         plot: &mut Plot,
     ) {
+        let mut argument = None;
         for at in 0..row.cell_count() {
             let (field, value) = row.cell(at);
             let (chosen, named) = self.rules_of(row, field);
-            let rules = (chosen | named) & active;
+            let mut rules = (chosen | named) & active;
+            if field == self.arguments && self.by_secret_names & active != 0 {
+                rules |= self.rules_of_argument(argument, value.bytes) & active;
+                argument = Some(value.bytes);
+            }
             if rules == 0 || value.kind == Kind::Null || value.bytes.is_empty() {
                 continue;
             }
             let rule = rules.trailing_zeros() as usize;
-            let is_done = self.is_done(value.bytes);
+            let is_done = self.is_done(value.bytes.trim_ascii());
             if !is_done && secrets::is_attack(value.bytes) {
                 continue;
             }
@@ -244,11 +259,21 @@ impl Redactor {
     ) -> usize {
         let rule = &self.redaction.rules[rule];
         let everywhere = rule.everywhere && !in_place;
-        let in_place = in_place || value.len() < TELLING_BYTES_MIN;
-        plot.place_of(value, in_place, effort).unwrap_or_else(|| {
-            let text = self.text(value, rule.form, scratch);
-            plot.add(Found { value: value.into(), text, everywhere, in_place })
-        })
+        let mut place = |value: &[u8], text: Option<Box<str>>, scratch: &mut Scratch| {
+            let in_place = in_place || value.len() < TELLING_BYTES_MIN;
+            plot.place_of(value, in_place, effort).unwrap_or_else(|| {
+                let text = text.unwrap_or_else(|| self.text(value, rule.form, scratch));
+                plot.add(Found { value: value.into(), text, everywhere, in_place })
+            })
+        };
+        // Who is meant is the same with blanks around the name.
+        let word = value.trim_ascii();
+        if word.is_empty() || word.len() == value.len() {
+            return place(value, None, scratch);
+        }
+        place(word, None, scratch);
+        let text = self.text(word, rule.form, scratch);
+        place(value, Some(text), scratch)
     }
 
     fn text(&self, value: &[u8], form: Form, scratch: &mut Scratch) -> Box<str> {
@@ -286,6 +311,17 @@ impl Redactor {
         bits
     }
 
+    /// The rules to which an argument of a command is a secret because of the one before it: `--password`, `hunter2`.
+    fn rules_of_argument(&self, before: Option<&[u8]>, value: &[u8]) -> u64 {
+        let Some(option) = before.filter(|b| b.starts_with(b"-") && !value.starts_with(b"-"))
+        else {
+            return 0;
+        };
+        let rules = self.redaction.rules.iter().enumerate();
+        let names = |rule: &Rule| std::str::from_utf8(option).is_ok_and(|o| rule.names_secret(o));
+        rules.filter(|(_, rule)| names(rule)).fold(0, |bits, (at, _)| bits | 1 << at)
+    }
+
     /// Secrets in the record, and in texts that are no pieces of it.
     fn secrets(
         &self,
@@ -296,38 +332,48 @@ impl Redactor {
         plot: &mut Plot,
     ) -> Result<(), TooMuch> {
         let rules = self.redaction.rules.iter().enumerate();
-        let mut spans = Vec::new();
+        let (mut secrets, mut hidden) = (Vec::new(), BTreeMap::new());
         for (at, rule) in rules.filter(|(at, _)| active & (1 << at) != 0) {
             let Some(finder) = &rule.finder else { continue };
             if !plot.is_withheld {
-                let looked = finder.all(record.bytes, effort, &mut spans);
-                plot.rules |= u64::from(looked.is_err() || !spans.is_empty()) << at;
+                let looked = finder.all(record.bytes, effort, &mut secrets);
+                plot.rules |= u64::from(looked.is_err() || !secrets.is_empty()) << at;
                 looked?;
-                effort.places(spans.len())?;
+                effort.places(secrets.len())?;
             }
-            for span in spans.drain(..) {
-                let value = &record.bytes[span.clone()];
+            for Secret { range, .. } in secrets.drain(..) {
+                let value = &record.bytes[range.clone()];
                 if !self.is_done(value) {
                     let text = self.text(value, rule.form, scratch);
-                    plot.edits.push(record.edit(span, &text));
+                    plot.edits.push(record.edit(range, &text));
                 }
             }
             self.coded(row, at, (scratch, effort), plot);
-            self.secrets_of_cells(row, at, (scratch, effort), plot);
+            self.secrets_of_cells(row, at, (scratch, effort), plot, &mut hidden)?;
         }
-        Ok(())
+        match plot.is_withheld || hidden.is_empty() {
+            true => Ok(()),
+            false => self.in_record_too(row, record, hidden, effort, plot),
+        }
     }
 
-    /// Secrets in texts that are no pieces of the record. Fields that tell what happened come first, and others
+    /// Secrets in texts that are no pieces of the record; the record may have them in a spelling in which nothing
+    /// tells that they are some: they are added to `hidden`. Fields that tell what happened come first, and others
     /// that are the same text follow them: what one sender may ask for is spent on what rules look at.
-    fn secrets_of_cells(
+    ///
+    /// # Errors
+    /// A text cannot be looked through, and what it holds may stand in the record.
+    fn secrets_of_cells<'r>(
         &self,
-        row: &RowWriter<'_>,
+        row: &'r RowWriter<'_>,
         rule: usize,
         (scratch, effort): (&mut Scratch, &mut Effort),
         plot: &mut Plot,
-    ) {
-        let Rule { finder: Some(finder), form, .. } = &self.redaction.rules[rule] else { return };
+        hidden: &mut BTreeMap<Hidden<'r>, Box<str>>,
+    ) -> Result<(), TooMuch> {
+        let Rule { finder: Some(finder), form, .. } = &self.redaction.rules[rule] else {
+            return Ok(());
+        };
         let is_other = |at: &usize| {
             let is_text = row.cell(*at).1.bytes.len() >= TEXT_BYTES_MIN;
             is_text && plot.span(row, *at).is_none() && !plot.is_taken(*at)
@@ -335,10 +381,11 @@ impl Redactor {
         let is_guarded = |at: &usize| self.class(row, row.cell(*at).0) == Class::Guarded;
         let others: Vec<usize> = (0..row.cell_count()).filter(is_other).collect();
         let (guarded, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(is_guarded);
-        let (mut known, mut spans) = (HashMap::new(), Vec::new());
+        let (mut known, mut secrets) = (HashMap::new(), Vec::new());
         for cell in guarded.into_iter().chain(rest) {
             let (field, value) = row.cell(cell);
-            let like = *known.entry((value.bytes.as_ptr(), value.bytes.len())).or_insert(cell);
+            let bytes = value.bytes;
+            let like = *known.entry((bytes.as_ptr(), bytes.len())).or_insert(cell);
             if like != cell {
                 if plot.is_changed(like) {
                     plot.note(field, 1 << rule);
@@ -346,19 +393,27 @@ impl Redactor {
                 }
                 continue;
             }
-            let looked = finder.all(value.bytes, effort, &mut spans);
-            spans.retain(|span| !self.is_done(&value.bytes[span.clone()]));
-            if looked.is_err() || !spans.is_empty() {
+            let looked = finder.all(bytes, effort, &mut secrets);
+            secrets.retain(|secret| !self.is_done(&bytes[secret.range.clone()]));
+            if looked.is_err() || !secrets.is_empty() {
                 plot.note(field, 1 << rule);
             }
-            if looked.is_err() {
-                plot.mask(cell);
+            if let Err(stopped) = looked {
+                if !plot.is_withheld {
+                    return Err(TooMuch);
+                }
+                // What lies before was looked through, and is what rules look at.
+                plot.put(cell, bytes.len(), &(stopped.at..bytes.len()), MASK);
             }
-            for span in spans.drain(..) {
-                let text = self.text(&value.bytes[span.clone()], *form, scratch);
-                plot.put(cell, value.bytes.len(), &span, &text);
+            for secret in secrets.drain(..) {
+                let text = self.text(&bytes[secret.range.clone()], *form, scratch);
+                plot.put(cell, bytes.len(), &secret.range, &text);
+                if !plot.is_withheld {
+                    hidden.entry(Hidden::of(bytes, &secret)).or_insert(text);
+                }
             }
         }
+        Ok(())
     }
 
     /// Values that are base64 of text with a secret, as a whole. Fields that tell what happened keep

@@ -14,20 +14,50 @@ pub(super) fn all(
     effort: &mut Effort,
     out: &mut Vec<Range<usize>>,
 ) -> Result<(), TooMuch> {
-    let Some((first, _)) = first_char(value) else { return Ok(()) };
+    scan(text, value, effort, out, |at, effort| {
+        if !is_edge_before(text, at) {
+            return Ok(None);
+        }
+        let end = end_of_match(text, at, value, effort)?;
+        Ok(end.filter(|end| is_edge_after(text, *end)).map(|end| at..end))
+    })
+}
+
+/// Every place where `value` stands behind `lead` in `text`, whatever stands around both.
+///
+/// # Errors
+/// It takes longer than one row may ask for. What was found is in `out`.
+pub(super) fn behind(
+    text: &[u8],
+    (lead, value): (&[u8], &[u8]),
+    effort: &mut Effort,
+    out: &mut Vec<Range<usize>>,
+) -> Result<(), TooMuch> {
+    scan(text, lead, effort, out, |at, effort| {
+        let Some(start) = end_of_match(text, at, lead, effort)? else { return Ok(None) };
+        Ok(end_of_match(text, start, value, effort)?.map(|end| start..end))
+    })
+}
+
+/// Asks at every byte of `text` with which `wanted` may begin whether a place is there.
+fn scan(
+    text: &[u8],
+    wanted: &[u8],
+    effort: &mut Effort,
+    out: &mut Vec<Range<usize>>,
+    place: impl Fn(usize, &mut Effort) -> Result<Option<Range<usize>>, TooMuch>,
+) -> Result<(), TooMuch> {
+    let Some(start) = Start::of(wanted) else { return Ok(()) };
     effort.pass(text.len())?;
-    let start = Start::of(first);
     let mut at = 0;
     while let Some(skip) = text[at..].iter().position(|byte| start.may_be(*byte)) {
         at += skip;
-        if is_edge_before(text, at)
-            && let Some(end) = end_of_match(text, at, value, effort)?
-            && is_edge_after(text, end)
-        {
-            out.push(at..end);
-            at = end;
-        } else {
-            at += 1;
+        match place(at, effort)? {
+            Some(range) => {
+                at = range.end;
+                out.push(range);
+            }
+            None => at += 1,
         }
     }
     Ok(())
@@ -88,7 +118,21 @@ fn first_char(value: &[u8]) -> Option<(char, usize)> {
     }
 }
 
-/// Bytes with which a character may begin, in whatever spelling.
+/// The first letter of those that a letter is in its other case, or itself: `S` of `ß`.
+fn first_of_several(c: char) -> char {
+    let (mut lower, mut upper) = (c.to_lowercase(), c.to_uppercase());
+    let first = match (lower.len(), upper.len()) {
+        (1, 1) => None,
+        (1, _) => upper.next(),
+        _ => lower.next(),
+    };
+    first.filter(char::is_ascii).unwrap_or(c)
+}
+
+/// What follows an `i` where a capital letter with a dot is written small.
+const DOT_ABOVE: char = '\u{307}';
+
+/// Bytes with which a value may begin, in whatever spelling.
 struct Start {
     lower: u8,
     upper: u8,
@@ -96,13 +140,16 @@ struct Start {
 }
 
 impl Start {
-    fn of(c: char) -> Self {
-        // The Kelvin sign is a `k`, in both directions.
-        let ascii = if c == '\u{212a}' { 'k' } else { c };
+    /// Of a value; `None` if it is empty.
+    fn of(value: &[u8]) -> Option<Self> {
+        let (c, len) = first_char(value)?;
+        // The Kelvin sign is a `k`, in both directions; an `i` with a dot of its own may be one letter.
+        let ascii = if c == '\u{212a}' { 'k' } else { first_of_several(c) };
+        let is_dotted = matches!(first_char(&value[len..]), Some((DOT_ABOVE, _)));
         let is_ascii = ascii.is_ascii();
         let byte = if is_ascii { ascii as u8 } else { b'\\' };
         let (lower, upper) = (byte.to_ascii_lowercase(), byte.to_ascii_uppercase());
-        Self { lower, upper, is_wide: !is_ascii || lower == b'k' }
+        Some(Self { lower, upper, is_wide: !c.is_ascii() || lower == b'k' || is_dotted })
     }
 
     fn may_be(&self, byte: u8) -> bool {
@@ -116,15 +163,31 @@ impl Start {
 /// Where the value ends that begins at `at`, if it does.
 fn end_of_match(
     text: &[u8],
-    mut at: usize,
+    at: usize,
+    value: &[u8],
+    effort: &mut Effort,
+) -> Result<Option<usize>, TooMuch> {
+    let end = end_as(text, (at, true), value, effort)?;
+    // A text that escapes nothing may hold what looks like an escape, as the value does.
+    match end.is_none() && memchr::memchr2(b'&', b'%', value).is_some() {
+        true => end_as(text, (at, false), value, effort),
+        false => Ok(end),
+    }
+}
+
+/// As [`end_of_match`]; `is_escaped`: `&` and `%` begin escapes wherever they can.
+fn end_as(
+    text: &[u8],
+    (mut at, is_escaped): (usize, bool),
     mut value: &[u8],
     effort: &mut Effort,
 ) -> Result<Option<usize>, TooMuch> {
     while let Some((wanted, len)) = first_char(value) {
         effort.compare(1)?;
+        let Some(rest) = text.get(at..) else { return Ok(None) };
         if wanted == '\\' {
             let run = value.iter().take_while(|b| **b == b'\\').count();
-            let found = backslashes(&text[at.min(text.len())..], run);
+            let found = backslashes(rest, run);
             effort.compare(run + found)?;
             if found >= run {
                 at += found;
@@ -132,7 +195,8 @@ fn end_of_match(
                 continue;
             }
         }
-        let Some(unit) = text.get(at..).and_then(|text| unit(text, wanted)) else {
+        let unit = unit(rest, wanted, is_escaped).map(|unit| (unit, len));
+        let Some((unit, len)) = unit.or_else(|| unequal(rest, value, is_escaped)) else {
             return Ok(None);
         };
         at += unit;
@@ -142,17 +206,37 @@ fn end_of_match(
 }
 
 /// How many bytes at the start of `text` stand for the character, if they do.
-fn unit(text: &[u8], wanted: char) -> Option<usize> {
+fn unit(text: &[u8], wanted: char, is_escaped: bool) -> Option<usize> {
     let (found, len) = first_char(text)?;
-    if is_same(found, wanted) {
-        return Some(len);
-    }
+    let plain = || is_same(found, wanted).then_some(len);
     match text[0] {
-        b'\\' => escaped(text, wanted),
+        b'&' | b'%' if is_escaped => encoded(text, wanted).or_else(plain),
+        b'&' | b'%' => plain().or_else(|| encoded(text, wanted)),
+        b'\\' => plain().or_else(|| escaped(text, wanted)),
         b'+' if wanted == ' ' => Some(1),
-        b'&' | b'%' => encoded(text, wanted),
-        _ => None,
+        _ => plain(),
     }
+}
+
+/// Letters that are several in the other case, on either side: `ß` and `SS`. Out: bytes of text and of value.
+fn unequal(text: &[u8], value: &[u8], is_escaped: bool) -> Option<(usize, usize)> {
+    let several = |c: char, as_one: &dyn Fn(usize, char) -> Option<usize>| {
+        let add = |at: usize, c: char| Some(at + as_one(at, c)?);
+        let (mut lower, mut upper) = (c.to_lowercase(), c.to_uppercase());
+        let lower = (lower.len() > 1).then(|| lower.try_fold(0, add)).flatten();
+        lower.or_else(|| (upper.len() > 1).then(|| upper.try_fold(0, add)).flatten())
+    };
+    let ((wanted, value_len), (found, text_len)) = (first_char(value)?, first_char(text)?);
+    if !wanted.is_ascii()
+        && let Some(len) = several(wanted, &|at, c| unit(text.get(at..)?, c, is_escaped))
+    {
+        return Some((len, value_len));
+    }
+    let of_value = |at: usize, c| {
+        first_char(value.get(at..)?).filter(|(own, _)| is_same(*own, c)).map(|(_, len)| len)
+    };
+    let len = if found.is_ascii() { None } else { several(found, &of_value) };
+    len.map(|len| (text_len, len))
 }
 
 fn is_same(a: char, b: char) -> bool {
@@ -167,35 +251,68 @@ fn backslashes(text: &[u8], of: usize) -> usize {
     text.iter().take(of.saturating_mul(BACKSLASHES_MAX)).take_while(|b| **b == b'\\').count()
 }
 
-/// Backslashes and what they escape: a quote, a slash, a letter for a control byte, four digits.
+/// Backslashes and what they escape: a sign, a letter for a control byte, digits.
 fn escaped(text: &[u8], wanted: char) -> Option<usize> {
     let run = backslashes(text, 1);
     let rest = &text[run..];
-    let letter = match wanted {
-        '\n' => b'n',
-        '\t' => b't',
-        '\r' => b'r',
-        '"' | '\'' | '/' => wanted as u8,
-        _ => {
-            let digits = rest.strip_prefix(b"u").or_else(|| rest.strip_prefix(b"U"))?;
-            let code = hex(digits.get(..4)?)?;
-            return is_same(char::from_u32(code)?, wanted).then_some(run + 5);
-        }
+    let sign = match wanted {
+        '\n' => Some(b'n'),
+        '\t' => Some(b't'),
+        '\r' => Some(b'r'),
+        '\u{8}' => Some(b'b'),
+        '\u{c}' => Some(b'f'),
+        ' ' => Some(b' '),
+        sign if sign.is_ascii_punctuation() && sign != '\\' => Some(sign as u8),
+        _ => None,
     };
-    (rest.first() == Some(&letter)).then_some(run + 1)
+    if sign.is_some() && rest.first() == sign.as_ref() {
+        return Some(run + 1);
+    }
+    match rest.first()? {
+        b'x' | b'X' => octets(text, &text[..=run], wanted),
+        b'u' | b'U' => {
+            let (code, len) = utf16(rest)?;
+            is_same(code, wanted).then_some(run + len)
+        }
+        _ => None,
+    }
+}
+
+/// `u00e9`, `ud83d\ude00`, `U0001f600`: the character and its length.
+fn utf16(text: &[u8]) -> Option<(char, usize)> {
+    let digits = |from: usize, len: usize| hex(text.get(from..from + len)?);
+    if text[0] == b'U'
+        && let Some(c) = digits(1, 8).and_then(char::from_u32)
+    {
+        return Some((c, 9));
+    }
+    let first = digits(1, 4)?;
+    if !(0xd800..0xdc00).contains(&first) {
+        return Some((char::from_u32(first)?, 5));
+    }
+    let run = backslashes(&text[5..], 1);
+    let second = (text.get(5 + run) == Some(&b'u')).then(|| digits(6 + run, 4)).flatten()?;
+    let second = second.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+    Some((char::from_u32(0x10000 + ((first - 0xd800) << 10) + second)?, 10 + run))
+}
+
+/// The bytes of a character as two digits each behind a sign: `%c3%a9`, `\xc3\xa9`.
+fn octets(text: &[u8], sign: &[u8], wanted: char) -> Option<usize> {
+    let mut utf8 = [0; 4];
+    let bytes = wanted.encode_utf8(&mut utf8).as_bytes();
+    let len = sign.len() + 2;
+    let all = bytes.iter().enumerate().all(|(at, byte)| {
+        let digits = text.get(at * len..(at + 1) * len).and_then(|piece| piece.strip_prefix(sign));
+        let code = digits.and_then(hex);
+        code.is_some_and(|code| code < 256 && (code as u8).eq_ignore_ascii_case(byte))
+    });
+    all.then_some(bytes.len() * len)
 }
 
 /// `&amp;`, `&#38;`, `&#x26;`, `%26`.
 fn encoded(text: &[u8], wanted: char) -> Option<usize> {
     if text[0] == b'%' {
-        let mut utf8 = [0; 4];
-        let bytes = wanted.encode_utf8(&mut utf8).as_bytes();
-        let all = bytes.iter().enumerate().all(|(at, byte)| {
-            let piece = text.get(at * 3..at * 3 + 3);
-            let code = piece.filter(|p| p[0] == b'%').and_then(|p| hex(&p[1..]));
-            code.is_some_and(|code| code < 256 && (code as u8).eq_ignore_ascii_case(byte))
-        });
-        return all.then_some(bytes.len() * 3);
+        return octets(text, b"%", wanted);
     }
     let name = text.strip_prefix(b"&")?;
     // The longest is `&#x10ffff;`.
@@ -243,7 +360,11 @@ fn is_edge_before(text: &[u8], at: usize) -> bool {
         [] => true,
         _ if !char_before(text, at).is_some_and(is_word) => true,
         [.., b'\\', b'n' | b't' | b'r'] => true,
-        [.., b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => true,
+        [.., b'%', a, b] | [.., b'\\', b'x', a, b]
+            if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() =>
+        {
+            true
+        }
         [.., b'#', a, b, c] => [a, b, c].iter().all(|d| matches!(d, b'0'..=b'7')),
         [.., b'\\', b'u', b'0', b'0', a, b] => a.is_ascii_hexdigit() && b.is_ascii_hexdigit(),
         _ => false,
@@ -283,6 +404,17 @@ mod tests {
             ("malice alice2 alice_b \u{e9}alice", "alice", &[]),
             ("\u{ab}alice\u{bb} \u{7528}alice\u{767b}", "alice", &["alice", "alice"]),
             ("10.0.0.12 110.0.0.1 10.0.0.1:22", "10.0.0.1", &["10.0.0.1"]),
+            ("smith&amp;sons smith&sons", "smith&sons", &["smith&amp;sons", "smith&sons"]),
+            ("a&amp;b", "a&amp;b", &["a&amp;b"]),
+            ("a%25b a%b", "a%b", &["a%25b", "a%b"]),
+            (r"suser=zoe\=smith", "zoe=smith", &[r"zoe\=smith"]),
+            (r#""\ud83d\ude00zoe""#, "\u{1f600}zoe", &[r"\ud83d\ude00zoe"]),
+            (r#""\ud83d zoe \ude00""#, "\u{1f600}", &[]),
+            (r"zo\xc3\xab", "zo\u{eb}", &[r"zo\xc3\xab"]),
+            ("stra\u{df}e STRASSE", "Stra\u{df}e", &["stra\u{df}e", "STRASSE"]),
+            ("stra\u{df}e", "STRASSE", &["stra\u{df}e"]),
+            ("i\u{307}smail", "\u{130}smail", &["i\u{307}smail"]),
+            ("\u{130}smail", "i\u{307}smail", &["\u{130}smail"]),
             ("", "alice", &[]),
             ("alice", "", &[]),
         ];
@@ -292,13 +424,41 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_behind_a_name_is_found_without_edges() {
+        let of = |text: &str, lead: &str, value: &str| {
+            let (mut out, mut effort) = (Vec::new(), Effort::of(text.len()));
+            let pair = (lead.as_bytes(), value.as_bytes());
+            behind(text.as_bytes(), pair, &mut effort, &mut out).unwrap();
+            out.into_iter().map(|range| text[range].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(r#"db_PASS = \"a\\b\"c a\b"#, r#"pass = ""#, r"a\b"), [r"a\\b"]);
+        assert!(of("pass=x", "pass=", "y").is_empty());
+    }
+
+    #[test]
     fn latin_1_and_cut_escapes_do_no_harm() {
         let mut out = Vec::new();
         let mut effort = Effort::of(0);
         all(b"name=M\xfcller;", "M\u{fc}ller".as_bytes(), &mut effort, &mut out).unwrap();
         assert_eq!((out.len(), out[0].clone()), (1, 5..11));
-        for text in ["a\\", "a\\u00", "&", "&#", "&#x;", "%", "%4", "\\u", "&amp", "%%%"] {
-            for value in ["a", "\u{e9}", "&", "\\", "\"", " "] {
+        for text in [
+            "a\\",
+            "a\\u00",
+            "&",
+            "&#",
+            "&#x;",
+            "%",
+            "%4",
+            "\\u",
+            "&amp",
+            "%%%",
+            "\\x",
+            "\\xc3\\",
+            "\\ud83d",
+            "\\ud83d\\u",
+            "\\U0001",
+        ] {
+            for value in ["a", "\u{e9}", "&", "\\", "\"", " ", "\u{1f600}", "\u{df}"] {
                 all(text.as_bytes(), value.as_bytes(), &mut effort, &mut out).unwrap();
             }
         }

@@ -4,15 +4,72 @@ use super::classes::Class;
 use super::edits::Record;
 use super::effort::{Effort, TooMuch};
 use super::plot::{Change, Found, Plot};
-use super::{Redactor, Scratch, VALUES_MAX, occurrences, words};
+use super::secrets::Secret;
+use super::{Redactor, Scratch, TELLING_BYTES_MIN, VALUES_MAX, occurrences, words};
 use crate::value;
 use event::batch::is_reserved;
 use event::{Kind, RowWriter};
 use std::cell::LazyCell;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
+/// Hexadecimal digits of both cases.
+const HEX: [&[u8; 16]; 2] = [b"0123456789ABCDEF", b"0123456789abcdef"];
+/// Digits of fewer bytes may stand for anything.
+const CODED_BYTES_MIN: usize = 4;
+/// So much of what stands in front of a secret tells it from other text.
+const LEAD_BYTES_MAX: usize = 64;
+
+/// A secret of a text that is no piece of the record, by which the record's own spelling of it is found.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Hidden<'a> {
+    lead: &'a [u8],
+    value: &'a [u8],
+}
+
+impl<'a> Hidden<'a> {
+    pub(super) fn of(text: &'a [u8], secret: &Secret) -> Self {
+        let range = &secret.range;
+        let far = range.start.saturating_sub(LEAD_BYTES_MAX).max(secret.lead.min(range.start));
+        let is_within = |byte: &&u8| **byte & 0xc0 == 0x80;
+        let from = far + text[far..range.start].iter().take_while(is_within).count();
+        Self { lead: &text[from..range.start], value: &text[range.clone()] }
+    }
+}
+
 impl Redactor {
+    /// Takes secrets that were found in texts out of the record: those that stand there behind the same name, or
+    /// else wherever they are a word, but for pieces of which fields are made that tell what happened.
+    pub(super) fn in_record_too(
+        &self,
+        row: &RowWriter<'_>,
+        record: &Record<'_>,
+        hidden: BTreeMap<Hidden<'_>, Box<str>>,
+        effort: &mut Effort,
+        plot: &mut Plot,
+    ) -> Result<(), TooMuch> {
+        let guarded = LazyCell::new(|| {
+            let classes = self.classes_of(row, false);
+            let guarded = classes.iter().enumerate().filter(|(_, class)| **class == Class::Guarded);
+            disjoint(guarded.filter_map(|(at, _)| row.raw_range(at)).collect())
+        });
+        for (Hidden { lead, value }, text) in hidden {
+            let mut spans = Vec::new();
+            if !lead.is_empty() {
+                occurrences::behind(record.bytes, (lead, value), effort, &mut spans)?;
+            }
+            let is_telling = value.len() >= TELLING_BYTES_MIN && !words::is_common(value);
+            if spans.is_empty() && is_telling {
+                spans = in_record(record, value, &guarded, effort)?;
+            }
+            effort.places(spans.len())?;
+            plot.edits.extend(spans.into_iter().map(|span| record.edit(span, &text)));
+            in_digits(record, (value, &text), effort, plot)?;
+        }
+        Ok(())
+    }
+
     /// Where the values stand: in other fields, in the record.
     pub(super) fn places(
         &self,
@@ -54,7 +111,13 @@ impl Redactor {
                 false => others(row, record, (found, classes()), effort, plot)?,
             };
             if !plot.is_withheld {
-                let spans = in_record(record, found, (guarded, has_span), effort)?;
+                let mut spans = in_record(record, &found.value, &disjoint(guarded), effort)?;
+                if spans.is_empty() && !has_span {
+                    // Audit records write texts with blanks and quotes as hexadecimal digits.
+                    let digits = hex(&found.value, HEX[0]);
+                    occurrences::all(record.bytes, digits.as_bytes(), effort, &mut spans)?;
+                }
+                effort.places(spans.len())?;
                 plot.edits.extend(spans.into_iter().map(|span| record.edit(span, &found.text)));
             }
         }
@@ -144,26 +207,41 @@ fn others(
     Ok(guarded)
 }
 
-/// Where a value stands in the record, but for the pieces that have to stay.
+/// Where a value stands in the record as a word, but for the pieces that have to stay.
 fn in_record(
     record: &Record<'_>,
-    found: &Found,
-    (guarded, has_span): (Vec<Range<usize>>, bool),
+    value: &[u8],
+    guarded: &[Range<usize>],
     effort: &mut Effort,
 ) -> Result<Vec<Range<usize>>, TooMuch> {
     let mut spans = Vec::new();
-    occurrences::all(record.bytes, &found.value, effort, &mut spans)?;
-    let guarded = disjoint(guarded);
+    occurrences::all(record.bytes, value, effort, &mut spans)?;
     spans.retain(|span| {
         let behind = guarded.partition_point(|g| g.end <= span.start);
         guarded.get(behind).is_none_or(|g| g.start >= span.end)
     });
-    if spans.is_empty() && !has_span {
-        // Audit records write texts with blanks and quotes as hexadecimal digits.
-        occurrences::all(record.bytes, hex(&found.value).as_bytes(), effort, &mut spans)?;
-    }
-    effort.places(spans.len())?;
     Ok(spans)
+}
+
+/// Takes a value out of hexadecimal digits that stand for a text with it.
+fn in_digits(
+    record: &Record<'_>,
+    (value, text): (&[u8], &str),
+    effort: &mut Effort,
+    plot: &mut Plot,
+) -> Result<(), TooMuch> {
+    if value.len() < CODED_BYTES_MIN {
+        return Ok(());
+    }
+    for digits in HEX {
+        effort.pass(record.bytes.len())?;
+        let wanted = hex(value, digits);
+        for at in memchr::memmem::find_iter(record.bytes, &wanted) {
+            effort.places(1)?;
+            plot.edits.push(record.edit(at..at + wanted.len(), &hex(text.as_bytes(), digits)));
+        }
+    }
+    Ok(())
 }
 
 /// An address is written in more than one way: other fields that hold the same one are taken,
@@ -248,6 +326,7 @@ fn disjoint(mut places: Vec<Range<usize>>) -> Vec<Range<usize>> {
     places
 }
 
-fn hex(value: &[u8]) -> String {
-    value.iter().map(|byte| format!("{byte:02X}")).collect()
+fn hex(value: &[u8], digits: &[u8; 16]) -> String {
+    let of = |nibble: u8| char::from(digits[usize::from(nibble)]);
+    value.iter().flat_map(|byte| [of(byte >> 4), of(byte & 15)]).collect()
 }

@@ -85,6 +85,11 @@ impl Rule {
 
     /// Whether it takes values because of the names of their fields.
     pub(super) fn goes_by_names(&self) -> bool {
-        !self.fields.is_empty() || self.finder.as_ref().is_some_and(|finder| finder.names.is_some())
+        !self.fields.is_empty() || self.knows_secret_names()
+    }
+
+    /// Whether there are names that say to it that a secret follows.
+    pub(super) fn knows_secret_names(&self) -> bool {
+        self.finder.as_ref().is_some_and(|finder| finder.names.is_some())
     }
 }

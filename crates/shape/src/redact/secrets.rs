@@ -8,9 +8,14 @@ use super::effort::{Effort, TooMuch};
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use regex_automata::Input;
+use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::meta::Regex;
+use regex_automata::nfa::thompson;
 use regex_automata::util::captures::Captures;
+use regex_automata::util::pool::Pool;
 use std::ops::Range;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 
 /// Kinds of secrets, by the names that settings give them.
 pub(crate) const KINDS: &[(&str, Kind)] = &[
@@ -39,37 +44,69 @@ const NAMES: &str = "(?:pass(?:word|wd|phrase|code)|pwd|(?:client|api|app|shared
     (?:secret|private|api|access|account|auth|shared)[_-]?(?:access[_-]?)?key|\
     (?:access|auth|refresh|session|id|api|bearer|csrf|xsrf|sas)?[_-]?token|credentials?|passwort|mot[_-]de[_-]passe)";
 
+/// A quote, also escaped as JSON or XML have it.
+const QUOTE: &str = r#"(?:\\*["']|\\+u002[27]|&(?:quot|apos|#0*3[49]|#x0*2[27]);)"#;
+/// What parts a name from its value, also escaped as CEF and JSON have it.
+const IS: &str = r"(?:\\*[:=]|\\+u003[ad])";
+/// A word may begin here, also behind the letter of `\n`.
+const EDGE: &str = r"(?:(?-u:\b)|\\[nrt])";
+
+/// A value in quotes of any spelling; a quote that nothing ends may stand in front of a bare one, see `bare`.
+fn quoted() -> String {
+    let of = |open: &str, inner: &str| format!("{open}({inner}){open}");
+    let entity = |names: &str, others: &str| {
+        let inner = format!(r#"(?:[^<>"'&]|&(?:amp|lt|gt|{others});)+?"#);
+        of(&format!("&(?:{names});"), &inner)
+    };
+    [
+        of("\"", r#"(?:[^"\\]|\\.)+"#),
+        of("'", r"(?:[^'\\]|\\.)+"),
+        of(r#"\\+""#, r#"[^"\\]+"#),
+        of(r"\\+'", r"[^'\\]+"),
+        of(r"\\+u002[27]", r#"[^"\\]+"#),
+        entity("quot|#0*34|#x0*22", "apos"),
+        entity("apos|#0*39|#x0*27", "quot"),
+    ]
+    .join("|")
+}
+
 fn expressions(kind: Kind) -> Vec<String> {
-    let names = NAMES;
+    let (names, quoted) = (NAMES, quoted());
     match kind {
         Kind::Passwords => vec![
             // JSON; the same as a string within a string; other quotes and none; options; XML.
             format!(r#"(?i){names}"\s*:\s*"((?:[^"\\]|\\.)+)""#),
             format!(r#"(?i){names}\\+"\s*:\s*\\+"([^"\\]+)"#),
-            format!(r#"(?i){names}['"]?\s*[:=]\s*(?:"([^"\\]+)"|'([^'\\]+)'|([^\s"'\\&;,<>()\[\]{{}}|]+))"#),
-            format!(r#"(?i)--?{names}\s+([^\s"'\\&;,<>|-][^\s"'\\&;,<>|]*)"#),
-            format!(r"(?i)<(?:\w+:)?{names}>([^<]+)</"),
+            format!(
+                r#"(?i){names}{QUOTE}?\s*{IS}\s*(?:{quoted}|{QUOTE}?([^\s"'\\&;,<>()\[\]{{}}|]+))"#
+            ),
+            format!(r#"(?i)--?{names}\s+(?:{quoted}|{QUOTE}?([^\s"'\\&;,<>|-][^\s"'\\&;,<>|]*))"#),
+            format!(
+                r"(?i)(?:<|&lt;|\\+u003c)(?:\w+:)?{names}(?:>|&gt;|\\+u003e)([^<]+?)(?:<|&lt;|\\+u003c)\\*/"
+            ),
         ],
-        Kind::Tokens => [
-            r#"(?i)authorization\\*["']?\s*[:=]\s*\\*["']?(?:basic|bearer|digest|negotiate|ntlm|token|apikey)\s+([^\s"'\\,;]{8,})"#,
-            r"(?i)\bbearer\s+([a-z0-9._~+/=-]{16,})",
-            r"\b(eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)",
-            r"\b(gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}|glpat-[A-Za-z0-9_-]{20,})",
-            r"\b(xox[abeoprs]-[A-Za-z0-9-]{10,})",
-            r"\b(alc_[a-z]+_[A-Za-z0-9_]{20,})",
-            r#"\b[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@"'\\]*:([^\s/@"'\\]+)@"#,
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-        Kind::Keys => [
-            r"\b((?:AKIA|ASIA)[A-Z0-9]{16})\b",
-            r"\b(AIza[A-Za-z0-9_-]{35})",
-            r"\b([rs]k_live_[A-Za-z0-9]{16,})",
-            r"(?i)AccountKey=([A-Za-z0-9+/=]{40,})",
-            r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----([A-Za-z0-9+/=\s\\]{16,})",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        Kind::Tokens => vec![
+            format!(
+                r#"(?i)authorization{QUOTE}?\s*{IS}\s*{QUOTE}?(?:basic|bearer|digest|negotiate|ntlm|token|apikey)\s+([^\s"'\\,;]{{8,}})"#
+            ),
+            format!(r"(?i){EDGE}bearer\s+([a-z0-9._~+/=-]{{16,}})"),
+            format!(r"{EDGE}(eyJ[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]*)"),
+            format!(
+                r"{EDGE}(gh[pousr]_[A-Za-z0-9]{{36,}}|github_pat_[A-Za-z0-9_]{{22,}}|glpat-[A-Za-z0-9_-]{{20,}})"
+            ),
+            format!(r"{EDGE}(xox[abeoprs]-[A-Za-z0-9-]{{10,}})"),
+            format!(r"{EDGE}(alc_[a-z]+_[A-Za-z0-9_]{{20,}})"),
+            format!(
+                r#"{EDGE}[A-Za-z][A-Za-z0-9+.-]{{1,20}}:\\*/\\*/[^\s/:@"'\\]*:([^\s/@"'\\]+)@"#
+            ),
+        ],
+        Kind::Keys => vec![
+            format!(r"{EDGE}((?:AKIA|ASIA)[A-Z0-9]{{16}})(?-u:\b)"),
+            format!(r"{EDGE}(AIza[A-Za-z0-9_-]{{35}})"),
+            format!(r"{EDGE}([rs]k_live_[A-Za-z0-9]{{16,}})"),
+            r"(?i)AccountKey\\*=([A-Za-z0-9+/=]{40,})".to_owned(),
+            r"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----([A-Za-z0-9+/=\s\\]{16,})".to_owned(),
+        ],
         Kind::Cards => Vec::new(),
     }
 }
@@ -90,9 +127,35 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 
+/// A secret in a text.
+#[derive(Clone, Debug)]
+pub(super) struct Secret {
+    pub(super) range: Range<usize>,
+    /// Where what tells it from other text begins: the name in front of it.
+    pub(super) lead: usize,
+}
+
+/// Where looking through a text stopped: what lies before was looked through, what lies behind was not.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    pub(super) at: usize,
+}
+
+impl From<Stopped> for TooMuch {
+    fn from(_: Stopped) -> Self {
+        Self
+    }
+}
+
+/// Most bytes that expressions may become, and those that a worker remembers of searches with them.
+const NFA_BYTES_MAX: usize = 16 << 20;
+const CACHE_BYTES: usize = 4 << 20;
+
 /// What to look for in text.
 pub(crate) struct Finder {
     regex: Option<Regex>,
+    /// Tells what a search has cost.
+    reach: Option<Reach>,
     cards: bool,
     /// Whether fields with such names are secrets as they are.
     pub(crate) names: Option<Regex>,
@@ -112,16 +175,18 @@ impl Finder {
                 .configure(
                     Regex::config()
                         .utf8_empty(false)
-                        .nfa_size_limit(Some(16 << 20))
-                        .hybrid_cache_capacity(4 << 20),
+                        .nfa_size_limit(Some(NFA_BYTES_MAX))
+                        .hybrid_cache_capacity(CACHE_BYTES),
                 )
-                .syntax(regex_automata::util::syntax::Config::new().utf8(false))
+                .syntax(syntax())
                 .build_many(all)
                 .map_err(|e| e.syntax_error().map_or_else(|| e.to_string(), ToString::to_string))
         };
         let names = kinds.contains(&Kind::Passwords);
+        let regex = (!all.is_empty()).then(|| build(&all)).transpose()?;
         Ok(Self {
-            regex: (!all.is_empty()).then(|| build(&all)).transpose()?,
+            reach: regex.is_some().then(|| Reach::of(&all)).transpose()?,
+            regex,
             cards: kinds.contains(&Kind::Cards),
             names: names.then(|| build(&[format!(r"(?i)(?:^|[._-])\w*{NAMES}$")])).transpose()?,
         })
@@ -150,47 +215,117 @@ impl Finder {
         self.all(buffer, effort, &mut spans).is_err() || !spans.is_empty()
     }
 
-    /// Where secrets stand in `text`, in order, without overlaps.
+    /// Where secrets stand in `text`, in order, without overlaps of what expressions find.
     ///
     /// # Errors
-    /// It takes longer than one row may ask for. What was found is in `out`.
+    /// It takes longer than one row may ask for. What was found up to there is in `out`.
     pub(super) fn all(
         &self,
         text: &[u8],
         effort: &mut Effort,
-        out: &mut Vec<Range<usize>>,
-    ) -> Result<(), TooMuch> {
+        out: &mut Vec<Secret>,
+    ) -> Result<(), Stopped> {
         let before = out.len();
-        if let Some(regex) = &self.regex
-            && regex.is_match(text)
-        {
-            let mut caps = regex.create_captures();
-            let mut at = 0;
-            while at <= text.len() {
-                let near = text.len().min(at.saturating_add(NEAR_BYTES));
-                regex.search_captures(&input(text, at..near), &mut caps);
-                let mut searched = near - at;
-                // One that ends where the near text does may go on, and one that ends behind it is not seen.
-                if near < text.len() && caps.get_match().is_none_or(|found| found.end() == near) {
-                    searched += text.len() - at;
-                    regex.search_captures(&input(text, at..text.len()), &mut caps);
-                }
-                let Some(whole) = caps.get_match() else { break };
-                let secret = last_group(&caps).unwrap_or(whole.range());
-                at = secret.end.max(whole.start() + 1);
-                let is_payload = is_attack(&text[secret.clone()]) || begins_attack(text, &secret);
-                if !secret.is_empty() && !is_payload {
-                    out.push(secret);
-                }
-                effort.search_on(searched)?;
-            }
-        }
         if self.cards {
             cards(text, out);
-            out[before..].sort_by_key(|range| range.start);
+        }
+        let looked = self.expressions(text, effort, out);
+        out[before..].sort_by_key(|secret| secret.range.start);
+        looked
+    }
+
+    fn expressions(
+        &self,
+        text: &[u8],
+        effort: &mut Effort,
+        out: &mut Vec<Secret>,
+    ) -> Result<(), Stopped> {
+        let (Some(regex), Some(reach)) = (&self.regex, &self.reach) else { return Ok(()) };
+        if !regex.is_match(text) {
+            return Ok(());
+        }
+        let mut caps = regex.create_captures();
+        let mut at = 0;
+        while at <= text.len() {
+            let near = text.len().min(at.saturating_add(NEAR_BYTES));
+            regex.search_captures(&input(text, at..near), &mut caps);
+            let mut searched = reach.bytes(input(text, at..near));
+            // One that ends where the near text does may go on, and one that ends behind it is not seen.
+            if near < text.len() && caps.get_match().is_none_or(|found| found.end() == near) {
+                regex.search_captures(&input(text, at..text.len()), &mut caps);
+                searched += reach.bytes(input(text, at..text.len()));
+            }
+            let Some(whole) = caps.get_match() else { break };
+            let range = last_group(&caps).unwrap_or(whole.range());
+            at = range.end.max(whole.start() + 1);
+            let is_payload = is_attack(&text[range.clone()]) || begins_attack(text, &range);
+            if !range.is_empty() && !is_payload && !is_between_values(&text[range.clone()]) {
+                out.push(Secret { range, lead: whole.start() });
+            }
+            effort.search_on(searched).map_err(|TooMuch| Stopped { at: at.min(text.len()) })?;
         }
         Ok(())
     }
+}
+
+/// How far searches look: which secret is next may be known only long behind it, and nothing else tells what a
+/// search has cost.
+struct Reach {
+    dfa: DFA,
+    caches: Pool<Cache, NewCache>,
+}
+
+type NewCache = Box<dyn Fn() -> Cache + Send + Sync + UnwindSafe + RefUnwindSafe>;
+
+impl Reach {
+    fn of(expressions: &[String]) -> Result<Self, String> {
+        let dfa = DFA::builder()
+            .configure(
+                DFA::config()
+                    .cache_capacity(CACHE_BYTES)
+                    .skip_cache_capacity_check(true)
+                    .unicode_word_boundary(true),
+            )
+            .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(NFA_BYTES_MAX)))
+            .syntax(syntax())
+            .build_many(expressions)
+            .map_err(|e| e.to_string())?;
+        let of = dfa.clone();
+        Ok(Self { dfa, caches: Pool::new(Box::new(move || of.create_cache())) })
+    }
+
+    /// The bytes at the input's start after which a search there knows what it finds: all, if it finds nothing.
+    fn bytes(&self, input: Input<'_>) -> usize {
+        let all = input.get_span().len();
+        let mut cache = self.caches.get();
+        let Ok(mut state) = self.dfa.start_state_forward(&mut cache, &input) else {
+            return all * SLOW;
+        };
+        for (at, byte) in input.haystack()[input.get_range()].iter().enumerate() {
+            state = match self.dfa.next_state(&mut cache, state, *byte) {
+                Ok(state) if state.is_dead() => return at + 1,
+                Ok(state) if !state.is_quit() => state,
+                _ => return all * SLOW,
+            };
+        }
+        all
+    }
+}
+
+/// What a search costs, times so many, where no automaton does it: expressions of one's own that ask for the edge of a
+/// word in any script.
+const SLOW: usize = 16;
+
+fn syntax() -> regex_automata::util::syntax::Config {
+    regex_automata::util::syntax::Config::new().utf8(false)
+}
+
+/// Whether a text is what stands between two values of JSON: the quote in front of it ended a text, and the one
+/// behind it begins the next.
+fn is_between_values(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    matches!(text.first(), Some(b',' | b':' | b'}' | b']'))
+        && matches!(text.last(), Some(b',' | b':' | b'{' | b'['))
 }
 
 /// Whether decoded bytes are text: words of the alphabet of base64 decode to bytes that are none.
@@ -204,8 +339,8 @@ fn begins_attack(text: &[u8], secret: &Range<usize>) -> bool {
     text[secret.clone()].ends_with(b"$") && matches!(text.get(secret.end), Some(b'{' | b'('))
 }
 
-fn input(text: &[u8], span: Range<usize>) -> regex_automata::Input<'_> {
-    regex_automata::Input::new(text).span(span)
+fn input(text: &[u8], span: Range<usize>) -> Input<'_> {
+    Input::new(text).span(span)
 }
 
 fn last_group(caps: &Captures) -> Option<Range<usize>> {
@@ -227,7 +362,7 @@ const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
 
 /// Numbers of payment cards: digits, with blanks or dashes between groups of them, that begin as an
 /// issuer's do and whose last digit checks the others.
-fn cards(text: &[u8], out: &mut Vec<Range<usize>>) {
+fn cards(text: &[u8], out: &mut Vec<Secret>) {
     let mut at = 0;
     while let Some(skip) = text.get(at..).and_then(|t| t.iter().position(u8::is_ascii_digit)) {
         let start = at + skip;
@@ -253,7 +388,7 @@ fn cards(text: &[u8], out: &mut Vec<Range<usize>>) {
         let is_alone = start.checked_sub(1).is_none_or(|b| !is_number_part(text[b]))
             && text.get(end).is_none_or(|b| !b.is_ascii_alphanumeric());
         if is_alone && CARD_DIGITS.contains(&count) && is_card(&digits[..count]) {
-            out.push(start..end);
+            out.push(Secret { range: start..end, lead: start });
         }
         at = end;
     }
@@ -294,7 +429,7 @@ mod tests {
         let mut out = Vec::new();
         let finder = Finder::new(&[kind], &[]).unwrap();
         finder.all(text.as_bytes(), &mut Effort::of(text.len()), &mut out).unwrap();
-        out.into_iter().map(|range| &text[range]).collect()
+        out.into_iter().map(|secret| &text[secret.range]).collect()
     }
 
     #[test]
@@ -310,6 +445,14 @@ mod tests {
             ("<wsse:Password>hunter2</wsse:Password>", &["hunter2"]),
             ("api_key: abc123, secret=x", &["abc123", "x"]),
             ("accessToken=a.b-c", &["a.b-c"]),
+            (r#"PASSWORD = \"two words\" x"#, &["two words"]),
+            (r#"--password "two words" --token x"#, &["two words", "x"]),
+            (r#"password="hun\"ter2" x"#, &[r#"hun\"ter2"#]),
+            ("password=&quot;hun&amp;ter2&quot; x", &["hun&amp;ter2"]),
+            ("token=&quot;&quot; x=&quot;y&quot;", &[]),
+            (r#"{"m":"password:","token":"","x":"y"}"#, &[]),
+            (r"pwd\=hunter2 pwd\u003dhunter3", &["hunter2", "hunter3"]),
+            ("&lt;Password&gt;hunter2&lt;/Password&gt;", &["hunter2"]),
             // What only speaks of passwords, and attacks.
             ("Failed password for root from 10.0.0.1 port 22 ssh2", &[]),
             ("sudo: 3 incorrect password attempts", &[]),
@@ -360,6 +503,19 @@ mod tests {
         ] {
             assert_eq!(found(Kind::Cards, text), wanted, "{text}");
         }
+    }
+
+    /// Guarantees: a search costs what it looks at: to the end of the word for words, to the end of the text where
+    /// only that tells what comes first.
+    #[test]
+    fn searches_cost_what_they_look_at() {
+        let finder = Finder::new(&[Kind::Passwords, Kind::Tokens, Kind::Keys], &[]).unwrap();
+        let reach = finder.reach.as_ref().unwrap();
+        let words = "\u{e9} password=hunter2&x=1 ".repeat(300);
+        let bytes = reach.bytes(input(words.as_bytes(), 0..words.len()));
+        assert!((20..40).contains(&bytes), "{bytes}");
+        let keys = "eyJ-AKIA0123456789ABCDEF-".repeat(300);
+        assert_eq!(reach.bytes(input(keys.as_bytes(), 0..keys.len())), keys.len());
     }
 
     /// Scenario: keys in a text which up to its end could be one token, so that each is known at the end only; an

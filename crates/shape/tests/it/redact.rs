@@ -632,3 +632,135 @@ fn mutated(samples: &[Vec<u8>], rng: &mut testkit::Rng) -> Vec<u8> {
     }
     out
 }
+
+const SECRETS: &str =
+    "rules:\n  - {name: s, secrets: [passwords, tokens, keys, cards], as: mask}\n";
+
+/// Scenario: secrets in texts that the record has in another spelling: escaped quotes, in a string within a string
+/// too, `&quot;`, `\=`, digits behind the letter of `\t`; quotes behind an option; arguments of a program, as they
+/// are and as hexadecimal digits; quotes that nothing ends.
+/// Guarantees: no spelling of the secret is left, in the record or in a field.
+#[test]
+fn secrets_go_in_every_spelling_of_the_record() {
+    let (mut bench, _) = bench(SECRETS);
+    let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl";
+    let windows = |text: &str| {
+        format!(
+            r#"<Event xmlns="http://schemas.microsoft.com/win/2004/08/events/event"><System><EventID>4688</EventID><Computer>h</Computer><Channel>Security</Channel><Provider Name="Microsoft-Windows-Security-Auditing"/></System><EventData><Data Name="CommandLine">{text}</Data></EventData></Event>"#
+        )
+    };
+    for (raw, secret) in [
+        (r#"{"message":"login PASSWORD = \"hunter2secret\" ok"}"#.to_owned(), "hunter2secret"),
+        (r#"{"message":"cfg auth_token=\"hunter2secret\" ok"}"#.to_owned(), "hunter2secret"),
+        (r#"{"message":"cfg password='hunter2 secret' ok"}"#.to_owned(), "hunter2"),
+        (r#"{"m":"{\"x\":\"PASSWORD = \\\"hunter2secret\\\" ok\"}"}"#.to_owned(), "hunter2secret"),
+        (r#"{"message":"PASSWORD = \"hunter2sec\\\"ret\" ok"}"#.to_owned(), "hunter2sec"),
+        (r#"{"message":"PASSWORD = \"hunter2secret ok"}"#.to_owned(), "hunter2secret"),
+        (r#"{"message":"password\u003dhunter2secret\u0026x=1"}"#.to_owned(), "hunter2secret"),
+        (r#"{"message":"PASSWORD:\thunter2secret"}"#.to_owned(), "hunter2secret"),
+        (r#"{"message":"p\u0061ssword=hunter2secret"}"#.to_owned(), "hunter2secret"),
+        (format!(r#"{{"message":"cookie\t{jwt} \"x\""}}"#), jwt),
+        (r#"{"message":"at https:\/\/bob:hunter2secret@h.example\/x"}"#.to_owned(), "hunter2secret"),
+        (
+            r#"{"process":{"command_line":"mysql --password \"hunter2secret\" -h db"}}"#.to_owned(),
+            "hunter2secret",
+        ),
+        (
+            r#"{"process":{"command_line":"mysql --password=\"hunter2secret\" -h db"}}"#.to_owned(),
+            "hunter2secret",
+        ),
+        (windows("net use \\\\s password=&quot;hunter2secret&quot; x"), "hunter2secret"),
+        (windows("net --password &quot;hunter2 secret&quot; x"), "hunter2"),
+        (windows("&lt;Password&gt;hunter2secret&lt;/Password&gt;"), "hunter2secret"),
+        (
+            r"CEF:0|V|P|1|100|Name|5|suser=alice msg=got pwd\=hunter2secret end".to_owned(),
+            "hunter2secret",
+        ),
+        (
+            r#"type=EXECVE msg=audit(1700000000.123:1): argc=3 a0="mysql" a1="--password" a2="hunter2secret""#.to_owned(),
+            "hunter2secret",
+        ),
+        // `mysql`, `--password=hunter2`, parted by NUL.
+        (
+            "type=PROCTITLE msg=audit(1700000000.123:1): proctitle=6D7973716C002D2D70617373776F72643D68756E74657232".to_owned(),
+            "68756E74657232",
+        ),
+    ] {
+        bench.clear();
+        bench.shape(raw.as_bytes());
+        let left = left(&bench, 0);
+        assert!(!left.contains(secret), "{raw}: {left}");
+        assert!(bench.batch.row(0).marks().has(Marks::REDACTED), "{raw}");
+        let again = bench.batch.row(0).raw().to_vec();
+        bench.clear();
+        bench.shape(&again);
+        assert_eq!(bench.batch.row(0).raw(), again, "{raw}");
+    }
+}
+
+/// Scenario: a text ends with the name of a secret, and another value follows; a secret that is a word of the
+/// record's own, and the name of a program.
+/// Guarantees: what stands between values stays, so that JSON stays JSON; what was called and the names of
+/// fields stay.
+#[test]
+fn secrets_take_nothing_with_them() {
+    let (mut bench, _) = bench(SECRETS);
+    let raw = r#"{"message":"enter password:","user":{"name":"bob"},"n":["token=",1,"x"]}"#;
+    bench.shape(raw.as_bytes());
+    assert_eq!(String::from_utf8_lossy(bench.batch.row(0).raw()), raw);
+    bench.clear();
+    bench.shape(
+        br#"{"message":"x\tpassword=\"mimikatz\"","process":{"name":"mimikatz"},"mimikatz":true}"#,
+    );
+    assert_eq!(bench.text(0, "process.name").as_deref(), Some("mimikatz"));
+    let record = String::from_utf8_lossy(bench.batch.row(0).raw()).into_owned();
+    assert!(record.ends_with(r#","process":{"name":"mimikatz"},"mimikatz":true}"#), "{record}");
+    assert!(record.contains("REDACTED"), "{record}");
+}
+
+/// Scenario: keys in a command line each of which is known at its end only, behind what was done; in JSON with an
+/// escape, so that the field is no piece of the record.
+/// Guarantees: no key is left; what stands in front of them is, and rules see it.
+#[test]
+fn what_stands_before_too_much_stays() {
+    let (mut bench, _) = bench(SECRETS);
+    for start in ["mimikatz sekurlsa ", "mimikatz \\\"sekurlsa\\\" "] {
+        let keys = "eyJ-AKIA0123456789ABCDEF-".repeat(18_000);
+        let raw = format!(r#"{{"process":{{"command_line":"{start}{keys}"}}}}"#);
+        bench.clear();
+        bench.shape(raw.as_bytes());
+        let text = bench.text(0, "process.command_line").unwrap();
+        assert!(text.starts_with(&start.replace("\\\"", "\"")), "{}", &text[..40]);
+        assert!(!left(&bench, 0).contains("AKIA0"), "{start}");
+    }
+}
+
+/// Scenario: names with signs and letters that formats escape, that have two forms or no one small form; with
+/// blanks around them.
+/// Guarantees: no spelling of the name is left.
+#[test]
+fn names_go_in_every_spelling_of_the_record() {
+    let (mut bench, rules) = bench(PEOPLE);
+    for (raw, gone) in [
+        (
+            r#"<Event xmlns="http://schemas.microsoft.com/win/2004/08/events/event"><System><EventID>4625</EventID><Computer>h</Computer><Channel>Security</Channel><Provider Name="Microsoft-Windows-Security-Auditing"/></System><EventData><Data Name="TargetUserName">smith&amp;sons</Data></EventData></Event>"#,
+            "sons",
+        ),
+        (r"CEF:0|V|P|1|100|Name|5|suser=zoe\=smith src=10.0.0.1 msg=hello", "smith"),
+        (r#"{"user":{"name":"\ud83d\ude00zoe"},"m":"y"}"#, "zoe"),
+        (r#"{"user":{"name":"zoe\u0008smith"},"m":"x \bzoe"}"#, "smith"),
+        (r#"{"user":{"name":"straße"},"note":"by STRASSE and by Strasse"}"#, "tra"),
+        (r#"{"user":{"name":"STRASSE"},"note":"by straße"}"#, "tra"),
+        ("{\"user\":{\"name\":\"İsmail\"},\"note\":\"by i\u{307}smail\"}", "smail"),
+        ("{\"user\":{\"name\":\"i\u{307}smail\"},\"note\":\"by İsmail\"}", "smail"),
+        (r#"{"user":{"name":"a%bc"},"note":"/x?u=a%25bc and a%bc"}"#, "%bc"),
+        (r#"{"user":{"name":"zoë"},"note":"by zo\\xc3\\xab."}"#, "xab"),
+        (r#"{"user":{"name":" alicia "},"note":"by alicia."}"#, "alicia"),
+    ] {
+        bench.clear();
+        bench.shape(raw.as_bytes());
+        let left = left(&bench, 0);
+        assert!(!left.contains(gone), "{raw}: {left}");
+    }
+    assert_eq!(bench.text(0, "user.name"), Some(rules.pseudonym("alicia")));
+}
