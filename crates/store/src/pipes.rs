@@ -1503,7 +1503,7 @@ impl LookupTable {
         let rows: Vec<&Vec<String>> = self
             .rows
             .iter()
-            .filter(|row| row.get(key).is_some_and(|k| seen.insert(event::text::fold(k))))
+            .filter(|row| seen.insert(event::text::fold(row.get(key).map_or("", |k| k))))
             .collect();
         let columns: Vec<(String, String)> = places
             .iter()
@@ -1516,7 +1516,7 @@ impl LookupTable {
         let fields = columns.iter().map(|(_, inner)| Field::new(inner, DataType::Utf8, true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let arrays = places.iter().map(|place| {
-            let texts = rows.iter().map(|row| row.get(*place));
+            let texts = rows.iter().map(|row| Some(row.get(*place).map_or("", |text| text)));
             Arc::new(texts.collect::<StringArray>()) as ArrayRef
         });
         Ok((batch(&schema, arrays.collect(), rows.len())?, columns))

@@ -65,7 +65,7 @@ pub struct SearchRequest {
 pub struct LookupTable {
     /// Names of the columns; the first is the key unless the query names another.
     pub columns: Vec<String>,
-    /// Rows of as many texts.
+    /// Rows of as many texts, or fewer: the others are empty.
     pub rows: Vec<Vec<String>>,
 }
 

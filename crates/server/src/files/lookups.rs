@@ -12,10 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::{LookupTable, SearchError};
 
-/// Largest file: its cells take some times as much memory, and stay in memory.
+/// Largest file.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Most columns; a table with more is most likely no table.
 const COLUMNS_MAX: usize = 256;
+/// Most cells, those counted that short rows lack: a cell takes 24 bytes of memory and its text, and stays there.
+const CELLS_MAX: usize = 4 << 20;
 
 /// Tables by name, as a request takes them.
 type Tables = BTreeMap<String, Arc<LookupTable>>;
@@ -97,7 +99,7 @@ fn named<'q>(pipes: &'q [Pipe], names: &mut BTreeSet<&'q str>) {
     }
 }
 
-/// A table of a file's bytes; rows that are short have empty cells at their end.
+/// A table of a file's bytes; rows may be short.
 fn parsed(bytes: &[u8]) -> Result<LookupTable, String> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|e| format!("it is no UTF-8: {e}"))?;
@@ -105,6 +107,10 @@ fn parsed(bytes: &[u8]) -> Result<LookupTable, String> {
     let is_in = |c: &&u8| header.as_bytes().contains(*c);
     // What programs of other countries write in a comma's place, if there is no comma.
     let separator = *b",;\t".iter().find(is_in).unwrap_or(&b',');
+    let too_many = || format!("it has more than {} million cells", CELLS_MAX >> 20);
+    if memchr::memchr2_iter(separator, b'\n', bytes).count() > CELLS_MAX {
+        return Err(too_many());
+    }
     let mut rows = tables::cells(text.as_bytes(), separator).into_iter().map(|row| {
         let text = |cell| String::from_utf8(cell).unwrap_or_default();
         row.into_iter().map(text).collect::<Vec<String>>()
@@ -117,13 +123,15 @@ fn parsed(bytes: &[u8]) -> Result<LookupTable, String> {
     if !(2..=COLUMNS_MAX).contains(&columns.len()) {
         return Err(format!("it must have 2 to {COLUMNS_MAX} columns"));
     }
-    let mut out = Vec::new();
-    for (at, mut row) in rows.enumerate() {
+    if rows.len().saturating_mul(columns.len()) > CELLS_MAX {
+        return Err(too_many());
+    }
+    let mut out = Vec::with_capacity(rows.len());
+    for (at, row) in rows.enumerate() {
         if row.len() > columns.len() {
             let (cells, wanted) = (row.len(), columns.len());
             return Err(format!("row {} has {cells} cells, the header {wanted}", at + 2));
         }
-        row.resize(columns.len(), String::new());
         out.push(row);
     }
     Ok(LookupTable { columns, rows: out })
@@ -141,7 +149,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(table.columns, ["host", "owner"]);
-        assert_eq!(table.rows, [["web-1", "M\u{fc}ller, J\u{f6}rg"], ["web-2", ""]]);
+        assert_eq!(table.rows, [vec!["web-1", "M\u{fc}ller, J\u{f6}rg"], vec!["web-2"]]);
         assert_eq!(parsed(b"ip;site\n10.0.0.1;K\n").unwrap().rows, [["10.0.0.1", "K"]]);
         for (wrong, what) in [
             (&b"a,b\n1,2,3\n"[..], "row 2 has 3 cells"),
@@ -153,6 +161,21 @@ mod tests {
         ] {
             assert!(parsed(wrong).unwrap_err().contains(what), "{wrong:?}");
         }
+    }
+
+    /// Scenario: many rows of one cell below a header of many columns; a file of separators alone.
+    /// Guarantees: what rows lack takes no memory, and is counted: a table of too many cells is refused.
+    #[test]
+    fn short_rows_take_no_more_than_they_hold() {
+        let table = |columns: usize, rows: usize| {
+            let names: Vec<String> = (0..columns).map(|at| format!("c{at}")).collect();
+            parsed((names.join(",") + "\n" + &"a\n".repeat(rows)).as_bytes())
+        };
+        let small = table(200, 1_000).unwrap();
+        assert!(small.rows.iter().all(|row| row.len() == 1 && row.capacity() < 200));
+        assert!(table(256, 150_000).unwrap_err().contains("million cells"));
+        let separators = format!("a,b\n{}", ",".repeat(CELLS_MAX));
+        assert!(parsed(separators.as_bytes()).unwrap_err().contains("million cells"));
     }
 
     #[test]

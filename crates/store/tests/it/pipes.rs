@@ -263,11 +263,7 @@ fn lookups_add_columns_of_a_table() {
     let text = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
     let table = store::LookupTable {
         columns: text(&["name", "team", "site"]),
-        rows: vec![
-            text(&["U1", "red", "x"]),
-            text(&["u1", "second", "y"]),
-            text(&["u2", "blue", "z"]),
-        ],
+        rows: vec![text(&["U1", "red", "x"]), text(&["u1", "second", "y"]), text(&["u2", "blue"])],
     };
     let mut r = request("* | count by user.name | lookup people user.name output team | head 3");
     r.lookups = Arc::new([("people".to_owned(), Arc::new(table))].into());
@@ -279,6 +275,14 @@ fn lookups_add_columns_of_a_table() {
             r#"{"user.name":"u1","count":3,"team":"red"}"#,
             r#"{"user.name":"u2","count":2,"team":"blue"}"#
         ]
+    );
+    // What a row lacks is empty; who is in no row has nothing.
+    r.query =
+        request("* | count by user.name | lookup people user.name output site | head 3").query;
+    let found: Vec<String> = rows(&store, &r).0.into_iter().map(|row| row.json).collect();
+    assert!(
+        found[0].ends_with(r#""site":null}"#) && found[2].ends_with(r#""site":""}"#),
+        "{found:?}"
     );
     r.query = request("* | count by user.name | lookup nobody user.name").query;
     let error = store.search(&r, &mut |_| ControlFlow::Continue(())).unwrap_err();
