@@ -14,11 +14,12 @@ pub(super) fn all(
     effort: &mut Effort,
     out: &mut Vec<Range<usize>>,
 ) -> Result<(), TooMuch> {
+    let wanted = Wanted::of(value);
     scan(text, value, effort, out, |at, effort| {
         if !is_edge_before(text, at) {
             return Ok(None);
         }
-        let end = end_of_match(text, at, value, effort)?;
+        let end = wanted.end(text, at, effort)?;
         Ok(end.filter(|end| is_edge_after(text, *end)).map(|end| at..end))
     })
 }
@@ -33,9 +34,10 @@ pub(super) fn behind(
     effort: &mut Effort,
     out: &mut Vec<Range<usize>>,
 ) -> Result<(), TooMuch> {
+    let (wanted_lead, wanted) = (Wanted::of(lead), Wanted::of(value));
     scan(text, lead, effort, out, |at, effort| {
-        let Some(start) = end_of_match(text, at, lead, effort)? else { return Ok(None) };
-        Ok(end_of_match(text, start, value, effort)?.map(|end| start..end))
+        let Some(start) = wanted_lead.end(text, at, effort)? else { return Ok(None) };
+        Ok(wanted.end(text, start, effort)?.map(|end| start..end))
     })
 }
 
@@ -120,6 +122,9 @@ fn first_char(value: &[u8]) -> Option<(char, usize)> {
 
 /// The first letter of those that a letter is in its other case, or itself: `S` of `ß`.
 fn first_of_several(c: char) -> char {
+    if !may_be_several(c) {
+        return c;
+    }
     let (mut lower, mut upper) = (c.to_lowercase(), c.to_uppercase());
     let first = match (lower.len(), upper.len()) {
         (1, 1) => None,
@@ -160,22 +165,30 @@ impl Start {
     }
 }
 
-/// Where the value ends that begins at `at`, if it does.
-fn end_of_match(
-    text: &[u8],
-    at: usize,
-    value: &[u8],
-    effort: &mut Effort,
-) -> Result<Option<usize>, TooMuch> {
-    let end = end_as(text, (at, true), value, effort)?;
-    // A text that escapes nothing may hold what looks like an escape, as the value does.
-    match end.is_none() && memchr::memchr2(b'&', b'%', value).is_some() {
-        true => end_as(text, (at, false), value, effort),
-        false => Ok(end),
+/// A value that is looked for.
+struct Wanted<'v> {
+    value: &'v [u8],
+    /// Whether it holds signs that begin escapes.
+    has_signs: bool,
+}
+
+impl<'v> Wanted<'v> {
+    fn of(value: &'v [u8]) -> Self {
+        Self { value, has_signs: memchr::memchr2(b'&', b'%', value).is_some() }
+    }
+
+    /// Where the value ends that begins at `at`, if it does.
+    fn end(&self, text: &[u8], at: usize, effort: &mut Effort) -> Result<Option<usize>, TooMuch> {
+        let end = end_as(text, (at, true), self.value, effort)?;
+        // A text that escapes nothing may hold what looks like an escape, as the value does.
+        match end.is_none() && self.has_signs {
+            true => end_as(text, (at, false), self.value, effort),
+            false => Ok(end),
+        }
     }
 }
 
-/// As [`end_of_match`]; `is_escaped`: `&` and `%` begin escapes wherever they can.
+/// Where the value ends that begins at `at`; `is_escaped`: `&` and `%` begin escapes wherever they can.
 fn end_as(
     text: &[u8],
     (mut at, is_escaped): (usize, bool),
@@ -195,10 +208,11 @@ fn end_as(
                 continue;
             }
         }
-        let unit = unit(rest, wanted, is_escaped).map(|unit| (unit, len));
-        let Some((unit, len)) = unit.or_else(|| unequal(rest, value, is_escaped)) else {
-            return Ok(None);
-        };
+        let mut unit = unit(rest, wanted, is_escaped).map(|unit| (unit, len));
+        if unit.is_none() {
+            unit = unequal(rest, value, is_escaped);
+        }
+        let Some((unit, len)) = unit else { return Ok(None) };
         at += unit;
         value = &value[len..];
     }
@@ -227,7 +241,7 @@ fn unequal(text: &[u8], value: &[u8], is_escaped: bool) -> Option<(usize, usize)
         lower.or_else(|| (upper.len() > 1).then(|| upper.try_fold(0, add)).flatten())
     };
     let ((wanted, value_len), (found, text_len)) = (first_char(value)?, first_char(text)?);
-    if !wanted.is_ascii()
+    if may_be_several(wanted)
         && let Some(len) = several(wanted, &|at, c| unit(text.get(at..)?, c, is_escaped))
     {
         return Some((len, value_len));
@@ -235,8 +249,14 @@ fn unequal(text: &[u8], value: &[u8], is_escaped: bool) -> Option<(usize, usize)
     let of_value = |at: usize, c| {
         first_char(value.get(at..)?).filter(|(own, _)| is_same(*own, c)).map(|(_, len)| len)
     };
-    let len = if found.is_ascii() { None } else { several(found, &of_value) };
+    let len = may_be_several(found).then(|| several(found, &of_value)).flatten();
     len.map(|len| (text_len, len))
+}
+
+/// Where Unicode has letters that are several in the other case: most characters are asked for no more.
+fn may_be_several(c: char) -> bool {
+    matches!(c, '\u{df}' | '\u{130}' | '\u{149}' | '\u{1f0}' | '\u{390}' | '\u{3b0}' | '\u{587}'
+        | '\u{1e96}'..='\u{1e9e}' | '\u{1f50}'..='\u{1ffc}' | '\u{fb00}'..='\u{fb17}')
 }
 
 fn is_same(a: char, b: char) -> bool {
@@ -421,6 +441,13 @@ mod tests {
         for (text, value, wanted) in cases {
             assert_eq!(found(text, value), wanted, "{value} in {text}");
         }
+    }
+
+    #[test]
+    fn all_letters_that_may_be_several_are_known() {
+        let is_several = |c: &char| c.to_lowercase().len() > 1 || c.to_uppercase().len() > 1;
+        let mut missed = ('\0'..=char::MAX).filter(is_several).filter(|c| !may_be_several(*c));
+        assert_eq!(missed.next(), None);
     }
 
     #[test]

@@ -51,7 +51,7 @@ const IS: &str = r"(?:\\*[:=]|\\+u003[ad])";
 /// A word may begin here, also behind the letter of `\n`.
 const EDGE: &str = r"(?:(?-u:\b)|\\[nrt])";
 
-/// A value in quotes of any spelling; a quote that nothing ends may stand in front of a bare one, see `bare`.
+/// A value in quotes of any spelling.
 fn quoted() -> String {
     let of = |open: &str, inner: &str| format!("{open}({inner}){open}");
     let entity = |names: &str, others: &str| {
@@ -74,7 +74,7 @@ fn expressions(kind: Kind) -> Vec<String> {
     let (names, quoted) = (NAMES, quoted());
     match kind {
         Kind::Passwords => vec![
-            // JSON; the same as a string within a string; other quotes and none; options; XML.
+            // JSON; the same as a string within a string; other quotes, none, and one that nothing ends; options; XML.
             format!(r#"(?i){names}"\s*:\s*"((?:[^"\\]|\\.)+)""#),
             format!(r#"(?i){names}\\+"\s*:\s*\\+"([^"\\]+)"#),
             format!(
@@ -87,7 +87,7 @@ fn expressions(kind: Kind) -> Vec<String> {
         ],
         Kind::Tokens => vec![
             format!(
-                r#"(?i)authorization{QUOTE}?\s*{IS}\s*{QUOTE}?(?:basic|bearer|digest|negotiate|ntlm|token|apikey)\s+([^\s"'\\,;]{{8,}})"#
+                r#"(?i)authorization{QUOTE}?\s*{IS}\s*{QUOTE}?(?:basic|bearer|digest|negotiate|ntlm|token|apikey)\s+([^\s"'\\,;<>&]{{8,}})"#
             ),
             format!(r"(?i){EDGE}bearer\s+([a-z0-9._~+/=-]{{16,}})"),
             format!(r"{EDGE}(eyJ[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]{{8,}}\.[A-Za-z0-9_-]*)"),

@@ -671,6 +671,7 @@ fn secrets_go_in_every_spelling_of_the_record() {
         ),
         (windows("net use \\\\s password=&quot;hunter2secret&quot; x"), "hunter2secret"),
         (windows("net --password &quot;hunter2 secret&quot; x"), "hunter2"),
+        (windows("curl -H authorization=Basic hunter2secret"), "hunter2secret"),
         (windows("&lt;Password&gt;hunter2secret&lt;/Password&gt;"), "hunter2secret"),
         (
             r"CEF:0|V|P|1|100|Name|5|suser=alice msg=got pwd\=hunter2secret end".to_owned(),
