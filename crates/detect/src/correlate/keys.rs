@@ -8,6 +8,7 @@
 //! A flood of keys evicts packed keys first, then whole ones with the fewest entries; what goes is
 //! counted in the sketch, so a slow attack still adds up.
 
+use super::lift::Outer;
 use super::packed::{Packed, PackedKeys};
 use super::seen::Seen;
 use super::settings::{EVICTION_SAMPLE, FEEDS_MAX, Settings};
@@ -16,7 +17,7 @@ use super::spec::{Node, SpecKind};
 use super::window::{Entry, KeyState};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of one value that `first_seen` remembers, with its share of the index.
 pub(super) const SEEN_BYTES: usize = 56;
@@ -48,11 +49,14 @@ pub struct Counters {
     pub folded: u64,
     /// Entries dropped from the old end of an overfull window.
     pub dropped: u64,
+    /// Windows, or keys of correlations above with another group-by, that were not told of what changed
+    /// there, because one event would have cost too much.
+    pub cut: u64,
 }
 
 impl Counters {
     /// All of them by name, in their order.
-    pub fn each(&self) -> [(&'static str, u64); 12] {
+    pub fn each(&self) -> [(&'static str, u64); 13] {
         [
             ("hits", self.hits),
             ("backfill", self.backfill),
@@ -66,6 +70,7 @@ impl Counters {
             ("evicted_values", self.evicted_values),
             ("folded", self.folded),
             ("dropped", self.dropped),
+            ("cut", self.cut),
         ]
     }
 
@@ -88,6 +93,7 @@ impl Counters {
         self.evicted_values += other.evicted_values;
         self.folded += other.folded;
         self.dropped += other.dropped;
+        self.cut += other.cut;
     }
 }
 
@@ -113,6 +119,9 @@ pub(super) struct SpecState {
     bytes: usize,
     #[serde(skip)]
     places: HashMap<u128, u32>,
+    /// For each key of correlations above that group otherwise, the keys here that have it.
+    #[serde(skip)]
+    outer: BTreeMap<Outer, BTreeSet<u128>>,
 }
 
 impl SpecState {
@@ -120,12 +129,16 @@ impl SpecState {
     pub(super) fn rebuild(&mut self, node: &Node) {
         self.seen.rebuild();
         self.places.clear();
+        self.outer.clear();
         self.bytes = 0;
         for (at, slot) in self.slots.iter_mut().enumerate() {
             if let Some(kept) = slot {
                 self.places.insert(kept.0, at as u32);
                 kept.1.rebuild(node);
                 self.bytes += kept.1.bytes();
+                for outer in kept.1.lifted.iter().flat_map(|lifted| lifted.outers()) {
+                    self.outer.entry(outer).or_default().insert(kept.0);
+                }
             }
         }
     }
@@ -167,7 +180,17 @@ impl SpecState {
         Some(kept)
     }
 
-    pub(super) fn put(&mut self, at: u32, kept: Box<(u128, KeyState)>) {
+    pub(super) fn put(&mut self, at: u32, mut kept: Box<(u128, KeyState)>) {
+        if let Some(lifted) = &mut kept.1.lifted {
+            for outer in lifted.take_moved() {
+                match lifted.has(outer) {
+                    true => {
+                        self.outer.entry(outer).or_default().insert(kept.0);
+                    }
+                    false => self.leave(outer, kept.0),
+                }
+            }
+        }
         self.bytes += kept.1.bytes();
         self.slots[at as usize] = Some(kept);
     }
@@ -194,6 +217,23 @@ impl SpecState {
         self.places.remove(&kept.0);
         self.free.push(at);
         self.timers.remove(&(kept.1.timer, at));
+        for outer in kept.1.lifted.iter().flat_map(|lifted| lifted.all_outers()) {
+            self.leave(outer, kept.0);
+        }
+    }
+
+    /// The keys that have a key of correlations above, in the order of their hashes.
+    pub(super) fn with_outer(&self, outer: Outer) -> Vec<u128> {
+        self.outer.get(&outer).into_iter().flatten().copied().collect()
+    }
+
+    fn leave(&mut self, outer: Outer, hash: u128) {
+        if let Some(keys) = self.outer.get_mut(&outer) {
+            keys.remove(&hash);
+            if keys.is_empty() {
+                self.outer.remove(&outer);
+            }
+        }
     }
 
     /// The key to give up: of a few, one without an open episode, with the fewest entries, longest

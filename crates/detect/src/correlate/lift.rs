@@ -9,30 +9,27 @@
 //! begins where the shortest sufficient part begins, or earlier at the newest event that has the key. All
 //! of this depends on the events in the window, not on the order in which they came.
 //!
+//! How occurrences go up: `rise`.
+//!
 //! Keys that meet here hash to different shards, so the correlations of such a chain have one shard for
 //! all their keys: still nothing ever leaves a shard.
 
-use super::evidence::Changes;
 use super::hit::Key;
-use super::spec::{Decide, Node, SpecKind};
+use super::rise::KEYS_PER_WINDOW_MAX;
 use super::window::{Entry, KeyState};
 use event::EventId;
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Most keys for which one window is an occurrence, those of its newest events first: a window of a
-/// thousand names must not cost a thousand windows more with each event.
-pub(super) const KEYS_PER_WINDOW_MAX: usize = 256;
-/// Most events of one window that are looked at for it, the newest first.
-const EVENTS_PER_WINDOW_MAX: usize = 1_024;
-
 /// Keys for the correlations above, by their numbers in [`Node::outer`]; none where a field is absent.
 pub(super) type OuterKeys = Arc<[Option<Key>]>;
 
+/// Bytes of one entry in the index of outer keys, with its share of the correlation's own index.
+const PLACE_BYTES: usize = 144;
+
 /// Where an entry stands in its window.
-type Place = (i64, EventId, u8);
+pub(super) type Place = (i64, EventId, u8);
 
 /// How a correlation is seen by one that builds on it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -43,6 +40,11 @@ pub(super) struct Rise {
     pub(super) outer: Vec<usize>,
     /// Length of the parent's window, ns.
     pub(super) timespan_ns: i64,
+    /// The parent is told of nothing under a key until another of its rules has occurred there; then
+    /// it asks for what it needs.
+    pub(super) is_asked: bool,
+    /// The parent may be satisfied by the last of these windows, so each makes it look at all that it has.
+    pub(super) is_last: bool,
 }
 
 /// An event that an entry rests on, as correlations above see it.
@@ -58,6 +60,8 @@ pub(super) struct Arrival {
     pub(super) entry: Entry,
     /// What it rests on; empty if no correlation above groups otherwise.
     pub(super) stands: Vec<Stand>,
+    /// The stands come in addition to those that are known of the entry.
+    pub(super) is_more: bool,
     /// Key of the correlation that it comes from, if that is another one.
     pub(super) from: Option<u128>,
 }
@@ -71,19 +75,36 @@ pub(super) struct Upward {
     pub(super) arrivals: Vec<Arrival>,
 }
 
+/// A key of a correlation above: its number among the outer ones, its hash.
+pub(super) type Outer = (u32, u128);
+
 /// What a key keeps beside its entries.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Lifted {
-    stands: BTreeMap<Place, Vec<Stand>>,
+    pub(super) stands: BTreeMap<Place, Vec<Stand>>,
     from: BTreeMap<Place, u128>,
     /// Episodes that counting parents have been told of: label, number of the parent, its key.
-    told: BTreeSet<(u32, u32, u128)>,
+    pub(super) told: BTreeSet<(u32, u32, u128)>,
+    /// Which entries have which outer key, and the newest time of it there.
+    places: BTreeMap<(Outer, Place), i64>,
+    /// Ends of windows that qualified, with their starts.
+    pub(super) ends: BTreeMap<(i64, EventId), i64>,
+    /// Keys of parents that have asked (number of the parent, hash): from which end on they are told of
+    /// every window.
+    pub(super) asking: BTreeMap<(u32, u128), i64>,
     bytes: usize,
+    /// Entries whose keys are new in this step.
+    #[serde(skip)]
+    pub(super) touched: Vec<Place>,
+    /// Outer keys that came or went since the correlation's index was told.
+    #[serde(skip)]
+    moved: Vec<Outer>,
 }
 
 impl Lifted {
     pub(super) fn bytes(&self) -> usize {
-        self.bytes + (self.from.len() + self.told.len()) * 64
+        let small = self.from.len() + self.told.len() + self.ends.len() + self.asking.len();
+        self.bytes + small * 64 + self.places.len() * PLACE_BYTES
     }
 
     fn note(&mut self, arrival: &Arrival) {
@@ -91,21 +112,99 @@ impl Lifted {
         if let Some(key) = arrival.from {
             self.from.insert(place, key);
         }
-        if !arrival.stands.is_empty() {
-            self.bytes += bytes_of(&arrival.stands);
-            if let Some(old) = self.stands.insert(place, arrival.stands.clone()) {
-                self.bytes -= bytes_of(&old);
+        if arrival.stands.is_empty() {
+            return;
+        }
+        self.touched.push(place);
+        let mut stands = arrival.stands.clone();
+        if let Some(old) = self.stands.remove(&place) {
+            self.leave(place, &old);
+            if arrival.is_more {
+                old.into_iter().for_each(|stand| add(&mut stands, Some(stand)));
             }
         }
+        self.bytes += bytes_of(&stands);
+        for (outer, t) in stands.iter().flat_map(outers_of) {
+            if !self.has(outer) {
+                self.moved.push(outer);
+            }
+            let newest = self.places.entry((outer, place)).or_insert(t);
+            *newest = t.max(*newest);
+        }
+        self.stands.insert(place, stands);
+    }
+
+    /// What stood at a place is no longer there.
+    fn leave(&mut self, place: Place, stands: &[Stand]) {
+        self.bytes -= bytes_of(stands);
+        for (outer, _) in stands.iter().flat_map(outers_of) {
+            if self.places.remove(&(outer, place)).is_some() && !self.has(outer) {
+                self.moved.push(outer);
+            }
+        }
+    }
+
+    /// Whether an event with the outer key is here.
+    pub(super) fn has(&self, outer: Outer) -> bool {
+        self.places_of(outer, i64::MIN).next().is_some()
+    }
+
+    /// Entries with an outer key, from a time on, each with the newest time of the key there.
+    pub(super) fn places_of(
+        &self,
+        outer: Outer,
+        from: i64,
+    ) -> impl Iterator<Item = (Place, i64)> + '_ {
+        let last = (i64::MAX, EventId::default(), 0);
+        let range = (outer, (from, EventId::default(), 0))..=(outer, last);
+        self.places.range(range).map(|((_, place), newest)| (*place, *newest))
+    }
+
+    /// All outer keys.
+    pub(super) fn outers(&self) -> Vec<Outer> {
+        let mut all: Vec<Outer> = self.places.keys().map(|(outer, _)| *outer).collect();
+        all.dedup();
+        all
+    }
+
+    /// Those, and what the index may have of before.
+    pub(super) fn all_outers(&self) -> impl Iterator<Item = Outer> + '_ {
+        self.outers().into_iter().chain(self.moved.iter().copied())
+    }
+
+    /// Outer keys that came or went since this was asked last.
+    pub(super) fn take_moved(&mut self) -> Vec<Outer> {
+        std::mem::take(&mut self.moved)
+    }
+
+    /// Outer keys of a number that are new in this step.
+    pub(super) fn touched(&self, number: usize) -> BTreeSet<u128> {
+        let stands = self.touched.iter().filter_map(|place| self.stands.get(place)).flatten();
+        stands.filter_map(|stand| stand.keys[number].as_ref()).map(|key| key.hash).collect()
+    }
+
+    /// What is known at a place under an outer key.
+    pub(super) fn stands_at(
+        &self,
+        place: &Place,
+        (number, hash): Outer,
+    ) -> impl Iterator<Item = (&Key, &Stand)> {
+        let stands = self.stands.get(place).into_iter().flatten();
+        let key = move |stand: &'_ Stand| stand.keys[number as usize].as_ref().map(|k| k.hash);
+        stands
+            .filter(move |stand| key(stand) == Some(hash))
+            .filter_map(move |stand| Some((stand.keys[number as usize].as_ref()?, stand)))
     }
 
     /// Forgets what lies before the oldest entry, and episodes that are gone.
     fn trim(&mut self, oldest: Option<&Entry>, is_kept: impl Fn(u32) -> bool) {
         let from = oldest.map_or((i64::MAX, EventId::default(), 0), place_of);
         let kept = self.stands.split_off(&from);
-        self.bytes -= self.stands.values().map(|stands| bytes_of(stands)).sum::<usize>();
-        self.stands = kept;
+        for (place, stands) in std::mem::replace(&mut self.stands, kept) {
+            self.leave(place, &stands);
+        }
         self.from = self.from.split_off(&from);
+        self.ends = self.ends.split_off(&(from.0, from.1));
         self.told.retain(|(label, ..)| is_kept(*label));
     }
 }
@@ -125,132 +224,44 @@ impl KeyState {
         self.lifted = Some(lifted);
     }
 
+    /// The step is over: nothing is new any more.
+    pub(super) fn settle_lifted(&mut self) {
+        if let Some(lifted) = &mut self.lifted {
+            lifted.touched.clear();
+        }
+    }
+
     /// Key of the correlation that a chained entry came from, if that is another one.
     pub(super) fn child_of(&self, entry: &Entry) -> Option<u128> {
         self.lifted.as_ref()?.from.get(&place_of(entry)).copied()
-    }
-
-    /// What the window that ends with an event rests on, newest first.
-    fn stands_of(&self, node: &Node, t: i64, id: EventId) -> Vec<&Stand> {
-        let Some(lifted) = &self.lifted else { return Vec::new() };
-        // Of an order, what happened in the same instant may be a step before its last.
-        let same_instant = node.spec.kind == SpecKind::TemporalOrdered;
-        let within = |e: &Entry| e.t < t || (e.t == t && (same_instant || e.id <= id));
-        let end = self.entries.partition_point(within);
-        let Some(last) = end.checked_sub(1) else { return Vec::new() };
-        let from = match node.decide {
-            Decide::OnLeaving => self.entries.partition_point(|e| (e.t, e.id) < (t, id)),
-            _ => self.lower(node, last),
-        };
-        let evidence = self.entries.range(from..end).rev().filter(|e| e.label != 0);
-        let stands = evidence
-            .take(EVENTS_PER_WINDOW_MAX)
-            .filter_map(|e| lifted.stands.get(&place_of(e)))
-            .flatten();
-        let mut stands: Vec<&Stand> = stands.collect();
-        stands.sort_by_key(|stand| std::cmp::Reverse(stand.t));
-        stands
-    }
-
-    /// The windows that qualified as occurrences for a parent of another group-by; it counts episodes
-    /// unless it `walks` them.
-    pub(super) fn rise(
-        &mut self,
-        node: &Node,
-        place: usize,
-        changes: &Changes,
-        chained: impl Fn(i64, EventId, i64) -> Entry,
-    ) -> Vec<Upward> {
-        let rise = &node.rises[place];
-        let (Some(number), walks) = (rise.key, node.parents_walk[place]) else { return Vec::new() };
-        let own = self.hash;
-        let mut out: Vec<Upward> = Vec::new();
-        let mut places: HashMap<u128, usize> = HashMap::new();
-        for (t, id, start) in &changes.ends {
-            let mut by_key: Vec<(Key, i64, Vec<Stand>)> = Vec::new();
-            for stand in self.stands_of(node, *t, *id) {
-                let Some(key) = &stand.keys[number] else { continue };
-                let handed = rise.handed(stand);
-                match by_key.iter().position(|known| known.0.hash == key.hash) {
-                    Some(known) => add(&mut by_key[known].2, handed),
-                    None if by_key.len() < KEYS_PER_WINDOW_MAX => {
-                        by_key.push((key.clone(), stand.t, handed.into_iter().collect()));
-                    }
-                    None => {}
-                }
-            }
-            for (key, newest, stands) in by_key {
-                let begin = newest.min(*start);
-                let entry = match walks {
-                    // No window of the parent could hold it.
-                    true if begin < t.saturating_sub(rise.timespan_ns) => continue,
-                    true => chained(*t, *id, begin),
-                    false => match self.tell_episode(place, (*t, *id), key.hash) {
-                        Some((fired_by, first)) => chained(*t, fired_by, first),
-                        None => continue,
-                    },
-                };
-                let arrival = Arrival { entry, stands, from: Some(own) };
-                let at = *places.entry(key.hash).or_insert(out.len());
-                if at == out.len() {
-                    out.push(Upward { place, key: Some(key), arrivals: Vec::new() });
-                }
-                out[at].arrivals.push(arrival);
-            }
-        }
-        out
-    }
-
-    /// The episode of the window that ends with an event, if a counting parent has not been told of it
-    /// under this key: what it is called and where it begins.
-    fn tell_episode(
-        &mut self,
-        place: usize,
-        (t, id): (i64, EventId),
-        key: u128,
-    ) -> Option<(EventId, i64)> {
-        let at = self.entries.partition_point(|e| (e.t, e.id) < (t, id));
-        let label = self.entries.get(at)?.label;
-        let episode = self.episodes.iter().rev().find(|e| e.label == label)?;
-        let is_new = self.lifted.as_mut()?.told.insert((label, place as u32, key));
-        is_new.then_some((episode.fired_by, episode.first))
-    }
-
-    /// What a window hands on to a parent of the same group-by.
-    pub(super) fn handed_on(
-        &self,
-        node: &Node,
-        place: usize,
-        (t, id): (i64, EventId),
-    ) -> Vec<Stand> {
-        let rise = &node.rises[place];
-        let mut out = Vec::new();
-        for stand in self.stands_of(node, t, id) {
-            add(&mut out, rise.handed(stand));
-        }
-        out
     }
 }
 
 impl Rise {
     /// What an event is to the parent's own parents.
-    fn handed(&self, stand: &Stand) -> Option<Stand> {
+    pub(super) fn handed(&self, stand: &Stand) -> Option<Stand> {
         let keys = || self.outer.iter().map(|number| stand.keys[*number].clone()).collect();
         (!self.outer.is_empty()).then(|| Stand { t: stand.t, keys: keys() })
     }
 }
 
-/// Adds what has keys of its own; they come newest first.
-fn add(list: &mut Vec<Stand>, stand: Option<Stand>) {
-    if let Some(stand) = stand
-        && list.len() < KEYS_PER_WINDOW_MAX
-        && !list.iter().any(|known| known.keys == stand.keys)
-    {
-        list.push(stand);
+/// Adds what has keys of its own; of what is there already the newest time stays.
+pub(super) fn add(list: &mut Vec<Stand>, stand: Option<Stand>) {
+    let Some(stand) = stand else { return };
+    match list.iter().position(|known| known.keys == stand.keys) {
+        Some(known) => list[known].t = stand.t.max(list[known].t),
+        None if list.len() < KEYS_PER_WINDOW_MAX => list.push(stand),
+        None => {}
     }
 }
 
-fn place_of(entry: &Entry) -> Place {
+/// The outer keys of a stand, with its time.
+fn outers_of(stand: &Stand) -> impl Iterator<Item = (Outer, i64)> + '_ {
+    let numbered = stand.keys.iter().zip(0u32..);
+    numbered.filter_map(|(key, number)| Some(((number, key.as_ref()?.hash), stand.t)))
+}
+
+pub(super) fn place_of(entry: &Entry) -> Place {
     (entry.t, entry.id, entry.slot)
 }
 

@@ -20,12 +20,12 @@
 //! then a success, within 10 minutes" needs all six within the 10 minutes, and its evidence is every
 //! failure of the child's episodes in the 10 minutes before the success, and the success.
 //!
-//! A correlation over one of another group-by is fed by its own group-by alone: see `lift`.
+//! A correlation over one of another group-by is fed by its own group-by alone: see `lift`, `rise`.
 //!
 //! **Not here:** clocks, I/O, threads, alert suppression.
 //!
 //! Reading order: [`spec`] (what is asked), [`hit`], [`key`], [`extract`] (what comes in), `window`
-//! (one key), `lift` (keys of chains), `shard` (many), [`engine`] (all), `seen`, `snapshot`, [`firing`] (what comes out),
+//! (one key), `lift` and `rise` (keys of chains), `shard` (many), [`engine`] (all), `seen`, `snapshot`, [`firing`] (what comes out),
 //! `replay` (finished logs), [`explain`] (what a group lacks).
 
 pub mod engine;
@@ -43,6 +43,7 @@ mod lift;
 mod packed;
 mod ranks;
 mod replay;
+mod rise;
 mod seen;
 pub mod settings;
 mod shard;

@@ -12,6 +12,7 @@ use super::firing::{Contribution, Firing};
 use super::hit::{Hit, HitValue};
 use super::keys::{SEEN_BYTES, SpecState};
 use super::lift::{Arrival, OuterKeys, Stand, Upward};
+use super::rise::Work;
 use super::seen::Seen;
 use super::settings::Settings;
 use super::speak::{announce, first_seen, flush, upward};
@@ -139,7 +140,7 @@ impl ShardState {
         let cause = Cause { id: hit.id, t: hit.event_ns, stream_ns: hit.stream_ns };
         let stand = |keys: &OuterKeys| Stand { t: hit.event_ns, keys: keys.clone() };
         let stands = hit.outer.iter().map(stand).collect();
-        let arrival = Arrival { entry, stands, from: None };
+        let arrival = Arrival { entry, stands, is_more: false, from: None };
         self.apply(cx, hit.spec, (hit.key.hash, &hit.key.text), &[arrival], cause, out);
     }
 
@@ -156,6 +157,7 @@ impl ShardState {
     ) {
         let node = cx.set.node(index);
         self.forget_idle(cx, index, key.0, cause.stream_ns, out);
+        let asked = self.ask(cx, index, key.0, new);
         let spec = &mut self.specs[index as usize];
         let prior = if new.len() == 1 { spec.prior(node, key.0, new[0].entry.t) } else { 0 };
         let mut first = None;
@@ -183,10 +185,12 @@ impl ShardState {
         let mut changes = Changes::default();
         let from = state.horizon(cause.stream_ns, cx.reach_ns(hold));
         let in_time = |e: &Entry| e.t >= from && e.t > state.sealed_t;
-        let taken: Vec<&Arrival> = new.iter().filter(|a| in_time(&a.entry)).collect();
+        let in_time = new.iter().filter(|a| in_time(&a.entry));
+        // What was asked for was in time when it happened.
+        let taken: Vec<&Arrival> = asked.iter().chain(in_time).collect();
         taken.iter().for_each(|arrival| state.note(arrival));
         let taken: Vec<Entry> = taken.iter().map(|a| a.entry).collect();
-        spec.counters.late += (new.len() - taken.len()) as u64;
+        spec.counters.late += (asked.len() + new.len() - taken.len()) as u64;
         if !taken.is_empty() {
             self.work(cx, node, kept.0, &mut kept.1, &taken, (cause, prior), &mut changes);
         }
@@ -219,8 +223,11 @@ impl ShardState {
         out: &mut Vec<Firing>,
     ) {
         let node = cx.set.node(index);
-        let up = upward(node, &mut kept.1, &changes, cause);
+        let mut work = Work::default();
+        let wants = |place: usize, hash: u128| self.wants(cx, node.parents[place].0, hash);
+        let up = upward(node, &mut kept.1, &changes, cause, &wants, &mut work);
         let counters = &mut self.specs[index as usize].counters;
+        counters.cut += work.cut;
         let hash = kept.0;
         announce(node, hash, &mut kept.1, &mut changes, counters, out);
         self.put_back(cx, index, at, kept, out);

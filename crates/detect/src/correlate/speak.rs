@@ -6,59 +6,82 @@ use super::gaps::Gaps;
 use super::hit::{Hit, values};
 use super::keys::Counters;
 use super::lift::{Arrival, Upward};
+use super::rise::{End, Work};
 use super::settings::UPDATE_PAUSE_MAX_NS;
 use super::spec::{Node, SpecKind, Target};
 use super::window::{Entry, KeyState};
 use event::EventId;
 
 /// Entries for the parents: each qualifying window for temporal kinds, each new episode for the
-/// kinds that count.
+/// kinds that count. `wants` tells whether a parent that asks needs those of a key.
 pub(super) fn upward(
     node: &Node,
     state: &mut KeyState,
     changes: &Changes,
     cause: Cause,
+    wants: &dyn Fn(usize, u128) -> bool,
+    work: &mut Work,
 ) -> Vec<Upward> {
     let mut out = Vec::new();
-    if node.parents.is_empty() || changes.ends.is_empty() {
-        return out;
-    }
-    let new = state.episodes.iter().find(|e| !e.announced).map(|e| (e.fired_by, e.first));
-    for (place, (_, slot)) in node.parents.iter().enumerate() {
-        let entry = |t: i64, id, start| Entry {
-            t,
-            id,
-            start,
-            value: u64::from(*slot),
-            weight: 1,
-            rows: 1,
-            label: 0,
-            slot: *slot,
-        };
-        if node.rises[place].key.is_some() {
-            out.extend(state.rise(node, place, changes, entry));
-            continue;
-        }
-        let arrival = |entry: Entry, end: (i64, EventId)| {
-            let hands_on = !node.rises[place].outer.is_empty();
-            let stands = if hands_on { state.handed_on(node, place, end) } else { Vec::new() };
-            Arrival { entry, stands, from: None }
-        };
-        let mut ends = changes.ends.iter();
-        let arrivals: Vec<Arrival> = match node.parents_walk[place] {
-            true => ends.map(|(t, id, start)| arrival(entry(*t, *id, *start), (*t, *id))).collect(),
-            false => ends
-                .next_back()
-                .zip(new)
-                .map(|((t, id, _), (name, first))| arrival(entry(cause.t, name, first), (*t, *id)))
-                .into_iter()
-                .collect(),
-        };
-        if !arrivals.is_empty() {
-            out.push(Upward { place, key: None, arrivals });
+    // A key may begin to matter to a parent before a window that has it qualifies.
+    let is_asked = node.rises.iter().any(|rise| rise.is_asked);
+    if is_asked || !node.parents.is_empty() && !changes.ends.is_empty() {
+        let ends = state.note_ends(changes);
+        for (place, (_, slot)) in node.parents.iter().enumerate() {
+            if node.rises[place].key.is_some() {
+                let entry = |t: i64, id, start| Entry::chained(*slot, (t, id), start);
+                let wants = |hash| wants(place, hash);
+                out.extend(state.rise(node, place, &ends, &wants, &entry, work));
+                continue;
+            }
+            if changes.ends.is_empty() {
+                continue;
+            }
+            let arrivals = same_group(node, state, place, (changes, &ends), cause, work);
+            if !arrivals.is_empty() {
+                out.push(Upward { place, key: None, arrivals });
+            }
         }
     }
+    state.settle_lifted();
     out
+}
+
+/// Entries for a parent of the same group-by, with what they are to the correlations above it.
+fn same_group(
+    node: &Node,
+    state: &KeyState,
+    place: usize,
+    (changes, ends): (&Changes, &[End]),
+    cause: Cause,
+    work: &mut Work,
+) -> Vec<Arrival> {
+    let slot = node.parents[place].1;
+    let hands_on = !node.rises[place].outer.is_empty() && !ends.is_empty();
+    let alone = |entry| Arrival { entry, stands: Vec::new(), is_more: false, from: None };
+    if node.parents_walk[place] {
+        let entry = |t, id, start| Entry::chained(slot, (t, id), start);
+        if !hands_on {
+            return changes
+                .ends
+                .iter()
+                .map(|(t, id, start)| alone(entry(*t, *id, *start)))
+                .collect();
+        }
+        let mut arrival = |end: &End| Arrival {
+            stands: state.handed_on(node, place, end, work),
+            is_more: !end.is_fresh,
+            ..alone(entry(end.t, end.id, end.start))
+        };
+        return ends.iter().map(&mut arrival).collect();
+    }
+    let Some(new) = state.episodes.iter().find(|e| !e.announced) else { return Vec::new() };
+    let entry = Entry::chained(slot, (cause.t, new.fired_by), new.first);
+    let last = changes.ends.last().filter(|_| hands_on);
+    let last = last.and_then(|(t, id, _)| ends.iter().find(|end| (end.t, end.id) == (*t, *id)));
+    let whole = last.map(|end| End { is_fresh: true, ..*end });
+    let stands = whole.map(|end| state.handed_on(node, place, &end, work)).unwrap_or_default();
+    vec![Arrival { stands, ..alone(entry) }]
 }
 
 /// Says joins and new episodes at once.

@@ -290,6 +290,9 @@ pub(super) struct Node {
     pub(super) scans: bool,
     /// For each parent, how it sees this one.
     pub(super) rises: Vec<Rise>,
+    /// For each slot, whether its correlation is asked for what a key needs, instead of telling all
+    /// keys: this one's number among its parents, and the number of the key among the outer ones there.
+    pub(super) asks: Vec<Option<(usize, u32)>>,
     /// For each group-by of correlations above that is another one: where its events keep the key.
     pub(super) outer: Vec<Vec<Arc<str>>>,
     /// The shard of all its keys, if it is part of a chain of different group-bys.
@@ -693,15 +696,48 @@ impl SpecSet {
                     key: (!is_same).then(|| number_of(&mut outer, fields)),
                     outer: above.outer.iter().map(|names| number_of(&mut outer, names)).collect(),
                     timespan_ns: above.spec.timespan_ns,
+                    is_asked: false,
+                    is_last: above.spec.kind != SpecKind::TemporalOrdered
+                        || usize::from(*slot) + 1 == above.children.len(),
                 });
             }
             (self.nodes[index].outer, self.nodes[index].rises) = (outer, rises);
         }
+        (0..self.nodes.len()).for_each(|index| self.let_ask(index));
         for index in 0..self.nodes.len() {
             if self.nodes[index].home.is_none() && !self.nodes[index].outer.is_empty() {
                 self.give_home(index);
             }
         }
+    }
+
+    /// A correlation asks those that group otherwise if they alone cannot satisfy it: whatever it finds,
+    /// something of its own key is part of it.
+    fn let_ask(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let mut asks = vec![None; node.spec.references.len()];
+        if node.spec.kind.is_temporal() && node.decide == Decide::OnArrival {
+            for (slot, child) in node.children.iter().enumerate() {
+                let Some(below) = child.map(|child| &self.nodes[child as usize]) else { continue };
+                let this = (index as u32, slot as u8);
+                let place = below.parents.iter().position(|parent| *parent == this);
+                asks[slot] = place.and_then(|at| Some((at, below.rises[at].key? as u32)));
+            }
+            let satisfy = |asks: &[Option<(usize, u32)>]| {
+                let all = asks.iter().flatten().count() as f64;
+                all > 0.0 && node.holds(all, &|slot| asks[usize::from(slot)].is_some())
+            };
+            while satisfy(&asks) {
+                let Some(first) = asks.iter_mut().find(|asks| asks.is_some()) else { break };
+                *first = None;
+            }
+        }
+        for (slot, (place, _)) in asks.iter().enumerate().filter_map(|(i, a)| Some((i, (*a)?))) {
+            if let Some(below) = self.nodes[index].children[slot] {
+                self.nodes[below as usize].rises[place].is_asked = true;
+            }
+        }
+        self.nodes[index].asks = asks;
     }
 
     /// One shard for all correlations that are linked with this one. State is kept where it is worked
@@ -792,6 +828,7 @@ fn check(mut spec: Spec) -> Result<Node, SpecError> {
         speaks: true,
         scans: spec.kind == SpecKind::TemporalOrdered,
         rises: Vec::new(),
+        asks: Vec::new(),
         outer: Vec::new(),
         home: None,
         spec,

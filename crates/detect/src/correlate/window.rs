@@ -34,6 +34,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The window of another correlation, as an entry of slot `slot`: where it ends and begins.
+    pub(super) fn chained(slot: u8, (t, id): (i64, EventId), start: i64) -> Self {
+        Self { t, id, start, value: u64::from(slot), weight: 1, rows: 1, label: 0, slot }
+    }
+
     fn place(&self) -> (i64, EventId, u8) {
         (self.t, self.id, self.slot)
     }
@@ -517,7 +522,7 @@ impl KeyState {
         let slots: HashSet<u8> = chosen.iter().map(|i| self.entries[*i].slot).collect();
         let measured = slots.len() as f64;
         if node.holds(measured, &|slot| slots.contains(&slot)) {
-            let start = self.tight_start(node, &chosen);
+            let start = self.tight_start(node, chosen.iter().rev().copied());
             changes.ends.push((end.t, end.id, start));
             self.absorb(node, &chosen, edge, measured, cause, behind, changes);
         }
@@ -561,13 +566,13 @@ impl KeyState {
         Some((chosen, start))
     }
 
-    /// Start of the shortest run of entries up to the last of `chosen` that satisfies the rule.
-    fn tight_start(&self, node: &Node, chosen: &[usize]) -> i64 {
+    /// Start of the shortest run of entries that satisfies the rule; `chosen` from the last backwards.
+    fn tight_start(&self, node: &Node, chosen: impl Iterator<Item = usize>) -> i64 {
         let mut total = Total::of(node.spec.kind);
         let mut start = i64::MAX;
-        for index in chosen.iter().rev() {
-            total.add(&self.entries[*index]);
-            start = start.min(self.entries[*index].start);
+        for index in chosen {
+            total.add(&self.entries[index]);
+            start = start.min(self.entries[index].start);
             if total.qualifies(node).is_some() {
                 break;
             }
@@ -577,8 +582,7 @@ impl KeyState {
 
     fn note_end(&self, node: &Node, from: usize, to: usize, changes: &mut Changes) {
         if !node.parents.is_empty() {
-            let chosen: Vec<usize> = (from..=to).collect();
-            let start = self.tight_start(node, &chosen);
+            let start = self.tight_start(node, (from..=to).rev());
             changes.ends.push((self.entries[to].t, self.entries[to].id, start));
         }
     }

@@ -212,18 +212,100 @@ fn keys_are_handed_on_through_a_correlation_of_the_same_group() {
 }
 
 /// Scenario: a spray over more names than one window may stand for.
-/// Guarantees: each event costs a bounded number of outer windows; the newest names are there.
+/// Guarantees: who does something else, too, is found whoever else was in the spray; where each name
+/// would count by itself, each event costs a bounded number of windows, and the newest names are there.
 #[test]
 fn a_spray_of_names_has_a_limit() {
-    let many = super::lift::KEYS_PER_WINDOW_MAX as u64;
+    let many = super::rise::KEYS_PER_WINDOW_MAX as u64;
     let one = |rule, id: u64, user: u64| Ev { user: format!("u{user}"), ..ev(rule, id, 50_000) };
     let mut list: Vec<Ev> = (0..2 * many).map(|id| one(0, id, id)).collect();
     list.push(one(1, 2 * many, 2 * many - 1));
     list.push(one(1, 2 * many + 1, 0));
+    let mut all = specs(2 * many as u32, &["host"], &["user"]);
+    let mut bursts = counting("bursts", 0, 1, 100);
+    bursts.references = vec![Reference::correlation("many")];
+    bursts.rule = 3_000;
+    all.push(bursts);
     // The spray arrives at once: its window qualifies when it is complete, and not before.
-    let firings = run(specs(2 * many as u32, &["host"], &["user"]), Settings::default(), &list);
-    let users: Vec<&str> =
-        firings.iter().filter(|f| f.rule == 2_000).map(|f| &*f.group[0].1).collect();
-    assert!(users.contains(&format!("u{}", 2 * many - 1).as_str()), "{users:?}");
-    assert!(!users.contains(&"u0"), "{users:?}");
+    let firings = run(all, Settings::default(), &list);
+    let users = |rule| -> BTreeSet<&str> {
+        firings.iter().filter(|f| f.rule == rule).map(|f| &*f.group[0].1).collect()
+    };
+    let newest = format!("u{}", 2 * many - 1);
+    assert_eq!(users(2_000), ["u0", &*newest].into());
+    assert_eq!(users(3_000).len() as u64, many);
+    assert!(users(3_000).contains(&*newest) && !users(3_000).contains("u0"));
+}
+
+/// What each correlation did and holds, by its id.
+fn stats(specs: Vec<Spec>, events: &[Ev]) -> BTreeMap<Arc<str>, RuleStats> {
+    let set = SpecSet::new(specs).unwrap();
+    let mut engine = Engine::new(set.clone(), Settings::default());
+    for (at, e) in events.iter().enumerate() {
+        let now = 50_300 * S + at as i64;
+        engine.process(hits(&set, e, now), now, &mut Vec::new());
+    }
+    engine.stats().into_iter().map(|stats| (stats.id.clone(), stats)).collect()
+}
+
+/// Two thousand events of one host within four minutes, each of another user, in no order.
+fn spray() -> Vec<Ev> {
+    let of = |i: u64| Ev {
+        user: format!("u{i}"),
+        ..ev(0, i, 50_000 + (i * 7_919 % 2_000) as i64 * 240 / 2_000)
+    };
+    (0..2_000).map(of).collect()
+}
+
+/// Scenario: a spray whose events come in no order; nobody does the second step.
+/// Guarantees: no event costs anything above, and nothing is left out.
+#[test]
+fn users_who_do_nothing_else_cost_nothing_above() {
+    let mut specs = specs(3, &["host"], &["user"]);
+    specs[0].timespan_ns = 300 * S;
+    specs[1].timespan_ns = 600 * S;
+    let stats = stats(specs, &spray());
+    assert_eq!(stats["many"].counters.hits, 2_000);
+    assert_eq!(stats["then"].groups, 0, "{:?}", stats["then"]);
+    assert!(stats["many"].counters.degradations().next().is_none(), "{:?}", stats["many"]);
+}
+
+/// Scenario: a user shows up on more hosts than may be asked, then does the second step.
+/// Guarantees: what would cost too much is left out and counted, and the user is found.
+#[test]
+fn what_costs_too_much_is_cut_and_said() {
+    let hosts = super::rise::ASKED_MAX as u64 + 76;
+    let on = |id: u64| Ev { host: format!("h{id}"), ..ev(0, id, 50_000) };
+    let list: Vec<Ev> = (0..hosts).map(on).chain([ev(1, hosts, 50_001)]).collect();
+    let specs = specs(1, &["host"], &["user"]);
+    assert_eq!(stats(specs.clone(), &list)["many"].counters.cut, 76);
+    assert_eq!(found(&run(specs, Settings::default(), &list)).len(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    /// Guarantees: what is found at last does not depend on the order of arrival, whichever step comes
+    /// first, in any order of steps, and where all of them are correlations.
+    #[test]
+    fn no_order_of_arrival_finds_less((list, order) in shuffled(), n in 1u32..4, form in 0usize..3) {
+        for (inner, outer) in GROUPS {
+            let mut all = specs(n, inner, outer);
+            match form {
+                0 => all[1].references.reverse(),
+                1 => all[1].kind = SpecKind::Temporal,
+                _ => {
+                    let mut steps = all[0].clone();
+                    (steps.id, steps.rule) = ("steps".into(), 3_000);
+                    steps.condition = Condition::gte(1);
+                    steps.references[0].target = Target::Rule(1);
+                    all[1].references[1] = Reference::correlation("steps");
+                    all.push(steps);
+                }
+            }
+            let expected = found(&run(all.clone(), Settings::default(), &by_time(&list)));
+            let shuffled = found(&run(all, Settings::default(), &order));
+            prop_assert_eq!(shuffled, expected, "{:?} {:?} {}", inner, outer, form);
+        }
+    }
 }
