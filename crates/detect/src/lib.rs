@@ -27,7 +27,7 @@ pub use matcher::{
 };
 pub use ruleset::{
     Changed, LastGood, Loaded, Loader, PAUSE_NS, Pausing, RuleSet, fields_of, load_documents,
-    load_paths, load_paths_with, load_text, load_text_with, texts_of,
+    load_paths, load_paths_with, load_text, load_text_with, resembling, texts_of,
 };
 pub use ruletest::{RegressionCase, TestResult, read_regression};
 pub use sigma::{

@@ -16,7 +16,7 @@ mod reload;
 pub use pause::{PAUSE_NS, Pausing};
 pub use reload::{Changed, Loader};
 
-pub use kept::{LastGood, Loaded};
+pub use kept::{LastGood, Loaded, resembling};
 pub use load::{
     FILE_BYTES_MAX, FILES_MAX, FOLDER_DEPTH_MAX, load_documents, load_paths, load_paths_with,
     load_text, load_text_with, texts_of,

@@ -99,7 +99,7 @@ impl Loader {
         changed: &Changed,
     ) -> (Vec<Arc<Rule>>, Vec<RuleProblem>) {
         let Loaded { rules, problems, .. } =
-            self.load_keeping(paths, settings, now, changed, &|_| None);
+            self.load_keeping(paths, settings, now, changed, &|_| Vec::new());
         (rules, problems)
     }
 

@@ -94,6 +94,15 @@ fn misplaced(node: &Node) -> Option<Refusal> {
     }
 }
 
+/// The value of a key in the outermost map, as its line says: for text that is no YAML, and to find a
+/// document among many without reading each.
+pub(crate) fn line_of<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    let value = value.split(" #").next().unwrap_or_default().trim();
+    let bare = value.trim_matches(|c| matches!(c, '"' | '\''));
+    (!bare.is_empty()).then_some(bare)
+}
+
 fn looks_like_sigma(text: &str) -> bool {
     let sections = ["detection:", "correlation:", "filter:", "logsource:"];
     text.lines().any(|l| sections.iter().any(|s| l.starts_with(s)))
@@ -106,7 +115,10 @@ fn problem(
     refusal: Refusal,
 ) -> RuleProblem {
     let at = refusal.at.unwrap_or(Position { line: document.first_line, column: 1 });
-    let text = |key| node.and_then(|n| n.get(key)).and_then(Node::text);
+    let text = |key| match node {
+        Some(node) => node.get(key).and_then(Node::text),
+        None => line_of(document.text, key).map(str::to_owned),
+    };
     RuleProblem {
         file: file.clone(),
         line: at.line,
@@ -116,6 +128,7 @@ fn problem(
         name: text("name").unwrap_or_default().into(),
         title: text("title").unwrap_or_default().into(),
         level: node.and_then(|n| level(n).ok()),
+        unread: node.is_none().then(|| document.text.into()),
         kind: refusal.kind,
         mistake: refusal.mistake,
         reason: refusal.reason,
@@ -456,6 +469,7 @@ pub(crate) fn file_problem(file: &Arc<PathBuf>, reason: String, hint: &str) -> R
         name: "".into(),
         title: "".into(),
         level: None,
+        unread: None,
         kind: ProblemKind::Invalid,
         mistake: true,
         reason,

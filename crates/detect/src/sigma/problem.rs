@@ -34,6 +34,8 @@ pub struct RuleProblem {
     pub title: Box<str>,
     /// The rule's level, if that could be read.
     pub level: Option<Level>,
+    /// Text of the document if it is no YAML: what it says of itself is a guess then.
+    pub unread: Option<Arc<str>>,
     /// Broken, or not covered.
     pub kind: ProblemKind,
     /// Surely a slip of its author, of whatever kind: a check of rules fails on it.

@@ -213,8 +213,11 @@ fn an_edit_that_fails_leaves_the_version_before_in_force() {
     let mut in_force: Vec<Arc<detect::Rule>> = Vec::new();
     let mut load = |loader: &mut Loader| {
         let loaded = loader.load_keeping(&paths, &settings, later(), &Changed::Anything, &|p| {
-            let rule = in_force.iter().find(|r| r.answers_to(&p.rule))?;
-            Some((*rule.source.text).into())
+            in_force
+                .iter()
+                .filter(|r| r.answers_to(&p.rule))
+                .map(|r| r.source.text.clone())
+                .collect()
         });
         in_force.clone_from(&loaded.rules);
         let what = |r: &Arc<detect::Rule>| (r.id.clone(), r.hash.clone(), r.generate);
@@ -246,4 +249,63 @@ fn an_edit_that_fails_leaves_the_version_before_in_force() {
     let (now, problems, kept) = load(&mut loader);
     assert_eq!((now.len(), kept.len()), (1, 0), "{now:?}");
     assert!(problems.iter().any(|p| p.reason.contains("not loaded")), "{problems:?}");
+}
+
+/// Scenario: of three documents of a file, the last one without id and name, one at a time is edited so that
+/// it is no YAML: by a tab, a quote that is not closed, a second colon. Another file has a correlation over
+/// two of them, whose text stands first among those of before, as in an archive.
+/// Guarantees: all that was in force stays so, told from the texts alone; the edit is a problem with the id
+/// that it has. A rule that is taken out of the file, or was edited well, is not brought back.
+#[test]
+fn a_slip_in_yaml_leaves_the_version_before_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [dir.path().to_path_buf()];
+    let file = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let [one, two] = [1, 2].map(|id| format!("00000000-0000-4000-8000-{id:012}"));
+    let nameless = rule(3, "z")
+        .lines()
+        .filter(|l| !l.starts_with("id:"))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let documents = [rule(1, "x"), rule(2, "y"), nameless];
+    let chain = format!(
+        "title: c\nid: 00000000-0000-4000-8000-000000000009\n\
+         correlation: {{type: temporal, rules: [{one}, {two}], timespan: 5m}}\n"
+    );
+    file("000.yml", &chain);
+    let settings = SigmaSettings::default();
+    let load = |documents: &[String], before: &[Arc<str>]| {
+        file("001.yml", &documents.join("---\n"));
+        let last_good = |p: &detect::RuleProblem| detect::resembling(p, before.iter());
+        let everything = Changed::Anything;
+        Loader::default().load_keeping(&paths, &settings, later(), &everything, &last_good)
+    };
+    let hashes = |loaded: &detect::Loaded| -> Vec<Arc<str>> {
+        loaded.rules.iter().map(|rule| rule.hash.clone()).collect()
+    };
+    let good = load(&documents, &[]);
+    assert_eq!((good.rules.len(), good.problems.len()), (4, 0), "{:?}", good.problems);
+    let before: Vec<Arc<str>> = good.rules.iter().map(|rule| rule.source.text.clone()).collect();
+    let slips: [(&str, fn(&str) -> String); 4] = [
+        ("a tab", |text| text.replace("logsource:", "\tlogsource:")),
+        ("a quote", |text| text.replace("F: ", "F: \"")),
+        ("a colon", |text| text.replacen("title: ", "title: a: ", 1)),
+        ("a modifier", |text| text.replace("F:", "F|contians:")),
+    ];
+    for at in 0..3 {
+        for (what, slip) in &slips {
+            let mut documents = documents.clone();
+            documents[at] = slip(&documents[at]);
+            let now = load(&documents, &before);
+            assert_eq!(hashes(&now), hashes(&good), "{at}, {what}: {:?}", now.problems);
+            assert_eq!((now.kept.len(), now.problems.len()), (1, 1), "{at}, {what}");
+            let named = [&*one, &*two].get(at).is_none_or(|id| *now.problems[0].rule == **id);
+            assert!(named, "{at}, {what}: {:?}", now.problems);
+        }
+    }
+    let mut documents = documents.to_vec();
+    documents[1] = rule(2, "another").replace("title: ", "title: a: ");
+    documents[2] = documents[2].replace("F: z", "F: other");
+    let now = load(&documents, &before);
+    assert!(hashes(&now).contains(&good.rules[2].hash), "{:?}", now.problems);
+    assert!(!hashes(&now).contains(&good.rules[3].hash), "an edit holds");
 }

@@ -53,7 +53,7 @@ impl Reader {
     /// Everything a configuration names. Rules that cannot be honoured are listed, not fatal. Where
     /// it is known which files have changed, rule files are not asked about one by one.
     pub fn read(&mut self, config: &Config, changed: &Changed) -> Result<Parts, Failure> {
-        self.read_keeping(config, changed, &|_| None)
+        self.read_keeping(config, changed, &|_| Vec::new())
     }
 
     /// As [`Reader::read`]; a rule that an edit broke stays as `last_good` knows it.

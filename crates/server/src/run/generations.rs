@@ -145,8 +145,7 @@ impl Archive {
         let before = switches.last().and_then(|switch| texts.read(&switch.hash));
         let parts = reader.read_keeping(&config, &Changed::Anything, &|problem| {
             let texts = before.iter().flat_map(|kept| &kept.rules);
-            let name = if problem.rule.is_empty() { &problem.title } else { &problem.rule };
-            texts.filter(|_| !name.is_empty()).find(|text| text.contains(&**name)).cloned()
+            detect::resembling(problem, texts)
         })?;
         tell_left_out(&parts);
         let (problems, kept_ids) = (parts.problems.clone(), parts.kept.iter().cloned().collect());
@@ -259,11 +258,19 @@ impl Archive {
         let before = self.current();
         let parts = reader.read_keeping(&self.config.load(), changed, &|problem| {
             let is_it = |rule: &&Arc<Rule>| {
-                let by_title = *rule.title == *problem.title && rule.source.file == problem.file;
-                rule.answers_to(&problem.rule) || rule.answers_to(&problem.name) || by_title
+                let is_there = rule.source.file == problem.file;
+                let by_place = problem.unread.is_some() && rule.source.line == problem.document;
+                let by_title = *rule.title == *problem.title || by_place;
+                rule.answers_to(&problem.rule)
+                    || rule.answers_to(&problem.name)
+                    || is_there && by_title
             };
-            let rule = before.rules.rules().iter().find(is_it)?;
-            Some(rule.source.text.as_ref().into())
+            let all = before.rules.rules().iter();
+            let of_file = all.clone().filter(|rule| rule.source.file == problem.file);
+            let text = |rule: &Arc<Rule>| rule.source.text.clone();
+            let of_file: Vec<Arc<str>> = of_file.map(text).collect();
+            let near = detect::resembling(problem, of_file.iter());
+            all.filter(is_it).map(text).chain(near).collect()
         })?;
         tell_left_out(&parts);
         let problems = parts.problems.clone();

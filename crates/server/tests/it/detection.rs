@@ -516,4 +516,27 @@ fn a_broken_edit_leaves_the_rule_in_force() {
     let (_, done) = server.ask("POST", "/api/v1/rules/reload", &token, "{}");
     assert_eq!((&done["failed"], &done["kept"]), (&0.into(), &0.into()), "{done}");
     assert_eq!(states(&server), [row("live", "-")]);
+
+    // No YAML any more, and a correlation before it that names the rule.
+    let id = server.get("/api/v1/rules")["rules"][0]["id"].as_str().unwrap().to_owned();
+    let over = format!(
+        "title: Over\nid: 00000000-0000-4000-8000-0000000000c1\n\
+         correlation: {{type: event_count, rules: ['{id}'], timespan: 5m, generate: true, condition: {{gte: 2}}}}\n"
+    );
+    path(rules.path(), "a.yml", &over);
+    path(rules.path(), "b.yml", &rule("mended"));
+    server.ask("POST", "/api/v1/rules/reload", &token, "{}");
+    path(rules.path(), "b.yml", &rule("mended").replacen("title: ", "title: a: ", 1));
+    let kept = |server: &Server| -> Vec<String> {
+        let rows = server.get("/api/v1/rules")["rules"].as_array().unwrap().clone();
+        let live = rows.iter().filter(|row| row["state"] == "live");
+        live.map(|row| format!("{} {}", row["title"], row["edit"])).collect()
+    };
+    let (_, done) = server.ask("POST", "/api/v1/rules/reload", &token, "{}");
+    assert_eq!((&done["live"], &done["kept"]), (&2.into(), &1.into()), "{done}");
+    let before = kept(&server);
+    assert!(before.contains(&"\"Other\" \"failed\"".to_owned()), "{before:?}");
+    server.stop();
+    server.start_again();
+    assert_eq!(kept(&server), before);
 }
