@@ -23,6 +23,7 @@ pub mod evaluate;
 pub mod explain;
 pub mod logql;
 pub mod pattern;
+pub mod pcre;
 pub mod plan;
 pub mod search;
 pub mod test;

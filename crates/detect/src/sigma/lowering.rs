@@ -4,8 +4,8 @@ use crate::sigma::modifiers::windash;
 use crate::sigma::problem::Refusal;
 use crate::sigma::settings::SigmaSettings;
 use crate::sigma::string::Piece;
-use crate::sigma::{item, pcre, string};
-use filter::{Part, Test, pattern};
+use crate::sigma::{item, string};
+use filter::{Part, Test, pattern, pcre};
 
 /// Longest regular expression, in bytes: SigmaHQ's longest has 1,100.
 pub const REGEX_SOURCE_BYTES_MAX: usize = 64 << 10;
@@ -54,7 +54,9 @@ impl<'a> Lowering<'a> {
     /// Not an expression, not a linear-time one, or over a limit.
     pub fn pcre(&mut self, source: &str, flags: &str) -> Result<Test, Refusal> {
         check_length(source)?;
-        let mut test = self.regex(&pcre::translated(source, flags)?, flags)?;
+        let translated =
+            pcre::translated(source, flags).map_err(|e| Refusal::not_covered(e.reason, e.hint))?;
+        let mut test = self.regex(&translated, flags)?;
         if let Test::Regex { shown, .. } = &mut test {
             *shown = with_flags(source, flags).into();
         }

@@ -6,7 +6,7 @@
 //!          detection: selections of items --modifiers--> --pipeline--> --lowering--> one plan
 //! ```
 //! Reading order: [`rule`] and [`correlation`] (what comes out), [`document`], [`detection`],
-//! [`selection`], [`item`], [`modifiers`], [`condition`], [`pipeline`], [`lowering`], [`pcre`], [`settings`],
+//! [`selection`], [`item`], [`modifiers`], [`condition`], [`pipeline`], [`lowering`], [`settings`],
 //! [`mod@string`], [`yaml`], [`problem`], [`mod@remarks`].
 
 pub mod condition;
@@ -17,7 +17,6 @@ pub mod document;
 pub mod item;
 pub mod lowering;
 pub mod modifiers;
-pub mod pcre;
 pub mod pipeline;
 pub mod problem;
 pub mod remarks;

@@ -85,3 +85,57 @@ fn every_case_the_specification_decides() {
     assert!(decided >= 100, "{decided}");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// Guarantees: an expression means the same in a rule and in a search, and what one refuses the other does.
+#[test]
+fn an_expression_means_the_same_in_a_rule_and_in_a_search() {
+    let values = [
+        "1", "٣", "é", "k", "\u{212a}", "a", "A", "a\n", "a\nb", "a&b", "&", "b", "\u{a0}", " ",
+        "\u{17f}", "x<y", "cmdA", "cmda", "a{b}", "[b", "",
+    ];
+    let expressions = [
+        r"^\d$",
+        r"^\w$",
+        r"^\s$",
+        r"\bk\b",
+        "a$",
+        r"a\Z",
+        "[a&&b]",
+        r"(?i)\p{Lu}",
+        r"(?i)cmd\p{Lu}",
+        r"(?i)\pL",
+        r"^[\W]$",
+        "(?i)[[:upper:]]",
+        r"\<y",
+        "a{b}",
+        r"^\x41",
+        "^[[a]b",
+        "(?m)a$",
+        "(*UCP)^\\w$",
+        "a++b",
+        r"a$\n",
+        r"(?=a)b",
+        r"a\Rb",
+        "(a",
+    ];
+    for expression in expressions {
+        let of_rule = |value: &str| {
+            let rule = format!(
+                "title: t\nlogsource: {{product: test}}\ndetection:\n  s:\n    F|re: '{expression}'\n  condition: s\n"
+            );
+            verdict(&rule, &serde_json::json!({ "F": value }), "")
+        };
+        let of_search = |value: &str| {
+            let plan = filter::search::parse_filter(&format!("F:/{expression}/"), 0).ok()?;
+            let any =
+                "title: t\nlogsource: {product: test}\ndetection: {s: {F: x}, condition: s}\n";
+            let set = RuleSet::standalone(load_text(any).0);
+            let mut batch = EventBatch::new(set.dict().clone());
+            push_event(&mut batch, &serde_json::json!({ "F": value }), b"");
+            Some(plan.matches(&plan.bind(&**set.dict()), &batch.row(0)))
+        };
+        for value in values {
+            assert_eq!(of_search(value), of_rule(value), "{expression} in {value:?}");
+        }
+    }
+}

@@ -4,6 +4,7 @@ use super::cursor::{Cursor, ends_word};
 use super::slips;
 use super::{SearchError, duration_ns};
 use crate::pattern::{Part, REGEX_SIZE_BYTES_MAX, text_test};
+use crate::pcre;
 use crate::plan::LEAVES_MAX;
 use crate::{CompareOp, Node, Number, Operand, Plan, Target, Test, TextOp};
 
@@ -323,7 +324,9 @@ fn expression(cursor: &mut Cursor<'_>) -> Result<Option<Test>, SearchError> {
     let Some((end, flags)) = closing_slash(body) else { return Ok(None) };
     let source = body[..end].replace("\\/", "/");
     let inline = if flags.is_empty() { String::new() } else { format!("(?{flags})") };
-    let regex = regex::bytes::RegexBuilder::new(&format!("{inline}{source}"))
+    let translated = pcre::translated(&source, flags)
+        .map_err(|error| cursor.error(error.reason, Some(&error.hint)))?;
+    let regex = regex::bytes::RegexBuilder::new(&format!("{inline}{translated}"))
         .size_limit(REGEX_SIZE_BYTES_MAX)
         .build()
         .map_err(|e| {

@@ -1,4 +1,5 @@
-//! Expressions as rules write them (PCRE, as the specification says), as our engine reads them.
+//! Expressions as rules and searches write them (PCRE, as the specification of rules says), as our engine
+//! reads them.
 //!
 //! The two agree in nearly all they both know. Where the same signs mean something else in each, the
 //! meaning is that of PCRE: here they are written anew.
@@ -15,8 +16,14 @@
 //! | `\K` | an error | nothing: it moves the start of what is found |
 //! | `\R`, `\X` | errors | not covered, as `a++` |
 //! | `a++` | `a+` repeated | not covered: no linear-time engine can keep what it has taken |
+//!
+//! What is not the same, because the engine has no words for it:
+//!
+//! | written | in PCRE | here |
+//! | --- | --- | --- |
+//! | `\B` | between characters | also between the bytes of one |
+//! | `^` under `m` | not behind a line end that ends the value | there, too |
 
-use crate::sigma::problem::Refusal;
 use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, HirKind};
 
 /// Members of a class, as they stand between brackets.
@@ -28,12 +35,28 @@ const HORIZONTAL: &str = r"\t\x20\x{A0}\x{1680}\x{180E}\x{2000}-\x{200A}\x{202F}
 /// The end of the value, or before a line end that ends it.
 const END: &str = r"(?:\n?\z)";
 
+/// The engine cannot honour an expression exactly.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} ({hint})")]
+pub struct PcreError {
+    /// What it has that the engine has not.
+    pub reason: String,
+    /// What to write instead.
+    pub hint: String,
+}
+
+impl PcreError {
+    fn new(reason: impl Into<String>, hint: &str) -> Self {
+        Self { reason: reason.into(), hint: hint.into() }
+    }
+}
+
 /// The expression in the words of the engine. `flags` are those that hold from its start. What neither
 /// of the two knows is left as it stands, for the engine to say what is wrong.
 ///
 /// # Errors
 /// Not covered: possessive repetition, and verbs such as `(*SKIP)`.
-pub fn translated(source: &str, flags: &str) -> Result<String, Refusal> {
+pub fn translated(source: &str, flags: &str) -> Result<String, PcreError> {
     let mut reader = Reader {
         rest: source,
         out: String::with_capacity(source.len() + 16),
@@ -115,7 +138,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `(*UTF)` and `(*UCP)` at the start say what the characters are.
-    fn verbs(&mut self) -> Result<(), Refusal> {
+    fn verbs(&mut self) -> Result<(), PcreError> {
         loop {
             if self.skip("(*UCP)") {
                 self.is_unicode = true;
@@ -125,17 +148,26 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn item(&mut self, next: char) -> Result<(), Refusal> {
-        let is_behind_group = std::mem::replace(&mut self.is_behind_group, next == ')');
+    fn item(&mut self, next: char) -> Result<(), PcreError> {
+        // What says nothing does not come between a group and its repetition.
+        let is_blank = self.flags.spaced && (next.is_whitespace() || next == '#');
+        let is_behind_group = self.is_behind_group;
+        self.is_behind_group = next == ')' || is_behind_group && is_blank;
         match next {
-            '\\' => return self.escape(),
+            '\\' => {
+                self.is_behind_group = is_behind_group && self.rest.starts_with('E');
+                return self.escape();
+            }
             '[' => self.class(),
-            '(' => return self.group(),
+            '(' => {
+                self.is_behind_group = is_behind_group && self.rest.starts_with("?#");
+                return self.group();
+            }
             ')' => {
                 self.flags = self.open.pop().unwrap_or(self.flags);
                 self.out.push(')');
             }
-            '$' if !self.flags.by_line => return self.end(),
+            '$' if !self.flags.by_line => return self.end("$"),
             '*' | '+' | '?' => {
                 self.out.push(next);
                 return self.after_repetition(is_behind_group);
@@ -162,7 +194,7 @@ impl<'a> Reader<'a> {
 
     /// `?` behind a repetition changes what is found, not whether; `+` changes whether, unless nothing
     /// follows that could want back what was taken: of a group, also which of its alternatives.
-    fn after_repetition(&mut self, of_group: bool) -> Result<(), Refusal> {
+    fn after_repetition(&mut self, of_group: bool) -> Result<(), PcreError> {
         if self.skip("?") {
             self.out.push('?');
         } else if self.rest.starts_with('+') {
@@ -172,19 +204,19 @@ impl<'a> Reader<'a> {
                 let reason = "regular expression: possessive repetition (`++`, `*+`, `?+`, `}+`)";
                 let hint =
                     "no linear-time engine has it; write the repetition without the last `+`";
-                return Err(Refusal::not_covered(reason, hint));
+                return Err(PcreError::new(reason, hint));
             }
             self.skip("+");
         }
         Ok(())
     }
 
-    fn group(&mut self) -> Result<(), Refusal> {
+    fn group(&mut self) -> Result<(), PcreError> {
         if self.rest.starts_with('*') {
             let reason = "regular expression: a verb such as `(*SKIP)`";
             let hint = "no linear-time engine has them, but `(*UCP)` and `(*UTF)` at the start; \
                         write `\\(` for the character";
-            return Err(Refusal::not_covered(reason, hint));
+            return Err(PcreError::new(reason, hint));
         }
         if self.skip("?#") {
             // A comment; one that does not end is an error of the engine's, too.
@@ -203,7 +235,7 @@ impl<'a> Reader<'a> {
                 _ if flags.contains('R') => {
                     let reason = "regular expression: recursion";
                     let hint = "no linear-time engine has it; write out what repeats";
-                    return Err(Refusal::not_covered(reason, hint));
+                    return Err(PcreError::new(reason, hint));
                 }
                 Some(')') => {
                     self.flags = outer.with(flags);
@@ -238,19 +270,19 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// `$`: nothing that may take a line end can follow, because what stands for it takes that itself.
-    fn end(&mut self) -> Result<(), Refusal> {
-        let takes_line_end = ["[", ".", "(", r"\n", r"\s", r"\v", r"\W", r"\D", r"\x", r"\R"];
-        if takes_line_end.iter().any(|start| self.rest.starts_with(start)) {
-            let reason = "regular expression: `$` before more of the text";
+    /// `$` and `\Z`: what stands for them takes a line end that ends the value itself, so nothing that would
+    /// look at it, or take it, can follow.
+    fn end(&mut self, sign: &str) -> Result<(), PcreError> {
+        if minds_line_end(self.rest, self.flags.spaced) {
+            let reason = format!("regular expression: `{sign}` before more of the text");
             let hint = "say which end is meant: `\\n` for the line end, or the flag `m`";
-            return Err(Refusal::not_covered(reason, hint));
+            return Err(PcreError::new(reason, hint));
         }
         self.out.push_str(END);
         Ok(())
     }
 
-    fn escape(&mut self) -> Result<(), Refusal> {
+    fn escape(&mut self) -> Result<(), PcreError> {
         let Some(next) = self.take() else {
             self.out.push('\\');
             return Ok(());
@@ -270,14 +302,14 @@ impl<'a> Reader<'a> {
                 let reason = format!("regular expression: `\\{next}` ({what})");
                 let hint = "it gives nothing back once taken, as no linear-time engine can; \
                             write the characters out";
-                return Err(Refusal::not_covered(reason, hint));
+                return Err(PcreError::new(reason, hint));
             }
             // Where the match is said to begin, not whether there is one.
             'K' => self.out.push_str("(?:)"),
             'E' => {}
             'b' if !self.is_unicode => self.out.push_str(r"(?-u:\b)"),
             'B' if !self.is_unicode => self.out.push_str(r"(?-u:\B)"),
-            'Z' => self.out.push_str(END),
+            'Z' => return self.end("\\Z"),
             'N' if !self.rest.starts_with('{') => self.out.push_str(r"[^\n]"),
             // References, not octal numbers: the engine says that it has none.
             '1'..='9' => self.out.push_str(&format!("\\{next}")),
@@ -296,10 +328,15 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// An escape that is left to the engine, with what stands in braces behind it.
+    /// An escape that is left to the engine, with what stands in braces behind it; a property of one letter
+    /// needs none.
     fn as_written(&mut self, letter: char) -> String {
         let braced = self.rest.starts_with('{').then(|| self.rest.find('}')).flatten();
-        let (inside, after) = self.rest.split_at(braced.map_or(0, |end| end + 1));
+        let bare = || match letter {
+            'p' | 'P' => self.rest.chars().next().map_or(0, char::len_utf8),
+            _ => 0,
+        };
+        let (inside, after) = self.rest.split_at(braced.map_or_else(bare, |end| end + 1));
         self.rest = after;
         format!("\\{letter}{inside}")
     }
@@ -368,7 +405,10 @@ impl<'a> Reader<'a> {
                 Some(length) => {
                     let set = format!("[{}", &self.rest[..length]);
                     self.rest = &self.rest[length..];
-                    Member::Chars(set)
+                    // Of both cases: letters. What it is of, it is in ASCII.
+                    let both = |name| if self.flags.caseless { "alpha" } else { name };
+                    let set = set.replace("upper", both("upper")).replace("lower", both("lower"));
+                    Member::Set(set)
                 }
                 None => Member::Char('['),
             },
@@ -495,6 +535,92 @@ fn exact_class(is_negated: bool, characters: &str, sets: &str) -> Option<String>
     (!ranges.is_empty()).then(|| format!("(?-i:[{ranges}])"))
 }
 
+/// Whether what follows an end of the value may look at the line end before it, or take it. Unless it
+/// surely cannot, it may.
+fn minds_line_end(rest: &str, is_spaced: bool) -> bool {
+    let mut rest = rest;
+    // What says nothing.
+    let skipped = |rest: &'_ str| -> usize {
+        let comment = |end: &str| rest.find(end).map_or(rest.len(), |at| at + end.len());
+        match rest.chars().next() {
+            Some(c) if is_spaced && c.is_whitespace() => c.len_utf8(),
+            Some('#') if is_spaced => comment("\n"),
+            _ if rest.starts_with("(?#") => comment(")"),
+            _ if [r"\E", r"\Z", r"\K"].iter().any(|sign| rest.starts_with(sign)) => 2,
+            Some('$') => 1,
+            _ => 0,
+        }
+    };
+    loop {
+        let nothing = skipped(rest);
+        if nothing > 0 {
+            rest = &rest[nothing..];
+            continue;
+        }
+        let Some(next) = rest.chars().next() else { return false };
+        rest = &rest[next.len_utf8()..];
+        match next {
+            // Repeated, the group begins again behind its end.
+            ')' if rest.starts_with('{') => return true,
+            ')' => {}
+            '|' => match behind_group(rest) {
+                Some(after) => rest = after,
+                None => return false,
+            },
+            '*' | '+' | '?' => {}
+            '{' => match repetition(rest) {
+                Some(length) => rest = &rest[length..],
+                None => return false,
+            },
+            '.' | '[' | '(' | '^' | '\n' => return true,
+            _ => {
+                let escaped = if next == '\\' { rest.chars().next() } else { None };
+                rest = &rest[escaped.map_or(0, char::len_utf8)..];
+                let is_other = match (next, escaped) {
+                    ('\\', Some(c)) => "dwShVNtrfea".contains(c) || c.is_ascii_punctuation(),
+                    (c, _) => c != '\\',
+                };
+                if !is_other {
+                    return true;
+                }
+                let from_none = |r: &str| repetition(r).is_some() && r.starts_with('0');
+                let is_optional =
+                    rest.starts_with(['*', '?']) || rest.strip_prefix('{').is_some_and(from_none);
+                if !is_optional {
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// What follows the group that the text begins in; `None` if none is open.
+fn behind_group(text: &str) -> Option<&str> {
+    let (mut depth, mut is_class) = (0, false);
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => {
+                chars.next();
+            }
+            '[' if !is_class => {
+                is_class = true;
+                // A bracket that comes first is a member.
+                let members = text[at + 1..].strip_prefix('^').unwrap_or(&text[at + 1..]);
+                if members.starts_with(']') {
+                    while chars.next().is_some_and(|(_, c)| c != ']') {}
+                }
+            }
+            ']' => is_class = false,
+            '(' if !is_class => depth += 1,
+            ')' if !is_class && depth == 0 => return Some(&text[at..]),
+            ')' if !is_class => depth -= 1,
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Length of `n}`, `n,}` or `n,m}` at the start of the text; anything else behind a `{` is no
 /// repetition.
 fn repetition(text: &str) -> Option<usize> {
@@ -590,6 +716,18 @@ mod tests {
             ("a$b|c$", &["ac\n"], &["a\nb", "ab"]),
             ("^(?<n>a)(?P<m>b)(?:c)(?i:D)$", &["abcd"], &["Abcd"]),
             ("^(?:(?m)a$|b)\n?x?$", &["a\nx"], &["ax"]),
+            (r"(?i)\pLx", &["éx", "AX"], &["1x"]),
+            (r"(?i)[\pL]x", &["éx", "AX"], &["1x"]),
+            (r"(?i)^[\PLq]$", &["1", "Q"], &["a"]),
+            ("(?i)^[[:upper:]]$", &["a", "A"], &["\u{17f}", "\u{212a}", "1"]),
+            ("(?i)^[[:^lower:]k]$", &["1", "k", "K", "\u{17f}", "\u{212a}"], &["a", "A"]),
+            ("(?i)^[[:alpha:]]$", &["a"], &["\u{17f}"]),
+            ("^[[:upper:]]$", &["A"], &["a"]),
+            ("(?:a$|b)c?$", &["a", "a\n", "b\n", "bc"], &["ac"]),
+            ("(?x) (?:a $ | b ) # end", &["a\n", "b"], &["ac"]),
+            (r"a(?:$|\s)b*", &["a", "a\n", "a b"], &["ac"]),
+            (r"(a$|[)(]b)c", &["(bc"], &["a\nc"]),
+            (r"(a$)(?#c)\E", &["a\n"], &["ab"]),
         ];
         for (source, found, not_found) in cases {
             for text in *found {
@@ -603,9 +741,36 @@ mod tests {
 
     #[test]
     fn what_takes_more_than_linear_time_is_refused() {
-        let written_out = [r"a\Rb", r"\X", r"a$\n", "a$[x]"];
-        let possessive =
-            ["(a|ab)++$", "a++a", "a*+b", "a?+b", "a{1,2}+b", "a(*SKIP)b", "(a(?R)?b)"];
+        let written_out = [
+            r"a\Rb",
+            r"\X",
+            r"a$\n",
+            "a$[x]",
+            r"(a$)\n",
+            r"a\Z\n",
+            r"a$b*\n",
+            r"a(?:$|\s)[^x]",
+            r"a$\z",
+            r"a$\b",
+            r"(?:\n|a$){2}$",
+            r"a$b{0,2}\n",
+            "a$^",
+            r"(a$|[)]b)\n",
+            r"(?x)a$ \n",
+            r"a$(?#c)\n",
+        ];
+        let possessive = [
+            "(a|ab)++$",
+            "(?x)(a|ab) ++$",
+            "(a|ab)(?#c)++$",
+            r"(a|ab)\E++$",
+            "a++a",
+            "a*+b",
+            "a?+b",
+            "a{1,2}+b",
+            "a(*SKIP)b",
+            "(a(?R)?b)",
+        ];
         for source in written_out.iter().chain(&possessive) {
             assert!(translated(source, "").is_err(), "{source}");
         }
