@@ -391,7 +391,7 @@ impl KeyState {
         let mut walk = Walk::of(self, lifted, way.node, outer, first.t);
         let mut key: Option<Key> = None;
         let mut is_due = true;
-        for end in ends.iter() {
+        for end in ends {
             if !(is_own || is_due || end.is_fresh) {
                 continue;
             }
@@ -581,8 +581,8 @@ impl ShardState {
             let way = Way { node: child, place, rise, number, chained };
             let spec = &mut self.specs[below as usize];
             let keys = spec.with_outer((number, hash));
-            let mut work = Work::default();
-            work.cut = keys.len().saturating_sub(ASKED_MAX) as u64;
+            let cut = keys.len().saturating_sub(ASKED_MAX) as u64;
+            let mut work = Work { cut, ..Work::default() };
             for key in keys.into_iter().take(ASKED_MAX) {
                 let Some(at) = spec.find(key) else { continue };
                 let Some(mut kept) = spec.take(at) else { continue };

@@ -43,7 +43,7 @@ pub fn solve(plan: &Plan, given: &Map<String, Json>) -> Option<Solution> {
         let positive = build(plan, choice, given, None)?;
         checker.holds(&positive).then_some((choice, positive))
     });
-    let mut best: Option<(usize, (&Choice, Map<String, Json>))> = None;
+    let mut best: Option<(usize, Way<'_>)> = None;
     for way in solved.take(WAYS_COMPARED_MAX) {
         let kept = given.iter().filter(|(name, value)| way.1.get(*name) == Some(value)).count();
         if best.as_ref().is_none_or(|(most, _)| kept > *most) {
@@ -60,6 +60,9 @@ pub fn solve(plan: &Plan, given: &Map<String, Json>) -> Option<Solution> {
 
 /// A leaf, and whether it must hold.
 type Choice = Vec<(u32, bool)>;
+
+/// A choice and the event that it makes.
+type Way<'c> = (&'c Choice, Map<String, Json>);
 
 struct Checker<'a> {
     plan: &'a Plan,

@@ -285,7 +285,9 @@ fn a_slip_in_yaml_leaves_the_version_before_in_force() {
     let good = load(&documents, &[]);
     assert_eq!((good.rules.len(), good.problems.len()), (4, 0), "{:?}", good.problems);
     let before: Vec<Arc<str>> = good.rules.iter().map(|rule| rule.source.text.clone()).collect();
-    let slips: [(&str, fn(&str) -> String); 4] = [
+    /// What is wrong, and how a text comes to be so.
+    type Slip = (&'static str, fn(&str) -> String);
+    let slips: [Slip; 4] = [
         ("a tab", |text| text.replace("logsource:", "\tlogsource:")),
         ("a quote", |text| text.replace("F: ", "F: \"")),
         ("a colon", |text| text.replacen("title: ", "title: a: ", 1)),

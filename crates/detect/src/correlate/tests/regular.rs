@@ -134,9 +134,9 @@ fn any_order_of_arrival_gives_the_same_beats() {
             let spec = Spec { frame, ..regular(30.0, 80.0, burst, 4, W) };
             let want = expected(&list, frame, framed, |w| regular_visits(w, 30, 80, burst) >= 4);
             if want.is_empty() {
-                without += 1
+                without += 1;
             } else {
-                with += 1
+                with += 1;
             }
             check(vec![spec], 1_000, want, [&list, &order]).unwrap();
         }
