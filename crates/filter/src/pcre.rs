@@ -55,7 +55,8 @@ impl PcreError {
 /// of the two knows is left as it stands, for the engine to say what is wrong.
 ///
 /// # Errors
-/// Not covered: possessive repetition, and verbs such as `(*SKIP)`.
+/// Not covered: possessive repetition, verbs such as `(*SKIP)`, recursion, `\R`, `\X`, and an end of the value
+/// before what may take a line end.
 pub fn translated(source: &str, flags: &str) -> Result<String, PcreError> {
     let mut reader = Reader {
         rest: source,

@@ -137,7 +137,8 @@ impl Number {
         text.parse::<f64>().ok().filter(|f| f.is_finite()).map(Number::Float)
     }
 
-    fn float(self) -> f64 {
+    /// As a fraction: large integers lose their last digits.
+    pub fn float(self) -> f64 {
         match self {
             Number::Int(i) => i as f64,
             Number::Float(f) => f,

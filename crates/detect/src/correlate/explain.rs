@@ -9,7 +9,7 @@
 
 use super::firing::Firing;
 use super::gaps::{Gaps, Regular, Rhythm};
-use super::hit::{Hit, HitValue, values};
+use super::hit::{Hit, values};
 use super::lift::OuterKeys;
 use super::replay::in_event_time;
 use super::spec::{Node, SpecKind, SpecSet, Target};
@@ -64,7 +64,7 @@ pub fn report(
     for hit in hits.iter().filter(|h| h.spec == index as u32) {
         let group = groups.entry(hit.key.hash).or_default();
         group.names = values(&hit.key.text);
-        group.steps.push(step_of(hit));
+        group.steps.push(Entry::of(hit));
     }
     let outer: HashMap<(u32, EventId), OuterKeys> =
         hits.iter().filter_map(|hit| Some(((hit.spec, hit.id), hit.outer.clone()?))).collect();
@@ -77,7 +77,8 @@ pub fn report(
             }
             for (key, text) in keys_above(specs, (index as u32, slot), child, &firing, &outer) {
                 let group = groups.entry(key).or_default();
-                group.steps.push(step_of_child(&firing, slot));
+                let end = (firing.event_ns, firing.fired_by);
+                group.steps.push(Entry::chained(slot, end, firing.first_ns));
                 if let (Some(text), true) = (text, group.names.is_empty()) {
                     group.names = values(&text);
                 }
@@ -137,31 +138,6 @@ fn title(rules: &RuleSet, target: &Target) -> Arc<str> {
         Target::Correlation(id) => {
             rules.find(id).map_or_else(|| id.clone(), |number| rules.rule(number).title.clone())
         }
-    }
-}
-
-fn step_of(hit: &Hit) -> Entry {
-    let value = match hit.value {
-        HitValue::Print(print) => print as u64,
-        HitValue::Number(number) => number.to_bits(),
-        HitValue::None => u64::from(hit.slot),
-    };
-    let (t, id, slot, weight) = (hit.event_ns, hit.id, hit.slot, hit.weight);
-    Entry { t, id, start: t, value, weight, rows: 1, label: 0, slot }
-}
-
-/// An episode of a correlation that this one builds on is one occurrence.
-fn step_of_child(firing: &Firing, slot: u8) -> Entry {
-    let (t, id) = (firing.event_ns, firing.fired_by);
-    Entry {
-        t,
-        id,
-        start: firing.first_ns,
-        value: u64::from(slot),
-        weight: 1,
-        rows: 1,
-        label: 0,
-        slot,
     }
 }
 

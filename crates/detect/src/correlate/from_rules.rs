@@ -233,14 +233,7 @@ fn condition_of(rules: &Lookup<'_>, correlation: &Correlation) -> ConditionParts
 }
 
 fn condition_in(bounds: &[(BoundOp, filter::Number)]) -> Condition {
-    Condition(bounds.iter().map(|(op, n)| (*op, number(n))).collect())
-}
-
-fn number(n: &filter::Number) -> f64 {
-    match n {
-        filter::Number::Int(int) => *int as f64,
-        filter::Number::Float(float) => *float,
-    }
+    Condition(bounds.iter().map(|(op, n)| (*op, n.float())).collect())
 }
 
 /// References of the expression as slots; the parser has checked that each is one of the rules.

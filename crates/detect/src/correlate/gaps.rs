@@ -6,7 +6,7 @@
 //! regular    x    x     x    x                   within `jitter` percent of their median
 //! ```
 //! A gap belongs to two neighbours, so an event that comes or goes changes three at most, wherever it
-//! stands: O(log n) for each, whatever the order.
+//! stands: a short search for each (`ranks`); in the midst of a window the times behind it move, too.
 
 use super::ranks::Ranks;
 use std::collections::VecDeque;

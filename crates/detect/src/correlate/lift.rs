@@ -108,7 +108,7 @@ impl Lifted {
     }
 
     fn note(&mut self, arrival: &Arrival) {
-        let place = place_of(&arrival.entry);
+        let place = arrival.entry.place();
         if let Some(key) = arrival.from {
             self.from.insert(place, key);
         }
@@ -198,7 +198,7 @@ impl Lifted {
 
     /// Forgets what lies before the oldest entry, and episodes that are gone.
     fn trim(&mut self, oldest: Option<&Entry>, is_kept: impl Fn(u32) -> bool) {
-        let from = oldest.map_or((i64::MAX, EventId::default(), 0), place_of);
+        let from = oldest.map_or((i64::MAX, EventId::default(), 0), |entry| entry.place());
         let kept = self.stands.split_off(&from);
         for (place, stands) in std::mem::replace(&mut self.stands, kept) {
             self.leave(place, &stands);
@@ -233,7 +233,7 @@ impl KeyState {
 
     /// Key of the correlation that a chained entry came from, if that is another one.
     pub(super) fn child_of(&self, entry: &Entry) -> Option<u128> {
-        self.lifted.as_ref()?.from.get(&place_of(entry)).copied()
+        self.lifted.as_ref()?.from.get(&entry.place()).copied()
     }
 }
 
@@ -259,10 +259,6 @@ pub(super) fn add(list: &mut Vec<Stand>, stand: Option<Stand>) {
 fn outers_of(stand: &Stand) -> impl Iterator<Item = (Outer, i64)> + '_ {
     let numbered = stand.keys.iter().zip(0u32..);
     numbered.filter_map(|(key, number)| Some(((number, key.as_ref()?.hash), stand.t)))
-}
-
-pub(super) fn place_of(entry: &Entry) -> Place {
-    (entry.t, entry.id, entry.slot)
 }
 
 fn bytes_of(stands: &[Stand]) -> usize {

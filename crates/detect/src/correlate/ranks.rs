@@ -81,7 +81,7 @@ impl Ranks {
     /// How much lies between two numbers, ends included.
     pub(super) fn within(&self, low: f64, high: f64) -> u64 {
         let mut found = 0;
-        for block in &self.blocks[self.block_of(low).min(self.blocks.len())..] {
+        for block in &self.blocks[self.block_of(low)..] {
             let (Some(first), Some(last)) = (block.items.first(), block.items.last()) else {
                 continue;
             };

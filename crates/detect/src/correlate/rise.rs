@@ -13,7 +13,7 @@
 
 use super::evidence::Changes;
 use super::hit::Key;
-use super::lift::{Arrival, Lifted, Outer, Place, Rise, Stand, Upward, add, place_of};
+use super::lift::{Arrival, Lifted, Outer, Place, Rise, Stand, Upward, add};
 use super::shard::{Context, ShardState};
 use super::spec::{Decide, Node, SpecKind};
 use super::window::{Entry, KeyState};
@@ -129,8 +129,8 @@ impl<'s> Walk<'s> {
     fn of(state: &'s KeyState, lifted: &Lifted, node: &'s Node, outer: Outer, first: i64) -> Self {
         let from = if node.decide == Decide::OnLeaving { first } else { node.edge(first) };
         let is_evidence = |(place, _): &(Place, i64)| {
-            let at = state.entries.partition_point(|e| place_of(e) < *place);
-            state.entries.get(at).is_some_and(|e| place_of(e) == *place && e.label != 0)
+            let at = state.entries.partition_point(|e| e.place() < *place);
+            state.entries.get(at).is_some_and(|e| e.place() == *place && e.label != 0)
         };
         let list = lifted.places_of(outer, from).filter(is_evidence).collect();
         Self { state, node, list, from: 0, to: 0, best: VecDeque::new() }
@@ -458,12 +458,12 @@ impl KeyState {
         first: Place,
         work: &mut Work,
     ) -> Vec<&'s Stand> {
-        let from = self.entries.partition_point(|e| place_of(e) < first);
-        let to = self.entries.partition_point(|e| is_within(node, place_of(e), (end.t, end.id)));
+        let from = self.entries.partition_point(|e| e.place() < first);
+        let to = self.entries.partition_point(|e| is_within(node, e.place(), (end.t, end.id)));
         let evidence = self.entries.range(from..to.max(from)).rev().filter(|e| e.label != 0);
         let stands = evidence
             .take(EVENTS_PER_WINDOW_MAX)
-            .filter_map(|e| lifted.stands.get(&place_of(e)))
+            .filter_map(|e| lifted.stands.get(&e.place()))
             .flatten();
         let mut stands: Vec<&Stand> = stands.collect();
         if !work.spend(stands.len()) {
@@ -538,14 +538,16 @@ impl KeyState {
     /// Where the first entry of the window with that end may stand.
     fn lower_of(&self, node: &Node, (t, id): (i64, EventId)) -> Place {
         if node.decide == Decide::OnLeaving {
-            return (t, id, 0);
+            // Events of one time are missed together; each absence is of one event.
+            let is_of_one = node.spec.kind == SpecKind::Absence;
+            return (t, if is_of_one { id } else { EventId::default() }, 0);
         }
         if node.gap() == i64::MAX {
             return (node.edge(t), EventId::default(), 0);
         }
-        let end = self.entries.partition_point(|e| is_within(node, place_of(e), (t, id)));
+        let end = self.entries.partition_point(|e| is_within(node, e.place(), (t, id)));
         let lower = end.checked_sub(1).map(|last| self.lower(node, last));
-        lower.map_or((t, id, 0), |lower| place_of(&self.entries[lower]))
+        lower.map_or((t, id, 0), |lower| self.entries[lower].place())
     }
 }
 
@@ -568,6 +570,9 @@ impl ShardState {
     ) -> Vec<Arrival> {
         let node = cx.set.node(index);
         let mut out = Vec::new();
+        if node.asks.iter().all(Option::is_none) {
+            return out;
+        }
         let own = new.iter().filter(|a| node.asks[usize::from(a.entry.slot)].is_none());
         let Some(first) = own.map(|a| a.entry.t).min() else { return out };
         let from = first.saturating_sub(node.spec.timespan_ns);

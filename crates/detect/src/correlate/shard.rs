@@ -122,21 +122,7 @@ impl ShardState {
                 state.hold_ns = state.hold_ns.max(lag.min(cx.settings.hold_max_ns));
             }
         }
-        let value = match hit.value {
-            HitValue::Print(print) => print as u64,
-            HitValue::Number(number) => number.to_bits(),
-            HitValue::None => u64::from(hit.slot),
-        };
-        let entry = Entry {
-            t: hit.event_ns,
-            id: hit.id,
-            start: hit.event_ns,
-            value,
-            weight: hit.weight,
-            rows: 1,
-            label: 0,
-            slot: hit.slot,
-        };
+        let entry = Entry::of(hit);
         let cause = Cause { id: hit.id, t: hit.event_ns, stream_ns: hit.stream_ns };
         let stand = |keys: &OuterKeys| Stand { t: hit.event_ns, keys: keys.clone() };
         let stands = hit.outer.iter().map(stand).collect();

@@ -10,7 +10,8 @@
 //! How an entry becomes evidence: `evidence`.
 
 use super::evidence::{Behind, Cause, Changes, Episode};
-use super::lift::Lifted;
+use super::hit::{Hit, HitValue};
+use super::lift::{Lifted, Place};
 use super::spec::{Decide, Frame, Node, SpecKind};
 use super::total::Total;
 use event::EventId;
@@ -34,12 +35,22 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    pub(super) fn of(hit: &Hit) -> Self {
+        let value = match hit.value {
+            HitValue::Print(print) => print as u64,
+            HitValue::Number(number) => number.to_bits(),
+            HitValue::None => u64::from(hit.slot),
+        };
+        let (t, id, slot, weight) = (hit.event_ns, hit.id, hit.slot, hit.weight);
+        Self { t, id, start: t, value, weight, rows: 1, label: 0, slot }
+    }
+
     /// The window of another correlation, as an entry of slot `slot`: where it ends and begins.
     pub(super) fn chained(slot: u8, (t, id): (i64, EventId), start: i64) -> Self {
         Self { t, id, start, value: u64::from(slot), weight: 1, rows: 1, label: 0, slot }
     }
 
-    fn place(&self) -> (i64, EventId, u8) {
+    pub(super) fn place(&self) -> Place {
         (self.t, self.id, self.slot)
     }
 }
@@ -155,7 +166,7 @@ impl KeyState {
             let cause = Cause { id: anchor.id, t: anchor.t, stream_ns };
             let goes_on = self.goes_on(node, self.closed);
             match node.decide {
-                Decide::OnLeaving => self.decide_leaving(node, cause, behind, changes),
+                Decide::OnLeaving => self.decide_leaving(node, goes_on, cause, behind, changes),
                 _ if node.scans && goes_on => {}
                 _ if node.scans => self.decide_scanned(node, self.closed, cause, behind, changes),
                 _ => self.decide_sliding(node, goes_on, cause, behind, changes),
@@ -451,6 +462,7 @@ impl KeyState {
     fn decide_leaving(
         &mut self,
         node: &Node,
+        goes_on: bool,
         cause: Cause,
         behind: Behind<'_>,
         changes: &mut Changes,
@@ -485,9 +497,7 @@ impl KeyState {
                 changes.ends.push((anchor.t, anchor.id, anchor.start));
                 self.absorb(node, &[at], anchor.start, measured, cause, behind, changes);
             }
-        } else if self.entries.get(at + 1).is_none_or(|next| next.t > anchor.t)
-            && node.holds(measured, &|_| false)
-        {
+        } else if !goes_on && node.holds(measured, &|_| false) {
             // Events of one time leave together and are missed together, once.
             let same = self.entries.partition_point(|e| e.t < anchor.t);
             let chosen: Vec<usize> = (same..=at).chain(self.head..self.tail).collect();

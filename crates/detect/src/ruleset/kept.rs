@@ -87,7 +87,7 @@ pub(super) fn resolve_keeping(
 /// gives neither, those that share at least half of its lines, the most first.
 pub fn resembling<'t>(
     problem: &RuleProblem,
-    texts: impl Iterator<Item = &'t Arc<str>> + Clone,
+    texts: impl Iterator<Item = &'t Arc<str>>,
 ) -> Vec<Arc<str>> {
     if is_nameless(problem) {
         let lines: HashSet<&str> =
@@ -105,9 +105,9 @@ pub fn resembling<'t>(
         let own = ["id", "name", "title"].iter().filter_map(|key| line_of(text, key));
         own.into_iter().any(|own| names.contains(&own))
     };
-    let plainly = texts.clone().filter(|text| says(text));
-    let mention = |text: &&Arc<str>| names.iter().any(|name| text.contains(name)) && !says(text);
-    plainly.chain(texts.filter(mention).take(READ_MAX)).cloned().collect()
+    let mentioning = texts.filter(|text| names.iter().any(|name| text.contains(name)));
+    let (plainly, others): (Vec<_>, Vec<_>) = mentioning.partition(|text| says(text));
+    plainly.into_iter().chain(others.into_iter().take(READ_MAX)).cloned().collect()
 }
 
 fn lines_of(text: &str) -> impl Iterator<Item = &str> {

@@ -420,7 +420,7 @@ fn read_regular(entries: &[(String, Node)]) -> Result<CorrelationCondition, Refu
         let hint = "add `jitter: 20`: gaps within 20 % of their median are regular";
         return Err(Refusal::invalid("the condition does not say what is regular", hint));
     };
-    let enough = |(op, number): &(BoundOp, Number)| match (op, value_of(number)) {
+    let enough = |(op, number): &(BoundOp, Number)| match (op, number.float()) {
         (BoundOp::Gt, n) => n + 1.0 >= VISITS_MIN,
         (BoundOp::Gte | BoundOp::Eq, n) => n >= VISITS_MIN,
         _ => false,
@@ -480,7 +480,7 @@ impl Bounds {
         // Whether the ends themselves belong to what is left.
         let mut open = false;
         let step = if counted { 1.0 } else { 0.0 };
-        for (op, bound) in self.bounds.iter().map(|(op, n)| (op, value_of(n))) {
+        for (op, bound) in self.bounds.iter().map(|(op, n)| (op, n.float())) {
             match op {
                 BoundOp::Gt => low = low.max(bound + step),
                 BoundOp::Gte => low = low.max(bound),
@@ -490,7 +490,7 @@ impl Bounds {
                 BoundOp::Neq => {}
             }
         }
-        for (op, bound) in self.bounds.iter().map(|(op, n)| (op, value_of(n))) {
+        for (op, bound) in self.bounds.iter().map(|(op, n)| (op, n.float())) {
             let excludes =
                 *op == BoundOp::Neq || (!counted && matches!(op, BoundOp::Gt | BoundOp::Lt));
             open |= excludes && low == high && bound == low;
@@ -506,13 +506,6 @@ impl Bounds {
             _ => "check the numbers and their directions".to_owned(),
         };
         Err(Refusal::invalid("no window can ever satisfy the condition", hint))
-    }
-}
-
-fn value_of(number: &Number) -> f64 {
-    match number {
-        Number::Int(n) => *n as f64,
-        Number::Float(n) => *n,
     }
 }
 

@@ -237,6 +237,24 @@ fn a_spray_of_names_has_a_limit() {
     assert!(users(3_000).contains(&*newest) && !users(3_000).contains("u0"));
 }
 
+/// Scenario: two users do something on a host in the same second, then it is quiet there; both do the second
+/// step.
+/// Guarantees: the quiet is an occurrence for both, whoever was received last.
+#[test]
+fn events_of_one_time_are_missed_for_each_of_their_keys() {
+    let mut all = specs(1, &["host"], &["user"]);
+    all[0].condition = Condition(vec![(BoundOp::Lt, 1.0)]);
+    let one = |rule, id, at: i64, user: &str| Ev { user: user.into(), ..ev(rule, id, 50_000 + at) };
+    for [first, last] in [["anna", "bob"], ["bob", "anna"]] {
+        let quiet = [one(0, 0, 0, first), one(0, 1, 0, last)];
+        let steps = [one(1, 2, 3, "anna"), one(1, 3, 4, "bob")];
+        let firings = run(all.clone(), Settings::default(), &[quiet, steps].concat());
+        let outer = firings.iter().filter(|f| f.rule == 2_000);
+        let users: BTreeSet<String> = outer.map(|f| f.group[0].1.to_string()).collect();
+        assert_eq!(users, ["anna".to_owned(), "bob".to_owned()].into(), "{first}, {last}");
+    }
+}
+
 /// What each correlation did and holds, by its id.
 fn stats(specs: Vec<Spec>, events: &[Ev]) -> BTreeMap<Arc<str>, RuleStats> {
     let set = SpecSet::new(specs).unwrap();
