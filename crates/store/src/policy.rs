@@ -298,10 +298,10 @@ pub fn check_filter(text: &str) -> Result<(), StoreError> {
 /// is well or nothing is ever removed.
 pub fn warnings(rules: &[RetentionRule], tier: Option<&TierOptions>) -> Vec<String> {
     let short = rules.iter().filter_map(|rule| {
-        let days = rule.age_ns.filter(|age| *age < PCI_AGE_NS)? / DAY_NS;
+        let age = filter::search::duration_text(rule.age_ns.filter(|age| *age < PCI_AGE_NS)?);
         Some(format!(
-            "rule `{}` keeps {days} days: PCI DSS 10.5.1 asks for 12 months of audit logs, the last \
-             three at hand",
+            "rule `{}` keeps {age}: PCI DSS 10.5.1 asks for 12 months of audit logs, the last three \
+             at hand",
             rule.name
         ))
     });
@@ -312,9 +312,9 @@ pub fn warnings(rules: &[RetentionRule], tier: Option<&TierOptions>) -> Vec<Stri
         )
     });
     let hot = tier.filter(|tier| tier.hot_age_ns < PCI_AT_HAND_NS).map(|tier| {
-        let days = tier.hot_age_ns / DAY_NS;
+        let age = filter::search::duration_text(tier.hot_age_ns);
         format!(
-            "events move to the far tier after {days} days: PCI DSS 10.5.1 asks for the last three \
+            "events move to the far tier after {age}: PCI DSS 10.5.1 asks for the last three \
              months at hand, which they are only while the far tier answers"
         )
     });

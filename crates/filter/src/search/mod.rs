@@ -87,17 +87,27 @@ pub fn parse_filter(text: &str, now_ns: i64) -> Result<Plan, SearchError> {
 pub fn duration_ns(text: &str) -> Option<i64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
-    let unit_ns = match unit {
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60 * 1_000_000_000,
-        "h" => 3_600 * 1_000_000_000,
-        "d" => 86_400 * 1_000_000_000,
-        "w" => 7 * 86_400 * 1_000_000_000,
-        _ => return None,
-    };
-    number.parse::<i64>().ok()?.checked_mul(unit_ns)
+    let (_, unit_ns) = DURATION_UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<i64>().ok()?.checked_mul(*unit_ns)
 }
+
+/// A duration in ns as [`duration_ns`] reads it, in its largest whole unit; less than a millisecond is lost.
+pub fn duration_text(ns: i64) -> String {
+    let is_whole = |unit_ns: i64| ns >= unit_ns && ns % unit_ns == 0;
+    let whole = DURATION_UNITS.iter().find(|(_, unit_ns)| is_whole(*unit_ns));
+    let (name, unit_ns) = whole.unwrap_or(&("ms", 1_000_000));
+    format!("{}{name}", ns / unit_ns)
+}
+
+/// Units of durations and how many ns each is, the largest first.
+const DURATION_UNITS: [(&str, i64); 6] = [
+    ("w", 7 * 86_400 * 1_000_000_000),
+    ("d", 86_400 * 1_000_000_000),
+    ("h", 3_600 * 1_000_000_000),
+    ("m", 60 * 1_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+];
 
 #[cfg(test)]
 mod tests {
@@ -105,6 +115,18 @@ mod tests {
     use crate::{CompareOp, Node, Number, Operand, Target, Test, TextOp};
 
     const NOW: i64 = 1_000_000_000_000_000_000;
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for text in ["1ms", "1500ms", "90s", "15m", "23h", "400d", "2w"] {
+            assert_eq!(duration_text(duration_ns(text).unwrap()), text);
+        }
+        assert_eq!(duration_text(duration_ns("24h").unwrap()), "1d");
+        assert_eq!(
+            (duration_text(0).as_str(), duration_ns("5y"), duration_ns("d")),
+            ("0ms", None, None)
+        );
+    }
 
     fn only_test(text: &str) -> Test {
         let q = parse(text, NOW).unwrap_or_else(|e| panic!("{text}: {e}"));

@@ -34,7 +34,7 @@ pub fn plan_json(
         json!({
             "rule": rule.name,
             "filter": rule.filter,
-            "age": rule.age_ns.map(super::searches::duration_text),
+            "age": rule.age_ns.map(filter::search::duration_text),
             "age_days": rule.age_ns.map(|ns| ns / (86_400 * event::time::SECOND_NS)),
             "size_bytes": rule.bytes,
             "files": plan.files,

@@ -60,7 +60,7 @@ fn saved_json(row: &SavedRow) -> Value {
             "rule_id": live_searches::rule_id(name),
         });
         if let Some(every_ns) = alert.every_ns {
-            told["every"] = duration_text(every_ns).into();
+            told["every"] = search::duration_text(every_ns).into();
             told["last_run"] = json!(row.run);
         }
         told
@@ -190,7 +190,7 @@ fn on_schedule(
     let every_ns = search::duration_ns(every).filter(|ns| scheduled::EVERY_NS.contains(ns));
     let every_ns = every_ns.ok_or_else(|| {
         let (least, most) = (*scheduled::EVERY_NS.start(), *scheduled::EVERY_NS.end());
-        let (least, most) = (duration_text(least), duration_text(most));
+        let (least, most) = (search::duration_text(least), search::duration_text(most));
         Problem::bad(format!("`every` is a time from {least} to {most}, such as 5m"))
     })?;
     let parsed = search::parse(query, io::intake::wall_ns())?;
@@ -207,19 +207,10 @@ fn on_schedule(
     Ok(SearchAlert { level, every_ns: Some(every_ns) })
 }
 
-/// A duration as the language writes it, in its largest whole unit.
-pub(super) fn duration_text(ns: i64) -> String {
-    const UNITS: [(&str, i64); 5] =
-        [("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
-    let seconds = ns / event::time::SECOND_NS;
-    let unit = UNITS.iter().find(|(_, len)| seconds % len == 0);
-    unit.map_or_else(|| format!("{seconds}s"), |(name, len)| format!("{}{name}", seconds / len))
-}
-
 /// What the search of this name raises now.
 fn raised_before(app: &App, name: &str) -> Option<WishedAlert> {
     let alert = app.ledger.search(name).ok()?.search.alert?;
-    let every = alert.every_ns.map(duration_text);
+    let every = alert.every_ns.map(search::duration_text);
     Some(WishedAlert { level: Some(alert.level.name().to_owned()), every })
 }
 

@@ -85,7 +85,9 @@ pub(super) fn told(summary: &Value, quiet: bool) -> Exit {
 pub(super) fn told_as(summary: &Value, counts: &str, quiet: bool) -> Exit {
     let partial = summary["partial"].as_bool() == Some(true);
     if partial {
-        complain(&format!("partial answer: {}", summary["why_partial"].as_str().unwrap_or("")));
+        let why = summary["why_partial"].as_str().unwrap_or("");
+        let more = if why == "limit" { "; `alcedo export` writes all of it" } else { "" };
+        complain(&format!("partial answer: {why}{more}"));
     }
     if let Some(waiting) = summary["waiting_records"].as_u64() {
         complain(&format!(

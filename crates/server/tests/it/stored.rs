@@ -222,7 +222,9 @@ fn retention_says_what_it_would_do_and_records_what_it_did() {
         |form: &str| run(&["retention", "--dry-run", "-c", other.to_str().unwrap(), "-o", form]);
     let out = dry("ndjson");
     assert_eq!(code(&out), Some(0));
-    assert!(String::from_utf8_lossy(&out.stderr).contains("PCI DSS 10.5.1"));
+    assert!(
+        String::from_utf8_lossy(&out.stderr).contains("rule `short` keeps 1ms: PCI DSS 10.5.1")
+    );
     let plan = &json_lines(&out)[0];
     let short = plan["rules"].as_array().unwrap().iter().find(|r| r["rule"] == "short").unwrap();
     assert_eq!(short["rows"], 2, "{plan}");
