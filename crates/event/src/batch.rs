@@ -168,8 +168,8 @@ pub struct EventBatch {
     /// Whether `hot` holds the rows' dense slots.
     has_slots: bool,
     envelopes: Vec<Arc<Envelope>>,
-    local_names: Vec<Box<str>>,
-    local_ids: HashMap<Box<str>, FieldId>,
+    local_names: Vec<Arc<str>>,
+    local_ids: HashMap<Arc<str>, FieldId>,
 }
 
 /// What records of a stream become: so that the next batch is given its memory at once. Growing step by
@@ -437,8 +437,9 @@ impl<'a> RowWriter<'a> {
             return self.local(OVERFLOW_NAME);
         }
         let id = FieldId(self.batch.local_names.len() as u32 | FieldId::LOCAL);
-        self.batch.local_names.push(name.into());
-        self.batch.local_ids.insert(name.into(), id);
+        let name: Arc<str> = name.into();
+        self.batch.local_names.push(name.clone());
+        self.batch.local_ids.insert(name, id);
         id
     }
 

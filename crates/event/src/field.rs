@@ -300,7 +300,6 @@ impl DictionaryBuilder {
         self.inner.entries.push(Entry { name: name.into(), kind });
         self.inner.hot.push(NOT_HOT);
         self.inner.by_name.insert(name.into(), id);
-        self.inner.by_order.take();
         id
     }
 

@@ -164,19 +164,21 @@ fn base_name(program: &[u8]) -> &[u8] {
     program.rsplit(|c| *c == b'/').next().unwrap_or(program)
 }
 
-/// Where `what` begins. Messages are short: making a searcher for each of these words costs more than
-/// looking at every place of one byte of it, the second where there is one (the first is often a blank).
-fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+/// Where `what` begins, place by place. Messages are short: making a searcher for each of these words costs
+/// more than looking at every place of one byte of it, the second where there is one (the first is often a
+/// blank).
+fn places<'t>(text: &'t [u8], what: &'t [u8]) -> impl DoubleEndedIterator<Item = usize> + 't {
     let before = usize::from(what.len() > 1);
-    let at = |i: usize| i.checked_sub(before).filter(|from| text[*from..].starts_with(what));
-    memchr::memchr_iter(what[before], text).find_map(at)
+    let at = move |i: usize| i.checked_sub(before).filter(|from| text[*from..].starts_with(what));
+    memchr::memchr_iter(what[before], text).filter_map(at)
 }
 
-/// As [`find`], at the last place.
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    places(text, what).next()
+}
+
 fn rfind(text: &[u8], what: &[u8]) -> Option<usize> {
-    let before = usize::from(what.len() > 1);
-    let at = |i: usize| i.checked_sub(before).filter(|from| text[*from..].starts_with(what));
-    memchr::memrchr_iter(what[before], text).find_map(at)
+    places(text, what).next_back()
 }
 
 fn split<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {

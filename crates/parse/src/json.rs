@@ -791,26 +791,36 @@ fn next_structural(text: &[u8], at: usize) -> Option<usize> {
     text.get(at..)?.iter().position(is_structural).map(|n| at + n)
 }
 
-/// Open brackets, one bit each: a megabyte of `[` costs 128 KiB.
+/// Open brackets, one bit each: a megabyte of `[` costs 128 KiB. The first 64, which are nearly always
+/// all, cost no memory of their own.
 #[derive(Default)]
 struct BracketStack {
-    bits: Vec<u64>,
+    first: u64,
+    more: Vec<u64>,
     len: usize,
 }
 
 impl BracketStack {
     fn push(&mut self, is_object: bool) {
         let (word, bit) = (self.len / 64, self.len % 64);
-        if word == self.bits.len() {
-            self.bits.push(0);
+        if word > self.more.len() {
+            self.more.push(0);
         }
-        self.bits[word] = self.bits[word] & !(1 << bit) | u64::from(is_object) << bit;
+        let bits = match word {
+            0 => &mut self.first,
+            _ => &mut self.more[word - 1],
+        };
+        *bits = *bits & !(1 << bit) | u64::from(is_object) << bit;
         self.len += 1;
     }
 
     fn pop(&mut self) -> Option<bool> {
         self.len = self.len.checked_sub(1)?;
-        Some(self.bits[self.len / 64] >> (self.len % 64) & 1 == 1)
+        let bits = match self.len / 64 {
+            0 => self.first,
+            word => self.more[word - 1],
+        };
+        Some(bits >> (self.len % 64) & 1 == 1)
     }
 
     fn is_empty(&self) -> bool {

@@ -10,6 +10,7 @@
 
 use crate::ParseError;
 use event::{Kind, RowWriter};
+use std::borrow::Cow;
 
 const FORMAT: &str = "Windows event XML";
 /// Deepest nesting of elements; events have at most eight.
@@ -306,9 +307,7 @@ impl Reader<'_, '_, '_> {
             // The data's own name takes the place of the tag's.
             element.is_named_data = true;
             self.path.truncate(element.parent_len);
-            let mut plain = Vec::new();
-            resolve_entities(value, &mut plain);
-            self.append(&plain);
+            self.append(&plain(value));
             return;
         }
         element.has_attributes = true;
@@ -317,13 +316,7 @@ impl Reader<'_, '_, '_> {
             self.append(b"#attributes");
         }
         self.append(name);
-        if memchr::memchr(b'&', value).is_some() {
-            let mut plain = Vec::new();
-            resolve_entities(value, &mut plain);
-            self.push(&plain);
-        } else {
-            self.push(value);
-        }
+        self.push(&plain(value));
         self.path.truncate(len);
     }
 
@@ -398,6 +391,16 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 
 fn is_name_byte(c: u8) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.' | b':') || c >= 0x80
+}
+
+/// The text of an attribute, its entities resolved.
+fn plain(value: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'&', value).is_none() {
+        return Cow::Borrowed(value);
+    }
+    let mut out = Vec::new();
+    resolve_entities(value, &mut out);
+    Cow::Owned(out)
 }
 
 /// Appends `text` with the five entities of XML and character references resolved; others stay.

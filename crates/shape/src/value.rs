@@ -74,7 +74,7 @@ pub(crate) fn fits(kind: FieldType, bytes: &[u8]) -> bool {
 }
 
 /// Writes the normalised form of cell `index` to `to`. Out: whether anything was stored.
-/// Nothing is copied unless letters change case or a number changes its base.
+/// What is stored as it is, or as a piece of itself, is not copied.
 pub(crate) fn store(
     row: &mut RowWriter<'_>,
     index: usize,
@@ -404,16 +404,16 @@ pub(crate) fn short_form(address: &[u8]) -> Option<ShortForm> {
 
 /// An address' text.
 pub(crate) struct ShortForm {
-    text: [u8; SHORT_FORM_BYTES],
+    text: [u8; ADDRESS_BYTES_MAX],
     left: usize,
 }
 
 /// An IPv6 address of eight groups, or with an IPv4 address at its end.
-const SHORT_FORM_BYTES: usize = 45;
+pub(crate) const ADDRESS_BYTES_MAX: usize = 45;
 
 impl ShortForm {
     fn of(address: IpAddr) -> Self {
-        let mut text = [0; SHORT_FORM_BYTES];
+        let mut text = [0; ADDRESS_BYTES_MAX];
         let mut rest = &mut text[..];
         // Every address fits.
         let _ = write!(rest, "{address}");
@@ -422,13 +422,13 @@ impl ShortForm {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.text[..SHORT_FORM_BYTES - self.left]
+        &self.text[..ADDRESS_BYTES_MAX - self.left]
     }
 }
 
 /// An address in its usual text form.
 pub(crate) fn parse_ip(bytes: &[u8]) -> Option<IpAddr> {
-    if bytes.len() > 45 || bytes.len() < 2 {
+    if bytes.len() > ADDRESS_BYTES_MAX || bytes.len() < 2 {
         return None;
     }
     if !bytes[0].is_ascii_hexdigit() && bytes[0] != b':' {

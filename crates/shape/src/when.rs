@@ -180,7 +180,10 @@ impl Switch {
             return 0;
         }
         let found = self.bits.get(value);
-        let found = found.or_else(|| self.bits.get(value.to_ascii_lowercase().as_slice()));
+        // The keys are in lower case: what has no capitals would not be found the second time.
+        let has_capitals = || value.iter().any(u8::is_ascii_uppercase);
+        let folded = || self.bits.get(value.to_ascii_lowercase().as_slice());
+        let found = found.or_else(|| has_capitals().then(folded).flatten());
         found.copied().unwrap_or_default()
     }
 }

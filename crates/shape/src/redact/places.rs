@@ -255,7 +255,8 @@ fn spellings<'c>(row: &RowWriter<'_>, classes: &dyn Fn() -> &'c [Class], plot: &
     }
     for (at, class) in classes().iter().enumerate() {
         let cell = row.cell(at).1.bytes;
-        let may_be = cell.len() <= 45 && memchr::memchr(b':', cell).is_some();
+        let may_be =
+            cell.len() <= crate::value::ADDRESS_BYTES_MAX && memchr::memchr(b':', cell).is_some();
         if !may_be || *class == Class::Guarded || plot.is_taken(at) {
             continue;
         }
