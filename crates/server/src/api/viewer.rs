@@ -15,7 +15,7 @@ const WAITING_MAX: usize = 1_024;
 /// Their bytes: a second of a full live view.
 const WAITING_BYTES_MAX: usize = 4 << 20;
 /// A reader who takes nothing for this long is gone.
-const READER_WAIT_MAX: Duration = Duration::from_secs(60);
+pub const READER_WAIT_MAX: Duration = Duration::from_secs(60);
 
 type Waiting = (Event, OwnedSemaphorePermit);
 

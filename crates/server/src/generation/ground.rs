@@ -92,7 +92,7 @@ pub struct GroundReader {
     known: Option<(Stamps, Ground)>,
 }
 
-/// File, device, inode, length, time of last change.
+/// Files, and which version of each it is.
 type Stamps = Vec<(PathBuf, Option<Stamp>)>;
 
 impl GroundReader {

@@ -5,8 +5,8 @@ use crate::config::{Config, SourceKind, Transport};
 use io::sources::listener::Caps;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Most that a connection may hold before it has shown who it is: the head of a request over HTTP, a
-/// message without an end over syslog, the first frame of an agent are shorter.
+/// Most that a connection may hold besides what it takes from its source's budget: the head of a request
+/// over HTTP; elsewhere what is read at once, and the free part of a message or frame without an end.
 pub const CONNECTION_BYTES: usize = 64 << 10;
 /// Part of the memory ceiling that all connections of one listener may hold so.
 const MEMORY_PART: u64 = 8;

@@ -135,8 +135,8 @@ impl Fields {
     fn add(&mut self, name: &str, value: &str) {
         if !self.by_name.contains_key(name) {
             self.names_bytes += name.len();
-            self.is_cut |= self.names_bytes > BYTES_MAX;
             if self.names_bytes > BYTES_MAX {
+                self.is_cut = true;
                 return;
             }
             self.by_name.insert(name.to_owned(), Counted::default());
@@ -144,12 +144,13 @@ impl Fields {
         let Some(field) = self.by_name.get_mut(name) else { return };
         field.note_kind(value);
         let hash = xxhash_rust::xxh3::xxh3_64(value.as_bytes());
-        if !field.hashes.contains(&hash) {
-            self.distinct += 1;
-            self.is_cut |= self.distinct > DISTINCT_MAX;
-            if self.distinct <= DISTINCT_MAX {
-                field.hashes.insert(hash);
-            }
+        if field.hashes.contains(&hash) {
+            return;
+        }
+        self.distinct += 1;
+        match self.distinct > DISTINCT_MAX {
+            true => self.is_cut = true,
+            false => drop(field.hashes.insert(hash)),
         }
     }
 

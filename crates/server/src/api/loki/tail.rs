@@ -1,6 +1,7 @@
 //! `GET /loki/api/v1/tail`: lines as they arrive, over a WebSocket.
 
 use super::{Asked, Pairs, Refusal, Streams, selected};
+use crate::api::viewer::READER_WAIT_MAX;
 use crate::run::App;
 use crate::run::bus::{Seen, sampling_notice};
 use axum::extract::Query as Params;
@@ -18,8 +19,6 @@ use trust::Principal;
 const LINES_MAX: usize = 1_000;
 /// Pause between two messages.
 const SEND_EVERY: Duration = Duration::from_millis(250);
-/// A reader who takes nothing for this long is gone.
-const READER_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Begins to follow.
 pub async fn tail(
