@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads the store's files without Alcedo: prints each event as a JSON object.
 
-    python3 read_store.py STORE/events [pyarrow|duckdb|chdb]
+    python3 read_store.py STORE/events [pyarrow|duckdb|chdb|pyspark]
 
 Fields are lists of values as text, null for null; `event.original` is in hexadecimal.
 """
@@ -15,8 +15,15 @@ import sys
 ENVELOPE = {
     "alcedo.partition", "alcedo.offset", "alcedo.sub", "@timestamp", "event.ingested",
     "alcedo.stream_time", "event.count", "alcedo.marks", "alcedo.source", "alcedo.identity",
+    "alcedo.timestamp_ns", "alcedo.ingested_ns", "alcedo.stream_time_ns",
     "log.source.address", "alcedo.protocol", "alcedo.connection", "alcedo.path", "alcedo.pack",
     "event.original", "alcedo.template", "alcedo.residual",
+}
+# The envelope's times, and where files of version 3 have the nanoseconds beyond a microsecond.
+RESTS = {
+    "@timestamp": "alcedo.timestamp_ns",
+    "event.ingested": "alcedo.ingested_ns",
+    "alcedo.stream_time": "alcedo.stream_time_ns",
 }
 REFERENCE = re.compile("\x01([^\x02]*)\x02")
 
@@ -37,6 +44,12 @@ def text_of(value, is_time):
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def whole_times(row):
+    """The envelope's times to the nanosecond."""
+    for time, rest in RESTS.items():
+        row[time] += row.get(rest, 0)
 
 
 def fields_of(row, times):
@@ -68,6 +81,7 @@ def original(row, fields):
 
 
 def by_pyarrow(folder):
+    import pyarrow
     import pyarrow.parquet
 
     for path in sorted(glob.glob(f"{folder}/**/*.parquet", recursive=True)):
@@ -76,7 +90,8 @@ def by_pyarrow(folder):
         times = {f.name for f in table.schema if str(f.type).startswith("timestamp")}
         for name in times:
             place = table.schema.get_field_index(name)
-            table = table.set_column(place, name, table[name].cast("int64"))
+            ns = table[name].cast(pyarrow.timestamp("ns", "UTC")).cast("int64")
+            table = table.set_column(place, name, ns)
         for row in table.to_pylist():
             yield row, times
 
@@ -123,9 +138,25 @@ def by_chdb(folder):
             yield row, times
 
 
+def by_pyspark(folder):
+    import pyspark.sql
+
+    spark = pyspark.sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
+    spark = spark.config("spark.sql.session.timeZone", "UTC").getOrCreate()
+    for path in sorted(glob.glob(f"{folder}/**/*.parquet", recursive=True)):
+        table = spark.read.parquet(path)
+        times = {name for name, kind in table.dtypes if kind.startswith("timestamp")}
+        # Python's times would be the machine's own.
+        shown = (f"unix_micros(`{n}`) * 1000 as `{n}`" if n in times else f"`{n}`" for n in table.columns)
+        for row in table.selectExpr(*shown).toLocalIterator():
+            yield row.asDict(), times
+
+
 def main():
     folder, engine = sys.argv[1], (sys.argv[2:] or ["pyarrow"])[0]
-    for row, times in {"pyarrow": by_pyarrow, "duckdb": by_duckdb, "chdb": by_chdb}[engine](folder):
+    engines = {"pyarrow": by_pyarrow, "duckdb": by_duckdb, "chdb": by_chdb, "pyspark": by_pyspark}
+    for row, times in engines[engine](folder):
+        whole_times(row)
         fields = fields_of(row, times)
         event = {
             "event.id": "-".join(str(row[f"alcedo.{n}"]) for n in ["partition", "offset", "sub"]),

@@ -11,6 +11,7 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("logger", "bsdutils", "logger as a sender"),
     ("chromium", "chromium", "the page in a browser"),
     ("chromedriver", "chromium-driver", "the page in a browser"),
+    ("java", "default-jre-headless", "Spark as a reader of stored files"),
 ];
 
 /// Package of Python, the module it brings, what is not tested without it.
@@ -20,6 +21,7 @@ const NEEDED_OF_PYTHON: &[(&str, &str, &str)] = &[
     ("pyarrow", "pyarrow.parquet", "pyarrow as a reader of stored files"),
     ("moto[server]", "moto.server", "S3 as a far tier"),
     ("chdb", "chdb", "ClickHouse as a reader of stored files"),
+    ("pyspark", "pyspark.sql", "Spark as a reader of stored files"),
 ];
 
 /// Program of Node, its package, what is not tested without it.

@@ -13,6 +13,7 @@
 //! Rows are sorted by pack, source, module and kind of event, then by host, then by time: what looks
 //! alike stands together, which is what compression and the index live from.
 
+use crate::fine;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use event::{Dictionary, FieldType, Kind};
 use hashbrown::HashMap;
@@ -28,8 +29,9 @@ const NAME_BYTES_MAX: usize = 200;
 pub(crate) const GROUP_ROWS: usize = 32_768;
 
 /// Version of the files that this program writes; it reads all up to this one.
-/// 1: text columns only, raw bytes always there, no index. 2: typed columns, templates, index.
-pub(crate) const FORMAT: u32 = 2;
+/// 1: text columns only, raw bytes always there, no index. 2: typed columns, templates, index. 3: times
+/// in microseconds, see `fine`.
+pub(crate) const FORMAT: u32 = 3;
 /// Key of the file's own metadata: [`FORMAT`]; absent in version 1.
 pub(crate) const META_FORMAT: &str = "alcedo.format";
 /// Key of the file's own metadata: kinds of the field columns, JSON object name -> letter.
@@ -47,6 +49,10 @@ pub(crate) mod envelope {
     pub(crate) const TIMESTAMP: &str = "@timestamp";
     pub(crate) const INGESTED: &str = "event.ingested";
     pub(crate) const STREAM: &str = "alcedo.stream_time";
+    /// Nanoseconds that the microseconds of [`TIMESTAMP`] leave, and so on, see `fine`.
+    pub(crate) const TIMESTAMP_NS: &str = "alcedo.timestamp_ns";
+    pub(crate) const INGESTED_NS: &str = "alcedo.ingested_ns";
+    pub(crate) const STREAM_NS: &str = "alcedo.stream_time_ns";
     pub(crate) const WEIGHT: &str = "event.count";
     pub(crate) const MARKS: &str = "alcedo.marks";
     pub(crate) const SOURCE: &str = "alcedo.source";
@@ -61,9 +67,18 @@ pub(crate) mod envelope {
     pub(crate) const TEMPLATE: &str = "alcedo.template";
     pub(crate) const RESIDUAL: &str = "alcedo.residual";
     /// Number of envelope columns before the field columns; the residual is last.
-    pub(crate) const COUNT: usize = 17;
-    /// The same in files of version 1, which have no templates.
-    pub(crate) const COUNT_1: usize = 16;
+    const COUNT: usize = 20;
+
+    /// The same in files of a version of the format; none of one that is not known.
+    pub(crate) fn count(format: u32) -> Option<usize> {
+        match format {
+            // No templates.
+            1 => Some(16),
+            2 => Some(17),
+            super::FORMAT => Some(COUNT),
+            _ => None,
+        }
+    }
 }
 
 /// Text with each distinct value stored once.
@@ -71,7 +86,7 @@ pub(crate) fn text_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }
 
-/// Nanoseconds since 1970-01-01 UTC.
+/// Nanoseconds since 1970-01-01 UTC: a time in memory.
 pub(crate) fn time_type() -> DataType {
     DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()))
 }
@@ -89,11 +104,12 @@ pub(crate) enum Type {
     PlainLong,
     Double,
     Boolean,
-    /// Nanoseconds since 1970-01-01 UTC.
+    /// Nanoseconds since 1970-01-01 UTC, in files microseconds.
     Time,
 }
 
 impl Type {
+    /// How a file has it.
     pub(crate) fn data_type(self) -> DataType {
         match self {
             Type::Text => text_type(),
@@ -101,7 +117,7 @@ impl Type {
             Type::Long | Type::PlainLong => DataType::Int64,
             Type::Double => DataType::Float64,
             Type::Boolean => DataType::Boolean,
-            Type::Time => time_type(),
+            Type::Time => fine::stored_type(),
         }
     }
 
@@ -121,6 +137,7 @@ impl Type {
 
 /// A text as a typed value, if that value's own text is the same.
 pub(crate) mod typed {
+    use crate::fine::MICRO_NS;
     use crate::stamp::Stamp;
     use event::time;
 
@@ -147,8 +164,10 @@ pub(crate) mod typed {
         }
     }
 
-    pub(crate) fn at(text: &str) -> Option<i64> {
-        time::parse_rfc3339(text).filter(|ns| &*Stamp::exact(*ns) == text)
+    /// Microseconds since 1970-01-01 UTC.
+    pub(crate) fn at_us(text: &str) -> Option<i64> {
+        let ns = time::parse_rfc3339(text)?;
+        (ns % MICRO_NS == 0 && &*Stamp::exact(ns) == text).then_some(ns / MICRO_NS)
     }
 }
 
@@ -241,9 +260,12 @@ fn envelope_schema() -> Vec<Field> {
         Field::new(PARTITION, DataType::UInt32, false),
         Field::new(OFFSET, DataType::UInt64, false),
         Field::new(SUB, DataType::UInt32, false),
-        Field::new(TIMESTAMP, time_type(), false),
-        Field::new(INGESTED, time_type(), false),
-        Field::new(STREAM, time_type(), false),
+        Field::new(TIMESTAMP, fine::stored_type(), false),
+        Field::new(INGESTED, fine::stored_type(), false),
+        Field::new(STREAM, fine::stored_type(), false),
+        Field::new(TIMESTAMP_NS, DataType::UInt16, false),
+        Field::new(INGESTED_NS, DataType::UInt16, false),
+        Field::new(STREAM_NS, DataType::UInt16, false),
         Field::new(WEIGHT, DataType::UInt32, false),
         Field::new(MARKS, DataType::UInt16, false),
         text(SOURCE),
@@ -256,7 +278,7 @@ fn envelope_schema() -> Vec<Field> {
         Field::new(ORIGINAL, DataType::Binary, true),
         Field::new(TEMPLATE, text_type(), true),
     ];
-    debug_assert_eq!(out.len(), COUNT);
+    debug_assert_eq!(Some(out.len()), count(FORMAT));
     out.push(Field::new(RESIDUAL, DataType::Utf8, true));
     out
 }

@@ -23,7 +23,7 @@
 //! Not here: sockets, the search text's grammar (crate `filter`), rules, the journal.
 //!
 //! Reading order: [`store`] (the whole), [`search`] (requests and answers), `scan` (one pass),
-//! `kernel` (a plan over columns), `coded`, `pipes`, `planning` and `table` (DataFusion), `layout`, `write`,
+//! `kernel` (a plan over columns), `coded`, `pipes`, `planning` and `table` (DataFusion), `layout`, `fine`, `write`,
 //! `read`, `pages`, `recent`, `unpack`, `checks`, `residual`, `template`,
 //! `texts`, `stamp` (the files), `words`, `sidecar` (the index beside them),
 //! [`manifest`] (which files), `upkeep` (joining, retention), [`mod@reparse`] (shaped
@@ -39,6 +39,7 @@ pub mod error;
 pub mod export;
 mod far;
 mod far_file;
+mod fine;
 mod kernel;
 mod layout;
 mod lease;

@@ -28,11 +28,9 @@ const RECORDS_PER_TRY: u64 = 64;
 /// Longest record: bounds what a damaged length field can make us allocate.
 const RECORD_BYTES_MAX: u32 = 256 << 20;
 const FRAME_BYTES: usize = 8;
-/// Newest version of the state; a program refuses newer ones. 2: indexes, holds, tombstones. 3: a far
-/// tier.
-pub(crate) const FORMAT: u32 = 3;
-/// What is written as long as there is no far tier: programs of before read it.
-const FORMAT_LOCAL: u32 = 2;
+/// Version of the state that is written; a program refuses newer ones. 2: indexes, holds, tombstones.
+/// 3: a far tier. 4: files whose times are in microseconds.
+pub(crate) const FORMAT: u32 = 4;
 
 /// One stored file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,16 +195,11 @@ impl State {
         self.version += 1;
     }
 
-    /// The version that a program has to read to know all of it.
-    fn needs_format(&self) -> u32 {
-        if self.far_id.is_some() { FORMAT } else { FORMAT_LOCAL }
-    }
-
     /// The state of a copy whose files are all beside it: it has no far tier.
     pub(crate) fn without_far(mut self) -> Self {
         self.files.values_mut().for_each(|entry| entry.far = None);
         (self.far_id, self.far_doomed) = (None, BTreeSet::new());
-        self.format = self.needs_format();
+        self.format = FORMAT;
         self
     }
 
@@ -315,6 +308,10 @@ impl Manifest {
     /// Makes a change durable, then applies it. After an error the log must be opened anew; the
     /// change may or may not have happened.
     pub(crate) fn append(&mut self, change: Change) -> Result<(), StoreError> {
+        // A program of before must refuse the log, not pass over what it does not know.
+        if self.state.format < FORMAT {
+            self.start_next()?;
+        }
         let frame = frame(&Record::Change(change.clone()));
         let io = StoreError::io;
         self.file.set_len(self.end).map_err(io("truncating", &self.path))?;
@@ -323,14 +320,12 @@ impl Manifest {
         self.end += frame.len() as u64;
         self.records += 1;
         self.state.apply(&change);
-        // A program of before must refuse the log, not pass over what it does not know.
-        let is_newer = self.state.format < self.state.needs_format();
-        if self.records < self.next_at && !is_newer {
+        if self.records < self.next_at {
             return Ok(());
         }
         match self.start_next() {
             // The change is on disk, and this log can grow: a later change tries again.
-            Err(error) if !is_newer && self.has_no_next()? => {
+            Err(error) if self.has_no_next()? => {
                 tracing::warn!(%error, "no new log of the manifest was started; the old one goes on");
                 self.next_at = self.records + RECORDS_PER_TRY;
                 Ok(())
@@ -362,7 +357,7 @@ impl Manifest {
     }
 
     fn start(folder: &Path, generation: u64, mut state: State) -> Result<Self, StoreError> {
-        state.format = state.needs_format();
+        state.format = FORMAT;
         let path = log_path(folder, generation);
         let tmp = path.with_extension("tmp");
         let frame = frame(&Record::Full(state.clone()));
@@ -414,13 +409,11 @@ impl Manifest {
             }
         }
         // The first record was fsynced before the log got its name: it cannot be torn by a crash.
-        let mut state = state.ok_or_else(|| bad(0, "no state at the start"))?;
+        let state = state.ok_or_else(|| bad(0, "no state at the start"))?;
         if state.format > FORMAT {
             let (found, known) = (state.format, FORMAT);
             return Err(StoreError::Newer { path, found, known });
         }
-        // A log of before is as good as one of now.
-        state.format = state.format.max(FORMAT_LOCAL);
         let file = match read_only {
             true => File::open(&path).map_err(StoreError::io("opening", &path))?,
             false => append_to(&path)?,

@@ -4,6 +4,7 @@ use crate::checks::{self, CheckedFile, FooterSum};
 use crate::error::StoreError;
 use crate::far::Far;
 use crate::far_file::{FarFile, tail_path, write_tail};
+use crate::fine::{self, MICRO_NS};
 use crate::layout::{self, Type, envelope};
 use crate::manifest::FileEntry;
 use crate::pages::{OneGroup, Parts};
@@ -15,7 +16,8 @@ use crate::sidecar::{Footer, Sidecar, index_path};
 use crate::template;
 use crate::write::typed_text;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Int32Array, RecordBatch, StringArray, StringBuilder,
+    Array, ArrayRef, AsArray, BinaryArray, Int32Array, RecordBatch, RecordBatchOptions,
+    StringArray, StringBuilder,
 };
 use arrow::datatypes::{
     Float64Type, Int32Type, Int64Type, Schema, TimestampNanosecondType, UInt16Type, UInt32Type,
@@ -300,15 +302,10 @@ impl StoredFile {
             own.into_iter().flatten().find(|kv| kv.key == key).and_then(|kv| kv.value.as_deref())
         };
         let checks = value(checks::META_CHECKS).and_then(|text| file.place_of(text));
-        let format = value(layout::META_FORMAT).map_or(Ok(1), str::parse::<u32>);
-        let envelope = match format {
-            Ok(1) => envelope::COUNT_1,
-            Ok(layout::FORMAT) => envelope::COUNT,
-            _ => {
-                let text = format!("format {format:?} is newer than {}: update", layout::FORMAT);
-                return Err(wrong(text));
-            }
-        };
+        let format = value(layout::META_FORMAT).unwrap_or("1");
+        let envelope = format.parse().ok().and_then(envelope::count).ok_or_else(|| {
+            wrong(format!("format {format} is newer than {}: update", layout::FORMAT))
+        })?;
         let kinds: HashMap<Box<str>, char> = value(layout::META_KINDS)
             .and_then(|text| {
                 serde_json::from_str::<std::collections::BTreeMap<String, char>>(text).ok()
@@ -475,17 +472,67 @@ impl StoredFile {
         self.meta.metadata().row_group(group).compressed_size() as u64
     }
 
-    /// Least and greatest `@timestamp` of a group, from its statistics.
+    /// Bounds of `@timestamp` in a group, ns, from its statistics: less than a microsecond wider than
+    /// what is there.
     pub(crate) fn group_times(&self, group: usize) -> (i64, i64) {
-        let Some(column) = self.column_index(envelope::TIMESTAMP) else {
-            return (i64::MIN, i64::MAX);
+        let unknown = (i64::MIN, i64::MAX);
+        let Some(column) = self.column_index(envelope::TIMESTAMP) else { return unknown };
+        let Some(Statistics::Int64(statistics)) =
+            self.meta.metadata().row_group(group).column(column).statistics()
+        else {
+            return unknown;
         };
-        match self.meta.metadata().row_group(group).column(column).statistics() {
-            Some(Statistics::Int64(s)) => {
-                (s.min_opt().copied().unwrap_or(i64::MIN), s.max_opt().copied().unwrap_or(i64::MAX))
+        let (Some(low), Some(high)) = (statistics.min_opt(), statistics.max_opt()) else {
+            return unknown;
+        };
+        match self.rest_index(column) {
+            None => (*low, *high),
+            Some(_) => {
+                let (low, high) = (low.saturating_mul(MICRO_NS), high.saturating_mul(MICRO_NS));
+                (low, high.saturating_add(MICRO_NS - 1))
             }
-            _ => (i64::MIN, i64::MAX),
         }
+    }
+
+    /// Position of the column that has what the microseconds of another one leave.
+    fn rest_index(&self, index: usize) -> Option<usize> {
+        // Where a sender has such a name, it is no column.
+        let rest = fine::rest_of(self.schema().field(index).name())?;
+        self.column_index(rest).filter(|i| !self.is_field(*i))
+    }
+
+    /// Columns `indices`, ascending, and those without which their times are not whole.
+    fn with_rests(&self, indices: &[usize]) -> Vec<usize> {
+        let rests = indices.iter().filter_map(|i| self.rest_index(*i));
+        let mut out: Vec<usize> = indices.iter().copied().chain(rests).collect();
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+
+    /// Columns `indices` (none = all) of a batch that has them with their rests, times in nanoseconds.
+    fn whole_times(
+        &self,
+        batch: &RecordBatch,
+        indices: Option<&[usize]>,
+    ) -> Result<RecordBatch, StoreError> {
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let read: Vec<usize> =
+            indices.map_or_else(|| (0..self.index.len()).collect(), |i| self.with_rests(i));
+        let array = |index: usize| Some(batch.column(read.binary_search(&index).ok()?));
+        let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+        for index in read.iter().copied().filter(|i| indices.is_none_or(|list| list.contains(i))) {
+            let field = self.schema().field(index);
+            let time = array(index).and_then(|time| {
+                let rest = self.rest_index(index).and_then(array);
+                fine::joined(time, rest)
+            });
+            let time = time.ok_or_else(|| self.unreadable(&format!("column {}", field.name())))?;
+            fields.push(field.clone().with_data_type(time.data_type().clone()));
+            arrays.push(time);
+        }
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &rows)
+            .map_err(|e| self.unreadable(&e))
     }
 
     /// Position of a column.
@@ -632,8 +679,21 @@ impl StoredFile {
         reader.prefetch(&places, self.checks.map_or(1, |place| place.block as u64))
     }
 
-    /// Columns `indices` of the rows in `ranges` (ascending; none = all) of one group.
+    /// Columns `indices` (none = all), by position, of the rows in `ranges` (ascending; none = all) of
+    /// one group. Times are in nanoseconds.
     pub(crate) fn read(
+        &self,
+        group: usize,
+        indices: Option<&[usize]>,
+        ranges: Option<&[Range<usize>]>,
+    ) -> Result<RecordBatch, StoreError> {
+        let stored = indices.map(|indices| self.with_rests(indices));
+        let batch = self.read_stored(group, stored.as_deref(), ranges)?;
+        self.whole_times(&batch, indices)
+    }
+
+    /// The same as the file has it; `indices` are ascending.
+    fn read_stored(
         &self,
         group: usize,
         indices: Option<&[usize]>,
@@ -659,9 +719,7 @@ impl StoredFile {
         let (mut schema, mut mask) = (self.schema().clone(), ProjectionMask::all());
         if let Some(indices) = indices {
             mask = ProjectionMask::roots(parquet, indices.iter().copied());
-            let mut sorted = indices.to_vec();
-            sorted.sort_unstable();
-            schema = Arc::new(schema.project(&sorted).map_err(|e| wrong(&e))?);
+            schema = Arc::new(schema.project(indices).map_err(|e| wrong(&e))?);
         }
         let levels = parquet_to_arrow_field_levels(parquet, mask, Some(self.schema().fields()))
             .map_err(|e| wrong(&e))?;
@@ -709,7 +767,7 @@ impl StoredFile {
 
     /// The rows of a batch that has all columns, from [`StoredFile::stream`].
     pub(crate) fn decode(&self, batch: &RecordBatch) -> Result<Vec<FullRow>, StoreError> {
-        RowDecoder::new(self, batch)?.rows()
+        RowDecoder::new(self, &self.whole_times(batch, None)?)?.rows()
     }
 }
 

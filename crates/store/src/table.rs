@@ -93,6 +93,7 @@ fn stored_types(snapshot: &Snapshot) -> HashMap<Box<str>, DataType> {
             let field = file.schema().field(index);
             let ty = match field.data_type() {
                 DataType::Dictionary(..) => DataType::Utf8,
+                DataType::Timestamp(..) => time_type(),
                 other => other.clone(),
             };
             let known = out.entry(field.name().as_str().into()).or_insert_with(|| ty.clone());

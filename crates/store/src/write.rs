@@ -2,6 +2,7 @@
 
 use crate::checks::{self, BLOCK_BYTES, BlockSums, FooterSum};
 use crate::error::StoreError;
+use crate::fine::{self, MICRO_NS};
 use crate::layout::{self, FieldColumn, GROUP_ROWS, Type, Usage, envelope, typed};
 use crate::manifest::{FileEntry, sync_folder};
 use crate::residual;
@@ -12,10 +13,12 @@ use crate::template;
 use crate::texts::Texts;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, DictionaryArray, Float64Builder,
-    Int32Builder, Int64Builder, StringBuilder, TimestampNanosecondArray,
-    TimestampNanosecondBuilder, UInt16Array, UInt32Array, UInt64Array,
+    Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder, UInt16Array,
+    UInt32Array, UInt64Array,
 };
-use arrow::datatypes::{Float64Type, Int64Type, Schema, SchemaRef, TimestampNanosecondType};
+use arrow::datatypes::{
+    Float64Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType, TimestampNanosecondType,
+};
 use arrow::error::ArrowError;
 use event::{Dictionary, EventId, Kind, time};
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
@@ -232,7 +235,7 @@ pub(crate) fn usage(rows: &[RowRef<'_>]) -> HashMap<Box<str>, Usage> {
                         text.as_bytes().first().is_some_and(|b| b"-0123456789".contains(b));
                     usage.fits[1] += u64::from(number && typed::double(text).is_some());
                     usage.fits[2] += u64::from(typed::boolean(text).is_some());
-                    usage.fits[3] += u64::from(number && typed::at(text).is_some());
+                    usage.fits[3] += u64::from(number && typed::at_us(text).is_some());
                 }
             }
         });
@@ -499,7 +502,7 @@ enum Values {
     Long(Int64Builder),
     Double(Float64Builder),
     Boolean(BooleanBuilder),
-    Time(TimestampNanosecondBuilder),
+    Time(TimestampMicrosecondBuilder),
 }
 
 impl Values {
@@ -510,7 +513,7 @@ impl Values {
             Type::Long | Type::PlainLong => Values::Long(Int64Builder::new()),
             Type::Double => Values::Double(Float64Builder::new()),
             Type::Boolean => Values::Boolean(BooleanBuilder::new()),
-            Type::Time => Values::Time(TimestampNanosecondBuilder::new()),
+            Type::Time => Values::Time(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
         }
     }
 
@@ -548,7 +551,7 @@ impl Values {
             Values::Long(b) => typed!(b, typed::long(text)),
             Values::Double(b) => typed!(b, typed::double(text)),
             Values::Boolean(b) => typed!(b, typed::boolean(text)),
-            Values::Time(b) => typed!(b, typed::at(text)),
+            Values::Time(b) => typed!(b, typed::at_us(text)),
         }
         Ok(true)
     }
@@ -899,8 +902,9 @@ fn index_column(array: &ArrayRef, index: &mut GroupIndex) {
         }
     } else if let Some(numbers) = array.as_primitive_opt::<Int64Type>() {
         index_numbers(rows.map(|row| (row, numbers.value(row))), of_long, index);
-    } else if let Some(times) = array.as_primitive_opt::<TimestampNanosecondType>() {
-        index_numbers(rows.map(|row| (row, times.value(row))), Stamp::exact, index);
+    } else if let Some(times) = array.as_primitive_opt::<TimestampMicrosecondType>() {
+        let ns = |row| times.value(row).wrapping_mul(MICRO_NS);
+        index_numbers(rows.map(|row| (row, ns(row))), Stamp::exact, index);
     } else {
         for row in rows {
             index.row(row);
@@ -952,10 +956,10 @@ fn envelope_arrays(heads: &[Head], index: &mut GroupIndex) -> Result<Vec<ArrayRe
             texts.push(value)?;
         }
     }
-    let times = |of: fn(&Head) -> i64| -> ArrayRef {
-        let array = TimestampNanosecondArray::from_iter_values(heads.iter().map(of));
-        Arc::new(array.with_timezone("UTC"))
-    };
+    let times = |of: fn(&Head) -> i64| fine::split(heads.iter().map(of));
+    let (timestamp, timestamp_ns) = times(|h| h.event_ns);
+    let (ingested, ingested_ns) = times(|h| h.received_ns);
+    let (stream, stream_ns) = times(|h| h.stream_ns);
     let [source, identity, peer, mut protocol, mut path, mut pack] = texts;
     // These are looked for like fields.
     let [source, identity, peer] =
@@ -964,9 +968,12 @@ fn envelope_arrays(heads: &[Head], index: &mut GroupIndex) -> Result<Vec<ArrayRe
         Arc::new(UInt32Array::from_iter_values(heads.iter().map(|h| h.id.partition))),
         Arc::new(UInt64Array::from_iter_values(heads.iter().map(|h| h.id.offset))),
         Arc::new(UInt32Array::from_iter_values(heads.iter().map(|h| h.id.sub))),
-        times(|h| h.event_ns),
-        times(|h| h.received_ns),
-        times(|h| h.stream_ns),
+        timestamp,
+        ingested,
+        stream,
+        timestamp_ns,
+        ingested_ns,
+        stream_ns,
         Arc::new(UInt32Array::from_iter_values(heads.iter().map(|h| h.weight))),
         Arc::new(UInt16Array::from_iter_values(heads.iter().map(|h| h.marks.0))),
         source?,

@@ -1,4 +1,5 @@
-//! The files without Alcedo: DuckDB, ClickHouse and pyarrow read what our own search gives.
+//! The files without Alcedo: DuckDB, ClickHouse, Spark and pyarrow read what our own search gives; and
+//! files of an earlier version of the format.
 
 use crate::samples::*;
 use event::{EventBatch, Kind};
@@ -9,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use store::{Options, Store};
 
-const ENGINES: [&str; 3] = ["pyarrow", "duckdb", "chdb"];
+const ENGINES: [&str; 4] = ["pyarrow", "duckdb", "chdb", "pyspark"];
 
 fn python(args: &[&str]) -> Option<String> {
     let done = Command::new("python3").args(args).output().ok()?;
@@ -224,5 +225,95 @@ fn exported_files_have_the_records_bytes_in_their_column() {
         let hex: String =
             raw[&format!("0-{}-0", parts[0])].iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!((parts[1], parts[2]), (&*hex, "None"));
+    }
+}
+
+/// A store that a program wrote whose files had version 2 (times in nanoseconds), and what that program's
+/// own search gave of it, a JSON object a line.
+const VERSION_2: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/version-2");
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+/// Events received in the hour of those of [`VERSION_2`], a nanosecond apart.
+fn newer() -> Arc<EventBatch> {
+    let mut batch = EventBatch::new(dictionary());
+    // Events of these tests are received as many nanoseconds after the start as their offset.
+    let first = (4 * 24 + 12) as u64 * HOUR_NS as u64 + 1_800_000_000_000;
+    for offset in first..first + 10 {
+        push(&mut batch, offset, START_NS + offset as i64, b"newer", &[]);
+    }
+    Arc::new(batch)
+}
+
+/// Every event of a store by its id.
+fn events(store: &Store) -> BTreeMap<String, Value> {
+    let query = filter::search::parse("*", START_NS).unwrap();
+    let request = store::SearchRequest {
+        limit: 1_000,
+        ..store::SearchRequest::new(query, event::Dictionary::ecs())
+    };
+    let events = rows(store, &request).0.into_iter();
+    events
+        .map(|row| (row.id.unwrap().to_string(), serde_json::from_str(&row.json).unwrap()))
+        .collect()
+}
+
+/// Scenario: a folder of version 2, whose events have times of nine digits; searched, a part of a
+/// microsecond asked for, then a newer event comes and the files are joined.
+/// Guarantees: the answers are those of the program that wrote it, before and after; other engines read
+/// both versions; the manifest's version tells programs of that time once there is a file that they cannot
+/// read.
+#[test]
+fn files_of_version_2_give_the_same_and_become_version_3() {
+    let dir = tempfile::tempdir().unwrap();
+    copy(Path::new(VERSION_2), dir.path());
+    let told = std::fs::read_to_string(dir.path().join("expected.ndjson")).unwrap();
+    let told = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told: BTreeMap<String, Value> =
+        told.map(|event| (event["event.id"].as_str().unwrap().to_owned(), event)).collect();
+    assert_eq!(told.len(), 47);
+    let format = || {
+        let logs = std::fs::read_dir(dir.path().join("manifest")).unwrap();
+        let newest = logs.map(|log| log.unwrap().path()).max().unwrap();
+        let text = String::from_utf8_lossy(&std::fs::read(newest).unwrap()).into_owned();
+        text.split("\"format\":").nth(1).unwrap().split(',').next().unwrap().to_owned()
+    };
+    {
+        let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+        assert_eq!((events(&store), format()), (told.clone(), "2".to_owned()));
+        store.append(newer());
+        store.flush().unwrap();
+        assert_eq!(format(), "4");
+        let mut both = events(&store);
+        both.retain(|id, _| told.contains_key(id));
+        assert_eq!(both, told);
+    }
+    // Spark has no type for nanoseconds.
+    read_by(&["pyarrow", "duckdb", "chdb"], dir.path(), &told);
+    let (store, _) = Store::open(dir.path(), Options::default()).unwrap();
+    assert!(store.join_all().unwrap() > 0);
+    let mut joined = events(&store);
+    joined.retain(|id, _| told.contains_key(id));
+    assert_eq!(joined, told);
+    read_by(&ENGINES, dir.path(), &told);
+}
+
+/// All times are there to the nanosecond.
+fn read_by(engines: &[&str], store: &Path, told: &BTreeMap<String, Value>) {
+    for engine in engines.iter().filter(|engine| has(engine)) {
+        let found = read(engine, store);
+        assert_eq!(found.len(), told.len() + 10, "{engine}");
+        for (id, event) in told {
+            let at = event::time::parse_rfc3339(event["@timestamp"].as_str().unwrap());
+            assert_eq!(found[id]["@timestamp"].as_i64(), at, "{engine} {id}");
+        }
     }
 }

@@ -616,22 +616,6 @@ fn too_many_local_bytes_move_the_oldest_first() {
 }
 
 #[test]
-fn manifests_without_a_far_tier_stay_as_they_were() {
-    let at = folders();
-    let log = |dir: &Path| {
-        let logs = ended(dir, ".log");
-        assert_eq!(logs.len(), 1);
-        String::from_utf8_lossy(&std::fs::read(&logs[0]).unwrap()).into_owned()
-    };
-    let store = two_files(&at.live, Options::default());
-    assert!(log(&at.live).contains("\"format\":2") && !log(&at.live).contains("far"));
-    drop(store);
-    let (store, _) = Store::open(&at.live, to_folder(&at.far)).unwrap();
-    move_all(&store);
-    assert!(log(&at.live).contains("\"format\":3"));
-}
-
-#[test]
 fn settings_that_cannot_be_are_told() {
     for (to, said) in [
         ("file://relative", "from the root"),
