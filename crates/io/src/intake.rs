@@ -408,10 +408,9 @@ impl<F: FnOnce(Result<Durable, IntakeError>)> Counted<F> {
     }
 }
 
-/// The wall clock, ns since 1970-01-01 UTC: the stamp of receipt. The only clock in the intake.
+/// The journal's wall clock, ns since 1970-01-01 UTC. The only clock in the intake.
 pub fn wall_ns() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+    journal::Clock::wall_ns(&journal::OsClock)
 }
 
 #[cfg(test)]

@@ -4,9 +4,13 @@
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Stamps are whole microseconds: no clock here tells more, all programs can read as much, and the
+/// store keeps digits beyond in columns of their own, which cost nothing while they are zero.
+const MICRO_NS: i64 = 1_000;
+
 /// The journal's only source of time.
 pub trait Clock: Send + Sync {
-    /// Wall clock, ns since 1970-01-01 UTC. May jump in either direction.
+    /// Wall clock, ns since 1970-01-01 UTC, in whole microseconds. May jump in either direction.
     fn wall_ns(&self) -> i64;
     /// ns since some fixed point; never decreases, and counts while the machine sleeps.
     fn mono_ns(&self) -> u64;
@@ -23,7 +27,7 @@ pub struct OsClock;
 impl Clock for OsClock {
     fn wall_ns(&self) -> i64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+        i64::try_from(since.as_micros()).map_or(i64::MAX, |us| us.saturating_mul(MICRO_NS))
     }
 
     fn mono_ns(&self) -> u64 {
@@ -52,11 +56,13 @@ impl StreamClock {
     /// Starts at the wall clock, or at `not_before_ns` (the journal's last stream time) if later.
     pub(crate) fn start(clock: &dyn Clock, not_before_ns: i64) -> Self {
         let (wall_ns, mono_ns) = (clock.wall_ns(), clock.mono_ns());
-        let stream_ns = wall_ns.max(not_before_ns);
+        // What is told is rounded down, and must not be before that.
+        let not_before_ns = not_before_ns.saturating_add(MICRO_NS - 1);
+        let stream_ns = wall_ns.max(not_before_ns - not_before_ns.rem_euclid(MICRO_NS));
         Self { stream_ns, mono_ns, ahead_ns: wall_ns.saturating_sub(stream_ns), stepped_ns: 0 }
     }
 
-    /// Reads the clocks and returns (wall, stream).
+    /// Reads the clocks and returns (wall, stream), both in whole microseconds.
     pub(crate) fn read(&mut self, clock: &dyn Clock) -> (i64, i64) {
         let (wall_ns, mono_ns) = (clock.wall_ns(), clock.mono_ns());
         let passed = i64::try_from(mono_ns.saturating_sub(self.mono_ns)).unwrap_or(0);
@@ -70,7 +76,8 @@ impl StreamClock {
         let slew = ahead.clamp(-(passed / SLEW_DIVISOR), passed / SLEW_DIVISOR);
         self.stream_ns = plain.saturating_add(slew);
         self.ahead_ns = ahead.saturating_sub(slew);
-        (wall_ns, self.stream_ns)
+        let whole = |ns: i64| ns.saturating_sub(ns.rem_euclid(MICRO_NS));
+        (whole(wall_ns), whole(self.stream_ns))
     }
 
     /// Sum of the wall clock's steps since the last call, ns.
@@ -92,6 +99,24 @@ mod tests {
         fn mono_ns(&self) -> u64 {
             self.0.lock().1
         }
+    }
+
+    /// Scenario: a journal of before whose last stream time has nanoseconds; clocks that move by less than
+    /// a microsecond at a time.
+    /// Guarantees: stream time is in whole microseconds, never earlier than that, and loses nothing.
+    #[test]
+    fn stream_time_is_in_whole_microseconds() {
+        let hand = Hand(Mutex::new((1_000_001, 0)));
+        let mut stream = StreamClock::start(&hand, 2_000_001);
+        assert_eq!(stream.read(&hand), (1_000_000, 2_001_000));
+        let mut last = 0;
+        for _ in 0..30 {
+            hand.0.lock().1 += 100;
+            hand.0.lock().0 += 100;
+            last = stream.read(&hand).1;
+            assert_eq!(last % 1_000, 0);
+        }
+        assert!((2_003_000..=2_004_000).contains(&last), "{last}");
     }
 
     #[test]

@@ -446,16 +446,18 @@ fn properties(columns: &[FieldColumn], heads: &[Head], level: i32) -> WriterProp
         .set_column_statistics_enabled(path(envelope::ORIGINAL), EnabledStatistics::None)
         .set_column_dictionary_enabled(path(envelope::RESIDUAL), false)
         .set_column_statistics_enabled(path(envelope::RESIDUAL), EnabledStatistics::Chunk);
-    let mut delta = vec![envelope::OFFSET, envelope::TIMESTAMP];
-    for (name, of) in [
-        (envelope::INGESTED, (|h| h.received_ns) as fn(&Head) -> i64),
-        (envelope::STREAM, |h| h.stream_ns),
+    let mut delta = vec![envelope::OFFSET, envelope::TIMESTAMP, envelope::TIMESTAMP_NS];
+    for (name, rest, of) in [
+        (envelope::INGESTED, envelope::INGESTED_NS, (|h| h.received_ns) as fn(&Head) -> i64),
+        (envelope::STREAM, envelope::STREAM_NS, |h| h.stream_ns),
     ] {
-        // Times of receipt repeat where a batch came as one.
+        // Times of receipt repeat where a batch came as one; what they leave is nothing but in rows of
+        // before.
         let distinct: HashSet<i64> = heads.iter().map(of).collect();
         if distinct.len() > heads.len() / 8 {
             delta.push(name);
         }
+        delta.push(rest);
     }
     let numbers = columns.iter().filter(|c| matches!(c.ty, Type::PlainLong | Type::Time));
     delta.extend(numbers.map(|c| &*c.name));

@@ -212,7 +212,8 @@ pub struct Deletion {
     dry_run: bool,
 }
 
-/// `POST /api/v1/deletions`: hides events at once, removes them from the files later.
+/// `POST /api/v1/deletions`: hides events at once, removes them from the files later. What a hold refuses
+/// is on record like what is done.
 pub async fn delete(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
@@ -242,7 +243,12 @@ pub async fn delete(
     let reason = reason_of(&wanted.reason)?;
     app.blocking(move |app| {
         let who = actor(&principal).who;
-        let audit = app.store.delete(&wanted.filter, before_ns, &who, &reason)?;
+        let deleted = app.store.delete(&wanted.filter, before_ns, &who, &reason);
+        if let Err(held @ store::StoreError::Held { .. }) = &deleted {
+            let detail = format!("{reason}: {held}");
+            app.audit_by(actor(&principal), "delete.refused", &wanted.filter, &detail);
+        }
+        let audit = deleted?;
         let rows = audit.rows;
         app.audit_store("api", &[audit]);
         Ok(Json(json!({"rows": rows, "deleted": true})))

@@ -173,7 +173,7 @@ fn holds_win_over_deletions_and_both_are_audited() {
     let told = (&dry["rows"], &dry["deleted"], &dry["held_rows"], &dry["holds"]);
     assert_eq!(told, (&json!(1), &json!(false), &json!(0), &json!([])), "{dry}");
     assert!(dry["bytes"].as_u64() > Some(0) && dry["oldest"].is_string(), "{dry}");
-    let held = verb(&server, &custodian, &["delete", "plugh", "--dry-run", "-o", "json"]);
+    let held = verb(&server, &custodian, &["delete", "message:plugh", "--dry-run", "-o", "json"]);
     let told = &json_lines(&held)[0];
     assert_eq!((&told["rows"], &told["held_rows"]), (&json!(3), &json!(2)), "{told}");
     assert_eq!(told["holds"][0]["reason"], "case 7", "{told}");
@@ -198,6 +198,7 @@ fn holds_win_over_deletions_and_both_are_audited() {
     for (action, target) in [
         ("hold.set", "user.name:bo"),
         ("hold.release", "user.name:bo"),
+        ("delete.refused", "plugh"),
         ("delete.hide", "user.name:ana"),
         ("delete.hide", "message:two"),
     ] {

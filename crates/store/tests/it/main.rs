@@ -5,10 +5,14 @@
 mod azure_server;
 #[cfg(feature = "cloud")]
 mod backup_s3;
+#[cfg(feature = "cloud")]
+mod clouds;
 mod copies;
 mod crash;
 mod damage;
 mod engine_limits;
+#[cfg(feature = "cloud")]
+mod google_server;
 mod index;
 mod kill9;
 mod open_files;
@@ -21,8 +25,6 @@ mod s3_server;
 mod samples;
 mod searches;
 mod tier;
-#[cfg(feature = "cloud")]
-mod tier_azure;
 #[cfg(feature = "cloud")]
 mod tier_s3;
 mod together;

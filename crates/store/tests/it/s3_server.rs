@@ -250,7 +250,7 @@ fn pass(mut client: TcpStream, port: u16, fault: &Mutex<Fault>, requests: &Mutex
 }
 
 /// Head and body of a request.
-fn message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+pub(crate) fn message(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 1 << 16];
     let end = loop {

@@ -15,12 +15,12 @@ fn local_files(dir: &Path) -> usize {
 }
 
 /// What does not compress, and is found in every block by its pieces.
-const ANYTHING: (u8, u64) = (b'!', 90);
+pub(crate) const ANYTHING: (u8, u64) = (b'!', 90);
 /// What looks like the numbers of logs.
 const DIGITS: (u8, u64) = (b'0', 10);
 
 /// Events with an id of their own and `noise` random characters.
-fn noisy(
+pub(crate) fn noisy(
     offsets: std::ops::Range<u64>,
     noise: usize,
     (first, count): (u8, u64),
@@ -44,7 +44,7 @@ fn noisy(
 }
 
 /// What one event alone has.
-fn trace(n: u64) -> String {
+pub(crate) fn trace(n: u64) -> String {
     format!("{:016x}", (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
