@@ -20,8 +20,8 @@ use arrow::array::{
     StringArray, StringBuilder,
 };
 use arrow::datatypes::{
-    Float64Type, Int32Type, Int64Type, Schema, TimestampNanosecondType, UInt16Type, UInt32Type,
-    UInt64Type,
+    Field, Float64Type, Int32Type, Int64Type, Schema, TimestampNanosecondType, UInt16Type,
+    UInt32Type, UInt64Type,
 };
 use event::{Envelope, EventId, Kind, Marks, Protocol};
 use filter::is_part;
@@ -522,14 +522,18 @@ impl StoredFile {
         let array = |index: usize| Some(batch.column(read.binary_search(&index).ok()?));
         let (mut fields, mut arrays) = (Vec::new(), Vec::new());
         for index in read.iter().copied().filter(|i| indices.is_none_or(|list| list.contains(i))) {
-            let field = self.schema().field(index);
-            let time = array(index).and_then(|time| {
+            let field = &self.schema().fields()[index];
+            let whole = array(index).and_then(|array_of_it| {
                 let rest = self.rest_index(index).and_then(array);
-                fine::joined(time, rest)
+                fine::joined(array_of_it, rest)
             });
-            let time = time.ok_or_else(|| self.unreadable(&format!("column {}", field.name())))?;
-            fields.push(field.clone().with_data_type(time.data_type().clone()));
-            arrays.push(time);
+            let whole =
+                whole.ok_or_else(|| self.unreadable(&format!("column {}", field.name())))?;
+            fields.push(match field.data_type() == whole.data_type() {
+                true => field.clone(),
+                false => Arc::new(Field::clone(field).with_data_type(whole.data_type().clone())),
+            });
+            arrays.push(whole);
         }
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &rows)
             .map_err(|e| self.unreadable(&e))
