@@ -4,9 +4,11 @@
 use super::App;
 use super::background::Background;
 use crate::exit::Failure;
+use event::time::{SECOND_NS, rfc3339};
 use event::{Envelope, RawBatch, RecordKind};
 use io::{RefusedCause, Shut};
 use ledger::Actor;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +33,11 @@ const MEMORY_IDLE_MAX: f64 = 0.7;
 const DOOR_IDLE_BYTES: usize = 1 << 20;
 /// How long memory has to be short while nothing is on its way, before it is the ceiling's fault.
 const MEMORY_IDLE_FOR: Duration = Duration::from_secs(20);
+/// A step that is told so much later says when it was, ns.
+const LATE_NS: i64 = 2 * SECOND_NS;
+/// Steps that may wait to be told while the journal takes nothing: all are taken and taken back four times
+/// over; a disk that flaps for longer loses the oldest, with a line in the log.
+const UNTOLD_MAX: usize = 56;
 /// The disk counts as filling from this part of what may be used on, and as eased below the second.
 const DISK_FILLING: (f64, f64) = (0.85, 0.8);
 
@@ -57,6 +64,8 @@ struct Look {
     /// Since when memory is short while nothing is on its way.
     memory_idle_since: Option<Instant>,
     is_disk_filling: bool,
+    /// Steps that are to be told, oldest first: the journal takes nothing while the disk is full.
+    untold: VecDeque<Telling>,
     /// Bytes that each source has received so far.
     received: Vec<u64>,
     /// What each source was slowed to.
@@ -74,6 +83,7 @@ impl Look {
             strain: Strain::default(),
             memory_idle_since: None,
             is_disk_filling: false,
+            untold: VecDeque::new(),
             received: Vec::new(),
             shares: Vec::new(),
         };
@@ -100,9 +110,23 @@ impl Look {
             self.switch(app);
             app.degraded.store(self.ladder.level(), Ordering::SeqCst);
             *app.strain.lock() = self.strain;
-            changes.iter().for_each(|change| tell(app, *change, self.strain));
+            let at_ns = io::intake::wall_ns();
+            let strain = self.strain;
+            self.untold.extend(changes.into_iter().map(|change| Telling { change, strain, at_ns }));
         }
+        self.tell(app);
         self.pace(app);
+    }
+
+    /// Tells the steps that have not been told yet, in their order.
+    fn tell(&mut self, app: &App) {
+        while self.untold.len() > UNTOLD_MAX {
+            let lost = self.untold.pop_front().map(|telling| telling.sentence());
+            tracing::warn!(?lost, "a step is not journaled: the disk has been full for too long");
+        }
+        while self.untold.front().is_some_and(|telling| telling.tell(app)) {
+            self.untold.pop_front();
+        }
     }
 
     /// Memory that is short while nothing is on its way is the server's own: no step helps, the ceiling is
@@ -229,27 +253,44 @@ fn tell_memory(app: &App) {
     app.set_notice("memory", Some(text));
 }
 
-/// A step is a record in the stream it happened in, an event that rules can watch, and a line in the
-/// log.
-fn tell(app: &App, change: Change, strain: Strain) {
-    let (step, sentence) = (change.step.name(), change.sentence());
-    let sentence = match change.entered {
-        true => format!("{sentence} ({})", strain.sentence()),
-        false => sentence,
-    };
-    tracing::warn!(step, "{sentence}");
-    let event = if change.entered { "overload.entered" } else { "overload.left" };
-    let level = change.step.level();
-    let record = format!(r#"{{"event":"{event}","step":"{step}","level":{level}}}"#);
-    let now_ns = io::intake::wall_ns();
-    let mut batch = RawBatch::of(Arc::new(Envelope::internal()));
-    batch.push_as(RecordKind::Lifecycle, 0, now_ns, record.as_bytes());
-    if let Err(rejected) = app.journal.appender().append(batch, |_| {}) {
-        // On a full disk there is no place for it; the gauge and the log say it.
-        tracing::warn!(error = %rejected.why, step, "a step was not journaled");
+/// A step that was taken or taken back.
+struct Telling {
+    change: Change,
+    strain: Strain,
+    /// When, wall ns.
+    at_ns: i64,
+}
+
+impl Telling {
+    fn sentence(&self) -> String {
+        let sentence = self.change.sentence();
+        match self.change.entered {
+            true => format!("{sentence} ({})", self.strain.sentence()),
+            false => sentence,
+        }
     }
-    let actor = Actor { who: "alcedo".into(), at_ns: now_ns, client: "server".into() };
-    app.note(&actor, event, step, &sentence);
+
+    /// A step is a record in the stream it happened in, an event that rules can watch, and a line in the
+    /// log. False while the journal takes none: then the gauge and health say it alone.
+    fn tell(&self, app: &App) -> bool {
+        let (step, level) = (self.change.step.name(), self.change.step.level());
+        let event = if self.change.entered { "overload.entered" } else { "overload.left" };
+        let record = format!(r#"{{"event":"{event}","step":"{step}","level":{level}}}"#);
+        let mut batch = RawBatch::of(Arc::new(Envelope::internal()));
+        batch.push_as(RecordKind::Lifecycle, 0, self.at_ns, record.as_bytes());
+        if app.journal.appender().append(batch, |_| {}).is_err() {
+            return false;
+        }
+        let mut sentence = self.sentence();
+        let now_ns = io::intake::wall_ns();
+        if now_ns.saturating_sub(self.at_ns) >= LATE_NS {
+            sentence.push_str(&format!(", at {}", rfc3339(self.at_ns)));
+        }
+        tracing::warn!(step, "{sentence}");
+        let actor = Actor { who: "alcedo".into(), at_ns: now_ns, client: "server".into() };
+        app.note(&actor, event, step, &sentence);
+        true
+    }
 }
 
 /// An event that rules can watch.

@@ -30,26 +30,12 @@ fn a_key_stands_for_one_body() {
     server.eventually("both", |s| (s.search("keyed*").len() == 2).then_some(()));
 }
 
-/// A body of which so much is there, and the rest never comes.
-fn half_a_body(server: &Server, bytes: usize) -> TcpStream {
-    let mut stream = TcpStream::connect(server.http).unwrap();
-    let head = format!(
-        "POST /api/v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-         Content-Length: {}\r\n\r\n",
-        server.admin_token,
-        bytes + 1
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(&vec![b'x'; bytes]).unwrap();
-    stream
-}
-
 /// Scenario: the bodies of a source that are under way fill what it may hold of them.
 /// Guarantees: a further long body is told 429, and when to come again; short ones get through.
 #[test]
 fn a_source_above_its_share_is_told_429() {
     let server = Server::start("limits: {memory: 4GiB}\n");
-    let halves = [half_a_body(&server, 40 << 20), half_a_body(&server, 24 << 20)];
+    let halves = [40, 24].map(|mib| server.half_a_body("http", mib << 20));
     let long = format!("{{\"message\":\"{}\"}}\n", "y".repeat(4 << 20));
     let told = server.eventually("the refusal", |s| {
         let told = s.post(&long);

@@ -2,8 +2,8 @@
 
 use super::browser::http;
 use serde_json::Value;
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -234,13 +234,19 @@ impl Server {
         text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
-    /// Posts and returns the status with `Retry-After`.
+    /// Posts records and returns the status with `Retry-After`.
     pub(crate) fn post(&self, body: &str) -> (u16, Option<u32>) {
-        let mut stream = std::net::TcpStream::connect(self.http).unwrap();
+        let told = self.post_to("/api/v1/ingest", "application/x-ndjson", body);
+        (told.0, told.1)
+    }
+
+    /// Posts as the administrator: status, `Retry-After`, body.
+    pub(crate) fn post_to(&self, path: &str, kind: &str, body: &str) -> (u16, Option<u32>, String) {
+        let mut stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let head = format!(
-            "POST /api/v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/x-ndjson\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             self.admin_token,
             body.len()
         );
@@ -248,11 +254,27 @@ impl Server {
         // A server that refuses early may close before all is written.
         let _ = stream.write_all(body.as_bytes());
         let mut answer = Vec::new();
-        let _ = std::io::Read::read_to_end(&mut stream, &mut answer);
-        let text = String::from_utf8_lossy(&answer).to_lowercase();
-        let status = text.get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0);
-        let retry = text.lines().find_map(|l| l.strip_prefix("retry-after: ")?.trim().parse().ok());
-        (status, retry)
+        let _ = stream.read_to_end(&mut answer);
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        let head = head.to_lowercase();
+        let status = head.get(9..12).and_then(|s| s.parse().ok()).unwrap_or(0);
+        let retry = head.lines().find_map(|l| l.strip_prefix("retry-after: ")?.trim().parse().ok());
+        (status, retry, body.to_owned())
+    }
+
+    /// A body for this source of which so much is there, and the rest never comes.
+    pub(crate) fn half_a_body(&self, source: &str, bytes: usize) -> TcpStream {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        let head = format!(
+            "POST /api/v1/ingest?source={source} HTTP/1.1\r\nHost: x\r\n\
+             Authorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+            self.admin_token,
+            bytes + 1
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&vec![b'x'; bytes]).unwrap();
+        stream
     }
 
     /// Sends a signal by its name.

@@ -6,6 +6,7 @@ mod big_answers;
 mod browser;
 mod cli;
 mod contract;
+mod degraded;
 mod destinations;
 mod detection;
 mod exports;

@@ -1,5 +1,6 @@
 //! A disk that fills up and memory that is capped, around the real binary.
 
+use super::degraded::steps_of;
 use super::harness::{Server, alcedo};
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -122,19 +123,76 @@ fn a_full_disk_refuses_and_the_rest_goes_on() {
     println!("full disk: refused after {refused:?}, resumed after {resumed:?}");
     // The journal looks once a second; a busy machine adds to it.
     assert!(refused < Duration::from_millis(1500) && resumed < Duration::from_secs(5));
+    // The journal took no event while the disk was full; what was given up is told when it does.
+    let steps = ["tail", "queries", "background", "quotas", "push_back", "stall", "datagrams"];
+    server.eventually("the steps taken", |s| (steps_of(s, "entered") == steps).then_some(()));
+    let taken_back = server.eventually("the steps taken back", |s| {
+        let left = steps_of(s, "left");
+        (left.len() >= steps.len()).then_some(left)
+    });
+    assert!(taken_back.iter().rev().eq(&steps), "{taken_back:?}");
     server.eventually("the event after", |s| (!s.search("after").is_empty()).then_some(()));
+}
+
+/// Scenario: somebody fills a disk beyond 85 % of what may be used, waits, fills it more, makes space,
+/// and fills it again.
+/// Guarantees: the event `disk.filling` is told once each time, with what to do, and stands among the
+/// problems until there is space, which is the event `disk.eased`; nothing is given up for it, and
+/// senders are answered all along.
+#[test]
+fn a_disk_that_fills_is_told_once() {
+    let Some(disk) = Disk::mount() else {
+        println!("skipped: loop mounts are not allowed here");
+        return;
+    };
+    let server = Server::start_as("notify: []\n", Some(&disk.at().join("data")), alcedo);
+    let told = |s: &Server, action: &str| s.search(&format!("event.action:disk.{action}"));
+    let is_problem = |s: &Server| {
+        s.get("/api/v1/overview")["problems"].to_string().contains("% full of what may be used")
+    };
+    let ballast = disk.at().join("ballast");
+    for round in 1..=2 {
+        assert_eq!((told(&server, "filling").len(), is_problem(&server)), (round - 1, false));
+        fill_to(&ballast, 0.12);
+        let events = server.eventually("the event", |s| {
+            let events = told(s, "filling");
+            (events.len() >= round).then_some(events)
+        });
+        assert!(events[0]["alcedo.detail"].as_str().unwrap().contains("free space"), "{events:#?}");
+        server.eventually("the problem", |s| is_problem(s).then_some(()));
+        // Fuller, and several looks later, it is the same filling.
+        fill_to(&ballast, 0.09);
+        std::thread::sleep(Duration::from_secs(3));
+        server.ingest("{\"message\":\"still taken\"}\n");
+        assert_eq!(
+            (told(&server, "filling").len(), told(&server, "eased").len()),
+            (round, round - 1)
+        );
+        assert!(is_problem(&server));
+        std::fs::remove_file(&ballast).unwrap();
+        server.eventually("the end", |s| (told(s, "eased").len() == round).then_some(()));
+        server.eventually("no problem", |s| (!is_problem(s)).then_some(()));
+    }
+    assert!(steps_of(&server, "entered").iter().all(|step| step != "datagrams"));
 }
 
 /// Fills the file system until less than the reserve is free; when that was. The reserve is a part of
 /// what the file system says its size is, which is less than the size of the file it is in.
 fn fill(ballast: &Path) -> Instant {
-    let mut file = std::fs::File::create(ballast).unwrap();
+    // Of its size some is kept for root, and the reserve is a part of the rest.
+    fill_to(ballast, 1.0 / 24.0);
+    Instant::now()
+}
+
+/// Fills the file system until less than this part of it is free.
+fn fill_to(ballast: &Path, free: f64) {
+    let open = std::fs::OpenOptions::new().append(true).create(true).open(ballast);
+    let mut file = open.unwrap();
     let piece = vec![0x5a; 1 << 20];
     loop {
         let (left, size) = space_bytes(ballast);
-        // Of its size some is kept for root, and the reserve is a part of the rest.
-        if left < size / 24 {
-            return Instant::now();
+        if (left as f64) < size as f64 * free {
+            return;
         }
         file.write_all(&piece).unwrap();
         // Space is taken when it is written, not when it is promised.
