@@ -3,7 +3,6 @@
 use crate::journal::Journal;
 use crate::segment::HEADER_LEN;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
 
 /// What a consumer has not passed yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +42,6 @@ impl Journal {
     /// When the record at `offset` was received, or the first one after it that can be read;
     /// `None` when there is none yet.
     pub fn received_ns(&self, offset: u64) -> Option<i64> {
-        let block = self.reader(offset).next(Duration::ZERO).ok().flatten()?;
-        block.records().find(|record| record.offset >= offset).map(|record| record.wall_ns)
+        self.first_from(offset, |record| record.wall_ns)
     }
 }

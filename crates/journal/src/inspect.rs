@@ -124,6 +124,14 @@ pub fn fsck_on(fs: &dyn Fs, dir: &Path, progress: OnProgress<'_>) -> Result<Repo
     Ok(report)
 }
 
+/// The oldest offset that the manifest in `dir` says is kept; 0 without a manifest.
+///
+/// # Errors
+/// As `fsck`.
+pub fn first_offset(dir: &Path) -> Result<u64, JournalError> {
+    Ok(Look::begin(&OsFs, dir)?.manifest.map_or(0, |manifest| manifest.retired_below))
+}
+
 fn gone(segment: &str, from_offset: u64, to_offset: u64) -> Hole {
     Hole { segment: segment.to_owned(), from_offset, to_offset, from_pos: 0, to_pos: 0 }
 }

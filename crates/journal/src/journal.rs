@@ -195,9 +195,14 @@ impl Journal {
 
     /// Removes sealed segments that every cursor has passed. Without any cursor nothing goes.
     pub fn retire(&self) -> Result<Retired, JournalError> {
+        self.retire_to(None)
+    }
+
+    /// The same, of segments that end at or before `limit`; with one, no cursor is needed.
+    pub(crate) fn retire_to(&self, limit: Option<u64>) -> Result<Retired, JournalError> {
         // Held until the end: whoever sets one meanwhile waits.
         let hold = self.hold.lock();
-        self.shared.retire(*hold)
+        self.shared.retire(*hold, limit)
     }
 
     /// Whether checking sealed segments again waits: it is background work.

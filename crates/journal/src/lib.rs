@@ -21,10 +21,11 @@
 //!
 //! Reading order: [`fs`](Fs), [`clock`](Clock), then the format from small to large (`piece`,
 //! `block`, `segment`, `scan`), the files beside it (`manifest`, `senders`, `sealed`, `told`), then what
-//! moves: `recovery`, `fair`, `writer`, `announce`, `keeper`, `reader`, `behind`, and [`Journal`]. The
+//! moves: `recovery`, `fair`, `writer`, `announce`, `keeper`, `reader`, `behind`, `aging`, and [`Journal`]. The
 //! bytes on disk are described in `docs/formats/journal.md`.
 #![forbid(unsafe_code)]
 
+mod aging;
 mod announce;
 mod behind;
 mod block;

@@ -611,12 +611,16 @@ impl Shared {
         spare.is_some_and(|spare| self.fs.unlink(&self.path(&spare.name)).is_ok())
     }
 
-    /// Removes segments that nobody needs any more.
-    pub(crate) fn retire(&self, hold_from: Option<u64>) -> Result<Retired, JournalError> {
+    /// Removes segments that nobody needs any more: no cursor, and who set the limit.
+    pub(crate) fn retire(
+        &self,
+        hold_from: Option<u64>,
+        limit: Option<u64>,
+    ) -> Result<Retired, JournalError> {
         let _one_at_a_time = self.retiring.lock();
-        let mut needed = match self.cursors.lock().map.values().min() {
-            Some(min) => *min,
-            None => return Ok(Retired::default()),
+        let least = self.cursors.lock().map.values().min().copied();
+        let Some(mut needed) = least.into_iter().chain(limit).min() else {
+            return Ok(Retired::default());
         };
         needed = needed.min(hold_from.unwrap_or(u64::MAX)).min(self.durable_next.load(SeqCst));
         let segments = self.segments.read();

@@ -6,7 +6,7 @@
 //! `OFF` could leave a damaged file.
 
 use crate::query::standing_of;
-use crate::record::{LedgerRecord, Merging, word};
+use crate::record::{CarriedRow, LedgerRecord, Merging, RetiredRange, word};
 use alert::{Folded, Revision, RuleMeta, State};
 use event::Alert;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
@@ -14,8 +14,9 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Version of the schema. Another one in the file: the index is made again from the journal. 2: saved
-/// searches. 3: revisions of alerts, and where an alert stands in the stream. 4: runs of searches.
-pub const SCHEMA_VERSION: i64 = 4;
+/// searches. 3: revisions of alerts, and where an alert stands in the stream. 4: runs of searches. 5: what
+/// went, and what lives on.
+pub const SCHEMA_VERSION: i64 = 5;
 
 const SCHEMA: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -38,11 +39,14 @@ CREATE TABLE audit(offset INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, who TEXT 
 CREATE TABLE tokens(id TEXT PRIMARY KEY, token TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE searches(name TEXT PRIMARY KEY, search TEXT NOT NULL, who TEXT NOT NULL,
   at_ns INTEGER NOT NULL, run TEXT) WITHOUT ROWID;
+CREATE TABLE carried(id TEXT PRIMARY KEY, offset INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE retired(next INTEGER PRIMARY KEY, offset INTEGER NOT NULL, range TEXT NOT NULL);
 ";
 /// What stays on its schedule goes on where its last run ended.
 const SAVE_SEARCH: &str = "INSERT INTO searches VALUES(?1, ?2, ?3, ?4, NULL) ON CONFLICT(name) DO UPDATE SET
   search = excluded.search, who = excluded.who, at_ns = excluded.at_ns, run = CASE WHEN ?5 THEN run END";
-const TABLES: &[&str] = &["meta", "alerts", "evidence", "history", "audit", "tokens", "searches"];
+const TABLES: &[&str] =
+    &["meta", "alerts", "evidence", "history", "audit", "tokens", "searches", "carried", "retired"];
 
 /// What applying a record came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +161,10 @@ pub fn apply(
             .execute(params![name, json(run)?])?,
         LedgerRecord::SearchRemoved { name, .. } => {
             tx.prepare_cached("DELETE FROM searches WHERE name = ?1")?.execute([name])?
+        }
+        LedgerRecord::Carried { row } => note_carried(tx, offset, row)?,
+        LedgerRecord::Retired { range, carried, .. } => {
+            usize::from(retire(tx, offset, range, carried.from)?)
         }
     };
     if let LedgerRecord::Triage { alert, .. }
@@ -375,6 +383,63 @@ fn merge(tx: &Transaction<'_>, offset: u64, record: &LedgerRecord) -> rusqlite::
     Ok(true)
 }
 
+/// Remembers which alerts live on; what they were is in the index already.
+fn note_carried(tx: &Transaction<'_>, offset: u64, row: &CarriedRow) -> rusqlite::Result<usize> {
+    if let CarriedRow::Alert(carried) = row {
+        tx.prepare_cached("INSERT OR REPLACE INTO carried VALUES(?1, ?2)")?
+            .execute(params![carried.alert.id, offset as i64])?;
+    }
+    Ok(1)
+}
+
+/// Lets go of what was made of records in the range, but for alerts that were carried over from `from`
+/// on. An index that was made of what lived on knows it already. Out: true.
+fn retire(
+    tx: &Transaction<'_>,
+    offset: u64,
+    range: &RetiredRange,
+    from: u64,
+) -> rusqlite::Result<bool> {
+    if last_retired(tx)?.is_none_or(|last| last.next < range.next) {
+        let next = range.next as i64;
+        tx.execute(
+            "DELETE FROM alerts WHERE offset < ?1
+             AND id NOT IN (SELECT id FROM carried WHERE offset >= ?2)",
+            [next, from as i64],
+        )?;
+        for table in ["evidence", "history"] {
+            tx.execute_batch(&format!(
+                "DELETE FROM {table} WHERE alert NOT IN (SELECT id FROM alerts)"
+            ))?;
+        }
+        tx.execute("DELETE FROM audit WHERE offset < ?1", [next])?;
+        tx.execute("DELETE FROM retired WHERE offset < ?1", [next])?;
+    }
+    tx.execute_batch("DELETE FROM carried")?;
+    set_retired(tx, offset, range)?;
+    Ok(true)
+}
+
+/// Stores what went; `offset` is where the stream says so.
+pub(crate) fn set_retired(
+    tx: &Transaction<'_>,
+    offset: u64,
+    range: &RetiredRange,
+) -> rusqlite::Result<()> {
+    tx.execute(
+        "INSERT OR REPLACE INTO retired VALUES(?1, ?2, ?3)",
+        params![range.next as i64, offset as i64, json(range)?],
+    )
+    .map(drop)
+}
+
+/// What went last.
+pub(crate) fn last_retired(db: &Connection) -> rusqlite::Result<Option<RetiredRange>> {
+    db.prepare_cached("SELECT range FROM retired ORDER BY next DESC LIMIT 1")?
+        .query_row([], |row| crate::query::from_json(row, 0))
+        .optional()
+}
+
 /// Whether somebody put an alert where it stands, or where it stood once.
 fn was_moved_by_people(tx: &Transaction<'_>, alert: &str) -> rusqlite::Result<bool> {
     tx.prepare_cached(
@@ -385,7 +450,7 @@ fn was_moved_by_people(tx: &Transaction<'_>, alert: &str) -> rusqlite::Result<bo
 }
 
 /// What a text filter looks in, folded once here as the rest of the product folds.
-fn haystack(alert: &Alert, reason: &str) -> String {
+pub(crate) fn haystack(alert: &Alert, reason: &str) -> String {
     let entity: Vec<String> = alert.entity.iter().map(|(k, v)| format!("{k}={v}")).collect();
     event::text::fold(&[&entity.join("\n"), &alert.title, reason].join("\n"))
 }

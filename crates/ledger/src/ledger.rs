@@ -6,6 +6,7 @@ use crate::query::{
     Page, SavedRow, Standing,
 };
 use crate::record::{Actor, LedgerRecord, SavedSearch};
+use crate::retire;
 use alert::{State, TriageError, transition};
 use event::{Disposition, Envelope, RawBatch, RecordKind};
 use journal::{AppendError, Block, Joined, Journal, JournalError, Options, Reader, Rejoin};
@@ -80,6 +81,26 @@ pub enum LedgerError {
     /// The move is not allowed.
     #[error(transparent)]
     Triage(#[from] TriageError),
+    /// What lives on of the ledger's oldest part has no room.
+    #[error(
+        "the oldest part of the ledger stays: what lives on of it needs {needed_bytes} bytes of space, and \
+         {free_bytes} are free; free some"
+    )]
+    NoRoom {
+        /// What has to be free.
+        needed_bytes: u64,
+        /// What is.
+        free_bytes: u64,
+    },
+    /// What lived on of a part that is gone is not all there.
+    #[error(
+        "the ledger keeps what it has: what lived on from below offset {next} is not all there; `alcedo \
+         verify` tells more"
+    )]
+    NotCarried {
+        /// The first offset that was kept.
+        next: u64,
+    },
     /// A cursor that no page gave out.
     #[error("the cursor is not one that a page gave; start again without it")]
     BadCursor,
@@ -146,17 +167,21 @@ struct Meters {
     holes: AtomicU64,
 }
 
-struct Writer {
-    db: Connection,
+pub(crate) struct Writer {
+    pub(crate) db: Connection,
     reader: Reader,
     rejoin: Rejoin,
 }
 
 /// The open ledger. Share it behind an `Arc`; every call blocks.
 pub struct Ledger {
-    journal: Arc<Journal>,
-    writer: Mutex<Writer>,
-    queries: Mutex<Connection>,
+    pub(crate) journal: Arc<Journal>,
+    /// The folder of the index.
+    pub(crate) dir: PathBuf,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) queries: Mutex<Connection>,
+    /// One retirement at a time.
+    pub(crate) retiring: Mutex<()>,
     tokens: RwLock<BTreeMap<String, TokenRecord>>,
     meters: Meters,
 }
@@ -175,21 +200,23 @@ impl Ledger {
             }
             Err(error) => return Err(error.into()),
         };
-        let mut next = index::next_offset(&db)?;
+        let next = index::next_offset(&db)?;
         if next > journal.durable().map_or(0, |last| last + 1) {
             tracing::warn!(next, "the ledger's index is ahead of its stream; making it again");
             index::clear(&mut db)?;
-            next = 0;
         }
         let queries = index::open_reader(&path)?;
         let writer = Writer { db, reader: journal.reader(next), rejoin: Rejoin::default() };
         let ledger = Self {
             journal,
+            dir: dir.to_path_buf(),
             writer: Mutex::new(writer),
             queries: Mutex::new(queries),
+            retiring: Mutex::default(),
             tokens: RwLock::default(),
             meters: Meters::default(),
         };
+        ledger.stand(&mut ledger.writer.lock())?;
         ledger.catch_up(&mut ledger.writer.lock())?;
         ledger.load_tokens()?;
         Ok(ledger)
@@ -401,9 +428,27 @@ impl Ledger {
     pub fn rebuild(&self) -> Result<(), LedgerError> {
         let mut writer = self.writer.lock();
         index::clear(&mut writer.db)?;
-        (writer.reader, writer.rejoin) = (self.journal.reader(0), Rejoin::default());
+        self.stand(&mut writer)?;
         self.catch_up(&mut writer)?;
         self.load_tokens()
+    }
+
+    /// Puts the writer where the index is. One that is older than the stream begins with what lived on of
+    /// the part that is gone.
+    fn stand(&self, writer: &mut Writer) -> Result<(), LedgerError> {
+        let first_offset = self.journal.stats().first_offset;
+        if index::next_offset(&writer.db)? < first_offset
+            && !retire::begin_again(&self.journal, &mut writer.db)?
+        {
+            self.meters.holes.fetch_add(1, Relaxed);
+            tracing::error!(
+                first_offset,
+                "not all is there that lived on of the ledger's oldest part"
+            );
+        }
+        let next = index::next_offset(&writer.db)?;
+        (writer.reader, writer.rejoin) = (self.journal.reader(next), Rejoin::default());
+        Ok(())
     }
 
     /// What was met since the ledger was opened.
@@ -428,7 +473,7 @@ impl Ledger {
         self.submit_with(&mut writer, vec![record], at_ns).map(|_| ())
     }
 
-    fn submit_with(
+    pub(crate) fn submit_with(
         &self,
         writer: &mut Writer,
         records: Vec<LedgerRecord>,
@@ -485,7 +530,7 @@ impl Ledger {
     }
 
     /// Applies everything durable that the index lacks, one transaction per block.
-    fn catch_up(&self, writer: &mut Writer) -> Result<(), LedgerError> {
+    pub(crate) fn catch_up(&self, writer: &mut Writer) -> Result<(), LedgerError> {
         while self.journal.durable().is_some_and(|last| last >= writer.reader.next_offset()) {
             match writer.reader.next(Duration::ZERO) {
                 Ok(Some(block)) => {
@@ -510,37 +555,14 @@ impl Ledger {
     }
 
     fn apply_block(&self, writer: &mut Writer, block: &Block) -> Result<(), LedgerError> {
-        let tx = writer.db.transaction()?;
-        let from = index::next_offset(&tx)?;
-        for view in block.records().filter(|view| view.offset >= from) {
-            if !matches!(view.kind, RecordKind::Ledger | RecordKind::Audit) {
-                index::set_next_offset(&tx, view.offset + 1)?;
-                continue;
+        let Writer { db, rejoin, .. } = writer;
+        Ok(apply_block(db, rejoin, block, &mut |offset, read| match read {
+            Some((_, applied)) => self.count(applied),
+            None => {
+                self.meters.unreadable.fetch_add(1, Relaxed);
+                tracing::error!(offset, "a ledger record does not read back");
             }
-            let joined;
-            let bytes = match writer.rejoin.push(&view) {
-                Joined::Pending => continue,
-                Joined::Whole => Some(view.bytes),
-                Joined::Parts(parts) => {
-                    joined = parts;
-                    Some(&joined[..])
-                }
-                Joined::TooLong => None,
-            };
-            let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
-            let record = text.and_then(|t| Some((t, serde_json::from_str(t).ok()?)));
-            match record {
-                Some((text, record)) => {
-                    self.count(index::apply(&tx, view.offset, &record, text)?);
-                }
-                None => {
-                    self.meters.unreadable.fetch_add(1, Relaxed);
-                    tracing::error!(offset = view.offset, "a ledger record does not read back");
-                }
-            }
-            index::set_next_offset(&tx, view.offset + 1)?;
-        }
-        Ok(tx.commit()?)
+        })?)
     }
 
     fn count(&self, applied: Applied) {
@@ -562,6 +584,49 @@ impl Ledger {
     fn set_tokens(&self, tokens: Vec<TokenRecord>) {
         *self.tokens.write() = tokens.into_iter().map(|t| (t.id.clone(), t)).collect();
     }
+}
+
+/// What is told of a record: where it stands, and what it is with what applying it came to, unless it
+/// does not read back.
+pub(crate) type Told<'a> = &'a mut dyn FnMut(u64, Option<(&LedgerRecord, Applied)>);
+
+/// Applies what an index lacks of a block, in one transaction.
+pub(crate) fn apply_block(
+    db: &mut Connection,
+    rejoin: &mut Rejoin,
+    block: &Block,
+    told: Told<'_>,
+) -> rusqlite::Result<()> {
+    let tx = db.transaction()?;
+    let from = index::next_offset(&tx)?;
+    for view in block.records().filter(|view| view.offset >= from) {
+        if !matches!(view.kind, RecordKind::Ledger | RecordKind::Audit) {
+            index::set_next_offset(&tx, view.offset + 1)?;
+            continue;
+        }
+        let joined;
+        let bytes = match rejoin.push(&view) {
+            Joined::Pending => continue,
+            Joined::Whole => Some(view.bytes),
+            Joined::Parts(parts) => {
+                joined = parts;
+                Some(&joined[..])
+            }
+            Joined::TooLong => None,
+        };
+        let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let record: Option<(&str, LedgerRecord)> =
+            text.and_then(|t| Some((t, serde_json::from_str(t).ok()?)));
+        match record {
+            Some((text, record)) => {
+                let applied = index::apply(&tx, view.offset, &record, text)?;
+                told(view.offset, Some((&record, applied)));
+            }
+            None => told(view.offset, None),
+        }
+        index::set_next_offset(&tx, view.offset + 1)?;
+    }
+    tx.commit()
 }
 
 fn triage_records(alert: &Standing, request: &TriageRequest) -> Vec<LedgerRecord> {
@@ -591,7 +656,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     missing_table || matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
-fn remove_index(path: &Path) -> Result<(), LedgerError> {
+pub(crate) fn remove_index(path: &Path) -> Result<(), LedgerError> {
     for end in ["", "-wal", "-shm"] {
         let file = PathBuf::from(format!("{}{end}", path.display()));
         match std::fs::remove_file(&file) {

@@ -549,7 +549,7 @@ fn alert_row(row: &Row<'_>) -> rusqlite::Result<AlertRow> {
     })
 }
 
-fn state(row: &Row<'_>, at: usize) -> rusqlite::Result<State> {
+pub(crate) fn state(row: &Row<'_>, at: usize) -> rusqlite::Result<State> {
     let number: usize = row.get(at)?;
     let found = State::ALL.get(number).map(|(state, ..)| *state);
     found.ok_or(rusqlite::Error::IntegralValueOutOfRange(at, number as i64))
@@ -561,11 +561,14 @@ fn level(row: &Row<'_>, at: usize) -> rusqlite::Result<Level> {
     found.ok_or(rusqlite::Error::IntegralValueOutOfRange(at, number as i64))
 }
 
-fn verdict(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Disposition>> {
+pub(crate) fn verdict(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Disposition>> {
     Ok(row.get::<_, Option<String>>(at)?.and_then(|name| disposition(&name)))
 }
 
-fn from_json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    at: usize,
+) -> rusqlite::Result<T> {
     let text = row.get_ref(at)?.as_str()?;
     serde_json::from_str(text).map_err(|e| {
         rusqlite::Error::FromSqlConversionFailure(at, rusqlite::types::Type::Text, Box::new(e))

@@ -1,10 +1,11 @@
 //! The records of the ledger stream: JSON, one tagged object each. Fields are only ever added.
 
-use alert::{Folded, RuleMeta, State};
-use event::{Alert, Disposition, Level, RecordKind};
+use alert::{Folded, Revision, RuleMeta, State};
+use event::{Alert, Disposition, Evidence, Level, RecordKind};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
-use trust::TokenRecord;
+use trust::{Hash, TokenRecord};
 
 /// Who did something, and when: part of every record that a person or a token causes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +110,144 @@ pub struct Merging {
     pub closed: bool,
     /// The one that carries on was closed, and is open again.
     pub reopened: bool,
+}
+
+/// A row of the index that outlives the records it was made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "snake_case")]
+pub enum CarriedRow {
+    /// An alert.
+    Alert(Box<CarriedAlert>),
+    /// Evidence that was folded into it.
+    Evidence {
+        /// Alert id.
+        alert: String,
+        /// Offset of the record it came with.
+        offset: u64,
+        /// The events.
+        list: Vec<Evidence>,
+    },
+    /// Something that happened to it.
+    History {
+        /// Alert id.
+        alert: String,
+        /// Offset the record had.
+        offset: u64,
+        /// The record.
+        record: Box<LedgerRecord>,
+    },
+    /// A token.
+    Token {
+        /// As it stood.
+        token: TokenRecord,
+    },
+    /// A saved search.
+    Search {
+        /// The search.
+        search: SavedSearch,
+        /// Who saved it last.
+        who: String,
+        /// When.
+        at_ns: i64,
+        /// Its last run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<SearchRun>,
+    },
+}
+
+/// An alert as it stood.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CarriedAlert {
+    /// As it fired.
+    pub alert: Alert,
+    /// Its rule's licence, references and advice.
+    pub rule: RuleMeta,
+    /// Where it stood.
+    pub state: State,
+    /// As what it was closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disposition: Option<Disposition>,
+    /// To whom it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignee: Option<String>,
+    /// Occurrences.
+    pub count: u64,
+    /// Event time last seen, ns.
+    pub last_event_ns: i64,
+    /// Stream time last seen, ns.
+    pub last_stream_ns: i64,
+    /// Events it rests on.
+    pub evidence_total: u64,
+    /// Offset its record had.
+    pub offset: u64,
+    /// What it says instead of what it said when it fired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+}
+
+/// A segment that went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredSegment {
+    /// Its first offset.
+    pub first: u64,
+    /// The offset after it.
+    pub next: u64,
+    /// The root over its records, as it was sealed; zeros when it had none.
+    pub root: Hash,
+}
+
+/// What of the stream went in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredRange {
+    /// Its first offset.
+    pub first: u64,
+    /// The first offset that was kept.
+    pub next: u64,
+    /// How many records it had, by type.
+    pub records: BTreeMap<String, u64>,
+    /// Offsets in it that could not be read any more.
+    #[serde(default)]
+    pub missing: u64,
+    /// Stream time of its newest record, ns.
+    pub newest_ns: i64,
+    /// Its segments, oldest first.
+    pub segments: Vec<RetiredSegment>,
+    /// Head of the chain over all that went before it; zeros when nothing did.
+    pub head_before: Hash,
+    /// Head of the chain with its segments, see [`RetiredRange::head_of`].
+    pub head: Hash,
+}
+
+impl RetiredRange {
+    /// The chain goes on by one hash per segment: of the head before, both offsets, and the root.
+    pub fn head_of(before: Hash, segments: &[RetiredSegment]) -> Hash {
+        segments.iter().fold(before, |head, segment| {
+            let offsets = [segment.first.to_le_bytes(), segment.next.to_le_bytes()].concat();
+            Hash::of(&[&head.0[..], &offsets, &segment.root.0].concat())
+        })
+    }
+
+    /// Whether segments, range and heads say the same.
+    pub fn agrees(&self) -> bool {
+        let ends = self.segments.first().map(|s| s.first) == Some(self.first)
+            && self.segments.last().map(|s| s.next) == Some(self.next);
+        let is_whole = self.segments.windows(2).all(|pair| pair[0].next == pair[1].first);
+        ends && is_whole && self.head == Self::head_of(self.head_before, &self.segments)
+    }
+}
+
+/// What was copied out of a range before it went: [`LedgerRecord::Carried`] records in front of the one
+/// that says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarriedOver {
+    /// Offset of the first of them.
+    pub from: u64,
+    /// How many there are.
+    pub rows: u64,
+    /// How many of them are alerts.
+    pub alerts: u64,
+    /// Merkle root over their bytes, in order.
+    pub root: Hash,
 }
 
 /// One record.
@@ -247,9 +386,46 @@ pub enum LedgerRecord {
         #[serde(flatten)]
         actor: Actor,
     },
+    /// A row that lives on when the records go that it was made of. Means nothing without the
+    /// [`LedgerRecord::Retired`] behind it.
+    Carried {
+        /// The row.
+        row: Box<CarriedRow>,
+    },
+    /// The oldest part of the stream goes, but for what was carried over.
+    Retired {
+        /// What goes.
+        range: Box<RetiredRange>,
+        /// What lives on.
+        carried: CarriedOver,
+        /// When and by which part.
+        #[serde(flatten)]
+        actor: Actor,
+    },
 }
 
 impl LedgerRecord {
+    /// Its type, as in its JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AlertFired { .. } => "alert_fired",
+            Self::AlertFolded { .. } => "alert_folded",
+            Self::Triage { .. } => "triage",
+            Self::Merged { .. } => "merged",
+            Self::Note { .. } => "note",
+            Self::Assign { .. } => "assign",
+            Self::Audit { .. } => "audit",
+            Self::TokenCreated { .. } => "token_created",
+            Self::TokenRevoked { .. } => "token_revoked",
+            Self::SearchSaved { .. } => "search_saved",
+            Self::SearchRemoved { .. } => "search_removed",
+            Self::SearchRan { .. } => "search_ran",
+            Self::Delivery { .. } => "delivery",
+            Self::Carried { .. } => "carried",
+            Self::Retired { .. } => "retired",
+        }
+    }
+
     /// The kind it has in the journal: what only people read is `Audit`.
     pub fn kind(&self) -> RecordKind {
         match self {
@@ -261,7 +437,7 @@ impl LedgerRecord {
     /// Who caused it, where somebody did.
     pub fn actor(&self) -> Option<&Actor> {
         match self {
-            Self::AlertFired { .. } | Self::AlertFolded { .. } => None,
+            Self::AlertFired { .. } | Self::AlertFolded { .. } | Self::Carried { .. } => None,
             Self::Triage { actor, .. }
             | Self::Merged { actor, .. }
             | Self::Note { actor, .. }
@@ -272,16 +448,18 @@ impl LedgerRecord {
             | Self::SearchSaved { actor, .. }
             | Self::SearchRemoved { actor, .. }
             | Self::SearchRan { actor, .. }
-            | Self::Delivery { actor, .. } => Some(actor),
+            | Self::Delivery { actor, .. }
+            | Self::Retired { actor, .. } => Some(actor),
         }
     }
 
     /// Its line in the audit list: action, target, detail. Alerts and deliveries have none.
     pub fn audit(&self) -> Option<(&str, &str, String)> {
         Some(match self {
-            Self::AlertFired { .. } | Self::AlertFolded { .. } | Self::Delivery { .. } => {
-                return None;
-            }
+            Self::AlertFired { .. }
+            | Self::AlertFolded { .. }
+            | Self::Delivery { .. }
+            | Self::Carried { .. } => return None,
             Self::Triage { alert, from, to, disposition, why, .. } => {
                 let what = disposition.map_or(String::new(), |d| format!(" as {}", word(d)));
                 ("alert.triage", alert, format!("{} -> {}{what}: {why}", from.name(), to.name()))
@@ -300,6 +478,17 @@ impl LedgerRecord {
             Self::SearchSaved { search, .. } => ("search.save", &search.name, search.query.clone()),
             Self::SearchRemoved { name, .. } => ("search.remove", name, String::new()),
             Self::SearchRan { name, run, .. } => ("search.run", name, run.to_string()),
+            Self::Retired { range, carried, .. } => {
+                let records: u64 = range.records.values().sum();
+                let newest = event::time::rfc3339(range.newest_ns);
+                let detail = format!(
+                    "{records} records up to {newest}, offsets {} to {}; {} alerts live on",
+                    range.first,
+                    range.next.saturating_sub(1),
+                    carried.alerts
+                );
+                ("ledger.retire", "ledger", detail)
+            }
         })
     }
 }

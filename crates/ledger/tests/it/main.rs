@@ -3,6 +3,7 @@
 
 mod alerts;
 mod crash;
+mod retire;
 
 use alert::{Folded, Revision, RuleMeta, State};
 use event::{Alert, Disposition, EventId, Evidence, Explanation, Level};

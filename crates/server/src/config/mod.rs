@@ -205,6 +205,8 @@ pub struct Retention {
     pub size_bytes: Option<u64>,
     /// Shorter times for some events, by filter.
     pub rules: Vec<RetentionRule>,
+    /// Alerts, deliveries and audit that are older go, ns; but none as long as events are kept from then.
+    pub ledger_ns: Option<i64>,
 }
 
 /// Backups that the server makes by itself.
@@ -271,6 +273,7 @@ impl Default for Config {
                 age_ns: Some(RETENTION_AGE_DEFAULT_NS),
                 size_bytes: None,
                 rules: Vec::new(),
+                ledger_ns: Some(RETENTION_AGE_DEFAULT_NS),
             },
             tier: None,
             backup: None,
@@ -598,8 +601,11 @@ fn lookups(section: &Section<'_>, base: &Path) -> BTreeMap<String, PathBuf> {
 
 fn retention(section: &Section<'_>, default: &Retention) -> Retention {
     // `never` keeps everything: no rule of age.
-    let never = section.text("age").is_some_and(|t| t == "never");
-    let age_ns = if never { None } else { section.duration_ns("age").or(default.age_ns) };
+    let age = |key, default: Option<i64>| match section.text(key).is_some_and(|t| t == "never") {
+        true => None,
+        false => section.duration_ns(key).or(default),
+    };
+    let (age_ns, ledger_ns) = (age("age", default.age_ns), age("ledger", default.ledger_ns));
     let mut rules: Vec<RetentionRule> = Vec::new();
     for node in section.items("rules") {
         let problems = section.problems();
@@ -609,7 +615,7 @@ fn retention(section: &Section<'_>, default: &Retention) -> Retention {
             false => rules.push(rule),
         }
     }
-    Retention { age_ns, size_bytes: section.size_bytes("size"), rules }
+    Retention { age_ns, size_bytes: section.size_bytes("size"), rules, ledger_ns }
 }
 
 fn retention_rule(node: &Node, problems: &Problems) -> Option<RetentionRule> {
@@ -781,7 +787,10 @@ mod tests {
     fn rules_of_retention_are_checked_when_they_are_read() {
         let text = "retention:\n  age: never\n  rules:\n    - {name: noisy, when: 'alcedo.source:noisy', age: 30d}\n";
         let config = parse(text, "f", Path::new("/x")).unwrap();
-        assert_eq!(config.retention.age_ns, None);
+        assert_eq!(
+            (config.retention.age_ns, config.retention.ledger_ns),
+            (None, Some(RETENTION_AGE_DEFAULT_NS))
+        );
         assert_eq!(config.retention.rules[0].age_ns, Some(30 * 86_400_000_000_000));
         let found = problems(
             "retention:\n  rules:\n    - {name: a, when: '@timestamp>now-1h', age: 1d}\n    - {name: b, when: 'x'}\n    \

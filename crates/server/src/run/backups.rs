@@ -87,10 +87,11 @@ impl App {
         let mut companions = || companions(&self.config.data_dir);
         let begun = self.store.begin_backup(target, &mut companions);
         // No segment may go while they are copied; what takes hours was copied before.
-        self.journal.set_hold(Some(0));
+        let streams = [&self.journal, &self.ledger_stream];
+        streams.iter().for_each(|stream| stream.set_hold(Some(0)));
         let now_ns = io::intake::wall_ns();
         let made = begun.and_then(|run| run.finish(now_ns, &mut companions));
-        self.journal.set_hold(None);
+        streams.iter().for_each(|stream| stream.set_hold(None));
         let made = made.map_err(failed)?;
         let path = self.config.data_dir.join(LAST);
         let text = json!({"at_ns": now_ns, "name": made.name}).to_string();

@@ -21,6 +21,7 @@ pub mod places;
 pub mod rates;
 pub mod refill;
 pub mod reparsing;
+pub mod retiring;
 pub mod scheduled;
 pub mod secrets;
 pub mod terminal;

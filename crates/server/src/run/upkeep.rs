@@ -3,6 +3,7 @@
 
 use super::background::Background;
 use super::refill::{Ground, Refilling};
+use super::retiring::Retiring;
 use super::{App, CURSOR_STORE};
 use crate::exit::Failure;
 use journal::RecordView;
@@ -33,6 +34,7 @@ pub fn start(app: Arc<App>, ground: Ground) -> Result<Background, Failure> {
 /// Starts the thread that lets go of what is too old, and of what was deleted.
 pub fn start_tidying(app: Arc<App>) -> Result<Background, Failure> {
     Background::start_behind("tidying", move |running| {
+        let mut retiring = Retiring::new();
         while running.goes_on() {
             let (done, failed) = app.store.tidy(io::intake::wall_ns());
             // What was done is on record even if the rest failed.
@@ -41,6 +43,7 @@ pub fn start_tidying(app: Arc<App>) -> Result<Background, Failure> {
                 .err()
                 .map(|error| format!("the store cannot let go of old or deleted rows: {error}"));
             app.set_problem("retention", problem);
+            retiring.look(&app);
             running.rest(Duration::from_secs(1));
         }
     })

@@ -5,6 +5,7 @@ use super::say;
 use crate::config::Config;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::run::upkeep::leaf_of;
+use ledger::Front;
 use std::path::Path;
 use trust::Frontier;
 
@@ -16,6 +17,7 @@ pub fn run(config: &Config, far_bytes: bool) -> Outcome {
     for stream in super::journal::STREAMS {
         sound &= stream_is_sound(&data_dir.join(stream), stream)?;
     }
+    sound &= ledger_begins_in_order(&data_dir.join("ledger"))?;
     let failed = |e: store::StoreError| Failure::new(Exit::Integrity, e, "is --data-dir right?");
     let dir = data_dir.join("store");
     let opened = store::Store::open_read_only_with(&dir, config.tier.clone());
@@ -36,6 +38,24 @@ pub fn run(config: &Config, far_bytes: bool) -> Outcome {
     }
     say(if sound { "verified: everything is as it was stored" } else { "FAILED: see above" });
     Ok(if sound { Exit::Ok } else { Exit::Integrity })
+}
+
+/// Whether what is gone of the ledger's front is what its records say went, and what lived on is there.
+fn ledger_begins_in_order(dir: &Path) -> Result<bool, Failure> {
+    let first_offset = journal::inspect::first_offset(dir).map_err(failed)?;
+    match ledger::check_retired(dir, first_offset).map_err(failed)? {
+        Front::Whole => Ok(true),
+        Front::InOrder { next, alerts, .. } => {
+            say(&format!(
+                "ledger: what stood before offset {next} went in order, {alerts} of its alerts live on"
+            ));
+            Ok(true)
+        }
+        Front::Wrong { why } => {
+            say(&format!("ledger: {why}"));
+            Ok(false)
+        }
+    }
 }
 
 /// Structure, checksums, and every sealed root recomputed over the records that are still there.

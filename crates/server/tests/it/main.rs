@@ -15,6 +15,7 @@ mod grafana;
 mod harness;
 mod hostile;
 mod kill9;
+mod ledger_age;
 mod packs;
 mod page;
 mod page_work;

@@ -1,0 +1,320 @@
+//! The oldest part of the stream goes when everything in it is past its time.
+//!
+//! ```text
+//! sealed segments that are old --replayed--> draft index: all as it was at `next`
+//!                                                |  rows that live on
+//!                                                v
+//! stream: ... | carried | carried | retired {range, roots, what was carried} | ...
+//!                                                |  durable, applied
+//!                                                v
+//!                                 the files below `next` are removed
+//! ```
+//! The record that ends it names what goes, so [`crate::check_retired`] takes exactly that for gone in
+//! order and anything else for a loss. A crash before that record leaves rows that mean nothing; one
+//! after it leaves files that the next call, or the journal's own start, removes. What lives on is
+//! copied each time, so nothing goes while that would be more than half of what it frees.
+
+use crate::carry::{self, Ending, Horizon, Tally};
+use crate::index;
+use crate::ledger::{INDEX_FILE, Ledger, LedgerError, apply_block, remove_index};
+use crate::record::{Actor, CarriedRow, LedgerRecord, RetiredRange, RetiredSegment};
+use event::{Envelope, RawBatch, RecordKind};
+use journal::{Journal, JournalError, Rejoin, SealedRoot};
+use rusqlite::Connection;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use trust::Hash;
+
+/// What goes frees at least so many times what is written for it.
+const GAIN_MIN: u64 = 2;
+/// Bytes of carried rows that are made durable together.
+const CARRY_BYTES: usize = 1 << 20;
+
+/// What became of a retirement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retirement {
+    /// Nothing that is old enough is passed by every reader.
+    Nothing,
+    /// It waits for more to become old: too much of what is would live on.
+    Postponed {
+        /// Bytes of what would live on, or more.
+        carried_bytes: u64,
+        /// Bytes that would be freed.
+        freed_bytes: u64,
+    },
+    /// It was recorded, and went unless something holds the stream (a backup): then it goes later.
+    Done {
+        /// What went.
+        range: Box<RetiredRange>,
+        /// Alerts from it that live on.
+        alerts: u64,
+    },
+}
+
+impl Ledger {
+    /// Lets go of the oldest segments in which everything is older than `keep_from_ns` (stream time) and
+    /// that every reader has passed. Open alerts and what anything happened to since live on.
+    ///
+    /// # Errors
+    /// When the stream or the index fails, and when there is no room for what lives on. Nothing is lost
+    /// then, and the next call tries again.
+    pub fn retire(&self, keep_from_ns: i64, actor: &Actor) -> Result<Retirement, LedgerError> {
+        let _alone = self.retiring.lock();
+        let before = self.last_retired()?;
+        // A crash, or a backup, may have come between the record and the files.
+        if let Some(range) = &before {
+            self.journal.retire_below(range.next)?;
+        }
+        let begin = before.as_ref().map_or(0, |range| range.next);
+        let (going, old_below) = self.going(begin, keep_from_ns)?;
+        let Some(next) = going.last().map(|segment| segment.next_offset) else {
+            return Ok(Retirement::Nothing);
+        };
+        let horizon = Horizon { keep_from_ns, old_below, next };
+        let draft = Draft::make(&self.journal, &self.dir, begin, next)?;
+        let bytes = |offset| self.journal.behind(offset).bytes;
+        let freed_bytes = bytes(begin).saturating_sub(bytes(next));
+        let living = carry::living(&self.queries.lock(), &horizon)?;
+        let carried_bytes = self.size(&draft, &living, next, freed_bytes / GAIN_MIN)?;
+        if carried_bytes * GAIN_MIN > freed_bytes {
+            return Ok(Retirement::Postponed { carried_bytes, freed_bytes });
+        }
+        self.check_room(carried_bytes)?;
+        let mut carrier = Carrier::new(&self.journal, actor.at_ns);
+        carry::ageless(&draft.db)?.iter().try_for_each(|row| carrier.push(row))?;
+        for id in &living {
+            self.rows(&draft, id, next)?.iter().try_for_each(|row| carrier.push(row))?;
+        }
+        // From here on nobody changes an alert: one that was closed may have been opened meanwhile.
+        let mut writer = self.writer.lock();
+        self.catch_up(&mut writer)?;
+        let done: HashSet<String> = living.into_iter().collect();
+        for id in carry::living(&writer.db, &horizon)? {
+            if !done.contains(&id) {
+                let rows = draft.or_live(&writer.db, &id, next)?;
+                rows.iter().try_for_each(|row| carrier.push(row))?;
+            }
+        }
+        let range = range_of(&before, &going, &draft);
+        let carried = carrier.finish()?;
+        let (alerts, range) = (carried.alerts, Box::new(range));
+        let record = LedgerRecord::Retired { range: range.clone(), carried, actor: actor.clone() };
+        self.submit_with(&mut writer, vec![record], actor.at_ns)?;
+        drop(writer);
+        self.journal.retire_below(next)?;
+        Ok(Retirement::Done { range, alerts })
+    }
+
+    /// The newest retirement that was recorded.
+    pub(crate) fn last_retired(&self) -> Result<Option<RetiredRange>, LedgerError> {
+        let mut writer = self.writer.lock();
+        self.catch_up(&mut writer)?;
+        Ok(index::last_retired(&writer.db)?)
+    }
+
+    /// The segments that may go: old, passed by every reader, the last of them not ending in the midst
+    /// of a record. And the offset below which everything is old.
+    fn going(&self, begin: u64, keep_from_ns: i64) -> Result<(Vec<SealedRoot>, u64), LedgerError> {
+        let passed = self.journal.cursors().iter().map(|(_, next)| *next).min();
+        let mut going = self.journal.sealed_before(keep_from_ns)?;
+        let old_below = going.last().map_or(begin, |segment| segment.next_offset);
+        let old_below = self.journal.first_since(old_below, keep_from_ns);
+        going.retain(|s| s.first_offset >= begin && passed.is_none_or(|p| s.next_offset <= p));
+        while let Some(last) = going.last()
+            && self.journal.splits_record(last.next_offset)
+        {
+            going.pop();
+        }
+        Ok((going, old_below))
+    }
+
+    fn rows(&self, draft: &Draft, id: &str, next: u64) -> Result<Vec<CarriedRow>, LedgerError> {
+        draft.or_live(&self.queries.lock(), id, next)
+    }
+
+    /// Bytes of what lives on; counting ends beyond `limit`.
+    fn size(
+        &self,
+        draft: &Draft,
+        living: &[String],
+        next: u64,
+        limit: u64,
+    ) -> Result<u64, LedgerError> {
+        let size = |rows: Vec<CarriedRow>| -> Result<u64, LedgerError> {
+            rows.iter().try_fold(0, |sum, row| Ok(sum + index::json(row)?.len() as u64))
+        };
+        let mut bytes = size(carry::ageless(&draft.db)?)?;
+        for id in living {
+            if bytes > limit {
+                break;
+            }
+            bytes += size(self.rows(draft, id, next)?)?;
+        }
+        Ok(bytes)
+    }
+
+    /// What is written must not take the space that is kept ready for alerts on a full disk.
+    fn check_room(&self, carried_bytes: u64) -> Result<(), LedgerError> {
+        let stats = self.journal.stats();
+        if stats.total_bytes == 0 {
+            // The journal has not looked yet; a write finds out.
+            return Ok(());
+        }
+        let segment_bytes = crate::journal_options().segment_size_bytes;
+        let needed_bytes = carried_bytes + 2 * segment_bytes + stats.reserve_bytes;
+        match stats.free_bytes >= needed_bytes {
+            true => Ok(()),
+            false => Err(LedgerError::NoRoom { needed_bytes, free_bytes: stats.free_bytes }),
+        }
+    }
+}
+
+/// The range with the chain over its segments.
+fn range_of(before: &Option<RetiredRange>, going: &[SealedRoot], draft: &Draft) -> RetiredRange {
+    let of = |s: &SealedRoot| RetiredSegment {
+        first: s.first_offset,
+        next: s.next_offset,
+        root: Hash(s.root),
+    };
+    let segments: Vec<RetiredSegment> = going.iter().map(of).collect();
+    let head_before = before.as_ref().map_or(Hash::default(), |range| range.head);
+    RetiredRange {
+        first: segments.first().map_or(0, |s| s.first),
+        next: segments.last().map_or(0, |s| s.next),
+        records: draft.records.clone(),
+        missing: draft.missing,
+        newest_ns: draft.newest_ns,
+        head: RetiredRange::head_of(head_before, &segments),
+        head_before,
+        segments,
+    }
+}
+
+/// The index as it was at the offset below which everything goes: made in a file of its own, and removed.
+struct Draft {
+    db: Connection,
+    path: PathBuf,
+    /// Records in the range by type.
+    records: std::collections::BTreeMap<String, u64>,
+    /// Offsets in the range that cannot be read.
+    missing: u64,
+    newest_ns: i64,
+}
+
+impl Draft {
+    fn make(journal: &Journal, dir: &Path, begin: u64, next: u64) -> Result<Self, LedgerError> {
+        let path = dir.join(format!("{INDEX_FILE}.draft"));
+        remove_index(&path)?;
+        let db = index::open(&path)?;
+        let (records, missing, newest_ns) = Default::default();
+        let mut draft = Self { db, path, records, missing, newest_ns };
+        if begin > 0 {
+            let ending = carry::newest(journal, begin)?.filter(|e| e.range.next == begin);
+            let ending = ending.ok_or(LedgerError::NotCarried { next: begin })?;
+            if !carry::load(journal, &mut draft.db, &ending)? {
+                return Err(LedgerError::NotCarried { next: begin });
+            }
+        }
+        draft.replay(journal, begin, next)?;
+        Ok(draft)
+    }
+
+    fn replay(&mut self, journal: &Journal, begin: u64, next: u64) -> Result<(), LedgerError> {
+        let (mut reader, mut rejoin) = (journal.reader(begin), Rejoin::default());
+        while reader.next_offset() < next {
+            let block = match reader.next(Duration::ZERO) {
+                Ok(Some(block)) => block,
+                Ok(None) => break,
+                Err(JournalError::Corrupt { from_offset, to_offset, .. }) => {
+                    self.missing += to_offset.min(next).saturating_sub(from_offset);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let newest = block.records().map(|view| view.stream_ns).max();
+            self.newest_ns = self.newest_ns.max(newest.unwrap_or(0));
+            let records = &mut self.records;
+            apply_block(&mut self.db, &mut rejoin, &block, &mut |_, read| {
+                let name = read.map_or("unreadable", |(record, _)| record.name());
+                *records.entry(name.to_owned()).or_default() += 1;
+            })?;
+        }
+        Ok(())
+    }
+
+    /// An alert as it was; where the stream could not tell it, as the index knows it.
+    fn or_live(
+        &self,
+        live: &Connection,
+        id: &str,
+        next: u64,
+    ) -> Result<Vec<CarriedRow>, LedgerError> {
+        let rows = carry::rows_of(&self.db, id, next)?;
+        Ok(if rows.is_empty() { carry::rows_of(live, id, next)? } else { rows })
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Err(error) = remove_index(&self.path) {
+            tracing::warn!(%error, "the draft of the ledger's index stays; the next one replaces it");
+        }
+    }
+}
+
+/// Writes rows that live on into the stream.
+struct Carrier<'a> {
+    journal: &'a Journal,
+    at_ns: i64,
+    batch: RawBatch,
+    from: Option<u64>,
+    tally: Tally,
+}
+
+impl<'a> Carrier<'a> {
+    fn new(journal: &'a Journal, at_ns: i64) -> Self {
+        let batch = RawBatch::of(Arc::new(Envelope::internal()));
+        Self { journal, at_ns, batch, from: None, tally: Tally::default() }
+    }
+
+    fn push(&mut self, row: &CarriedRow) -> Result<(), LedgerError> {
+        let record = LedgerRecord::Carried { row: Box::new(row.clone()) };
+        let bytes = serde_json::to_vec(&record)?;
+        self.tally.add(row, &bytes);
+        self.batch.push_as(RecordKind::Ledger, 0, self.at_ns, &bytes);
+        if self.batch.bytes.len() >= CARRY_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), LedgerError> {
+        let next = RawBatch::of(Arc::new(Envelope::internal()));
+        let batch = std::mem::replace(&mut self.batch, next);
+        if !batch.is_empty() {
+            let durable = self.journal.appender().append_wait(batch)?;
+            self.from.get_or_insert(durable.first);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<crate::record::CarriedOver, LedgerError> {
+        self.flush()?;
+        let end = self.journal.durable().map_or(0, |last| last + 1);
+        Ok(self.tally.over(self.from.unwrap_or(end)))
+    }
+}
+
+/// Where an index has to begin whose next record is not in the stream any more: filled with what lived
+/// on, or empty where nothing says so.
+pub(crate) fn begin_again(journal: &Journal, db: &mut Connection) -> Result<bool, LedgerError> {
+    index::clear(db)?;
+    let first_offset = journal.stats().first_offset;
+    let found: Option<Ending> = match first_offset {
+        0 => return Ok(true),
+        _ => carry::newest(journal, first_offset)?,
+    };
+    match found {
+        Some(ending) => carry::load(journal, db, &ending),
+        None => Ok(false),
+    }
+}
