@@ -91,6 +91,20 @@ impl KeyState {
         behind: Behind<'_>,
         changes: &mut Changes,
     ) {
+        let found = self.read_behind(node, chosen, edge, behind);
+        self.absorb_found(node, chosen, found, measured, cause, changes);
+    }
+
+    /// The same with the evidence behind chained entries, which has been read.
+    pub(super) fn absorb_found(
+        &mut self,
+        node: &Node,
+        chosen: &[usize],
+        found: Vec<(Contribution, u32)>,
+        measured: f64,
+        cause: Cause,
+        changes: &mut Changes,
+    ) {
         let mut touched: Vec<u32> = Vec::new();
         let mut fresh = Vec::new();
         for index in chosen {
@@ -101,7 +115,6 @@ impl KeyState {
             }
         }
         touched.retain(|label| self.is_kept(*label));
-        let found = self.read_behind(node, chosen, edge, behind);
         for episode in self.episodes.iter().filter(|_| !found.is_empty()) {
             let shares = |f: &(Contribution, u32)| episode.taken.contains(&place_of(&f.0));
             if !touched.contains(&episode.label) && found.iter().any(shares) {

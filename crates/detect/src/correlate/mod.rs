@@ -25,7 +25,7 @@
 //! **Not here:** clocks, I/O, threads, alert suppression.
 //!
 //! Reading order: [`spec`] (what is asked), [`hit`], [`key`], [`extract`] (what comes in), `window`
-//! (one key), `lift` and `rise` (keys of chains), `shard` (many), [`engine`] (all), `seen`, `snapshot`, [`firing`] (what comes out),
+//! (one key), `stretch` (many windows of it at once), `lift` and `rise` (keys of chains), `shard` (many), [`engine`] (all), `seen`, `snapshot`, [`firing`] (what comes out),
 //! `replay` (finished logs), [`explain`] (what a group lacks).
 
 pub mod engine;
@@ -51,6 +51,7 @@ mod sketch;
 mod snapshot;
 mod speak;
 pub mod spec;
+mod stretch;
 mod total;
 mod window;
 

@@ -7,12 +7,13 @@
 //!                                     close, the window that is decided next
 //! labels   0 0 0   0 0 1 1 1 1        which episode an entry is evidence of
 //! ```
-//! How an entry becomes evidence: `evidence`.
+//! How an entry becomes evidence: `evidence`. Many windows over correlations at once: `stretch`.
 
 use super::evidence::{Behind, Cause, Changes, Episode};
 use super::hit::{Hit, HitValue};
 use super::lift::{Lifted, Place};
 use super::spec::{Decide, Frame, Node, SpecKind};
+use super::stretch::{self, looked};
 use super::total::Total;
 use event::EventId;
 use hashbrown::{HashMap, HashSet};
@@ -141,6 +142,10 @@ impl KeyState {
         if at_once && node.scans {
             let until = node.until(to);
             let mut at = self.entries.partition_point(|e| e.t < from);
+            let is_alone = at + 1 == self.entries.len();
+            if node.spec.kind == SpecKind::Temporal && !is_alone && stretch::is_in_use() {
+                return self.decide_stretch(node, (at, until), cause, behind, changes);
+            }
             while at < self.entries.len() && self.entries[at].t <= until {
                 self.decide_scanned(node, at, cause, behind, changes);
                 at += 1;
@@ -528,6 +533,7 @@ impl KeyState {
             self.absorb(node, &chosen, edge, measured, cause, behind, changes);
             return;
         }
+        looked(at - from);
         let chosen: Vec<usize> = (from..=at).filter(|i| self.entries[*i].start >= edge).collect();
         let slots: HashSet<u8> = chosen.iter().map(|i| self.entries[*i].slot).collect();
         let measured = slots.len() as f64;

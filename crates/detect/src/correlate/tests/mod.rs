@@ -10,6 +10,7 @@ mod lifted;
 mod oracle;
 mod probes;
 mod regular;
+mod stretch;
 
 use super::*;
 use crate::sigma::BoundOp;
