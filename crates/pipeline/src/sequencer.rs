@@ -468,13 +468,7 @@ impl Core {
                 && firing.stream_ns.saturating_sub(firing.event_ns) > BACKFILL_AFTER_NS,
         };
         if let FiringKind::MergedInto(older) = firing.kind {
-            let (id, into) = (self.known_as(id), self.known_as(id_of(older)));
-            // Folded into one alert before: that has the evidence of both.
-            if id != into {
-                self.grow(into.clone(), &offer, firing, out);
-                out.alert(AlertChange::Merged { id, into });
-            }
-            return;
+            return self.merge(id, id_of(older), &offer, firing, out);
         }
         let revision = revision_of(rule, firing);
         let offer = Offer { revision: Some(&revision), ..offer };
@@ -501,12 +495,31 @@ impl Core {
                 self.joined.remove(&id);
                 out.alert(AlertChange::Fired(alert, Box::new(meta_of(rule))));
             }
-            Offered::Folded(into) => {
-                if self.joined.len() >= JOINED_MAX {
-                    self.joined.clear();
-                }
-                self.joined.insert(id, into);
-            }
+            Offered::Folded(into) => self.join(id, into),
+        }
+    }
+
+    /// From now on what is said of one alert is said of another, which it was folded into.
+    fn join(&mut self, id: String, into: String) {
+        if self.joined.len() >= JOINED_MAX {
+            self.joined.clear();
+        }
+        self.joined.insert(id, into);
+    }
+
+    /// An alert ends in an older one, unless it was folded into that before, which has the evidence of both.
+    fn merge(
+        &mut self,
+        id: String,
+        older: String,
+        offer: &Offer<'_>,
+        firing: &Firing,
+        out: &mut dyn Outlets,
+    ) {
+        let (id, into) = (self.known_as(id), self.known_as(older));
+        if id != into {
+            self.grow(into.clone(), offer, firing, out);
+            out.alert(AlertChange::Merged { id, into });
         }
     }
 

@@ -8,7 +8,7 @@
 //! window by window.
 
 use super::firing::Firing;
-use super::gaps::{Gaps, Regular, Rhythm};
+use super::gaps::{Regular, Rhythm};
 use super::hit::{Hit, values};
 use super::lift::OuterKeys;
 use super::replay::in_event_time;
@@ -20,6 +20,7 @@ use crate::sigma::BoundOp;
 use event::EventId;
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What one group of a correlation has, and what it lacks.
@@ -186,12 +187,10 @@ fn window<'a>(measured: f64, steps: impl Iterator<Item = &'a Entry> + Clone) -> 
     Some(Closest { measured, first_ns, last_ns, events: events.into_iter().collect() })
 }
 
-/// Every window of a kind with a running total; the one that comes closest to the condition.
-fn measured(node: &Node, steps: &[Entry], titles: &[Arc<str>]) -> (f64, Option<Closest>, String) {
-    let spec = &node.spec;
-    let mut total = Total::of(spec.kind);
+/// Calls `each` with every window of a kind with a running total: what it measures, and its steps.
+fn each_window(node: &Node, steps: &[Entry], mut each: impl FnMut(&Total, Range<usize>)) {
+    let mut total = Total::of(node.spec.kind);
     let mut head = 0;
-    let mut best: Option<(f64, f64, std::ops::Range<usize>)> = None;
     for (at, step) in steps.iter().enumerate() {
         let edge = node.edge(step.t);
         let cut = at > head && step.t.saturating_sub(steps[at - 1].t) > node.gap();
@@ -200,18 +199,26 @@ fn measured(node: &Node, steps: &[Entry], titles: &[Arc<str>]) -> (f64, Option<C
             head += 1;
         }
         total.add(step);
-        if steps.get(at + 1).is_some_and(|next| node.goes_on(step.t, next.t)) {
-            continue;
+        if steps.get(at + 1).is_none_or(|next| !node.goes_on(step.t, next.t)) {
+            each(&total, head..at + 1);
         }
-        let Some(measured) = total.measured(spec.kind) else { continue };
+    }
+}
+
+/// The window that comes closest to the condition.
+fn measured(node: &Node, steps: &[Entry], titles: &[Arc<str>]) -> (f64, Option<Closest>, String) {
+    let spec = &node.spec;
+    let mut best: Option<(f64, f64, Range<usize>)> = None;
+    each_window(node, steps, |total, window| {
+        let Some(measured) = total.measured(spec.kind) else { return };
         let distance = match spec.expression {
             Some(_) => titles.len() as f64 - measured,
             None => shortfall(&spec.condition.0, measured),
         };
         if best.as_ref().is_none_or(|(least, most, _)| (distance, -measured) < (*least, -most)) {
-            best = Some((distance, measured, head..at + 1));
+            best = Some((distance, measured, window));
         }
-    }
+    });
     let Some((distance, measured, inside)) = best else {
         return (f64::INFINITY, None, "there is no event to measure".into());
     };
@@ -233,27 +240,16 @@ fn regular_visits(
     steps: &[Entry],
     regular: Regular,
 ) -> (f64, Option<Closest>, String) {
-    let mut gaps = Gaps::of(regular);
-    let mut head = 0;
-    let mut best: Option<(f64, Rhythm, std::ops::Range<usize>)> = None;
-    for (at, step) in steps.iter().enumerate() {
-        let edge = node.edge(step.t);
-        let cut = at > head && step.t.saturating_sub(steps[at - 1].t) > node.gap();
-        while head < at && (cut || steps[head].t < edge) {
-            gaps.remove(steps[head].t);
-            head += 1;
-        }
-        gaps.add(step.t);
-        if steps.get(at + 1).is_some_and(|next| node.goes_on(step.t, next.t)) {
-            continue;
-        }
-        let Some(rhythm) = gaps.rhythm() else { continue };
+    let mut best: Option<(f64, Rhythm, Range<usize>)> = None;
+    each_window(node, steps, |total, window| {
+        let Total::Gaps(gaps) = total else { return };
+        let Some(rhythm) = gaps.rhythm() else { return };
         let irregular = (regular.share - rhythm.share).max(0.0) / 100.0;
         let distance = shortfall(&node.spec.condition.0, rhythm.visits as f64) + irregular;
         if best.as_ref().is_none_or(|(least, ..)| distance < *least) {
-            best = Some((distance, rhythm, head..at + 1));
+            best = Some((distance, rhythm, window));
         }
-    }
+    });
     let Some((distance, rhythm, inside)) = best else {
         return (f64::INFINITY, None, "no two events are apart".into());
     };

@@ -33,6 +33,9 @@ pub(super) struct Rhythm {
     pub(super) share: f64,
 }
 
+/// Two times that follow each other; none where there is no event before or after.
+type Neighbours = (Option<i64>, Option<i64>);
+
 /// The gaps between the events of a window.
 #[derive(Debug)]
 pub(super) struct Gaps {
@@ -52,7 +55,7 @@ impl Gaps {
             false => self.times.partition_point(|x| *x <= t),
         };
         let (before, after) = self.neighbours(at, at);
-        self.replace((before, after), [(before, Some(t)), (Some(t), after)]);
+        self.replace(&[(before, after)], &[(before, Some(t)), (Some(t), after)]);
         self.times.insert(at, t);
     }
 
@@ -64,14 +67,7 @@ impl Gaps {
         }
         let (before, after) = self.neighbours(at, at + 1);
         self.times.remove(at);
-        for (from, to) in [(before, Some(t)), (Some(t), after)] {
-            if let Some(gap) = self.gap(from, to) {
-                self.gaps.remove(gap, 1);
-            }
-        }
-        if let Some(gap) = self.gap(before, after) {
-            self.gaps.add(gap, 1);
-        }
+        self.replace(&[(before, Some(t)), (Some(t), after)], &[(before, after)]);
     }
 
     /// `None` where no two events are apart.
@@ -91,30 +87,27 @@ impl Gaps {
     }
 
     /// The times before place `left` and from place `right` on.
-    fn neighbours(&self, left: usize, right: usize) -> (Option<i64>, Option<i64>) {
+    fn neighbours(&self, left: usize, right: usize) -> Neighbours {
         let before = left.checked_sub(1).and_then(|at| self.times.get(at)).copied();
         (before, self.times.get(right).copied())
     }
 
-    fn replace(
-        &mut self,
-        (before, after): (Option<i64>, Option<i64>),
-        with: [(Option<i64>, Option<i64>); 2],
-    ) {
-        if let Some(gap) = self.gap(before, after) {
+    /// Some are neighbours no more, others are now.
+    fn replace(&mut self, old: &[Neighbours], new: &[Neighbours]) {
+        for gap in old.iter().filter_map(|pair| self.regular.gap(*pair)) {
             self.gaps.remove(gap, 1);
         }
-        for (from, to) in with {
-            if let Some(gap) = self.gap(from, to) {
-                self.gaps.add(gap, 1);
-            }
+        for gap in new.iter().filter_map(|pair| self.regular.gap(*pair)) {
+            self.gaps.add(gap, 1);
         }
     }
+}
 
+impl Regular {
     /// The gap between two neighbours, if there are two and they are no burst.
-    fn gap(&self, from: Option<i64>, to: Option<i64>) -> Option<f64> {
+    fn gap(&self, (from, to): Neighbours) -> Option<f64> {
         let gap = to?.saturating_sub(from?);
-        (gap > self.regular.burst_ns).then_some(gap as f64)
+        (gap > self.burst_ns).then_some(gap as f64)
     }
 }
 

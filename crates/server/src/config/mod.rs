@@ -399,33 +399,16 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
         config.detection = found;
     }
     config.packs = root.text("packs").map(|t| base.join(t));
-    root.section("enrich", |s| {
-        let paths = |key| s.texts(key).into_iter().map(|(t, _)| base.join(t)).collect();
-        config.enrich = Enrich {
-            mmdb: paths("mmdb"),
-            assets: s.text("assets").map(|t| base.join(t)),
-            identities: s.text("identities").map(|t| base.join(t)),
-            indicators: paths("indicators"),
-            warnings: paths("warnings"),
-        };
-        s.done();
-    });
+    if let Some(found) = root.section("enrich", |s| enrich(s, base)) {
+        config.enrich = found;
+    }
     if let Some(node) = root.get("lookups") {
         config.lookups = lookups(&Section::of(node, "lookups", root.problems()), base);
     }
     config.redact = root.text("redact").map(|t| base.join(t));
     config.drop = root.items("drop").iter().filter_map(|n| drop_filter(n, root)).collect();
     if root.get("notify").is_some() {
-        let items = root.items("notify");
-        config.notify.clear();
-        for (node, one) in items.iter().filter_map(|n| Some((n, notify(n, root, base)?))) {
-            if config.notify.iter().any(|other| other.name == one.name) {
-                let text = format!("two destinations of `notify` are called `{}`", one.name);
-                let hint = "give each a `name` of its own: by it, it is known how far it got";
-                root.problems().at(node, text, hint);
-            }
-            config.notify.push(one);
-        }
+        config.notify = destinations(root, base);
     }
     root.section("retention", |s| {
         config.retention = retention(&s, &config.retention);
@@ -455,6 +438,34 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
         s.done();
     });
     config
+}
+
+fn enrich(section: Section<'_>, base: &Path) -> Enrich {
+    let path = |key| section.text(key).map(|t| base.join(t));
+    let paths = |key| section.texts(key).into_iter().map(|(t, _)| base.join(t)).collect();
+    let found = Enrich {
+        mmdb: paths("mmdb"),
+        assets: path("assets"),
+        identities: path("identities"),
+        indicators: paths("indicators"),
+        warnings: paths("warnings"),
+    };
+    section.done();
+    found
+}
+
+fn destinations(root: &Section<'_>, base: &Path) -> Vec<Notify> {
+    let mut out: Vec<Notify> = Vec::new();
+    let items = root.items("notify");
+    for (node, one) in items.iter().filter_map(|n| Some((n, notify(n, root, base)?))) {
+        if out.iter().any(|other| other.name == one.name) {
+            let text = format!("two destinations of `notify` are called `{}`", one.name);
+            let hint = "give each a `name` of its own: by it, it is known how far it got";
+            root.problems().at(node, text, hint);
+        }
+        out.push(one);
+    }
+    out
 }
 
 fn address(section: &Section<'_>, key: &'static str) -> Option<SocketAddr> {
