@@ -148,7 +148,7 @@ pub fn parse<'a>(program: &[u8], message: &'a [u8]) -> Option<AuthEvent<'a>> {
         b"sshd" | b"sshd-session" | b"sshd-auth" => sshd(message),
         b"sudo" => sudo(message),
         b"su" => su(message),
-        b"CRON" | b"cron" | b"crond" | b"/USR/SBIN/CRON" | b"anacron" => cron(message),
+        b"CRON" | b"CROND" | b"cron" | b"crond" | b"/USR/SBIN/CRON" | b"anacron" => cron(message),
         b"systemd-logind" => logind(message),
         b"login" => console_login(message),
         b"useradd" | b"userdel" | b"usermod" | b"groupadd" | b"groupdel" | b"groupmod"

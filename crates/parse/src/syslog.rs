@@ -994,6 +994,8 @@ fn legacy_tag<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
             text
         }
         [b':', text @ ..] if matches!(text.first(), None | Some(b' ' | b'\t')) => text,
+        // GDM's helpers: `gdm-password]: text`, the number's bracket without the number.
+        [b']', b':', text @ ..] if text.first() == Some(&b' ') => text,
         _ => return,
     };
     header.app = Some(app);

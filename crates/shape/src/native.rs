@@ -389,7 +389,13 @@ fn write_auth(event: &AuthEvent<'_>, program: &[u8], ids: &Ids, row: &mut RowWri
     ];
     for (value, field) in texts {
         if let Some(value) = value.filter(|v| !v.is_empty()) {
-            row.push(field, Kind::Str, value);
+            match account(value).filter(|_| field == ids.user_name) {
+                Some((domain, name)) => {
+                    row.push(ids.user_domain, Kind::Str, domain);
+                    row.push(field, Kind::Str, name)
+                }
+                None => row.push(field, Kind::Str, value),
+            };
         }
     }
     if let Some(port) = event.source_port.filter(|p| p.iter().all(u8::is_ascii_digit)) {
@@ -398,6 +404,14 @@ fn write_auth(event: &AuthEvent<'_>, program: &[u8], ids: &Ids, row: &mut RowWri
     if event.invalid_user {
         row.push(ids.auth_invalid, Kind::Bool, b"true");
     }
+}
+
+/// `DOMAIN\user`, as winbind and sssd name accounts; sshd writes the backslash twice.
+fn account(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(b'\\', name).filter(|at| *at > 0)?;
+    let user = &name[at + 1..];
+    let user = user.strip_prefix(b"\\").unwrap_or(user);
+    (!user.is_empty() && !user.contains(&b'\\')).then_some((&name[..at], user))
 }
 
 /// An address or a name of a peer: `address` takes it as sent, `ip` or `domain` what it is.

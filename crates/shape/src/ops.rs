@@ -46,6 +46,8 @@ pub(crate) enum Op {
     JsonText(Vec<String>, FieldId),
     Cef(FieldId, String),
     Leef(FieldId, String),
+    Items(FieldId, Vec<Option<FieldId>>),
+    Join(FieldId, Box<[u8]>, FieldId),
     Split(FieldId, Box<Finder<'static>>, Target),
     Address(FieldId, AddressFields),
     Url(FieldId, UrlFields),
@@ -90,6 +92,8 @@ pub(crate) struct Select {
 pub(crate) struct Lookup {
     from: Vec<FieldId>,
     to: FieldId,
+    /// Whether the field holds one value: what was told first stays.
+    is_single: bool,
     kind: Kind,
     table: HashMap<Vec<u8>, Vec<String>>,
     default: String,
@@ -210,6 +214,13 @@ pub(crate) fn names(step: &StepSpec, spec: &Spec) -> Vec<String> {
         let all = csv.columns.iter().chain(csv.layouts.values().flatten());
         out.extend(all.filter(|n| !n.is_empty()).cloned());
     }
+    for (from, items) in &step.items {
+        out.push(from.clone());
+        out.extend(items.iter().filter(|n| !n.is_empty()).cloned());
+    }
+    for (from, join) in &step.join {
+        out.extend([from.clone(), join.to.clone()]);
+    }
     for (from, split) in &step.split {
         out.extend([from.clone(), split.to.clone()]);
     }
@@ -326,6 +337,13 @@ pub(crate) fn compile(
         let (on, from) = (id(&select.on), id(&select.from));
         ops.push(Op::Select(Select { on, from, patterns, cases }));
     }
+    for (from, items) in &step.items {
+        let names = items.iter().map(|n| (!n.is_empty()).then(|| id(n)));
+        ops.push(Op::Items(id(from), names.collect()));
+    }
+    for (from, join) in &step.join {
+        ops.push(Op::Join(id(from), join.with.as_bytes().into(), id(&join.to)));
+    }
     for (from, split) in &step.split {
         let finder = Box::new(Finder::new(split.on.as_bytes()).into_owned());
         ops.push(Op::Split(id(from), finder, Target::new(&full(&split.to), None, dict)));
@@ -415,6 +433,7 @@ fn compile_values(
         ops.push(Op::Lookup(Box::new(Lookup {
             from: lookup.from.texts().iter().map(|f| id(f)).collect(),
             to: id(to),
+            is_single: to == "event.outcome",
             kind: kind_of(id(to)),
             table: table.collect(),
             default: lookup.default.clone(),
@@ -457,6 +476,8 @@ impl Op {
             Op::JsonText(..) => "json_text",
             Op::Cef(..) => "cef",
             Op::Leef(..) => "leef",
+            Op::Items(..) => "items",
+            Op::Join(..) => "join",
             Op::Split(..) => "split",
             Op::Address(..) => "address",
             Op::Url(..) => "url",
@@ -470,6 +491,8 @@ impl Op {
 
     pub(crate) fn run(&self, row: &mut RowWriter<'_>, work: &mut Work, found: &mut Findings) {
         match self {
+            Op::Items(from, names) => items(*from, names, row, work),
+            Op::Join(from, with, to) => join(*from, with, *to, row, work),
             Op::Split(from, finder, target) => split_all(*from, finder, target, row, work, found),
             Op::Map(mappings) => {
                 for mapping in mappings {
@@ -728,6 +751,9 @@ impl Select {
 
 impl Lookup {
     fn run(&self, row: &mut RowWriter<'_>, work: &mut Work) {
+        if self.is_single && work.index.get(self.to).is_some() {
+            return;
+        }
         let Some(at) = self.from.iter().find_map(|f| work.index.get(*f)) else { return };
         work.buffer.clear();
         work.buffer.extend(row.cell(at).1.bytes.iter().map(u8::to_ascii_lowercase));
@@ -864,6 +890,37 @@ impl HashFields {
             }
         }
     }
+}
+
+/// Gives the values of a list names by their position.
+fn items(from: FieldId, names: &[Option<FieldId>], row: &mut RowWriter<'_>, work: &mut Work) {
+    let Some(first) = work.index.get(from) else { return };
+    let mut names = names.iter();
+    for at in first..row.cell_count() {
+        if row.cell(at).0 != from {
+            continue;
+        }
+        match names.next() {
+            Some(Some(name)) => {
+                row.copy_cell(at, *name);
+            }
+            Some(None) => {}
+            None => return,
+        }
+    }
+}
+
+/// Writes the values of a list, `with` between them, as one text.
+fn join(from: FieldId, with: &[u8], to: FieldId, row: &mut RowWriter<'_>, work: &mut Work) {
+    let Some(first) = work.index.get(from) else { return };
+    work.buffer.clear();
+    for at in (first..row.cell_count()).filter(|at| row.cell(*at).0 == from) {
+        if at != first {
+            work.buffer.extend_from_slice(with);
+        }
+        work.buffer.extend_from_slice(row.cell(at).1.bytes);
+    }
+    row.push(to, Kind::Str, &work.buffer);
 }
 
 /// Splits every value of a field: a list has a cell for each.

@@ -426,7 +426,7 @@ impl Shaper {
             Some(rest) => rest.trim_ascii_start(),
             None => text,
         };
-        let tree = match (json_at.first(), text.starts_with(b"<Event")) {
+        let tree = match (json_at.first(), is_event_xml(text)) {
             (Some(b'{'), _) => Some((Parser::Json, json_at, configured)),
             (_, true) => Some((Parser::WindowsXml, text, None)),
             _ => None,
@@ -597,4 +597,17 @@ fn without_bom(raw: &[u8]) -> &[u8] {
 
 fn bom_len(raw: &[u8]) -> usize {
     if raw.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 }
+}
+
+/// Longest XML declaration that is passed over: version, encoding and standalone take 60 bytes.
+const DECLARATION_BYTES_MAX: usize = 128;
+
+/// Whether the text is a Windows event in XML, with a declaration in front or without.
+fn is_event_xml(text: &[u8]) -> bool {
+    let Some(rest) = text.strip_prefix(b"<?xml") else { return text.starts_with(b"<Event") };
+    let declared = &rest[..rest.len().min(DECLARATION_BYTES_MAX)];
+    let Some(end) = memchr::memmem::find(declared, b"?>") else { return false };
+    // Other products' documents are declared too: `<EventLog>` is none of Windows'.
+    let behind = rest[end + 2..].trim_ascii_start().strip_prefix(b"<Event");
+    behind.is_some_and(|b| matches!(b.first(), Some(b' ' | b'>')))
 }

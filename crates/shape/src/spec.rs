@@ -256,6 +256,15 @@ pub(crate) struct SplitSpec {
     pub(crate) to: String,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JoinSpec {
+    /// What stands between the values.
+    pub(crate) with: String,
+    /// Field that gets the text.
+    pub(crate) to: String,
+}
+
 /// Patterns chosen by the value of a field: for products with hundreds of message ids.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -314,6 +323,10 @@ pub(crate) struct StepSpec {
     /// The same in grok's spelling.
     pub(crate) grok: BTreeMap<String, OneOrMany>,
     pub(crate) select: Option<SelectSpec>,
+    /// Values of a list by position: source -> names, an empty one is passed over.
+    pub(crate) items: BTreeMap<String, Vec<String>>,
+    /// All values of a list as one text.
+    pub(crate) join: BTreeMap<String, JoinSpec>,
     /// Text of several parts -> several values.
     pub(crate) split: BTreeMap<String, SplitSpec>,
     /// An address, name, or either with a port -> ECS object (`source`): address, ip or domain, port.

@@ -24,7 +24,7 @@ pub(crate) fn strip<'a>(
         return (Body { text, ..bare }, stamp);
     }
     if !may_be_syslog(raw) || is_in_columns(raw) {
-        return (bare, None);
+        return (tagged(raw, ids, row).unwrap_or(bare), None);
     }
     let Ok(mut header) = syslog::header(raw) else { return (bare, None) };
     // A relay that keeps the message whole puts its own header in front: the inner one is of whom
@@ -52,6 +52,28 @@ pub(crate) fn strip<'a>(
     let msgid = header.msgid.unwrap_or_default();
     let data = header.structured_data.0;
     (Body { text: header.message, program, has_header: true, msgid, data }, header.stamp)
+}
+
+/// Longest name of a program in front of `[pid]:`.
+const TAG_BYTES_MAX: usize = 48;
+
+/// `sshd[4711]: message`, a line whose sender or whose collector kept no more of the header: a program's name, its
+/// number, colon and blank, at the very start.
+fn tagged<'a>(raw: &'a [u8], ids: &Ids, row: &mut RowWriter<'_>) -> Option<Body<'a>> {
+    let open = raw.iter().take(TAG_BYTES_MAX).position(|c| *c == b'[').filter(|at| *at > 0)?;
+    let is_name = |c: &u8| c.is_ascii_alphanumeric() || b"_-./".contains(c);
+    if !raw[0].is_ascii_alphabetic() && raw[0] != b'/' || !raw[1..open].iter().all(is_name) {
+        return None;
+    }
+    let digits = raw[open + 1..].iter().take(10).take_while(|c| c.is_ascii_digit()).count();
+    let (pid, rest) = raw[open + 1..].split_at(digits);
+    let text = rest.strip_prefix(b"]: ").filter(|_| digits > 0)?;
+    let program = base_name(&raw[..open]);
+    row.push(ids.log_app, Kind::Str, program);
+    row.push(ids.log_procid, Kind::Str, pid);
+    row.push(ids.process_name, Kind::Str, program);
+    row.push(ids.process_pid, Kind::Int, pid);
+    Some(Body { text, program, has_header: true, msgid: b"", data: b"" })
 }
 
 /// `203.0.113.5:4444` or `kim/203.0.113.5:4444` behind a time is whom a server speaks of, not who sends.
