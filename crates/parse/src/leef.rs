@@ -94,10 +94,10 @@ fn fallback_delimiter(attributes: &[u8]) -> u8 {
     [b'|', b'^'].into_iter().find(is_between).unwrap_or(b'\t')
 }
 
-/// One character, or `x5E` / `0x5E`; nothing stands for tab.
+/// One character, or `x5E` / `0x5E`; nothing and the letters `\t` stand for tab.
 fn declared_delimiter(text: &[u8]) -> Option<u8> {
     match text {
-        [] => Some(b'\t'),
+        [] | br"\t" => Some(b'\t'),
         [one] => Some(*one),
         _ => {
             let hex = text.strip_prefix(b"0").unwrap_or(text);
@@ -127,6 +127,7 @@ mod tests {
             "LEEF:2.0|V|P|1|login|^|src=10.0.0.1^url=/a?b=c",
             "LEEF:2.0|V|P|1|login|x5E|src=10.0.0.1^url=/a?b=c",
             "LEEF:2.0|V|P|1|login|0x09|src=10.0.0.1\turl=/a?b=c",
+            "LEEF:2.0|V|P|1|login|\\t|src=10.0.0.1\turl=/a?b=c",
             "<13>Jan 1 00:00:00 h LEEF:2.0|V|P|1|login||src=10.0.0.1\turl=/a?b=c",
             "LEEF:1.0|V|P|1|login|src=10.0.0.1|url=/a?b=c",
         ] {

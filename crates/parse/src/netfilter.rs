@@ -12,7 +12,7 @@
 pub struct Packet<'a> {
     /// The rule's prefix text (`[UFW BLOCK]`, `DROP: `), trimmed, kernel time removed.
     pub prefix: &'a [u8],
-    /// The fields from the first `IN=` on.
+    /// The fields from the first `IN=` on, without the packet that an ICMP error quotes in brackets.
     pub fields: &'a [u8],
 }
 
@@ -38,7 +38,10 @@ pub fn parse(message: &[u8]) -> Option<Packet<'_>> {
     let at = field_start(message, b"IN=")?;
     field_start(&message[at..], b"OUT=")?;
     let prefix = without_uptime(message[..at].trim_ascii());
-    Some(Packet { prefix, fields: message[at..].trim_ascii_end() })
+    // What an ICMP error answers stands behind in brackets: another packet, with addresses of its own.
+    let fields = &message[at..];
+    let end = memchr::memmem::find(fields, b" [").unwrap_or(fields.len());
+    Some(Packet { prefix, fields: fields[..end].trim_ascii_end() })
 }
 
 /// Where `name` stands as a word of its own.
@@ -78,5 +81,7 @@ mod tests {
         let glued = parse(b"DROPIN=x IN= OUT=eth1 SRC=::1").unwrap();
         assert_eq!((glued.prefix, glued.get(b"OUT")), (&b"DROPIN=x"[..], Some(&b"eth1"[..])));
         assert_eq!(parse(b"usb 1-1: new device"), None);
+        let error = parse(b"IN=e0 OUT= SRC=192.0.2.7 DST=192.0.2.1 PROTO=ICMP TYPE=3 CODE=3 [SRC=192.0.2.1 DST=192.0.2.7 PROTO=UDP SPT=53 DPT=9 ]").unwrap();
+        assert_eq!((error.get(b"CODE"), error.get(b"SPT")), (Some(&b"3"[..]), None));
     }
 }

@@ -670,6 +670,10 @@ fn unversioned(line: &[u8], body: usize, pri: Option<u8>) -> Option<Header<'_>> 
         at = blank(line, at, &mut header).ok()?;
         (*slot, at) = name(line, at, limit, what, &mut header).ok()?;
     }
+    // `program: [part] word: [part] text` has brackets in the same place.
+    if values[1].is_some_and(|app: &[u8]| app.ends_with(b":")) {
+        return None;
+    }
     at = blank(line, at, &mut header).ok()?;
     if !matches!(line.get(at..), Some([b'-'] | [b'-', b' ', ..] | [b'[', ..])) {
         return None;
@@ -1040,6 +1044,10 @@ mod tests {
             ("<34> Oct 11 22:14:15 h su: text\r\n", ["h", "su", "-", "-", "text"]),
             ("<34>Oct 11 2024 22:14:15 h su: text", ["h", "su", "-", "-", "text"]),
             ("<34>2024-03-05T14:07:09+01:00 h su: text", ["h", "su", "-", "-", "text"]),
+            (
+                "<14>2024-03-05T14:07:09Z h vobd: [Part] 12us: [vob.x] text",
+                ["h", "vobd", "-", "-", "[Part] 12us: [vob.x] text"],
+            ),
             ("<34>Oct 11 22:14:15 2001:db8:: su: text", ["2001:db8::", "su", "-", "-", "text"]),
             ("<34>Oct 11 22:14:15 [192.0.2.7] su: text", ["192.0.2.7", "su", "-", "-", "text"]),
             ("<34>Oct 11 22:14:15 su[12]: text", ["-", "su", "12", "-", "text"]),
