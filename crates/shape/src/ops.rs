@@ -533,9 +533,7 @@ impl Op {
                     found.stamp = Some(stamp);
                 }
             }
-            Op::Set(field, kind, value) => {
-                row.push(*field, *kind, value);
-            }
+            Op::Set(field, kind, value) => add(*field, *kind, value, row, work),
             Op::Default(field, kind, values) => {
                 if work.index.get(*field).is_none() {
                     for value in values {
@@ -760,14 +758,22 @@ impl Lookup {
         match self.table.get(work.buffer.as_slice()) {
             Some(values) => {
                 for value in values {
-                    row.push(self.to, self.kind, value.as_bytes());
+                    add(self.to, self.kind, value.as_bytes(), row, work);
                 }
             }
             None if !self.default.is_empty() => {
-                row.push(self.to, self.kind, self.default.as_bytes());
+                add(self.to, self.kind, self.default.as_bytes(), row, work);
             }
             None => {}
         }
+    }
+}
+
+/// Adds a value unless the field has it: two steps, or a carrier and what it carries, may find out the same.
+fn add(field: FieldId, kind: Kind, value: &[u8], row: &mut RowWriter<'_>, work: &Work) {
+    let has = |row: &RowWriter<'_>| row.cells().any(|(id, v)| id == field && v.bytes == value);
+    if work.index.get(field).is_none() || !has(row) {
+        row.push(field, kind, value);
     }
 }
 

@@ -497,7 +497,11 @@ impl Shaper {
         let program_len = text.len();
         text.extend_from_slice(row.cell(place).1.bytes);
         let (program, line) = text.split_at(program_len);
+        // A tag as rsyslog's templates write it, `sshd[77]:`, has the message's first blank behind it.
+        let name = program.iter().take_while(|c| !matches!(c, b'[' | b':')).count();
+        let program = &program[..name];
         let line = line.trim_ascii_end();
+        let line = line.strip_prefix(b" ").filter(|_| name > 0).unwrap_or(line);
         let (mut body, _) = match program.is_empty() {
             true => transport::strip(line, &self.ids, row, &mut work.name),
             false => {

@@ -38,6 +38,19 @@ fn check(steps: &str, line: &str, want: &[(&str, &str)]) {
     }
 }
 
+/// Two steps may find out the same: the field has it once, and other values beside it.
+#[test]
+fn a_value_is_said_once() {
+    check(
+        "  - { set: { event.kind: event, event.category: network } }
+  - lookup: { event.kind: { from: message, table: {}, default: event } }
+  - { set: { event.category: [network, web] } }
+",
+        "MINE x",
+        &[("event.kind", "event"), ("event.category", "network|web")],
+    );
+}
+
 #[test]
 fn patterns_columns_and_pairs() {
     check(
