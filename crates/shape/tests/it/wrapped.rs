@@ -55,6 +55,10 @@ fn what_a_carrier_holds_is_parsed_for_itself() {
         r#"{{"TimeGenerated":"2026-11-23T09:00:05Z","Computer":"web1","ProcessName":"sshd","SyslogMessage":"{login}"}}"#
     );
     check_in(&mut bench, &sentinel, "linux-auth", &ssh);
+    let tagged = format!(
+        r#"{{"timestamp":"2026-11-23T09:00:05Z","host":"web1","syslog-tag":"sshd[77]:","message":" {login}"}}"#
+    );
+    check_in(&mut bench, &tagged, "linux-auth", &ssh);
     let cloud = r#"{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"/aws/eks/c/cluster","logStream":"s","subscriptionFilters":["f"],"logEvents":[{"id":"36072345","timestamp":1795424400000,"message":"{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1\",\"verb\":\"get\",\"user\":{\"username\":\"eve\"},\"stage\":\"ResponseComplete\"}"}]}"#;
     check_in(
         &mut bench,
