@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Most rows in one batch.
 pub const ROWS_MAX: usize = 4_096;
@@ -170,6 +171,7 @@ pub struct EventBatch {
     envelopes: Vec<Arc<Envelope>>,
     local_names: Vec<Arc<str>>,
     local_ids: HashMap<Arc<str>, FieldId>,
+    serial: u64,
 }
 
 /// What records of a stream become: so that the next batch is given its memory at once. Growing step by
@@ -208,6 +210,9 @@ impl Room {
     }
 }
 
+/// The serial of the next batch.
+static BATCHES: AtomicU64 = AtomicU64::new(1);
+
 const NO_CELL: u32 = u32::MAX;
 /// Index of a row that is still written: it has no dense slots yet.
 const UNFINISHED: usize = usize::MAX;
@@ -225,6 +230,7 @@ impl EventBatch {
             envelopes: Vec::new(),
             local_names: Vec::new(),
             local_ids: HashMap::new(),
+            serial: BATCHES.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -363,6 +369,43 @@ impl EventBatch {
     }
 }
 
+/// Values that many rows have alike, in order, ready to be written together: see
+/// [`RowWriter::push_all`].
+#[derive(Clone, Debug, Default)]
+pub struct Constants {
+    bytes: Vec<u8>,
+    cells: Vec<Cell>,
+}
+
+impl Constants {
+    /// Adds a value. Nothing is added under an intrinsic id, which no cell can have.
+    pub fn push(&mut self, field: FieldId, kind: Kind, bytes: &[u8]) {
+        if !field.is_intrinsic() {
+            let (start, len) = (self.bytes.len() as u32, bytes.len() as u32);
+            self.bytes.extend_from_slice(bytes);
+            self.cells.push(Cell { field, kind, start, len });
+        }
+    }
+
+    /// Adds the values of `more`.
+    pub fn append(&mut self, more: &Constants) {
+        for cell in &more.cells {
+            let bytes = &more.bytes[cell.start as usize..(cell.start + cell.len) as usize];
+            self.push(cell.field, cell.kind, bytes);
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+}
+
 /// Writes one row: parsers and mapping push values here.
 pub struct RowWriter<'a> {
     batch: &'a mut EventBatch,
@@ -405,6 +448,13 @@ impl<'a> RowWriter<'a> {
     /// The names of the batch's generation.
     pub fn dict(&self) -> &Arc<Dictionary> {
         &self.batch.dict
+    }
+
+    /// A number, never 0, that no other batch of this process has: who remembers [local](FieldId::LOCAL)
+    /// ids from row to row tells by it whether they still mean the same.
+    #[inline]
+    pub fn batch_serial(&self) -> u64 {
+        self.batch.serial
     }
 
     /// The id of `name`, made for this batch if the generation does not know it. Writing an
@@ -457,6 +507,21 @@ impl<'a> RowWriter<'a> {
         let (start, len) = self.place(bytes);
         self.batch.cells.push(Cell { field, kind, start, len });
         true
+    }
+
+    /// Appends values that many rows have alike, as [`RowWriter::push`] would one by one.
+    pub fn push_all(&mut self, values: &Constants) {
+        if self.cell_count() + values.cells.len() > CELLS_PER_ROW_MAX {
+            for cell in &values.cells {
+                let bytes = &values.bytes[cell.start as usize..(cell.start + cell.len) as usize];
+                self.push(cell.field, cell.kind, bytes);
+            }
+            return;
+        }
+        let base = self.batch.bytes.len() as u32;
+        self.batch.bytes.extend_from_slice(&values.bytes);
+        let moved = values.cells.iter().map(|cell| Cell { start: base + cell.start, ..*cell });
+        self.batch.cells.extend(moved);
     }
 
     /// Appends a value that `make` appends to the arena, so that it is written once. Out: what `make` gave,
@@ -567,6 +632,18 @@ impl<'a> RowWriter<'a> {
     pub fn cell(&self, index: usize) -> (FieldId, Value<'_>) {
         let cell = &self.batch.cells[self.cells_before + index];
         (cell.field, value_of(self.batch, cell))
+    }
+
+    /// Field of cell `index`.
+    #[inline]
+    pub fn field_at(&self, index: usize) -> FieldId {
+        self.batch.cells[self.cells_before + index].field
+    }
+
+    /// The fields of the cells from `from` on, in order.
+    #[inline]
+    pub fn fields(&self, from: usize) -> impl ExactSizeIterator<Item = FieldId> {
+        self.batch.cells[self.cells_before + from..].iter().map(|cell| cell.field)
     }
 
     /// Index of the first cell of `field`.
@@ -680,7 +757,8 @@ impl<'a> RowWriter<'a> {
         let width = batch.dict.hot_count() as usize;
         let base = batch.hot.len();
         batch.hot.resize(base + width, NO_CELL);
-        for (at, cell) in batch.cells[self.cells_before..].iter().enumerate() {
+        let cells = if width == 0 { &[] } else { &batch.cells[self.cells_before..] };
+        for (at, cell) in cells.iter().enumerate() {
             if let Some(slot) = batch.dict.hot_slot(cell.field) {
                 let place = &mut batch.hot[base + slot as usize];
                 if *place == NO_CELL {
@@ -836,6 +914,18 @@ impl<'a> EventView<'a> {
     pub fn cells(&self) -> impl ExactSizeIterator<Item = (FieldId, Value<'a>)> {
         let batch = self.batch;
         self.own_cells().iter().map(move |c| (c.field, value_of(batch, c)))
+    }
+
+    /// The values of `field` among the cells at `places`: for who knows where its first and its last stand.
+    #[inline]
+    pub fn cells_of(
+        &self,
+        field: FieldId,
+        places: Range<usize>,
+    ) -> impl Iterator<Item = Value<'a>> {
+        let batch = self.batch;
+        let cells = self.own_cells()[places].iter().filter(move |c| c.field == field);
+        cells.map(move |c| value_of(batch, c))
     }
 
     /// Where the value of cell `index` stands in the raw record, if it is a piece of it.

@@ -21,7 +21,9 @@ pub mod raw;
 pub mod text;
 pub mod time;
 
-pub use batch::{Edit, EventBatch, EventView, Kind, Marks, Room, RowHead, RowWriter, Value};
+pub use batch::{
+    Constants, Edit, EventBatch, EventView, Kind, Marks, Room, RowHead, RowWriter, Value,
+};
 pub use field::{Dictionary, DictionaryBuilder, FieldId, FieldType};
 pub use finding::{Alert, Disposition, Evidence, Explanation, Level, Match, Outcome};
 pub use gap::{Certainty, Gap, GapCause};

@@ -102,11 +102,15 @@ fn zone_offset_seconds(zone: &[u8]) -> Option<i64> {
     }
 }
 
+/// So many eras of 400 years are added before dividing: numbers without a sign are divided in half the
+/// steps. Every time that fits 64 bits of ns lies within.
+const ERAS: i64 = 10_000;
+
 /// Days since 1970-01-01 of a proleptic Gregorian date (Hinnant's algorithm).
 pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let yoe = y.rem_euclid(400);
+    let shifted = (y + ERAS * 400) as u64;
+    let (era, yoe) = ((shifted / 400) as i64 - ERAS, (shifted % 400) as i64);
     let doy = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
     era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
 }

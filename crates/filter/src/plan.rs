@@ -258,6 +258,16 @@ impl Below {
         let (known, known_below) = names.parts_of(&objects);
         Self { names: objects.into(), known: known.into(), known_below }
     }
+
+    /// The fields of the generation that are part of one of the objects, ascending.
+    pub fn known(&self) -> &[FieldId] {
+        &self.known
+    }
+
+    /// Whether a field of this name is part of one of the objects.
+    pub fn has(&self, name: &str) -> bool {
+        crate::is_part(name, &self.names)
+    }
 }
 
 impl Binding {
