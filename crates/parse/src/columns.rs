@@ -39,7 +39,7 @@ pub struct Layout<'h> {
 pub fn is_header_line(line: &[u8]) -> bool {
     const W3C: &[&[u8]] =
         &[b"#Fields:", b"#Software:", b"#Version:", b"#Date:", b"#Start-Date:", b"#Remark:"];
-    W3C.iter().any(|k| line.starts_with(k)) || is_vpc_header(line)
+    line.first() == Some(&b'#') && W3C.iter().any(|k| line.starts_with(k)) || is_vpc_header(line)
 }
 
 fn is_vpc_header(line: &[u8]) -> bool {
@@ -75,7 +75,15 @@ impl<'h> Layout<'h> {
             Family::W3c => W3C,
             Family::VpcFlow => VPC_FLOW,
         };
-        if family == Family::W3c && !starts_with_date(line) {
+        let may_fit = match family {
+            Family::W3c => starts_with_date(line),
+            // The version, one digit.
+            Family::VpcFlow => {
+                line.first().is_some_and(u8::is_ascii_digit)
+                    && matches!(line.get(1), Some(b' ' | b'\t'))
+            }
+        };
+        if !may_fit {
             return None;
         }
         let separator = if memchr::memchr(b'\t', line).is_some() { b'\t' } else { b' ' };
@@ -155,10 +163,17 @@ fn plain_name(name: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned([&name[..open], b"-", &inner].concat())
 }
 
+/// Whether a date stands in front, and something behind it.
 fn starts_with_date(line: &[u8]) -> bool {
-    let shape = b"dddd-dd-dd";
-    line.len() > shape.len()
-        && line.iter().zip(shape).all(|(c, s)| match s {
+    line.len() > DATE.len() && has_date(line)
+}
+
+/// A date as a picture: `d` is a digit.
+const DATE: &[u8] = b"dddd-dd-dd";
+
+fn has_date(text: &[u8]) -> bool {
+    text.len() >= DATE.len()
+        && text.iter().zip(DATE).all(|(c, s)| match s {
             b'd' => c.is_ascii_digit(),
             s => c == s,
         })
@@ -179,7 +194,7 @@ fn may_be(name: &[u8], value: &[u8]) -> bool {
         return !matches!(name, b"date" | b"time" | b"sc-status" | b"version" | b"interface-id");
     }
     match name {
-        b"date" => starts_with_date(&[value, b" "].concat()),
+        b"date" => has_date(value),
         b"time" => value.len() >= 8 && value[2] == b':',
         b"s-ip" | b"c-ip" | b"srcaddr" | b"dstaddr" => is_ip(value),
         b"cs-method" => value.iter().all(|c| c.is_ascii_uppercase() || *c == b'_'),

@@ -13,10 +13,10 @@
 //! offset. Not here: a value tree, the meaning of any field.
 
 use crate::ParseError;
-use event::{Dictionary, FieldId, Kind, RowWriter, batch};
+use crate::json_names::{Names, Place};
+use event::{FieldId, Kind, RowWriter, batch};
 use memchr::memchr2;
 use std::ops::Range;
-use std::sync::Arc;
 
 const FORMAT: &str = "JSON";
 /// Deepest nesting that is taken apart. Real events stay below 20; deeper ones keep the subtree as
@@ -74,118 +74,8 @@ pub struct Flattener {
     path: String,
     unescaped: Vec<u8>,
     frames: Vec<Frame>,
-    names: NameCache,
+    names: Names,
     elements: Vec<Range<usize>>,
-}
-
-/// Places of a [`NameCache`]: a stream has some dozens to some hundreds of names.
-const CACHED_NAMES: usize = 1_024;
-
-/// The fields of names met before. Records of one source repeat their names, so nearly every key
-/// costs one comparison, instead of joining a path and hashing it. Only names that the generation
-/// knows: others live and die with a batch.
-#[derive(Default)]
-struct NameCache {
-    dict: Option<Arc<Dictionary>>,
-    /// By [`NameCache::place`]; a newcomer takes the place over.
-    names: Vec<CachedName>,
-}
-
-#[derive(Clone)]
-struct CachedName {
-    /// The dotted path of the object, then the key.
-    path: String,
-    parent_len: usize,
-    key_from: usize,
-    field: FieldId,
-    /// Place of the key that followed in the same object.
-    next: usize,
-}
-
-impl NameCache {
-    /// Makes it fit the names of a row.
-    fn prepare(&mut self, dict: &Arc<Dictionary>) {
-        if self.dict.as_ref().is_none_or(|d| !Arc::ptr_eq(d, dict)) {
-            self.dict = Some(dict.clone());
-            self.names.clear();
-            let none = CachedName {
-                path: String::new(),
-                parent_len: usize::MAX,
-                key_from: 0,
-                field: FieldId::TIMESTAMP,
-                next: 0,
-            };
-            self.names.resize(CACHED_NAMES, none);
-        }
-    }
-
-    fn place(parent_len: usize, key: &[u8]) -> usize {
-        let head = key.iter().take(4).fold(key.len() as u64, |n, b| n << 8 | u64::from(*b));
-        let tail = key.iter().rev().take(4).fold(parent_len as u64, |n, b| n << 8 | u64::from(*b));
-        let mixed = (head ^ tail.rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed >> 54) as usize
-    }
-
-    /// The place of `key` in the object at `parent`.
-    #[inline]
-    fn find(&self, parent: &str, key: &[u8]) -> Option<usize> {
-        let place = Self::place(parent.len(), key);
-        let name = self.names.get(place)?;
-        let is_same = is_equal(&name.path.as_bytes()[name.key_from..], key) && name.is_in(parent);
-        is_same.then_some(place)
-    }
-
-    /// The place of the key that followed the one at `before` last time, and the key's length, if `text`
-    /// begins with it and its closing quote.
-    #[inline]
-    fn expected(&self, before: usize, parent: &str, text: &[u8]) -> Option<(usize, usize)> {
-        let place = self.names.get(before)?.next;
-        let name = &self.names[place];
-        let key = &name.path.as_bytes()[name.key_from..];
-        let is_next = text.get(key.len()) == Some(&b'"') && is_equal(&text[..key.len()], key);
-        (is_next && name.is_in(parent)).then_some((place, key.len()))
-    }
-
-    /// Notes that the key at `place` came behind the one at `before`, in the same object.
-    #[inline]
-    fn follow(&mut self, before: Option<usize>, place: usize) {
-        if let Some(before) = before {
-            self.names[before].next = place;
-        }
-    }
-
-    /// Takes a name in. Out: its place.
-    fn learn(&mut self, path: &str, parent_len: usize, field: FieldId) -> usize {
-        let key_from = parent_len + usize::from(parent_len > 0);
-        let place = Self::place(parent_len, &path.as_bytes()[key_from..]);
-        let name = &mut self.names[place];
-        name.path.clear();
-        name.path.push_str(path);
-        (name.parent_len, name.key_from, name.field) = (parent_len, key_from, field);
-        place
-    }
-}
-
-impl CachedName {
-    #[inline]
-    fn is_in(&self, parent: &str) -> bool {
-        self.parent_len == parent.len()
-            && (parent.is_empty()
-                || is_equal(&self.path.as_bytes()[..parent.len()], parent.as_bytes()))
-    }
-}
-
-/// Whether two keys are the same bytes. They are short: a call of the library's comparison costs more
-/// than comparing them eight bytes at a time.
-#[inline]
-fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    let len = a.len();
-    if len != b.len() || !(8..=64).contains(&len) {
-        return a == b;
-    }
-    // The last eight bytes may be compared twice.
-    (0..len - 8).step_by(8).all(|at| word_at(a, at) == word_at(b, at))
-        && word_at(a, len - 8) == word_at(b, len - 8)
 }
 
 /// An object or array that is open.
@@ -196,8 +86,10 @@ struct Frame {
     path_len: usize,
     /// Whether a member or an element has been taken.
     is_begun: bool,
+    /// What is kept of its name.
+    place: Place,
     /// The key of the object around it that this value has, see [`Pass::before`].
-    outer_before: Option<usize>,
+    outer_before: Option<Place>,
     /// Number of the row's cells when it was opened.
     cells_from: usize,
 }
@@ -230,9 +122,18 @@ impl Flattener {
         self.elements.clear();
         self.names.prepare(row.dict());
         let before = row.cell_count();
+        let here = self.names.root(prefix);
         let shape = JsonShape::default();
-        let mut pass =
-            Pass { buffers: self, text, row, limits, shape, named: Named::ByPath, before: None };
+        let mut pass = Pass {
+            buffers: self,
+            text,
+            row,
+            limits,
+            shape,
+            named: Named::ByPath,
+            here,
+            before: None,
+        };
         let done = pass.run(prefix.is_empty());
         let mut shape = pass.shape;
         if done.is_err() && !limits.keep_partial {
@@ -257,8 +158,10 @@ struct Pass<'p, 'r, 't> {
     limits: &'p Limits,
     shape: JsonShape,
     named: Named,
-    /// Place in the cache of the key before, if it is of the same object.
-    before: Option<usize>,
+    /// What is kept of the name of the value being read.
+    here: Place,
+    /// Place of the key before, if it is of the same object.
+    before: Option<Place>,
 }
 
 /// How the name of the value being read is known.
@@ -266,9 +169,8 @@ struct Pass<'p, 'r, 't> {
 enum Named {
     /// By the path.
     ByPath,
-    /// By the path, which is a key as written in an object whose path has so many bytes: worth
-    /// learning.
-    ByKeyIn(usize),
+    /// By the path, which is that of [`Pass::here`].
+    Here,
     /// It is this field; the path is not up to date.
     Field(FieldId),
 }
@@ -307,44 +209,65 @@ impl Pass<'_, '_, '_> {
             return Err(expected(at, "a key in quotes"));
         }
         let key_start = at + 1;
-        let parent = &self.buffers.path[..frame.path_len];
-        let guess = self
-            .before
-            .and_then(|before| self.buffers.names.expected(before, parent, &text[key_start..]));
+        let names = &self.buffers.names;
+        let guess = names.expected(frame.place, self.before, &text[key_start..]);
         let (key_end, escaped) = match guess {
             Some((_, len)) => (key_start + len, false),
             None => string_end(text, key_start)?,
+        };
+        let key = &text[key_start..key_end];
+        let place = match guess {
+            Some((place, _)) => Some(place),
+            None if escaped => None,
+            None => names.find(frame.place, key),
         };
         at = skip_space(text, key_end + 1);
         if text.get(at) != Some(&b':') {
             return Err(expected(at, "':'"));
         }
         at = skip_space(text, at + 1);
-        let key = &text[key_start..key_end];
-        if !matches!(text.get(at), Some(b'{' | b'[')) {
-            let place = match guess {
-                Some((place, _)) => Some(place),
-                None if escaped => None,
-                None => self.buffers.names.find(parent, key),
-            };
-            if let Some(place) = place
-                && frame.path_len + 1 + key.len() <= self.limits.path_len
-            {
-                if guess.is_none() {
-                    self.buffers.names.follow(self.before, place);
-                }
-                self.before = Some(place);
-                self.named = Named::Field(self.buffers.names.names[place].field);
-                return self.value(at);
+        let fits = |path: &str| path.len() <= self.limits.path_len;
+        if let Some(place) = place.filter(|place| names.path(*place).is_some_and(fits)) {
+            if guess.is_none() {
+                self.buffers.names.follow(frame.place, self.before, place);
             }
+            self.known(place, matches!(text.get(at), Some(b'{' | b'[')));
+            return self.value(at);
         }
-        self.set_path(key, escaped, frame.path_len);
-        let is_as_written = !escaped && self.buffers.path.as_bytes().ends_with(key);
-        self.named = if is_as_written { Named::ByKeyIn(frame.path_len) } else { Named::ByPath };
+        self.unknown(key, escaped, &frame);
         if self.buffers.path.len() > self.limits.path_len {
             return self.long_name(at, frame.path_len);
         }
         self.value(at)
+    }
+
+    /// The value being read has a name that is kept. `is_open`: it has parts, whose names begin with its.
+    fn known(&mut self, place: Place, is_open: bool) {
+        (self.here, self.before) = (place, Some(place));
+        let field = self.buffers.names.field(place, self.row.batch_serial());
+        if let Some(field) = field.filter(|_| !is_open) {
+            self.named = Named::Field(field);
+            return;
+        }
+        let Flattener { path, names, .. } = &mut *self.buffers;
+        path.clear();
+        path.push_str(names.path(place).unwrap_or_default());
+        self.named = Named::Here;
+    }
+
+    /// The value being read has a name that is not kept: makes its path, and keeps it if it is the key as
+    /// written.
+    fn unknown(&mut self, key: &[u8], escaped: bool, frame: &Frame) {
+        self.set_path(key, escaped, frame.path_len);
+        let Flattener { path, names, .. } = &mut *self.buffers;
+        let is_as_written = !escaped && path.as_bytes().ends_with(key);
+        (self.named, self.here) = (Named::ByPath, Place::NONE);
+        if is_as_written && names.path(frame.place).is_some() && path.len() <= self.limits.path_len
+        {
+            self.here = names.learn(frame.place, path, path.len() - key.len());
+            names.follow(frame.place, self.before, self.here);
+            (self.named, self.before) = (Named::Here, Some(self.here));
+        }
     }
 
     /// Notes that the open object or array has a first member or element.
@@ -358,8 +281,11 @@ impl Pass<'_, '_, '_> {
     fn element(&mut self, at: usize) -> Result<usize, ParseError> {
         let frame = self.buffers.frames.len() - 1;
         let first = !std::mem::replace(&mut self.buffers.frames[frame].is_begun, true);
-        self.buffers.path.truncate(self.buffers.frames[frame].path_len);
-        self.named = Named::ByPath;
+        let Frame { path_len, place, .. } = self.buffers.frames[frame];
+        self.buffers.path.truncate(path_len);
+        self.here = place;
+        let field = self.buffers.names.field(place, self.row.batch_serial());
+        self.named = field.map_or(Named::Here, Named::Field);
         match self.text.get(at) {
             Some(b']') => Ok(self.close(at + 1)),
             Some(b',') if !first => self.value(skip_space(self.text, at + 1)),
@@ -413,6 +339,7 @@ impl Pass<'_, '_, '_> {
             is_object,
             path_len: self.buffers.path.len(),
             is_begun: false,
+            place: self.here,
             outer_before: self.before.take(),
             cells_from: self.row.cell_count(),
         });
@@ -483,14 +410,12 @@ impl Pass<'_, '_, '_> {
         match self.named {
             Named::Field(field) => field,
             Named::ByPath => self.row.field(&self.buffers.path),
-            Named::ByKeyIn(parent_len) => {
+            Named::Here => {
                 let Flattener { path, names, .. } = &mut *self.buffers;
                 let field = self.row.field(path);
                 // What a reserved name leads to depends on who sent the row.
-                if !field.is_local() && !batch::is_reserved(path) {
-                    let place = names.learn(path, parent_len, field);
-                    names.follow(self.before, place);
-                    self.before = Some(place);
+                if !batch::is_reserved(path) {
+                    names.set_field(self.here, field, self.row.batch_serial());
                 }
                 field
             }
@@ -964,11 +889,16 @@ mod tests {
         #[test]
         fn names_met_before_change_nothing(
             records in proptest::collection::vec(
-                proptest::collection::vec((0usize..6, 0usize..4), 0..8), 1..8),
+                proptest::collection::vec((0usize..6, 0usize..5), 0..8), 1..8),
         ) {
             const KEYS: [&str; 6] = ["user", "user.name", "name", "message", "m\\u0065ssage", "x"];
-            const VALUES: [&str; 4] =
-                ["1", r#"{"name":"a","id":"b"}"#, r#"[{"name":1},{"id":2}]"#, r#"{"x":{"name":3}}"#];
+            const VALUES: [&str; 5] = [
+                "1",
+                r#"{"name":"a","id":"b"}"#,
+                r#"[{"name":1},{"id":2}]"#,
+                r#"{"x":{"name":3}}"#,
+                r#"[4,[5],{"name":[6]},7]"#,
+            ];
             let mut kept = Flattener::new();
             let (dict, head) = (Dictionary::ecs(), RowHead {
                 id: EventId::default(),
@@ -982,10 +912,15 @@ mod tests {
                 let text = format!("{{{}}}", members.join(","));
                 let shown = |flattener: &mut Flattener| -> Vec<String> {
                     let mut batch = EventBatch::new(dict.clone());
-                    let mut row = batch.begin(head.clone(), text.as_bytes());
-                    let raw = row.raw();
-                    flattener.flatten(raw, "", &mut row, &Limits::default()).unwrap();
-                    row.cells().map(|(f, v)| format!("{}={}", row.name(f), v.text())).collect()
+                    // Twice: the second row meets names that are the batch's own already.
+                    for prefix in ["", "x", ""] {
+                        let mut row = batch.begin(head.clone(), text.as_bytes());
+                        let raw = row.raw();
+                        flattener.flatten(raw, prefix, &mut row, &Limits::default()).unwrap();
+                        row.finish();
+                    }
+                    let cells = batch.rows().flat_map(|row| row.cells().collect::<Vec<_>>());
+                    cells.map(|(f, v)| format!("{}={}", batch.name(f), v.text())).collect()
                 };
                 proptest::prop_assert_eq!(shown(&mut kept), shown(&mut Flattener::new()));
             }

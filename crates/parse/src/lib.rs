@@ -25,6 +25,7 @@ pub mod csv_file;
 pub mod error;
 pub mod format;
 pub mod json;
+mod json_names;
 pub mod kv;
 pub mod leef;
 pub mod netfilter;

@@ -954,9 +954,26 @@ fn legacy_host<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> usize 
 
 fn is_host_word(word: &[u8]) -> bool {
     !matches!(word[0], b'%' | b'{' | b'[' | b'"' | b'@' | b'<')
-        && !word.iter().any(|c| matches!(c, b'=' | b'|' | b'"' | b'[' | b'(' | b'{' | b','))
+        && !word.iter().any(|c| NO_HOST[usize::from(*c)])
         && !word.starts_with(b"CEF:")
         && !word.starts_with(b"LEEF:")
+}
+
+/// The bytes that stand in no host's name.
+static NO_HOST: [bool; 256] = table(b"=|\"[({,");
+
+/// The bytes of a program's name.
+static TAG: [bool; 256] =
+    table(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./()+@<>#");
+
+const fn table(bytes: &[u8]) -> [bool; 256] {
+    let mut out = [false; 256];
+    let mut at = 0;
+    while at < bytes.len() {
+        out[bytes[at] as usize] = true;
+        at += 1;
+    }
+    out
 }
 
 /// IPv4, or IPv6 in any form, also cut short (`2001:db8::`).
@@ -979,7 +996,8 @@ fn legacy_tag<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
     if is_announced(rest) {
         return;
     }
-    let len = rest.iter().take(TAG_LEN_MAX + 1).take_while(|c| is_tag_byte(**c)).count();
+    let ahead = &rest[..rest.len().min(TAG_LEN_MAX + 1)];
+    let len = ahead.iter().position(|c| !TAG[usize::from(*c)]).unwrap_or(ahead.len());
     if len == 0 || len > TAG_LEN_MAX || rest[..len].iter().all(u8::is_ascii_digit) {
         return;
     }
@@ -1005,11 +1023,6 @@ fn legacy_tag<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
     header.app = Some(app);
     let text = text.strip_prefix(b" ").unwrap_or(text);
     header.message = text.strip_prefix(BOM).unwrap_or(text);
-}
-
-fn is_tag_byte(c: u8) -> bool {
-    c.is_ascii_alphanumeric()
-        || matches!(c, b'-' | b'_' | b'.' | b'/' | b'(' | b')' | b'+' | b'@' | b'<' | b'>' | b'#')
 }
 
 /// `%ASA-6-302015: ...` -> `ASA-6-302015`: a word with a severity between hyphens.

@@ -117,14 +117,16 @@ impl Stamp {
 /// The year around `received_ns` that puts month/day + `offset_ns` closest to it, at most a day
 /// ahead. 29 February takes the last leap year, up to eight years back (1900 and 2100 are none).
 fn nearest_year(received_ns: i64, month: i64, day: i64, offset_ns: i64) -> i64 {
-    let (year, ..) = civil_from_days(received_ns.div_euclid(DAY_NS));
+    let (year, this_month, _) = civil_from_days(received_ns.div_euclid(DAY_NS));
     let candidate = |year: i64| {
         let midnight = (day <= days_in_month(year, month))
             .then(|| days_from_civil(year, month, day).checked_mul(DAY_NS))??;
         let ns = midnight.checked_add(offset_ns)?;
         (ns <= received_ns.saturating_add(DAY_NS)).then_some(ns)
     };
-    (0..=9).find_map(|back| candidate(year + 1 - back)).unwrap_or(received_ns)
+    // No date of the next year is within a day of anything before December.
+    let first = i64::from(this_month < 12 && offset_ns >= -DAY_NS);
+    (first..=9).find_map(|back| candidate(year + 1 - back)).unwrap_or(received_ns)
 }
 
 /// The day around `received_ns` that puts midnight + `offset_ns` closest to it, at most
@@ -159,6 +161,13 @@ pub fn parse(text: &[u8]) -> Result<Stamp, ParseError> {
     }
     let body =
         strip_pair(body, b'[', b']').or_else(|| strip_pair(body, b'"', b'"')).unwrap_or(body);
+    // Servers' own: no number, date or time alone has slashes there.
+    if body.get(2) == Some(&b'/')
+        && let Some((stamp, len)) = apache(body)
+        && len == body.len()
+    {
+        return Ok(stamp);
+    }
     let number = || compact_digits(body).or_else(|| epoch(body));
     if let Some(stamp) = number().or_else(|| windows_date(body)).or_else(|| time_only(body)) {
         return Ok(stamp);
@@ -184,12 +193,16 @@ fn strip_pair(text: &[u8], open: u8, close: u8) -> Option<&[u8]> {
 pub fn leading(text: &[u8]) -> Option<(Stamp, usize)> {
     let text = &text[..text.len().min(STAMP_LEN_MAX)];
     match *text.first()? {
-        b'0'..=b'9' => iso(text)
-            .or_else(|| year_first(text))
-            .or_else(|| apache(text))
-            .or_else(|| numeric_date(text))
-            .or_else(|| month_day(text))
-            .or_else(|| day_first(text)),
+        // How long the first number is tells which forms it may be.
+        b'0'..=b'9' => match text.iter().take(9).take_while(|c| c.is_ascii_digit()).count() {
+            1 | 2 => apache(text)
+                .or_else(|| numeric_date(text))
+                .or_else(|| month_day(text))
+                .or_else(|| day_first(text)),
+            4 => iso(text).or_else(|| year_first(text)),
+            8 => iso(text),
+            _ => None,
+        },
         b'A'..=b'Z' | b'a'..=b'z' | 0xc3 => rfc3164(text).or_else(|| weekday_first(text)),
         b'@' => tai64n(text),
         _ => None,
@@ -211,6 +224,9 @@ const MONTHS: [&[&str]; 12] = [
     &["november", "novembre", "noviembre"],
     &["december", "décembre", "decembre", "dezember", "diciembre"],
 ];
+
+/// How their names begin: nearly every word is told from a month by it.
+const MONTH_INITIALS: &[u8] = b"adefjmnos";
 
 /// What nearly every line has: three letters of an English month, any case.
 fn english_month(word: &[u8]) -> Option<i64> {
@@ -271,11 +287,20 @@ impl<'a> Scan<'a> {
 
     /// A number of `min..=max` digits that is not followed by another digit.
     fn number(&mut self, min: usize, max: usize) -> Option<i64> {
-        let n = self.rest().iter().take(max + 1).take_while(|c| c.is_ascii_digit()).count();
-        if n < min || n > max {
+        let (mut n, mut value) = (0, 0i64);
+        while let Some(digit) = self.text.get(self.at + n).map(|c| c.wrapping_sub(b'0')) {
+            if digit > 9 {
+                break;
+            }
+            if n == max {
+                return None;
+            }
+            value = value * 10 + i64::from(digit);
+            n += 1;
+        }
+        if n < min {
             return None;
         }
-        let value = self.rest()[..n].iter().fold(0i64, |v, c| v * 10 + i64::from(c - b'0'));
         self.at += n;
         Some(value)
     }
@@ -291,12 +316,15 @@ impl<'a> Scan<'a> {
             self.at += word.len();
             return Some(month);
         }
+        let initial = self.peek()?.to_ascii_lowercase();
+        if !MONTH_INITIALS.contains(&initial) {
+            return None;
+        }
         let len = self.rest().iter().take(16).take_while(|c| is_letter(c)).count();
         let word = &self.rest()[..len];
         if len < 3 {
             return None;
         }
-        let initial = word[0].to_ascii_lowercase();
         let known = |names: &[&str]| {
             names.iter().any(|n| {
                 let name = n.as_bytes();
@@ -324,11 +352,19 @@ impl<'a> Scan<'a> {
 
     /// `hh:mm:ss` with optional fraction after `.` or `,`, optional ` AM`/` PM`: ns since midnight.
     fn time_of_day(&mut self) -> Option<i64> {
-        let h = self.number(1, 2)?;
-        self.eat(b':')?;
-        let m = self.number(2, 2)?;
-        self.eat(b':')?;
-        let s = self.number(2, 2)?;
+        let (h, m, s) = match clock(self.rest()) {
+            Some(read) => {
+                self.at += CLOCK_LEN;
+                read
+            }
+            None => {
+                let h = self.number(1, 2)?;
+                self.eat(b':')?;
+                let m = self.number(2, 2)?;
+                self.eat(b':')?;
+                (h, m, self.number(2, 2)?)
+            }
+        };
         if h > 23 || m > 59 || s > 60 {
             return None;
         }
@@ -355,6 +391,9 @@ impl<'a> Scan<'a> {
     fn half_of_day(&mut self, h: i64) -> i64 {
         let mut ahead = self.clone();
         let _ = ahead.spaces();
+        if !matches!(ahead.peek(), Some(b'A' | b'a' | b'P' | b'p')) {
+            return h;
+        }
         let word = ahead.word();
         let pm = word.eq_ignore_ascii_case(b"PM");
         if !(pm || word.eq_ignore_ascii_case(b"AM")) || h == 0 || h > 12 {
@@ -423,6 +462,22 @@ impl<'a> Scan<'a> {
     }
 }
 
+/// Bytes of [`clock`]'s form.
+const CLOCK_LEN: usize = "hh:mm:ss".len();
+
+/// `hh:mm:ss` as nearly every time of day is written: its three numbers.
+fn clock(text: &[u8]) -> Option<(i64, i64, i64)> {
+    let &[h1, h2, b':', m1, m2, b':', s1, s2] = text.first_chunk::<CLOCK_LEN>()? else {
+        return None;
+    };
+    let digits = [h1, h2, m1, m2, s1, s2].map(|c| c.wrapping_sub(b'0'));
+    if digits.iter().any(|d| *d > 9) || text.get(CLOCK_LEN).is_some_and(u8::is_ascii_digit) {
+        return None;
+    }
+    let [h1, h2, m1, m2, s1, s2] = digits.map(i64::from);
+    Some((h1 * 10 + h2, m1 * 10 + m2, s1 * 10 + s2))
+}
+
 /// Civil date and time as ns, counted as if in UTC. `None` for dates that do not exist.
 fn civil(year: i64, month: i64, day: i64, in_day_ns: i64) -> Option<i64> {
     if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
@@ -444,6 +499,16 @@ fn iso(text: &[u8]) -> Option<(Stamp, usize)> {
     let mut s = Scan::new(text);
     if let Some(compact) = s.number(8, 8) {
         return compact_iso(s, compact);
+    }
+    if let Some((year, month, day)) = plain_date(text)
+        && let Some(b'T' | b' ') = text.get(PLAIN_DATE_LEN)
+        && clock(&text[PLAIN_DATE_LEN + 1..]).is_some()
+    {
+        s.at = PLAIN_DATE_LEN + 1;
+        let in_day = s.time_of_day()?;
+        let ns = civil(year, month, day, in_day)?;
+        let zone = s.zone();
+        return Some((zoned(ns, zone), s.at));
     }
     let year = s.number(4, 4)?;
     let separator = s.eat_any(b"-/:")?;
@@ -468,6 +533,23 @@ fn iso(text: &[u8]) -> Option<(Stamp, usize)> {
     let ns = civil(year, month, day, in_day)?;
     let zone = s.zone();
     Some((zoned(ns, zone), s.at))
+}
+
+/// Bytes of [`plain_date`]'s form.
+const PLAIN_DATE_LEN: usize = "yyyy-mm-dd".len();
+
+/// `yyyy-mm-dd` as nearly every date is written: its three numbers.
+fn plain_date(text: &[u8]) -> Option<(i64, i64, i64)> {
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text.first_chunk::<PLAIN_DATE_LEN>()?
+    else {
+        return None;
+    };
+    let digits = [y1, y2, y3, y4, m1, m2, d1, d2].map(|c| c.wrapping_sub(b'0'));
+    if digits.iter().any(|d| *d > 9) {
+        return None;
+    }
+    let [y1, y2, y3, y4, m1, m2, d1, d2] = digits.map(i64::from);
+    Some((y1 * 1000 + y2 * 100 + y3 * 10 + y4, m1 * 10 + m2, d1 * 10 + d2))
 }
 
 /// `2024-065T14:07:09Z`, behind the day.
@@ -546,6 +628,9 @@ fn compact_iso(mut s: Scan<'_>, date: i64) -> Option<(Stamp, usize)> {
 /// `Mar  5 14:07:09`, `Mar 05 2024 14:07:09`, `Mar  5 2024, 14:07:09`, and what may follow: fraction,
 /// year, zone, in either order.
 fn rfc3164(text: &[u8]) -> Option<(Stamp, usize)> {
+    if let Some(stamp) = plain_rfc3164(text) {
+        return Some((stamp, PLAIN_LEN));
+    }
     let mut s = Scan::new(text);
     let month = s.month()?;
     s.spaces()?;
@@ -578,6 +663,35 @@ fn rfc3164(text: &[u8]) -> Option<(Stamp, usize)> {
         None => Stamp::Yearless { month: month as u8, day: day as u8, in_day_ns, zone },
     };
     Some((stamp, s.at))
+}
+
+/// Bytes of [`plain_rfc3164`]'s form.
+const PLAIN_LEN: usize = "Mmm dd hh:mm:ss".len();
+
+/// `Mmm dd hh:mm:ss` and then nothing that could be part of the time: what nearly every header has.
+fn plain_rfc3164(text: &[u8]) -> Option<Stamp> {
+    let &[a, b, c, b' ', tens, ones, b' ', ..] = text else { return None };
+    // What may follow: the end, a colon, or a word in small letters that is no zone and no half of a day.
+    match text.get(PLAIN_LEN..) {
+        Some([] | [b':', ..]) => {}
+        Some([b' ', b'a' | b'p', b'm' | b'M', ..]) => return None,
+        Some([b' ', b'a'..=b'y', ..]) => {}
+        _ => return None,
+    }
+    let month = english_month(&[a, b, c])?;
+    let tens = if tens == b' ' { 0 } else { tens.wrapping_sub(b'0') };
+    let ones = ones.wrapping_sub(b'0');
+    if tens > 3 || ones > 9 {
+        return None;
+    }
+    let day = tens * 10 + ones;
+    let (h, m, s) = clock(&text[7..])?;
+    let is_real = h <= 23 && m <= 59 && s <= 60;
+    if !is_real || day < 1 || i64::from(day) > days_in_month(2000, month) {
+        return None;
+    }
+    let in_day_ns = (h * 3600 + m * 60 + s) * SECOND_NS;
+    Some(Stamp::Yearless { month: month as u8, day, in_day_ns, zone: None })
 }
 
 /// A year behind the time of day: ` 2024` and then a blank, a colon or the end.
@@ -732,14 +846,20 @@ fn weekday_first(text: &[u8]) -> Option<(Stamp, usize)> {
     Some((stamp, s.at + len))
 }
 
+/// Digits of a hundred million.
+const EPOCH_DIGITS_MIN: usize = 9;
+
 /// Seconds, milli-, micro- or nanoseconds since 1970 by magnitude; a fraction only behind the first
 /// two. Smaller than a hundred million (1973) is not taken for a time.
 fn epoch(text: &[u8]) -> Option<Stamp> {
+    if !text.get(..EPOCH_DIGITS_MIN)?.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
     let (whole, fraction) = match text.iter().position(|c| *c == b'.') {
         Some(dot) => (&text[..dot], &text[dot + 1..]),
         None => (text, &[][..]),
     };
-    if whole.len() < 9 || whole.len() > 19 || text.last() == Some(&b'.') {
+    if whole.len() > 19 || text.last() == Some(&b'.') {
         return None;
     }
     if !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
@@ -850,6 +970,12 @@ pub fn named_zone(word: &[u8]) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_month_begins_with_a_letter_that_months_begin_with() {
+        let initials = MONTHS.iter().flat_map(|names| names.iter()).map(|name| name.as_bytes()[0]);
+        assert!(initials.into_iter().all(|initial| MONTH_INITIALS.contains(&initial)));
+    }
 
     #[test]
     fn short_years_are_read_only_where_they_are_said_to_be() {

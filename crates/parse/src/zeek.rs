@@ -105,7 +105,7 @@ pub fn is_header_line(line: &[u8]) -> bool {
         b"#fields\t",
         b"#types\t",
     ];
-    KEYS.iter().any(|k| line.starts_with(k))
+    line.first() == Some(&b'#') && KEYS.iter().any(|k| line.starts_with(k))
 }
 
 /// The values of a line in order: name, type, text with escapes (`\x2c`) resolved. Unset columns are
