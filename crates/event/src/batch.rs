@@ -389,10 +389,14 @@ impl Constants {
 
     /// Adds the values of `more`.
     pub fn append(&mut self, more: &Constants) {
-        for cell in &more.cells {
-            let bytes = &more.bytes[cell.start as usize..(cell.start + cell.len) as usize];
-            self.push(cell.field, cell.kind, bytes);
-        }
+        more.iter().for_each(|(field, kind, bytes)| self.push(field, kind, bytes));
+    }
+
+    /// The values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (FieldId, Kind, &[u8])> {
+        let bytes =
+            |cell: &Cell| &self.bytes[cell.start as usize..(cell.start + cell.len) as usize];
+        self.cells.iter().map(move |cell| (cell.field, cell.kind, bytes(cell)))
     }
 
     /// How many there are.
@@ -512,9 +516,8 @@ impl<'a> RowWriter<'a> {
     /// Appends values that many rows have alike, as [`RowWriter::push`] would one by one.
     pub fn push_all(&mut self, values: &Constants) {
         if self.cell_count() + values.cells.len() > CELLS_PER_ROW_MAX {
-            for cell in &values.cells {
-                let bytes = &values.bytes[cell.start as usize..(cell.start + cell.len) as usize];
-                self.push(cell.field, cell.kind, bytes);
+            for (field, kind, bytes) in values.iter() {
+                self.push(field, kind, bytes);
             }
             return;
         }

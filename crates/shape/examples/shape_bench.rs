@@ -8,7 +8,9 @@
 //! With a pack's name and a number it shapes so many events of it and says nothing: run under a heap
 //! profiler, two numbers of events tell what one event allocates (`cargo xtask bench shape`).
 
-use event::{Dictionary, DictionaryBuilder, Envelope, EventBatch, EventId, Protocol, RowHead};
+use event::{
+    Dictionary, DictionaryBuilder, Envelope, EventBatch, EventId, Protocol, Room, RowHead,
+};
 use shape::{PackSet, Redaction, Scratch, Settings, Shaper, packs};
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +42,8 @@ fn main() {
     let dict = names.build();
     let shaper = Shaper::new(Arc::new(set), dict.clone(), Default::default(), Arc::new(settings));
     let envelope = Arc::new(Envelope::of("bench", Protocol::File));
-    let mut bench = Bench { shaper, dict, envelope, scratch: Scratch::default() };
+    let scratch = Scratch::default();
+    let mut bench = Bench { shaper, dict, envelope, scratch, room: Room::default() };
     if let [pack, events] = &args[..] {
         let records = records(pack);
         for _ in 0..events.parse::<usize>().unwrap_or(0) / BATCH_ROWS {
@@ -87,6 +90,8 @@ struct Bench {
     dict: Arc<Dictionary>,
     envelope: Arc<Envelope>,
     scratch: Scratch,
+    /// What batches needed: a worker gives the next one as much at once.
+    room: Room,
 }
 
 impl Bench {
@@ -111,7 +116,9 @@ impl Bench {
     }
 
     fn batch(&mut self, records: &[Vec<u8>]) {
-        let mut batch = EventBatch::new(self.dict.clone());
+        let sizes = records.iter().map(Vec::len).cycle().take(BATCH_ROWS);
+        let mut batch =
+            EventBatch::with_room(self.dict.clone(), BATCH_ROWS, sizes.sum(), self.room);
         for at in 0..BATCH_ROWS {
             let head = RowHead {
                 id: EventId::at(at as u64),
@@ -122,6 +129,7 @@ impl Bench {
             let record = &records[at % records.len()];
             self.shaper.shape(head, record, &mut batch, &mut self.scratch);
         }
+        self.room = self.room.after(&batch);
         std::hint::black_box(&batch);
     }
 }

@@ -161,6 +161,9 @@ fn member_of(raw: &[u8], at: usize, envelopes: &[List], opening: u8) -> Option<u
             return None;
         }
         let value = json::skip_space(raw, colon + 1);
+        if !may_be_known(name) {
+            return None;
+        }
         let known = envelopes.iter().position(|l| l.name.as_bytes() == name);
         match known.filter(|_| member.is_none() && raw.get(value) == Some(&opening)) {
             Some(which) => (member, found) = (Some(which), value),
@@ -175,6 +178,42 @@ fn member_of(raw: &[u8], at: usize, envelopes: &[List], opening: u8) -> Option<u
     }
     let envelope = &envelopes[member?];
     seen.iter().all(|n| n.is_empty() || envelope.allows(n)).then_some(found)
+}
+
+/// One bit per length and first byte of a name that a list has or allows beside it: nearly every event's
+/// first name is none, which this tells at once.
+const KNOWN: [u64; 4] = {
+    let mut bits = [0; 4];
+    let mut at = 0;
+    while at < LISTS.len() + WRAPS.len() {
+        let list = if at < LISTS.len() { &LISTS[at] } else { &WRAPS[at - LISTS.len()] };
+        bits = with(bits, list.name.as_bytes());
+        let mut beside = 0;
+        while beside < list.beside.len() {
+            bits = with(bits, list.beside[beside].as_bytes());
+            beside += 1;
+        }
+        at += 1;
+    }
+    bits
+};
+
+const fn with(mut bits: [u64; 4], name: &[u8]) -> [u64; 4] {
+    let bit = known_bit(name);
+    bits[bit / 64] |= 1 << (bit % 64);
+    bits
+}
+
+const fn known_bit(name: &[u8]) -> usize {
+    (name[0] as usize + 37 * name.len()) % 256
+}
+
+/// Whether a list may have a member of this name. Names with signs in front are looked up at once:
+/// some lists allow any that start so.
+fn may_be_known(name: &[u8]) -> bool {
+    let Some(first) = name.first() else { return false };
+    let bit = known_bit(name);
+    *first == b'@' || KNOWN[bit / 64] & (1 << (bit % 64)) != 0
 }
 
 impl List {
@@ -204,6 +243,19 @@ mod tests {
     }
 
     #[test]
+    fn every_name_of_an_envelope_is_known() {
+        for list in LISTS.iter().chain(WRAPS) {
+            for name in list.beside.iter().chain([&list.name]) {
+                assert!(may_be_known(name.as_bytes()), "{name}");
+                assert!(!name.ends_with('*') || name.starts_with('@'), "{name}");
+            }
+        }
+        for name in ["Event", "EventTime", "eventVersion", "timestamp", ""] {
+            assert!(!may_be_known(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
     fn envelopes_are_taken_apart_and_events_with_lists_are_not() {
         for (text, events) in [
             (r#"[{"a":1}, {"a":2}]"#, 2),
@@ -218,6 +270,7 @@ mod tests {
             (r#"{"result":{"a":1},"outcome":"x"}"#, 0),
             (r#"{"_index":"x","_source":{"a""#, 0),
             (r#"{"user":"x","items":[{"sku":1}]}"#, 0),
+            (r#"{"":[{}]}"#, 0),
             (r#"{"items":[{"sku":1}],"user":"x"}"#, 0),
             (r#"{"items":[1,2]}"#, 0),
             (r#"{"Records":[{"a":1},{"b"#, 1),

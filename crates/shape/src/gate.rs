@@ -159,46 +159,64 @@ pub(crate) fn members(bits: &[u64]) -> impl Iterator<Item = usize> + '_ {
     })
 }
 
+/// Words of a set that are narrowed together: so many lie in registers.
+const GROUP: usize = 4;
+
 /// For each place and byte the patterns that may have it there.
 pub(crate) struct Gate {
-    /// By place, then byte (or [`END`]), then 64 patterns a word.
-    table: Box<[u64]>,
-    words: usize,
+    /// By group of patterns, then place, then byte (or [`END`]); 64 patterns a word.
+    table: Box<[[u64; GROUP]]>,
+    /// The patterns whose first bytes are not known: whatever the text, they stay.
+    open: Box<[[u64; GROUP]]>,
 }
 
 impl Gate {
     /// Patterns by their first bytes; a pattern's place in the list is its bit.
     pub(crate) fn new(patterns: &[FirstBytes]) -> Self {
-        let words = patterns.len().div_ceil(64);
-        let mut table = vec![0; PLACES * (END + 1) * words].into_boxed_slice();
+        let groups = patterns.len().div_ceil(64 * GROUP);
+        let mut open = vec![[0; GROUP]; groups].into_boxed_slice();
+        let mut table = vec![[0; GROUP]; PLACES * (END + 1) * groups].into_boxed_slice();
         for (bit, pattern) in patterns.iter().enumerate() {
+            let word = bit / 64;
+            open[word / GROUP][word % GROUP] |= u64::from(pattern.0.is_empty()) << (bit % 64);
             for place in 0..PLACES {
                 for byte in 0..=END {
                     let fits = pattern
                         .0
                         .get(place)
                         .is_none_or(|set| byte < END && set[byte / 64] & (1 << (byte % 64)) != 0);
-                    let at = (place * (END + 1) + byte) * words + bit / 64;
-                    table[at] |= u64::from(fits) << (bit % 64);
+                    let (word, bit) = (bit / 64, bit % 64);
+                    let at = (word / GROUP * PLACES + place) * (END + 1) + byte;
+                    table[at][word % GROUP] |= u64::from(fits) << bit;
                 }
             }
         }
-        Self { table, words }
+        Self { table, open }
     }
 
     /// Leaves in `bits` only the patterns that could match `text`.
     pub(crate) fn narrow(&self, text: &[u8], bits: &mut [u64]) {
-        for place in 0..PLACES {
-            let byte = text.get(place).map_or(END, |byte| usize::from(*byte));
-            let from = (place * (END + 1) + byte) * self.words;
-            let mut left = 0;
-            for (bits, may) in bits.iter_mut().zip(&self.table[from..from + self.words]) {
-                *bits &= may;
-                left |= *bits;
+        let mut entries = [END; PLACES];
+        for (entry, byte) in entries.iter_mut().zip(text) {
+            *entry = usize::from(*byte);
+        }
+        // What stands behind the end says nothing more than the end.
+        let places = (text.len() + 1).min(PLACES);
+        let tables = self.open.iter().zip(self.table.chunks_exact(PLACES * (END + 1)));
+        for (group, (open, table)) in bits.chunks_mut(GROUP).zip(tables) {
+            let mut left = [0; GROUP];
+            left[..group.len()].copy_from_slice(group);
+            let stay: [u64; GROUP] = std::array::from_fn(|at| left[at] & open[at]);
+            left.iter_mut().zip(open).for_each(|(left, open)| *left &= !open);
+            for (place, entry) in entries[..places].iter().enumerate() {
+                if left.iter().fold(0, |all, left| all | left) == 0 {
+                    break;
+                }
+                let may = &table[place * (END + 1) + entry];
+                left.iter_mut().zip(may).for_each(|(left, may)| *left &= may);
             }
-            if left == 0 || byte == END {
-                return;
-            }
+            left.iter_mut().zip(stay).for_each(|(left, stay)| *left |= stay);
+            group.copy_from_slice(&left[..group.len()]);
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::audit;
 use crate::ops::UrlFields;
 use crate::program::{Findings, Work, push_kind, push_named};
+use crate::value::Address;
 use event::{Dictionary, FieldId, Kind, RowWriter};
 use parse::auth::{Action, AuthEvent, Outcome};
 use parse::columns::{self, Family, Layout};
@@ -66,7 +67,7 @@ macro_rules! ids {
 }
 
 ids! {
-    message = "message", tags = "tags", error = "error.message", pack = "alcedo.pack",
+    message = "message", tags = "tags", error = "error.message",
     kind = "event.kind", category = "event.category", kind_of = "event.type", action = "event.action",
     outcome = "event.outcome", reason = "event.reason",
     source_address = "source.address", source_ip = "source.ip", source_port = "source.port",
@@ -111,6 +112,8 @@ pub(crate) struct Body<'a> {
     pub(crate) msgid: &'a [u8],
     /// Syslog structured data as sent.
     pub(crate) data: &'a [u8],
+    /// Whether the text is known to be no line of a format that is told by its whole line.
+    pub(crate) is_no_line: bool,
 }
 
 impl Parser {
@@ -296,13 +299,17 @@ pub(crate) fn write_leef(
     write_pairs(pairs, &format!("{prefix}.attributes"), row, name);
 }
 
+/// Most bytes of a server's time in brackets, and of the quote behind it.
+const ACCESS_TIME_BYTES_MAX: usize = 42;
+
 /// Whether `[05/Mar/2024:` stands in the text and a quote follows its bracket: what access logs have
 /// and nothing else, told without reading the whole line twice.
 fn has_access_time(text: &[u8]) -> bool {
     memchr::memchr_iter(b'[', text).take(4).any(|at| {
         let Some(date) = text.get(at + 1..at + 13) else { return false };
         let marks = date[2] == b'/' && date[6] == b'/' && date[11] == b':';
-        marks && memchr::memmem::find(&text[at..], b"] \"").is_some_and(|end| end < 40)
+        let ahead = &text[at..text.len().min(at + ACCESS_TIME_BYTES_MAX)];
+        marks && ahead.windows(3).any(|end| end == b"] \"")
     })
 }
 
@@ -423,11 +430,9 @@ pub(crate) fn put_address(
     domain: FieldId,
 ) {
     row.push(address, Kind::Str, value);
-    match crate::value::ip_part(value) {
-        Some(part) => match crate::value::short_form(&value[part.clone()]) {
-            Some(short) => row.push(ip, Kind::Str, short.bytes()),
-            None => row.push(ip, Kind::Str, &value[part]),
-        },
+    match crate::value::address(value) {
+        Some(Address::Part(part)) => row.push(ip, Kind::Str, &value[part]),
+        Some(Address::Short(short)) => row.push(ip, Kind::Str, short.bytes()),
         None => row.push(domain, Kind::Str, value),
     };
 }

@@ -7,7 +7,7 @@ use crate::spec::{CsvSpec, KvSpec, OneOrMany, Patterns, Spec, StepSpec};
 use crate::value::{self, Class};
 use crate::{dissect, when};
 use event::time::SECOND_NS;
-use event::{Dictionary, FieldId, FieldType, Kind, RowWriter};
+use event::{Constants, Dictionary, FieldId, FieldType, Kind, RowWriter};
 use hashbrown::HashMap;
 use memchr::memmem::Finder;
 use parse::{Limits, cef, kv, leef};
@@ -54,7 +54,7 @@ pub(crate) enum Op {
     Script(Arc<dyn Script>),
     Lookup(Box<Lookup>),
     Date(TimeSource),
-    Set(FieldId, Kind, Box<[u8]>),
+    Set(Constants),
     Default(FieldId, Kind, Box<[Box<[u8]>]>),
 }
 
@@ -442,17 +442,29 @@ fn compile_values(
     ops.extend(step.date.iter().map(|f| Op::Date(TimeSource::new(f, id))));
     for (field, values) in &step.set {
         let field = id(field);
-        let values = values.texts().into_iter();
-        ops.extend(values.map(|v| Op::Set(field, kind_of(field), v.into_bytes().into())));
+        for value in values.texts() {
+            set(ops, field, kind_of(field), &value);
+        }
     }
     for (field, values) in &step.default {
         let field = id(field);
         let values = values.texts().into_iter().map(|v| v.into_bytes().into()).collect();
         ops.push(Op::Default(field, kind_of(field), values));
     }
-    let text = |name: &str, value: &String| Op::Set(id(name), Kind::Str, value.as_bytes().into());
-    ops.extend(step.logsource.iter().map(|v| text("alcedo.logsource", v)));
-    ops.extend(step.tag.iter().map(|v| text("tags", v)));
+    step.logsource.iter().for_each(|v| set(ops, id("alcedo.logsource"), Kind::Str, v));
+    step.tag.iter().for_each(|v| set(ops, id("tags"), Kind::Str, v));
+}
+
+/// Adds a constant: to those that are written just before it, if there are any.
+fn set(ops: &mut Vec<Op>, field: FieldId, kind: Kind, value: &str) {
+    if !matches!(ops.last(), Some(Op::Set(_))) {
+        ops.push(Op::Set(Constants::default()));
+    }
+    if let Some(Op::Set(values)) = ops.last_mut()
+        && !values.iter().any(|(f, _, bytes)| f == field && bytes == value.as_bytes())
+    {
+        values.push(field, kind, value.as_bytes());
+    }
 }
 
 impl Op {
@@ -533,7 +545,7 @@ impl Op {
                     found.stamp = Some(stamp);
                 }
             }
-            Op::Set(field, kind, value) => add(*field, *kind, value, row, work),
+            Op::Set(values) => add_all(values, row, work),
             Op::Default(field, kind, values) => {
                 if work.index.get(*field).is_none() {
                     for value in values {
@@ -767,6 +779,14 @@ impl Lookup {
             None => {}
         }
     }
+}
+
+/// Adds values, each unless its field has it.
+fn add_all(values: &Constants, row: &mut RowWriter<'_>, work: &Work) {
+    if values.iter().all(|(field, ..)| work.index.get(field).is_none()) {
+        return row.push_all(values);
+    }
+    values.iter().for_each(|(field, kind, bytes)| add(field, kind, bytes, row, work));
 }
 
 /// Adds a value unless the field has it: two steps, or a carrier and what it carries, may find out the same.

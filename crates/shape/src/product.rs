@@ -91,8 +91,7 @@ impl FormIndex {
     /// Writes the forms that could fit the row to `out`.
     fn of(&self, row: &RowWriter<'_>, out: &mut Bits) {
         out.clone_from(&self.always);
-        for at in 0..row.cell_count() {
-            let field = row.cell(at).0;
+        for field in row.fields(0) {
             let slot = self.by_field.get(field.0 as usize).copied().unwrap_or(0);
             if let Some(set) = self.sets.get(usize::from(slot).wrapping_sub(1)) {
                 out.iter_mut().zip(set).for_each(|(to, bits)| *to |= bits);
@@ -129,7 +128,8 @@ impl Products {
         }
     }
 
-    pub(crate) fn is_headless(&self, raw: &[u8], hits: &mut Hits) -> bool {
+    /// See [`Recogniser::is_headless`].
+    pub(crate) fn is_headless(&self, raw: &[u8], hits: &mut Hits) -> Option<bool> {
         self.recogniser.is_headless(raw, hits)
     }
 

@@ -8,20 +8,31 @@ use crate::routes::CompiledRoutes;
 use crate::spec::{JsonForm, Spec};
 use crate::value::Class;
 use crate::when::{Switch, Switched, When};
-use event::{Dictionary, FieldId, FieldType, Kind, RowWriter};
+use event::{Constants, Dictionary, FieldId, FieldType, Kind, RowWriter};
 use hashbrown::{HashMap, HashSet};
 use parse::Flattener;
 use parse::timestamp::Stamp;
 use regex_automata::util::primitives::NonMaxUsize;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where each field of the row being shaped stands. Dense over the generation's ids, valid for the
 /// row whose stamp it carries, so that nothing has to be cleared between rows.
 #[derive(Default)]
 pub(crate) struct Index {
-    slots: Vec<(u32, u32)>,
+    slots: Vec<Slot>,
     stamp: u32,
     seen: usize,
+    /// Fields of cells whose names are the batch's alone.
+    others: Vec<FieldId>,
+}
+
+/// The first and the last cell of a field.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    stamp: u32,
+    first: u32,
+    last: u32,
 }
 
 impl Index {
@@ -29,36 +40,55 @@ impl Index {
     pub(crate) fn start(&mut self, dict: &Dictionary) {
         if self.slots.len() != dict.len() || self.stamp == u32::MAX {
             self.slots.clear();
-            self.slots.resize(dict.len(), (0, 0));
+            self.slots.resize(dict.len(), Slot::default());
             self.stamp = 0;
         }
         self.stamp += 1;
         self.seen = 0;
+        self.others.clear();
     }
 
     /// Takes in the cells written since the last call.
     pub(crate) fn update(&mut self, row: &RowWriter<'_>) {
-        for at in self.seen..row.cell_count() {
-            let field = row.cell(at).0;
-            if let Some(slot) = self.slots.get_mut(field.0 as usize)
-                && slot.0 != self.stamp
-            {
-                *slot = (self.stamp, at as u32);
+        let fields = row.fields(self.seen);
+        let count = self.seen + fields.len();
+        for (at, field) in (self.seen..).zip(fields) {
+            let at = at as u32;
+            match self.slots.get_mut(field.0 as usize) {
+                Some(slot) if slot.stamp == self.stamp => slot.last = at,
+                Some(slot) => *slot = Slot { stamp: self.stamp, first: at, last: at },
+                None => self.others.push(field),
             }
         }
-        self.seen = row.cell_count();
+        self.seen = count;
     }
 
     /// Forgets everything of this row, because cells were renamed.
     pub(crate) fn restart(&mut self, row: &RowWriter<'_>) {
         self.stamp = self.stamp.wrapping_add(1);
         self.seen = 0;
+        self.others.clear();
         self.update(row);
     }
 
+    /// The fields that [`Index::get`] does not know: names of the row's batch alone.
+    pub(crate) fn others(&self) -> &[FieldId] {
+        &self.others
+    }
+
     pub(crate) fn get(&self, field: FieldId) -> Option<usize> {
+        self.slot(field).map(|slot| slot.first as usize)
+    }
+
+    /// From the first cell of a field to its last, with cells of others between them.
+    pub(crate) fn places(&self, field: FieldId) -> Option<Range<usize>> {
+        self.slot(field).map(|slot| slot.first as usize..slot.last as usize + 1)
+    }
+
+    #[inline]
+    fn slot(&self, field: FieldId) -> Option<&Slot> {
         let slot = self.slots.get(field.0 as usize)?;
-        (slot.0 == self.stamp && slot.0 != 0).then_some(slot.1 as usize)
+        (slot.stamp == self.stamp && slot.stamp != 0).then_some(slot)
     }
 }
 
@@ -79,6 +109,7 @@ pub(crate) struct Work {
     /// The wrapped record being parsed.
     pub(crate) inner: Vec<u8>,
     pub(crate) name: String,
+    pub(crate) renames: Renames,
     pub(crate) slots: Vec<Option<NonMaxUsize>>,
     pub(crate) cuts: Vec<(usize, Range<usize>)>,
     pub(crate) hits: crate::recognise::Hits,
@@ -104,6 +135,19 @@ impl Work {
             && to > from
         {
             trace.push(Trace { stage: stage(), cells: from..to });
+        }
+    }
+
+    /// Notes what an operation of step `number` wrote. What is set is told value by value, as it is
+    /// written in a pack.
+    fn note_op(&mut self, number: usize, name: &str, to: usize) {
+        if self.trace.is_none() {
+            return;
+        }
+        let from = self.written_from;
+        let each = if name == "set" { 1 } else { to.saturating_sub(from).max(1) };
+        for at in (from..to).step_by(each) {
+            self.note(|| format!("step {} {name}", number + 1), at, at + each);
         }
     }
 
@@ -136,12 +180,13 @@ pub(crate) struct Program {
     pub(crate) prefix: String,
     /// Where structured data goes; see the spec.
     pub(crate) data_prefix: String,
-    pub(crate) module: Box<[(FieldId, Box<[u8]>)]>,
+    /// The pack's name, its module and product: what each of its events says.
+    constants: Constants,
     pub(crate) forms: Vec<Form>,
     times: Vec<TimeSource>,
     steps: Vec<Step>,
     switch: Option<Switch>,
-    logsources: Vec<Box<[u8]>>,
+    logsources: Constants,
     /// What its events are besides when they came by syslog or from a journal.
     syslog: Option<&'static [u8]>,
     logsource: FieldId,
@@ -154,6 +199,8 @@ const LINUX_SYSLOG: &str = "linux//syslog";
 /// A compiled [`JsonForm`].
 pub(crate) struct Form {
     pub(crate) name: String,
+    /// Of all forms of all packs.
+    number: u32,
     all: Vec<FieldId>,
     any: Vec<FieldId>,
     none: Vec<FieldId>,
@@ -165,6 +212,9 @@ pub(crate) struct Form {
     by_name: ByName,
     pairs: Vec<String>,
 }
+
+/// The number of the next form.
+static FORMS: AtomicU32 = AtomicU32::new(0);
 
 /// A value that a form wants: the whole of it, or how it starts.
 struct Wanted {
@@ -214,6 +264,7 @@ impl Form {
         };
         Self {
             name: form.name.clone(),
+            number: FORMS.fetch_add(1, Ordering::Relaxed),
             all: form.all.iter().map(id).collect(),
             any: form.any.iter().map(id).collect(),
             none: form.none.iter().map(id).collect(),
@@ -254,20 +305,22 @@ impl Form {
         row: &mut RowWriter<'_>,
         from: usize,
         elements: &[Range<usize>],
-        name: &mut String,
+        (name, renames): (&mut String, &mut Renames),
     ) {
         let mut has_pairs = false;
+        renames.prepare(row.batch_serial());
         for at in from..row.cell_count() {
-            let field = row.cell(at).0;
+            let field = row.field_at(at);
             match self.moved.get(field.0 as usize) {
                 Some(&STAYS) => {}
                 Some(&to) if to != BY_NAME => row.rename(at, FieldId(to)),
                 _ => {
-                    if self.by_name.target(row.name(field), name) {
-                        let to = row.field(name);
+                    let known = renames.known.get(&(self.number, field)).copied();
+                    let renamed = known.unwrap_or_else(|| self.renamed(field, row, name, renames));
+                    if let Some(to) = renamed.to {
                         row.rename(at, to);
-                        has_pairs |= self.pairs.iter().any(|list| name.starts_with(&**list));
                     }
+                    has_pairs |= renamed.is_pair;
                 }
             }
         }
@@ -275,6 +328,52 @@ impl Form {
             pairs::unpair(row, from, elements, &self.pairs);
         }
     }
+
+    /// The new name of a field, looked up and remembered.
+    fn renamed(
+        &self,
+        field: FieldId,
+        row: &mut RowWriter<'_>,
+        name: &mut String,
+        renames: &mut Renames,
+    ) -> Renamed {
+        let mut renamed = Renamed { to: None, is_pair: false };
+        if self.by_name.target(row.name(field), name) {
+            renamed.to = Some(row.field(name));
+            renamed.is_pair = self.pairs.iter().any(|list| name.starts_with(&**list));
+            // What a reserved name leads to depends on who sent the row.
+            if event::batch::is_reserved(name) {
+                return renamed;
+            }
+        }
+        renames.known.insert((self.number, field), renamed);
+        renamed
+    }
+}
+
+/// What became of names that are looked at by name, in the rows of one batch so far.
+#[derive(Default)]
+pub(crate) struct Renames {
+    batch: u64,
+    /// By form and field.
+    known: HashMap<(u32, FieldId), Renamed>,
+}
+
+impl Renames {
+    fn prepare(&mut self, batch: u64) {
+        if self.batch != batch {
+            self.batch = batch;
+            self.known.clear();
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Renamed {
+    /// The new name, if it has one.
+    to: Option<FieldId>,
+    /// It is one of a list of pairs.
+    is_pair: bool,
 }
 
 /// The new place of every name that the pack lists; all others are looked at by name.
@@ -359,16 +458,21 @@ impl Program {
     pub(crate) fn compile(pack: &Pack, dict: &Dictionary) -> Self {
         let spec = &pack.spec;
         let id = |name: &str| field_id(dict, &spec.full(name));
-        let mut module: Vec<(FieldId, Box<[u8]>)> = Vec::new();
+        let mut constants = Constants::default();
         for (name, value) in [
+            ("alcedo.pack", &spec.pack),
             ("event.module", &spec.module),
             ("event.dataset", &spec.dataset),
             ("observer.vendor", &spec.vendor),
             ("observer.product", &spec.product),
         ] {
             if !value.is_empty() {
-                module.push((id(name), value.as_bytes().into()));
+                constants.push(id(name), Kind::Str, value.as_bytes());
             }
+        }
+        let mut logsources = Constants::default();
+        for logsource in &spec.logsource {
+            logsources.push(id("alcedo.logsource"), Kind::Str, logsource.as_bytes());
         }
         let steps = spec.steps.iter().zip(&pack.scripts).map(|(step, script)| Step {
             when: step.when.as_ref().and_then(|w| When::compile(spec, w, &id, dict)),
@@ -383,12 +487,12 @@ impl Program {
             parser: Parser::by_name(&spec.parser).unwrap_or(Parser::Text),
             prefix: spec.prefix.clone(),
             data_prefix: spec.structured_data.clone(),
-            module: module.into(),
+            constants,
             forms: spec.shapes.iter().map(|f| Form::compile(spec, f, dict)).collect(),
             times: spec.time.iter().map(|t| TimeSource::new(t, &id)).collect(),
             steps,
             switch,
-            logsources: spec.logsource.iter().map(|l| l.as_bytes().into()).collect(),
+            logsources,
             syslog: {
                 let is_linux = spec.logsource.iter().any(|l| l.starts_with("linux/"));
                 let is_said = spec.logsource.iter().any(|l| l == LINUX_SYSLOG);
@@ -409,9 +513,7 @@ impl Program {
         is_wrapper: bool,
     ) {
         if !is_wrapper {
-            for (field, value) in &self.module {
-                row.push(*field, Kind::Str, value);
-            }
+            row.push_all(&self.constants);
         }
         work.index.update(row);
         let mut switched = Switched::default();
@@ -431,10 +533,9 @@ impl Program {
                 work.written_from = row.cell_count();
                 op.run(row, work, found);
                 work.index.update(row);
-                let before = work.written_from;
-                let stage = || format!("step {} {}", number + 1, op.name());
-                work.note(stage, before, row.cell_count());
+                work.note_op(number, op.name(), row.cell_count());
             }
+            switched.may_differ();
             if step.must && !found.matched {
                 found.failed.get_or_insert_with(|| {
                     format!("pack {}, step {}: no pattern matches", self.name, number + 1)
@@ -443,12 +544,10 @@ impl Program {
         }
         if let Some(routes) = &self.routes {
             let index = &work.index;
-            routes.apply(row, &|_, field| index.get(field), &mut work.name);
+            routes.apply(row, &|_, field| index.get(field), &mut work.buffer);
         }
         if !is_wrapper {
-            for logsource in &self.logsources {
-                row.push(self.logsource, Kind::Str, logsource);
-            }
+            row.push_all(&self.logsources);
             if let Some(logsource) = self.syslog.filter(|_| found.is_syslog) {
                 row.push(self.logsource, Kind::Str, logsource);
             }

@@ -13,7 +13,9 @@ use crate::native::{Body, Parser};
 use crate::packs::Pack;
 use crate::product::Why;
 use crate::spec::Marks;
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use aho_corasick::Anchored;
+use aho_corasick::automaton::Automaton;
+use aho_corasick::dfa::DFA;
 use event::Dictionary;
 use hashbrown::HashMap;
 use memchr::memmem::Finder;
@@ -48,7 +50,7 @@ impl Hits {
 
 /// The recognition of a generation's packs.
 pub(crate) struct Recogniser {
-    pieces: Option<AhoCorasick>,
+    pieces: Option<DFA>,
     piece_count: usize,
     packs: Vec<PackMarks>,
     /// Everything that shows a pack, in the order in which it is asked.
@@ -64,10 +66,17 @@ pub(crate) struct Recogniser {
     /// The signs that need a piece; piece -> the signs that it lets through.
     with_piece: Bits,
     by_piece: Vec<Bits>,
-    /// Lower-case program -> signs that name it.
-    described: HashMap<Vec<u8>, Vec<usize>>,
-    /// Lower-case program -> pack.
-    programs: HashMap<Vec<u8>, usize>,
+    /// By lower-case program.
+    programs: HashMap<Vec<u8>, Named>,
+}
+
+/// What a program's name shows.
+#[derive(Default)]
+struct Named {
+    /// The signs that name it.
+    signs: Vec<usize>,
+    /// The pack whose it is.
+    pack: Option<usize>,
 }
 
 struct PackMarks {
@@ -156,7 +165,8 @@ impl Description {
     /// Whether the message fits. `hits` spares the search where the message was scanned already.
     fn fits(&self, body: &Body<'_>, lower: &[u8], hits: Option<&Hits>) -> bool {
         let text = &body.text[..body.text.len().min(LOOKED_AT_BYTES_MAX)];
-        (self.programs.is_empty() || self.programs.iter().any(|p| is_program(p, lower)))
+        self.first.may_start(text)
+            && (self.programs.is_empty() || self.programs.iter().any(|p| is_program(p, lower)))
             && (self.msgids.is_empty() || self.msgids.iter().any(|m| is_msgid(m, body.msgid)))
             && (self.starts.is_empty()
                 || self.starts.iter().any(|(id, start)| match hits {
@@ -171,7 +181,7 @@ impl Description {
                 self.needs.is_empty() || self.needs.iter().any(|id| Hits::has(&hits.inside, *id))
             })
             && (self.data.is_empty() || self.data.iter().any(|f| f.find(body.data).is_some()))
-            && self.matches.as_ref().is_none_or(|m| self.first.may_start(text) && m.is_match(text))
+            && self.matches.as_ref().is_none_or(|m| m.is_match(text))
             && self.line.as_ref().is_none_or(|m| !body.has_header && m.is_match(text))
     }
 }
@@ -210,14 +220,15 @@ impl Pieces {
 impl Recogniser {
     pub(crate) fn new(packs: &[Pack], dict: &Dictionary) -> Self {
         let mut pieces = Pieces::default();
-        let mut programs = HashMap::new();
+        let mut programs: HashMap<Vec<u8>, Named> = HashMap::new();
         let mut all = Vec::with_capacity(packs.len());
         for (at, pack) in packs.iter().enumerate() {
             let recognise = &pack.spec.recognise;
             let describe = |marks| Description::new(marks, pack, dict, &mut pieces);
             let any = recognise.any.iter().map(describe).collect();
             for program in &recognise.program {
-                programs.entry(program.to_ascii_lowercase().into_bytes()).or_insert(at);
+                let named = programs.entry(program.to_ascii_lowercase().into_bytes()).or_default();
+                named.pack.get_or_insert(at);
             }
             let probe = recognise.probe.then(|| Parser::by_name(&pack.spec.parser)).flatten();
             let needed = probe.and_then(Parser::needed_piece);
@@ -230,12 +241,11 @@ impl Recogniser {
             });
         }
         let signs: Vec<_> = all.iter().enumerate().flat_map(|(at, pack)| pack.signs(at)).collect();
-        let mut described: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
         for (bit, sign) in signs.iter().enumerate() {
             let description = all[sign.pack].described(sign.kind);
-            let programs = description.map(|d| d.programs.as_slice()).unwrap_or_default();
-            for program in programs.iter().filter(|p| !p.ends_with(b"*")) {
-                described.entry_ref(program.as_slice()).or_default().push(bit);
+            let names = description.map(|d| d.programs.as_slice()).unwrap_or_default();
+            for program in names.iter().filter(|p| !p.ends_with(b"*")) {
+                programs.entry_ref(program.as_slice()).or_default().signs.push(bit);
             }
         }
         let that = |is: &dyn Fn(&Sign) -> bool| -> Bits {
@@ -263,10 +273,7 @@ impl Recogniser {
         Self {
             piece_count: pieces.texts.len(),
             // One step per byte whatever the number of pieces; their table is built once a generation.
-            pieces: AhoCorasick::builder()
-                .kind(Some(AhoCorasickKind::DFA))
-                .build(&pieces.texts)
-                .ok(),
+            pieces: DFA::builder().prefilter(false).build(&pieces.texts).ok(),
             gate,
             headerless,
             with_msgid: such(&|d| !d.msgids.is_empty()),
@@ -277,7 +284,6 @@ impl Recogniser {
             lines: such(&|d| d.line.is_some()),
             packs: all,
             signs,
-            described,
             programs,
         }
     }
@@ -292,7 +298,8 @@ impl Recogniser {
         lower.clear();
         lower.extend(body.program.iter().map(u8::to_ascii_lowercase));
         if !lower.is_empty() {
-            for bit in self.described.get(lower.as_slice()).into_iter().flatten() {
+            let named = self.programs.get(lower.as_slice());
+            for bit in named.iter().flat_map(|named| &named.signs) {
                 let sign = &self.signs[*bit];
                 let description = self.packs[sign.pack].described(sign.kind);
                 if description.is_some_and(|d| d.fits(body, lower, None)) {
@@ -301,8 +308,8 @@ impl Recogniser {
             }
             // Formats that announce themselves come from any program.
             let announced = body.text.starts_with(b"CEF:") || body.text.starts_with(b"LEEF:");
-            if let Some(at) = self.programs.get(lower.as_slice()).filter(|_| !announced) {
-                return Some((*at, Why::SyslogProgram));
+            if let Some(at) = named.and_then(|named| named.pack).filter(|_| !announced) {
+                return Some((at, Why::SyslogProgram));
             }
         }
         self.choose(body, lower, hits);
@@ -320,27 +327,30 @@ impl Recogniser {
     pub(crate) fn is_of(&self, at: usize, body: &Body<'_>, lower: &mut Vec<u8>) -> Option<Why> {
         lower.clear();
         lower.extend(body.program.iter().map(u8::to_ascii_lowercase));
-        if !lower.is_empty() && self.programs.get(lower.as_slice()) == Some(&at) {
+        let named = self.programs.get(lower.as_slice()).filter(|_| !lower.is_empty());
+        if named.is_some_and(|named| named.pack == Some(at)) {
             return Some(Why::Remembered);
         }
         let described = self.packs[at].any.iter().any(|d| d.fits(body, lower, None));
         described.then_some(Why::Remembered)
     }
 
-    /// Whether a record that starts as a syslog header may is a line of a known format instead.
-    pub(crate) fn is_headless(&self, raw: &[u8], hits: &mut Hits) -> bool {
+    /// Whether a record that starts as a syslog header may is a line of a known format instead; `None`
+    /// if it does not start so, and nobody looked.
+    pub(crate) fn is_headless(&self, raw: &[u8], hits: &mut Hits) -> Option<bool> {
         let is_numeric = raw.first().is_some_and(u8::is_ascii_digit);
         if !is_numeric && raw.get(5..7).is_none_or(|c| !c.contains(&b',')) {
-            return false;
+            return None;
         }
         let text = &raw[..raw.len().min(LOOKED_AT_BYTES_MAX)];
         hits.signs.clone_from(&self.lines);
         self.gate.narrow(text, &mut hits.signs);
-        members(&hits.signs).any(|bit| {
+        let is_line = members(&hits.signs).any(|bit| {
             let sign = &self.signs[bit];
             let description = self.packs[sign.pack].described(sign.kind);
             description.and_then(|d| d.line.as_ref()).is_some_and(|line| line.is_match(text))
-        })
+        });
+        Some(is_line)
     }
 
     /// Leaves the signs that the header and the first bytes of the message allow.
@@ -359,7 +369,7 @@ impl Recogniser {
             // Those that name the program itself were asked already.
             also(&self.with_program_start);
         }
-        if body.has_header {
+        if body.has_header || body.is_no_line {
             signs.iter_mut().zip(&self.lines).for_each(|(to, line)| *to &= !line);
         }
         self.gate.narrow(&body.text[..body.text.len().min(LOOKED_AT_BYTES_MAX)], signs);
@@ -372,13 +382,22 @@ impl Recogniser {
         hits.found.resize(self.signs.len().div_ceil(64), 0);
         let Some(pieces) = &self.pieces else { return };
         let text = &text[..text.len().min(LOOKED_AT_BYTES_MAX)];
-        for found in pieces.find_overlapping_iter(text) {
-            let id = found.pattern().as_usize();
-            hits.inside[id / 64] |= 1 << (id % 64);
-            if found.start() == 0 {
-                hits.at_start[id / 64] |= 1 << (id % 64);
+        let Ok(mut state) = pieces.start_state(Anchored::No) else { return };
+        // Step by step: an iterator over the matches begins anew behind each.
+        for (at, byte) in text.iter().enumerate() {
+            state = pieces.next_state(Anchored::No, state, *byte);
+            if !pieces.is_special(state) || !pieces.is_match(state) {
+                continue;
             }
-            hits.found.iter_mut().zip(&self.by_piece[id]).for_each(|(to, signs)| *to |= signs);
+            for number in 0..pieces.match_len(state) {
+                let piece = pieces.match_pattern(state, number);
+                let id = piece.as_usize();
+                hits.inside[id / 64] |= 1 << (id % 64);
+                if pieces.pattern_len(piece) == at + 1 {
+                    hits.at_start[id / 64] |= 1 << (id % 64);
+                }
+                hits.found.iter_mut().zip(&self.by_piece[id]).for_each(|(to, signs)| *to |= signs);
+            }
         }
         for ((sign, with_piece), found) in
             hits.signs.iter_mut().zip(&self.with_piece).zip(&hits.found)
@@ -453,8 +472,9 @@ mod tests {
                 }
             }
             let announced = body.text.starts_with(b"CEF:") || body.text.starts_with(b"LEEF:");
-            if let Some(at) = self.programs.get(&lower).filter(|_| !announced) {
-                return Some((*at, Why::SyslogProgram));
+            let named = self.programs.get(&lower).and_then(|named| named.pack);
+            if let Some(at) = named.filter(|_| !announced) {
+                return Some((at, Why::SyslogProgram));
             }
             let mut hits = Hits::default();
             hits.signs.resize(self.signs.len().div_ceil(64), u64::MAX);

@@ -121,7 +121,11 @@ impl Routes {
         });
         Some(CompiledRoutes {
             lines: lines.collect(),
-            by_channel: self.by_channel.clone(),
+            by_channel: self
+                .by_channel
+                .iter()
+                .map(|(name, routes)| (name.clone().into_bytes(), routes.clone()))
+                .collect(),
             channel: id("winlog.channel"),
             event_id: id("winlog.event_id"),
             logsource: id("alcedo.logsource"),
@@ -154,7 +158,7 @@ struct CompiledLine {
 /// The table for one generation.
 pub(crate) struct CompiledRoutes {
     lines: Vec<CompiledLine>,
-    by_channel: HashMap<String, Vec<(Option<u32>, usize)>>,
+    by_channel: HashMap<Vec<u8>, Vec<(Option<u32>, usize)>>,
     channel: FieldId,
     event_id: FieldId,
     logsource: FieldId,
@@ -167,17 +171,16 @@ impl CompiledRoutes {
         &self,
         row: &mut RowWriter<'_>,
         get: &dyn Fn(&RowWriter<'_>, FieldId) -> Option<usize>,
-        name: &mut String,
+        name: &mut Vec<u8>,
     ) {
         let event_id = get(row, self.event_id)
             .and_then(|i| std::str::from_utf8(row.cell(i).1.bytes).ok()?.parse::<u32>().ok());
         name.clear();
         if let Some(at) = get(row, self.channel) {
-            name.push_str(&row.cell(at).1.text());
-            name.make_ascii_lowercase();
+            name.extend(row.cell(at).1.bytes.iter().map(u8::to_ascii_lowercase));
         }
         // Splunk's name of a channel.
-        let channel = name.strip_prefix("wineventlog:").unwrap_or(name);
+        let channel = name.strip_prefix(b"wineventlog:").unwrap_or(name);
         let Some(routes) = self.by_channel.get(channel) else {
             let unknown: &[u8] = if name.is_empty() { b"windows/*/*" } else { b"windows//" };
             row.push(self.logsource, Kind::Str, unknown);

@@ -348,11 +348,11 @@ impl Shaper {
             work.note(|| "syslog header".into(), 0, headed);
             let mut decoded = std::mem::take(&mut work.decoded);
             if text::decode(body.text, body.has_header, &mut decoded) {
-                body.text = &decoded;
+                (body.text, body.is_no_line) = (&decoded, false);
             }
             let mut assembled = std::mem::take(&mut work.assembled);
             if joins::assemble(body.text, body.program, &mut assembled) {
-                body.text = &assembled;
+                (body.text, body.is_no_line) = (&assembled, false);
             }
             found.is_syslog = body.has_header;
             let configured = self.configured(&row);
@@ -370,7 +370,6 @@ impl Shaper {
             }
             let parsed = row.cell_count();
             work.note(|| format!("parser {}", program.parser.name()), headed, parsed);
-            row.push(self.ids.pack, Kind::Str, program.name.as_bytes());
             program.run(&mut row, work, &mut found, false);
             (work.wide, work.decoded, work.assembled) = (wide, decoded, assembled);
         }
@@ -405,11 +404,16 @@ impl Shaper {
         work: &mut Work,
     ) -> (Body<'t>, Option<Stamp>) {
         // Lines in columns that a header names start with a time that is no syslog header's.
-        let is_columns = row.envelope().header.is_some();
-        match is_columns || self.products.is_headless(text, &mut work.hits) {
-            true => (transport::bare(text), None),
-            false => transport::strip(text, &self.ids, row, &mut work.name),
+        if row.envelope().header.is_some() {
+            return (transport::bare(text), None);
         }
+        let is_line = self.products.is_headless(text, &mut work.hits);
+        if is_line == Some(true) {
+            return (transport::bare(text), None);
+        }
+        let (mut body, stamp) = transport::strip(text, &self.ids, row, &mut work.name);
+        body.is_no_line = is_line.is_some() && body.text.len() == text.len();
+        (body, stamp)
     }
 
     /// Finds the product, writes the body's fields under its names.
@@ -452,7 +456,8 @@ impl Shaper {
                     Parser::Json => work.flattener.elements(),
                     _ => &[],
                 };
-                self.products.all[at].forms[form].rename(row, from, elements, &mut work.name);
+                let names = (&mut work.name, &mut work.renames);
+                self.products.all[at].forms[form].rename(row, from, elements, names);
                 work.index.restart(row);
             }
             return Taken { at, form, why };
@@ -504,10 +509,7 @@ impl Shaper {
         let line = line.strip_prefix(b" ").filter(|_| name > 0).unwrap_or(line);
         let (mut body, _) = match program.is_empty() {
             true => transport::strip(line, &self.ids, row, &mut work.name),
-            false => {
-                let bare = Body { text: line, program, has_header: true, msgid: b"", data: b"" };
-                (bare, None)
-            }
+            false => (Body { program, has_header: true, ..transport::bare(line) }, None),
         };
         if body.program.is_empty() {
             body.program = program;
@@ -585,7 +587,9 @@ impl Shaper {
 
 /// Names that the shaper itself writes, with their types.
 pub(crate) fn register(names: &mut DictionaryBuilder) {
-    names.field("alcedo.logsource");
+    for name in ["alcedo.logsource", "alcedo.pack"] {
+        names.field(name);
+    }
     for name in ID_NAMES {
         let kind = match *name {
             "linux.auth.invalid_user" => FieldType::Boolean,

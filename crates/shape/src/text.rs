@@ -34,6 +34,9 @@ pub(crate) fn from_utf16(raw: &[u8], out: &mut Vec<u8>) -> bool {
 ///
 /// `has_header`: rsyslog's escapes occur only behind a syslog header.
 pub(crate) fn decode(text: &[u8], has_header: bool, out: &mut Vec<u8>) -> bool {
+    if is_plain(text) {
+        return false;
+    }
     let escaped = has_header && next_escape(text, 0).is_some();
     let valid = std::str::from_utf8(text).is_ok();
     if valid && !escaped {
@@ -58,6 +61,20 @@ pub(crate) fn decode(text: &[u8], has_header: bool, out: &mut Vec<u8>) -> bool {
         unescape(out);
     }
     true
+}
+
+/// Whether all is ASCII without `#`, as nearly all messages are: told eight bytes at a time.
+fn is_plain(text: &[u8]) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = text.as_chunks::<8>();
+    let found = words.iter().fold(0, |found, word| {
+        let word = u64::from_le_bytes(*word);
+        // Of ASCII only: a byte that is zero now was `#`.
+        let other = word ^ (LOW * u64::from(b'#'));
+        found | word | other.wrapping_sub(LOW)
+    });
+    found & HIGH == 0 && rest.iter().all(|c| c.is_ascii() && *c != b'#')
 }
 
 /// Where the next `#000` to `#037` or `#177` stands, with no digit behind it, and its byte.

@@ -51,7 +51,8 @@ pub(crate) fn strip<'a>(
     write(&header, program, ids, row, name);
     let msgid = header.msgid.unwrap_or_default();
     let data = header.structured_data.0;
-    (Body { text: header.message, program, has_header: true, msgid, data }, header.stamp)
+    let body = Body { text: header.message, program, has_header: true, msgid, data, ..bare };
+    (body, header.stamp)
 }
 
 /// Longest name of a program in front of `[pid]:`.
@@ -73,12 +74,15 @@ fn tagged<'a>(raw: &'a [u8], ids: &Ids, row: &mut RowWriter<'_>) -> Option<Body<
     row.push(ids.log_procid, Kind::Str, pid);
     row.push(ids.process_name, Kind::Str, program);
     row.push(ids.process_pid, Kind::Int, pid);
-    Some(Body { text, program, has_header: true, msgid: b"", data: b"" })
+    Some(Body { text, program, has_header: true, ..bare(text) })
 }
 
 /// `203.0.113.5:4444` or `kim/203.0.113.5:4444` behind a time is whom a server speaks of, not who sends.
 fn is_socket(word: &[u8]) -> bool {
     let word = word.rsplit(|c| *c == b'/').next().unwrap_or(word);
+    if !word.first().is_some_and(u8::is_ascii_digit) {
+        return false;
+    }
     std::str::from_utf8(word).is_ok_and(|word| word.parse::<std::net::SocketAddrV4>().is_ok())
 }
 
@@ -87,8 +91,10 @@ const RELAYS_MAX: usize = 3;
 
 /// A whole syslog message within a message: priority, and a host or a program.
 fn relayed(message: &[u8]) -> Option<Header<'_>> {
-    let starts = message.starts_with(b"<") && message.get(1).is_some_and(u8::is_ascii_digit);
-    let header = syslog::header(message).ok().filter(|_| starts)?;
+    if !message.starts_with(b"<") || !message.get(1).is_some_and(u8::is_ascii_digit) {
+        return None;
+    }
+    let header = syslog::header(message).ok()?;
     let is_whole = header.pri.is_some()
         && header.stamp.is_some()
         && (header.host.is_some() || header.app.is_some());
@@ -97,7 +103,7 @@ fn relayed(message: &[u8]) -> Option<Header<'_>> {
 
 /// A record without header.
 pub(crate) fn bare(raw: &[u8]) -> Body<'_> {
-    Body { text: raw, program: b"", has_header: false, msgid: b"", data: b"" }
+    Body { text: raw, program: b"", has_header: false, msgid: b"", data: b"", is_no_line: false }
 }
 
 /// A first look that spares other formats the attempt.

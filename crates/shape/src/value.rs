@@ -4,7 +4,7 @@ use event::time::SECOND_NS;
 use event::{FieldId, FieldType, Kind, RowWriter};
 use parse::timestamp::Stamp;
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What has to be done to a value on its way into an ECS field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,11 +241,33 @@ fn whole_number(n: i64, buffer: &mut Vec<u8>) -> Form {
 }
 
 fn ip_form(bytes: &[u8], buffer: &mut Vec<u8>) -> Form {
-    let Some(part) = ip_part(bytes) else { return Form::Unfit };
-    match short_form(&bytes[part.clone()]) {
-        Some(short) => rewritten(buffer, Kind::Str, short.bytes().iter().copied()),
-        None => Form::Part(part, None),
+    match address(bytes) {
+        Some(Address::Part(part)) => Form::Part(part, None),
+        Some(Address::Short(short)) => rewritten(buffer, Kind::Str, short.bytes().iter().copied()),
+        None => Form::Unfit,
     }
+}
+
+/// The usual text of an address.
+pub(crate) enum Address {
+    /// A piece of the value.
+    Part(std::ops::Range<usize>),
+    /// One that was written otherwise.
+    Short(ShortForm),
+}
+
+/// The address that a value is, if it is one.
+pub(crate) fn address(bytes: &[u8]) -> Option<Address> {
+    if dotted(bytes).is_some() {
+        return Some(Address::Part(0..bytes.len()));
+    }
+    let part = unwrapped(bytes);
+    let address = parse_ip(&bytes[part.clone()])?;
+    let short = address.is_ipv6().then(|| ShortForm::of(address));
+    Some(match short.filter(|short| short.bytes() != &bytes[part.clone()]) {
+        Some(short) => Address::Short(short),
+        None => Address::Part(part),
+    })
 }
 
 /// Times that do not say their year or zone stay as they are: only what surrounds them tells it.
@@ -321,6 +343,12 @@ fn clock_nanoseconds(bytes: &[u8]) -> Option<i64> {
 
 /// The part of `bytes` that is the address itself, if it is one.
 pub(crate) fn ip_part(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
+    let part = unwrapped(bytes);
+    parse_ip(&bytes[part.clone()]).map(|_| part)
+}
+
+/// What is left without brackets, a zone and the prefix of IPv4 in IPv6.
+fn unwrapped(bytes: &[u8]) -> std::ops::Range<usize> {
     let mut part = 0..bytes.len();
     if bytes.first() == Some(&b'[') && bytes.last() == Some(&b']') {
         part = 1..bytes.len() - 1;
@@ -333,7 +361,7 @@ pub(crate) fn ip_part(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     if inner.len() > 7 && inner[..7].eq_ignore_ascii_case(b"::ffff:") && inner.contains(&b'.') {
         part.start += 7;
     }
-    parse_ip(&bytes[part.clone()]).map(|_| part)
+    part
 }
 
 /// The addresses that stand for "none" where products name what an address was translated to.
@@ -395,14 +423,7 @@ fn is_icmp6(protocol: &[u8]) -> bool {
     protocol.eq_ignore_ascii_case(b"icmpv6") || protocol.eq_ignore_ascii_case(b"icmp6")
 }
 
-/// The usual text of an IPv6 address that is written otherwise: one search finds it in every source.
-pub(crate) fn short_form(address: &[u8]) -> Option<ShortForm> {
-    memchr::memchr(b':', address)?;
-    let short = ShortForm::of(parse_ip(address)?);
-    (short.bytes() != address).then_some(short)
-}
-
-/// An address' text.
+/// The usual text of an IPv6 address: one search finds it in every source.
 pub(crate) struct ShortForm {
     text: [u8; ADDRESS_BYTES_MAX],
     left: usize,
@@ -426,8 +447,42 @@ impl ShortForm {
     }
 }
 
+/// An IPv4 address in its one text form: four numbers up to 255 without leading zeros. Half of what is
+/// asked for an address is one, and this costs a fifth of the library's reading.
+fn dotted(bytes: &[u8]) -> Option<Ipv4Addr> {
+    if !(7..=15).contains(&bytes.len()) {
+        return None;
+    }
+    let (mut octets, mut at) = ([0; 4], 0);
+    for (number, octet) in octets.iter_mut().enumerate() {
+        if number > 0 {
+            if bytes.get(at) != Some(&b'.') {
+                return None;
+            }
+            at += 1;
+        }
+        let from = at;
+        let mut value = 0u32;
+        while let Some(digit) = bytes.get(at).map(|c| c.wrapping_sub(b'0')).filter(|d| *d <= 9) {
+            if at - from == 3 {
+                return None;
+            }
+            value = value * 10 + u32::from(digit);
+            at += 1;
+        }
+        if at == from || (at - from > 1 && bytes[from] == b'0') {
+            return None;
+        }
+        *octet = u8::try_from(value).ok()?;
+    }
+    (at == bytes.len()).then(|| Ipv4Addr::from(octets))
+}
+
 /// An address in its usual text form.
 pub(crate) fn parse_ip(bytes: &[u8]) -> Option<IpAddr> {
+    if let Some(address) = dotted(bytes) {
+        return Some(address.into());
+    }
     if bytes.len() > ADDRESS_BYTES_MAX || bytes.len() < 2 {
         return None;
     }
@@ -490,8 +545,10 @@ mod tests {
         assert_eq!(part("[2001:db8::1]").as_deref(), Some("2001:db8::1"));
         assert_eq!(part("fe80::1%eth0").as_deref(), Some("fe80::1"));
         assert_eq!(part("::1").as_deref(), Some("::1"));
-        let text = |short: ShortForm| String::from_utf8(short.bytes().to_vec()).unwrap();
-        let short = |t: &str| short_form(t.as_bytes()).map(text);
+        let short = |t: &str| match address(t.as_bytes()) {
+            Some(Address::Short(short)) => Some(String::from_utf8(short.bytes().to_vec()).unwrap()),
+            _ => None,
+        };
         for long in ["2001:0db8:0:0:0:0:0:0001", "2001:DB8::1", "2001:db8:0::0:1"] {
             assert_eq!(short(long).as_deref(), Some("2001:db8::1"), "{long}");
         }
@@ -499,6 +556,33 @@ mod tests {
         for wrong in ["", "host", "1.2.3", "1.2.3.4.5", "LOCAL", "10.0.0.1:80"] {
             assert_eq!(part(wrong), None, "{wrong}");
         }
+    }
+
+    /// Guarantees: what is read apart for speed is what the library reads, and nothing else.
+    #[test]
+    fn dotted_addresses_are_those_that_the_library_reads() {
+        let numbers =
+            ["", "0", "00", "01", "9", "10", "99", "199", "255", "256", "1000", "a", "-1"];
+        let mut read = 0;
+        for a in numbers {
+            for b in numbers {
+                for c in numbers {
+                    for text in [
+                        format!("{a}.{b}.{c}.7"),
+                        format!("7.{a}.{b}.{c}"),
+                        format!("{a}.{b}.{c}"),
+                        format!("{a}.{b}.{c}.7."),
+                        format!("{a}.{b}.{c}.7.8"),
+                        format!("{a}:{b}.{c}.7"),
+                    ] {
+                        let expected = text.parse::<Ipv4Addr>().ok();
+                        assert_eq!(dotted(text.as_bytes()), expected, "{text}");
+                        read += usize::from(expected.is_some());
+                    }
+                }
+            }
+        }
+        assert!(read > 300, "{read}");
     }
 
     #[test]

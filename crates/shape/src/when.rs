@@ -3,7 +3,7 @@
 use crate::program::Index;
 use crate::spec::{Condition, Spec, WhenSpec};
 use event::{Dictionary, EventView, FieldId, RowWriter, Value};
-use filter::{Binding, Plan, Target, Values};
+use filter::{Below, Binding, Plan, Target, Values};
 use hashbrown::HashMap;
 
 pub(crate) enum When {
@@ -74,6 +74,10 @@ impl When {
             // Asked of the switch instead.
             When::Case { .. } => return false,
         };
+        // Most of what conditions ask for is not there.
+        if index.get(*field).is_none() {
+            return *not;
+        }
         let value = index.get(*field).map(|at| row.cell(at).1.bytes);
         let holds = match (test, value) {
             (WhenTest::Exists, value) => value.is_some(),
@@ -102,8 +106,20 @@ impl<'r> Values<'r> for Indexed<'r, '_> {
     fn values(&self, field: FieldId) -> impl Iterator<Item = Value<'r>> {
         // Intrinsic fields are no cells, and names of the batch alone are in no index.
         let is_elsewhere = field.is_intrinsic() || field.is_local();
-        let may_be_there = is_elsewhere || self.index.get(field).is_some();
-        may_be_there.then(|| self.view.all(field)).into_iter().flatten()
+        let elsewhere = is_elsewhere.then(|| self.view.all(field)).into_iter().flatten();
+        let places = self.index.places(field).filter(|_| !is_elsewhere);
+        let cells = places.map(|places| self.view.cells_of(field, places));
+        elsewhere.chain(cells.into_iter().flatten())
+    }
+
+    fn has_below(&self, below: &Below) -> bool {
+        // A list that is longer than the row costs more than to walk over the row.
+        if below.known().len() > self.view.cells().len() {
+            return self.view.has_below(below);
+        }
+        let names = || self.index.others().iter().map(|field| self.view.batch().name(*field));
+        below.known().iter().any(|field| self.index.get(*field).is_some())
+            || names().any(|name| below.has(name))
     }
 }
 
@@ -121,6 +137,14 @@ pub(crate) struct Switch {
 pub(crate) struct Switched {
     place: Option<(usize, usize)>,
     bits: u64,
+    is_current: bool,
+}
+
+impl Switched {
+    /// The row may have changed.
+    pub(crate) fn may_differ(&mut self) {
+        self.is_current = false;
+    }
 }
 
 impl Switch {
@@ -158,7 +182,8 @@ impl Switch {
         Some(switch)
     }
 
-    /// Whether a condition holds that this switch took over. `known` is of the same row.
+    /// Whether a condition holds that this switch took over. `known` is of the same row, and forgotten
+    /// ([`Switched::may_differ`]) whenever the row may have changed.
     pub(crate) fn holds(
         &self,
         bit: u32,
@@ -166,13 +191,20 @@ impl Switch {
         index: &Index,
         known: &mut Switched,
     ) -> bool {
+        if !known.is_current {
+            self.look_up(row, index, known);
+        }
+        known.bits >> bit & 1 == 1
+    }
+
+    fn look_up(&self, row: &RowWriter<'_>, index: &Index, known: &mut Switched) {
         let value = index.get(self.field).map_or(&[][..], |at| row.cell(at).1.bytes);
         let place = Some((value.as_ptr() as usize, value.len()));
         if known.place != place {
             known.place = place;
             known.bits = self.bits_of(value);
         }
-        known.bits >> bit & 1 == 1
+        known.is_current = true;
     }
 
     fn bits_of(&self, value: &[u8]) -> u64 {
