@@ -25,10 +25,12 @@ pub mod logql;
 pub mod pattern;
 pub mod pcre;
 pub mod plan;
+pub mod presence;
 pub mod search;
 pub mod test;
 
 pub use evaluate::{Values, is_part};
 pub use pattern::{Part, text_test};
 pub use plan::{Below, Binding, Leaf, Names, Node, Plan, Target};
+pub use presence::Presence;
 pub use test::{CompareOp, Number, Operand, Test, TextOp, TimePart};
