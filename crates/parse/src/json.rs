@@ -133,6 +133,7 @@ impl Flattener {
             named: Named::ByPath,
             here,
             before: None,
+            unwritten: None,
         };
         let done = pass.run(prefix.is_empty());
         let mut shape = pass.shape;
@@ -162,6 +163,9 @@ struct Pass<'p, 'r, 't> {
     here: Place,
     /// Place of the key before, if it is of the same object.
     before: Option<Place>,
+    /// The kept name whose path the buffer is to hold, if it does not yet: most paths are never asked for.
+    /// Until it does, no name is taken in, so that none loses its place.
+    unwritten: Option<Place>,
 }
 
 /// How the name of the value being read is known.
@@ -244,20 +248,26 @@ impl Pass<'_, '_, '_> {
     /// The value being read has a name that is kept. `is_open`: it has parts, whose names begin with its.
     fn known(&mut self, place: Place, is_open: bool) {
         (self.here, self.before) = (place, Some(place));
-        let field = self.buffers.names.field(place, self.row.batch_serial());
-        if let Some(field) = field.filter(|_| !is_open) {
-            self.named = Named::Field(field);
-            return;
+        let field = || self.buffers.names.field(place, self.row.batch_serial());
+        match if is_open { None } else { field() } {
+            Some(field) => self.named = Named::Field(field),
+            None => (self.named, self.unwritten) = (Named::Here, Some(place)),
         }
-        let Flattener { path, names, .. } = &mut *self.buffers;
-        path.clear();
-        path.push_str(names.path(place).unwrap_or_default());
-        self.named = Named::Here;
+    }
+
+    /// Brings the path up to date.
+    fn write_path(&mut self) {
+        if let Some(place) = self.unwritten.take() {
+            let Flattener { path, names, .. } = &mut *self.buffers;
+            path.clear();
+            path.push_str(names.path(place).unwrap_or_default());
+        }
     }
 
     /// The value being read has a name that is not kept: makes its path, and keeps it if it is the key as
     /// written.
     fn unknown(&mut self, key: &[u8], escaped: bool, frame: &Frame) {
+        self.write_path();
         self.set_path(key, escaped, frame.path_len);
         let Flattener { path, names, .. } = &mut *self.buffers;
         let is_as_written = !escaped && path.as_bytes().ends_with(key);
@@ -282,7 +292,13 @@ impl Pass<'_, '_, '_> {
         let frame = self.buffers.frames.len() - 1;
         let first = !std::mem::replace(&mut self.buffers.frames[frame].is_begun, true);
         let Frame { path_len, place, .. } = self.buffers.frames[frame];
-        self.buffers.path.truncate(path_len);
+        match self.buffers.names.path(place) {
+            Some(_) => self.unwritten = Some(place),
+            None => {
+                self.write_path();
+                self.buffers.path.truncate(path_len);
+            }
+        }
         self.here = place;
         let field = self.buffers.names.field(place, self.row.batch_serial());
         self.named = field.map_or(Named::Here, Named::Field);
@@ -335,9 +351,12 @@ impl Pass<'_, '_, '_> {
             self.shape.too_deep += 1;
             return self.as_text(at);
         }
+        let Flattener { path, names, .. } = &*self.buffers;
+        let unwritten = self.unwritten.and_then(|place| names.path(place));
+        let path_len = unwritten.map_or(path.len(), str::len);
         self.buffers.frames.push(Frame {
             is_object,
-            path_len: self.buffers.path.len(),
+            path_len,
             is_begun: false,
             place: self.here,
             outer_before: self.before.take(),
@@ -407,19 +426,17 @@ impl Pass<'_, '_, '_> {
 
     /// The field that the current name is.
     fn field(&mut self) -> FieldId {
-        match self.named {
-            Named::Field(field) => field,
-            Named::ByPath => self.row.field(&self.buffers.path),
-            Named::Here => {
-                let Flattener { path, names, .. } = &mut *self.buffers;
-                let field = self.row.field(path);
-                // What a reserved name leads to depends on who sent the row.
-                if !batch::is_reserved(path) {
-                    names.set_field(self.here, field, self.row.batch_serial());
-                }
-                field
-            }
+        if let Named::Field(field) = self.named {
+            return field;
         }
+        self.write_path();
+        let Flattener { path, names, .. } = &mut *self.buffers;
+        let field = self.row.field(path);
+        // What a reserved name leads to depends on who sent the row.
+        if matches!(self.named, Named::Here) && !batch::is_reserved(path) {
+            names.set_field(self.here, field, self.row.batch_serial());
+        }
+        field
     }
 
     /// Makes the path that of the member `key` of the object whose path has `parent_len` bytes.

@@ -161,9 +161,10 @@ pub fn parse(text: &[u8]) -> Result<Stamp, ParseError> {
     }
     let body =
         strip_pair(body, b'[', b']').or_else(|| strip_pair(body, b'"', b'"')).unwrap_or(body);
-    // Servers' own: no number, date or time alone has slashes there.
-    if body.get(2) == Some(&b'/')
-        && let Some((stamp, len)) = apache(body)
+    // Nothing but a date has these signs there: neither a number nor a time alone.
+    let is_date = body.get(2) == Some(&b'/') || body.get(4) == Some(&b'-');
+    if is_date
+        && let Some((stamp, len)) = leading(body)
         && len == body.len()
     {
         return Ok(stamp);
@@ -352,7 +353,7 @@ impl<'a> Scan<'a> {
 
     /// `hh:mm:ss` with optional fraction after `.` or `,`, optional ` AM`/` PM`: ns since midnight.
     fn time_of_day(&mut self) -> Option<i64> {
-        let (h, m, s) = match clock(self.rest()) {
+        let read = match clock(self.rest()) {
             Some(read) => {
                 self.at += CLOCK_LEN;
                 read
@@ -365,6 +366,11 @@ impl<'a> Scan<'a> {
                 (h, m, self.number(2, 2)?)
             }
         };
+        self.time_behind(read)
+    }
+
+    /// What stands behind `hh:mm:ss`, which says so, and both together in ns since midnight.
+    fn time_behind(&mut self, (h, m, s): (i64, i64, i64)) -> Option<i64> {
         if h > 23 || m > 59 || s > 60 {
             return None;
         }
@@ -502,10 +508,10 @@ fn iso(text: &[u8]) -> Option<(Stamp, usize)> {
     }
     if let Some((year, month, day)) = plain_date(text)
         && let Some(b'T' | b' ') = text.get(PLAIN_DATE_LEN)
-        && clock(&text[PLAIN_DATE_LEN + 1..]).is_some()
+        && let Some(read) = clock(&text[PLAIN_DATE_LEN + 1..])
     {
-        s.at = PLAIN_DATE_LEN + 1;
-        let in_day = s.time_of_day()?;
+        s.at = PLAIN_DATE_LEN + 1 + CLOCK_LEN;
+        let in_day = s.time_behind(read)?;
         let ns = civil(year, month, day, in_day)?;
         let zone = s.zone();
         return Some((zoned(ns, zone), s.at));
