@@ -11,6 +11,7 @@
 use crate::ParseError;
 use event::{Kind, RowWriter};
 use std::borrow::Cow;
+use std::ops::Range;
 
 const FORMAT: &str = "Windows event XML";
 /// Deepest nesting of elements; events have at most eight.
@@ -74,18 +75,7 @@ pub fn shape_of<'n>(names: impl Iterator<Item = &'n str>) -> Option<WindowsShape
 /// Errors: `Expected` for XML that is not well-formed, `TooLong` for nesting beyond
 /// [`XML_DEPTH_MAX`]; the row's cells are then as before.
 pub fn xml(text: &[u8], row: &mut RowWriter<'_>) -> Result<usize, ParseError> {
-    let start = memchr::memmem::find(text, b"<Event").ok_or(expected(0, "<Event>"))?;
-    let before = row.cell_count();
-    let path = String::new();
-    let (open, value) = (Vec::new(), Vec::new());
-    let mut reader = Reader { text, at: start, row, path, open, value, is_event: true };
-    match reader.run() {
-        Ok(()) => Ok(row.cell_count() - before),
-        Err(e) => {
-            row.truncate(before);
-            Err(e)
-        }
-    }
+    XmlReader::default().event(text, row)
 }
 
 /// Reads the first element of any XML text into names below `prefix`: `prefix.Root.Child`, attributes
@@ -93,21 +83,66 @@ pub fn xml(text: &[u8], row: &mut RowWriter<'_>) -> Result<usize, ParseError> {
 ///
 /// Out: number of cells. Errors: as [`xml`]; the cells up to the error stay.
 pub fn any_xml(text: &[u8], prefix: &str, row: &mut RowWriter<'_>) -> Result<usize, ParseError> {
-    let mut from = 0;
-    let start = loop {
-        let at = text.get(from..).and_then(|rest| memchr::memchr(b'<', rest));
-        let at = from + at.ok_or(expected(text.len(), "an element"))?;
-        if text.get(at + 1).is_some_and(|c| is_name_byte(*c)) {
-            break at;
+    XmlReader::default().element(text, prefix, row)
+}
+
+/// The reusable buffers of [`xml`] and [`any_xml`]. One per worker.
+#[derive(Default)]
+pub struct XmlReader {
+    path: String,
+    open: Vec<Element>,
+    /// Text of the innermost element once it is more than one plain piece.
+    value: Vec<u8>,
+}
+
+impl XmlReader {
+    /// As [`xml`].
+    pub fn event(&mut self, text: &[u8], row: &mut RowWriter<'_>) -> Result<usize, ParseError> {
+        let at = memchr::memmem::find(text, b"<Event").ok_or(expected(0, "<Event>"))?;
+        let before = row.cell_count();
+        let done = self.pass(text, at, "", row, true);
+        if done.is_err() {
+            row.truncate(before);
         }
-        from = at + 1;
-    };
-    let before = row.cell_count();
-    let path = prefix.to_owned();
-    let (open, value) = (Vec::new(), Vec::new());
-    let mut reader = Reader { text, at: start, row, path, open, value, is_event: false };
-    reader.run()?;
-    Ok(row.cell_count() - before)
+        done
+    }
+
+    /// As [`any_xml`].
+    pub fn element(
+        &mut self,
+        text: &[u8],
+        prefix: &str,
+        row: &mut RowWriter<'_>,
+    ) -> Result<usize, ParseError> {
+        let mut from = 0;
+        let start = loop {
+            let at = text.get(from..).and_then(|rest| memchr::memchr(b'<', rest));
+            let at = from + at.ok_or(expected(text.len(), "an element"))?;
+            if text.get(at + 1).is_some_and(|c| is_name_byte(*c)) {
+                break at;
+            }
+            from = at + 1;
+        };
+        self.pass(text, start, prefix, row, false)
+    }
+
+    /// Reads the element at `at`. Out: number of cells.
+    fn pass(
+        &mut self,
+        text: &[u8],
+        at: usize,
+        prefix: &str,
+        row: &mut RowWriter<'_>,
+        is_event: bool,
+    ) -> Result<usize, ParseError> {
+        self.path.clear();
+        self.path.push_str(prefix);
+        self.open.clear();
+        self.value.clear();
+        let before = row.cell_count();
+        Pass { text, at, row: &mut *row, buffers: self, is_event }.run()?;
+        Ok(row.cell_count() - before)
+    }
 }
 
 /// Gives the `<Data Name="X">value</Data>` elements of event data that came without its event
@@ -144,31 +179,29 @@ fn expected(at: usize, expected: &'static str) -> ParseError {
     ParseError::Expected { format: FORMAT, at, expected }
 }
 
-struct Element<'t> {
-    tag: &'t [u8],
+struct Element {
+    /// Where its tag's name stands in the text.
+    tag: Range<usize>,
     /// Length of the path of the element around it.
     parent_len: usize,
     has_attributes: bool,
     has_children: bool,
     /// `<Data Name="X">`: its value is kept even if empty.
     is_named_data: bool,
-    /// Its text while that is one plain piece; see `Reader::value`.
-    text: &'t [u8],
+    /// Where its text stands while that is one plain piece; see [`XmlReader::value`].
+    text: Range<usize>,
 }
 
-struct Reader<'t, 'p, 'r> {
+struct Pass<'t, 'p, 'r> {
     text: &'t [u8],
     at: usize,
     row: &'p mut RowWriter<'r>,
-    path: String,
-    open: Vec<Element<'t>>,
-    /// Text of the innermost element once it is more than one plain piece.
-    value: Vec<u8>,
+    buffers: &'p mut XmlReader,
     /// A Windows event: its names, and nothing may follow it.
     is_event: bool,
 }
 
-impl Reader<'_, '_, '_> {
+impl Pass<'_, '_, '_> {
     fn run(&mut self) -> Result<(), ParseError> {
         loop {
             let rest = &self.text[self.at..];
@@ -193,7 +226,7 @@ impl Reader<'_, '_, '_> {
                 // "<!" and "<?" end up here and are refused: a document type could define entities.
                 self.open_tag()?;
             }
-            if self.open.is_empty() {
+            if self.buffers.open.is_empty() {
                 return self.only_blanks_follow();
             }
         }
@@ -202,9 +235,10 @@ impl Reader<'_, '_, '_> {
     /// Whether the `<` in front of `rest` is one that a shipper forgot to escape: nothing of XML can
     /// follow it so, or it stands in event data, which have no elements below them.
     fn is_text(&self, rest: &[u8]) -> bool {
-        let Some(element) = self.open.last() else { return false };
+        let Some(element) = self.buffers.open.last() else { return false };
         if element.is_named_data {
-            return !rest[1..].strip_prefix(b"/").is_some_and(|end| end.starts_with(element.tag));
+            let tag = &self.text[element.tag.clone()];
+            return !rest[1..].strip_prefix(b"/").is_some_and(|end| end.starts_with(tag));
         }
         !rest.get(1).is_some_and(|c| is_name_byte(*c) || matches!(c, b'/' | b'!' | b'?'))
     }
@@ -221,22 +255,23 @@ impl Reader<'_, '_, '_> {
 
     /// Adds `text[from..to]` to the innermost element's text.
     fn add_text(&mut self, from: usize, to: usize, has_entities: bool) {
-        let Some(element) = self.open.last_mut() else { return };
+        let XmlReader { open, value, .. } = &mut *self.buffers;
+        let Some(element) = open.last_mut() else { return };
         let piece = &self.text[from..to];
         if piece.is_empty() || (element.has_children && piece.trim_ascii().is_empty()) {
             return;
         }
         let is_plain = !has_entities || memchr::memchr(b'&', piece).is_none();
-        if is_plain && element.text.is_empty() && self.value.is_empty() {
-            element.text = piece;
+        if is_plain && element.text.is_empty() && value.is_empty() {
+            element.text = from..to;
             return;
         }
         if !element.text.is_empty() {
-            self.value.extend_from_slice(std::mem::take(&mut element.text));
+            value.extend_from_slice(&self.text[std::mem::take(&mut element.text)]);
         }
         match is_plain {
-            true => self.value.extend_from_slice(piece),
-            false => resolve_entities(piece, &mut self.value),
+            true => value.extend_from_slice(piece),
+            false => resolve_entities(piece, value),
         }
     }
 
@@ -247,22 +282,23 @@ impl Reader<'_, '_, '_> {
         if tag_len == 0 {
             return Err(expected(from, "the name of an element"));
         }
-        if self.open.len() >= XML_DEPTH_MAX {
+        if self.buffers.open.len() >= XML_DEPTH_MAX {
             let (format, what, limit) = (FORMAT, "nesting", XML_DEPTH_MAX);
             return Err(ParseError::TooLong { format, at: self.at, what, limit });
         }
-        if let Some(parent) = self.open.last_mut() {
+        if let Some(parent) = self.buffers.open.last_mut() {
             parent.has_children = true;
         }
         self.flush_text();
         let tag = &self.text[from..from + tag_len];
-        self.open.push(Element {
-            tag,
-            parent_len: self.path.len(),
+        let parent_len = self.buffers.path.len();
+        self.buffers.open.push(Element {
+            tag: from..from + tag_len,
+            parent_len,
             has_attributes: false,
             has_children: false,
             is_named_data: false,
-            text: &[],
+            text: 0..0,
         });
         self.append(tag);
         self.at = from + tag_len;
@@ -299,30 +335,31 @@ impl Reader<'_, '_, '_> {
     }
 
     fn attribute(&mut self, name: &[u8], value: &[u8]) {
-        let Some(element) = self.open.last_mut() else { return };
+        let Some(element) = self.buffers.open.last_mut() else { return };
         if name == b"xmlns" || name.starts_with(b"xmlns:") {
             return;
         }
-        if self.is_event && element.tag == b"Data" && name == b"Name" {
+        if self.is_event && &self.text[element.tag.clone()] == b"Data" && name == b"Name" {
             // The data's own name takes the place of the tag's.
             element.is_named_data = true;
-            self.path.truncate(element.parent_len);
+            let parent_len = element.parent_len;
+            self.buffers.path.truncate(parent_len);
             self.append(&plain(value));
             return;
         }
         element.has_attributes = true;
-        let len = self.path.len();
+        let len = self.buffers.path.len();
         if self.is_event {
             self.append(b"#attributes");
         }
         self.append(name);
         self.push(&plain(value));
-        self.path.truncate(len);
+        self.buffers.path.truncate(len);
     }
 
     fn close_tag(&mut self) -> Result<(), ParseError> {
         let rest = &self.text[self.at + 2..];
-        let tag = self.open.last().map_or(&b""[..], |e| e.tag);
+        let tag = self.buffers.open.last().map_or(&b""[..], |e| &self.text[e.tag.clone()]);
         let behind =
             rest.strip_prefix(tag).ok_or(expected(self.at, "the innermost closing tag"))?;
         let blanks = behind.iter().take_while(|c| c.is_ascii_whitespace()).count();
@@ -336,41 +373,41 @@ impl Reader<'_, '_, '_> {
 
     fn finish_element(&mut self) {
         self.flush_text();
-        if let Some(element) = self.open.pop() {
-            self.path.truncate(element.parent_len);
+        if let Some(element) = self.buffers.open.pop() {
+            self.buffers.path.truncate(element.parent_len);
         }
     }
 
     /// Writes the innermost element's text, if it has any or is named data.
     fn flush_text(&mut self) {
-        let value = std::mem::take(&mut self.value);
-        let Some(element) = self.open.last_mut() else { return };
-        let text = std::mem::take(&mut element.text);
+        let Some(element) = self.buffers.open.last_mut() else { return };
+        let value = std::mem::take(&mut self.buffers.value);
+        let text = &self.text[std::mem::take(&mut element.text)];
         let (has_attributes, has_children) = (element.has_attributes, element.has_children);
         let keep_empty = element.is_named_data && !has_children;
         let text = if value.is_empty() { text } else { &value };
         // Blanks between child elements are layout, not text.
         let is_layout = has_children && text.trim_ascii().is_empty();
         if keep_empty || !(text.is_empty() || is_layout) {
-            let len = self.path.len();
+            let len = self.buffers.path.len();
             if self.is_event && (has_attributes || has_children) {
                 self.append(b"#text");
             }
             self.push(text);
-            self.path.truncate(len);
+            self.buffers.path.truncate(len);
         }
-        self.value = value;
-        self.value.clear();
+        self.buffers.value = value;
+        self.buffers.value.clear();
     }
 
     fn append(&mut self, name: &[u8]) {
-        if self.path.len() + name.len() >= PATH_LEN_MAX {
+        if self.buffers.path.len() + name.len() >= PATH_LEN_MAX {
             return;
         }
-        if !self.path.is_empty() {
-            self.path.push('.');
+        if !self.buffers.path.is_empty() {
+            self.buffers.path.push('.');
         }
-        self.path.push_str(&String::from_utf8_lossy(name));
+        self.buffers.path.push_str(&String::from_utf8_lossy(name));
     }
 
     fn push(&mut self, value: &[u8]) {
@@ -378,9 +415,9 @@ impl Reader<'_, '_, '_> {
             return;
         }
         let is_number = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
-        let is_system = self.is_event && self.path.starts_with("Event.System.");
+        let is_system = self.is_event && self.buffers.path.starts_with("Event.System.");
         let kind = if is_number && is_system { Kind::Int } else { Kind::Str };
-        let field = self.row.field(&self.path);
+        let field = self.row.field(&self.buffers.path);
         self.row.push(field, kind, value);
     }
 }
@@ -486,6 +523,37 @@ mod tests {
             "Event.EventData.Data=<two>",
         ];
         assert_eq!(cells(text).unwrap(), want);
+    }
+
+    /// Guarantees: whatever a reader read before, also what it gave up on, a text gives what it gives alone.
+    #[test]
+    fn a_reader_remembers_nothing() {
+        let texts = [
+            "<Event><System><EventID a='1'>4&amp;5</EventID></System></Event>",
+            "<Event><EventData><Data Name='X'>open",
+            "<Event><EventData><Data Name='X'>a&lt;b</Data><Data>c</Data></EventData></Event>",
+            "<Event>x</Event",
+            "<Event><System><Channel>Security</Channel></System></Event>",
+        ];
+        let mut kept = XmlReader::default();
+        for text in texts.iter().chain(texts.iter().rev()) {
+            let shown = |reader: &mut XmlReader| {
+                let mut batch = EventBatch::new(Dictionary::ecs());
+                let envelope = Arc::new(Envelope::internal());
+                let id = EventId::default();
+                let head = RowHead { id, received_ns: 0, stream_ns: 0, envelope };
+                let mut row = batch.begin(head, text.as_bytes());
+                let (event, element) = (
+                    reader.event(text.as_bytes(), &mut row),
+                    reader.element(text.as_bytes(), "x", &mut row),
+                );
+                let name = |f| row.name(f).to_owned();
+                let cells: Vec<_> =
+                    row.cells().map(|(f, v)| (name(f), v.text().into_owned())).collect();
+                (event, element, cells)
+            };
+            assert_eq!(shown(&mut kept), shown(&mut XmlReader::default()), "{text}");
+        }
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Parser {
                 .flatten(body.text, "", row, &Limits { keep_partial: true, ..Limits::default() })
                 .map(|_| ()),
             Parser::WindowsXml => match memchr::memmem::find(body.text, b"<Event") {
-                Some(_) => parse::windows::xml(body.text, row).map(|_| ()),
+                Some(_) => work.xml.event(body.text, row).map(|_| ()),
                 None => {
                     write_windows_text(body.text, row, &mut work.name);
                     Ok(())

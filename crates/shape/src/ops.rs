@@ -625,7 +625,7 @@ impl Op {
                     }
                 }
             }
-            Op::Xml(_, prefix) => match parse::windows::any_xml(text, prefix, row) {
+            Op::Xml(_, prefix) => match work.xml.element(text, prefix, row) {
                 Ok(cells) => cells > 0,
                 Err(error) => {
                     found.failed.get_or_insert_with(|| error.to_string());

@@ -12,6 +12,7 @@ use event::{Constants, Dictionary, FieldId, FieldType, Kind, RowWriter};
 use hashbrown::{HashMap, HashSet};
 use parse::Flattener;
 use parse::timestamp::Stamp;
+use parse::windows::XmlReader;
 use regex_automata::util::primitives::NonMaxUsize;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -97,6 +98,7 @@ impl Index {
 pub(crate) struct Work {
     pub(crate) index: Index,
     pub(crate) flattener: Flattener,
+    pub(crate) xml: XmlReader,
     pub(crate) buffer: Vec<u8>,
     pub(crate) text: Vec<u8>,
     /// The record and its message as UTF-8, where they came as something else.

@@ -165,7 +165,8 @@ impl Description {
     /// Whether the message fits. `hits` spares the search where the message was scanned already.
     fn fits(&self, body: &Body<'_>, lower: &[u8], hits: Option<&Hits>) -> bool {
         let text = &body.text[..body.text.len().min(LOOKED_AT_BYTES_MAX)];
-        self.first.may_start(text)
+        // Where the message was scanned, the gate has told its first bytes.
+        (hits.is_some() || self.first.may_start(text))
             && (self.programs.is_empty() || self.programs.iter().any(|p| is_program(p, lower)))
             && (self.msgids.is_empty() || self.msgids.iter().any(|m| is_msgid(m, body.msgid)))
             && (self.starts.is_empty()

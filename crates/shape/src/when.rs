@@ -3,16 +3,23 @@
 use crate::program::Index;
 use crate::spec::{Condition, Spec, WhenSpec};
 use event::{Dictionary, EventView, FieldId, RowWriter, Value};
-use filter::{Below, Binding, Plan, Target, Values};
+use filter::{Below, Binding, Plan, Presence, Target, Values};
 use hashbrown::HashMap;
 
 pub(crate) enum When {
     /// A predicate of the filter language.
-    Plan(Plan, Binding),
+    Plan(Box<Bound>),
     /// One test of one field: the cheap and common case.
     Field { field: FieldId, test: WhenTest, not: bool },
     /// A test that the pack's [`Switch`] answers, by its bit.
     Case { bit: u32, not: bool },
+}
+
+/// A predicate, its fields, and what their presence says of it.
+pub(crate) struct Bound {
+    plan: Plan,
+    binding: Binding,
+    presence: Presence,
 }
 
 pub(crate) enum WhenTest {
@@ -55,7 +62,8 @@ impl When {
             Condition::Filter(text) => {
                 let plan = plan(spec, text).ok()?;
                 let binding = plan.bind(dict);
-                When::Plan(plan, binding)
+                let presence = plan.presence(&binding);
+                When::Plan(Box::new(Bound { plan, binding, presence }))
             }
             Condition::Field(w) => {
                 let not = w.not != (w.exists == Some(false));
@@ -66,7 +74,12 @@ impl When {
 
     pub(crate) fn holds(&self, row: &mut RowWriter<'_>, index: &Index) -> bool {
         let (field, test, not) = match self {
-            When::Plan(plan, binding) => {
+            When::Plan(bound) => {
+                let Bound { plan, binding, presence } = &**bound;
+                let has = |field| index.get(field).is_some();
+                if !presence.may_hold(has, !index.others().is_empty()) {
+                    return false;
+                }
                 let row = Indexed { view: row.view(), index };
                 return plan.root.holds(&|leaf| plan.leaf_matches(leaf, binding, &row));
             }
