@@ -29,13 +29,14 @@ pub(crate) struct Horizon {
     pub(crate) next: u64,
 }
 
-/// Ids of the alerts of what goes that live on: what is open, what anything was said of since, and what
-/// went on since.
+/// Ids of the alerts of what goes that live on: what is open, what anything was said of since, what went
+/// on since, and what another alert was joined to by a record that stays: its replay needs both.
 pub(crate) fn living(db: &Connection, horizon: &Horizon) -> rusqlite::Result<Vec<String>> {
     let Horizon { keep_from_ns, old_below, next } = *horizon;
     db.prepare_cached(
         "SELECT id FROM alerts WHERE offset < ?1 AND (state != ?2 OR last_stream_ns >= ?3
-         OR EXISTS(SELECT 1 FROM history WHERE alert = id AND history.offset >= ?4)
+         OR EXISTS(SELECT 1 FROM history WHERE alert = id AND (history.offset >= ?4
+         OR history.offset >= ?1 AND json_extract(record, '$.type') = 'merged'))
          OR EXISTS(SELECT 1 FROM evidence WHERE alert = id AND evidence.offset >= ?4)) ORDER BY id",
     )?
     .query_map(

@@ -101,6 +101,17 @@ pub enum LedgerError {
         /// The first offset that was kept.
         next: u64,
     },
+    /// What is old enough to go is not all there, or not all readable.
+    #[error(
+        "the ledger keeps what it has: of what is old enough to go, below offset {next}, {unreadable} records \
+         cannot be read or a segment is missing; `alcedo verify` tells which"
+    )]
+    OldPartDamaged {
+        /// The first offset that would be kept.
+        next: u64,
+        /// Records that cannot be read.
+        unreadable: u64,
+    },
     /// A cursor that no page gave out.
     #[error("the cursor is not one that a page gave; start again without it")]
     BadCursor,

@@ -29,6 +29,11 @@ use trust::Hash;
 
 /// What goes frees at least so many times what is written for it.
 const GAIN_MIN: u64 = 2;
+/// Most segments that go at once: what goes is taken out of the index while alerts wait.
+pub(crate) const SEGMENTS_MAX: usize = 8;
+/// Bytes of the disk that a byte of the stream needs while it goes: its part of the draft (4.7), what
+/// taking it out of the index writes ahead (5), and what lives on (measured with alerts of 1.2 KB).
+const INDEX_FACTOR: u64 = 12;
 /// Bytes of carried rows that are made durable together.
 const CARRY_BYTES: usize = 1 << 20;
 
@@ -55,12 +60,19 @@ pub enum Retirement {
 
 impl Ledger {
     /// Lets go of the oldest segments in which everything is older than `keep_from_ns` (stream time) and
-    /// that every reader has passed. Open alerts and what anything happened to since live on.
+    /// that every reader has passed, at most eight of them. Open alerts and what anything
+    /// happened to since live on. `may_go` is asked last, when nobody can change anything any more: rows
+    /// that were copied by then mean nothing.
     ///
     /// # Errors
-    /// When the stream or the index fails, and when there is no room for what lives on. Nothing is lost
-    /// then, and the next call tries again.
-    pub fn retire(&self, keep_from_ns: i64, actor: &Actor) -> Result<Retirement, LedgerError> {
+    /// When the stream or the index fails, when there is no room for what lives on, and when a record of
+    /// what is old cannot be read. Nothing is lost then, and the next call tries again.
+    pub fn retire(
+        &self,
+        keep_from_ns: i64,
+        actor: &Actor,
+        may_go: &dyn Fn() -> bool,
+    ) -> Result<Retirement, LedgerError> {
         let _alone = self.retiring.lock();
         let before = self.last_retired()?;
         // A crash, or a backup, may have come between the record and the files.
@@ -73,15 +85,17 @@ impl Ledger {
             return Ok(Retirement::Nothing);
         };
         let horizon = Horizon { keep_from_ns, old_below, next };
-        let draft = Draft::make(&self.journal, &self.dir, begin, next)?;
         let bytes = |offset| self.journal.behind(offset).bytes;
         let freed_bytes = bytes(begin).saturating_sub(bytes(next));
+        self.check_room(freed_bytes * INDEX_FACTOR)?;
+        let draft = Draft::make(&self.journal, &self.dir, begin, next)?;
+        let range = range_of(&before, &going, &draft);
+        draft.check_whole(&range)?;
         let living = carry::living(&self.queries.lock(), &horizon)?;
         let carried_bytes = self.size(&draft, &living, next, freed_bytes / GAIN_MIN)?;
         if carried_bytes * GAIN_MIN > freed_bytes {
             return Ok(Retirement::Postponed { carried_bytes, freed_bytes });
         }
-        self.check_room(carried_bytes)?;
         let mut carrier = Carrier::new(&self.journal, actor.at_ns);
         carry::ageless(&draft.db)?.iter().try_for_each(|row| carrier.push(row))?;
         for id in &living {
@@ -97,8 +111,11 @@ impl Ledger {
                 rows.iter().try_for_each(|row| carrier.push(row))?;
             }
         }
-        let range = range_of(&before, &going, &draft);
         let carried = carrier.finish()?;
+        drop(draft);
+        if !may_go() {
+            return Ok(Retirement::Nothing);
+        }
         let (alerts, range) = (carried.alerts, Box::new(range));
         let record = LedgerRecord::Retired { range: range.clone(), carried, actor: actor.clone() };
         self.submit_with(&mut writer, vec![record], actor.at_ns)?;
@@ -122,6 +139,7 @@ impl Ledger {
         let old_below = going.last().map_or(begin, |segment| segment.next_offset);
         let old_below = self.journal.first_since(old_below, keep_from_ns);
         going.retain(|s| s.first_offset >= begin && passed.is_none_or(|p| s.next_offset <= p));
+        going.truncate(SEGMENTS_MAX);
         while let Some(last) = going.last()
             && self.journal.splits_record(last.next_offset)
         {
@@ -156,14 +174,14 @@ impl Ledger {
     }
 
     /// What is written must not take the space that is kept ready for alerts on a full disk.
-    fn check_room(&self, carried_bytes: u64) -> Result<(), LedgerError> {
+    fn check_room(&self, written_bytes: u64) -> Result<(), LedgerError> {
         let stats = self.journal.stats();
         if stats.total_bytes == 0 {
             // The journal has not looked yet; a write finds out.
             return Ok(());
         }
         let segment_bytes = crate::journal_options().segment_size_bytes;
-        let needed_bytes = carried_bytes + 2 * segment_bytes + stats.reserve_bytes;
+        let needed_bytes = written_bytes + 2 * segment_bytes + stats.reserve_bytes;
         match stats.free_bytes >= needed_bytes {
             true => Ok(()),
             false => Err(LedgerError::NoRoom { needed_bytes, free_bytes: stats.free_bytes }),
@@ -219,6 +237,16 @@ impl Draft {
         }
         draft.replay(journal, begin, next)?;
         Ok(draft)
+    }
+
+    /// What cannot be read would be lost in silence: the index may be the last that knows it, and
+    /// `verify` could not tell the damage any more.
+    fn check_whole(&self, range: &RetiredRange) -> Result<(), LedgerError> {
+        let unreadable = self.records.get("unreadable").copied().unwrap_or(0) + self.missing;
+        match unreadable == 0 && range.agrees() {
+            true => Ok(()),
+            false => Err(LedgerError::OldPartDamaged { next: range.next, unreadable }),
+        }
     }
 
     fn replay(&mut self, journal: &Journal, begin: u64, next: u64) -> Result<(), LedgerError> {

@@ -103,7 +103,7 @@ impl World {
     }
 
     fn retire(&self, ledger: &Ledger) -> Result<Retirement, LedgerError> {
-        ledger.retire(self.keep_from_ns(), &actor("alcedo"))
+        ledger.retire(self.keep_from_ns(), &actor("alcedo"), &|| true)
     }
 
     /// As soon as everything old is sealed, which the journal does in a thread of its own.
@@ -421,4 +421,54 @@ fn reopened(world: &World, index: &[u8]) -> World {
     let dir = folder();
     std::fs::write(dir.path().join("ledger.sqlite"), index).unwrap();
     World { fs: world.fs.clone(), clock: world.clock.clone(), dir }
+}
+
+/// Scenario: the clock stands two years ahead at a start, and is set ahead while the journal is open;
+/// then a year and more really passes.
+/// Guarantees: what a wrong clock says makes nothing old; time that passed does.
+#[test]
+fn a_clock_that_is_set_makes_nothing_old() {
+    let world = World::new(OsFs);
+    let (journal, ledger) = world.open();
+    live(&ledger, 0);
+    wait_sealed(&journal);
+    drop(ledger);
+    drop(journal);
+    let newest_ns = journal::Clock::wall_ns(&world.clock);
+    let ahead_ns = 730 * DAY_NS;
+    world.clock.jump(ahead_ns);
+    let (journal, ledger) = world.open();
+    assert!(journal.proven_ns() <= newest_ns + DAY_NS);
+    world.clock.jump(ahead_ns);
+    assert!(journal.proven_ns() <= newest_ns + DAY_NS);
+    let keep_from_ns = journal.proven_ns() - KEPT_NS;
+    let done = ledger.retire(keep_from_ns, &actor("alcedo"), &|| true).unwrap();
+    assert_eq!(done, Retirement::Nothing);
+    world.clock.jump(-2 * ahead_ns);
+    let before = journal.proven_ns();
+    world.days_pass(500);
+    assert_eq!(journal.proven_ns() - before, 500 * DAY_NS);
+}
+
+/// Scenario: a block of what is old enough rots; somebody sets a hold while rows are being copied.
+/// Guarantees: nothing goes, and why is told; without them it goes.
+#[test]
+fn what_cannot_be_read_or_is_held_meanwhile_stays() {
+    let world = World::new(OsFs);
+    let (journal, ledger) = world.open();
+    grow(&world, &ledger);
+    wait_sealed(&journal);
+    let held = ledger.retire(world.keep_from_ns(), &actor("alcedo"), &|| false).unwrap();
+    assert_eq!((held, journal.stats().first_offset), (Retirement::Nothing, 0));
+    let first = world.stream().join(format!("{:020}.wal", 0));
+    let sound = std::fs::read(&first).unwrap();
+    let mut rotten = sound.clone();
+    let middle = rotten.len() / 2;
+    rotten[middle..middle + 64].iter_mut().for_each(|byte| *byte ^= 0x55);
+    std::fs::write(&first, &rotten).unwrap();
+    let refused = world.retire(&ledger).unwrap_err();
+    assert!(matches!(refused, LedgerError::OldPartDamaged { .. }), "{refused}");
+    assert_eq!(journal.stats().first_offset, 0);
+    std::fs::write(&first, &sound).unwrap();
+    assert!(matches!(world.retire(&ledger).unwrap(), Retirement::Done { .. }));
 }

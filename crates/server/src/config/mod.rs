@@ -273,7 +273,8 @@ impl Default for Config {
                 age_ns: Some(RETENTION_AGE_DEFAULT_NS),
                 size_bytes: None,
                 rules: Vec::new(),
-                ledger_ns: Some(RETENTION_AGE_DEFAULT_NS),
+                // Evidence stays unless somebody says how long.
+                ledger_ns: None,
             },
             tier: None,
             backup: None,
@@ -798,10 +799,7 @@ mod tests {
     fn rules_of_retention_are_checked_when_they_are_read() {
         let text = "retention:\n  age: never\n  rules:\n    - {name: noisy, when: 'alcedo.source:noisy', age: 30d}\n";
         let config = parse(text, "f", Path::new("/x")).unwrap();
-        assert_eq!(
-            (config.retention.age_ns, config.retention.ledger_ns),
-            (None, Some(RETENTION_AGE_DEFAULT_NS))
-        );
+        assert_eq!((config.retention.age_ns, config.retention.ledger_ns), (None, None));
         assert_eq!(config.retention.rules[0].age_ns, Some(30 * 86_400_000_000_000));
         let found = problems(
             "retention:\n  rules:\n    - {name: a, when: '@timestamp>now-1h', age: 1d}\n    - {name: b, when: 'x'}\n    \

@@ -112,7 +112,12 @@ impl Look {
             *app.strain.lock() = self.strain;
             let at_ns = io::intake::wall_ns();
             let strain = self.strain;
-            self.untold.extend(changes.into_iter().map(|change| Telling { change, strain, at_ns }));
+            let telling = |change| Telling { change, strain, at_ns };
+            let told = changes.into_iter().map(telling).inspect(|step| {
+                // The log takes it when it happens; all else may have to wait for space.
+                tracing::warn!(step = step.change.step.name(), "{}", step.sentence());
+            });
+            self.untold.extend(told);
         }
         self.tell(app);
         self.pace(app);
@@ -270,8 +275,8 @@ impl Telling {
         }
     }
 
-    /// A step is a record in the stream it happened in, an event that rules can watch, and a line in the
-    /// log. False while the journal takes none: then the gauge and health say it alone.
+    /// A step is a record in the stream it happened in and an event that rules can watch. False while the
+    /// journal takes none: then the log, the gauge and health say it alone.
     fn tell(&self, app: &App) -> bool {
         let (step, level) = (self.change.step.name(), self.change.step.level());
         let event = if self.change.entered { "overload.entered" } else { "overload.left" };
@@ -286,7 +291,6 @@ impl Telling {
         if now_ns.saturating_sub(self.at_ns) >= LATE_NS {
             sentence.push_str(&format!(", at {}", rfc3339(self.at_ns)));
         }
-        tracing::warn!(step, "{sentence}");
         let actor = Actor { who: "alcedo".into(), at_ns: now_ns, client: "server".into() };
         app.note(&actor, event, step, &sentence);
         true

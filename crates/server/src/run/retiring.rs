@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked whether something is old enough: what goes is a year old and more.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
+/// The next look when a part went.
+const NEXT_PART_AFTER: Duration = Duration::from_mins(1);
+/// The next look when too much would have to be copied.
+const AGAIN_AFTER: Duration = Duration::from_hours(24);
 /// The first look after a start: by then it is known how much space there is.
 const FIRST_AFTER: Duration = Duration::from_secs(5);
 /// Part of the age that is waited longer, so that the store, which lets whole files go by the newest
@@ -30,11 +34,13 @@ impl Retiring {
             return;
         }
         self.due = Instant::now() + LOOK_EVERY;
-        let now_ns = io::intake::wall_ns();
-        let is_held = !app.store.holds().is_empty();
-        let Some(age_ns) = age_ns(&app.config.retention).filter(|_| !is_held) else { return };
-        let actor = Actor { who: "alcedo".into(), at_ns: now_ns, client: "upkeep".into() };
-        let done = app.ledger.retire(now_ns.saturating_sub(age_ns), &actor);
+        let may_go = || app.store.holds().is_empty();
+        let Some(age_ns) = age_ns(&app.config.retention).filter(|_| may_go()) else { return };
+        let at_ns = io::intake::wall_ns();
+        let actor = Actor { who: "alcedo".into(), at_ns, client: "upkeep".into() };
+        // A clock that is wrong must not make a year of evidence old.
+        let keep_from_ns = app.journal.proven_ns().saturating_sub(age_ns);
+        let done = app.ledger.retire(keep_from_ns, &actor, &may_go);
         app.set_problem("ledger.retire", done.as_ref().err().map(LedgerError::to_string));
         match done {
             Ok(Retirement::Done { range, alerts }) => {
@@ -43,6 +49,8 @@ impl Retiring {
                 let target = format!("ledger offsets {} to {}", range.first, range.next - 1);
                 tracing::info!(target, detail, "the ledger's oldest part went");
                 app.note(&actor, "ledger.retire", &target, &detail);
+                // There may be more: it goes in parts.
+                self.due = Instant::now() + NEXT_PART_AFTER;
             }
             Ok(Retirement::Postponed { carried_bytes, freed_bytes }) => {
                 tracing::info!(
@@ -50,6 +58,8 @@ impl Retiring {
                     freed_bytes,
                     "too much of the ledger's oldest part lives on"
                 );
+                // To find that out is work, and another day changes little.
+                self.due = Instant::now() + AGAIN_AFTER;
             }
             Ok(Retirement::Nothing) | Err(_) => {}
         }
