@@ -66,18 +66,6 @@ impl Journal {
         })
     }
 
-    /// The latest time that it can be, ns: not after the wall clock, nor after the end of the run before
-    /// plus what passed in this one. By it a clock that is set wrong, or was when the machine started,
-    /// makes nothing old; time without power counts from the next start on.
-    pub fn proven_ns(&self) -> i64 {
-        let (last_stream_ns, wall_ns, mono_ns) = self.shared.opened;
-        // A stream without a record has nothing that could be old.
-        let begun_ns = if last_stream_ns == 0 { wall_ns } else { last_stream_ns };
-        let passed_ns = self.shared.clock.mono_ns().saturating_sub(mono_ns);
-        let passed_ns = i64::try_from(passed_ns).unwrap_or(i64::MAX);
-        self.shared.clock.wall_ns().min(begun_ns.saturating_add(passed_ns))
-    }
-
     /// The first offset from `offset` on whose record is not older than `stream_ns`; the end where all are.
     pub fn first_since(&self, offset: u64, stream_ns: i64) -> u64 {
         let mut reader = self.reader(offset);

@@ -318,12 +318,10 @@ fn assemble(
     let cursors = Cursors { map: found.manifest.cursors.clone(), dirty: false };
     let torn = found.manifest.torn_bytes;
     let slots = Slots::open(&*fs, dir, found.manifest).map_err(io("write the manifest of"))?;
-    let opened = (found.last_stream_ns, clock.wall_ns(), clock.mono_ns());
     let shared = Arc::new(Shared {
         dir: dir.into(),
         fs,
         clock,
-        opened,
         options,
         state: AtomicU8::new(State::Ok as u8),
         taken_ns: AtomicU64::new(0),

@@ -295,8 +295,6 @@ pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// When it was opened: last stream time of the run before, wall clock, clock that never goes back.
-    pub(crate) opened: (i64, i64, u64),
     pub(crate) options: Options,
     pub(crate) state: AtomicU8,
     /// When a segment was last begun; 0 = not yet.

@@ -145,36 +145,20 @@ fn restore(tx: &Transaction<'_>, row: &CarriedRow) -> rusqlite::Result<()> {
 }
 
 fn restore_alert(tx: &Transaction<'_>, carried: &CarriedAlert) -> rusqlite::Result<()> {
-    let alert = &carried.alert;
-    let reason = carried.revision.as_ref().map_or(&alert.reason, |revision| &revision.reason);
-    tx.prepare_cached(
-        "INSERT OR REPLACE INTO alerts VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
-         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
-    )?
-    .execute(params![
-        alert.id,
-        alert.stream_ns,
-        alert.event_ns,
-        alert.rule_id,
-        alert.level as i64,
-        carried.state as i64,
-        carried.disposition.map(word),
-        carried.assignee,
-        carried.count as i64,
-        carried.last_event_ns,
-        carried.last_stream_ns,
-        carried.evidence_total as i64,
-        alert.backfill,
-        json(&alert.entity)?,
-        index::haystack(alert, reason),
-        alert.title,
-        reason,
-        json(alert)?,
-        json(&carried.rule)?,
-        carried.offset as i64,
-        carried.revision.as_ref().map(json).transpose()?,
-    ])
-    .map(drop)
+    let row = index::AlertRow {
+        alert: &carried.alert,
+        rule: &carried.rule,
+        state: carried.state,
+        disposition: carried.disposition.map(word),
+        assignee: carried.assignee.as_deref(),
+        count: carried.count,
+        last_event_ns: carried.last_event_ns,
+        last_stream_ns: carried.last_stream_ns,
+        evidence_total: carried.evidence_total,
+        offset: carried.offset,
+        revision: carried.revision.as_ref(),
+    };
+    index::put(tx, &row)
 }
 
 /// Counts what is carried over and makes the root over it.
@@ -229,7 +213,18 @@ pub(crate) fn row_of(text: &str) -> Option<CarriedRow> {
     }
 }
 
-/// The newest retirement that says what lived on from below `first_offset` or later.
+/// The retirement whose record ends at `offset`, if there is one.
+pub(crate) fn ending_at(journal: &Journal, offset: u64) -> Result<Option<Ending>, LedgerError> {
+    let mut found = None;
+    each_text(journal, offset..offset + 1, |at, text| {
+        found = found.take().or_else(|| Ending::of(at, text));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The newest retirement that says what lived on from below `first_offset` or later: the whole stream is
+/// looked through, for an index that does not know.
 pub(crate) fn newest(journal: &Journal, first_offset: u64) -> Result<Option<Ending>, LedgerError> {
     let mut found: Option<Ending> = None;
     let end = journal.durable().map_or(0, |last| last + 1);

@@ -162,9 +162,13 @@ pub fn apply(
         LedgerRecord::SearchRemoved { name, .. } => {
             tx.prepare_cached("DELETE FROM searches WHERE name = ?1")?.execute([name])?
         }
-        LedgerRecord::Carried { row } => note_carried(tx, offset, row)?,
+        LedgerRecord::Carried { row } => {
+            note_carried(tx, offset, row)?;
+            1
+        }
         LedgerRecord::Retired { range, carried, .. } => {
-            usize::from(retire(tx, offset, range, carried.from)?)
+            retire(tx, offset, range, carried.from)?;
+            1
         }
     };
     if let LedgerRecord::Triage { alert, .. }
@@ -251,9 +255,46 @@ fn fire(
     if let Some(known) = compare(tx, alert)? {
         return Ok(known);
     }
+    let row = AlertRow {
+        alert,
+        rule,
+        state: State::New,
+        disposition: None,
+        assignee: None,
+        count: alert.count,
+        last_event_ns: alert.event_ns,
+        last_stream_ns: alert.stream_ns,
+        evidence_total: alert.evidence.len() as u64,
+        offset,
+        revision: None,
+    };
+    put(tx, &row)?;
+    Ok(Applied::Changed)
+}
+
+/// An alert and where it stands: its row.
+pub(crate) struct AlertRow<'a> {
+    pub(crate) alert: &'a Alert,
+    pub(crate) rule: &'a RuleMeta,
+    pub(crate) state: State,
+    pub(crate) disposition: Option<&'a str>,
+    pub(crate) assignee: Option<&'a str>,
+    pub(crate) count: u64,
+    pub(crate) last_event_ns: i64,
+    pub(crate) last_stream_ns: i64,
+    pub(crate) evidence_total: u64,
+    pub(crate) offset: u64,
+    /// What it says instead of what it said when it fired.
+    pub(crate) revision: Option<&'a Revision>,
+}
+
+/// Writes an alert's row, in the place of one that there may be.
+pub(crate) fn put(tx: &Transaction<'_>, row: &AlertRow<'_>) -> rusqlite::Result<()> {
+    let alert = row.alert;
+    let reason = row.revision.map_or(&alert.reason, |revision| &revision.reason);
     tx.prepare_cached(
-        "INSERT INTO alerts VALUES(?1, ?2, ?3, ?4, ?5, 0, NULL, NULL, ?6, ?3, ?2, ?7, ?8, ?9, ?10,
-         ?11, ?12, ?13, ?14, ?15, NULL)",
+        "INSERT OR REPLACE INTO alerts VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,
+         ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
     )?
     .execute(params![
         alert.id,
@@ -261,18 +302,24 @@ fn fire(
         alert.event_ns,
         alert.rule_id,
         alert.level as i64,
-        alert.count as i64,
-        alert.evidence.len() as i64,
+        row.state as i64,
+        row.disposition,
+        row.assignee,
+        row.count as i64,
+        row.last_event_ns,
+        row.last_stream_ns,
+        row.evidence_total as i64,
         alert.backfill,
         json(&alert.entity)?,
-        haystack(alert, &alert.reason),
+        haystack(alert, reason),
         alert.title,
-        alert.reason,
+        reason,
         json(alert)?,
-        json(rule)?,
-        offset as i64,
-    ])?;
-    Ok(Applied::Changed)
+        json(row.rule)?,
+        row.offset as i64,
+        row.revision.map(json).transpose()?,
+    ])
+    .map(drop)
 }
 
 fn fold(tx: &Transaction<'_>, offset: u64, folded: &Folded) -> rusqlite::Result<Applied> {
@@ -384,23 +431,23 @@ fn merge(tx: &Transaction<'_>, offset: u64, record: &LedgerRecord) -> rusqlite::
 }
 
 /// Remembers which alerts live on; what they were is in the index already.
-fn note_carried(tx: &Transaction<'_>, offset: u64, row: &CarriedRow) -> rusqlite::Result<usize> {
+fn note_carried(tx: &Transaction<'_>, offset: u64, row: &CarriedRow) -> rusqlite::Result<()> {
     if let CarriedRow::Alert(carried) = row {
         tx.prepare_cached("INSERT OR REPLACE INTO carried VALUES(?1, ?2)")?
             .execute(params![carried.alert.id, offset as i64])?;
     }
-    Ok(1)
+    Ok(())
 }
 
 /// Lets go of what was made of records in the range, but for alerts that were carried over from `from`
-/// on. An index that was made of what lived on knows it already. Out: true.
+/// on. An index that was made of what lived on knows it already.
 fn retire(
     tx: &Transaction<'_>,
     offset: u64,
     range: &RetiredRange,
     from: u64,
-) -> rusqlite::Result<bool> {
-    if last_retired(tx)?.is_none_or(|last| last.next < range.next) {
+) -> rusqlite::Result<()> {
+    if last_retired(tx)?.is_none_or(|(_, last)| last.next < range.next) {
         let next = range.next as i64;
         tx.execute(
             "DELETE FROM alerts WHERE offset < ?1
@@ -416,8 +463,7 @@ fn retire(
         tx.execute("DELETE FROM retired WHERE offset < ?1", [next])?;
     }
     tx.execute_batch("DELETE FROM carried")?;
-    set_retired(tx, offset, range)?;
-    Ok(true)
+    set_retired(tx, offset, range)
 }
 
 /// Stores what went; `offset` is where the stream says so.
@@ -433,10 +479,10 @@ pub(crate) fn set_retired(
     .map(drop)
 }
 
-/// What went last.
-pub(crate) fn last_retired(db: &Connection) -> rusqlite::Result<Option<RetiredRange>> {
-    db.prepare_cached("SELECT range FROM retired ORDER BY next DESC LIMIT 1")?
-        .query_row([], |row| crate::query::from_json(row, 0))
+/// What went last, with the offset of the record that says so.
+pub(crate) fn last_retired(db: &Connection) -> rusqlite::Result<Option<(u64, RetiredRange)>> {
+    db.prepare_cached("SELECT offset, range FROM retired ORDER BY next DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get::<_, i64>(0)? as u64, crate::query::from_json(row, 1)?)))
         .optional()
 }
 
@@ -450,7 +496,7 @@ fn was_moved_by_people(tx: &Transaction<'_>, alert: &str) -> rusqlite::Result<bo
 }
 
 /// What a text filter looks in, folded once here as the rest of the product folds.
-pub(crate) fn haystack(alert: &Alert, reason: &str) -> String {
+fn haystack(alert: &Alert, reason: &str) -> String {
     let entity: Vec<String> = alert.entity.iter().map(|(k, v)| format!("{k}={v}")).collect();
     event::text::fold(&[&entity.join("\n"), &alert.title, reason].join("\n"))
 }

@@ -205,9 +205,6 @@ pub struct RetiredRange {
     pub next: u64,
     /// How many records it had, by type.
     pub records: BTreeMap<String, u64>,
-    /// Offsets in it that could not be read any more.
-    #[serde(default)]
-    pub missing: u64,
     /// Stream time of its newest record, ns.
     pub newest_ns: i64,
     /// Its segments, oldest first.
@@ -220,7 +217,7 @@ pub struct RetiredRange {
 
 impl RetiredRange {
     /// The chain goes on by one hash per segment: of the head before, both offsets, and the root.
-    pub fn head_of(before: Hash, segments: &[RetiredSegment]) -> Hash {
+    pub(crate) fn head_of(before: Hash, segments: &[RetiredSegment]) -> Hash {
         segments.iter().fold(before, |head, segment| {
             let offsets = [segment.first.to_le_bytes(), segment.next.to_le_bytes()].concat();
             Hash::of(&[&head.0[..], &offsets, &segment.root.0].concat())
@@ -228,7 +225,7 @@ impl RetiredRange {
     }
 
     /// Whether segments, range and heads say the same.
-    pub fn agrees(&self) -> bool {
+    pub(crate) fn agrees(&self) -> bool {
         let ends = self.segments.first().map(|s| s.first) == Some(self.first)
             && self.segments.last().map(|s| s.next) == Some(self.next);
         let is_whole = self.segments.windows(2).all(|pair| pair[0].next == pair[1].first);

@@ -42,7 +42,7 @@ const CARRY_BYTES: usize = 1 << 20;
 pub enum Retirement {
     /// Nothing that is old enough is passed by every reader.
     Nothing,
-    /// It waits for more to become old: too much of what is would live on.
+    /// Too much of what is old would live on: it waits until less is open.
     Postponed {
         /// Bytes of what would live on, or more.
         carried_bytes: u64,
@@ -76,10 +76,10 @@ impl Ledger {
         let _alone = self.retiring.lock();
         let before = self.last_retired()?;
         // A crash, or a backup, may have come between the record and the files.
-        if let Some(range) = &before {
+        if let Some((_, range)) = &before {
             self.journal.retire_below(range.next)?;
         }
-        let begin = before.as_ref().map_or(0, |range| range.next);
+        let begin = before.as_ref().map_or(0, |(_, range)| range.next);
         let (going, old_below) = self.going(begin, keep_from_ns)?;
         let Some(next) = going.last().map(|segment| segment.next_offset) else {
             return Ok(Retirement::Nothing);
@@ -88,27 +88,23 @@ impl Ledger {
         let bytes = |offset| self.journal.behind(offset).bytes;
         let freed_bytes = bytes(begin).saturating_sub(bytes(next));
         self.check_room(freed_bytes * INDEX_FACTOR)?;
-        let draft = Draft::make(&self.journal, &self.dir, begin, next)?;
-        let range = range_of(&before, &going, &draft);
+        let draft = Draft::make(&self.journal, &self.dir, before.as_ref(), next)?;
+        let range = range_of(before.as_ref().map(|(_, range)| range), &going, &draft);
         draft.check_whole(&range)?;
         let living = carry::living(&self.queries.lock(), &horizon)?;
-        let carried_bytes = self.size(&draft, &living, next, freed_bytes / GAIN_MIN)?;
+        let (rows, carried_bytes) = draft.rows(&living, next, freed_bytes / GAIN_MIN)?;
         if carried_bytes * GAIN_MIN > freed_bytes {
             return Ok(Retirement::Postponed { carried_bytes, freed_bytes });
         }
         let mut carrier = Carrier::new(&self.journal, actor.at_ns);
-        carry::ageless(&draft.db)?.iter().try_for_each(|row| carrier.push(row))?;
-        for id in &living {
-            self.rows(&draft, id, next)?.iter().try_for_each(|row| carrier.push(row))?;
-        }
+        rows.iter().try_for_each(|row| carrier.push(row))?;
         // From here on nobody changes an alert: one that was closed may have been opened meanwhile.
         let mut writer = self.writer.lock();
         self.catch_up(&mut writer)?;
         let done: HashSet<String> = living.into_iter().collect();
         for id in carry::living(&writer.db, &horizon)? {
             if !done.contains(&id) {
-                let rows = draft.or_live(&writer.db, &id, next)?;
-                rows.iter().try_for_each(|row| carrier.push(row))?;
+                draft.alert(&id, next)?.iter().try_for_each(|row| carrier.push(row))?;
             }
         }
         let carried = carrier.finish()?;
@@ -124,8 +120,8 @@ impl Ledger {
         Ok(Retirement::Done { range, alerts })
     }
 
-    /// The newest retirement that was recorded.
-    pub(crate) fn last_retired(&self) -> Result<Option<RetiredRange>, LedgerError> {
+    /// The newest retirement that was recorded, with the offset of its record.
+    fn last_retired(&self) -> Result<Option<(u64, RetiredRange)>, LedgerError> {
         let mut writer = self.writer.lock();
         self.catch_up(&mut writer)?;
         Ok(index::last_retired(&writer.db)?)
@@ -148,31 +144,6 @@ impl Ledger {
         Ok((going, old_below))
     }
 
-    fn rows(&self, draft: &Draft, id: &str, next: u64) -> Result<Vec<CarriedRow>, LedgerError> {
-        draft.or_live(&self.queries.lock(), id, next)
-    }
-
-    /// Bytes of what lives on; counting ends beyond `limit`.
-    fn size(
-        &self,
-        draft: &Draft,
-        living: &[String],
-        next: u64,
-        limit: u64,
-    ) -> Result<u64, LedgerError> {
-        let size = |rows: Vec<CarriedRow>| -> Result<u64, LedgerError> {
-            rows.iter().try_fold(0, |sum, row| Ok(sum + index::json(row)?.len() as u64))
-        };
-        let mut bytes = size(carry::ageless(&draft.db)?)?;
-        for id in living {
-            if bytes > limit {
-                break;
-            }
-            bytes += size(self.rows(draft, id, next)?)?;
-        }
-        Ok(bytes)
-    }
-
     /// What is written must not take the space that is kept ready for alerts on a full disk.
     fn check_room(&self, written_bytes: u64) -> Result<(), LedgerError> {
         let stats = self.journal.stats();
@@ -190,19 +161,18 @@ impl Ledger {
 }
 
 /// The range with the chain over its segments.
-fn range_of(before: &Option<RetiredRange>, going: &[SealedRoot], draft: &Draft) -> RetiredRange {
+fn range_of(before: Option<&RetiredRange>, going: &[SealedRoot], draft: &Draft) -> RetiredRange {
     let of = |s: &SealedRoot| RetiredSegment {
         first: s.first_offset,
         next: s.next_offset,
         root: Hash(s.root),
     };
     let segments: Vec<RetiredSegment> = going.iter().map(of).collect();
-    let head_before = before.as_ref().map_or(Hash::default(), |range| range.head);
+    let head_before = before.map_or(Hash::default(), |range| range.head);
     RetiredRange {
         first: segments.first().map_or(0, |s| s.first),
         next: segments.last().map_or(0, |s| s.next),
         records: draft.records.clone(),
-        missing: draft.missing,
         newest_ns: draft.newest_ns,
         head: RetiredRange::head_of(head_before, &segments),
         head_before,
@@ -222,14 +192,20 @@ struct Draft {
 }
 
 impl Draft {
-    fn make(journal: &Journal, dir: &Path, begin: u64, next: u64) -> Result<Self, LedgerError> {
+    fn make(
+        journal: &Journal,
+        dir: &Path,
+        before: Option<&(u64, RetiredRange)>,
+        next: u64,
+    ) -> Result<Self, LedgerError> {
         let path = dir.join(format!("{INDEX_FILE}.draft"));
         remove_index(&path)?;
         let db = index::open(&path)?;
         let (records, missing, newest_ns) = Default::default();
         let mut draft = Self { db, path, records, missing, newest_ns };
-        if begin > 0 {
-            let ending = carry::newest(journal, begin)?.filter(|e| e.range.next == begin);
+        let begin = before.map_or(0, |(_, range)| range.next);
+        if let Some((offset, _)) = before {
+            let ending = carry::ending_at(journal, *offset)?.filter(|e| e.range.next == begin);
             let ending = ending.ok_or(LedgerError::NotCarried { next: begin })?;
             if !carry::load(journal, &mut draft.db, &ending)? {
                 return Err(LedgerError::NotCarried { next: begin });
@@ -272,15 +248,39 @@ impl Draft {
         Ok(())
     }
 
-    /// An alert as it was; where the stream could not tell it, as the index knows it.
-    fn or_live(
+    /// All that lives on, and its bytes; beyond `limit` bytes no more is read.
+    fn rows(
         &self,
-        live: &Connection,
-        id: &str,
+        living: &[String],
         next: u64,
-    ) -> Result<Vec<CarriedRow>, LedgerError> {
+        limit: u64,
+    ) -> Result<(Vec<CarriedRow>, u64), LedgerError> {
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        let mut take = |rows: Vec<CarriedRow>| -> Result<bool, LedgerError> {
+            for row in rows {
+                bytes += index::json(&row)?.len() as u64;
+                all.push(row);
+            }
+            Ok(bytes <= limit)
+        };
+        let mut goes_on = take(carry::ageless(&self.db)?)?;
+        for id in living {
+            if !goes_on {
+                break;
+            }
+            goes_on = take(self.alert(id, next)?)?;
+        }
+        Ok((all, bytes))
+    }
+
+    /// An alert as it was, with all that was known of it.
+    fn alert(&self, id: &str, next: u64) -> Result<Vec<CarriedRow>, LedgerError> {
         let rows = carry::rows_of(&self.db, id, next)?;
-        Ok(if rows.is_empty() { carry::rows_of(live, id, next)? } else { rows })
+        match rows.is_empty() {
+            // The index knows an alert of that part that its records do not tell.
+            true => Err(LedgerError::OldPartDamaged { next, unreadable: 1 }),
+            false => Ok(rows),
+        }
     }
 }
 
@@ -333,16 +333,19 @@ impl<'a> Carrier<'a> {
 }
 
 /// Where an index has to begin whose next record is not in the stream any more: filled with what lived
-/// on, or empty where nothing says so.
+/// on, or as it was where nothing says so (false).
 pub(crate) fn begin_again(journal: &Journal, db: &mut Connection) -> Result<bool, LedgerError> {
-    index::clear(db)?;
     let first_offset = journal.stats().first_offset;
     let found: Option<Ending> = match first_offset {
-        0 => return Ok(true),
+        0 => None,
         _ => carry::newest(journal, first_offset)?,
     };
     match found {
-        Some(ending) => carry::load(journal, db, &ending),
+        Some(ending) => {
+            index::clear(db)?;
+            carry::load(journal, db, &ending)
+        }
+        // Nothing can take the place of what the index has: it may be the last that knows it.
         None => Ok(false),
     }
 }

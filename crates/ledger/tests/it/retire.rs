@@ -423,33 +423,6 @@ fn reopened(world: &World, index: &[u8]) -> World {
     World { fs: world.fs.clone(), clock: world.clock.clone(), dir }
 }
 
-/// Scenario: the clock stands two years ahead at a start, and is set ahead while the journal is open;
-/// then a year and more really passes.
-/// Guarantees: what a wrong clock says makes nothing old; time that passed does.
-#[test]
-fn a_clock_that_is_set_makes_nothing_old() {
-    let world = World::new(OsFs);
-    let (journal, ledger) = world.open();
-    live(&ledger, 0);
-    wait_sealed(&journal);
-    drop(ledger);
-    drop(journal);
-    let newest_ns = journal::Clock::wall_ns(&world.clock);
-    let ahead_ns = 730 * DAY_NS;
-    world.clock.jump(ahead_ns);
-    let (journal, ledger) = world.open();
-    assert!(journal.proven_ns() <= newest_ns + DAY_NS);
-    world.clock.jump(ahead_ns);
-    assert!(journal.proven_ns() <= newest_ns + DAY_NS);
-    let keep_from_ns = journal.proven_ns() - KEPT_NS;
-    let done = ledger.retire(keep_from_ns, &actor("alcedo"), &|| true).unwrap();
-    assert_eq!(done, Retirement::Nothing);
-    world.clock.jump(-2 * ahead_ns);
-    let before = journal.proven_ns();
-    world.days_pass(500);
-    assert_eq!(journal.proven_ns() - before, 500 * DAY_NS);
-}
-
 /// Scenario: a block of what is old enough rots; somebody sets a hold while rows are being copied.
 /// Guarantees: nothing goes, and why is told; without them it goes.
 #[test]
@@ -471,4 +444,30 @@ fn what_cannot_be_read_or_is_held_meanwhile_stays() {
     assert_eq!(journal.stats().first_offset, 0);
     std::fs::write(&first, &sound).unwrap();
     assert!(matches!(world.retire(&ledger).unwrap(), Retirement::Done { .. }));
+}
+
+/// Scenario: records of nearly every type in a stream that was retired from.
+/// Guarantees: a record's name is its type in the JSON, which stands first: counts and scans go by both.
+#[test]
+fn a_records_name_is_its_type() {
+    let world = World::new(OsFs);
+    let (journal, ledger) = world.open();
+    grow(&world, &ledger);
+    world.retire_all(&journal, &ledger);
+    drop((journal, ledger));
+    let mut names = std::collections::BTreeSet::new();
+    journal::inspect::export(&world.stream(), 0, u64::MAX, &mut |_| (), |one| {
+        let journal::inspect::Exported::Record(view, bytes) = one else { return };
+        if view.kind == event::RecordKind::Ledger {
+            let name = serde_json::from_slice::<LedgerRecord>(bytes).unwrap().name();
+            let text = std::str::from_utf8(bytes).unwrap();
+            assert!(text.starts_with(&format!("{{\"type\":\"{name}\"")), "{text}");
+            names.insert(name);
+        }
+    })
+    .unwrap();
+    assert!(
+        names.len() >= 12 && names.contains("carried") && names.contains("retired"),
+        "{names:?}"
+    );
 }
