@@ -31,6 +31,11 @@ pub(crate) fn stored_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
+/// Whether a column's type is that of times in files of now.
+pub(crate) fn is_stored_so(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _))
+}
+
 /// The column that has what is left of a time in the envelope.
 pub(crate) fn rest_of(time: &str) -> Option<&'static str> {
     RESTS.iter().find(|(name, _)| *name == time).map(|(_, rest)| *rest)
@@ -47,7 +52,7 @@ pub(crate) fn split(times_ns: impl Iterator<Item = i64> + Clone) -> (ArrayRef, A
 /// A time's column in nanoseconds, with what its microseconds leave where there is such a column. None
 /// if a column is of another type than it should be. What is not in microseconds comes back as it is.
 pub(crate) fn joined(time: &ArrayRef, rest: Option<&ArrayRef>) -> Option<ArrayRef> {
-    if !matches!(time.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
+    if !is_stored_so(time.data_type()) {
         return Some(time.clone());
     }
     let micros = time.as_primitive_opt::<TimestampMicrosecondType>()?;

@@ -501,42 +501,48 @@ impl StoredFile {
         self.column_index(rest).filter(|i| !self.is_field(*i))
     }
 
-    /// Columns `indices`, ascending, and those without which their times are not whole.
-    fn with_rests(&self, indices: &[usize]) -> Vec<usize> {
-        let rests = indices.iter().filter_map(|i| self.rest_index(*i));
-        let mut out: Vec<usize> = indices.iter().copied().chain(rests).collect();
+    /// Columns `wanted`, and those without which their times are not whole; ascending.
+    fn with_rests(&self, wanted: &[usize]) -> Vec<usize> {
+        let rests = wanted.iter().filter_map(|i| self.rest_index(*i));
+        let mut out: Vec<usize> = wanted.iter().copied().chain(rests).collect();
         out.sort_unstable();
         out.dedup();
         out
     }
 
-    /// Columns `indices` (none = all) of a batch that has them with their rests, times in nanoseconds.
+    /// Columns `wanted` of a batch that has `stored`, which are those with their rests: times in
+    /// nanoseconds. Both ascending.
     fn whole_times(
         &self,
-        batch: &RecordBatch,
-        indices: Option<&[usize]>,
+        batch: RecordBatch,
+        wanted: &[usize],
+        stored: &[usize],
     ) -> Result<RecordBatch, StoreError> {
-        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        let read: Vec<usize> =
-            indices.map_or_else(|| (0..self.index.len()).collect(), |i| self.with_rests(i));
-        let array = |index: usize| Some(batch.column(read.binary_search(&index).ok()?));
-        let (mut fields, mut arrays) = (Vec::new(), Vec::new());
-        for index in read.iter().copied().filter(|i| indices.is_none_or(|list| list.contains(i))) {
-            let field = &self.schema().fields()[index];
-            let whole = array(index).and_then(|array_of_it| {
-                let rest = self.rest_index(index).and_then(array);
-                fine::joined(array_of_it, rest)
-            });
+        let fields = self.schema().fields();
+        if !wanted.iter().any(|i| fine::is_stored_so(fields[*i].data_type())) {
+            return Ok(batch);
+        }
+        let array = |index: usize| Some(batch.column(stored.binary_search(&index).ok()?));
+        let (mut whole_fields, mut arrays) = (Vec::new(), Vec::new());
+        for index in wanted.iter().copied() {
+            let field = &fields[index];
+            let rest = self.rest_index(index).and_then(array);
+            let whole = array(index).and_then(|time| fine::joined(time, rest));
             let whole =
                 whole.ok_or_else(|| self.unreadable(&format!("column {}", field.name())))?;
-            fields.push(match field.data_type() == whole.data_type() {
+            whole_fields.push(match field.data_type() == whole.data_type() {
                 true => field.clone(),
                 false => Arc::new(Field::clone(field).with_data_type(whole.data_type().clone())),
             });
             arrays.push(whole);
         }
-        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &rows)
+        let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(whole_fields)), arrays, &rows)
             .map_err(|e| self.unreadable(&e))
+    }
+
+    fn all_columns(&self) -> Vec<usize> {
+        (0..self.index.len()).collect()
     }
 
     /// Position of a column.
@@ -691,9 +697,11 @@ impl StoredFile {
         indices: Option<&[usize]>,
         ranges: Option<&[Range<usize>]>,
     ) -> Result<RecordBatch, StoreError> {
-        let stored = indices.map(|indices| self.with_rests(indices));
-        let batch = self.read_stored(group, stored.as_deref(), ranges)?;
-        self.whole_times(&batch, indices)
+        let mut wanted = indices.map_or_else(|| self.all_columns(), <[usize]>::to_vec);
+        wanted.sort_unstable();
+        let stored = self.with_rests(&wanted);
+        let batch = self.read_stored(group, indices.map(|_| &stored[..]), ranges)?;
+        self.whole_times(batch, &wanted, &stored)
     }
 
     /// The same as the file has it; `indices` are ascending.
@@ -771,7 +779,8 @@ impl StoredFile {
 
     /// The rows of a batch that has all columns, from [`StoredFile::stream`].
     pub(crate) fn decode(&self, batch: &RecordBatch) -> Result<Vec<FullRow>, StoreError> {
-        RowDecoder::new(self, &self.whole_times(batch, None)?)?.rows()
+        let all = self.all_columns();
+        RowDecoder::new(self, &self.whole_times(batch.clone(), &all, &all)?)?.rows()
     }
 }
 
