@@ -1,7 +1,7 @@
 //! What senders and operators are told: answers of ingest, what a crash may have cost, and what the
 //! offline verbs make of a damaged folder.
 
-use super::harness::{Server, run};
+use super::harness::{PATIENCE, Server, run};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
@@ -161,7 +161,7 @@ fn half_closed_connections_are_told_the_truth() {
             body.len() + missing
         );
         let mut stream = TcpStream::connect(server.http).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = String::new();

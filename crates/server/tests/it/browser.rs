@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Starting a browser on a busy machine takes this long at worst.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest wait for something to appear on the page. It only bounds failures.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Runs before any script of a page: keeps what the page would otherwise forget.
 const WATCHER: &str = "window.__violations = []; window.__errors = [];

@@ -1,9 +1,8 @@
 //! What is given up under load, step by step, in a server whose memory is filled with bodies that never
 //! end: what each step does, how it is told, and that it is taken back.
 
-use super::harness::{Server, run};
+use super::harness::{Server, big_events, run};
 use serde_json::{Value, json};
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -95,33 +94,12 @@ impl Weight {
 fn searches_take_turns_at_level_2() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let mut server = Server::start_as("", Some(&data), super::harness::alcedo);
-    let filler = "x".repeat(60_000);
-    for part in 0..20 {
-        let line = |n: u32| format!("{{\"message\":\"big {part} {n} {filler}\"}}\n");
-        server.ingest(&(0..20).map(line).collect::<String>());
-    }
+    big_events(&data);
     let count = "{\"query\":\"big | stats count()\"}";
-    let all = |s: &Server| (s.search("big | stats count()")[0]["count"] == 400).then_some(());
-    server.eventually("the events", all);
-    server.stop();
     let server = Server::start_as(&settings(""), Some(&data), super::harness::alcedo);
     let mut weight = Weight::default();
     weight.press(&server, 2);
-    let mut unread = TcpStream::connect(server.http).unwrap();
-    let body = "{\"query\":\"big\",\"limit\":0}";
-    write!(
-        unread,
-        "POST /api/v1/search HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-         Accept: application/x-ndjson\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        server.admin_token,
-        body.len()
-    )
-    .unwrap();
-    let mut head = [0; 12];
-    unread.read_exact(&mut head).unwrap();
-    assert_eq!(&head, b"HTTP/1.1 200");
+    let unread = server.search_unread();
     assert!(level(&server) >= 2);
     let asked = || {
         let began = Instant::now();

@@ -1,6 +1,6 @@
 //! The requests of Grafana's Loki data source, in the form in which it sends them.
 
-use super::harness::Server;
+use super::harness::{Server, big_events};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -238,31 +238,10 @@ fn labels_and_fields_are_detected() {
 fn questions_take_turns_with_searches_under_overload() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let mut server = Server::start_as("", Some(&data), super::harness::alcedo);
-    let filler = "x".repeat(60_000);
-    for part in 0..20 {
-        let line = |n: u32| format!("{{\"message\":\"big {part} {n} {filler}\"}}\n");
-        server.ingest(&(0..20).map(line).collect::<String>());
-    }
-    server.eventually("the events", |s| {
-        (s.search("big | stats count()")[0]["count"] == 400).then_some(())
-    });
-    server.stop();
+    big_events(&data);
     let server = Server::start_as("limits: {memory: 64KiB}\n", Some(&data), super::harness::alcedo);
     server.eventually("overload", |s| (s.metric("alcedo_degraded_level")? >= 2.0).then_some(()));
-    let mut unread = TcpStream::connect(server.http).unwrap();
-    let body = r#"{"query":"big","limit":0}"#;
-    write!(
-        unread,
-        "POST /api/v1/search HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nAccept: application/x-ndjson\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-        server.http,
-        server.admin_token,
-        body.len()
-    )
-    .unwrap();
-    let mut head = [0; 12];
-    unread.read_exact(&mut head).unwrap();
-    assert_eq!(&head, b"HTTP/1.1 200");
+    let unread = server.search_unread();
     for path in ["query_range", "index/stats"] {
         let parts = [("query", r#"{alcedo_source="http"}"#), ("start", START), ("end", END)];
         let (status, _, text) = ask(&server, path, &parts);

@@ -9,7 +9,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a start may take, in the slowest build on a busy machine.
-const START_WAIT: Duration = Duration::from_secs(60);
+const START_WAIT: Duration = Duration::from_secs(120);
+/// How long a test waits for what must happen: a debug build that has 36 MB to read on a machine with other
+/// work takes more than half a minute. A test that passes does not wait for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The binary under test.
 pub(crate) fn alcedo() -> Command {
@@ -54,6 +57,20 @@ pub(crate) struct Server {
     _folder: tempfile::TempDir,
 }
 
+/// Leaves a stopped server's folder with 400 events of 60 KB: `big`.
+pub(crate) fn big_events(data_dir: &Path) {
+    let mut server = Server::start_as("", Some(data_dir), alcedo);
+    let filler = "x".repeat(60_000);
+    for part in 0..20 {
+        let line = |n: u32| format!("{{\"message\":\"big {part} {n} {filler}\"}}\n");
+        server.ingest(&(0..20).map(line).collect::<String>());
+    }
+    server.eventually("the events", |s| {
+        (s.search("big | stats count()")[0]["count"] == 400).then_some(())
+    });
+    server.stop();
+}
+
 impl Server {
     /// Starts with these settings added to free ports and a fresh folder. Settings may set their
     /// own `sources`.
@@ -93,6 +110,26 @@ impl Server {
         };
         server.wait_ready();
         server
+    }
+
+    /// A search for all of [`big_events`], whose answer nobody reads: the connection, with the answer begun.
+    pub(crate) fn search_unread(&self) -> TcpStream {
+        let mut unread = TcpStream::connect(self.http).unwrap();
+        let body = r#"{"query":"big","limit":0}"#;
+        write!(
+            unread,
+            "POST /api/v1/search HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n\
+             Accept: application/x-ndjson\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            self.http,
+            self.admin_token,
+            body.len()
+        )
+        .unwrap();
+        let mut head = [0; 12];
+        unread.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        unread
     }
 
     fn wait_ready(&mut self) {
@@ -179,7 +216,7 @@ impl Server {
 
     /// Asks until `found` is satisfied.
     pub(crate) fn eventually<T>(&self, what: &str, found: impl FnMut(&Self) -> Option<T>) -> T {
-        self.eventually_within(Duration::from_secs(20), what, found)
+        self.eventually_within(PATIENCE, what, found)
     }
 
     /// As [`Server::eventually`], for what takes longer.

@@ -2,7 +2,7 @@
 //! sends them away, and everybody else goes on.
 
 use super::browser::http;
-use super::harness::{Server, alcedo, run};
+use super::harness::{PATIENCE, Server, alcedo, run};
 use serde_json::json;
 use socket_from::connect_from;
 use std::io::{ErrorKind, Read, Write};
@@ -181,7 +181,7 @@ fn floods_within_http2_end_their_connection() {
     let head = b"\x82\x86\x04\x08/healthz\x41\x01x";
     let end_of_head_and_stream = 0x5;
     let mut resets = TcpStream::connect(server.http).unwrap();
-    resets.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    resets.set_write_timeout(Some(PATIENCE)).unwrap();
     resets.write_all(PREFACE).unwrap();
     let mut is_ended = false;
     for batch in 0..1_000u32 {
@@ -197,17 +197,17 @@ fn floods_within_http2_end_their_connection() {
             break;
         }
     }
-    assert!(is_ended || is_closed_within(&resets, Duration::from_secs(20)), "100,000 resets");
+    assert!(is_ended || is_closed_within(&resets, PATIENCE), "100,000 resets");
     is_well(&server);
     let mut endless = TcpStream::connect(server.http).unwrap();
-    endless.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    endless.set_write_timeout(Some(PATIENCE)).unwrap();
     endless.write_all(PREFACE).unwrap();
     endless.write_all(&h2_frame(1, 0, 1, head)).unwrap();
     // A field of 8 KiB in each, never indexed, never the last one.
     let field = [&b"\x10\x01x\x7f\x81\x3f"[..], &[b'y'; 8192]].concat();
     let piece = h2_frame(9, 0, 1, &field);
     let is_ended = (0..10_000).any(|_| endless.write_all(&piece).is_err());
-    assert!(is_ended || is_closed_within(&endless, Duration::from_secs(20)), "80 MB of one head");
+    assert!(is_ended || is_closed_within(&endless, PATIENCE), "80 MB of one head");
     is_well(&server);
 }
 

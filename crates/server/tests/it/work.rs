@@ -1,6 +1,6 @@
 //! Working on alerts over the API: taking, giving, noting, many at once, and who may do what.
 
-use super::harness::Server;
+use super::harness::{PATIENCE, Server};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -59,7 +59,7 @@ impl Desk {
     /// Lines of an event stream as they come; the channel closes with the stream.
     fn follow(&self, path: &str, token: &str) -> Receiver<String> {
         let mut stream = TcpStream::connect(self.server.http).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
             "GET /api/v1{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
@@ -79,7 +79,7 @@ impl Desk {
 
 fn wait_for(told: &Receiver<String>, what: &str) {
     loop {
-        let line = told.recv_timeout(Duration::from_secs(20));
+        let line = told.recv_timeout(PATIENCE);
         let line = line.unwrap_or_else(|_| panic!("no `{what}` on the stream"));
         if line.contains(what) {
             return;
@@ -261,7 +261,7 @@ fn open_streams(server: &Server, token: &str) -> Vec<(String, Ended)> {
             false => "",
         };
         let mut stream = TcpStream::connect(server.http).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
             "GET {path}{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
              Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -319,8 +319,7 @@ fn a_revoked_token_ends_its_sessions_and_streams() {
     assert_eq!(desk.server.ask("DELETE", &path, &desk.server.admin_token, "").0, 200);
     assert_eq!(with_cookie(), 401);
     for (path, ended) in &streams {
-        let wait = Duration::from_secs(10);
-        desk.server.eventually_within(wait, path, |_| ended.load(Relaxed).then_some(()));
+        desk.server.eventually(path, |_| ended.load(Relaxed).then_some(()));
     }
     for name in ["", "  ", &"x".repeat(101)] {
         let wish = json!({"name": name, "role": "reader"});
@@ -375,7 +374,7 @@ fn a_revoked_token_ends_long_answers() {
 /// Asks for an answer as lines, and reads its first.
 fn begin(server: &Server, token: &str, path: &str, body: &str) -> BufReader<TcpStream> {
     let mut stream = TcpStream::connect(server.http).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nAccept: application/x-ndjson\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -397,7 +396,7 @@ fn begin(server: &Server, token: &str, path: &str, body: &str) -> BufReader<TcpS
 /// Signs in for a cookie: status, head and body of the answer.
 fn sign_in(server: &Server, body: &str) -> (u16, String, Value) {
     let mut stream = TcpStream::connect(server.http).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = format!(
         "POST /api/v1/session HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
