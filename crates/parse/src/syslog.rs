@@ -690,6 +690,8 @@ fn unversioned(line: &[u8], body: usize, pri: Option<u8>) -> Option<Header<'_>> 
 const CISCO_PREFIX_MAX: usize = 160;
 /// Most parts of that prefix.
 const CISCO_PARTS_MAX: usize = 8;
+/// Most names among them: a relay's and the device's.
+const CISCO_NAMES_MAX: usize = 2;
 
 /// Cisco's and its relatives' headers: parts ended by colons, then `%FACILITY-SEVERITY-MNEMONIC`.
 ///
@@ -699,7 +701,8 @@ const CISCO_PARTS_MAX: usize = 8;
 /// host: *spamApTask1: Mar  5 14:07:09.123: %CAPWAP-4-DISC_INTF_ERR2: ...
 /// Mar  5 14:07:10 relay 48: host: .Mar  5 14:07:09.555 CET: %SEC-6-IPACCESSLOGP: ...
 /// ```
-/// `None` when a part is none of these: then the message is read as any other.
+/// `None` when a part is none of these: then the message is read as any other. So it is where more names or
+/// a process stand in front: a mnemonic in what a program reports of a client is no header.
 fn cisco(line: &[u8], body: usize, pri: Option<u8>) -> Option<Header<'_>> {
     let window = &line[body..line.len().min(body + CISCO_PREFIX_MAX)];
     let percent = memchr::memchr_iter(b'%', window).find(|at| {
@@ -709,7 +712,7 @@ fn cisco(line: &[u8], body: usize, pri: Option<u8>) -> Option<Header<'_>> {
     let message = body + percent;
     let mut header = Header::empty(line, Dialect::Rfc3164);
     header.pri = pri;
-    let mut at = body;
+    let (mut at, mut names) = (body, 0);
     for _ in 0..CISCO_PARTS_MAX {
         at += line[at..message].iter().take_while(|c| matches!(c, b' ' | b':')).count();
         if at >= message {
@@ -717,7 +720,7 @@ fn cisco(line: &[u8], body: usize, pri: Option<u8>) -> Option<Header<'_>> {
             header.message = &line[message..];
             return (pri.is_some() || header.stamp.is_some()).then_some(header);
         }
-        at = cisco_part(line, at, message, &mut header)?;
+        at = cisco_part(line, at, message, (&mut header, &mut names))?;
     }
     None
 }
@@ -727,7 +730,7 @@ fn cisco_part<'a>(
     line: &'a [u8],
     at: usize,
     message: usize,
-    header: &mut Header<'a>,
+    (header, names): (&mut Header<'a>, &mut usize),
 ) -> Option<usize> {
     let rest = &line[at..message];
     let marked = usize::from(matches!(rest[0], b'*' | b'.'));
@@ -786,6 +789,10 @@ fn cisco_part<'a>(
         false => (word, at + len),
     };
     if host.is_empty() || host.len() > HOST_LEN_MAX || !is_host_word(host) {
+        return None;
+    }
+    *names += 1;
+    if *names > CISCO_NAMES_MAX || header.procid.is_some() {
         return None;
     }
     // A relay's name in front, the device's behind: the device's counts.
@@ -1065,6 +1072,14 @@ mod tests {
             ("<34>Oct 11 22:14:15 [192.0.2.7] su: text", ["192.0.2.7", "su", "-", "-", "text"]),
             ("<34>Oct 11 22:14:15 su[12]: text", ["-", "su", "12", "-", "text"]),
             ("<34>su: text", ["-", "su", "-", "-", "text"]),
+            (
+                "<38>Oct 11 22:14:15 h sshd[12]: Invalid user %ASA-6-302015: x",
+                ["h", "sshd", "12", "-", "Invalid user %ASA-6-302015: x"],
+            ),
+            (
+                "<22>Oct 11 22:14:15 h cleanup: A1: Subject: %ASA-6-302015: x",
+                ["h", "cleanup", "-", "-", "A1: Subject: %ASA-6-302015: x"],
+            ),
             ("<34>Oct 11 22:14:15 h free text: more", ["h", "-", "-", "-", "free text: more"]),
             (
                 "<34>Oct 11 22:14:15 h last message repeated 3 times",

@@ -54,6 +54,11 @@ impl FirstBytes {
         Self(places)
     }
 
+    /// Whether any text may start so.
+    pub(crate) fn says_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a text may start so.
     pub(crate) fn may_start(&self, text: &[u8]) -> bool {
         text.len() >= self.0.len() && self.0.iter().zip(text).all(|(set, byte)| has(set, *byte))

@@ -282,6 +282,8 @@ pub(crate) struct Pack {
     pub(crate) scripts: Vec<Option<Arc<dyn Script>>>,
     /// Every logsource that its events may have, sorted.
     logsources: Vec<String>,
+    /// It is the installation's own: asked before all that come with Alcedo.
+    pub(crate) is_own: bool,
 }
 
 /// The packs of one generation.
@@ -350,7 +352,7 @@ impl PackSet {
                 continue;
             }
             set.packs.retain(|p| p.spec.pack != loaded.spec.pack);
-            own.push(loaded);
+            own.push(Pack { is_own: true, ..loaded });
         }
         own.append(&mut set.packs);
         Ok(Self { packs: own, ..set })
@@ -368,7 +370,7 @@ impl PackSet {
         crate::shaper::register(names);
         crate::tables::register(names);
         crate::redact::register(names);
-        for Pack { spec, routes, scripts, logsources } in &self.packs {
+        for Pack { spec, routes, scripts, logsources, .. } in &self.packs {
             let products = logsources.iter().filter_map(|l| l.split('/').next());
             products.filter(|p| !matches!(*p, "" | "*")).for_each(|p| names.product(p));
             for name in scripts.iter().flatten().flat_map(|script| script.targets()) {
@@ -531,5 +533,5 @@ fn pack(
         })
     };
     let scripts = spec.steps.iter().map(compile).collect::<Result<_, _>>()?;
-    Ok(Pack { spec, routes, scripts, logsources })
+    Ok(Pack { spec, routes, scripts, logsources, is_own: false })
 }

@@ -5,6 +5,9 @@
 //!   program? --> descriptions that name it --> packs' programs --> signs in their packs' order
 //! signs = all descriptions, starts, pieces and probes; [`Gate`] and what the header lacks leave a few
 //! ```
+//! Pieces that may stand anywhere also stand in what a client chooses: its URL, its user agent, a
+//! subject. They are asked last, of text that no product's beginning shows ([`Rank`]).
+//!
 //! The work per message hardly grows with the number of packs.
 
 use crate::extract::Pattern;
@@ -117,6 +120,19 @@ struct Description {
     needs: Vec<usize>,
     /// The longest piece of `contains`, if there is one.
     longest: Vec<usize>,
+    /// Nothing says how the message begins or who wrote it.
+    is_free: bool,
+}
+
+/// When a sign is asked. Within a rank, packs are asked in their order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// It tells how the message begins or who wrote it, or stands in a pack of the installation.
+    Certain,
+    /// Its pieces may stand anywhere.
+    Free,
+    /// It fits texts of any product.
+    Generic,
 }
 
 impl Description {
@@ -130,6 +146,10 @@ impl Description {
         };
         let (matches, line) = (pattern(&marks.matches), pattern(&marks.line));
         let gate = matches.as_ref().or(line.as_ref()).map(Pattern::gate);
+        let is_anchored = !marks.starts.is_empty()
+            || gate.as_ref().is_some_and(|(first, _)| !first.says_nothing());
+        let is_headed =
+            !marks.program.is_empty() || !marks.msgid.is_empty() || !marks.data.is_empty();
         let (first, needs) = gate.unwrap_or_else(|| {
             let starts = marks.starts.iter().map(String::as_bytes);
             (FirstBytes::of_starts(starts), Vec::new())
@@ -151,6 +171,7 @@ impl Description {
                 .map(|s| pieces.id(s))
                 .into_iter()
                 .collect(),
+            is_free: !is_anchored && !is_headed,
         }
     }
 
@@ -241,7 +262,12 @@ impl Recogniser {
                 probe_needs: needed.into_iter().map(|piece| pieces.id(piece)).collect(),
             });
         }
-        let signs: Vec<_> = all.iter().enumerate().flat_map(|(at, pack)| pack.signs(at)).collect();
+        let mut signs: Vec<_> =
+            all.iter().enumerate().flat_map(|(at, pack)| pack.signs(at)).collect();
+        signs.sort_by_key(|sign| match packs[sign.pack].is_own {
+            true => Rank::Certain,
+            false => all[sign.pack].rank(sign.kind),
+        });
         for (bit, sign) in signs.iter().enumerate() {
             let description = all[sign.pack].described(sign.kind);
             let names = description.map(|d| d.programs.as_slice()).unwrap_or_default();
@@ -332,7 +358,9 @@ impl Recogniser {
         if named.is_some_and(|named| named.pack == Some(at)) {
             return Some(Why::Remembered);
         }
-        let described = self.packs[at].any.iter().any(|d| d.fits(body, lower, None));
+        // Pieces that stand anywhere show nothing before all others were asked.
+        let mut certain = self.packs[at].any.iter().filter(|d| !d.is_free);
+        let described = certain.any(|d| d.fits(body, lower, None));
         described.then_some(Why::Remembered)
     }
 
@@ -424,6 +452,17 @@ impl PackMarks {
         match kind {
             SignKind::Described(at) => self.any.get(at),
             _ => None,
+        }
+    }
+
+    fn rank(&self, kind: SignKind) -> Rank {
+        match (kind, self.probe) {
+            (SignKind::Described(at), _) if self.any[at].is_free => Rank::Free,
+            (SignKind::Contains, _) => Rank::Free,
+            (SignKind::Probe, Some(Parser::Kv)) => Rank::Generic,
+            // They look for their beginning wherever that stands.
+            (SignKind::Probe, Some(Parser::Auditd | Parser::Cef | Parser::Leef)) => Rank::Free,
+            _ => Rank::Certain,
         }
     }
 

@@ -217,3 +217,65 @@ fn a_pack_with_a_program_needs_a_compiler() {
     let names: Vec<String> = set.list().into_iter().map(|p| p.name).collect();
     assert!(names.contains(&"plain".into()) && names.contains(&"linux-auth".into()));
 }
+
+/// What a client sends may hold any product's line: it stays what the server wrote about it.
+#[test]
+fn what_a_client_sends_makes_no_other_products_event() {
+    let mut bench = Bench::new();
+    let mut stolen = std::collections::BTreeMap::<_, (usize, String)>::new();
+    let mut tried = 0;
+    for pack in packs::ALL {
+        let pieces = serde_saphyr::from_str(pack.spec).map(|spec| marks(&spec)).unwrap();
+        let samples = shape::testing::lines(&folder(pack.name)).unwrap();
+        for text in samples.iter().map(|s| String::from_utf8_lossy(s).into_owned()).chain(pieces) {
+            for (own, line) in carriers(&text) {
+                bench.clear();
+                bench.shape(line.as_bytes());
+                let got = bench.text(0, "alcedo.pack").unwrap();
+                tried += 1;
+                if got != own {
+                    stolen.entry((own, got)).or_insert((0, line)).0 += 1;
+                }
+            }
+        }
+    }
+    assert!(tried > 10_000);
+    assert!(stolen.is_empty(), "{} kinds of {tried}: {stolen:#?}", stolen.len());
+}
+
+/// The pieces of each description that may stand anywhere, as one text.
+fn marks(spec: &serde_json::Value) -> Vec<String> {
+    let recognise = &spec["recognise"];
+    let any = recognise["any"].as_array().into_iter().flatten();
+    let texts = |list: &serde_json::Value| -> Vec<String> {
+        list.as_array().into_iter().flatten().map(|t| t.as_str().unwrap().to_owned()).collect()
+    };
+    let joined = any.chain([recognise]).map(|d| texts(&d["contains"]).join("x "));
+    joined.filter(|text| !text.is_empty()).collect()
+}
+
+/// Lines of three servers around what a client chose, with the pack whose they are.
+fn carriers(text: &str) -> Vec<(&'static str, String)> {
+    let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+    let word = text.replace(' ', "+");
+    let access = |url: &str, agent: &str| {
+        format!(
+            "192.0.2.9 - - [23/Nov/2026:10:00:00 +0000] \"GET {url} HTTP/1.1\" 404 153 \"-\" \"{agent}\""
+        )
+    };
+    let head = "<38>Nov 23 10:00:00 gate";
+    vec![
+        ("web-access", access("/", &quoted)),
+        ("web-access", access("/", text)),
+        ("web-access", access(&format!("/?q={word}"), "curl/8.5.0")),
+        ("web-access", format!("{head} nginx: {}", access("/", &quoted))),
+        ("linux-auth", format!("{head} sshd[811]: Invalid user {text} from 192.0.2.9 port 4022")),
+        (
+            "mail-servers",
+            format!(
+                "{head} postfix/cleanup[812]: 4F2A1B3C5D: warning: header Subject: {text} from \
+                 mx.example.org[192.0.2.9]; from=<a@example.org> to=<b@example.org> proto=ESMTP helo=<mx>"
+            ),
+        ),
+    ]
+}
