@@ -179,6 +179,9 @@ fn expected(at: usize, expected: &'static str) -> ParseError {
     ParseError::Expected { format: FORMAT, at, expected }
 }
 
+/// The path of event data without names.
+const PLAIN_DATA: &str = "Event.EventData.Data";
+
 struct Element {
     /// Where its tag's name stands in the text.
     tag: Range<usize>,
@@ -378,13 +381,15 @@ impl Pass<'_, '_, '_> {
         }
     }
 
-    /// Writes the innermost element's text, if it has any or is named data.
+    /// Writes the innermost element's text, if it has any or is event data.
     fn flush_text(&mut self) {
         let Some(element) = self.buffers.open.last_mut() else { return };
         let value = std::mem::take(&mut self.buffers.value);
         let text = &self.text[std::mem::take(&mut element.text)];
         let (has_attributes, has_children) = (element.has_attributes, element.has_children);
-        let keep_empty = element.is_named_data && !has_children;
+        // The meaning of data without names is their position.
+        let is_plain_data = self.is_event && self.buffers.path == PLAIN_DATA;
+        let keep_empty = (element.is_named_data || is_plain_data) && !has_children;
         let text = if value.is_empty() { text } else { &value };
         // Blanks between child elements are layout, not text.
         let is_layout = has_children && text.trim_ascii().is_empty();
@@ -507,7 +512,7 @@ mod tests {
   <System><Provider Name='Microsoft-Windows-Sysmon' Guid='{5770385f}'/><EventID Qualifiers='0'>1</EventID>
   <Level>4</Level><Correlation/><TimeCreated SystemTime='2024-03-05T14:07:09.123Z'/></System>
   <EventData><Data Name='CommandLine'>cmd /c "a &amp; b" &lt;x&gt; &#65;&bogus;</Data><Data Name='Empty'></Data><Data Name='None'/>
-  <Data>one</Data><Data><![CDATA[<two>]]></Data></EventData></Event>
+  <Data></Data><Data>one</Data><Data/><Data><![CDATA[<two>]]></Data></EventData></Event>
 "#;
         let want = [
             "Event.System.Provider.#attributes.Name=Microsoft-Windows-Sysmon",
@@ -519,7 +524,9 @@ mod tests {
             "Event.EventData.CommandLine=cmd /c \"a & b\" <x> A&bogus;",
             "Event.EventData.Empty=",
             "Event.EventData.None=",
+            "Event.EventData.Data=",
             "Event.EventData.Data=one",
+            "Event.EventData.Data=",
             "Event.EventData.Data=<two>",
         ];
         assert_eq!(cells(text).unwrap(), want);

@@ -452,6 +452,8 @@ impl ByName {
 
 struct Step {
     when: Option<When>,
+    /// Asked where that holds.
+    further: Vec<When>,
     must: bool,
     ops: Vec<Op>,
 }
@@ -478,6 +480,7 @@ impl Program {
         }
         let steps = spec.steps.iter().zip(&pack.scripts).map(|(step, script)| Step {
             when: step.when.as_ref().and_then(|w| When::compile(spec, w, &id, dict)),
+            further: step.when.as_ref().map(|w| When::further(w, &id)).unwrap_or_default(),
             must: step.must,
             ops: ops::compile(step, script.as_ref(), spec, dict),
         });
@@ -527,7 +530,7 @@ impl Program {
                 }
                 (Some(when), _) => when.holds(row, &work.index),
             };
-            if !holds {
+            if !holds || !step.further.iter().all(|when| when.holds(row, &work.index)) {
                 continue;
             }
             found.matched = false;

@@ -289,6 +289,12 @@ pub(crate) struct WhenSpec {
     pub(crate) exists: Option<bool>,
     #[serde(default)]
     pub(crate) not: bool,
+    /// Whether it holds where the field is absent, too.
+    #[serde(default)]
+    pub(crate) absent: bool,
+    /// What has to hold besides, asked where this one holds.
+    #[serde(default)]
+    pub(crate) and: Option<Box<WhenSpec>>,
 }
 
 /// One step: an optional condition and one or more operations, done in the order of these fields.

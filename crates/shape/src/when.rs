@@ -10,7 +10,7 @@ pub(crate) enum When {
     /// A predicate of the filter language.
     Plan(Box<Bound>),
     /// One test of one field: the cheap and common case.
-    Field { field: FieldId, test: WhenTest, not: bool },
+    Field { field: FieldId, test: WhenTest, not: bool, absent: bool },
     /// A test that the pack's [`Switch`] answers, by its bit.
     Case { bit: u32, not: bool },
 }
@@ -47,7 +47,7 @@ pub(crate) fn names(spec: &Spec, condition: &Condition) -> Vec<String> {
         Condition::Filter(text) => plan(spec, text)
             .map(|p| p.fields().into_iter().map(str::to_owned).collect())
             .unwrap_or_default(),
-        Condition::Field(w) => vec![w.field.clone()],
+        Condition::Field(w) => w.chain().map(|w| w.field.clone()).collect(),
     }
 }
 
@@ -65,15 +65,25 @@ impl When {
                 let presence = plan.presence(&binding);
                 When::Plan(Box::new(Bound { plan, binding, presence }))
             }
-            Condition::Field(w) => {
-                let not = w.not != (w.exists == Some(false));
-                When::Field { field: id(&w.field), test: WhenTest::of(w), not }
-            }
+            Condition::Field(w) => Self::field(w, id),
         })
     }
 
+    /// What has to hold besides the first condition.
+    pub(crate) fn further(condition: &Condition, id: &dyn Fn(&str) -> FieldId) -> Vec<Self> {
+        match condition {
+            Condition::Filter(_) => Vec::new(),
+            Condition::Field(w) => w.chain().skip(1).map(|w| Self::field(w, id)).collect(),
+        }
+    }
+
+    fn field(w: &WhenSpec, id: &dyn Fn(&str) -> FieldId) -> Self {
+        let not = w.not != (w.exists == Some(false));
+        When::Field { field: id(&w.field), test: WhenTest::of(w), not, absent: w.absent }
+    }
+
     pub(crate) fn holds(&self, row: &mut RowWriter<'_>, index: &Index) -> bool {
-        let (field, test, not) = match self {
+        let (field, test, not, absent) = match self {
             When::Plan(bound) => {
                 let Bound { plan, binding, presence } = &**bound;
                 let has = |field| index.get(field).is_some();
@@ -83,23 +93,20 @@ impl When {
                 let row = Indexed { view: row.view(), index };
                 return plan.root.holds(&|leaf| plan.leaf_matches(leaf, binding, &row));
             }
-            When::Field { field, test, not } => (field, test, not),
+            When::Field { field, test, not, absent } => (field, test, not, absent),
             // Asked of the switch instead.
             When::Case { .. } => return false,
         };
         // Most of what conditions ask for is not there.
-        if index.get(*field).is_none() {
-            return *not;
-        }
-        let value = index.get(*field).map(|at| row.cell(at).1.bytes);
-        let holds = match (test, value) {
-            (WhenTest::Exists, value) => value.is_some(),
-            (_, None) => false,
-            (WhenTest::In(list), Some(v)) => {
-                let wanted = key(v);
-                list.iter().any(|(key, text)| *key == wanted && text.eq_ignore_ascii_case(v))
+        let Some(at) = index.get(*field) else { return *not || *absent };
+        let value = row.cell(at).1.bytes;
+        let holds = match test {
+            WhenTest::Exists => true,
+            WhenTest::In(list) => {
+                let wanted = key(value);
+                list.iter().any(|(key, text)| *key == wanted && text.eq_ignore_ascii_case(value))
             }
-            (WhenTest::Starts(prefix), Some(v)) => v.starts_with(prefix),
+            WhenTest::Starts(prefix) => value.starts_with(prefix),
         };
         holds != *not
     }
@@ -179,10 +186,11 @@ impl Switch {
         let mut switch = Self { field, bits: HashMap::new(), longest: 0 };
         let mut next = 0;
         for condition in conditions.iter_mut() {
-            let When::Field { field: own, test: WhenTest::In(list), not } = &**condition else {
+            let When::Field { field: own, test: WhenTest::In(list), not, absent } = &**condition
+            else {
                 continue;
             };
-            if *own == field && next < u64::BITS {
+            if *own == field && !absent && next < u64::BITS {
                 for (_, text) in list {
                     switch.longest = switch.longest.max(text.len());
                     let folded = text.to_ascii_lowercase().into();
@@ -230,6 +238,13 @@ impl Switch {
         let folded = || self.bits.get(value.to_ascii_lowercase().as_slice());
         let found = found.or_else(|| has_capitals().then(folded).flatten());
         found.copied().unwrap_or_default()
+    }
+}
+
+impl WhenSpec {
+    /// This test and those that have to hold besides.
+    fn chain(&self) -> impl Iterator<Item = &WhenSpec> {
+        std::iter::successors(Some(self), |w| w.and.as_deref())
     }
 }
 
