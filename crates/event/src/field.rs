@@ -93,6 +93,44 @@ pub fn ecs_fields() -> impl Iterator<Item = (&'static str, FieldType)> {
     })
 }
 
+/// ECS fields of which an event has one value: a second one is somebody else's guess, and rules and charts that
+/// count by them would count the event twice. By name.
+const ONE_VALUED: &[&str] = &[
+    "client.ip",
+    "client.port",
+    "destination.ip",
+    "destination.port",
+    "event.action",
+    "event.code",
+    "event.kind",
+    "event.outcome",
+    "http.request.method",
+    "http.response.status_code",
+    "network.direction",
+    "network.transport",
+    "process.executable",
+    "process.name",
+    "process.pid",
+    "server.ip",
+    "server.port",
+    "source.ip",
+    "source.port",
+    "url.domain",
+    "url.original",
+    "url.path",
+    "url.port",
+    "url.query",
+    "url.scheme",
+    "user.domain",
+    "user.id",
+    "user.name",
+];
+
+/// Whether an event has at most one value of the field.
+pub fn is_one_valued(name: &str) -> bool {
+    ONE_VALUED.binary_search(&name).is_ok()
+}
+
 fn field_type(name: &str) -> Option<FieldType> {
     Some(match name {
         "keyword" => FieldType::Keyword,

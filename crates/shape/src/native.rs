@@ -502,7 +502,7 @@ fn write_target(a: &access_log::Access<'_>, ids: &Ids, row: &mut RowWriter<'_>) 
                 path: ids.path,
                 query: ids.query,
             };
-            fields.run(target, ids.url, row);
+            fields.run(target, ids.url, &|_| false, row);
             b""
         }
     };

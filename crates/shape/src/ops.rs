@@ -54,7 +54,8 @@ pub(crate) enum Op {
     Script(Arc<dyn Script>),
     Lookup(Box<Lookup>),
     Date(TimeSource),
-    Set(Constants),
+    /// The values, and which of their fields hold one.
+    Set(Constants, Vec<FieldId>),
     Default(FieldId, Kind, Box<[Box<[u8]>]>),
 }
 
@@ -433,17 +434,22 @@ fn compile_values(
         ops.push(Op::Lookup(Box::new(Lookup {
             from: lookup.from.texts().iter().map(|f| id(f)).collect(),
             to: id(to),
-            is_single: to == "event.outcome",
+            is_single: event::field::is_one_valued(to),
             kind: kind_of(id(to)),
             table: table.collect(),
             default: lookup.default.clone(),
         })));
     }
     ops.extend(step.date.iter().map(|f| Op::Date(TimeSource::new(f, id))));
-    for (field, values) in &step.set {
-        let field = id(field);
+    for (name, values) in &step.set {
+        let field = id(name);
         for value in values.texts() {
             set(ops, field, kind_of(field), &value);
+        }
+        if let Some(Op::Set(_, single)) = ops.last_mut()
+            && event::field::is_one_valued(name)
+        {
+            single.push(field);
         }
     }
     for (field, values) in &step.default {
@@ -457,10 +463,10 @@ fn compile_values(
 
 /// Adds a constant: to those that are written just before it, if there are any.
 fn set(ops: &mut Vec<Op>, field: FieldId, kind: Kind, value: &str) {
-    if !matches!(ops.last(), Some(Op::Set(_))) {
-        ops.push(Op::Set(Constants::default()));
+    if !matches!(ops.last(), Some(Op::Set(..))) {
+        ops.push(Op::Set(Constants::default(), Vec::new()));
     }
-    if let Some(Op::Set(values)) = ops.last_mut()
+    if let Some(Op::Set(values, _)) = ops.last_mut()
         && !values.iter().any(|(f, _, bytes)| f == field && bytes == value.as_bytes())
     {
         values.push(field, kind, value.as_bytes());
@@ -545,7 +551,7 @@ impl Op {
                     found.stamp = Some(stamp);
                 }
             }
-            Op::Set(values) => add_all(values, row, work),
+            Op::Set(values, single) => add_all(values, single, row, work),
             Op::Default(field, kind, values) => {
                 if work.index.get(*field).is_none() {
                     for value in values {
@@ -659,7 +665,9 @@ impl Op {
                 Err(_) => false,
             },
             Op::Address(_, fields) => fields.run(text, row),
-            Op::Url(from, fields) => fields.run(text, *from, row),
+            Op::Url(from, fields) => {
+                fields.run(text, *from, &|field| work.index.get(field).is_some(), row)
+            }
             _ => false,
         };
         found.matched |= matched;
@@ -781,20 +789,33 @@ impl Lookup {
     }
 }
 
-/// Adds values, each unless its field has it.
-fn add_all(values: &Constants, row: &mut RowWriter<'_>, work: &Work) {
+/// Adds values, each unless its field has it; a field of `single` takes none beside the first.
+fn add_all(values: &Constants, single: &[FieldId], row: &mut RowWriter<'_>, work: &Work) {
     if values.iter().all(|(field, ..)| work.index.get(field).is_none()) {
         return row.push_all(values);
     }
-    values.iter().for_each(|(field, kind, bytes)| add(field, kind, bytes, row, work));
+    for (field, kind, bytes) in values.iter() {
+        if work.index.get(field).is_none() || !single.contains(&field) {
+            add(field, kind, bytes, row, work);
+        }
+    }
 }
 
 /// Adds a value unless the field has it: two steps, or a carrier and what it carries, may find out the same.
 fn add(field: FieldId, kind: Kind, value: &[u8], row: &mut RowWriter<'_>, work: &Work) {
-    let has = |row: &RowWriter<'_>| row.cells().any(|(id, v)| id == field && v.bytes == value);
-    if work.index.get(field).is_none() || !has(row) {
+    if !cells_of(field, row, work).any(|at| row.cell(at).1.bytes == value) {
         row.push(field, kind, value);
     }
+}
+
+/// The cells of a field that stood in the row before this operation, in order.
+fn cells_of<'r>(
+    field: FieldId,
+    row: &'r RowWriter<'_>,
+    work: &Work,
+) -> impl Iterator<Item = usize> + use<'r> {
+    let places = work.index.places(field).unwrap_or_default();
+    places.filter(move |at| row.cell(*at).0 == field)
 }
 
 impl AddressFields {
@@ -829,21 +850,33 @@ fn is_port(text: &[u8]) -> bool {
 }
 
 impl UrlFields {
-    /// Takes `text` apart, which stands in field `from`. Out: whether there was anything.
-    pub(crate) fn run(&self, text: &[u8], from: FieldId, row: &mut RowWriter<'_>) -> bool {
+    /// Takes `text` apart, which stands in field `from`; of what the event `has` already nothing is added.
+    /// Out: whether there was anything.
+    pub(crate) fn run(
+        &self,
+        text: &[u8],
+        from: FieldId,
+        has: &dyn Fn(FieldId) -> bool,
+        row: &mut RowWriter<'_>,
+    ) -> bool {
+        let mut put = |field: FieldId, kind: Kind, value: &[u8]| {
+            if !has(field) {
+                row.push(field, kind, value);
+            }
+        };
         let text = text.trim_ascii();
         if value::is_absent(Kind::Str, text) {
             return false;
         }
         if from != self.original {
-            row.push(self.original, Kind::Str, text);
+            put(self.original, Kind::Str, text);
         }
         let mut rest = text;
         let scheme = memchr::memmem::find(text, b"://").filter(|at| {
             *at > 0 && text[..*at].iter().all(|c| c.is_ascii_alphanumeric() || b"+.-".contains(c))
         });
         if let Some(at) = scheme {
-            row.push(self.scheme, Kind::Str, &text[..at]);
+            put(self.scheme, Kind::Str, &text[..at]);
             rest = &text[at + 3..];
         }
         // Without scheme a leading slash is a path, `name:443` a tunnel's target, else unknown.
@@ -860,20 +893,20 @@ impl UrlFields {
                 return true;
             }
             if !name.is_empty() {
-                row.push(self.domain, Kind::Str, name);
+                put(self.domain, Kind::Str, name);
             }
             if let Some(at) = colon {
-                row.push(self.port, Kind::Int, &host[at + 1..]);
+                put(self.port, Kind::Int, &host[at + 1..]);
             }
             rest = &rest[end..];
         }
         let rest = &rest[..memchr::memchr(b'#', rest).unwrap_or(rest.len())];
         let cut = memchr::memchr(b'?', rest).unwrap_or(rest.len());
         if cut > 0 {
-            row.push(self.path, Kind::Str, &rest[..cut]);
+            put(self.path, Kind::Str, &rest[..cut]);
         }
         if cut + 1 < rest.len() {
-            row.push(self.query, Kind::Str, &rest[cut + 1..]);
+            put(self.query, Kind::Str, &rest[cut + 1..]);
         }
         true
     }
@@ -920,9 +953,9 @@ impl HashFields {
 
 /// Gives the values of a list names by their position.
 fn items(from: FieldId, names: &[Option<FieldId>], row: &mut RowWriter<'_>, work: &mut Work) {
-    let Some(first) = work.index.get(from) else { return };
+    let places = work.index.places(from).unwrap_or_default();
     let mut names = names.iter();
-    for at in first..row.cell_count() {
+    for at in places {
         if row.cell(at).0 != from {
             continue;
         }
@@ -938,15 +971,20 @@ fn items(from: FieldId, names: &[Option<FieldId>], row: &mut RowWriter<'_>, work
 
 /// Writes the values of a list, `with` between them, as one text.
 fn join(from: FieldId, with: &[u8], to: FieldId, row: &mut RowWriter<'_>, work: &mut Work) {
-    let Some(first) = work.index.get(from) else { return };
-    work.buffer.clear();
-    for at in (first..row.cell_count()).filter(|at| row.cell(*at).0 == from) {
-        if at != first {
-            work.buffer.extend_from_slice(with);
+    let mut buffer = std::mem::take(&mut work.buffer);
+    buffer.clear();
+    let mut count = 0;
+    for at in cells_of(from, row, work) {
+        if count > 0 {
+            buffer.extend_from_slice(with);
         }
-        work.buffer.extend_from_slice(row.cell(at).1.bytes);
+        buffer.extend_from_slice(row.cell(at).1.bytes);
+        count += 1;
     }
-    row.push(to, Kind::Str, &work.buffer);
+    if count > 0 {
+        row.push(to, Kind::Str, &buffer);
+    }
+    work.buffer = buffer;
 }
 
 /// Splits every value of a field: a list has a cell for each.
@@ -958,8 +996,7 @@ fn split_all(
     work: &mut Work,
     found: &mut Findings,
 ) {
-    let Some(first) = work.index.get(from) else { return };
-    for at in first..row.cell_count() {
+    for at in work.index.places(from).unwrap_or_default() {
         if row.cell(at).0 == from {
             work.text.clear();
             work.text.extend_from_slice(row.cell(at).1.bytes);
