@@ -5,8 +5,8 @@
 //! {"a":{"b":1,"c":2}}    root --first--> a --first--> b --next--> c
 //! ```
 //! A name knows the object that it is a member of, and which name came behind it last time: that one is
-//! compared first. Names of the generation and of the batch are known alike; those of a batch no longer
-//! than it lives.
+//! compared first. Names of the generation are known until others take their places; the field of a name that
+//! only a batch knows is forgotten with that batch.
 
 use event::{Dictionary, FieldId};
 use std::sync::Arc;

@@ -218,6 +218,73 @@ fn a_pack_with_a_program_needs_a_compiler() {
     assert!(names.contains(&"plain".into()) && names.contains(&"linux-auth".into()));
 }
 
+/// Forms that no such record can show: the program alone writes one, what the other carries is another pack's.
+const SHOWN_OTHERWISE: &[&str] = &["alcedo: form `own`", "shipper: form `windows-xml`"];
+
+/// A form that none of the records that it describes is taken by is dead: others in front of it take them all.
+#[test]
+fn every_form_takes_what_it_describes() {
+    let bench = Bench::new();
+    let mut dead = Vec::new();
+    for pack in packs::ALL {
+        let spec: serde_json::Value = serde_saphyr::from_str(pack.spec).unwrap();
+        for form in spec["shapes"].as_array().into_iter().flatten() {
+            let wanted = format!("form `{}`", form["name"].as_str().unwrap());
+            let takes = |record: &String| {
+                let found = bench.shaper.detect(bench.head(), record.as_bytes(), &bench.dict);
+                found.pack == pack.name && found.why.ends_with(&wanted)
+            };
+            if !described(form).iter().any(takes) {
+                dead.push(format!("{}: {wanted}", pack.name));
+            }
+        }
+    }
+    assert_eq!(dead, SHOWN_OTHERWISE);
+}
+
+/// Records with no more names than a form wants: one for each of `any`.
+fn described(form: &serde_json::Value) -> Vec<String> {
+    let texts = |value: &serde_json::Value| -> Vec<String> {
+        let list = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        list.iter().filter_map(|t| Some(t.as_str()?.trim_end_matches('*').to_owned())).collect()
+    };
+    let mut record = serde_json::Map::new();
+    for name in texts(&form["all"]) {
+        record.insert(name, "x".into());
+    }
+    for (name, values) in form["is"].as_object().into_iter().flatten() {
+        record.insert(name.clone(), texts(values).swap_remove(0).into());
+    }
+    let mut any = texts(&form["any"]);
+    any.extend(any.is_empty().then(|| texts(&form["all"])[0].clone()));
+    let one = |name: String| {
+        let mut record = record.clone();
+        record.entry(name).or_insert("x".into());
+        serde_json::to_string(&record).unwrap()
+    };
+    any.into_iter().map(one).collect()
+}
+
+/// Two values where ECS has one are counted twice.
+#[test]
+fn fields_of_one_value_have_one_in_all_expected_events() {
+    let mut wrong = Vec::new();
+    for pack in packs::ALL {
+        for golden in fs::read_dir(folder(pack.name).join("expected")).unwrap() {
+            let path = golden.unwrap().path();
+            for (at, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
+                let event: serde_json::Map<String, serde_json::Value> =
+                    serde_json::from_str(line).unwrap();
+                let lists = event.iter().filter(|(_, value)| value.is_array());
+                let names = lists.map(|(name, _)| name).filter(|n| event::field::is_one_valued(n));
+                wrong.extend(names.map(|name| format!("{}:{}: {name}", path.display(), at + 1)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(event::field::is_one_valued("url.domain") && !event::field::is_one_valued("tags"));
+}
+
 /// What a client sends may hold any product's line: it stays what the server wrote about it.
 #[test]
 fn what_a_client_sends_makes_no_other_products_event() {
