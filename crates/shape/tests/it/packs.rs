@@ -321,7 +321,7 @@ fn marks(spec: &serde_json::Value) -> Vec<String> {
     joined.filter(|text| !text.is_empty()).collect()
 }
 
-/// Lines of three servers around what a client chose, with the pack whose they are.
+/// Lines of servers around what a client chose, with the pack whose they are.
 fn carriers(text: &str) -> Vec<(&'static str, String)> {
     let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
     let word = text.replace(' ', "+");
@@ -342,6 +342,41 @@ fn carriers(text: &str) -> Vec<(&'static str, String)> {
             format!(
                 "{head} postfix/cleanup[812]: 4F2A1B3C5D: warning: header Subject: {text} from \
                  mx.example.org[192.0.2.9]; from=<a@example.org> to=<b@example.org> proto=ESMTP helo=<mx>"
+            ),
+        ),
+        (
+            "mail-servers",
+            format!(
+                "{head} dovecot: imap-login: Aborted login: user=<{text}>, method=PLAIN, rip=192.0.2.9"
+            ),
+        ),
+        ("linux-auth", format!("{head} sudo: kim : PWD=/ ; USER=root ; COMMAND=/bin/echo {text}")),
+        (
+            "nginx-error",
+            format!(
+                "2026/11/23 10:00:00 [error] 31#31: *7 open() \"/srv/{word}\" failed (2: No such file or \
+                 directory), client: 192.0.2.9, server: _, request: \"GET /{word} HTTP/1.1\""
+            ),
+        ),
+        (
+            "apache-error",
+            format!(
+                "[Mon Nov 23 10:00:00.123456 2026] [core:error] [pid 31] [client 192.0.2.9:4022] AH00126: \
+                 Invalid URI in request GET {word} HTTP/1.1"
+            ),
+        ),
+        (
+            "haproxy",
+            format!(
+                "{head} haproxy[813]: 192.0.2.9:40123 [23/Nov/2026:10:00:00.123] web~ app/app1 0/0/1/2/3 200 \
+                 153 - - ---- 1/1/0/0/0 0/0 \"GET /?q={word} HTTP/1.1\""
+            ),
+        ),
+        (
+            "squid",
+            format!(
+                "1795428000.123     87 192.0.2.9 TCP_MISS/200 1532 GET http://example.org/?q={word} - \
+                 HIER_DIRECT/198.51.100.7 text/html"
             ),
         ),
     ]
