@@ -178,8 +178,9 @@ fn body(event_bytes: usize) -> Vec<u8> {
 }
 
 /// Every connection posts, waits for its ack, and posts again, or with `each` when so much has gone by since
-/// the last was due: an ack then counts from when its batch was. `connect` gives what posts one batch and
-/// says how often that was refused.
+/// the last was due: an ack then counts from when its batch was. Connections are due one after the other, as
+/// senders who do not know of each other are: all in one moment would be a burst of their number with a
+/// pause behind it, and no half load. `connect` gives what posts one batch and says how often that was refused.
 fn send<P: FnMut() -> Result<u64, BenchError>>(
     connections: usize,
     case_time: Duration,
@@ -187,10 +188,12 @@ fn send<P: FnMut() -> Result<u64, BenchError>>(
     connect: impl Fn() -> Result<P, BenchError> + Sync,
 ) -> Result<Case, BenchError> {
     let begun = Instant::now();
-    let one = || -> Result<(Latencies, u64), BenchError> {
+    let one = &|number: u32| -> Result<(Latencies, u64), BenchError> {
+        // A host of its own would not wait for the server's cores.
+        precedence::go_first();
         let mut post = connect()?;
         let (mut latencies, mut refused) = (Latencies::default(), 0);
-        let mut due = begun;
+        let mut due = begun + each.unwrap_or_default() * number / connections as u32;
         while begun.elapsed() < case_time {
             let mut start = Instant::now();
             if let Some(each) = each {
@@ -205,7 +208,8 @@ fn send<P: FnMut() -> Result<u64, BenchError>>(
     };
     let mut case = Case::default();
     std::thread::scope(|scope| {
-        let senders: Vec<_> = (0..connections).map(|_| scope.spawn(one)).collect();
+        let senders: Vec<_> =
+            (0..connections as u32).map(|number| scope.spawn(move || one(number))).collect();
         senders.into_iter().try_for_each(|sender| -> Result<(), BenchError> {
             let (latencies, refused) =
                 sender.join().map_err(|_| BenchError::server("lost a sender"))??;

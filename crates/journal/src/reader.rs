@@ -6,7 +6,8 @@ use crate::fs::Access;
 use crate::piece::RECORD_BYTES_MAX;
 use crate::scan::{Hole, Window, block_at, next_valid};
 use crate::segment::{Footer, HEADER_LEN, SegmentHead, segment_name};
-use crate::shared::Shared;
+use crate::shared::{Shared, Tally};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -23,6 +24,17 @@ struct Place {
     head: SegmentHead,
     window: Window,
     pos: u64,
+    /// Of a segment that this run writes: how far it has come.
+    live: Option<Arc<Mutex<Tally>>>,
+}
+
+impl Place {
+    /// Lets the window reach as far as blocks are durable.
+    fn follow(&mut self) {
+        if let Some(tally) = &self.live {
+            self.window.end_pos = tally.lock().end_pos;
+        }
+    }
 }
 
 impl Reader {
@@ -81,7 +93,9 @@ impl Reader {
         };
         let near = index.partition_point(|e| e.first_offset <= self.next_offset);
         let pos = near.checked_sub(1).map_or(HEADER_LEN, |i| index[i].pos);
-        self.place = Some(Place { head: entry.head, window: Window::new(file), pos });
+        let is_live = !entry.sealed && entry.tally.lock().whole;
+        let live = is_live.then_some(entry.tally);
+        self.place = Some(Place { head: entry.head, window: Window::new(file), pos, live });
         Ok(end)
     }
 
@@ -92,6 +106,7 @@ impl Reader {
         let name = segment_name(place.head.first_offset);
         let path = self.shared.path(&name);
         let mut fresh = false;
+        place.follow();
         loop {
             let found = block_at(&mut place.window, &place.head, place.pos)
                 .map_err(JournalError::io("read", &path))?;

@@ -14,13 +14,16 @@ const WINDOW_BYTES: usize = 256 * 1024;
 /// A window onto a file, so that small blocks do not cost a system call each.
 pub(crate) struct Window {
     pub(crate) file: Arc<dyn File>,
+    /// Bytes of the file that are worth reading; behind them lies space that waits for blocks. What reads on
+    /// there makes the system clear pages ahead, in megabytes, while the thread that asked holds its core.
+    pub(crate) end_pos: u64,
     bytes: Vec<u8>,
     start: u64,
 }
 
 impl Window {
     pub(crate) fn new(file: Arc<dyn File>) -> Self {
-        Self { file, bytes: Vec::new(), start: 0 }
+        Self { file, end_pos: u64::MAX, bytes: Vec::new(), start: 0 }
     }
 
     /// Forgets what was read: bytes after the durable end may have been written since.
@@ -28,11 +31,12 @@ impl Window {
         self.bytes.clear();
     }
 
-    /// `len` bytes at `pos`, or fewer at the end of the file.
+    /// `len` bytes at `pos`, or fewer at the end.
     fn get(&mut self, pos: u64, len: usize) -> io::Result<&[u8]> {
         let have = self.start + self.bytes.len() as u64;
         if pos < self.start || pos + len as u64 > have {
-            let want = len.max(WINDOW_BYTES);
+            let left = usize::try_from(self.end_pos.saturating_sub(pos)).unwrap_or(usize::MAX);
+            let want = len.max(WINDOW_BYTES).min(left);
             self.bytes.resize(want, 0);
             let got = self.file.read_at(&mut self.bytes, pos);
             self.bytes.truncate(*got.as_ref().unwrap_or(&0));

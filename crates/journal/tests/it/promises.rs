@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use testkit::{Fault, Rng, SimClock, SimFs};
 
@@ -489,16 +489,23 @@ fn damage_is_told_once_and_with_its_size() {
 
 type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
-/// A disk during whose next sync something else happens.
-struct HookedFs(Hook);
+/// A disk during whose next sync something else happens, and that knows how far readers have looked.
+#[derive(Default)]
+struct HookedFs {
+    hook: Hook,
+    read_to: Arc<AtomicU64>,
+}
 
-struct HookedFile(Arc<dyn File>, Hook);
+struct HookedFile(Arc<dyn File>, Hook, Option<Arc<AtomicU64>>);
 
 impl File for HookedFile {
     fn write_at(&self, bytes: &[u8], pos: u64) -> io::Result<()> {
         self.0.write_at(bytes, pos)
     }
     fn read_at(&self, out: &mut [u8], pos: u64) -> io::Result<usize> {
+        if let Some(read_to) = &self.2 {
+            read_to.fetch_max(pos + out.len() as u64, Relaxed);
+        }
         self.0.read_at(out, pos)
     }
     fn sync_data(&self) -> io::Result<()> {
@@ -524,7 +531,9 @@ impl Fs for HookedFs {
         OsFs.create_dir(dir)
     }
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(HookedFile(OsFs.open(path, access)?, self.0.clone())))
+        let is_read = access == Access::Read && path.extension().is_some_and(|e| e == "wal");
+        let read_to = is_read.then(|| self.read_to.clone());
+        Ok(Arc::new(HookedFile(OsFs.open(path, access)?, self.hook.clone(), read_to)))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         OsFs.rename(from, to)
@@ -546,6 +555,31 @@ impl Fs for HookedFs {
     }
 }
 
+/// Scenario: a reader follows the writer, block by block.
+/// Guarantee: it asks the disk for nothing behind the last block: the system would clear pages there, ahead
+/// and in megabytes.
+#[test]
+fn a_reader_that_follows_reads_no_space_that_waits_for_blocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let fs = Arc::new(HookedFs::default());
+    let (journal, _) = Journal::open(dir.path(), telling(), fs.clone(), Arc::new(OsClock)).unwrap();
+    let mut reader = journal.reader(0);
+    for n in 1..=20u8 {
+        journal.appender().append_wait(batch(&[&[n; 3_000]])).unwrap();
+        let mut last = None;
+        while let Some(block) = reader.next(Duration::ZERO).unwrap() {
+            last = block.records().last().map(|record| record.bytes.to_vec());
+        }
+        assert!(last.is_some_and(|bytes| bytes == [n; 3_000]), "record {n}");
+        let bytes = std::fs::read(dir.path().join("00000000000000000000.wal")).unwrap();
+        let written = bytes.iter().rposition(|b| *b != 0).unwrap() as u64 + 1;
+        let read = fs.read_to.load(Relaxed);
+        // The last block may end with zeros of its own.
+        assert!(read > 0 && read <= written + 64, "{read} of {written} bytes");
+    }
+    journal.close().unwrap();
+}
+
 /// Scenario: somebody reads damaged bytes while the group before is being synced, and the process is
 /// killed before the next group.
 /// Guarantee: the next run tells of the loss.
@@ -564,7 +598,7 @@ fn damage_met_during_a_sync_is_told_after_a_kill() {
     std::fs::write(&path, bytes).unwrap();
 
     let hook = Hook::default();
-    let fs = Arc::new(HookedFs(hook.clone()));
+    let fs = Arc::new(HookedFs { hook: hook.clone(), ..HookedFs::default() });
     let (journal, mut steps, recovery) =
         Journal::open_stepped(dir.path(), telling(), fs, Arc::new(OsClock)).unwrap();
     assert!(recovery.holes.is_empty(), "a start does not read what is sealed");
