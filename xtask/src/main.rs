@@ -98,7 +98,11 @@ fn check(_: &[String]) -> ExitCode {
         say("skipped: cargo-deny is not installed (cargo install cargo-deny)");
         return ExitCode::SUCCESS;
     }
-    run(Command::new("cargo").args(["deny", "check", "bans", "licenses", "sources"]))
+    let features = ["--features", "server/cloud,server/vrl"];
+    run(Command::new("cargo")
+        .arg("deny")
+        .args(features)
+        .args(["check", "bans", "licenses", "sources"]))
 }
 
 fn slow(args: &[String]) -> ExitCode {
