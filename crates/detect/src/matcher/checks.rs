@@ -20,6 +20,8 @@ const OR: u32 = 4;
 const NOT: u32 = 5;
 /// The first of its words is how many parts must hold.
 const AT_LEAST: u32 = 6;
+/// An `or` of leaves alone: long lists of values are that, and are gone through without looking at kinds.
+const OR_OF_LEAVES: u32 = 7;
 
 /// The conditions of rules, by number.
 #[derive(Default)]
@@ -41,6 +43,9 @@ impl Checks {
             Node::Const(value) => self.words.push(u32::from(*value) << NUMBER_BITS),
             Node::Leaf(leaf) => self.words.push(LEAF << NUMBER_BITS | leaf & NUMBER_MASK),
             Node::And(parts) => self.group(AND, None, parts),
+            Node::Or(parts) if parts.iter().all(|part| matches!(part, Node::Leaf(_))) => {
+                self.group(OR_OF_LEAVES, None, parts);
+            }
             Node::Or(parts) => self.group(OR, None, parts),
             Node::Not(part) => self.group(NOT, None, std::slice::from_ref(part)),
             Node::AtLeast(count, parts) => self.group(AT_LEAST, Some(*count), parts),
@@ -76,6 +81,7 @@ fn holds(word: u32, parts: &[u32], verdict: &impl Fn(u32) -> bool) -> bool {
         LEAF => verdict(word & NUMBER_MASK),
         AND => Parts(parts).all(of),
         OR => Parts(parts).any(of),
+        OR_OF_LEAVES => parts.iter().any(|leaf| verdict(leaf & NUMBER_MASK)),
         NOT => !Parts(parts).any(of),
         AT_LEAST => {
             let Some((count, parts)) = parts.split_first() else { return false };

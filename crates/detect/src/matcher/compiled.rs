@@ -109,6 +109,7 @@ impl Compiled {
         found: &mut Vec<u32>,
     ) {
         let PartScratch { directory, buffers, marks, candidates, tally, .. } = scratch;
+        let first = found.len();
         marks.next_row();
         candidates.clear();
         let row = IndexedRow { row: *row, cells };
@@ -129,9 +130,9 @@ impl Compiled {
         if !is_whole {
             candidates.retain(|rule| has_bit(allowed, *rule));
         }
-        candidates.sort_unstable();
         for rule in candidates.iter().filter(|rule| in_force(**rule)) {
-            let guard = route.guards.get(rule);
+            let is_guarded = has_bit(&route.guarded, *rule);
+            let guard = if is_guarded { route.guards.get(rule) } else { None };
             let mut work = 1;
             let holds = guard.is_none_or(|g| g.iter().any(|leaf| marks.is_hit(*leaf)))
                 && self.verify(*rule, &row, route, marks, &mut work);
@@ -140,6 +141,8 @@ impl Compiled {
                 found.push(*rule);
             }
         }
+        // Many are candidates, few are found.
+        found[first..].sort_unstable();
         if is_whole && let Some(sample) = sampler.see(&row.row, route, &self.reads) {
             self.post(sample);
         }
@@ -384,6 +387,8 @@ impl<'c> RoutePlan<'c> {
         for at in 1..postings_from.len() {
             postings_from[at] += postings_from[at - 1];
         }
+        let mut guarded = vec![0; self.of.rules.len().div_ceil(64)].into_boxed_slice();
+        self.guards.keys().for_each(|rule| set_bit(&mut guarded, *rule as usize));
         Route {
             allowed,
             of_field,
@@ -394,6 +399,7 @@ impl<'c> RoutePlan<'c> {
             postings_from: postings_from.into(),
             postings: self.postings.into_iter().map(|(_, rule)| rule).collect(),
             flags,
+            guarded,
             guards: self.guards,
             always: self.always.into(),
             keywords: keywords.map(IndexBuilder::build),

@@ -1,5 +1,6 @@
 //! Literals that must occur wherever a regular expression matches.
 
+use super::witness;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
@@ -55,7 +56,9 @@ fn any_of(hir: &Hir) -> Option<Vec<Vec<u8>>> {
 fn best_of_concat(parts: &[Hir]) -> Option<Vec<Vec<u8>>> {
     let mut best: Option<Vec<Vec<u8>>> = None;
     let mut run: Vec<Vec<u8>> = Vec::new();
-    let rank = |set: &[Vec<u8>]| set.iter().map(Vec::len).min().unwrap_or(0);
+    // Nearly every path ends with `.exe`: two letters that few texts have tell more.
+    let worth = |text: &Vec<u8>| if witness::is_common(text) { 1 } else { text.len() };
+    let rank = |set: &[Vec<u8>]| set.iter().map(worth).min().unwrap_or(0);
     let mut offer = |set: Vec<Vec<u8>>| {
         if best.as_ref().is_none_or(|b| rank(&set) > rank(b)) {
             best = Some(set);
@@ -162,6 +165,7 @@ mod tests {
         assert_eq!(of(r"\bcmd\.exe\b"), Some(vec!["cmd.exe".into()]));
         assert_eq!(of(r"\s-c\s"), Some(vec!["-c".into()]));
         assert_eq!(of(r"\{.*\{"), Some(vec!["{".into()]));
+        assert_eq!(of(r"(?i)^7z.*\.exe$"), Some(vec!["7z".into()]), "what every path ends with tells little");
         let mut ends = of(r#"\\\w+\.\w{1,6}\.[ "']{1}"#).unwrap();
         ends.sort();
         assert_eq!(ends, [". ", ".\"", ".'"]);

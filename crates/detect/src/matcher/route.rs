@@ -61,6 +61,8 @@ pub(crate) struct Route {
     pub(crate) postings: Box<[u32]>,
     /// Leaf -> [`INDEXED`], [`CERTAIN`].
     pub(crate) flags: Box<[u8]>,
+    /// Rules that have a guard.
+    pub(crate) guarded: RuleBits,
     /// Rules whose witness is common: another set of leaves one of which must have been hit too.
     pub(crate) guards: HashMap<u32, Box<[u32]>>,
     /// Rules without a witness.

@@ -115,6 +115,11 @@ const COMMON_TEXTS: &[&[u8]] = &[
     b"microsoft corporation",
 ];
 
+/// Whether nearly every value holds the folded text, where it holds any like it.
+pub(crate) fn is_common(folded: &[u8]) -> bool {
+    COMMON_TEXTS.contains(&folded)
+}
+
 /// How often a leaf is expected to hold, in arbitrary units; `None` if it may hold without any
 /// value. `literals` are those that an expression stands behind; `uses` is the number of rules that
 /// share the leaf: what many rules ask for is common.
@@ -123,7 +128,7 @@ pub(crate) fn expected_cost(leaf: &Leaf, literals: Option<&[Vec<u8>]>, uses: u32
     let base = match &leaf.test {
         Test::Null => return None,
         Test::Text { folded, .. } if folded.is_empty() => ANY_VALUE,
-        Test::Text { folded, .. } if COMMON_TEXTS.contains(&&**folded) => ANY_VALUE / 2.0,
+        Test::Text { folded, .. } if is_common(folded) => ANY_VALUE / 2.0,
         Test::Text { op: TextOp::Equals, folded, .. } => 1.0 + 100.0 / length(folded).powi(2),
         Test::Text { op: TextOp::Contains, folded, .. } => 2.0 + 600.0 / length(folded).powi(2),
         Test::Text { folded, .. } => 2.0 + 300.0 / length(folded).powi(2),
