@@ -21,6 +21,7 @@
 
 pub mod evaluate;
 pub mod explain;
+pub mod grams;
 pub mod logql;
 pub mod pattern;
 pub mod pcre;

@@ -329,7 +329,7 @@ impl PackSet {
         folders.retain(|p| p.join("pack.yaml").is_file());
         folders.sort();
         folders.truncate(PACKS_MAX);
-        let mut own = Vec::new();
+        let (mut own, mut rivals) = (Vec::new(), Vec::new());
         for folder in folders {
             let read = |name: &str| -> Result<String, PackError> {
                 let path = folder.join(name);
@@ -352,9 +352,18 @@ impl PackSet {
                 continue;
             }
             set.packs.retain(|p| p.spec.pack != loaded.spec.pack);
+            for name in &loaded.spec.recognise.unless {
+                rivals.push((name.clone(), path.clone(), crate::spec::line_of(&text, name)));
+            }
             own.push(Pack { is_own: true, ..loaded });
         }
         own.append(&mut set.packs);
+        let is_pack = |name: &String| own.iter().any(|pack| pack.spec.pack == *name);
+        if let Some((name, file, line)) = rivals.into_iter().find(|rival| !is_pack(&rival.0)) {
+            let message = format!("no pack `{name}`");
+            let hint = "`unless` names packs; `alcedo packs list` shows them".into();
+            return Err(PackError { file, line, message, hint });
+        }
         Ok(Self { packs: own, ..set })
     }
 

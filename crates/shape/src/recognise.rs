@@ -16,12 +16,13 @@ use crate::native::{Body, Parser};
 use crate::packs::Pack;
 use crate::product::Why;
 use crate::spec::Marks;
-use aho_corasick::Anchored;
-use aho_corasick::automaton::Automaton;
-use aho_corasick::dfa::DFA;
 use event::Dictionary;
+use filter::grams::{Grams, PADDING};
 use hashbrown::HashMap;
 use memchr::memmem::Finder;
+
+/// Shorter pieces are hits at every other place of a message.
+const GRAM_BYTES_MIN: usize = 3;
 
 /// Most bytes of a message that recognition looks at.
 const LOOKED_AT_BYTES_MAX: usize = 4_096;
@@ -35,6 +36,8 @@ pub(crate) struct Hits {
     signs: Bits,
     /// The signs of which a piece stands in the message.
     found: Bits,
+    /// The message with room behind it.
+    padded: Vec<u8>,
 }
 
 impl Hits {
@@ -53,9 +56,14 @@ impl Hits {
 
 /// The recognition of a generation's packs.
 pub(crate) struct Recogniser {
-    pieces: Option<DFA>,
-    piece_count: usize,
+    pieces: Vec<Vec<u8>>,
+    /// Finds them by their numbers, but for short ones.
+    grams: Grams,
+    /// A dash or a brace: a few that stand in most messages, and are asked for once instead of found often.
+    short: Vec<usize>,
     packs: Vec<PackMarks>,
+    /// The installation has packs of its own, which are asked before all others.
+    has_own: bool,
     /// Everything that shows a pack, in the order in which it is asked.
     signs: Vec<Sign>,
     gate: Gate,
@@ -89,6 +97,8 @@ struct PackMarks {
     probe: Option<Parser>,
     /// Pieces without which the probe finds nothing; empty = unknown.
     probe_needs: Vec<usize>,
+    /// Packs that describe messages that look like this one's.
+    unless: Vec<usize>,
 }
 
 /// One thing that shows pack `pack`.
@@ -244,6 +254,7 @@ impl Recogniser {
         let mut pieces = Pieces::default();
         let mut programs: HashMap<Vec<u8>, Named> = HashMap::new();
         let mut all = Vec::with_capacity(packs.len());
+        let place = |name: &String| packs.iter().position(|pack| pack.spec.pack == *name);
         for (at, pack) in packs.iter().enumerate() {
             let recognise = &pack.spec.recognise;
             let describe = |marks| Description::new(marks, pack, dict, &mut pieces);
@@ -260,6 +271,7 @@ impl Recogniser {
                 contains: recognise.contains.iter().map(|s| pieces.id(s)).collect(),
                 probe,
                 probe_needs: needed.into_iter().map(|piece| pieces.id(piece)).collect(),
+                unless: recognise.unless.iter().filter_map(|name| place(name)).collect(),
             });
         }
         let mut signs: Vec<_> =
@@ -296,20 +308,25 @@ impl Recogniser {
         };
         let by_piece =
             (0..pieces.texts.len()).map(|piece| that(&|sign| witnesses(sign).contains(&piece)));
+        let by_piece = by_piece.collect();
         let gate = Gate::new(&signs.iter().map(first).collect::<Vec<_>>());
+        let is_short = |id: &usize| pieces.texts[*id].len() < GRAM_BYTES_MIN;
+        let (short, long): (Vec<_>, Vec<_>) = (0..pieces.texts.len()).partition(is_short);
+        let numbered = long.into_iter().map(|id| (pieces.texts[id].as_slice().into(), id as u32));
         Self {
-            piece_count: pieces.texts.len(),
-            // One step per byte whatever the number of pieces; their table is built once a generation.
-            pieces: DFA::builder().prefilter(false).build(&pieces.texts).ok(),
+            grams: Grams::new(numbered.collect()),
+            short,
+            pieces: pieces.texts,
             gate,
             headerless,
             with_msgid: such(&|d| !d.msgids.is_empty()),
             with_data: such(&|d| !d.data.is_empty()),
             with_program_start: such(&wants_start),
             with_piece: that(&|sign| !witnesses(sign).is_empty()),
-            by_piece: by_piece.collect(),
+            by_piece,
             lines: such(&|d| d.line.is_some()),
             packs: all,
+            has_own: packs.iter().any(|pack| pack.is_own),
             signs,
             programs,
         }
@@ -358,10 +375,21 @@ impl Recogniser {
         if named.is_some_and(|named| named.pack == Some(at)) {
             return Some(Why::Remembered);
         }
+        if self.has_own {
+            return None;
+        }
         // Pieces that stand anywhere show nothing before all others were asked.
-        let mut certain = self.packs[at].any.iter().filter(|d| !d.is_free);
-        let described = certain.any(|d| d.fits(body, lower, None));
-        described.then_some(Why::Remembered)
+        let describes = |at: usize, lower: &[u8]| {
+            let mut certain = self.packs[at].any.iter().filter(|d| !d.is_free);
+            certain.any(|d| d.fits(body, lower, None))
+        };
+        let pack = &self.packs[at];
+        // A program that others name is theirs, whatever its text looks like.
+        let may_probe = named.is_none() && pack.rank(SignKind::Probe) == Rank::Certain;
+        let is_probed = || may_probe && pack.probe.is_some_and(|parser| parser.probe(body));
+        let is_shown = describes(at, lower) || is_probed();
+        let is_others = || pack.unless.iter().any(|other| describes(*other, lower));
+        (is_shown && !is_others()).then_some(Why::Remembered)
     }
 
     /// Whether a record that starts as a syslog header may is a line of a known format instead; `None`
@@ -406,28 +434,28 @@ impl Recogniser {
 
     /// Finds the pieces, and drops the signs that lack theirs.
     fn scan(&self, text: &[u8], hits: &mut Hits) {
-        hits.start(self.piece_count);
+        hits.start(self.pieces.len());
         hits.found.clear();
         hits.found.resize(self.signs.len().div_ceil(64), 0);
-        let Some(pieces) = &self.pieces else { return };
         let text = &text[..text.len().min(LOOKED_AT_BYTES_MAX)];
-        let Ok(mut state) = pieces.start_state(Anchored::No) else { return };
-        // Step by step: an iterator over the matches begins anew behind each.
-        for (at, byte) in text.iter().enumerate() {
-            state = pieces.next_state(Anchored::No, state, *byte);
-            if !pieces.is_special(state) || !pieces.is_match(state) {
-                continue;
+        let Hits { inside, at_start, found, padded, .. } = &mut *hits;
+        padded.clear();
+        padded.extend_from_slice(text);
+        padded.extend_from_slice(&[0; PADDING]);
+        let mut is_in = |id: usize| {
+            let (word, bit) = (id / 64, 1 << (id % 64));
+            if inside[word] & bit != 0 {
+                return;
             }
-            for number in 0..pieces.match_len(state) {
-                let piece = pieces.match_pattern(state, number);
-                let id = piece.as_usize();
-                hits.inside[id / 64] |= 1 << (id % 64);
-                if pieces.pattern_len(piece) == at + 1 {
-                    hits.at_start[id / 64] |= 1 << (id % 64);
-                }
-                hits.found.iter_mut().zip(&self.by_piece[id]).for_each(|(to, signs)| *to |= signs);
+            inside[word] |= bit;
+            if text.starts_with(&self.pieces[id]) {
+                at_start[word] |= bit;
             }
-        }
+            found.iter_mut().zip(&self.by_piece[id]).for_each(|(to, signs)| *to |= signs);
+        };
+        self.grams.scan(padded, text.is_ascii(), |number| is_in(number as usize));
+        let stands = |id: &&usize| memchr::memmem::find(text, &self.pieces[**id]).is_some();
+        self.short.iter().filter(stands).for_each(|id| is_in(*id));
         for ((sign, with_piece), found) in
             hits.signs.iter_mut().zip(&self.with_piece).zip(&hits.found)
         {
@@ -563,5 +591,33 @@ mod tests {
             }
         }
         assert!(recognised > 1_000, "{recognised}");
+    }
+
+    /// Guarantee: what a source is known for tells sooner what its records are, and nothing else.
+    #[test]
+    fn what_is_remembered_changes_no_answer() {
+        let set = PackSet::builtin().unwrap();
+        let mut names = DictionaryBuilder::new();
+        set.register(&mut names);
+        let known = |name: &String| set.packs.iter().any(|pack| pack.spec.pack == *name);
+        assert!(set.packs.iter().flat_map(|pack| &pack.spec.recognise.unless).all(known));
+        let recogniser = Recogniser::new(&set.packs, &names.build());
+        let (mut lower, mut hits, mut sooner) = (Vec::new(), Hits::default(), 0);
+        for line in lines() {
+            let bare = transport::bare(&line);
+            let headed = Body { program: b"Daemon", has_header: true, ..bare };
+            for body in [bare, headed] {
+                let found = recogniser.of(&body, &mut lower, &mut hits).map(|(at, _)| at);
+                for at in 0..set.packs.len() {
+                    if recogniser.is_of(at, &body, &mut lower).is_some() {
+                        let (text, pack) =
+                            (String::from_utf8_lossy(&line), &set.packs[at].spec.pack);
+                        assert_eq!(found, Some(at), "{pack}: {text}");
+                        sooner += 1;
+                    }
+                }
+            }
+        }
+        assert!(sooner > 1_000, "{sooner}");
     }
 }

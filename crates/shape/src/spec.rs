@@ -124,6 +124,17 @@ pub(crate) struct Recognise {
     pub(crate) contains: Vec<String>,
     /// The native parser itself is asked.
     pub(crate) probe: bool,
+    /// Packs whose messages look like this one's, too: what a source is known for is not believed of a
+    /// message that one of them describes.
+    pub(crate) unless: Vec<String>,
+}
+
+impl Recognise {
+    /// The pieces that are looked for in messages.
+    fn pieces(&self) -> impl Iterator<Item = &String> {
+        let described = self.any.iter().flat_map(|marks| [&marks.starts, &marks.contains]);
+        described.chain([&self.starts, &self.contains]).flatten()
+    }
 }
 
 /// One description of a product's messages: everything that is given has to hold.
@@ -443,6 +454,10 @@ impl Spec {
                 return Err(wrong(&place, message, hint));
             }
         }
+        if self.recognise.pieces().any(String::is_empty) {
+            let message = "an empty piece stands in every message".to_owned();
+            return Err(wrong("recognise", message, "take it out of `starts` or `contains`"));
+        }
         for marks in &self.recognise.any {
             let given = [&marks.matches, &marks.line].into_iter();
             for pattern in given.filter(|p| patterns == Patterns::Tried && !p.is_empty()) {
@@ -500,7 +515,7 @@ pub(crate) fn ecs() -> &'static Dictionary {
 }
 
 /// Line (from 1) of the first place where `needle` stands, 0 if nowhere.
-fn line_of(text: &str, needle: &str) -> usize {
+pub(crate) fn line_of(text: &str, needle: &str) -> usize {
     text.find(needle).map_or(0, |at| line_at(text, at))
 }
 

@@ -6,8 +6,8 @@
 //! ```
 //! Most texts hold none. This finds so without folding them, for a fraction of what a search costs.
 
-use super::grams::commonness;
 use aho_corasick::packed;
+use filter::grams::commonness;
 
 /// Bytes of a piece: more have too many cases, fewer stand everywhere.
 const WIDTH: usize = 3;

@@ -5,9 +5,9 @@
 
 use super::ends::{Ends, Side};
 use super::fragments::Fragments;
-use super::grams::{Grams, PADDING};
 use event::text::fold_into;
 use event::{Kind, Value};
+use filter::grams::{Grams, PADDING};
 use filter::{Test, TextOp};
 use hashbrown::HashMap;
 use ipnet::IpNet;

@@ -165,7 +165,11 @@ mod tests {
         assert_eq!(of(r"\bcmd\.exe\b"), Some(vec!["cmd.exe".into()]));
         assert_eq!(of(r"\s-c\s"), Some(vec!["-c".into()]));
         assert_eq!(of(r"\{.*\{"), Some(vec!["{".into()]));
-        assert_eq!(of(r"(?i)^7z.*\.exe$"), Some(vec!["7z".into()]), "what every path ends with tells little");
+        assert_eq!(
+            of(r"(?i)^7z.*\.exe$"),
+            Some(vec!["7z".into()]),
+            "what every path ends with tells little"
+        );
         let mut ends = of(r#"\\\w+\.\w{1,6}\.[ "']{1}"#).unwrap();
         ends.sort();
         assert_eq!(ends, [". ", ".\"", ".'"]);

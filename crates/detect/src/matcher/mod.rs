@@ -20,7 +20,6 @@ mod compiled;
 mod costs;
 mod ends;
 mod fragments;
-mod grams;
 mod index;
 mod leaves;
 mod literal;

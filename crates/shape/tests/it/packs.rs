@@ -183,6 +183,8 @@ fn wrong_packs_say_where_and_what_to_do() {
         ("(?P<source.ip>", "(?<=x)(?P<source.ip>", 9, "bad regular expression"),
         ("prefix: mine", "prefx: mine", 5, "prefx"),
         ("n: long", "n: lnog", 7, "no field type"),
+        ("recognise: {", "recognise: {unless: [mime], ", 6, "no pack `mime`"),
+        ("recognise: {", "recognise: {contains: [''], ", 6, "an empty piece"),
     ] {
         let error = user_pack(&OWN.replace(from, to)).err().expect(part);
         assert!(error.message.contains(part), "{error}");

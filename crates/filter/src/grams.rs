@@ -8,8 +8,8 @@
 //! few, long text    one window each                  16 or 32 places at a time, in registers
 //! ```
 //! An automaton reads a byte after the other, each step waiting for the one before; here steps do not
-//! depend on each other, nearly all end at a bit that is not set, and the tables are made in no time:
-//! they are made anew for each kind of event whenever witnesses change.
+//! depend on each other, nearly all end at a bit that is not set, and the tables are made in no time: rules
+//! make them anew for each kind of event whenever witnesses change, packs whenever there is a new generation.
 //!
 //! Each literal stands under one or two windows only, so what a text costs is bounded by how many
 //! literals share a window, whatever the text.
@@ -20,11 +20,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{LazyLock, OnceLock};
 
 /// Bytes of the longest window.
-pub(crate) const WIDTH: usize = 4;
+const WIDTH: usize = 4;
 /// Places that are looked at together.
 const PLACES: usize = 4;
 /// Bytes that a text must have behind its end, so that windows can be read at each of its places.
-pub(crate) const PADDING: usize = PLACES + WIDTH - 1;
+pub const PADDING: usize = PLACES + WIDTH - 1;
 /// Up to so many windows the bits fit into 512 bytes; 1 bit in 64 is set then.
 const FEW_MAX: usize = 64;
 const FEW_BITS: u32 = 12;
@@ -50,7 +50,7 @@ type Numbered = (Box<[u8]>, u32);
 
 /// Literals that are found wherever they stand.
 #[derive(Default)]
-pub(crate) struct Grams {
+pub struct Grams {
     ascii: Literals,
     /// Those with other bytes: not looked for in text that has none.
     other: Literals,
@@ -58,19 +58,19 @@ pub(crate) struct Grams {
 
 impl Grams {
     /// Takes in literals, none of them empty, each with a number that is told when it is found.
-    pub(crate) fn new(literals: Vec<Numbered>) -> Self {
+    pub fn new(literals: Vec<Numbered>) -> Self {
         let (ascii, other) = literals.into_iter().partition(|(literal, _)| literal.is_ascii());
         Self { ascii: Literals::new(ascii), other: Literals::new(other) }
     }
 
     /// Whether there are no literals.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.ascii.is_empty() && self.other.is_empty()
     }
 
     /// Calls `found` with the number of a literal at least once for each time it stands in the text: all
     /// of `padded` but its last [`PADDING`] bytes. `is_ascii`: the text has no other bytes.
-    pub(crate) fn scan(&self, padded: &[u8], is_ascii: bool, mut found: impl FnMut(u32)) {
+    pub fn scan(&self, padded: &[u8], is_ascii: bool, mut found: impl FnMut(u32)) {
         self.ascii.scan(padded, &mut found);
         if !is_ascii {
             self.other.scan(padded, &mut found);
@@ -484,7 +484,7 @@ const COMMON: &[&[u8]] = &[
 ];
 
 /// How often a piece stands in logs, roughly: 0 to some hundred.
-pub(crate) fn commonness(bytes: &[u8]) -> u32 {
+pub fn commonness(bytes: &[u8]) -> u32 {
     let letters = bytes.iter().map(|b| match b {
         b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 6,
         b'l' | b'c' | b'd' | b'm' | b'p' | b'u' | b'\\' | b'0' => 5,
