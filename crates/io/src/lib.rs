@@ -22,7 +22,7 @@
 //! - Identity comes from configuration and the authenticated channel, never from a record's bytes.
 //!
 //! Not here: rules, the store, Arrow, what a record means, HTTP routes (crate `server` calls
-//! [`body`]).
+//! [`body`] and [`hec`]).
 #![forbid(unsafe_code)]
 
 pub mod agent_client;
@@ -31,6 +31,7 @@ pub mod backoff;
 pub mod body;
 pub mod door;
 pub mod framing;
+pub mod hec;
 pub mod http_client;
 pub mod intake;
 pub mod outbox;

@@ -708,15 +708,9 @@ pub fn value_end(text: &[u8], at: usize) -> Result<usize, ParseError> {
 /// with escapes are passed over. `None`: no such member, or no valid object up to it.
 pub fn member(text: &[u8], at: usize, name: &[u8]) -> Option<usize> {
     let mut at = skip_space(text, at + 1);
-    while text.get(at) == Some(&b'"') {
-        let (end, _) = string_end(text, at + 1).ok()?;
-        let is_wanted = text.get(at + 1..end) == Some(name);
-        let colon = skip_space(text, end + 1);
-        if text.get(colon) != Some(&b':') {
-            return None;
-        }
-        let value = skip_space(text, colon + 1);
-        if is_wanted {
+    loop {
+        let (key, value) = named(text, at).ok()?;
+        if text[key] == *name {
             return Some(value);
         }
         at = skip_space(text, value_end(text, value).ok()?);
@@ -725,7 +719,72 @@ pub fn member(text: &[u8], at: usize, name: &[u8]) -> Option<usize> {
         }
         at = skip_space(text, at + 1);
     }
-    None
+}
+
+/// The members of the object at `at`, in order, without looking into their values. Ends behind the first
+/// error.
+pub fn members(text: &[u8], at: usize) -> Members<'_> {
+    Members { text, at: skip_space(text, at + 1), is_first: true, is_over: false }
+}
+
+/// One member of an object, by its places in the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The name between its quotes, with escapes as they were written.
+    pub key: Range<usize>,
+    /// The value.
+    pub value: Range<usize>,
+}
+
+/// Iterator of [`members`].
+#[derive(Clone, Debug)]
+pub struct Members<'a> {
+    text: &'a [u8],
+    at: usize,
+    is_first: bool,
+    is_over: bool,
+}
+
+impl Iterator for Members<'_> {
+    type Item = Result<Member, ParseError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let found = self.take().transpose();
+        self.is_over = !matches!(found, Some(Ok(_)));
+        found
+    }
+}
+
+impl Members<'_> {
+    fn take(&mut self) -> Result<Option<Member>, ParseError> {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        match self.text.get(self.at) {
+            Some(b'}') => return Ok(None),
+            Some(b',') if !is_first => self.at = skip_space(self.text, self.at + 1),
+            _ if is_first => {}
+            _ => return Err(expected(self.at, "',' or '}'")),
+        }
+        let (key, from) = named(self.text, self.at)?;
+        let to = value_end(self.text, from)?;
+        self.at = skip_space(self.text, to);
+        Ok(Some(Member { key, value: from..to }))
+    }
+}
+
+/// The member whose name starts at `at`: the name between its quotes, and where its value starts.
+fn named(text: &[u8], at: usize) -> Result<(Range<usize>, usize), ParseError> {
+    if text.get(at) != Some(&b'"') {
+        return Err(expected(at, "a key in quotes"));
+    }
+    let (end, _) = string_end(text, at + 1)?;
+    let colon = skip_space(text, end + 1);
+    if text.get(colon) != Some(&b':') {
+        return Err(expected(colon, "':'"));
+    }
+    Ok((at + 1..end, skip_space(text, colon + 1)))
 }
 
 fn next_structural(text: &[u8], at: usize) -> Option<usize> {

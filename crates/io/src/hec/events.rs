@@ -1,0 +1,301 @@
+//! The events of a body, each as a record of its own that says all that was said of it.
+
+use super::Code;
+use parse::json;
+use parse::records::{JsonRecords, split_json};
+
+/// What a sender says of an event beside it and need not repeat: it holds for the objects behind it in
+/// the body, until another one says something else. `fields` are of their event alone.
+pub const SAID: [&str; 5] = ["time", "host", "source", "sourcetype", "index"];
+
+/// What is wrong with a body, from one of its events on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event {number} of the body, counted from 0: {}", code.text())]
+pub struct Refused {
+    /// What.
+    pub code: Code,
+    /// The event, counted from 0.
+    pub number: usize,
+}
+
+/// The events of a body of objects, with white space or commas between them or nothing. Ends behind the
+/// first one that is none.
+pub struct Events<'a> {
+    objects: JsonRecords<'a>,
+    number: usize,
+    held: Said<'a>,
+    is_over: bool,
+}
+
+/// One value per name of [`SAID`], as JSON.
+type Said<'a> = [Option<&'a [u8]>; SAID.len()];
+
+impl<'a> Events<'a> {
+    /// The events of `body`.
+    pub fn new(body: &'a [u8]) -> Self {
+        Self { objects: split_json(body), number: 0, held: Said::default(), is_over: false }
+    }
+
+    fn event(&mut self, object: &'a [u8]) -> Result<Event<'a>, Code> {
+        let (mut said, mut event, mut escaped) = (Said::default(), None, Vec::new());
+        for member in json::members(object, 0) {
+            let member = member.map_err(|_| Code::InvalidFormat)?;
+            let (mut key, value) = (&object[member.key], &object[member.value]);
+            if key.contains(&b'\\') {
+                json::unescape(key, 0, &mut escaped).map_err(|_| Code::InvalidFormat)?;
+                key = &escaped;
+            }
+            match key {
+                b"event" => event = Some(value),
+                b"fields" if !matches!(value, [b'{', ..] | b"null") => {
+                    return Err(Code::InvalidFields);
+                }
+                b"index" if !matches!(value, [b'"', ..] | b"null") => {
+                    return Err(Code::IncorrectIndex);
+                }
+                key => {
+                    let Some(at) = SAID.iter().position(|name| name.as_bytes() == key) else {
+                        continue;
+                    };
+                    if !is_scalar(value) {
+                        return Err(Code::InvalidFormat);
+                    }
+                    said[at] = Some(value).filter(|value| *value != b"null");
+                }
+            }
+        }
+        match event {
+            None | Some(b"null") => return Err(Code::EventRequired),
+            Some([b'"', text @ .., b'"']) if text.trim_ascii().is_empty() => {
+                return Err(Code::EventBlank);
+            }
+            Some([b'{' | b'[', ..]) => {}
+            Some(value) if !is_scalar(value) => return Err(Code::InvalidFormat),
+            Some(_) => {}
+        }
+        let mut held = Said::default();
+        for ((own, kept), held) in said.iter().zip(&mut self.held).zip(&mut held) {
+            *held = kept.filter(|_| own.is_none());
+            *kept = own.or(*kept);
+        }
+        Ok(Event { object, held })
+    }
+}
+
+impl<'a> Iterator for Events<'a> {
+    type Item = Result<Event<'a>, Refused>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let found = match self.objects.next()? {
+            Ok(record) if record.bytes.starts_with(b"{") => self.event(record.bytes),
+            Ok(_) | Err(_) => Err(Code::InvalidFormat),
+        };
+        let number = self.number;
+        self.number += 1;
+        self.is_over = found.is_err();
+        Some(found.map_err(|code| Refused { code, number }))
+    }
+}
+
+/// An event and what objects before it said that holds for it, too.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    object: &'a [u8],
+    held: Said<'a>,
+}
+
+impl Event<'_> {
+    /// Writes the event's record to `out`: its object as it was sent, with what holds from before put in
+    /// front of its members.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.clear();
+        out.push(b'{');
+        for (name, value) in SAID.iter().zip(&self.held) {
+            if let Some(value) = value {
+                for piece in [b"\"", name.as_bytes(), b"\":", *value, b","] {
+                    out.extend_from_slice(piece);
+                }
+            }
+        }
+        out.extend_from_slice(&self.object[1..]);
+    }
+}
+
+/// A scalar of JSON: whoever sends anything else is told so, at the event in which it stands.
+fn is_scalar(value: &[u8]) -> bool {
+    match value {
+        [b'"', ..] | b"null" | b"true" | b"false" => true,
+        [b'-' | b'0'..=b'9', ..] => {
+            std::str::from_utf8(value).is_ok_and(|number| number.parse::<f64>().is_ok())
+        }
+        _ => false,
+    }
+}
+
+/// What a request says of all its lines.
+pub struct RawLine {
+    head: Vec<u8>,
+}
+
+impl RawLine {
+    /// `said`: names of [`SAID`] with their texts. `None` if nothing is said: then a line is a record as
+    /// it is.
+    pub fn new<'s>(said: impl IntoIterator<Item = (&'s str, &'s str)>) -> Option<Self> {
+        let mut head = vec![b'{'];
+        for (name, text) in said {
+            head.extend_from_slice(format!("\"{name}\":\"").as_bytes());
+            push_text(text.as_bytes(), &mut head);
+            head.extend_from_slice(b"\",");
+        }
+        let is_empty = head.len() == 1;
+        head.extend_from_slice(b"\"event\":\"");
+        (!is_empty).then_some(Self { head })
+    }
+
+    /// Writes the record of `line` to `out`: what a sender of objects would have sent.
+    pub fn write(&self, line: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(&self.head);
+        push_text(line, out);
+        out.extend_from_slice(b"\"}");
+    }
+}
+
+/// Bytes as the content of a string. What is not UTF-8 stays as it is: our reader takes it.
+fn push_text(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    let is_special = |c: &u8| matches!(c, b'"' | b'\\' | 0..=0x1f);
+    while let Some(at) = rest.iter().position(is_special) {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            c @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', c]),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            c => out.extend_from_slice(format!("\\u{c:04x}").as_bytes()),
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The records of a body, and what is wrong behind them.
+    fn records(body: &[u8]) -> (Vec<String>, Option<(u8, usize)>) {
+        let (mut all, mut out, mut wrong) = (Vec::new(), Vec::new(), None);
+        for event in Events::new(body) {
+            match event {
+                Ok(event) => {
+                    event.write(&mut out);
+                    all.push(String::from_utf8(out.clone()).unwrap());
+                }
+                Err(refused) => wrong = Some((refused.code as u8, refused.number)),
+            }
+        }
+        (all, wrong)
+    }
+
+    #[test]
+    fn what_an_object_says_holds_for_those_behind_it() {
+        let body = br#"{"time":1.5,"host":"a","index":"i","fields":{"k":1},"event":"x"} {"event":{"n":[1,{}]}}
+            {"source":"s","host":"b","event":3},{"host":null,"event":"y"}"#;
+        let (got, wrong) = records(body);
+        assert_eq!(wrong, None);
+        assert_eq!(
+            got,
+            [
+                r#"{"time":1.5,"host":"a","index":"i","fields":{"k":1},"event":"x"}"#,
+                r#"{"time":1.5,"host":"a","index":"i","event":{"n":[1,{}]}}"#,
+                r#"{"time":1.5,"index":"i","source":"s","host":"b","event":3}"#,
+                r#"{"time":1.5,"host":"b","source":"s","index":"i","host":null,"event":"y"}"#,
+            ]
+        );
+        for record in got {
+            serde_json::from_str::<serde_json::Value>(&record).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_first_event_that_is_none_ends_the_body_with_its_number() {
+        for (second, code) in [
+            ("", None),
+            (r#"{"host":"a"}"#, Some(12)),
+            (r#"{"event":null}"#, Some(12)),
+            (r#"{"event":""}"#, Some(13)),
+            (r#"{"event":" \n "}"#, None),
+            (r#"{"event":"  "}"#, Some(13)),
+            (r#"{"event":wrong}"#, Some(6)),
+            (r#"{"event":1e}"#, Some(6)),
+            (r#"{"event":"x""#, Some(6)),
+            (r#"{"event":"x" "host":1}"#, Some(6)),
+            (r#"{"event" "x"}"#, Some(6)),
+            (r#"{"event":"x","host":{}}"#, Some(6)),
+            (r#"{"event":"x","time":[1]}"#, Some(6)),
+            (r#"{"event":"x","index":7}"#, Some(7)),
+            (r#"{"event":"x","fields":"k"}"#, Some(15)),
+            (r#"plain text"#, Some(6)),
+            (r#"[7]"#, Some(6)),
+            (r#"{"\u0065vent":"x"}"#, None),
+        ] {
+            let body = format!("{{\"event\":\"a\"}}{second}{{\"event\":\"z\"}}");
+            let (got, wrong) = records(body.as_bytes());
+            assert_eq!(wrong.map(|(code, _)| code), code, "{second}");
+            assert!(wrong.is_none_or(|(_, number)| number == 1), "{second}");
+            assert_eq!(
+                got.len(),
+                if code.is_some() { 1 } else { 2 + usize::from(!second.is_empty()) }
+            );
+        }
+        assert_eq!(records(b" \r\n"), (vec![], None));
+    }
+
+    #[test]
+    fn a_line_comes_back_from_its_record() {
+        let lines: [&[u8]; 3] = [b"plain", b"a \"b\" \\c\t\x01 \x7f", "\u{e4}\u{1f600}".as_bytes()];
+        let said = RawLine::new([("host", "h\"1"), ("sourcetype", "x")]).unwrap();
+        let mut out = Vec::new();
+        for line in lines {
+            said.write(line, &mut out);
+            let record: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(record["event"].as_str().unwrap().as_bytes(), line);
+            assert_eq!((&record["host"], &record["sourcetype"]), (&"h\"1".into(), &"x".into()));
+        }
+        said.write(b"\xff\xfe", &mut out);
+        assert!(out.ends_with(b"\"event\":\"\xff\xfe\"}"));
+        assert!(RawLine::new([]).is_none());
+    }
+
+    #[test]
+    fn what_comes_of_any_bytes_is_one_object() {
+        let seed = br#"{"time":1.5,"host":"a\"b","fields":{"k":[1]},"event":"x"},{"event":{"n":null}} {"index":"i","event":[2]}"#;
+        let (mut state, mut out, mut written) = (7u64, Vec::new(), 0);
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..20_000 {
+            let mut body = seed.to_vec();
+            for _ in 0..1 + next(3) {
+                let bytes = b"{}[]\",:\\n0e-. ";
+                let (at, byte) = (next(body.len()), bytes[next(bytes.len())]);
+                match next(3) {
+                    0 => body[at] = byte,
+                    1 => body.insert(at, byte),
+                    _ => drop(body.remove(at)),
+                }
+            }
+            for event in Events::new(&body).flatten() {
+                event.write(&mut out);
+                assert_eq!(json::value_end(&out, 0), Ok(out.len()));
+                assert!(json::members(&out, 0).all(|member| member.is_ok()));
+                assert!(json::member(&out, 0, b"event").is_some() || body.contains(&b'\\'));
+                written += 1;
+            }
+        }
+        assert!(written > 10_000, "{written}");
+    }
+}
