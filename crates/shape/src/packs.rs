@@ -238,6 +238,7 @@ pub const ALL: &[PackFiles] = &[
     pack!("iis"),
     pack!("iis-native"),
     pack!("web-access"),
+    pack!("splunk-hec"),
     pack!("shipper"),
     pack!("kernel"),
     pack!("json"),

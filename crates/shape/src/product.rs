@@ -65,7 +65,9 @@ struct FormIndex {
 impl FormIndex {
     fn new(all: &[Program], dict: &Dictionary) -> Self {
         let forms = |(at, program): (usize, &Program)| {
-            (0..program.forms.len()).map(move |form| (at, form)).collect::<Vec<_>>()
+            let forms = program.forms.iter().enumerate();
+            let told = forms.filter(|(_, form)| !form.is_configured_only);
+            told.map(move |(form, _)| (at, form)).collect::<Vec<_>>()
         };
         let places: Vec<_> = all.iter().enumerate().flat_map(forms).collect();
         let none = vec![0; places.len().div_ceil(64)];
@@ -190,6 +192,12 @@ impl Products {
         }
         let found = self.recogniser.of(body, lower, hits);
         found.filter(|(at, _)| self.all[*at].parser == Parser::Json)
+    }
+
+    /// Whether records that are configured to this pack carry others as objects: then a product that is
+    /// told by carrier and object together is asked first.
+    pub(crate) fn carries_objects(&self, at: usize) -> bool {
+        self.all[at].forms.iter().any(|form| !form.inside.is_empty())
     }
 
     /// Whether this is one of the packs for text and JSON of no known product.

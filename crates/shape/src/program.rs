@@ -163,17 +163,30 @@ impl Work {
     }
 }
 
+/// Most wrappers around one event: a line in a container's JSON in a log service's JSON is two.
+pub(crate) const WRAPPED_DEPTH_MAX: usize = 3;
+
 /// What steps found out besides cells.
 #[derive(Default)]
 pub(crate) struct Findings {
     pub(crate) stamp: Option<Stamp>,
     /// What the carrier of a wrapped record says, for one that has no time of its own.
     pub(crate) carrier: Option<Stamp>,
+    /// The carriers that speak last, by their places among the products, from the inmost on.
+    pub(crate) last: [Option<usize>; WRAPPED_DEPTH_MAX + 1],
     pub(crate) failed: Option<String>,
     /// Whether a syslog header, or a carrier that names the program, stood in front of the event.
     pub(crate) is_syslog: bool,
     /// Whether a pattern of the running step matched.
     pub(crate) matched: bool,
+}
+
+impl Findings {
+    /// Notes a carrier that speaks when the record has said all.
+    pub(crate) fn add_last(&mut self, carrier: usize) {
+        self.last.rotate_right(1);
+        self.last[0] = Some(carrier);
+    }
 }
 
 pub(crate) struct Program {
@@ -186,6 +199,10 @@ pub(crate) struct Program {
     constants: Constants,
     pub(crate) forms: Vec<Form>,
     times: Vec<TimeSource>,
+    /// See the spec.
+    pub(crate) time_first: bool,
+    /// See the spec.
+    pub(crate) is_last: bool,
     steps: Vec<Step>,
     switch: Option<Switch>,
     logsources: Constants,
@@ -209,6 +226,10 @@ pub(crate) struct Form {
     is: Vec<(FieldId, Vec<Wanted>)>,
     /// The wrapped record and the program that wrote it.
     pub(crate) inner: Option<(FieldId, Option<FieldId>)>,
+    /// Prefix of the names of a wrapped object; empty = none.
+    pub(crate) inside: String,
+    /// See the spec.
+    pub(crate) is_configured_only: bool,
     /// By id: where a known name goes. [`STAYS`] and [`BY_NAME`] are the exceptions.
     moved: Vec<u32>,
     by_name: ByName,
@@ -254,9 +275,14 @@ const BY_NAME: u32 = u32::MAX - 1;
 impl Form {
     fn compile(spec: &Spec, form: &JsonForm, dict: &Dictionary) -> Self {
         let id = |name: &String| field_id(dict, &spec.full(name));
+        // What stands in a wrapped object is named as if it had come alone.
+        // Names of ours that it would have only with the prefix are none of ours without it.
+        let inside = [String::new(), event::batch::CLAIMED_PREFIX.into()];
+        let inside = inside.map(|claim| (claim + &form.inside, String::new()));
+        let laid_bare = inside.into_iter().filter(|_| !form.inside.is_empty());
         let by_name = ByName {
             names: form.names.iter().map(|(a, b)| (a.clone(), spec.full(b))).collect(),
-            moves: form.moves.clone(),
+            moves: laid_bare.chain(form.moves.clone()).collect(),
             rest: form.rest.clone(),
             keep: form.keep.iter().cloned().collect(),
             is_xml: !form.pairs.is_empty(),
@@ -275,6 +301,8 @@ impl Form {
                 let program = Some(&form.inner_program).filter(|p| !p.is_empty());
                 (id(&form.inner), program.map(id))
             }),
+            inside: form.inside.clone(),
+            is_configured_only: form.configured,
             moved: moved(spec, form, &by_name, dict),
             by_name,
             pairs: form.pairs.clone(),
@@ -300,18 +328,17 @@ impl Form {
             })
     }
 
-    /// Renames the row's cells from `from` on, of which those of each element of a list are in
-    /// `elements`.
+    /// Renames these cells of the row, of which those of each element of a list are in `elements`.
     pub(crate) fn rename(
         &self,
         row: &mut RowWriter<'_>,
-        from: usize,
+        cells: Range<usize>,
         elements: &[Range<usize>],
         (name, renames): (&mut String, &mut Renames),
     ) {
         let mut has_pairs = false;
         renames.prepare(row.batch_serial());
-        for at in from..row.cell_count() {
+        for at in cells.clone() {
             let field = row.field_at(at);
             match self.moved.get(field.0 as usize) {
                 Some(&STAYS) => {}
@@ -327,7 +354,7 @@ impl Form {
             }
         }
         if has_pairs {
-            pairs::unpair(row, from, elements, &self.pairs);
+            pairs::unpair(row, cells.start, elements, &self.pairs);
         }
     }
 
@@ -495,6 +522,8 @@ impl Program {
             constants,
             forms: spec.shapes.iter().map(|f| Form::compile(spec, f, dict)).collect(),
             times: spec.time.iter().map(|t| TimeSource::new(t, &id)).collect(),
+            time_first: spec.time_first,
+            is_last: spec.last,
             steps,
             switch,
             logsources,

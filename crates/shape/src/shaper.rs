@@ -5,7 +5,7 @@ pub use crate::envelope::EXPANDED_MAX;
 use crate::native::{Body, ID_NAMES, Ids, Parser};
 use crate::packs::PackSet;
 use crate::product::{Products, Why};
-use crate::program::{Findings, Work, push_named};
+use crate::program::{Findings, WRAPPED_DEPTH_MAX, Work, push_named};
 use crate::redact::Redactor;
 use crate::tables::{Memo, Tables};
 use crate::zone::Zone;
@@ -15,6 +15,7 @@ use event::{
 };
 use hashbrown::HashMap;
 use parse::timestamp::{Plausibility, Stamp};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Tag of an event whose parser or step failed.
@@ -84,7 +85,7 @@ pub struct StageField {
     /// Value, made safe to show.
     pub value: String,
     /// Bytes of the event that it is, if it is a piece of it.
-    pub bytes: Option<std::ops::Range<usize>>,
+    pub bytes: Option<Range<usize>>,
 }
 
 /// How one event came to its fields.
@@ -95,9 +96,6 @@ pub struct Explanation {
     /// The steps, in order; those that wrote nothing are left out.
     pub stages: Vec<Stage>,
 }
-
-/// Most wrappers around one event: a line in a container's JSON in a log service's JSON is two.
-const WRAPPED_DEPTH_MAX: usize = 3;
 
 /// The product that took a body.
 struct Taken {
@@ -371,6 +369,9 @@ impl Shaper {
             let parsed = row.cell_count();
             work.note(|| format!("parser {}", program.parser.name()), headed, parsed);
             program.run(&mut row, work, &mut found, false);
+            for carrier in found.last.into_iter().flatten() {
+                self.run_carrier(carrier, &mut row, work, &mut found);
+            }
             (work.wide, work.decoded, work.assembled) = (wide, decoded, assembled);
         }
         self.set_time(&mut row, found.stamp.or(found.carrier).or(header_stamp));
@@ -439,8 +440,7 @@ impl Shaper {
             let from = row.cell_count();
             parser.run(&Body { text, ..*body }, "", &self.ids, row, work, found);
             work.index.update(row);
-            let (mut at, form, mut why) =
-                self.products.of_json(row, &work.index, only, &mut work.forms);
+            let (mut at, form, mut why) = self.product_of(only, row, work);
             if parser == Parser::WindowsXml {
                 at = form.map_or(self.products.windows(), |_| at);
                 why = Why::Xml;
@@ -451,16 +451,13 @@ impl Shaper {
                 (at, why) = known;
                 self.move_below(&self.products.all[at].prefix, from, row, work);
             }
-            if let Some(form) = form {
-                let elements = match parser {
-                    Parser::Json => work.flattener.elements(),
-                    _ => &[],
-                };
-                let names = (&mut work.name, &mut work.renames);
-                self.products.all[at].forms[form].rename(row, from, elements, names);
-                work.index.restart(row);
-            }
-            return Taken { at, form, why };
+            let Some(form) = form else { return Taken { at, form, why } };
+            let inside = self.inside((at, form), from, row);
+            self.rename((at, form), (from..row.cell_count(), parser), row, work);
+            return match inside {
+                Some(cells) => self.take_inside(at, cells, row, work, found),
+                None => Taken { at, form: Some(form), why },
+            };
         }
         let header = row.envelope().header.as_deref().and_then(Parser::of_header);
         let announced = header.and_then(|parser| self.products.with_parser(parser));
@@ -480,9 +477,109 @@ impl Shaper {
         Taken { at, form: None, why }
     }
 
+    /// The product of a flattened record and its form. Of a carrier of objects, what carrier and object
+    /// show together comes first.
+    fn product_of(
+        &self,
+        only: Option<usize>,
+        row: &RowWriter<'_>,
+        work: &mut Work,
+    ) -> (usize, Option<usize>, Why) {
+        if only.is_some_and(|at| self.products.carries_objects(at)) {
+            let found = self.products.of_json(row, &work.index, None, &mut work.forms);
+            if !self.products.is_generic(found.0) {
+                return found;
+            }
+        }
+        self.products.of_json(row, &work.index, only, &mut work.forms)
+    }
+
+    /// Gives cells the names of their form.
+    fn rename(
+        &self,
+        (at, form): (usize, usize),
+        (cells, parser): (Range<usize>, Parser),
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+    ) {
+        let elements = match parser {
+            Parser::Json => work.flattener.elements(),
+            _ => &[],
+        };
+        let names = (&mut work.name, &mut work.renames);
+        self.products.all[at].forms[form].rename(row, cells, elements, names);
+        work.index.restart(row);
+    }
+
+    /// The cells of the object that a form says is carried, before they are renamed: they stand together.
+    fn inside(
+        &self,
+        (at, form): (usize, usize),
+        from: usize,
+        row: &RowWriter<'_>,
+    ) -> Option<Range<usize>> {
+        let prefix = &*self.products.all[at].forms[form].inside;
+        let is_inside = |at: &usize| {
+            let name = row.name(row.field_at(*at));
+            name.strip_prefix(event::batch::CLAIMED_PREFIX).unwrap_or(name).starts_with(prefix)
+        };
+        let all = from..row.cell_count();
+        let start = all.clone().find(is_inside).filter(|_| !prefix.is_empty())?;
+        let end = (start..all.end).find(|at| !is_inside(at)).unwrap_or(all.end);
+        Some(start..end)
+    }
+
+    /// Recognises the object in these cells as if it had come alone, and adds what its carrier says.
+    fn take_inside(
+        &self,
+        carrier: usize,
+        cells: Range<usize>,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+    ) -> Taken {
+        let own = self.configured_inside(row);
+        let (at, form, why) = self.products.of_json(row, &work.index, own, &mut work.forms);
+        if let Some(form) = form {
+            self.rename((at, form), (cells, Parser::Json), row, work);
+        }
+        self.add_carrier(carrier, row, work, found);
+        Taken { at, form, why }
+    }
+
+    /// Adds what the carrier of a record says besides, now or when the record has said all.
+    fn add_carrier(
+        &self,
+        carrier: usize,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+    ) {
+        match self.products.all[carrier].is_last {
+            true => found.add_last(carrier),
+            false => self.run_carrier(carrier, row, work, found),
+        }
+    }
+
+    fn run_carrier(
+        &self,
+        carrier: usize,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+    ) {
+        let carrier = &self.products.all[carrier];
+        let mut outer = Findings::default();
+        carrier.run(row, work, &mut outer, true);
+        match carrier.time_first {
+            true => found.stamp = outer.stamp.or(found.stamp.take()),
+            false => found.carrier = found.carrier.take().or(outer.stamp),
+        }
+    }
+
     /// Takes out the record that the event only carries (a container's line, a journal entry's
-    /// message, Windows XML in a string) and parses it. Out: its product, when it has one; then the
-    /// carrier's own steps are done.
+    /// message, Windows XML in a string) and parses it. Out: its product, when it has one; then what the
+    /// carrier says is added.
     fn unwrap(
         &self,
         taken: &Taken,
@@ -508,14 +605,15 @@ impl Shaper {
         let line = line.trim_ascii_end();
         let line = line.strip_prefix(b" ").filter(|_| name > 0).unwrap_or(line);
         let (mut body, _) = match program.is_empty() {
-            true => transport::strip(line, &self.ids, row, &mut work.name),
+            true => self.strip(without_bom(line), row, work),
             false => (Body { program, has_header: true, ..transport::bare(line) }, None),
         };
         if body.program.is_empty() {
             body.program = program;
         }
         let mut inner = Findings::default();
-        let inside = self.parse(&body, None, row, work, &mut inner);
+        let own = self.configured_inside(row);
+        let inside = self.parse(&body, own, row, work, &mut inner);
         let is_headed = body.has_header;
         work.inner = text;
         work.index.update(row);
@@ -526,9 +624,7 @@ impl Shaper {
         found.failed = inner.failed.or(found.failed.take());
         found.stamp = inner.stamp;
         found.is_syslog |= is_headed;
-        let mut outer = Findings::default();
-        wrapper.run(row, work, &mut outer, true);
-        found.carrier = found.carrier.or(outer.stamp);
+        self.add_carrier(taken.at, row, work, found);
         Some(inside)
     }
 
@@ -541,6 +637,16 @@ impl Shaper {
             return None;
         }
         self.products.configured(self.settings.packs.get(&*envelope.source)?)
+    }
+
+    /// The pack that the source is configured to, for a record inside the one that a door knows itself.
+    fn configured_inside(&self, row: &RowWriter<'_>) -> Option<usize> {
+        let envelope = row.envelope();
+        if envelope.pack.is_empty() || self.settings.packs.is_empty() {
+            return None;
+        }
+        let own = self.settings.packs.get(&*envelope.source)?;
+        self.products.configured(own).filter(|_| **own != *envelope.pack)
     }
 
     /// Puts the names of the cells from `from` on below `prefix`: JSON that names no form of its

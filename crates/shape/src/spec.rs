@@ -87,6 +87,12 @@ pub(crate) struct Spec {
     /// `date + time + zone`, `date mdy` (`3/5/24`).
     #[serde(default)]
     pub(crate) time: Vec<String>,
+    /// Of a carrier: its time is that of the record inside it, whatever that says itself.
+    #[serde(default)]
+    pub(crate) time_first: bool,
+    /// Of a carrier: its steps come behind those of the record inside it, which says more of itself.
+    #[serde(default)]
+    pub(crate) last: bool,
     #[serde(default)]
     pub(crate) steps: Vec<StepSpec>,
     #[serde(default)]
@@ -176,6 +182,11 @@ pub(crate) struct JsonForm {
     pub(crate) inner: String,
     /// Field that holds the program which wrote `inner`, as a syslog header would name it.
     pub(crate) inner_program: String,
+    /// Prefix of the names of an object that is a record of its own, wrapped by this one. It is recognised
+    /// and named as if it had come alone.
+    pub(crate) inside: String,
+    /// It is only asked of records that are configured to the pack: nothing in them would tell.
+    pub(crate) configured: bool,
     /// Exact renames.
     pub(crate) names: BTreeMap<String, String>,
     /// Prefix renames, first that fits; `a.*.` drops one level.

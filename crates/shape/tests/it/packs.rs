@@ -230,7 +230,9 @@ fn every_form_takes_what_it_describes() {
     let mut dead = Vec::new();
     for pack in packs::ALL {
         let spec: serde_json::Value = serde_saphyr::from_str(pack.spec).unwrap();
-        for form in spec["shapes"].as_array().into_iter().flatten() {
+        // What only a door of its own brings, that door tells.
+        let told = |form: &&serde_json::Value| form["configured"] != true;
+        for form in spec["shapes"].as_array().into_iter().flatten().filter(told) {
             let wanted = format!("form `{}`", form["name"].as_str().unwrap());
             let takes = |record: &String| {
                 let found = bench.shaper.detect(bench.head(), record.as_bytes(), &bench.dict);

@@ -78,6 +78,112 @@ fn what_a_carrier_holds_is_parsed_for_itself() {
     check_in(&mut bench, other, "docker", &[("message", "hello there")]);
 }
 
+/// Scenario: objects as they come over the event collector's own door: texts and objects of known products
+/// and of none, an object that a pack knows together with its carrier, values that are neither.
+/// Guarantees: each is the event that its inside would be alone, with what the carrier says besides; the
+/// carrier's time counts, with none the event's own.
+#[test]
+fn what_the_event_collector_carries_is_parsed_for_itself() {
+    let mut bench = Bench::new();
+    let over_hec = event::Envelope {
+        pack: "splunk-hec".into(),
+        ..event::Envelope::of("test", event::Protocol::Hec)
+    };
+    bench.envelope = std::sync::Arc::new(over_hec);
+    let login = r#"{"time":1795424400.5,"host":"relay","index":"os","event":"<38>Nov 23 08:59:58 web1 sshd[7]: Failed password for kim from 203.0.113.9 port 51234 ssh2"}"#;
+    let ssh = [
+        ("source.ip", "203.0.113.9"),
+        ("user.name", "kim"),
+        ("host.name", "web1"),
+        ("splunk.hec.host", "relay"),
+        ("splunk.hec.index", "os"),
+    ];
+    check_in(&mut bench, login, "linux-auth", &ssh);
+    assert_eq!(bench.text(0, "@timestamp").as_deref(), Some("2026-11-23T09:00:00.500Z"));
+    let xml = r#"{"host":"collector","source":"WinEventLog:Security","event":"<Event xmlns='http://schemas.microsoft.com/win/2004/08/events/event'><System><EventID>4625</EventID><TimeCreated SystemTime='2026-11-23T08:00:00.1234567Z'/><Channel>Security</Channel><Computer>SRV2</Computer></System><EventData><Data Name='TargetUserName'>bob</Data></EventData></Event>"}"#;
+    let windows = [("user.name", "bob"), ("host.name", "srv2"), ("event.code", "4625")];
+    check_in(&mut bench, xml, "windows", &windows);
+    assert_eq!(bench.text(0, "@timestamp").as_deref(), Some("2026-11-23T08:00:00.123456700Z"));
+    let trail = r#"{"fields":{"account":"prod"},"event":{"eventVersion":"1.08","userIdentity":{"type":"Root","arn":"arn:aws:iam::1:root"},"eventTime":"2026-11-23T08:00:00Z","eventSource":"signin.amazonaws.com","eventName":"ConsoleLogin","awsRegion":"us-east-1","sourceIPAddress":"203.0.113.9","resources":[{"a":1},{"a":2}]},"time":1795424400}"#;
+    let aws = [
+        ("source.ip", "203.0.113.9"),
+        ("aws.cloudtrail.eventName", "ConsoleLogin"),
+        ("splunk.hec.fields.account", "prod"),
+        ("splunk.hec.time", "1795424400"),
+    ];
+    check_in(&mut bench, trail, "aws-cloudtrail", &aws);
+    assert_eq!(bench.all(0, "aws.cloudtrail.resources.a"), ["1", "2"]);
+    assert_eq!(bench.text(0, "@timestamp").as_deref(), Some("2026-11-23T09:00:00Z"));
+    // Of no known product: as it would be alone.
+    let other = r#"{"sourcetype":"_json","host":"app-7","event":{"message":"hello","user":{"name":"eve"},"event":{"action":"greet"},"host":"inner"}}"#;
+    let alone = [
+        ("message", "hello"),
+        ("user.name", "eve"),
+        ("event.action", "greet"),
+        ("splunk.hec.sourcetype", "_json"),
+    ];
+    check_in(&mut bench, other, "json", &alone);
+    // Of what is told by carrier and object together, as over any door.
+    let nss = r#"{"sourcetype":"zscalernss-dns","event":{"datetime":"2026-11-23 23:58:11","user":"erik@corp.example","reqaction":"REQ_BLOCK","dns_req":"t1.bad.example"}}"#;
+    check_in(&mut bench, nss, "zscaler", &[("dns.question.name", "t1.bad.example")]);
+    check_in(&mut bench, r#"{"event":7,"host":"h"}"#, "splunk-hec", &[("message", "7")]);
+    check_in(&mut bench, r#"{"event":{},"host":"h"}"#, "splunk-hec", &[("host.name", "h")]);
+    check_in(&mut bench, r#"{"event":["a",{"b":1}]}"#, "splunk-hec", &[]);
+    check_in(&mut bench, r#"{"event":[{"user":{"name":"x"}}]}"#, "json", &[("user.name", "x")]);
+    // A name of ours stays a claim.
+    let forged = r#"{"event":{"alcedo":{"source":"firewall"},"x":1},"host":"h"}"#;
+    check_in(&mut bench, forged, "json", &[("x", "1")]);
+    let is_claim =
+        |(field, _): (event::FieldId, _)| bench.batch.name(field) == "alcedo.claimed.alcedo.source";
+    assert!(bench.batch.row(0).cells().any(is_claim));
+}
+
+/// Scenario: every sample of every pack, as text and, if it is an object, as object over the event
+/// collector's door.
+/// Guarantees: the pack is the one that it has alone.
+#[test]
+fn every_sample_keeps_its_pack_over_the_event_collector() {
+    let (mut alone, mut carried) = (Bench::new(), Bench::new());
+    let over_hec = event::Envelope {
+        pack: "splunk-hec".into(),
+        ..event::Envelope::of("test", event::Protocol::Hec)
+    };
+    carried.envelope = std::sync::Arc::new(over_hec);
+    let (mut tried, mut other) = (0, Vec::new());
+    for pack in shape::packs::ALL.iter().filter(|pack| pack.name != "alcedo") {
+        let folder = testkit::workspace_root().join("packs").join(pack.name);
+        for line in shape::testing::lines(&folder).unwrap() {
+            let text = String::from_utf8_lossy(&line).into_owned();
+            // Around an event stand a list's object, a search's result, or another carrier of its kind.
+            let around = ["\"_source\":", "\"preview\":", "\"items\":[", "\"sourcetype\":"];
+            if around.iter().any(|name| text.contains(name)) {
+                continue;
+            }
+            let as_text = serde_json::json!({"host": "h", "event": text}).to_string();
+            let as_object = format!("{{\"host\":\"h\",\"event\":{text}}}");
+            alone.start();
+            let wanted = match alone.shape(text.as_bytes()) {
+                shaped if shaped.rows == 1 => alone.text(0, "alcedo.pack").unwrap(),
+                _ => continue,
+            };
+            let is_object =
+                serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|v| v.is_object());
+            for record in [Some(as_text), is_object.then_some(as_object)].into_iter().flatten() {
+                carried.start();
+                carried.shape(record.as_bytes());
+                let got = carried.text(0, "alcedo.pack").unwrap();
+                tried += 1;
+                let is_generic = matches!(&*wanted, "text" | "syslog" | "kv" | "json");
+                if got != wanted && !(is_generic && got == "splunk-hec") {
+                    other.push(format!("{wanted} -> {got}: {record}"));
+                }
+            }
+        }
+    }
+    assert!(tried > 3_000, "{tried}");
+    assert!(other.is_empty(), "{} of {tried}: {other:#?}", other.len());
+}
+
 #[test]
 fn wrapping_has_an_end() {
     let mut text = "x".to_owned();
