@@ -22,6 +22,8 @@ const NEEDED_OF_PYTHON: &[(&str, &str, &str)] = &[
     ("moto[server]", "moto.server", "S3 as a far tier"),
     ("chdb", "chdb", "ClickHouse as a reader of stored files"),
     ("pyspark", "pyspark.sql", "Spark as a reader of stored files"),
+    ("splunk-hec-handler", "splunk_hec_handler", "a log handler for Splunk as a sender"),
+    ("splunk-handler", "splunk_handler", "another log handler for Splunk as a sender"),
 ];
 
 /// Program of Node, its package, what is not tested without it.

@@ -1,17 +1,18 @@
 //! Who asks: a bearer token or a session cookie; and the one place where access is decided.
 
+use super::hec;
 use super::problem::Problem;
-use super::routes::{Access, access_of};
+use super::routes::{Access, Dialect, access_of};
 use crate::run::App;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use trust::{Permission, Principal};
+use trust::{AuthError, Permission, Principal};
 
 /// Name of the session cookie over plain HTTP (loopback); with TLS it is `__Host-sid`.
 const COOKIE: &str = "alcedo_sid";
@@ -27,27 +28,50 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
             request.extensions_mut().insert(principal);
             next.run(request).await
         }
-        Err(problem) => axum::response::IntoResponse::into_response(problem),
+        Err(refusal) => refusal.into_response(),
     }
 }
 
-fn decide(app: &App, request: &Request) -> Result<Principal, Problem> {
+/// How somebody is turned away, in the words of the protocol.
+enum Refusal {
+    Own(Problem),
+    Hec(hec::Answer),
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self::Own(problem)
+    }
+}
+
+impl Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Own(problem) => problem.into_response(),
+            Self::Hec(answer) => answer.into_response(),
+        }
+    }
+}
+
+fn decide(app: &App, request: &Request) -> Result<Principal, Refusal> {
     let nobody = || Principal { identity: "anonymous".into(), roles: vec![], sources: vec![] };
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let access = path.and_then(|path| access_of(request.method(), path));
     let Some(access) = access else {
-        return Err(Problem::missing("page or route"));
+        return Err(Problem::missing("page or route").into());
     };
     let permission = match access {
         Access::Public => return Ok(nobody()),
         Access::Needs(permission) => permission,
+        Access::Speaks(Dialect::Hec, permission) => {
+            return hec::principal(app, request, permission).map_err(Refusal::Hec);
+        }
     };
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0);
-    let principal = principal_of(app, request.method(), request.headers(), peer)?;
+    let principal = principal_of(app, request.method(), request.headers(), peer_of(request))?;
     // A source's scope is judged where the source is known: in the ingest route.
     if !principal.may(permission) {
         let detail = format!("{} may not do this ({permission:?})", principal.identity);
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+        return Err(Problem::new(StatusCode::FORBIDDEN, detail).into());
     }
     Ok(principal)
 }
@@ -60,13 +84,7 @@ fn principal_of(
 ) -> Result<Principal, Problem> {
     let unauthorized = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, detail);
     if let Some(token) = bearer(headers) {
-        return app
-            .principal_of_token(&token, peer.map(|p| p.ip()))
-            .inspect_err(|_| {
-                let client = peer.map(|p| p.ip().to_string()).unwrap_or_default();
-                app.tell_refused("login.refused", &client);
-            })
-            .map_err(|_| unauthorized(trust::AuthError::PUBLIC));
+        return by_token(app, &token, peer).map_err(|_| unauthorized(AuthError::PUBLIC));
     }
     let Some(id) = cookie(headers) else {
         return Err(unauthorized("sign in, or send a token: Authorization: Bearer alc_..."));
@@ -75,6 +93,23 @@ fn principal_of(
         return Err(Problem::new(StatusCode::FORBIDDEN, "the header X-Alcedo is missing"));
     }
     app.principal_of_session(id).ok_or_else(|| unauthorized("the session is over; sign in again"))
+}
+
+/// Whoever holds a token; one that is refused is told to this server's own stream.
+pub(super) fn by_token(
+    app: &App,
+    token: &str,
+    peer: Option<SocketAddr>,
+) -> Result<Principal, AuthError> {
+    app.principal_of_token(token, peer.map(|p| p.ip())).inspect_err(|_| {
+        let client = peer.map(|p| p.ip().to_string()).unwrap_or_default();
+        app.tell_refused("login.refused", &client);
+    })
+}
+
+/// Where a request comes from.
+pub(super) fn peer_of(request: &Request) -> Option<SocketAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0)
 }
 
 /// The token of an `Authorization` header: `Bearer TOKEN`, or `Basic` with the token as password, as

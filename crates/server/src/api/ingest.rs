@@ -17,6 +17,7 @@ use io::{Fate, RefusedCause};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -41,10 +42,10 @@ const BODY_BYTES_MIN: usize = 1 << 20;
 const CHARGE_BYTES: usize = 256 << 10;
 
 /// Most records of one body: a line of one byte costs 32 in memory.
-const RECORDS_MAX: usize = 1 << 20;
+pub(super) const RECORDS_MAX: usize = 1 << 20;
 
 /// Room that a body takes while it is here.
-type Room = Option<OwnedSemaphorePermit>;
+pub(super) type Room = Option<OwnedSemaphorePermit>;
 
 /// Query of the route.
 #[derive(Deserialize)]
@@ -68,26 +69,12 @@ pub async fn ingest(
     }
     let body_bytes_max = body_bytes_max(app.memory_max);
     let (bytes, room) = read(&source, body, body_bytes_max).await?;
-    let peer = peer.map(|p| p.0.0.ip().to_canonical().to_string()).unwrap_or_default();
-    let envelope = Envelope {
-        identity: principal.identity.as_str().into(),
-        peer: peer.into(),
-        ..source.envelope(Protocol::Http)
-    };
+    let envelope = envelope(&source, &principal, peer.map(|p| p.0.0), Protocol::Http);
     let text = |name| headers.get(name).and_then(|v: &header::HeaderValue| v.to_str().ok());
     let producer = text(header::HeaderName::from_static("idempotency-key"))
         .map(|key| producer_of(&principal, key));
-    let (encoding, kind) = (text(header::CONTENT_ENCODING), text(header::CONTENT_TYPE));
-    let limits = Limits {
-        compressed_bytes_max: body_bytes_max,
-        expanded_bytes_max: body_bytes_max,
-        ..Limits::default()
-    };
-    let plain = body::decode(encoding, &bytes, &limits).map_err(|error| {
-        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        Problem::new(status, error.to_string())
-    })?;
-    let mut batch = cut(&plain, kind, Arc::new(envelope))?;
+    let plain = decoded(&headers, &bytes, body_bytes_max)?;
+    let mut batch = cut(&plain, text(header::CONTENT_TYPE), Arc::new(envelope))?;
     drop(plain);
     batch.producer = producer;
     let accepted = batch.records.len();
@@ -104,8 +91,41 @@ pub async fn ingest(
     })))
 }
 
+/// Who sends this, over which protocol.
+pub(super) fn envelope(
+    source: &io::Context,
+    principal: &Principal,
+    peer: Option<SocketAddr>,
+    protocol: Protocol,
+) -> Envelope {
+    let peer = peer.map(|p| p.ip().to_canonical().to_string()).unwrap_or_default();
+    Envelope {
+        identity: principal.identity.as_str().into(),
+        peer: peer.into(),
+        ..source.envelope(protocol)
+    }
+}
+
+/// A body without its content encoding.
+pub(super) fn decoded<'a>(
+    headers: &HeaderMap,
+    bytes: &'a [u8],
+    bytes_max: usize,
+) -> Result<Cow<'a, [u8]>, Problem> {
+    let encoding = headers.get(header::CONTENT_ENCODING).and_then(|v| v.to_str().ok());
+    let limits = Limits {
+        compressed_bytes_max: bytes_max,
+        expanded_bytes_max: bytes_max,
+        ..Limits::default()
+    };
+    body::decode(encoding, bytes, &limits).map_err(|error| {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        Problem::new(status, error.to_string())
+    })
+}
+
 /// Largest body of a server with this much memory.
-fn body_bytes_max(memory_max: u64) -> usize {
+pub(super) fn body_bytes_max(memory_max: u64) -> usize {
     let part = usize::try_from(memory_max / BODY_MEMORY_PART).unwrap_or(usize::MAX);
     part.clamp(BODY_BYTES_MIN, BODY_BYTES_MAX)
 }
@@ -116,8 +136,7 @@ fn cut(plain: &[u8], kind: Option<&str>, envelope: Arc<Envelope>) -> Result<RawB
     batch.bytes.reserve_exact(plain.len());
     let mut push = |bytes: &[u8]| {
         if batch.records.len() == RECORDS_MAX {
-            let detail = format!("a body may have {RECORDS_MAX} records; send smaller batches");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+            return Err(too_many_records());
         }
         batch.push(now_ns, bytes);
         Ok(())
@@ -138,6 +157,12 @@ fn cut(plain: &[u8], kind: Option<&str>, envelope: Arc<Envelope>) -> Result<RawB
     Ok(batch)
 }
 
+/// What is said of a body of more records than [`RECORDS_MAX`].
+pub(super) fn too_many_records() -> Problem {
+    let detail = format!("a body may have {RECORDS_MAX} records; send smaller batches");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+}
+
 /// A body that is sent twice under one key is taken once.
 fn producer_of(principal: &Principal, key: &str) -> Producer {
     let mut hash = Sha256::new();
@@ -149,7 +174,10 @@ fn producer_of(principal: &Principal, key: &str) -> Producer {
     Producer::once(id)
 }
 
-async fn append(source: &io::Context, batch: RawBatch) -> Result<event::Durable, Problem> {
+pub(super) async fn append(
+    source: &io::Context,
+    batch: RawBatch,
+) -> Result<event::Durable, Problem> {
     let (tell, told) = tokio::sync::oneshot::channel();
     let offered = source.offer(batch, move |outcome| {
         let _ = tell.send(outcome);
@@ -175,7 +203,7 @@ fn cut_off(error: &axum::Error) -> Problem {
 
 /// Reads a body. What it takes beyond [`HELD_BYTES_FREE`] is room that all bodies of the source have
 /// together: bodies that are still coming in cannot fill the memory.
-async fn read(
+pub(super) async fn read(
     source: &io::Context,
     body: Body,
     bytes_max: usize,

@@ -8,6 +8,7 @@ pub mod backups;
 pub mod destinations;
 pub mod events;
 pub mod exports;
+pub mod hec;
 pub mod hunt;
 pub mod ingest;
 pub mod keeping;

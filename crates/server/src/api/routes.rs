@@ -2,7 +2,7 @@
 //! not exist: the guard answers 404 before any handler runs.
 
 use super::{
-    alerts, backups, destinations, events, exports, hunt, ingest, keeping, loki, page, people,
+    alerts, backups, destinations, events, exports, hec, hunt, ingest, keeping, loki, page, people,
     reparse, rules, searches, sources, sql, status, tokens,
 };
 use crate::run::App;
@@ -20,9 +20,21 @@ pub enum Access {
     Public,
     /// Principals with the permission.
     Needs(Permission),
+    /// The same over a protocol of others, which has its own ways to send a token and to be refused.
+    Speaks(Dialect, Permission),
 }
 
-use Access::{Needs, Public};
+/// A protocol of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Splunk's HTTP event collector.
+    Hec,
+}
+
+use Access::{Needs, Public, Speaks};
+
+/// What senders to the event collector need.
+const HEC: Access = Speaks(Dialect::Hec, Permission::EventsWrite);
 
 /// Method, path, access.
 pub const ROUTES: &[(&str, &str, Access)] = &[
@@ -35,6 +47,14 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/session", Public),
     ("DELETE", "/api/v1/session", Public),
     ("POST", "/api/v1/ingest", Needs(Permission::EventsWrite)),
+    ("POST", "/services/collector", HEC),
+    ("POST", "/services/collector/event", HEC),
+    ("POST", "/services/collector/event/1.0", HEC),
+    ("POST", "/services/collector/raw", HEC),
+    ("POST", "/services/collector/raw/1.0", HEC),
+    ("POST", "/services/collector/ack", HEC),
+    ("GET", "/services/collector/health", Public),
+    ("GET", "/services/collector/health/1.0", Public),
     ("GET", "/api/v1/overview", Needs(Permission::SourcesRead)),
     ("GET", "/api/v1/stream", Needs(Permission::AlertsRead)),
     ("GET", "/api/v1/alerts", Needs(Permission::AlertsRead)),
@@ -122,6 +142,14 @@ pub fn router() -> Router<Arc<App>> {
                 .layer(DefaultBodyLimit::max(tokens::SIGN_IN_BYTES_MAX)),
         ),
         ("/api/v1/ingest", post(ingest::ingest)),
+        ("/services/collector", post(hec::events)),
+        ("/services/collector/event", post(hec::events)),
+        ("/services/collector/event/1.0", post(hec::events)),
+        ("/services/collector/raw", post(hec::lines)),
+        ("/services/collector/raw/1.0", post(hec::lines)),
+        ("/services/collector/ack", post(hec::acks)),
+        ("/services/collector/health", get(hec::health)),
+        ("/services/collector/health/1.0", get(hec::health)),
         ("/api/v1/overview", get(status::overview)),
         ("/api/v1/stream", get(status::stream)),
         ("/api/v1/alerts", get(alerts::list)),
@@ -189,8 +217,9 @@ mod tests {
         let public: Vec<&str> =
             ROUTES.iter().filter(|(.., a)| *a == Public).map(|(_, path, _)| *path).collect();
         let expected = ["/", "/ui/{*path}", "/healthz", "/readyz", "/ready"];
+        let is_probe = |p: &str| p.starts_with("/services/collector/health");
         assert!(
-            public.iter().all(|p| expected.contains(p) || *p == "/api/v1/session"),
+            public.iter().all(|p| expected.contains(p) || is_probe(p) || *p == "/api/v1/session"),
             "{public:?}"
         );
     }

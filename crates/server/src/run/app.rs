@@ -92,6 +92,8 @@ pub struct App {
     pub terminal: Option<Terminal>,
     /// What all sources go through.
     pub door: io::Door,
+    /// What senders to the event collector may still ask about.
+    pub hec_acks: Mutex<io::hec::Acks>,
     /// Connections of the HTTP listener.
     pub http_stats: Arc<io::SourceStats>,
     /// How far down the order of what is given up we are, see [`watch::degrade`].
@@ -218,6 +220,7 @@ impl App {
             alerts_recorded: Bell::default(),
             terminal: made.terminal,
             door: io::Door::new(io::door::DOOR_BYTES_DEFAULT),
+            hec_acks: Mutex::default(),
             http_stats: Arc::default(),
             degraded: AtomicU8::new(0),
             strain: Mutex::default(),

@@ -17,6 +17,10 @@ const KILLS_DEFAULT: u64 = 100;
 const KILL_IN_RECOVERY_EVERY: u64 = 5;
 /// Clients that post all the time.
 const CLIENTS: usize = 4;
+/// Senders to the event collector, who post all the time and repeat nothing.
+const HEC_CLIENTS: usize = 2;
+/// One body of theirs in so many has a wrong event behind the good ones.
+const HEC_WRONG_EVERY: u64 = 7;
 /// Marked records of one group: the correlation fires when all of them are there.
 const GROUP: u64 = 20;
 
@@ -47,18 +51,21 @@ level: high
 #[derive(Default)]
 struct Told {
     acked: Mutex<Vec<String>>,
+    acked_hec: Mutex<Vec<String>>,
     serial: AtomicU64,
+    serial_hec: AtomicU64,
     stop: AtomicBool,
     http: Mutex<Option<SocketAddr>>,
     tcp: Mutex<Option<SocketAddr>>,
 }
 
-/// Scenario: clients post batches and note what was acknowledged, one sends syslog over TCP, an
-/// agent ships a growing file, while the binary is killed with SIGKILL 100 times, also during
-/// recovery.
+/// Scenario: clients post batches and note what was acknowledged, others post to the event collector, one
+/// sends syslog over TCP, an agent ships a growing file, while the binary is killed with SIGKILL 100 times,
+/// also during recovery.
 /// Guarantees: every acknowledged record is in the journal and in the store, whole; what carries an
-/// idempotency key and every line of the agent is there exactly once; the alerts are those of a run
-/// without a crash; the structure is sound.
+/// idempotency key and every line of the agent is there exactly once; so is what the event collector said
+/// yes to, and what it told to stand before a wrong event, and nothing else of it is there twice; the
+/// alerts are those of a run without a crash; the structure is sound.
 #[test]
 fn kill9_loses_nothing_that_was_acknowledged() {
     let kills = std::env::var("ALCEDO_KILLS").ok().and_then(|n| n.parse().ok());
@@ -82,6 +89,9 @@ fn kill9_loses_nothing_that_was_acknowledged() {
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
             scope.spawn(|| post_all_the_time(&told, &token));
+        }
+        for _ in 0..HEC_CLIENTS {
+            scope.spawn(|| post_to_the_collector(&told, &token));
         }
         scope.spawn(|| syslog_all_the_time(&told));
         let writer = scope.spawn(|| write_lines(&told, &log));
@@ -113,6 +123,12 @@ fn kill9_loses_nothing_that_was_acknowledged() {
     let posted = told.serial.into_inner();
     let stored: Vec<Value> = parts("kill9", posted).flat_map(|q| server.search(&q)).collect();
     assert_each_once(&acked, &stored);
+    let acked_hec = told.acked_hec.into_inner().unwrap();
+    assert!(acked_hec.len() as u64 > kills, "{} over the event collector", acked_hec.len());
+    let posted = told.serial_hec.into_inner();
+    let stored_hec: Vec<Value> =
+        parts("hec-line", posted).flat_map(|q| server.search(&q)).collect();
+    assert_each_once(&acked_hec, &stored_hec);
     let lines = distinct_lines(&server, shipped);
     let rows = server.search("agent-line-* | stats count() as n");
     assert_eq!((lines.len() as u64, rows[0]["n"].as_u64()), (shipped, Some(shipped)));
@@ -123,13 +139,15 @@ fn kill9_loses_nothing_that_was_acknowledged() {
     let dumped = String::from_utf8_lossy(&out.stdout);
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let dumped: HashSet<&str> = dumped.split(|c| !is_part(c)).collect();
-    assert!(acked.iter().all(|id| dumped.contains(id.as_str())));
+    assert!(acked.iter().chain(&acked_hec).all(|id| dumped.contains(id.as_str())));
     let out = run(&["verify", "--data-dir", &dir]);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stdout));
     println!(
-        "{kills} kills, {} acknowledged over HTTP, {shipped} lines of the agent: 0 lost, 0 twice; \
-         {alerts} alerts, each once",
-        acked.len()
+        "{kills} kills, {} acknowledged over HTTP, {} by the event collector ({} stored), {shipped} lines \
+         of the agent: 0 lost, 0 twice; {alerts} alerts, each once",
+        acked.len(),
+        acked_hec.len(),
+        stored_hec.len(),
     );
 }
 
@@ -241,19 +259,59 @@ fn post_all_the_time(told: &Told, token: &str) {
 }
 
 fn post(address: SocketAddr, token: &str, key: u64, body: &str) -> Option<u16> {
+    let head = format!(
+        "POST /api/v1/ingest HTTP/1.1\r\nAuthorization: Bearer {token}\r\n\
+         Idempotency-Key: {key}\r\nContent-Type: application/x-ndjson"
+    );
+    answer_to(address, &head, body).map(|(status, _)| status)
+}
+
+/// Status and body of the answer to a request, if one comes.
+fn answer_to(address: SocketAddr, head: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(500)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    let head = format!(
-        "POST /api/v1/ingest HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
-         Idempotency-Key: {key}\r\nContent-Type: application/x-ndjson\r\nContent-Length: {}\r\n\
-         Connection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(head.as_bytes()).ok()?;
+    let length = body.len();
+    let request =
+        format!("{head}\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
     let text = String::from_utf8_lossy(&answer);
-    text.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
+    let status = text.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    Some((status, text.split_once("\r\n\r\n")?.1.to_owned()))
+}
+
+/// Posts texts and objects to the event collector, each once: what was not answered is not repeated, and
+/// may be there or not.
+fn post_to_the_collector(told: &Told, token: &str) {
+    let head = format!(
+        "POST /services/collector/event?channel=kills HTTP/1.1\r\nAuthorization: Splunk {token}"
+    );
+    while !told.is_over() {
+        let number = told.serial_hec.fetch_add(1, Ordering::SeqCst);
+        let ids: Vec<String> = (0..4).map(|i| format!("hec-line-{number:08}-{i}")).collect();
+        let mut body: String = ids[..2]
+            .iter()
+            .map(|id| json!({"host": "h", "sourcetype": "t", "event": id}).to_string())
+            .collect();
+        body.extend(ids[2..].iter().map(|id| json!({"event": {"message": id}}).to_string()));
+        let is_wrong = number.is_multiple_of(HEC_WRONG_EVERY);
+        body.push_str(if is_wrong { "{\"event\":\"\"}" } else { "" });
+        let to = told.http.lock().unwrap().unwrap();
+        let expected =
+            if is_wrong { (400, "\"invalid-event-number\":4") } else { (200, "\"ackId\":") };
+        // An answer that a kill has cut says nothing.
+        let answer = answer_to(to, &head, &body).filter(|(_, answer)| answer.ends_with('}'));
+        match answer {
+            Some((status, answer))
+                if (status, answer.contains(expected.1)) == (expected.0, true) =>
+            {
+                told.acked_hec.lock().unwrap().extend(ids);
+            }
+            Some((status, answer)) => assert_eq!(status, 503, "{answer}"),
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
 }
 
 /// Syslog over TCP: load without acks, over connections that break at every kill.

@@ -13,6 +13,7 @@ mod exports;
 mod flow;
 mod grafana;
 mod harness;
+mod hec;
 mod hostile;
 mod kill9;
 mod ledger_age;

@@ -2,7 +2,7 @@
 
 use super::harness::Server;
 use serde_json::{Value, json};
-use server::api::routes::ROUTES;
+use server::api::routes::{Access, ROUTES};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -66,7 +66,9 @@ fn everything_wrong_with_a_request_is_a_problem() {
     let takes_json =
         |(method, path): (&str, &str)| matches!(method, "POST" | "PUT") && !NO_JSON.contains(&path);
     let mut walked = 0;
-    for (method, path, _) in ROUTES.iter().filter(|(method, path, _)| takes_json((method, path))) {
+    // Others' protocols have words of their own.
+    let own = ROUTES.iter().filter(|(.., access)| !matches!(access, Access::Speaks(..)));
+    for (method, path, _) in own.filter(|(method, path, _)| takes_json((method, path))) {
         let filled = path.replace("{id}", "1").replace("{name}", "a");
         let cases = [
             ("application/json", "{\"a\":", 400, "not JSON"),
