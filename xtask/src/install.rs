@@ -24,6 +24,8 @@ const NEEDED_OF_PYTHON: &[(&str, &str, &str)] = &[
     ("pyspark", "pyspark.sql", "Spark as a reader of stored files"),
     ("splunk-hec-handler", "splunk_hec_handler", "a log handler for Splunk as a sender"),
     ("splunk-handler", "splunk_handler", "another log handler for Splunk as a sender"),
+    ("elasticsearch", "elasticsearch", "a client of Elasticsearch as a sender"),
+    ("opensearch-py", "opensearchpy", "a client of OpenSearch as a sender"),
 ];
 
 /// Program of Node, its package, what is not tested without it.

@@ -22,13 +22,14 @@
 //! - Identity comes from configuration and the authenticated channel, never from a record's bytes.
 //!
 //! Not here: rules, the store, Arrow, what a record means, HTTP routes (crate `server` calls
-//! [`body`] and [`hec`]).
+//! [`body`], [`bulk`] and [`hec`]).
 #![forbid(unsafe_code)]
 
 pub mod agent_client;
 pub mod agent_protocol;
 pub mod backoff;
 pub mod body;
+pub mod bulk;
 pub mod door;
 pub mod framing;
 pub mod hec;

@@ -269,6 +269,9 @@ struct ByName {
     is_xml: bool,
 }
 
+/// What a sender to `_bulk` says of a document is no part of it, in whichever pack's form it stands.
+const BULK_PREFIX: &str = "elastic.bulk.";
+
 const STAYS: u32 = u32::MAX;
 const BY_NAME: u32 = u32::MAX - 1;
 
@@ -464,7 +467,8 @@ impl ByName {
                 return true;
             }
         }
-        if self.rest.is_empty() || name.starts_with(&self.rest) || name.starts_with("alcedo.") {
+        let of_others = ["alcedo.", BULK_PREFIX].iter().any(|prefix| name.starts_with(prefix));
+        if self.rest.is_empty() || name.starts_with(&self.rest) || of_others {
             return false;
         }
         let top = name.split_once('.').map_or(name.len(), |(top, _)| top.len() + 1);

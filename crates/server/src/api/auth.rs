@@ -1,8 +1,8 @@
 //! Who asks: a bearer token or a session cookie; and the one place where access is decided.
 
-use super::hec;
 use super::problem::Problem;
 use super::routes::{Access, Dialect, access_of};
+use super::{bulk, hec};
 use crate::run::App;
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -36,6 +36,7 @@ pub async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next
 enum Refusal {
     Own(Problem),
     Hec(hec::Answer),
+    Bulk(bulk::Refusal),
 }
 
 impl From<Problem> for Refusal {
@@ -49,6 +50,7 @@ impl Refusal {
         match self {
             Self::Own(problem) => problem.into_response(),
             Self::Hec(answer) => answer.into_response(),
+            Self::Bulk(refusal) => refusal.into_response(),
         }
     }
 }
@@ -65,6 +67,9 @@ fn decide(app: &App, request: &Request) -> Result<Principal, Refusal> {
         Access::Needs(permission) => permission,
         Access::Speaks(Dialect::Hec, permission) => {
             return hec::principal(app, request, permission).map_err(Refusal::Hec);
+        }
+        Access::Speaks(Dialect::Bulk, permission) => {
+            return bulk::principal(app, request, permission).map_err(Refusal::Bulk);
         }
     };
     let principal = principal_of(app, request.method(), request.headers(), peer_of(request))?;

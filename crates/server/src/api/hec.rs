@@ -2,21 +2,18 @@
 //! words, after the bytes are on disk. What bodies mean is `io::hec`'s.
 
 use super::auth::{bearer, by_token, peer_of};
-use super::ingest::{
-    RECORDS_MAX, append, body_bytes_max, decoded, envelope, read, too_many_records,
-};
+use super::body::{self, Cut, Peer, Sender};
 use super::problem::Problem;
 use crate::run::App;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Extension, Query, Request, State};
+use axum::extract::{Extension, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use event::{Envelope, Protocol, RawBatch};
+use event::Protocol;
 use io::hec::{CHANNEL_BYTES_MAX, Code, Events, RawLine, Refused, SAID};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use trust::{AuthError, Permission, Principal};
@@ -141,8 +138,6 @@ impl Said {
     }
 }
 
-type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
-
 /// `POST /services/collector[/event[/1.0]]`: objects one after another.
 pub async fn events(
     State(app): State<Arc<App>>,
@@ -152,19 +147,15 @@ pub async fn events(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Answer, Answer> {
-    take(&app, (&principal, peer), (&uri, &headers), body, |plain, bytes_max, envelope| {
-        let envelope = Envelope { pack: PACK.into(), ..envelope };
-        let mut cut = Cut::new(envelope, plain.len(), bytes_max);
+    take(&app, (&principal, peer), (&uri, &headers), body, |plain, cut| {
+        cut.envelope.pack = PACK.into();
         for event in Events::new(plain) {
             match event {
                 Ok(event) => cut.push(|record| event.write(record))?,
-                Err(refused) => {
-                    cut.refused = Some(refused);
-                    break;
-                }
+                Err(refused) => return Ok(Some(refused)),
             }
         }
-        Ok(cut)
+        Ok(None)
     })
     .await
 }
@@ -181,55 +172,20 @@ pub async fn lines(
     let said = Said::of(&uri).unwrap_or(Said(Vec::new()));
     let said = SAID.into_iter().filter_map(|name| Some((name, said.get(name)?)));
     let around = RawLine::new(said);
-    take(&app, (&principal, peer), (&uri, &headers), body, |plain, bytes_max, envelope| {
-        // A line of which nothing is said is a record as over any door.
-        let pack = if around.is_some() { PACK.into() } else { envelope.pack.clone() };
-        let mut cut = Cut::new(Envelope { pack, ..envelope }, plain.len(), bytes_max);
+    take(&app, (&principal, peer), (&uri, &headers), body, |plain, cut| {
+        if around.is_some() {
+            cut.envelope.pack = PACK.into();
+        }
         for line in parse::records::split_lines(plain, false) {
             match &around {
                 Some(around) => cut.push(|record| around.write(line.bytes, record))?,
+                // A line of which nothing is said is a record as over any door.
                 None => cut.push(|record| record.extend_from_slice(line.bytes))?,
             }
         }
-        Ok(cut)
+        Ok(None)
     })
     .await
-}
-
-/// The records of a body, and what is wrong behind them.
-struct Cut {
-    batch: RawBatch,
-    refused: Option<Refused>,
-    bytes_max: usize,
-    record: Vec<u8>,
-    now_ns: i64,
-}
-
-impl Cut {
-    fn new(envelope: Envelope, bytes: usize, bytes_max: usize) -> Self {
-        let mut batch = RawBatch::of(Arc::new(envelope));
-        batch.bytes.reserve(bytes);
-        let now_ns = io::intake::wall_ns();
-        Self { batch, refused: None, bytes_max, record: Vec::new(), now_ns }
-    }
-
-    /// Adds a record. What holds for many events stands in each of them: that is bounded as the body is.
-    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Problem> {
-        if self.batch.records.len() == RECORDS_MAX {
-            return Err(too_many_records());
-        }
-        self.record.clear();
-        write(&mut self.record);
-        if self.batch.bytes.len() + self.record.len() > self.bytes_max {
-            let detail = format!(
-                "the events have more than {} bytes with what is said of them; send smaller batches",
-                self.bytes_max
-            );
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
-        }
-        self.batch.push(self.now_ns, &self.record);
-        Ok(())
-    }
 }
 
 /// Takes a body in. What stands before a wrong event is durable before the answer tells of it.
@@ -238,28 +194,14 @@ async fn take(
     (principal, peer): (&Principal, Peer),
     (uri, headers): (&Uri, &HeaderMap),
     body: Body,
-    cut: impl FnOnce(&[u8], usize, Envelope) -> Result<Cut, Problem>,
+    cut: impl FnOnce(&[u8], &mut Cut) -> Result<Option<Refused>, Problem>,
 ) -> Result<Answer, Answer> {
     let channel = channel_of(uri, headers)?;
-    let source = app.http_source(None, principal)?;
-    if let Some(cause) = source.lane.door().refusal() {
-        // Before the body is read: it would only take room.
-        return Err(Problem::refused(cause).into());
-    }
-    let bytes_max = body_bytes_max(app.memory_max);
-    let (bytes, room) = read(&source, body, bytes_max).await?;
-    let plain = decoded(headers, &bytes, bytes_max)?;
-    let envelope = envelope(&source, principal, peer.map(|p| p.0.0), Protocol::Hec);
-    let Cut { batch, refused, .. } = cut(&plain, bytes_max, envelope)?;
-    drop(plain);
-    drop((bytes, room));
-    match (batch.records.is_empty(), refused) {
-        (true, Some(refused)) => return Err(refused.into()),
-        (true, None) => return Err(Code::NoData.into()),
-        (false, _) => append(&source, batch).await?,
-    };
-    if let Some(refused) = refused {
-        return Err(refused.into());
+    let sender = Sender { principal, peer, headers, protocol: Protocol::Hec };
+    match body::take(app, sender, body, cut).await? {
+        (_, Some(refused)) => return Err(refused.into()),
+        (0, None) => return Err(Code::NoData.into()),
+        _ => {}
     }
     let note =
         |channel: String| app.hec_acks.lock().note(&principal.identity, &channel, Instant::now());

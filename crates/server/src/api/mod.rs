@@ -5,6 +5,8 @@ pub mod alerts;
 pub mod asked;
 pub mod auth;
 pub mod backups;
+pub mod body;
+pub mod bulk;
 pub mod destinations;
 pub mod events;
 pub mod exports;

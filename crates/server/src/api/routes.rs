@@ -2,8 +2,8 @@
 //! not exist: the guard answers 404 before any handler runs.
 
 use super::{
-    alerts, backups, destinations, events, exports, hec, hunt, ingest, keeping, loki, page, people,
-    reparse, rules, searches, sources, sql, status, tokens,
+    alerts, backups, bulk, destinations, events, exports, hec, hunt, ingest, keeping, loki, page,
+    people, reparse, rules, searches, sources, sql, status, tokens,
 };
 use crate::run::App;
 use axum::Router;
@@ -29,12 +29,16 @@ pub enum Access {
 pub enum Dialect {
     /// Splunk's HTTP event collector.
     Hec,
+    /// Elasticsearch's `_bulk`.
+    Bulk,
 }
 
 use Access::{Needs, Public, Speaks};
 
 /// What senders to the event collector need.
 const HEC: Access = Speaks(Dialect::Hec, Permission::EventsWrite);
+/// What senders to `_bulk` need.
+const BULK: Access = Speaks(Dialect::Bulk, Permission::EventsWrite);
 
 /// Method, path, access.
 pub const ROUTES: &[(&str, &str, Access)] = &[
@@ -55,6 +59,29 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("POST", "/services/collector/ack", HEC),
     ("GET", "/services/collector/health", Public),
     ("GET", "/services/collector/health/1.0", Public),
+    ("POST", "/_bulk", BULK),
+    ("PUT", "/_bulk", BULK),
+    ("POST", "/{index}/_bulk", BULK),
+    ("PUT", "/{index}/_bulk", BULK),
+    ("GET", "/_license", BULK),
+    ("GET", "/_xpack", BULK),
+    ("GET", "/_cluster/health", BULK),
+    ("GET", "/_nodes", BULK),
+    ("GET", "/_nodes/{*path}", BULK),
+    ("GET", "/_ilm/policy/{name}", BULK),
+    ("PUT", "/_ilm/policy/{name}", BULK),
+    ("GET", "/_index_template/{name}", BULK),
+    ("PUT", "/_index_template/{name}", BULK),
+    ("GET", "/_component_template/{name}", BULK),
+    ("PUT", "/_component_template/{name}", BULK),
+    ("GET", "/_template/{name}", BULK),
+    ("PUT", "/_template/{name}", BULK),
+    ("GET", "/_ingest/pipeline/{name}", BULK),
+    ("PUT", "/_ingest/pipeline/{name}", BULK),
+    ("GET", "/_data_stream/{name}", BULK),
+    ("PUT", "/_data_stream/{name}", BULK),
+    ("GET", "/_alias/{name}", BULK),
+    ("PUT", "/_alias/{name}", BULK),
     ("GET", "/api/v1/overview", Needs(Permission::SourcesRead)),
     ("GET", "/api/v1/stream", Needs(Permission::AlertsRead)),
     ("GET", "/api/v1/alerts", Needs(Permission::AlertsRead)),
@@ -129,7 +156,7 @@ pub fn access_of(method: &Method, path: &str) -> Option<Access> {
 /// The handlers, under the same paths.
 pub fn router() -> Router<Arc<App>> {
     let routes: Vec<(&str, MethodRouter<Arc<App>>)> = vec![
-        ("/", get(page::index)),
+        ("/", get(bulk::root)),
         ("/ui/{*path}", get(page::asset)),
         ("/healthz", get(status::healthz)),
         ("/readyz", get(status::readyz)),
@@ -150,6 +177,20 @@ pub fn router() -> Router<Arc<App>> {
         ("/services/collector/ack", post(hec::acks)),
         ("/services/collector/health", get(hec::health)),
         ("/services/collector/health/1.0", get(hec::health)),
+        ("/_bulk", post(bulk::bulk).put(bulk::bulk)),
+        ("/{index}/_bulk", post(bulk::bulk_into).put(bulk::bulk_into)),
+        ("/_license", get(bulk::admin)),
+        ("/_xpack", get(bulk::admin)),
+        ("/_cluster/health", get(bulk::admin)),
+        ("/_nodes", get(bulk::admin)),
+        ("/_nodes/{*path}", get(bulk::admin)),
+        ("/_ilm/policy/{name}", get(bulk::admin).put(bulk::admin)),
+        ("/_index_template/{name}", get(bulk::admin).put(bulk::admin)),
+        ("/_component_template/{name}", get(bulk::admin).put(bulk::admin)),
+        ("/_template/{name}", get(bulk::admin).put(bulk::admin)),
+        ("/_ingest/pipeline/{name}", get(bulk::admin).put(bulk::admin)),
+        ("/_data_stream/{name}", get(bulk::admin).put(bulk::admin)),
+        ("/_alias/{name}", get(bulk::admin).put(bulk::admin)),
         ("/api/v1/overview", get(status::overview)),
         ("/api/v1/stream", get(status::stream)),
         ("/api/v1/alerts", get(alerts::list)),

@@ -66,6 +66,8 @@ pub struct Config {
     pub memory_bytes_max: Option<u64>,
     /// Most memory of events that are in no file yet; more are left to the journal.
     pub hot_bytes_max: usize,
+    /// The version that clients of Elasticsearch are told.
+    pub elasticsearch_version: String,
 }
 
 /// PEM files of a TLS listener.
@@ -237,6 +239,8 @@ const VOLUME_BUCKET_DEFAULT_NS: i64 = 300 * 1_000_000_000;
 /// An eighth of the gigabyte that a loaded server may have: with twice as much it had 1.1, and was no
 /// faster.
 const HOT_BYTES_DEFAULT: usize = 128 << 20;
+/// The clients that the tests run take it.
+const ELASTICSEARCH_VERSION_DEFAULT: &str = "8.19.0";
 /// Less would make files of some hundred rows.
 const HOT_BYTES_LEAST: usize = 1 << 20;
 
@@ -283,6 +287,7 @@ impl Default for Config {
             suppress_ns: SUPPRESS_DEFAULT_NS,
             memory_bytes_max: None,
             hot_bytes_max: HOT_BYTES_DEFAULT,
+            elasticsearch_version: ELASTICSEARCH_VERSION_DEFAULT.into(),
         }
     }
 }
@@ -297,7 +302,7 @@ impl Config {
     /// What was set, section by section, in a form that can be compared and tells no secret: for the
     /// audit record of a change.
     pub fn digests(&self) -> Vec<(&'static str, String)> {
-        let sections: [(&str, String); 18] = [
+        let sections: [(&str, String); 19] = [
             ("data_dir", format!("{:?}", self.data_dir)),
             ("listen", format!("{:?} {}", self.http, self.insecure_listen)),
             ("tls", format!("{:?}", self.tls)),
@@ -317,6 +322,7 @@ impl Config {
             ("watch", format!("{:?}", self.watch)),
             ("alerts", format!("{:?}", self.suppress_ns)),
             ("limits", format!("{:?} {}", self.memory_bytes_max, self.hot_bytes_max)),
+            ("elasticsearch", self.elasticsearch_version.clone()),
         ];
         let digest = |text: &str| {
             let hash = Sha256::digest(text.as_bytes());
@@ -436,6 +442,12 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
         config.memory_bytes_max = s.size_bytes("memory");
         let hot = s.size_bytes("hot_rows").and_then(|n| usize::try_from(n).ok());
         config.hot_bytes_max = hot.unwrap_or(config.hot_bytes_max).max(HOT_BYTES_LEAST);
+        s.done();
+    });
+    root.section("elasticsearch", |s| {
+        if let Some(version) = s.text("version") {
+            config.elasticsearch_version = version;
+        }
         s.done();
     });
     config

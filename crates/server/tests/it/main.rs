@@ -4,6 +4,7 @@
 mod answers;
 mod big_answers;
 mod browser;
+mod bulk;
 mod cli;
 mod contract;
 mod degraded;

@@ -1,0 +1,321 @@
+//! Bodies of Elasticsearch's `_bulk`: pairs of lines, one that says what to do and one with a document.
+//! Pure.
+//!
+//! ```text
+//! {"create":{"_index":"a"}}\n{"message":"x"}\n  --Operations-->  {"elastic.bulk.index":"a","message":"x"}
+//! ```
+//!
+//! A record is the document as it was sent, with its index and id put in front of its members. Not here:
+//! HTTP, tokens, the journal.
+
+use parse::json;
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Longest name of an index, as there.
+pub const INDEX_BYTES_MAX: usize = 255;
+
+/// What a line asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Store a document.
+    Index,
+    /// Store a document that is not there yet.
+    Create,
+    /// Change a document: here the part that is given is stored.
+    Update,
+    /// Remove a document, which events are not.
+    Delete,
+}
+
+impl Action {
+    /// Every action by its name.
+    pub const ALL: &[(Action, &'static str)] = &[
+        (Action::Index, "index"),
+        (Action::Create, "create"),
+        (Action::Update, "update"),
+        (Action::Delete, "delete"),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// Why a whole body is not taken: behind such a line nobody knows which lines are documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "line {line} of the body is no action; it has to be like {{\"create\":{{\"_index\":\"logs\"}}}}, with the \
+     document on the next line"
+)]
+pub struct NoAction {
+    /// The line, counted from 1.
+    pub line: usize,
+}
+
+/// Why one operation is not done; the others are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    /// It names no index, neither does the path.
+    #[error("the operation names no index; say `_index`, or name it in the path")]
+    NoIndex,
+    /// Its index has too long a name.
+    #[error("an index may have a name of {INDEX_BYTES_MAX} bytes")]
+    LongIndex,
+    /// It removes something.
+    #[error("events are only added; removing one is for retention and deletions")]
+    Delete,
+    /// It changes something without saying to what.
+    #[error("an update needs `doc`; scripts are not run")]
+    NoDocument,
+    /// The document is no JSON object.
+    #[error("the document is no JSON object on a line of its own")]
+    NotAnObject,
+}
+
+impl Wrong {
+    /// The type that clients know such an error by.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::NoIndex | Self::NoDocument => "action_request_validation_exception",
+            Self::LongIndex => "invalid_index_name_exception",
+            Self::Delete => "illegal_argument_exception",
+            Self::NotAnObject => "mapper_parsing_exception",
+        }
+    }
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub struct Operation<'a> {
+    /// What it asks for.
+    pub action: Action,
+    /// Its index, as JSON; empty if nobody says one.
+    pub index: Cow<'a, [u8]>,
+    /// Its id, as JSON, if it has one.
+    pub id: Option<&'a [u8]>,
+    /// The document.
+    pub document: Result<&'a [u8], Wrong>,
+}
+
+impl Operation<'_> {
+    /// Writes the record of a document to `out`.
+    pub fn write(&self, document: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(b"{\"elastic.bulk.index\":");
+        out.extend_from_slice(&self.index);
+        if let Some(id) = self.id {
+            out.extend_from_slice(b",\"elastic.bulk.id\":");
+            out.extend_from_slice(id);
+        }
+        let members = document[1..].trim_ascii_start();
+        out.extend_from_slice(if members.starts_with(b"}") { b"" } else { b"," });
+        out.extend_from_slice(members);
+    }
+}
+
+/// The operations of a body. Ends behind the first line that should be an action and is none.
+pub struct Operations<'a> {
+    body: &'a [u8],
+    at: usize,
+    line: usize,
+    /// The path's index as JSON; empty if it names none.
+    index: Vec<u8>,
+    is_over: bool,
+}
+
+impl<'a> Operations<'a> {
+    /// The operations of `body`; `index` is that of the path.
+    pub fn new(body: &'a [u8], index: Option<&str>) -> Self {
+        let index = index.map(|name| serde_json::Value::from(name).to_string().into_bytes());
+        Self { body, at: 0, line: 0, index: index.unwrap_or_default(), is_over: false }
+    }
+
+    /// The next line without white space around it; empty ones too.
+    fn line(&mut self) -> Option<&'a [u8]> {
+        let rest = self.body.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        self.at += len + 1;
+        self.line += 1;
+        Some(rest[..len].trim_ascii())
+    }
+
+    fn operation(&mut self, said: &'a [u8]) -> Option<Operation<'a>> {
+        let named = whole_object(said)?.next()?.ok()?;
+        let (name, said_of_it) = (&said[named.key], &said[named.value]);
+        let all = Action::ALL.iter();
+        let action = all.copied().find(|(_, known)| known.as_bytes() == name)?.0;
+        let (mut index, mut id, mut is_long) = (Cow::Owned(self.index.clone()), None, false);
+        for member in whole_object(said_of_it)? {
+            let member = member.ok()?;
+            let value = &said_of_it[member.value];
+            let is_text = value.len() > 2 && value.starts_with(b"\"");
+            match &said_of_it[member.key] {
+                b"_index" if value.len() > INDEX_BYTES_MAX + 2 => is_long = true,
+                b"_index" if is_text => index = Cow::Borrowed(value),
+                b"_id" if is_text || value.iter().all(u8::is_ascii_digit) => id = Some(value),
+                _ => {}
+            }
+        }
+        let document = match action {
+            Action::Delete => Err(Wrong::Delete),
+            Action::Index | Action::Create => self.document(),
+            Action::Update => self.document().and_then(|line| {
+                let doc = member_of(line, b"doc").map(|place| &line[place]);
+                doc.filter(|doc| whole_object(doc).is_some()).ok_or(Wrong::NoDocument)
+            }),
+        };
+        let document = document.and_then(|document| match (is_long, index.is_empty()) {
+            (true, _) => Err(Wrong::LongIndex),
+            (false, true) => Err(Wrong::NoIndex),
+            (false, false) => Ok(document),
+        });
+        Some(Operation { action, index, id, document })
+    }
+
+    fn document(&mut self) -> Result<&'a [u8], Wrong> {
+        let line = self.line().unwrap_or_default();
+        whole_object(line).map(|_| line).ok_or(Wrong::NotAnObject)
+    }
+}
+
+impl<'a> Iterator for Operations<'a> {
+    type Item = Result<Operation<'a>, NoAction>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let said = loop {
+            let line = self.line()?;
+            if !line.is_empty() {
+                break line;
+            }
+        };
+        let line = self.line;
+        let found = self.operation(said).ok_or(NoAction { line });
+        self.is_over = found.is_err();
+        Some(found)
+    }
+}
+
+/// The members of a text that is one JSON object and nothing else.
+fn whole_object(text: &[u8]) -> Option<json::Members<'_>> {
+    let is_whole = text.starts_with(b"{") && json::value_end(text, 0) == Ok(text.len());
+    is_whole.then(|| json::members(text, 0))
+}
+
+fn member_of(object: &[u8], name: &[u8]) -> Option<Range<usize>> {
+    let mut members = json::members(object, 0).map_while(Result::ok);
+    members.find(|member| &object[member.key.clone()] == name).map(|member| member.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(body: &str, index: Option<&str>) -> Vec<String> {
+        let mut out = Vec::new();
+        let show = |operation: Result<Operation<'_>, NoAction>| match operation {
+            Ok(operation) => match operation.document {
+                Ok(document) => {
+                    operation.write(document, &mut out);
+                    let record = String::from_utf8(out.clone()).unwrap();
+                    serde_json::from_str::<serde_json::Value>(&record).unwrap();
+                    format!("{} {record}", operation.action.name())
+                }
+                Err(wrong) => format!("{} {}", operation.action.name(), wrong.kind()),
+            },
+            Err(NoAction { line }) => format!("line {line}"),
+        };
+        Operations::new(body.as_bytes(), index).map(show).collect()
+    }
+
+    #[test]
+    fn each_document_says_its_index_and_id() {
+        let body = concat!(
+            "{\"create\":{\"_index\":\"a\",\"_id\":\"1\"}}\n{\"m\":1}\n",
+            "{ \"index\" : {} }\r\n{ \"m\":2 }\r\n\n",
+            "{\"update\":{\"_id\":7,\"routing\":\"r\"}}\n{\"doc_as_upsert\":true,\"doc\":{\"m\":3}}\n",
+            "{\"index\":{\"_index\":\"\"}}\n{}",
+        );
+        assert_eq!(
+            records(body, Some("p\"q")),
+            [
+                r#"create {"elastic.bulk.index":"a","elastic.bulk.id":"1","m":1}"#,
+                r#"index {"elastic.bulk.index":"p\"q","m":2 }"#,
+                r#"update {"elastic.bulk.index":"p\"q","elastic.bulk.id":7,"m":3}"#,
+                r#"index {"elastic.bulk.index":"p\"q"}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_leaves_the_others() {
+        let body = concat!(
+            "{\"delete\":{\"_index\":\"a\",\"_id\":\"1\"}}\n",
+            "{\"index\":{\"_index\":\"a\"}}\n{\"cut\":\n",
+            "{\"index\":{\"_index\":\"a\"}}\n[1]\n",
+            "{\"update\":{\"_index\":\"a\"}}\n{\"script\":\"x\"}\n",
+            "{\"index\":{}}\n{\"m\":1}\n",
+            "{\"index\":{\"_index\":\"a\"}}\n{\"m\":2}\n",
+            "{\"index\":{\"_index\":\"a\"}}\n",
+        );
+        assert_eq!(
+            records(body, None),
+            [
+                "delete illegal_argument_exception",
+                "index mapper_parsing_exception",
+                "index mapper_parsing_exception",
+                "update action_request_validation_exception",
+                "index action_request_validation_exception",
+                r#"index {"elastic.bulk.index":"a","m":2}"#,
+                "index mapper_parsing_exception",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_line_that_is_no_action_ends_the_body() {
+        for (wrong, line) in [
+            ("{\"m\":1}", 3),
+            ("nonsense", 3),
+            ("{\"index\":7}", 3),
+            ("{\"index\":{}", 3),
+            ("{}", 3),
+            ("[]", 3),
+        ] {
+            let body = format!("{{\"index\":{{\"_index\":\"a\"}}}}\n{{}}\n{wrong}\n{{}}\n");
+            let got = records(&body, None);
+            assert_eq!(got.last(), Some(&format!("line {line}")), "{wrong}");
+            assert_eq!(got.len(), 2);
+        }
+        assert!(records("\n \n", None).is_empty());
+    }
+
+    #[test]
+    fn any_bytes_are_cut_into_objects() {
+        let seed = b"{\"create\":{\"_index\":\"a\",\"_id\":\"1\"}}\n{\"m\":[1,{}]}\n{\"update\":{}}\n{\"doc\":{\"m\":3}}\n";
+        let (mut state, mut out, mut written) = (7u64, Vec::new(), 0);
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..20_000 {
+            let mut body = seed.to_vec();
+            for _ in 0..1 + next(3) {
+                let bytes = b"{}[]\",:\\n0e-. \n";
+                let (at, byte) = (next(body.len()), bytes[next(bytes.len())]);
+                body[at] = byte;
+            }
+            for operation in Operations::new(&body, Some("i")).flatten() {
+                let Ok(document) = operation.document else { continue };
+                operation.write(document, &mut out);
+                assert_eq!(json::value_end(&out, 0), Ok(out.len()));
+                written += 1;
+            }
+        }
+        assert!(written > 5_000, "{written}");
+    }
+}

@@ -1,0 +1,15 @@
+//! Any bytes as a body of `_bulk`: what comes of a document is one object.
+#![no_main]
+
+use io::bulk::Operations;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut record = Vec::new();
+    for operation in Operations::new(bytes, Some("i")).flatten() {
+        if let Ok(document) = operation.document {
+            operation.write(document, &mut record);
+            assert_eq!(parse::json::value_end(&record, 0), Ok(record.len()));
+        }
+    }
+});
