@@ -7,7 +7,6 @@ use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
 
 /// Scenario: a body under a key, again, and another body under that key.
 /// Guarantees: the answer says how many records of it are durable and where; the same body is said to be
