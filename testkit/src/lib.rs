@@ -1,14 +1,16 @@
 //! What tests of several crates share. A dev-dependency only.
 //!
-//! [`SimFs`] is a disk in memory that fails and loses as it is told; [`SimClock`] a clock that jumps;
-//! [`journal_sim`] drives a journal over both under one seed and holds it to its promises.
+//! [`SimFs`] is a disk in memory that fails and loses as it is told; [`HookedFs`] a real one during whose
+//! sync something else happens; [`SimClock`] a clock that jumps; [`journal_sim`] drives a journal over both under one seed and holds it to its promises.
 #![forbid(unsafe_code)]
 
+mod hooked_fs;
 pub mod journal_sim;
 mod rng;
 mod sim_clock;
 mod sim_fs;
 
+pub use hooked_fs::{Hook, HookedFs};
 pub use rng::Rng;
 pub use sim_clock::SimClock;
 pub use sim_fs::{Fault, SimFs};
