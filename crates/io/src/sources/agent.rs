@@ -2,7 +2,7 @@
 //! only what is durable, in order.
 
 use super::listener::{self, Caps, Place};
-use super::syslog_tcp::HANDSHAKE_WAIT;
+use super::stream::{self, HANDSHAKE_WAIT, InOrder};
 use crate::agent_protocol::{
     Batch, DecodeError, FRAME_BYTES_MAX, Frame, Last, VERSION, decode, encode,
 };
@@ -12,13 +12,13 @@ use crate::stats::SourceStats;
 use event::{Certainty, Durable, Envelope, Gap, GapCause, Producer, Protocol, RawBatch};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -86,18 +86,13 @@ pub async fn start(context: Context, config: Config) -> std::io::Result<Running>
         let text = "agents need TLS on any address but loopback; set certificate and key";
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, text));
     }
-    let listener = TcpListener::bind(config.listen).await?;
-    let running = Running::new("agent", listener.local_addr()?, context.budget.clone());
-    let (tasks, stop) = (running.tasks.clone(), running.stop.clone());
-    let (stats, caps) = (Arc::clone(&context.stats), config.caps);
+    let (inner, address, caps) = (context.clone(), config.listen, config.caps);
     let owners = Owners::default();
-    let serve = move |stream, peer: SocketAddr, place| {
-        let (context, config, stop) = (context.clone(), config.clone(), stop.clone());
-        let door = Inside { context, config, owners: owners.clone(), stop };
-        tasks.spawn(connection(door, stream, peer.ip().to_canonical(), place));
+    let serve = move |stream, peer, place, stop| {
+        let (context, config) = (inner.clone(), config.clone());
+        connection(Inside { context, config, owners: owners.clone(), stop }, stream, peer, place)
     };
-    running.tasks.spawn(listener::accept(listener, caps, stats, running.stop.clone(), serve));
-    Ok(running)
+    listener::start("agent", address, caps, &context, serve).await
 }
 
 /// Which connection goes on with a producer: the one that resumed it last.
@@ -163,13 +158,10 @@ async fn connection(inside: Inside, stream: TcpStream, peer: IpAddr, place: Plac
     let owners = inside.owners.clone();
     let served = match inside.config.tls.clone() {
         None => serve(inside, stream, peer, &place).await,
-        Some(tls) => {
-            let handshake = tokio_rustls::TlsAcceptor::from(tls).accept(stream);
-            match tokio::time::timeout(HANDSHAKE_WAIT, handshake).await {
-                Ok(Ok(stream)) => serve(inside, stream, peer, &place).await,
-                Ok(Err(_)) | Err(_) => Err(Ended::Auth),
-            }
-        }
+        Some(tls) => match stream::secure(tls, stream).await {
+            Some(stream) => serve(inside, stream, peer, &place).await,
+            None => Err(Ended::Auth),
+        },
     };
     owners.leave(place.number);
     match served {
@@ -370,17 +362,16 @@ async fn write_acks(
     closed: CancellationToken,
 ) -> Option<(u128, u64)> {
     let _close = closed.drop_guard();
-    let mut early = BTreeMap::new();
-    let mut next = 0u64;
+    let mut outcomes = InOrder::default();
     while let Some(answer) = answers.recv().await {
         let mut frames: Vec<Frame> = Vec::new();
         match answer {
             Answer::Frame(frame) => frames.push(frame),
             Answer::Batch((number, mark, outcome)) => {
-                early.insert(number, (mark, outcome));
+                outcomes.put(number, (mark, outcome));
             }
         }
-        while let Some((mark, outcome)) = early.remove(&next) {
+        while let Some((mark, outcome)) = outcomes.next() {
             let (producer, epoch, up_to_seq) = mark;
             if let Err(error) = outcome {
                 let _ = send(&mut writer, &frames).await;
@@ -389,7 +380,6 @@ async fn write_acks(
                     _ => None,
                 };
             }
-            next += 1;
             frames.push(Frame::Ack { producer, epoch, up_to_seq });
         }
         if !frames.is_empty() && send(&mut writer, &frames).await.is_err() {
@@ -403,9 +393,6 @@ async fn write_acks(
 /// Pause between two looks at batches of a connection before: they are durable in a millisecond.
 const SETTLE_PAUSE: Duration = Duration::from_millis(2);
 
-/// Longest time a peer may take to accept a few bytes.
-const WRITE_WAIT: Duration = Duration::from_secs(30);
-
 /// Writes and flushes frames.
 pub(crate) async fn send(
     writer: &mut (impl AsyncWrite + Unpin),
@@ -415,11 +402,7 @@ pub(crate) async fn send(
     for frame in frames {
         encode(frame, &mut bytes);
     }
-    let write = async {
-        writer.write_all(&bytes).await?;
-        writer.flush().await
-    };
-    tokio::time::timeout(WRITE_WAIT, write).await.map_err(std::io::Error::other)?
+    stream::write(writer, &bytes).await
 }
 
 /// Longest first frame, before the peer has shown who it is: a version and two short texts.

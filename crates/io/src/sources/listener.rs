@@ -1,5 +1,7 @@
 //! Accepting TCP connections under caps: in all and per peer address.
 
+use crate::intake::Context;
+use crate::running::Running;
 use crate::stats::SourceStats;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -75,6 +77,26 @@ impl Open {
         let (open, stats) = (Arc::clone(self), Arc::clone(stats));
         Some(Place { open, stats, peer, number: CONNECTION.fetch_add(1, Relaxed) })
     }
+}
+
+/// Binds `address` and serves each connection that fits under the caps in a task of its own, which
+/// is given the peer's address and told when to stop.
+pub(super) async fn start<F: Future<Output = ()> + Send + 'static>(
+    kind: &'static str,
+    address: SocketAddr,
+    caps: Caps,
+    context: &Context,
+    mut serve: impl FnMut(TcpStream, IpAddr, Place, CancellationToken) -> F + Send + 'static,
+) -> std::io::Result<Running> {
+    let listener = TcpListener::bind(address).await?;
+    let running = Running::new(kind, listener.local_addr()?, context.budget.clone());
+    let (tasks, stop) = (running.tasks.clone(), running.stop.clone());
+    let spawn = move |stream, peer: SocketAddr, place| {
+        tasks.spawn(serve(stream, peer.ip().to_canonical(), place, stop.clone()));
+    };
+    let stats = Arc::clone(&context.stats);
+    running.tasks.spawn(accept(listener, caps, stats, running.stop.clone(), spawn));
+    Ok(running)
 }
 
 /// Accepts until `stop`, giving each connection that fits under the caps to `serve`.

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod listener;
+mod stream;
 pub mod syslog_tcp;
 pub mod syslog_udp;
 
