@@ -3,11 +3,12 @@
 use crate::say;
 use std::process::{Command, Stdio};
 
-/// Program, Debian package, what is not tested without it.
+/// Program or module of rsyslog, Debian package, what is not tested without it.
 const NEEDED: &[(&str, &str, &str)] = &[
     ("zstd", "zstd", "corpora (they are packed)"),
     ("python3", "python3", "the Sigma semantics cases"),
     ("rsyslogd", "rsyslog", "rsyslog as a sender"),
+    ("omrelp.so", "rsyslog-relp", "rsyslog as a sender of RELP"),
     ("logger", "bsdutils", "logger as a sender"),
     ("chromium", "chromium", "the page in a browser"),
     ("chromedriver", "chromium-driver", "the page in a browser"),
@@ -101,11 +102,16 @@ fn programs() {
     }
 }
 
+/// Where Debian keeps rsyslog's modules.
+const RSYSLOG_MODULES: [&str; 2] =
+    ["/usr/lib/x86_64-linux-gnu/rsyslog", "/usr/lib/aarch64-linux-gnu/rsyslog"];
+
 fn exists(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Daemons live in sbin, which is not on every user's path.
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
+        .chain(RSYSLOG_MODULES.map(Into::into))
         .any(|dir| dir.join(program).is_file())
 }
 

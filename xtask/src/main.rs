@@ -36,6 +36,7 @@ type Settings = &'static [(&'static str, &'static str)];
 /// Long proofs: name, package, filter of its integration tests, settings for the full count.
 const SLOW: &[(&str, &str, &str, Settings)] = &[
     ("kill9", "server", "kill9", &[("ALCEDO_KILLS", "1000")]),
+    ("relp", "server", "relp::", &[("ALCEDO_RELP_KILLS", "200")]),
     ("memory", "server", "memory_cap", &[("ALCEDO_BURST_S", "60")]),
     ("synthetic", "detect", "synthetic", &[("ALCEDO_SYNTHETIC_STEP", "1")]),
     ("scores", "detect", "scores", &[("ALCEDO_SCORES", "1")]),

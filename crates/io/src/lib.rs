@@ -3,9 +3,10 @@
 //! ```text
 //!  syslog udp ---+
 //!  syslog tcp/tls+-- framing --> RawBatch --> Intake (journal)
-//!  http body ----+   (pure)        ^             |
-//!  agent --------+           Budget (bytes       +-- Durable --> ack
-//!    ^                        in flight)
+//!  relp ---------+   (pure)        ^             |
+//!  http body ----+           Budget (bytes       +-- Durable --> ack
+//!  agent --------+            in flight)
+//!    ^
 //!    +== agent_protocol == agent_client <-- tail <-- files    (on the far host)
 //!
 //!  Feed (alerts, in order) --> outbox --> Sink: webhook, file
@@ -36,6 +37,7 @@ pub mod hec;
 pub mod http_client;
 pub mod intake;
 pub mod outbox;
+pub mod relp_framing;
 pub mod running;
 pub mod sinks;
 pub mod sources;

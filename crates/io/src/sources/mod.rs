@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod listener;
+pub mod relp;
 mod stream;
 pub mod syslog_tcp;
 pub mod syslog_udp;
@@ -54,6 +55,13 @@ pub const SOURCES: &[SourceKind] = &[
         port: 6514,
         ack: Ack::Backpressure,
         protocol: event::Protocol::SyslogTls,
+    },
+    SourceKind {
+        name: "relp",
+        doc: "Syslog over RELP, plain or TLS: each message is answered after it is durable.",
+        port: 2514,
+        ack: Ack::Durable,
+        protocol: event::Protocol::Relp,
     },
     SourceKind {
         name: "http",

@@ -5,6 +5,7 @@ mod agents;
 mod clones;
 mod outbox;
 mod recorder;
+mod relp;
 mod rsyslog;
 mod ship;
 mod syslog;

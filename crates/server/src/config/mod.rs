@@ -129,6 +129,31 @@ pub enum Transport {
     Tcp,
     /// RFC 5425.
     Tls,
+    /// RELP: each message is answered.
+    Relp,
+    /// RELP behind TLS.
+    Relps,
+}
+
+impl Transport {
+    /// Every transport with its name: the scheme of a listener's address.
+    pub const ALL: &[(Self, &'static str)] = &[
+        (Self::Udp, "udp"),
+        (Self::Tcp, "tcp"),
+        (Self::Tls, "tls"),
+        (Self::Relp, "relp"),
+        (Self::Relps, "relps"),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(transport, _)| *transport == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether it needs a certificate, and may be reached by others for that.
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::Relps)
+    }
 }
 
 /// How rules are read and correlations are run.
@@ -594,13 +619,13 @@ fn multiline(section: Section<'_>) -> Option<shape::Multiline> {
 }
 
 fn syslog_listen(text: &str, node: &Node, problems: &Problems) -> Option<SyslogListen> {
-    let transports = [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)];
     let parsed = text.split_once("://").and_then(|(scheme, address)| {
-        let (_, transport) = transports.iter().find(|(name, _)| *name == scheme)?;
+        let (transport, _) = Transport::ALL.iter().find(|(_, name)| *name == scheme)?;
         Some(SyslogListen { transport: *transport, address: address.parse().ok()? })
     });
     if parsed.is_none() {
-        let hint = "write udp://, tcp:// or tls:// and an address: udp://127.0.0.1:5514";
+        let hint = "write udp://, tcp://, tls://, relp:// or relps:// and an address: \
+                    udp://127.0.0.1:5514";
         problems.at(node, format!("`{text}` is no syslog listener"), hint);
     }
     parsed
@@ -724,13 +749,16 @@ fn check_listeners(config: &Config, root: &Node, problems: &Problems) {
         match &source.kind {
             SourceKind::Syslog(listens) => {
                 for listen in listens {
-                    let open = listen.transport != Transport::Tls && !config.insecure_listen;
+                    let is_tls = listen.transport.is_tls();
+                    let open = !is_tls && !config.insecure_listen;
                     if open && !listen.address.ip().is_loopback() {
                         refuse("syslog", listen.address);
                     }
-                    if listen.transport == Transport::Tls && config.tls.is_none() {
+                    if is_tls && config.tls.is_none() {
                         let hint = "`alcedo certs init` makes a certificate and a key";
-                        problems.at(root, "a tls:// listener needs `tls: {cert, key}`", hint);
+                        let what = listen.transport.name();
+                        let text = format!("a {what}:// listener needs `tls: {{cert, key}}`");
+                        problems.at(root, text, hint);
                     }
                 }
             }
@@ -771,10 +799,28 @@ mod tests {
         assert_eq!(problems("listen: {http: '0.0.0.0:8080'}\n").len(), 1);
         assert!(problems("listen: {http: '0.0.0.0:8080', insecure: true}\n").is_empty());
         assert!(problems("listen: {http: '0.0.0.0:8080'}\ntls: {cert: c, key: k}\n").is_empty());
-        assert_eq!(
-            problems("sources:\n  a: {type: syslog, listen: 'tls://127.0.0.1:6514'}\n").len(),
-            1
-        );
+        for scheme in ["tls", "relps"] {
+            let listen =
+                format!("sources:\n  a: {{type: syslog, listen: '{scheme}://0.0.0.0:6514'}}\n");
+            assert!(problems(&listen)[0].contains(scheme));
+            assert!(problems(&format!("{listen}tls: {{cert: c, key: k}}\n")).is_empty());
+        }
+        for scheme in ["udp", "tcp", "relp"] {
+            let listen =
+                format!("sources:\n  a: {{type: syslog, listen: '{scheme}://0.0.0.0:2514'}}\n");
+            assert_eq!(problems(&format!("{listen}tls: {{cert: c, key: k}}\n")).len(), 1);
+            assert!(problems(&format!("{listen}listen: {{insecure: true}}\n")).is_empty());
+        }
+    }
+
+    #[test]
+    fn every_transport_is_named_in_the_hint() {
+        let text = "sources:\n  a: {type: syslog, listen: 'beep://127.0.0.1:601'}\n";
+        let hint = parse(text, "f", Path::new("/x")).unwrap_err()[0].hint.clone();
+        for (transport, name) in Transport::ALL {
+            assert!(hint.contains(&format!("{name}://")), "{hint}");
+            assert_eq!(transport.name(), *name);
+        }
     }
 
     #[test]

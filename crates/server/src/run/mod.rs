@@ -256,7 +256,7 @@ impl Server {
             .syslog
             .iter()
             .map(|(transport, address)| {
-                json!({"transport": format!("{transport:?}").to_lowercase(), "address": address.to_string()})
+                json!({"transport": transport.name(), "address": address.to_string()})
             })
             .collect();
         let run = json!({
@@ -502,16 +502,21 @@ async fn start_sources(app: &Arc<App>, caps: Caps) -> Result<Started, Failure> {
             SourceKind::Syslog(listens) => listens,
         };
         for listen in listens {
+            let tls = tls.clone().filter(|_| listen.transport.is_tls());
             let started = match listen.transport {
                 Transport::Udp => {
                     let config = io::sources::syslog_udp::Config::on(listen.address);
                     io::sources::syslog_udp::start(context.clone(), config).await
                 }
                 Transport::Tcp | Transport::Tls => {
-                    let tls = tls.clone().filter(|_| listen.transport == Transport::Tls);
                     let plain = io::sources::syslog_tcp::Config::plain(listen.address);
                     let config = io::sources::syslog_tcp::Config { tls, caps, ..plain };
                     io::sources::syslog_tcp::start(context.clone(), config).await
+                }
+                Transport::Relp | Transport::Relps => {
+                    let plain = io::sources::relp::Config::plain(listen.address);
+                    let config = io::sources::relp::Config { tls, caps, ..plain };
+                    io::sources::relp::start(context.clone(), config).await
                 }
             };
             let started = started.map_err(|e| cannot_listen(listen.address, &e))?;

@@ -6,7 +6,8 @@ use io::sources::listener::Caps;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Most that a connection may hold besides what it takes from its source's budget: the head of a request
-/// over HTTP; elsewhere what is read at once, and the free part of a message or frame without an end.
+/// over HTTP; elsewhere what is read at once, and the free part of a message or frame without an end, or
+/// the answers that a sender over RELP does not take.
 pub const CONNECTION_BYTES: usize = 64 << 10;
 /// Part of the memory ceiling that all connections of one listener may hold so.
 const MEMORY_PART: u64 = 8;

@@ -50,8 +50,7 @@ pub fn introduce(server: &Server) {
     ));
     super::check::warn_of_retention(&server.app.config);
     for (transport, address) in &server.syslog {
-        let name = format!("{transport:?}").to_lowercase();
-        complain(&format!("  syslog     {name} {address}"));
+        complain(&format!("  syslog     {} {address}", transport.name()));
     }
     if let Some(address) = server.agents {
         complain(&format!("  agents     {address}"));
@@ -59,8 +58,14 @@ pub fn introduce(server: &Server) {
     complain(&format!("  http       {scheme}://{}", server.http));
     complain(&format!("  open       {scheme}://{}/#setup={}", server.http, server.setup_token));
     complain("             (one time, 15 minutes)");
-    if let Some((transport, address)) = server.syslog.first() {
-        let flag = if *transport == Transport::Udp { "-d" } else { "-T" };
+    // What `logger` speaks.
+    let flag = |transport| match transport {
+        Transport::Udp => Some("-d"),
+        Transport::Tcp => Some("-T"),
+        Transport::Tls | Transport::Relp | Transport::Relps => None,
+    };
+    let plain = server.syslog.iter().find_map(|(transport, at)| Some((flag(*transport)?, at)));
+    if let Some((flag, address)) = plain {
         let (ip, port) = (address.ip(), address.port());
         complain(&format!("  try        logger {flag} -n {ip} -P {port} 'hello from this host'"));
     }

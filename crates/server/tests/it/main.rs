@@ -23,6 +23,7 @@ mod page;
 mod page_work;
 mod problems;
 mod redact;
+mod relp;
 mod scarce;
 mod stored;
 mod stuck_store;
