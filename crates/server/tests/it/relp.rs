@@ -35,7 +35,8 @@ impl Rsyslog {
         let text = format!(
             "global(workDirectory=\"{dir}\")\nmodule(load=\"imuxsock\" SysSock.Use=\"off\")\n\
              module(load=\"omrelp\")\n\
-             main_queue(queue.type=\"LinkedList\" queue.size=\"500000\" queue.timeoutshutdown=\"60000\")\n\
+             main_queue(queue.type=\"LinkedList\" queue.size=\"500000\" queue.timeoutshutdown=\"60000\" \
+             queue.dequeueBatchSize=\"64\")\n\
              input(type=\"imuxsock\" Socket=\"{dir}/log\" RateLimit.Interval=\"0\")\n\
              action(type=\"omrelp\" target=\"{}\" port=\"{}\" windowSize=\"{WINDOW}\" \
              action.resumeRetryCount=\"-1\" action.resumeInterval=\"1\" \
