@@ -10,7 +10,7 @@
 //! Not here: clocks, files, network, ECS names (crate `shape` maps), what an event means.
 //!
 //! Reading order: [`error`], [`format`] (the table of formats), [`records`] (a body to records),
-//! [`csv_file`], [`timestamp`], [`syslog`], [`json`], [`kv`], [`cef`], [`leef`], [`csv`] (one line),
+//! [`csv_file`], [`otlp`] (a request to records), [`timestamp`], [`syslog`], [`json`], [`kv`], [`cef`], [`leef`], [`csv`] (one line),
 //! [`access_log`], [`auth`], [`netfilter`], [`auditd`], [`windows`], [`windows_text`], [`columns`]
 //! (named by a header line), [`zeek`].
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ mod json_names;
 pub mod kv;
 pub mod leef;
 pub mod netfilter;
+pub mod otlp;
 pub mod records;
 pub mod syslog;
 pub mod timestamp;

@@ -3,6 +3,7 @@
 
 mod corpora;
 mod formats;
+mod otlp;
 mod syslog_vectors;
 mod totality;
 
