@@ -239,6 +239,7 @@ pub const ALL: &[PackFiles] = &[
     pack!("iis-native"),
     pack!("web-access"),
     pack!("splunk-hec"),
+    pack!("otlp"),
     pack!("shipper"),
     pack!("kernel"),
     pack!("json"),

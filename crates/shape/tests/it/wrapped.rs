@@ -184,6 +184,45 @@ fn every_sample_keeps_its_pack_over_the_event_collector() {
     assert!(other.is_empty(), "{} of {tried}: {other:#?}", other.len());
 }
 
+/// Scenario: other products' lines and events in the body of an OpenTelemetry record.
+/// Guarantees: each is the product's event, with what resource and attributes say of where it comes from.
+#[test]
+fn a_record_of_opentelemetry_carries_any_product() {
+    let mut bench = Bench::new();
+    let record = |body: &str| {
+        format!(
+            r#"{{"timeUnixNano":"1795424405000000000","severityNumber":9,"body":{body},"attributes":{{"log.file.path":"/var/log/x.log"}},"resource":{{"attributes":{{"host.name":"WEB1","k8s.pod.name":"web-0"}}}}}}"#
+        )
+    };
+    let login = r#""Nov 23 09:00:00 web1 sshd[7]: Failed password for invalid user admin from 203.0.113.9 port 51234 ssh2""#;
+    let ssh = [
+        ("source.ip", "203.0.113.9"),
+        ("user.name", "admin"),
+        ("event.outcome", "failure"),
+        ("process.name", "sshd"),
+        ("host.name", "web1"),
+        ("log.file.path", "/var/log/x.log"),
+        ("orchestrator.resource.name", "web-0"),
+    ];
+    check_in(&mut bench, &record(login), "linux-auth", &ssh);
+    // The line's time has neither year nor zone.
+    assert_eq!(bench.text(0, "@timestamp").as_deref(), Some("2026-11-23T09:00:05Z"));
+    let access = r#""203.0.113.9 - bob [23/Nov/2026:09:00:00 +0000] \"GET /a.php?id=1 HTTP/1.1\" 200 12 \"-\" \"curl/8\"""#;
+    let web = [("source.ip", "203.0.113.9"), ("url.query", "id=1"), ("host.name", "web1")];
+    check_in(&mut bench, &record(access), "web-access", &web);
+    let audit = r#""{\"kind\":\"Event\",\"apiVersion\":\"audit.k8s.io/v1\",\"verb\":\"get\",\"user\":{\"username\":\"eve\"},\"stage\":\"ResponseComplete\"}""#;
+    check_in(&mut bench, &record(audit), "kubernetes-audit", &[("user.name", "eve")]);
+    // The collector's receivers of Windows events and of the journal make the body an object.
+    let windows = r#"{"channel":"Security","computer":"SRV2","event_id":{"id":4625,"qualifiers":0},"provider":{"name":"Microsoft-Windows-Security-Auditing"},"event_data":{"TargetUserName":"bob","IpAddress":"203.0.113.9"}}"#;
+    let refused = [("user.name", "bob"), ("source.ip", "203.0.113.9"), ("event.code", "4625")];
+    check_in(&mut bench, &record(windows), "windows", &refused);
+    let journal = r#"{"MESSAGE":"Failed password for root from 203.0.113.9 port 51234 ssh2","SYSLOG_IDENTIFIER":"sshd","_PID":"7"}"#;
+    let root = [("user.name", "root"), ("process.name", "sshd"), ("process.pid", "7")];
+    check_in(&mut bench, &record(journal), "linux-auth", &root);
+    // Nothing is known of the text.
+    check_in(&mut bench, &record(r#""hello there""#), "otlp", &[("message", "hello there")]);
+}
+
 #[test]
 fn wrapping_has_an_end() {
     let mut text = "x".to_owned();
