@@ -18,6 +18,11 @@ const NEEDED: &[(&str, &str, &str)] = &[
 /// Package of Python, the module it brings, what is not tested without it.
 const NEEDED_OF_PYTHON: &[(&str, &str, &str)] = &[
     ("pysigma", "sigma.collection", "differences to the reference implementation of Sigma"),
+    (
+        "opentelemetry-exporter-otlp",
+        "opentelemetry.exporter.otlp.proto.grpc",
+        "OpenTelemetry's SDK as a sender",
+    ),
     ("duckdb", "duckdb", "DuckDB as a reader of stored files"),
     ("pyarrow", "pyarrow.parquet", "pyarrow as a reader of stored files"),
     ("moto[server]", "moto.server", "S3 as a far tier"),

@@ -50,7 +50,7 @@ pub(super) type Room = Option<OwnedSemaphorePermit>;
 /// Query of the route.
 #[derive(Deserialize)]
 pub struct Target {
-    source: Option<String>,
+    pub(super) source: Option<String>,
 }
 
 /// Takes a body.
@@ -113,6 +113,15 @@ pub(super) fn decoded<'a>(
     bytes_max: usize,
 ) -> Result<Cow<'a, [u8]>, Problem> {
     let encoding = headers.get(header::CONTENT_ENCODING).and_then(|v| v.to_str().ok());
+    plain(encoding, bytes, bytes_max)
+}
+
+/// Undoes a body's encoding, under the limit for bodies.
+pub(super) fn plain<'a>(
+    encoding: Option<&str>,
+    bytes: &'a [u8],
+    bytes_max: usize,
+) -> Result<Cow<'a, [u8]>, Problem> {
     let limits = Limits {
         compressed_bytes_max: bytes_max,
         expanded_bytes_max: bytes_max,

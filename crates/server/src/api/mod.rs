@@ -16,6 +16,7 @@ pub mod ingest;
 pub mod keeping;
 pub mod lines;
 pub mod loki;
+pub mod otlp;
 pub mod page;
 pub mod people;
 pub mod problem;
@@ -63,6 +64,7 @@ pub fn router(app: Arc<App>) -> Router {
     routes::router()
         .route_layer(from_fn_with_state(app.clone(), auth::guard))
         .fallback(async || problem::Problem::missing("page or route"))
+        .layer(from_fn(otlp::in_its_words))
         .layer(from_fn(secure))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)

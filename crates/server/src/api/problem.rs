@@ -104,6 +104,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+        // For protocols that say it in their own words.
+        response.extensions_mut().insert(self);
         response
     }
 }

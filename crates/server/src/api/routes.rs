@@ -2,8 +2,8 @@
 //! not exist: the guard answers 404 before any handler runs.
 
 use super::{
-    alerts, backups, bulk, destinations, events, exports, hec, hunt, ingest, keeping, loki, page,
-    people, reparse, rules, searches, sources, sql, status, tokens,
+    alerts, backups, bulk, destinations, events, exports, hec, hunt, ingest, keeping, loki, otlp,
+    page, people, reparse, rules, searches, sources, sql, status, tokens,
 };
 use crate::run::App;
 use axum::Router;
@@ -82,6 +82,8 @@ pub const ROUTES: &[(&str, &str, Access)] = &[
     ("PUT", "/_data_stream/{name}", BULK),
     ("GET", "/_alias/{name}", BULK),
     ("PUT", "/_alias/{name}", BULK),
+    ("POST", otlp::HTTP_PATH, Needs(Permission::EventsWrite)),
+    ("POST", otlp::GRPC_PATH, Needs(Permission::EventsWrite)),
     ("GET", "/api/v1/overview", Needs(Permission::SourcesRead)),
     ("GET", "/api/v1/stream", Needs(Permission::AlertsRead)),
     ("GET", "/api/v1/alerts", Needs(Permission::AlertsRead)),
@@ -191,6 +193,8 @@ pub fn router() -> Router<Arc<App>> {
         ("/_ingest/pipeline/{name}", get(bulk::admin).put(bulk::admin)),
         ("/_data_stream/{name}", get(bulk::admin).put(bulk::admin)),
         ("/_alias/{name}", get(bulk::admin).put(bulk::admin)),
+        (otlp::HTTP_PATH, post(otlp::http::export)),
+        (otlp::GRPC_PATH, post(otlp::grpc::export)),
         ("/api/v1/overview", get(status::overview)),
         ("/api/v1/stream", get(status::stream)),
         ("/api/v1/alerts", get(alerts::list)),

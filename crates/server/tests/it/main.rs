@@ -18,6 +18,7 @@ mod hec;
 mod hostile;
 mod kill9;
 mod ledger_age;
+mod otlp;
 mod packs;
 mod page;
 mod page_work;
