@@ -33,6 +33,9 @@ pub enum GapCause {
     Oversize,
     /// A connection ended inside a frame; what had arrived was kept.
     CutOff,
+    /// We closed a connection whose sender had not ended it: at a stop, or because it held too much. What
+    /// it had handed to its kernel meanwhile was not read.
+    Unread,
     /// The journal turned records away and the protocol cannot ask the sender to repeat them.
     Refused,
 }
@@ -52,6 +55,7 @@ impl GapCause {
             Self::Clock => "clock",
             Self::Oversize => "oversize",
             Self::CutOff => "cut_off",
+            Self::Unread => "unread",
             Self::Refused => "refused",
         }
     }

@@ -357,6 +357,10 @@ fn what_happened(cause: GapCause) -> &'static str {
         GapCause::CutOff => {
             "a connection broke in the midst of a record; what had come of it is kept, the rest is not"
         }
+        GapCause::Unread => {
+            "the server closed a connection whose sender may have had more on the way, at a stop or \
+             because it held too much; the protocol has no acknowledgement, RELP, HTTP and the agent have"
+        }
         GapCause::Refused => {
             "records were refused and their sender cannot send them again; look at the overload and \
              disk events of that time"

@@ -99,6 +99,12 @@ pub(super) async fn start<F: Future<Output = ()> + Send + 'static>(
     Ok(running)
 }
 
+/// After a stop, connections that the kernel took in our name are accepted, too: their senders may have sent
+/// already. They come at once; this is for the reactor's turn.
+const LAST_WAIT: Duration = Duration::from_millis(10);
+/// As many as a kernel holds for a listener: who goes on connecting does not hold a stop.
+const LAST_CONNECTIONS_MAX: usize = 1024;
+
 /// Accepts until `stop`, giving each connection that fits under the caps to `serve`.
 pub async fn accept(
     listener: TcpListener,
@@ -108,10 +114,17 @@ pub async fn accept(
     mut serve: impl FnMut(TcpStream, SocketAddr, Place),
 ) {
     let open = Arc::new(Open::default());
+    let mut last = 0;
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
+            () = stop.cancelled() => {
+                last += 1;
+                match tokio::time::timeout(LAST_WAIT, listener.accept()).await {
+                    Ok(accepted @ Ok(_)) if last <= LAST_CONNECTIONS_MAX => accepted,
+                    _ => return,
+                }
+            }
         };
         match accepted {
             Ok((stream, peer)) => {

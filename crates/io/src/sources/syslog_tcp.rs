@@ -7,7 +7,7 @@ use crate::framing::{self, Frame, Framer};
 use crate::intake::{Context, wall_ns};
 use crate::running::Running;
 use crate::stats::SourceStats;
-use event::{Envelope, GapCause, Protocol, RawBatch, RecordKind};
+use event::{Certainty, Envelope, Gap, GapCause, Protocol, RawBatch, RecordKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,28 @@ pub async fn start(context: Context, config: Config) -> std::io::Result<Running>
     listener::start(kind, address, caps, &context, connection).await
 }
 
-/// Reads until the end, idleness or `stop`; every read is framed and handed over at once.
+/// How long a connection is read on after a stop while something comes: what the two kernels hold, some
+/// megabytes, is read in a fraction of it. A sender without end is not waited for.
+const DRAIN_WAIT: Duration = Duration::from_secs(2);
+/// Nothing for so long: what was on the way has come.
+const DRAIN_QUIET: Duration = Duration::from_millis(50);
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Its sender closed it: all has been read.
+    Sender,
+    /// It said nothing for too long.
+    Idle,
+    /// It broke.
+    Broken,
+    /// We close it: its sender may have more on the way.
+    Ours,
+    /// The journal takes nothing any more.
+    Refused,
+}
+
+/// Reads until the end, idleness or `stop`, and then what is still on the way.
 async fn serve(
     context: Context,
     config: &Config,
@@ -69,52 +90,102 @@ async fn serve(
     envelope: Envelope,
     stop: CancellationToken,
 ) {
-    let envelope = Arc::new(envelope);
-    let mut framer = Framer::new(config.framing);
-    let mut buffer = ReadBuffer::new();
-    let mut held = Held::default();
-    let (mut squeezed, mut heard) = (false, false);
-    loop {
-        let read = tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            read = tokio::time::timeout(config.idle, stream.read(&mut buffer.bytes)) => read,
-        };
-        let n = match read {
-            Err(_) => {
-                SourceStats::add(&context.stats.connections_idle, 1);
-                break;
+    let mut connection = Connection::new(context, config.framing, envelope);
+    let mut end = connection.read(&mut stream, config.idle, &stop, End::Idle).await;
+    if stop.is_cancelled() && end == End::Ours {
+        let late = CancellationToken::new();
+        let timer = late.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(DRAIN_WAIT).await;
+            timer.cancel();
+        });
+        end = connection.read(&mut stream, DRAIN_QUIET, &late, End::Ours).await;
+    }
+    if end == End::Idle {
+        SourceStats::add(&connection.context.stats.connections_idle, 1);
+    }
+    connection.finish(end, &stop).await;
+}
+
+/// What is known of a connection between reads.
+struct Connection {
+    context: Context,
+    envelope: Arc<Envelope>,
+    framer: Framer,
+    buffer: ReadBuffer,
+    held: Held,
+    /// When the last bytes came; 0 = none have.
+    heard_ns: i64,
+}
+
+impl Connection {
+    fn new(context: Context, framing: framing::Limits, envelope: Envelope) -> Self {
+        let (framer, buffer) = (Framer::new(framing), ReadBuffer::new());
+        let envelope = Arc::new(envelope);
+        Self { context, envelope, framer, buffer, held: Held::default(), heard_ns: 0 }
+    }
+
+    /// Every read is framed and handed over at once. Nothing for as long as `quiet` is `when_quiet`.
+    async fn read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        quiet: Duration,
+        stop: &CancellationToken,
+        when_quiet: End,
+    ) -> End {
+        loop {
+            let read = tokio::select! {
+                biased;
+                () = stop.cancelled() => return End::Ours,
+                read = tokio::time::timeout(quiet, stream.read(&mut self.buffer.bytes)) => read,
+            };
+            let n = match read {
+                Err(_) => return when_quiet,
+                Ok(Ok(0)) => return End::Sender,
+                Ok(Err(_)) => return End::Broken,
+                Ok(Ok(n)) => n,
+            };
+            let (mut batch, now) = (RawBatch::of(Arc::clone(&self.envelope)), wall_ns());
+            let context = &self.context;
+            self.framer.feed(&self.buffer.bytes[..n], |f| keep(context, &mut batch, now, f));
+            self.heard_ns = now;
+            self.buffer.fit(n);
+            if !hand_over(context, batch, stop).await {
+                return End::Refused;
             }
-            Ok(Ok(0) | Err(_)) => break,
-            Ok(Ok(n)) => n,
-        };
-        let mut batch = RawBatch::of(Arc::clone(&envelope));
-        let now = wall_ns();
-        framer.feed(&buffer.bytes[..n], |frame| keep(&context, &mut batch, now, frame));
-        heard |= !batch.is_empty();
-        buffer.fit(n);
-        if !hand_over(&context, batch, &stop).await {
-            return;
-        }
-        if !held.fits(&context, framer.held_bytes()) {
-            squeezed = true;
-            break;
+            if !self.held.fits(context, self.framer.held_bytes()) {
+                return End::Ours;
+            }
         }
     }
-    let mut batch = RawBatch::of(Arc::clone(&envelope));
-    let now = wall_ns();
-    framer.finish(|frame| {
-        let frame = match frame {
-            Frame::Message(start) if squeezed => Frame::CutOff(start),
-            frame => frame,
-        };
-        keep(&context, &mut batch, now, frame);
-    });
-    if heard {
-        // Without this the next start would fear for what this connection had under way.
-        batch.push_as(RecordKind::ConnectionEnd, 0, now, b"");
+
+    /// Hands over what is left, with what the end means for it.
+    async fn finish(mut self, end: End, stop: &CancellationToken) {
+        let (mut batch, now) = (RawBatch::of(Arc::clone(&self.envelope)), wall_ns());
+        let context = &self.context;
+        let is_cut = !matches!(end, End::Sender | End::Idle);
+        self.framer.finish(|frame| {
+            let frame = match frame {
+                Frame::Message(start) if is_cut => Frame::CutOff(start),
+                frame => frame,
+            };
+            keep(context, &mut batch, now, frame);
+        });
+        if self.heard_ns != 0 {
+            if matches!(end, End::Ours | End::Refused) {
+                let gap = Gap {
+                    protocol: Some(self.envelope.protocol),
+                    connection: self.envelope.connection,
+                    from_ns: self.heard_ns,
+                    ..Gap::at(GapCause::Unread, Certainty::Possible, &context.name, now)
+                };
+                gap.push_to(&mut batch, 0);
+            }
+            // Without this the next start would fear for what this connection had under way.
+            batch.push_as(RecordKind::ConnectionEnd, 0, now, b"");
+        }
+        hand_over(context, batch, stop).await;
     }
-    hand_over(&context, batch, &stop).await;
 }
 
 /// Puts a frame into the batch; loss becomes a gap record beside its neighbours.
@@ -129,7 +200,28 @@ fn keep(context: &Context, batch: &mut RawBatch, now: i64, frame: Frame<'_>) {
     }
 }
 
-/// Whether reading may go on.
+/// Whether reading may go on. What the journal did not take is told to it as soon as it takes something.
 async fn hand_over(context: &Context, batch: RawBatch, stop: &CancellationToken) -> bool {
-    batch.is_empty() || context.submit(batch, stop, |_| ()).await.is_ok()
+    if batch.is_empty() {
+        return true;
+    }
+    let envelope = batch.envelopes.first().cloned();
+    let lost = batch.records.iter().filter(|record| record.kind == RecordKind::Data);
+    let (lost, bytes) = lost.fold((0, 0), |(count, sum), r| (count + 1, sum + u64::from(r.len)));
+    if context.submit(batch, stop, |_| ()).await.is_ok() {
+        return true;
+    }
+    if let Some(envelope) = envelope.filter(|_| lost > 0) {
+        let gap = Gap {
+            protocol: Some(envelope.protocol),
+            connection: envelope.connection,
+            count: lost,
+            bytes,
+            ..Gap::at(GapCause::Refused, Certainty::Known, &context.name, wall_ns())
+        };
+        let mut telling = RawBatch::of(envelope);
+        gap.push_to(&mut telling, 0);
+        let _ = context.submit(telling, stop, |_| ()).await;
+    }
+    false
 }

@@ -1,5 +1,5 @@
 use crate::recorder::{Recorder, until};
-use event::RecordKind;
+use event::{Certainty, GapCause, RecordKind};
 use io::sources::{syslog_tcp, syslog_udp};
 use io::tls::{self, Authority, ClientFiles, Purpose, ServerFiles};
 use io::{Budget, Context, Drained};
@@ -85,6 +85,53 @@ async fn both_framings_over_one_connection_and_the_end_is_drained() {
     assert_eq!(running.stop().await, Drained::Clean);
 }
 
+/// Causes of the gaps that were written, with how sure they are.
+fn gaps(recorder: &Recorder) -> Vec<(GapCause, Certainty)> {
+    let gaps = recorder.kept().into_iter().filter(|r| r.1 == RecordKind::Gap);
+    gaps.map(|r| event::Gap::read(&r.2).unwrap()).map(|g| (g.cause, g.certainty)).collect()
+}
+
+/// Scenario: senders have megabytes on the way when the source stops: one has closed, one has not and is in
+/// the midst of a line, one goes on for ever.
+/// Guarantees: all that was on the way is read; what was cut is marked; who had not closed may have lost
+/// something, and the stream says so; the endless one holds the stop for seconds, not for ever.
+#[tokio::test]
+async fn a_stop_reads_what_is_on_the_way_and_tells_what_may_be_lost() {
+    let lines = "<1>on the way\n".repeat(100_000);
+    for (rest, is_closed, expected) in [
+        ("", true, vec![]),
+        ("", false, vec![(GapCause::Unread, Certainty::Possible)]),
+        (
+            "<1>half",
+            false,
+            vec![(GapCause::CutOff, Certainty::Known), (GapCause::Unread, Certainty::Possible)],
+        ),
+    ] {
+        let (recorder, context) = context();
+        let running = syslog_tcp::start(context, syslog_tcp::Config::plain(local())).await.unwrap();
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(lines.as_bytes()).await.unwrap();
+        stream.write_all(rest.as_bytes()).await.unwrap();
+        let open = (!is_closed).then_some(stream);
+        assert_eq!(running.stop().await, Drained::Clean);
+        let texts = recorder.texts();
+        assert_eq!(texts.len(), 100_000 + usize::from(!rest.is_empty()), "{rest:?} {is_closed}");
+        assert_eq!(texts.last().unwrap(), if rest.is_empty() { "<1>on the way" } else { rest });
+        assert_eq!(gaps(&recorder), expected);
+        drop(open);
+    }
+    let (recorder, context) = context();
+    let running = syslog_tcp::start(context, syslog_tcp::Config::plain(local())).await.unwrap();
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    let endless = tokio::spawn(async move { while stream.write_all(b"<1>on\n").await.is_ok() {} });
+    until("the first lines", || !recorder.texts().is_empty()).await;
+    let begun = std::time::Instant::now();
+    assert_eq!(running.stop().await, Drained::Clean);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(gaps(&recorder).contains(&(GapCause::Unread, Certainty::Possible)));
+    endless.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_slow_journal_stops_the_reading() {
     let (recorder, context) = context();
@@ -150,8 +197,8 @@ async fn half_messages_share_one_allowance_and_whole_ones_get_through() {
         })
         .await;
     }
-    let gaps = || recorder.kept().iter().filter(|(_, kind, _)| *kind == RecordKind::Gap).count();
-    until("their gaps", || gaps() == 4).await;
+    let told = |cause| gaps(&recorder).iter().filter(|gap| gap.0 == cause).count();
+    until("their gaps", || told(GapCause::CutOff) == 4 && told(GapCause::Unread) == 4).await;
     let mut quick = TcpStream::connect(running.address).await.unwrap();
     quick.write_all(b"<34>1 whole\n").await.unwrap();
     until("the whole one", || recorder.texts().contains(&"<34>1 whole".to_owned())).await;
