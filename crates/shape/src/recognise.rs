@@ -271,7 +271,7 @@ impl Recogniser {
                 contains: recognise.contains.iter().map(|s| pieces.id(s)).collect(),
                 probe,
                 probe_needs: needed.into_iter().map(|piece| pieces.id(piece)).collect(),
-                unless: recognise.unless.iter().filter_map(|name| place(name)).collect(),
+                unless: recognise.unless.iter().filter_map(&place).collect(),
             });
         }
         let mut signs: Vec<_> =
