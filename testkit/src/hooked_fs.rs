@@ -14,13 +14,14 @@ pub type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 /// how far readers have looked.
 #[derive(Clone, Default)]
 pub struct HookedFs {
-    /// What happens.
+    /// What happens, during the next sync of the segment that is being written: the manifest and files that
+    /// are made ready are synced whenever they please.
     pub hook: Hook,
     /// End of the furthest read of a segment that is open for reading only.
     pub read_to: Arc<AtomicU64>,
 }
 
-struct HookedFile(Arc<dyn File>, Hook, Option<Arc<AtomicU64>>);
+struct HookedFile(Arc<dyn File>, Option<Hook>, Option<Arc<AtomicU64>>);
 
 impl File for HookedFile {
     fn write_at(&self, bytes: &[u8], pos: u64) -> io::Result<()> {
@@ -33,7 +34,7 @@ impl File for HookedFile {
         self.0.read_at(out, pos)
     }
     fn sync_data(&self) -> io::Result<()> {
-        let hook = self.1.lock().take();
+        let hook = self.1.as_ref().and_then(|hook| hook.lock().take());
         if let Some(happens) = hook {
             happens();
         }
@@ -55,9 +56,13 @@ impl Fs for HookedFs {
         OsFs.create_dir(dir)
     }
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
-        let is_read = access == Access::Read && path.extension().is_some_and(|e| e == "wal");
-        let read_to = is_read.then(|| self.read_to.clone());
-        Ok(Arc::new(HookedFile(OsFs.open(path, access)?, self.hook.clone(), read_to)))
+        let is = |extension| path.extension().is_some_and(|own| own == extension);
+        let is_read = access == Access::Read && is("wal");
+        // A segment begins as a spare file that was made before.
+        let is_written = access == Access::ReadWrite && (is("wal") || is("spare"));
+        let (hook, read_to) = (self.hook.clone(), self.read_to.clone());
+        let file = OsFs.open(path, access)?;
+        Ok(Arc::new(HookedFile(file, is_written.then_some(hook), is_read.then_some(read_to))))
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         OsFs.rename(from, to)
