@@ -17,6 +17,9 @@ pub const EXPANDED_MAX: usize = 10_000;
 /// Most members of an envelope object that are looked at.
 const MEMBERS_MAX: usize = 12;
 
+/// What a sender to `_bulk` says of a document stands in it, and may stand beside any list.
+const SAID_PREFIX: &[u8] = b"elastic.bulk.";
+
 /// A list by its name, and the names that may stand beside it (`*` at the end: any that start so).
 struct List {
     name: &'static str,
@@ -161,12 +164,14 @@ fn member_of(raw: &[u8], at: usize, envelopes: &[List], opening: u8) -> Option<u
             return None;
         }
         let value = json::skip_space(raw, colon + 1);
-        if !may_be_known(name) {
+        let is_said = name.starts_with(SAID_PREFIX);
+        if !is_said && !may_be_known(name) {
             return None;
         }
         let known = envelopes.iter().position(|l| l.name.as_bytes() == name);
         match known.filter(|_| member.is_none() && raw.get(value) == Some(&opening)) {
             Some(which) => (member, found) = (Some(which), value),
+            None if is_said => {}
             None if !envelopes.iter().any(|l| l.allows(name)) => return None,
             None => *slot = name,
         }
@@ -261,6 +266,9 @@ mod tests {
             (r#"[{"a":1}, {"a":2}]"#, 2),
             (r#"{"Records":[{"a":1},{"a":2}]}"#, 2),
             (r#" { "records" : [ {"a":[1]} ] }"#, 1),
+            (r#"{"elastic.bulk.index":"i","Records":[{"a":1},{"a":2}]}"#, 2),
+            (r#"{"elastic.bulk.index":"i","elastic.bulk.id":"7","_source":{"a":1}}"#, 1),
+            (r#"{"elastic.bulk.index":"i","a":1}"#, 0),
             (r#"{"@odata.context":"x","value":[{},{}],"@odata.nextLink":"y"}"#, 2),
             (r#"{"kind":"EventList","apiVersion":"v1","metadata":{},"items":[{}]}"#, 1),
             (r#"{"messageType":"DATA_MESSAGE","logEvents":[{"id":"1"},{}]}"#, 2),

@@ -160,6 +160,11 @@ impl Products {
         }
     }
 
+    /// Whether a record is in one of the forms of pack `at`.
+    pub(crate) fn has_form(&self, at: usize, row: &RowWriter<'_>, index: &Index) -> bool {
+        self.all[at].forms.iter().any(|form| form.fits(row, index))
+    }
+
     /// The product of text that is no JSON. `remembered` is asked first.
     pub(crate) fn of_text(
         &self,

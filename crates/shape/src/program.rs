@@ -280,9 +280,14 @@ impl Form {
         let id = |name: &String| field_id(dict, &spec.full(name));
         // What stands in a wrapped object is named as if it had come alone.
         // Names of ours that it would have only with the prefix are none of ours without it.
-        let inside = [String::new(), event::batch::CLAIMED_PREFIX.into()];
+        let claimed = event::batch::CLAIMED_PREFIX;
+        let inside = [String::new(), claimed.to_owned()];
         let inside = inside.map(|claim| (claim + &form.inside, String::new()));
-        let laid_bare = inside.into_iter().filter(|_| !form.inside.is_empty());
+        // What the carrier's sender says, no event says of itself.
+        let of_carrier = format!("{}.", spec.prefix);
+        let forged = (format!("{}{of_carrier}", form.inside), format!("{claimed}{of_carrier}"));
+        let laid_bare = std::iter::once(forged).chain(inside);
+        let laid_bare = laid_bare.filter(|_| !form.inside.is_empty());
         let by_name = ByName {
             names: form.names.iter().map(|(a, b)| (a.clone(), spec.full(b))).collect(),
             moves: laid_bare.chain(form.moves.clone()).collect(),

@@ -218,6 +218,11 @@ impl Description {
     }
 }
 
+/// Formats that announce themselves come from any program.
+fn announces_itself(text: &[u8]) -> bool {
+    text.starts_with(b"CEF:") || text.starts_with(b"LEEF:")
+}
+
 fn is_program(wanted: &[u8], lower: &[u8]) -> bool {
     match wanted.strip_suffix(b"*") {
         Some(start) => lower.starts_with(start),
@@ -350,8 +355,7 @@ impl Recogniser {
                     return Some((sign.pack, Why::Described));
                 }
             }
-            // Formats that announce themselves come from any program.
-            let announced = body.text.starts_with(b"CEF:") || body.text.starts_with(b"LEEF:");
+            let announced = announces_itself(body.text);
             if let Some(at) = named.and_then(|named| named.pack).filter(|_| !announced) {
                 return Some((at, Why::SyslogProgram));
             }
@@ -369,6 +373,9 @@ impl Recogniser {
 
     /// Whether a message is of pack `at`, told without looking at other packs.
     pub(crate) fn is_of(&self, at: usize, body: &Body<'_>, lower: &mut Vec<u8>) -> Option<Why> {
+        if announces_itself(body.text) {
+            return None;
+        }
         lower.clear();
         lower.extend(body.program.iter().map(u8::to_ascii_lowercase));
         let named = self.programs.get(lower.as_slice()).filter(|_| !lower.is_empty());
@@ -379,13 +386,16 @@ impl Recogniser {
             return None;
         }
         // Pieces that stand anywhere show nothing before all others were asked.
+        // A program that others name is theirs, whatever its text looks like.
+        if named.is_some() {
+            return None;
+        }
         let describes = |at: usize, lower: &[u8]| {
             let mut certain = self.packs[at].any.iter().filter(|d| !d.is_free);
             certain.any(|d| d.fits(body, lower, None))
         };
         let pack = &self.packs[at];
-        // A program that others name is theirs, whatever its text looks like.
-        let may_probe = named.is_none() && pack.rank(SignKind::Probe) == Rank::Certain;
+        let may_probe = pack.rank(SignKind::Probe) == Rank::Certain;
         let is_probed = || may_probe && pack.probe.is_some_and(|parser| parser.probe(body));
         let is_shown = describes(at, lower) || is_probed();
         let is_others = || pack.unless.iter().any(|other| describes(*other, lower));
@@ -606,7 +616,10 @@ mod tests {
         for line in lines() {
             let bare = transport::bare(&line);
             let headed = Body { program: b"Daemon", has_header: true, ..bare };
-            for body in [bare, headed] {
+            // Programs that other packs name.
+            let of_sshd = Body { program: b"sshd", ..headed };
+            let of_haproxy = Body { program: b"haproxy", ..headed };
+            for body in [bare, headed, of_sshd, of_haproxy] {
                 let found = recogniser.of(&body, &mut lower, &mut hits).map(|(at, _)| at);
                 for at in 0..set.packs.len() {
                     if recogniser.is_of(at, &body, &mut lower).is_some() {

@@ -11,7 +11,8 @@ use crate::tables::{Memo, Tables};
 use crate::zone::Zone;
 use crate::{joins, redact, text, transport};
 use event::{
-    Dictionary, DictionaryBuilder, EventBatch, EventId, FieldType, Kind, Marks, RowHead, RowWriter,
+    Dictionary, DictionaryBuilder, EventBatch, EventId, FieldType, Kind, Marks, Protocol, RowHead,
+    RowWriter,
 };
 use hashbrown::HashMap;
 use parse::timestamp::{Plausibility, Stamp};
@@ -440,6 +441,10 @@ impl Shaper {
             let from = row.cell_count();
             parser.run(&Body { text, ..*body }, "", &self.ids, row, work, found);
             work.index.update(row);
+            // What came over OTLP is a carrier, if it is not in a form of the source's pack.
+            let is_carried = row.envelope().protocol == Protocol::Otlp;
+            let fits = |at: &usize| self.products.has_form(*at, row, &work.index);
+            let only = only.filter(|at| !is_carried || fits(at));
             let (mut at, form, mut why) = self.product_of(only, row, work);
             if parser == Parser::WindowsXml {
                 at = form.map_or(self.products.windows(), |_| at);
@@ -642,7 +647,8 @@ impl Shaper {
     /// The pack that the source is configured to, for a record inside the one that a door knows itself.
     fn configured_inside(&self, row: &RowWriter<'_>) -> Option<usize> {
         let envelope = row.envelope();
-        if envelope.pack.is_empty() || self.settings.packs.is_empty() {
+        let is_known = !envelope.pack.is_empty() || envelope.protocol == Protocol::Otlp;
+        if !is_known || self.settings.packs.is_empty() {
             return None;
         }
         let own = self.settings.packs.get(&*envelope.source)?;

@@ -24,8 +24,11 @@ use trust::{Permission, Principal};
 /// Clients of Elasticsearch refuse a server that does not send this.
 const PRODUCT: (HeaderName, HeaderValue) =
     (HeaderName::from_static("x-elastic-product"), HeaderValue::from_static("Elasticsearch"));
-/// Most operations of one body: each has 200 bytes of the answer. Shippers send some thousand at most.
+/// Most operations of one body. Shippers send some thousand at most.
 const OPERATIONS_MAX: usize = 100_000;
+/// Longest answer: one is held until its reader has taken it, and says a hundred bytes of each operation,
+/// which may have as few.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// What somebody is told whose request is not done.
 #[derive(Debug)]
@@ -70,7 +73,8 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            let ways = HeaderValue::from_static("Basic realm=\"alcedo\", ApiKey, Bearer");
+            // Not Basic: a browser would ask for a token and send it from then on, whatever page asks it to.
+            let ways = HeaderValue::from_static("ApiKey, Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, ways);
         }
         response
@@ -136,8 +140,11 @@ pub async fn bulk_into(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
-    if index.len() > INDEX_BYTES_MAX {
-        let reason = format!("an index may have a name of {INDEX_BYTES_MAX} bytes");
+    let is_wrong = |c: char| c.is_control() || "\\/*?\"<>| ,#".contains(c);
+    if index.len() > INDEX_BYTES_MAX || index.contains(is_wrong) {
+        let reason = format!(
+            "an index has a name of at most {INDEX_BYTES_MAX} bytes without blanks and \\ / * ? \" < > | , #"
+        );
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "invalid_index_name_exception", reason));
     }
     let sender =
@@ -173,6 +180,10 @@ fn cut_all(plain: &[u8], index: Option<&str>, cut: &mut Cut) -> Result<Items, Pr
             cut.push(|record| operation.write(document, record))?;
         }
         items.push(&operation);
+        if items.text.len() > ANSWER_BYTES_MAX {
+            let detail = "there is too much to say of so many operations; send smaller bodies";
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
+        }
     }
     match items.count {
         0 => Err(Problem::bad("the body has no operations; send pairs of lines")),
@@ -203,8 +214,6 @@ impl Items {
                 };
                 said["status"] = status.into();
                 said["result"] = result.into();
-                said["_version"] = 1.into();
-                said["_shards"] = json!({"total": 1, "successful": 1, "failed": 0});
             }
             Err(wrong) => {
                 self.has_errors = true;

@@ -3,9 +3,10 @@
 
 use super::auth::{bearer, by_token, peer_of};
 use super::body::{self, Cut, Peer, Sender};
+use super::ingest;
 use super::problem::Problem;
 use crate::run::App;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Extension, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -22,8 +23,8 @@ use trust::{AuthError, Permission, Principal};
 const PACK: &str = "splunk-hec";
 /// Header that names the channel.
 const CHANNEL: &str = "x-splunk-request-channel";
-/// Largest question about acknowledgements: all ids that one may have open, of six digits, fit ten times.
-const QUESTION_BYTES_MAX: usize = 1 << 20;
+/// Largest question about acknowledgements: all ids that a channel may have open, of ten digits.
+const QUESTION_BYTES_MAX: usize = 256 << 10;
 
 /// What a request is answered.
 #[derive(Debug)]
@@ -240,11 +241,8 @@ pub async fn acks(
     body: Body,
 ) -> Result<axum::Json<Value>, Answer> {
     let channel = channel_of(&uri, &headers)?.ok_or(Code::ChannelMissing)?;
-    let too_large = |_| {
-        let detail = format!("the body was cut, or has more than {QUESTION_BYTES_MAX} bytes");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
-    };
-    let bytes = to_bytes(body, QUESTION_BYTES_MAX).await.map_err(too_large)?;
+    let source = app.http_source(None, &principal)?;
+    let (bytes, _room) = ingest::read(&source, body, QUESTION_BYTES_MAX).await?;
     let question: Question = serde_json::from_slice(&bytes).map_err(|error| {
         Problem::bad(format!("the body has to be like {{\"acks\":[0,1]}}: {error}"))
     })?;
@@ -253,6 +251,11 @@ pub async fn acks(
     let told: Map<String, Value> =
         ids.iter().zip(told).map(|(id, is_durable)| (id.to_string(), is_durable.into())).collect();
     Ok(axum::Json(json!({"acks": told})))
+}
+
+/// `OPTIONS` of the routes that take events: Docker's driver asks before it lets a container start.
+pub async fn options() -> StatusCode {
+    StatusCode::OK
 }
 
 /// `GET /services/collector/health[/1.0]`: whether events are taken now.

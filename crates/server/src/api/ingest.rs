@@ -113,7 +113,7 @@ pub(super) fn decoded<'a>(
     bytes_max: usize,
 ) -> Result<Cow<'a, [u8]>, Problem> {
     let encoding = headers.get(header::CONTENT_ENCODING).and_then(|v| v.to_str().ok());
-    plain(encoding, bytes, bytes_max)
+    plain(encoding, bytes, bytes_max, Limits::default().ratio_max)
 }
 
 /// Undoes a body's encoding, under the limit for bodies.
@@ -121,10 +121,12 @@ pub(super) fn plain<'a>(
     encoding: Option<&str>,
     bytes: &'a [u8],
     bytes_max: usize,
+    ratio_max: usize,
 ) -> Result<Cow<'a, [u8]>, Problem> {
     let limits = Limits {
         compressed_bytes_max: bytes_max,
         expanded_bytes_max: bytes_max,
+        ratio_max,
         ..Limits::default()
     };
     body::decode(encoding, bytes, &limits).map_err(|error| {

@@ -173,9 +173,8 @@ impl Server {
         for thread in self.overload.take().into_iter().chain(self.searches.take()) {
             let _ = tokio::task::spawn_blocking(|| thread.stop()).await;
         }
-        for source in self.sources.drain(..) {
-            source.stop().await;
-        }
+        // All at once: each may have to wait for a sender.
+        futures::future::join_all(self.sources.drain(..).map(|source| source.stop())).await;
         let pipeline = self.pipeline.take();
         let recorder = self.recorder.clone();
         tokio::task::spawn_blocking(move || {

@@ -35,6 +35,9 @@ struct Proven {
     saved_ns: i64,
 }
 
+/// A proven time that is so far behind the clock is told: it gains a day with each start.
+const BEHIND_NS: i64 = 30 * 86_400 * 1_000_000_000;
+
 impl Proven {
     const START_GAIN_NS: i64 = 86_400 * 1_000_000_000;
 
@@ -94,6 +97,10 @@ impl Retiring {
                 return app.set_problem("ledger.retire", Some(text));
             }
         };
+        let behind = "the ledger's old parts are kept longer, for the clock was once far behind: if it is \
+                      right now, stop the server, delete `ledger-index/proven-time` and start it";
+        let is_behind = at_ns.saturating_sub(now_ns) > BEHIND_NS;
+        app.set_notice("ledger.time", is_behind.then(|| behind.to_owned()));
         let actor = Actor { who: "alcedo".into(), at_ns, client: "upkeep".into() };
         let done = app.ledger.retire(now_ns.saturating_sub(age_ns), &actor, &may_go);
         app.set_problem("ledger.retire", done.as_ref().err().map(LedgerError::to_string));
@@ -135,7 +142,8 @@ impl Retiring {
         let passed = self.begun.elapsed();
         let now_ns = proven.now_ns(wall_ns, passed);
         if passed >= LOOK_EVERY {
-            proven.write(now_ns)?;
+            // A clock that was set back meanwhile takes nothing away.
+            proven.write(now_ns.max(proven.saved_ns))?;
         }
         Ok(now_ns)
     }
@@ -172,6 +180,11 @@ mod tests {
             let mut retiring = Retiring { proven: Some(proven), ..Retiring::new() };
             retiring.proven_ns(folder.path(), wrong_ns).unwrap();
         }
+        let proven = Proven::read(folder.path(), 0).unwrap();
+        let long_ago = Instant::now().checked_sub(LOOK_EVERY * 2).unwrap_or_else(Instant::now);
+        let mut back = Retiring { proven: Some(proven), begun: long_ago, ..Retiring::new() };
+        assert_eq!(back.proven_ns(folder.path(), 0).unwrap(), 0);
+        assert!(Proven::read(folder.path(), wrong_ns).unwrap().saved_ns >= right_ns, "set back");
         let proven = Proven::read(folder.path(), wrong_ns).unwrap();
         assert_eq!(proven.now_ns(wrong_ns, days(30)), right_ns + 61 * DAY_NS);
         assert_eq!(proven.now_ns(right_ns + 30 * DAY_NS, days(15)), right_ns + 30 * DAY_NS);

@@ -7,7 +7,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 /// Routes that take no JSON: what is sent there is records, or nothing.
-const NO_JSON: [&str; 3] = ["/api/v1/ingest", "/api/v1/rules/reload", "/api/v1/backups"];
+const NO_JSON: [&str; 4] =
+    ["/api/v1/ingest", "/api/v1/rules/reload", "/api/v1/backups", "/v1/logs"];
 
 /// Status, type and body of an answer.
 fn ask(

@@ -1,6 +1,7 @@
 //! Records inside other records, and text whose columns a header names.
 
 use super::Bench;
+use std::sync::Arc;
 
 fn check(raw: &str, pack: &str, fields: &[(&str, &str)]) {
     let mut bench = Bench::new();
@@ -221,6 +222,43 @@ fn a_record_of_opentelemetry_carries_any_product() {
     check_in(&mut bench, &record(journal), "linux-auth", &root);
     // Nothing is known of the text.
     check_in(&mut bench, &record(r#""hello there""#), "otlp", &[("message", "hello there")]);
+}
+
+/// Scenario: a source that is configured to one product is sent its lines over OpenTelemetry; a server behind
+/// a proxy tells of its peer and of the client that a header names.
+/// Guarantees: the line is read by the source's pack; the address of the connection is the source.
+#[test]
+fn a_record_of_opentelemetry_for_a_source_of_one_product() {
+    let packs = [("test".to_owned(), "linux-auth".to_owned())].into_iter().collect();
+    let settings = shape::Settings { packs, ..shape::Settings::default() };
+    let mut bench = Bench::with(Default::default(), settings);
+    bench.envelope = Arc::new(event::Envelope::of("test", event::Protocol::Otlp));
+    let login = r#"{"timeUnixNano":"1795424405000000000","severityNumber":9,"body":"Nov 23 09:00:00 web1 sshd[7]: Failed password for admin from 203.0.113.9 port 51234 ssh2","resource":{"attributes":{"host.name":"WEB1"}}}"#;
+    let ssh = [("source.ip", "203.0.113.9"), ("user.name", "admin"), ("event.outcome", "failure")];
+    check_in(&mut bench, login, "linux-auth", &ssh);
+    let mut bench = Bench::new();
+    let request = r#"{"timeUnixNano":"1795424405000000000","severityNumber":9,"body":"x","attributes":{"client.address":"192.0.2.66","network.peer.address":"198.51.100.5"}}"#;
+    let peer = [("source.ip", "198.51.100.5"), ("client.ip", "192.0.2.66")];
+    check_in(&mut bench, request, "otlp", &peer);
+}
+
+/// Scenario: objects with an event and its type from a file, with time, host and level as their senders name
+/// them.
+#[test]
+fn an_object_around_an_event_says_when_and_where() {
+    let mut bench = Bench::new();
+    let object = r#"{"event":"hello","sourcetype":"x","timestamp":"2026-11-23T09:00:00Z","Computer":"ws1","severity":"err","program":"app","pid":7}"#;
+    let said =
+        [("host.name", "ws1"), ("log.level", "err"), ("process.name", "app"), ("process.pid", "7")];
+    check_in(&mut bench, object, "splunk-hec", &said);
+    assert_eq!(bench.text(0, "@timestamp").as_deref(), Some("2026-11-23T09:00:00Z"));
+    let mut envelope = event::Envelope::of("test", event::Protocol::Hec);
+    envelope.pack = "splunk-hec".into();
+    bench.envelope = Arc::new(envelope);
+    let forged = r#"{"event":{"message":"x","splunk.hec.host":"forged","splunk":{"hec":{"sourcetype":"forged"}}},"host":"real","sourcetype":"real"}"#;
+    let real =
+        [("host.name", "real"), ("splunk.hec.host", "real"), ("splunk.hec.sourcetype", "real")];
+    check_in(&mut bench, forged, "json", &real);
 }
 
 #[test]

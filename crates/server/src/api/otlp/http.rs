@@ -30,7 +30,7 @@ pub async fn export(
     let export = Export::begin(&app, &principal, peer, target.source.as_deref())?;
     let (bytes, room) = export.body(body, 0).await?;
     let encoding = text_of(&headers, header::CONTENT_ENCODING.as_str());
-    let rejected = export.take(form, encoding, &bytes, room).await?;
+    let rejected = export.take(form, encoding, (bytes, 0), room).await?;
     Ok(answer(StatusCode::OK, form, success(form, rejected, &export.remark(rejected))))
 }
 

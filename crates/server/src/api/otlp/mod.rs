@@ -30,6 +30,7 @@ use status::Status;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use tokio::sync::Semaphore;
 use trust::Principal;
 
 /// Path of OTLP/HTTP.
@@ -43,6 +44,17 @@ const ONLY_LOGS: &str = "only logs are taken here: POST /v1/logs, or LogsService
 
 /// A request is made into records beside the runtime's other work from this size on.
 const INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// So many are unpacked and made into records at a time: more would only hold memory, which is charged by what
+/// was sent.
+const UNPACKED_AT_ONCE: usize = 2;
+
+/// The turns for that.
+static UNPACKING: Semaphore = Semaphore::const_new(UNPACKED_AT_ONCE);
+
+/// A thousand errors with one stack trace shrink 700 fold: what may come of a body is bounded by its length,
+/// and how many are unpacked by turns.
+const RATIO_MAX: usize = 2_000;
 
 /// Connected sender, as the listener knows it.
 type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
@@ -77,20 +89,27 @@ impl Export {
         ingest::read(&self.source, body, self.bytes_max + beside_bytes).await
     }
 
-    /// Makes the message durable; what of it was not taken.
+    /// Makes the message durable, that is `bytes` from `at` on; what of it was not taken. While the journal is
+    /// waited for, nothing of the body is held.
     async fn take(
         &self,
         form: Form,
         encoding: Option<&str>,
-        message: &[u8],
+        (bytes, at): (Vec<u8>, usize),
         room: Room,
     ) -> Result<Rejected, Problem> {
-        let made = || self.records(form, encoding, message);
-        let (batch, rejected) = match message.len() {
-            0..INLINE_BYTES_MAX => made(),
-            _ => tokio::task::block_in_place(made),
+        let made = || self.records(form, encoding, &bytes[at..]);
+        let (batch, rejected) = match (bytes.len(), encoding) {
+            (0..INLINE_BYTES_MAX, None) => made(),
+            _ => {
+                // Each may become as long as a body may be, however short it is.
+                let turn = UNPACKING.acquire().await;
+                let made = tokio::task::block_in_place(made);
+                drop(turn);
+                made
+            }
         }?;
-        drop(room);
+        drop((bytes, room));
         if !batch.is_empty() {
             ingest::append(&self.source, batch).await?;
         }
@@ -103,7 +122,7 @@ impl Export {
         encoding: Option<&str>,
         message: &[u8],
     ) -> Result<(RawBatch, Rejected), Problem> {
-        let plain = ingest::plain(encoding, message, self.bytes_max)?;
+        let plain = ingest::plain(encoding, message, self.bytes_max, RATIO_MAX)?;
         let now_ns = io::intake::wall_ns();
         let mut batch = RawBatch::of(self.envelope.clone());
         let limits = Limits {
