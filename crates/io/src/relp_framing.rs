@@ -85,14 +85,32 @@ impl Framer {
     /// # Errors
     /// [`Malformed`]: frames before it have been emitted, and the framer must not be used again.
     pub fn feed(&mut self, chunk: &[u8], mut emit: impl FnMut(Frame<'_>)) -> Result<(), Malformed> {
-        let mut rest = chunk;
-        while !rest.is_empty() {
+        let all = self.feed_while(chunk, |frame| {
+            emit(frame);
+            true
+        });
+        all.map(|_| ())
+    }
+
+    /// [`Framer::feed`] until `emit` answers false: it has enough for now. Out: the bytes behind the
+    /// last frame, which are to be fed next.
+    ///
+    /// # Errors
+    /// As [`Framer::feed`].
+    pub fn feed_while<'a>(
+        &mut self,
+        chunk: &'a [u8],
+        mut emit: impl FnMut(Frame<'_>) -> bool,
+    ) -> Result<&'a [u8], Malformed> {
+        let (mut rest, mut wants_more) = (chunk, true);
+        while wants_more && !rest.is_empty() {
+            let mut emit = |frame: Frame<'_>| wants_more = emit(frame);
             rest = match self.pending.take() {
                 Some(pending) => self.go_on(pending, rest, &mut emit)?,
                 None => self.begin(rest, &mut emit)?,
             };
         }
-        Ok(())
+        Ok(rest)
     }
 
     /// Bytes of the incomplete frame held in memory.
@@ -282,6 +300,23 @@ mod tests {
             frame(7, "y", " ", 0),
         ];
         assert_eq!((frames.as_slice(), end), (&want[..], Ok(())));
+    }
+
+    #[test]
+    fn who_has_enough_gets_the_rest_back() {
+        let mut framer = Framer::new(1 << 10);
+        let mut seen = Vec::new();
+        let mut rest = &b"1 a 0\n2 syslog 3 abc\n3 b 0\n4 syslog 9 ab"[..];
+        let mut rests = Vec::new();
+        while !rest.is_empty() {
+            let one = |frame: Frame<'_>| {
+                seen.push(frame.txnr);
+                false
+            };
+            rest = framer.feed_while(rest, one).unwrap();
+            rests.push(rest.len());
+        }
+        assert_eq!((seen, rests), (vec![1, 2, 3], vec![34, 19, 13, 0]));
     }
 
     #[test]

@@ -54,6 +54,14 @@ const VERSION_MAX: u32 = 1;
 /// sender we know. One that does not take its answers is not read any further.
 const ANSWERS_BYTES_MAX: usize = 32 << 10;
 
+/// Bytes of answers behind which a round is handed over, one answer more at most. A read holds thousands
+/// of the shortest frames, and their answers are longer: without this a connection would hold half a
+/// megabyte of them, whatever room it is given.
+const ROUND_ANSWERS_BYTES: usize = 8 << 10;
+
+/// Commands that are not spoken here before the session ends. A sender that reads our offers has none.
+const UNKNOWN_COMMANDS_MAX: u32 = 16;
+
 /// Most answers that are looked at together before they are written.
 const ANSWERS_AT_ONCE: usize = 256;
 
@@ -145,12 +153,12 @@ async fn read(
     envelope: Envelope,
     rounds: &mut Rounds,
 ) -> Ended {
-    let envelope = Arc::new(envelope);
-    let (mut framer, mut session) = (Framer::new(config.message_bytes_max), Session::default());
+    let mut incoming = Incoming::new(context, config, envelope);
     let (mut buffer, mut held) = (ReadBuffer::new(), Held::default());
     let open_by = Instant::now() + HANDSHAKE_WAIT;
     loop {
-        let by = if session.is_open { Instant::now() + config.idle } else { open_by };
+        let is_open = incoming.session.is_open;
+        let by = if is_open { Instant::now() + config.idle } else { open_by };
         let read = tokio::select! {
             biased;
             () = rounds.stop.cancelled() => return Ended::Stopped,
@@ -162,28 +170,61 @@ async fn read(
             Ok(Ok(0) | Err(_)) => return Ended::Left,
             Ok(Ok(n)) => n,
         };
-        let batch = RawBatch::of(Arc::clone(&envelope));
-        let mut round = Round { batch, answers: Vec::new(), now: wall_ns() };
-        let bytes = &buffer.bytes[..n];
-        let fed = framer.feed(bytes, |frame| session.take(context, frame, &mut round));
-        buffer.fit(n);
-        if !rounds.hand_over(context, round).await {
-            return Ended::Failed;
-        }
-        if let Some(ended) = session.ended {
+        if let Some(ended) = incoming.take(&buffer.bytes[..n], rounds).await {
             return ended;
         }
-        if let Err(malformed) = fed {
-            tracing::debug!(source = %context.name, peer = %envelope.peer, %malformed, "closed");
-            return Ended::Malformed;
-        }
-        if !held.fits(context, framer.held_bytes()) {
+        buffer.fit(n);
+        if !held.fits(context, incoming.framer.held_bytes()) {
             return Ended::Squeezed;
         }
     }
 }
 
-/// What one read brought: records, and what their sender is told once they are durable.
+/// What comes over one connection, between reads.
+struct Incoming<'c> {
+    context: &'c Context,
+    envelope: Arc<Envelope>,
+    framer: Framer,
+    session: Session,
+}
+
+impl<'c> Incoming<'c> {
+    fn new(context: &'c Context, config: &Config, envelope: Envelope) -> Self {
+        let (framer, session) = (Framer::new(config.message_bytes_max), Session::default());
+        Self { context, envelope: Arc::new(envelope), framer, session }
+    }
+
+    /// Frames what one read brought and hands it over, in rounds of few answers each: the next round
+    /// waits for its room before it is made. Out: why the connection ends, if it does.
+    async fn take(&mut self, bytes: &[u8], rounds: &mut Rounds) -> Option<Ended> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let batch = RawBatch::of(Arc::clone(&self.envelope));
+            let mut round = Round { batch, answers: Vec::new(), now: wall_ns() };
+            let fed = self.framer.feed_while(rest, |frame| {
+                self.session.take(self.context, frame, &mut round);
+                self.session.ended.is_none() && round.answers.len() < ROUND_ANSWERS_BYTES
+            });
+            if !rounds.hand_over(self.context, round).await {
+                return Some(Ended::Failed);
+            }
+            if self.session.ended.is_some() {
+                return self.session.ended;
+            }
+            rest = match fed {
+                Ok(rest) => rest,
+                Err(malformed) => {
+                    let (source, peer) = (&self.context.name, &self.envelope.peer);
+                    tracing::debug!(%source, %peer, %malformed, "closed");
+                    return Some(Ended::Malformed);
+                }
+            };
+        }
+        None
+    }
+}
+
+/// What one read, or a part of it, brought: records, and what their sender is told once they are durable.
 struct Round {
     batch: RawBatch,
     answers: Vec<u8>,
@@ -195,13 +236,11 @@ struct Round {
 struct Session {
     is_open: bool,
     ended: Option<Ended>,
+    unknown_commands: u32,
 }
 
 impl Session {
     fn take(&mut self, context: &Context, frame: Frame<'_>, round: &mut Round) {
-        if self.ended.is_some() {
-            return;
-        }
         let txnr = frame.txnr;
         match frame.command {
             b"open" | b"syslog" | b"close" if txnr == 0 => self.ended = Some(Ended::Malformed),
@@ -223,7 +262,13 @@ impl Session {
                 round.answers.extend_from_slice(SERVERCLOSE);
                 self.ended = Some(Ended::Left);
             }
-            _ => answer(&mut round.answers, txnr, "500 this command is not spoken here"),
+            _ => {
+                answer(&mut round.answers, txnr, "500 this command is not spoken here");
+                self.unknown_commands += 1;
+                if self.unknown_commands > UNKNOWN_COMMANDS_MAX {
+                    self.ended = Some(Ended::Malformed);
+                }
+            }
         }
     }
 }
@@ -273,7 +318,9 @@ struct Rounds {
 impl Rounds {
     /// Whether reading may go on.
     async fn hand_over(&mut self, context: &Context, round: Round) -> bool {
-        let Round { batch, answers, .. } = round;
+        let Round { batch, mut answers, .. } = round;
+        // Room is taken for what they are, not for what they might have become.
+        answers.shrink_to_fit();
         if batch.is_empty() && answers.is_empty() {
             return true;
         }
@@ -349,6 +396,41 @@ async fn write_answers(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An intake that nothing reaches: messages without text are answered without it.
+    struct Nothing;
+
+    impl crate::Intake for Nothing {
+        fn submit(&self, _: RawBatch, _: crate::intake::Done) -> Result<(), crate::Refused> {
+            unreachable!("there is no record")
+        }
+    }
+
+    /// One full read of the shortest messages, whose sender takes no answers: what waits for it is
+    /// what it was given room for, in rounds that are small.
+    #[tokio::test]
+    async fn answers_that_wait_are_few_however_many_frames_a_read_holds() {
+        let context = Context::new("edge", Arc::new(Nothing));
+        let config = Config::plain("127.0.0.1:0".parse().unwrap());
+        let mut incoming = Incoming::new(&context, &config, context.envelope(Protocol::Relp));
+        incoming.session.is_open = true;
+        let (done, mut answers) = mpsc::unbounded_channel();
+        let (stop, closed) = (CancellationToken::new(), CancellationToken::new());
+        let room = Budget::new(ANSWERS_BYTES_MAX);
+        let mut rounds = Rounds { done, room, next: 0, stop, closed };
+        let frames = "2 syslog 0\n".repeat((64 << 10) / 11);
+        let taken = incoming.take(frames.as_bytes(), &mut rounds);
+        assert!(timeout(Duration::from_millis(200), taken).await.is_err(), "nothing waits");
+        let mut waiting = Vec::new();
+        while let Ok((_, round)) = answers.try_recv() {
+            waiting.push(round.unwrap());
+        }
+        let bytes: Vec<usize> = waiting.iter().map(|round| round.bytes.len()).collect();
+        let one = b"2 rsp 6 200 OK\n".len();
+        assert!(bytes.iter().all(|n| *n < ROUND_ANSWERS_BYTES + one), "{bytes:?}");
+        let all: usize = bytes.iter().sum();
+        assert!((ANSWERS_BYTES_MAX / 2..=ANSWERS_BYTES_MAX).contains(&all), "{bytes:?}");
+    }
 
     #[test]
     fn the_version_that_both_speak_is_offered() {

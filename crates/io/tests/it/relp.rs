@@ -241,6 +241,23 @@ async fn who_does_not_speak_relp_is_closed_and_counted() {
 }
 
 #[tokio::test]
+async fn who_goes_on_with_unknown_commands_is_closed() {
+    let (recorder, context) = context();
+    let running = relp::start(context.clone(), config()).await.unwrap();
+    let mut client = Client::open(&running).await;
+    client.send(&format!("{}2 syslog 5 <34>a\n", "1 a 0\n".repeat(10_000))).await;
+    let mut refusals = 0;
+    while let Some((_, code)) = client.answer().await {
+        assert_eq!(code, "500");
+        refusals += 1;
+    }
+    assert_eq!(refusals, 17);
+    assert_eq!(context.stats.snapshot().decode_errors, 1);
+    assert!(recorder.kept().is_empty());
+    assert_eq!(running.stop().await, Drained::Clean);
+}
+
+#[tokio::test]
 async fn half_messages_share_one_allowance() {
     let (recorder, context) = context();
     let context = Context { holding: Budget::new(192 << 10), ..context };
