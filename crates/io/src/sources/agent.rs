@@ -158,8 +158,9 @@ async fn connection(inside: Inside, stream: TcpStream, peer: IpAddr, place: Plac
     let owners = inside.owners.clone();
     let served = match inside.config.tls.clone() {
         None => serve(inside, stream, peer, &place).await,
-        Some(tls) => match stream::secure(tls, stream).await {
+        Some(tls) => match stream::secure(tls, stream, &inside.stop).await {
             Some(stream) => serve(inside, stream, peer, &place).await,
+            None if inside.stop.is_cancelled() => Err(Ended::Gone),
             None => Err(Ended::Auth),
         },
     };

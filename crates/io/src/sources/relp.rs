@@ -79,7 +79,8 @@ pub async fn start(context: Context, config: Config) -> std::io::Result<Running>
         let (context, config) = (inner.clone(), Arc::clone(&config));
         async move {
             let tls = config.tls.as_ref();
-            let met = stream::meet(&context, tls, Protocol::Relp, stream, peer, &place).await;
+            let relp = Protocol::Relp;
+            let met = stream::meet(&context, tls, relp, stream, peer, &place, &stop).await;
             if let Some((stream, envelope)) = met {
                 serve(&context, &config, stream, envelope, stop).await;
             }
@@ -115,7 +116,8 @@ async fn serve(
     let (mut reader, writer) = tokio::io::split(stream);
     let (done, answers) = mpsc::unbounded_channel();
     let closed = CancellationToken::new();
-    let writing = write_answers(writer, answers, Arc::clone(&context.stats), closed.clone());
+    let stats = Arc::clone(&context.stats);
+    let writing = write_answers(writer, answers, stats, closed.clone(), stop.clone());
     let writing = tokio::spawn(writing);
     let room = Budget::new(ANSWERS_BYTES_MAX);
     let mut rounds = Rounds { done, room, next: 0, stop, closed };
@@ -362,6 +364,7 @@ async fn write_answers(
     mut done: mpsc::UnboundedReceiver<Done>,
     stats: Arc<SourceStats>,
     closed: CancellationToken,
+    stop: CancellationToken,
 ) {
     let _close = closed.drop_guard();
     let (mut order, mut some) = (InOrder::default(), Vec::new());
@@ -379,7 +382,7 @@ async fn write_answers(
             rooms.push(answers);
         }
         if !bytes.is_empty()
-            && let Err(error) = stream::write(&mut writer, &bytes).await
+            && let Err(error) = stream::write_until(&mut writer, &bytes, &stop).await
         {
             if error.kind() == std::io::ErrorKind::TimedOut {
                 SourceStats::add(&stats.connections_idle, 1);

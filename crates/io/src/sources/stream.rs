@@ -14,9 +14,20 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 
 /// A TLS handshake takes a few round trips; whoever needs longer holds a place for nothing.
 pub(super) const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// After a stop, so long for a peer that does not do its part, be it the rest of a handshake or taking
+/// answers: well below what a source has for its end, so that one peer does not cost the others theirs.
+const STOPPED_WAIT: Duration = Duration::from_secs(2);
+
+/// Comes [`STOPPED_WAIT`] after `stop`; never without one.
+async fn long_after(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(STOPPED_WAIT).await;
+}
 
 /// A connection's bytes in both directions, with or without TLS.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -24,7 +35,8 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// The connection behind its handshake, if it has one, and the envelope of what comes over it: the
-/// identity is that of the client's certificate. `None`, counted, without a handshake in time.
+/// identity is that of the client's certificate. `None`, counted, without a handshake in time; not counted
+/// if it is a stop that leaves no time.
 pub(super) async fn meet(
     context: &Context,
     tls: Option<&Arc<rustls::ServerConfig>>,
@@ -32,13 +44,16 @@ pub(super) async fn meet(
     stream: TcpStream,
     peer: IpAddr,
     place: &Place,
+    stop: &CancellationToken,
 ) -> Option<(Box<dyn Duplex>, Envelope)> {
     let mut envelope = context.envelope(protocol);
     envelope.peer = peer.to_string().into();
     envelope.connection = place.number;
     let Some(tls) = tls else { return Some((Box::new(stream), envelope)) };
-    let Some(stream) = secure(Arc::clone(tls), stream).await else {
-        SourceStats::add(&context.stats.auth_failures, 1);
+    let Some(stream) = secure(Arc::clone(tls), stream, stop).await else {
+        if !stop.is_cancelled() {
+            SourceStats::add(&context.stats.auth_failures, 1);
+        }
         return None;
     };
     let chain = stream.get_ref().1.peer_certificates();
@@ -52,9 +67,15 @@ pub(super) async fn meet(
 pub(super) async fn secure(
     tls: Arc<rustls::ServerConfig>,
     stream: TcpStream,
+    stop: &CancellationToken,
 ) -> Option<TlsStream<TcpStream>> {
     let handshake = tokio_rustls::TlsAcceptor::from(tls).accept(stream);
-    tokio::time::timeout(HANDSHAKE_WAIT, handshake).await.ok()?.ok()
+    let handshake = tokio::time::timeout(HANDSHAKE_WAIT, handshake);
+    tokio::select! {
+        biased;
+        met = handshake => met.ok()?.ok(),
+        () = long_after(stop) => None,
+    }
 }
 
 /// Bytes per read, at first and at most: a sender that fills them is given more, so that thousands of
@@ -171,6 +192,22 @@ impl<T> InOrder<T> {
 
 /// Longest time a peer may take to accept a few bytes.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
+
+/// [`write`], and no longer than [`STOPPED_WAIT`] after `stop`.
+///
+/// # Errors
+/// As [`write`]; [`io::ErrorKind::Interrupted`] when the stop does not leave the peer more time.
+pub(super) async fn write_until(
+    writer: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    tokio::select! {
+        biased;
+        written = write(writer, bytes) => written,
+        () = long_after(stop) => Err(io::ErrorKind::Interrupted.into()),
+    }
+}
 
 /// Writes and flushes.
 ///

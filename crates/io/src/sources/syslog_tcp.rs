@@ -52,7 +52,7 @@ pub async fn start(context: Context, config: Config) -> std::io::Result<Running>
         let (context, config) = (inner.clone(), Arc::clone(&config));
         async move {
             let tls = config.tls.as_ref();
-            let met = stream::meet(&context, tls, protocol, stream, peer, &place).await;
+            let met = stream::meet(&context, tls, protocol, stream, peer, &place, &stop).await;
             if let Some((stream, envelope)) = met {
                 serve(context, &config, stream, envelope, stop).await;
             }

@@ -5,6 +5,7 @@ use io::sources::relp::{self, Config};
 use io::{Budget, Context, Drained, Running};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use testkit::HookedFs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -334,4 +335,31 @@ async fn who_takes_no_answers_is_not_read() {
     }
     drop(sender.await.unwrap());
     assert_eq!(running.stop().await, Drained::Clean);
+}
+
+/// The writer sits behind a full connection; the stop does not wait as long as it would.
+#[tokio::test]
+async fn who_takes_no_answers_does_not_hold_a_stop() {
+    let (_recorder, context) = context();
+    let running = relp::start(context.clone(), config()).await.unwrap();
+    let client = Client::open(&running).await;
+    let (answers, mut stream) = client.stream.into_split();
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&sent);
+    let sender = tokio::spawn(async move {
+        let many = "2 syslog 0\n".repeat(1000);
+        while stream.write_all(many.as_bytes()).await.is_ok() {
+            count.fetch_add(1, Relaxed);
+        }
+    });
+    let mut before = u64::MAX;
+    while sent.load(Relaxed) != before {
+        before = sent.load(Relaxed);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let begun = std::time::Instant::now();
+    assert_eq!(running.stop().await, Drained::Clean);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    drop(answers);
+    sender.await.unwrap();
 }
