@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// Numbers connections within this process run; 0 means none.
@@ -104,8 +105,11 @@ pub(super) async fn start<F: Future<Output = ()> + Send + 'static>(
 const LAST_WAIT: Duration = Duration::from_millis(10);
 /// As many as a kernel holds for a listener: who goes on connecting does not hold a stop.
 const LAST_CONNECTIONS_MAX: usize = 1024;
+/// For all of them together: who connects again and again, each time within the wait for one, does not either.
+const LAST_WAIT_IN_ALL: Duration = Duration::from_millis(200);
 
-/// Accepts until `stop`, giving each connection that fits under the caps to `serve`.
+/// Accepts until `stop`, and what the kernel holds then, giving each connection that fits under the caps to
+/// `serve`.
 pub async fn accept(
     listener: TcpListener,
     caps: Caps,
@@ -114,30 +118,35 @@ pub async fn accept(
     mut serve: impl FnMut(TcpStream, SocketAddr, Place),
 ) {
     let open = Arc::new(Open::default());
-    let mut last = 0;
+    let mut admit = |(stream, peer): (TcpStream, SocketAddr)| {
+        if let Some(place) = open.place(peer.ip().to_canonical(), caps, &stats) {
+            let _ = stream.set_nodelay(true);
+            serve(stream, peer, place);
+        }
+    };
     loop {
+        // The stop first: a connection that is ready behind it is one of the last, which are counted.
         let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => {
-                last += 1;
-                match tokio::time::timeout(LAST_WAIT, listener.accept()).await {
-                    Ok(accepted @ Ok(_)) if last <= LAST_CONNECTIONS_MAX => accepted,
-                    _ => return,
-                }
-            }
         };
         match accepted {
-            Ok((stream, peer)) => {
-                if let Some(place) = open.place(peer.ip().to_canonical(), caps, &stats) {
-                    let _ = stream.set_nodelay(true);
-                    serve(stream, peer, place);
-                }
-            }
+            Ok(accepted) => admit(accepted),
             Err(error) => {
                 // Out of descriptors, mostly: waiting lets connections close.
                 tracing::warn!(%error, "accepting a connection failed");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+    let _ = timeout(LAST_WAIT_IN_ALL, accept_last(&listener, admit)).await;
+}
+
+/// Accepts what comes at once.
+async fn accept_last(listener: &TcpListener, mut admit: impl FnMut((TcpStream, SocketAddr))) {
+    for _ in 0..LAST_CONNECTIONS_MAX {
+        let Ok(Ok(accepted)) = timeout(LAST_WAIT, listener.accept()).await else { return };
+        admit(accepted);
     }
 }

@@ -217,6 +217,23 @@ async fn half_messages_share_one_allowance_and_whole_ones_get_through() {
 }
 
 #[tokio::test]
+async fn who_goes_on_connecting_does_not_hold_a_stop() {
+    let (_recorder, context) = context();
+    let running = syslog_tcp::start(context, syslog_tcp::Config::plain(local())).await.unwrap();
+    let address = running.address;
+    let connecting = tokio::spawn(async move {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = std::time::Instant::now();
+    assert_eq!(running.stop().await, Drained::Clean);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    connecting.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_client_certificate_is_the_identity() {
     let dir = tempfile::tempdir().unwrap();
     let now = io::intake::wall_ns();
