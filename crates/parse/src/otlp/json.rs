@@ -9,15 +9,32 @@ use std::borrow::Cow;
 
 const FORMAT: &str = "OTLP JSON";
 
+/// What a request has that is neither empty nor logs: one that is something else is not to be answered as
+/// taken.
+const REQUEST_EXPECTED: &str = "a request of logs, whose member is resourceLogs,";
+
 /// Reads an `ExportLogsServiceRequest`.
 pub(super) fn request(body: &[u8], fold: &mut Fold<'_>) -> Written {
     let mut cursor = Cursor { text: body, at: 0 };
-    cursor.members(|cursor, name| match name {
-        b"resourceLogs" => cursor.elements(|logs| resource_logs(logs, fold)),
-        _ => cursor.skip(),
+    let (mut has_logs, mut other) = (false, None);
+    cursor.all_members(|cursor, name| match name {
+        b"resourceLogs" => {
+            has_logs = true;
+            cursor.unless_null(|cursor| cursor.elements(|logs| resource_logs(logs, fold)))
+        }
+        _ => {
+            other.get_or_insert(*cursor);
+            cursor.skip()
+        }
     })?;
     cursor.space();
-    if cursor.at < body.len() { Err(cursor.expected("the end")) } else { Ok(()) }
+    if cursor.at < body.len() {
+        return Err(cursor.expected("the end"));
+    }
+    match other {
+        Some(other) if !has_logs => Err(other.expected(REQUEST_EXPECTED)),
+        _ => Ok(()),
+    }
 }
 
 fn resource_logs(logs: &mut Cursor<'_>, fold: &mut Fold<'_>) -> Written {
@@ -74,9 +91,9 @@ fn log_record(places: [Option<Cursor<'_>>; LOG_RECORD.len()], text: &mut Text<'_
     let [time, observed, severity, severity_text, name, dropped, flags, trace, span, body, list] =
         places;
     let head = LogRecord {
-        time_ns: unsigned(time)?,
-        observed_time_ns: unsigned(observed)?,
-        severity_number: severity.map_or(Ok(0), |mut at| at.integer())?,
+        time_ns: nanoseconds(time)?,
+        observed_time_ns: nanoseconds(observed)?,
+        severity_number: severity.map_or(Ok(0), |mut at| at.severity())?,
         severity_text: string(severity_text)?,
         event_name: string(name)?,
         dropped_attributes: unsigned(dropped)?,
@@ -187,6 +204,53 @@ fn unsigned(place: Option<Cursor<'_>>) -> Result<u64, Stop> {
     place.map_or(Ok(0), |mut at| at.unsigned())
 }
 
+/// A time; one of an empty text is not set.
+fn nanoseconds(place: Option<Cursor<'_>>) -> Result<u64, Stop> {
+    unsigned(place.filter(|at| !at.text[at.at..].starts_with(b"\"\"")))
+}
+
+/// Digits of the largest numbers of 64 bits. No more are made of an exponent.
+const DIGITS_MAX: usize = 20;
+
+/// An integer as JSON of protobuf may have it: with a point or an exponent, as long as it is whole. All its
+/// digits count, so it does not go by way of a double.
+fn whole(number: &str) -> Option<i128> {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or((1, mantissa), |rest| (-1, rest));
+    let (before, behind) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [before, behind].concat();
+    if before.is_empty() || !digits.bytes().all(|c| c.is_ascii_digit()) {
+        return None;
+    }
+    let point = i64::try_from(before.len()).ok()?.checked_add(exponent.parse().ok()?)?;
+    // Zeros at both ends say nothing, but those in front move the point.
+    let digits = digits.trim_end_matches('0');
+    let shown = digits.trim_start_matches('0');
+    let point = point.checked_sub(i64::try_from(digits.len() - shown.len()).ok()?)?;
+    if shown.is_empty() {
+        return Some(0);
+    }
+    let point = usize::try_from(point).ok().filter(|n| *n <= DIGITS_MAX && shown.len() <= *n)?;
+    let value: i128 = format!("{shown:0<point$}").parse().ok()?;
+    Some(sign * value)
+}
+
+/// The number of a severity by its name, as the enumeration in `logs.proto` has it: six of four steps each,
+/// the first step without a number.
+fn severity_of(name: &str) -> Option<i64> {
+    let name = name.strip_prefix("SEVERITY_NUMBER_")?;
+    if name == "UNSPECIFIED" {
+        return Some(0);
+    }
+    let (kind, step) = match name.as_bytes().last()? {
+        step @ b'2'..=b'4' => (&name[..name.len() - 1], i64::from(step - b'1')),
+        _ => (name, 0),
+    };
+    let kinds = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+    let first = kinds.iter().zip((1..).step_by(4)).find(|(k, _)| **k == kind)?.1;
+    Some(first + step)
+}
+
 /// A place in the request.
 #[derive(Clone, Copy)]
 struct Cursor<'a> {
@@ -197,6 +261,19 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// Reads an object: `take` reads or skips the value of each member that is not null.
     fn members(&mut self, mut take: impl FnMut(&mut Self, &'a [u8]) -> Written) -> Written {
+        self.all_members(|cursor, name| cursor.unless_null(|cursor| take(cursor, name)))
+    }
+
+    /// Passes over null, which means that a member is not set.
+    fn unless_null(&mut self, take: impl FnOnce(&mut Self) -> Written) -> Written {
+        match self.text[self.at..].starts_with(b"null") {
+            true => self.skip(),
+            false => take(self),
+        }
+    }
+
+    /// Reads an object: `take` reads or skips the value of each member.
+    fn all_members(&mut self, mut take: impl FnMut(&mut Self, &'a [u8]) -> Written) -> Written {
         self.sign(b'{', "an object")?;
         if self.closes(b'}') {
             return Ok(());
@@ -205,10 +282,7 @@ impl<'a> Cursor<'a> {
             let name = self.quoted("a name")?;
             self.sign(b':', "a colon")?;
             self.space();
-            match self.text[self.at..].starts_with(b"null") {
-                true => self.skip()?,
-                false => take(self, name)?,
-            }
+            take(self, name)?;
             if self.closes(b'}') {
                 return Ok(());
             }
@@ -291,12 +365,31 @@ impl<'a> Cursor<'a> {
 
     fn integer(&mut self) -> Result<i64, Stop> {
         let start = *self;
-        self.number()?.parse().map_err(|_| start.expected("a number of 64 bits"))
+        let number = self.number()?;
+        number
+            .parse()
+            .ok()
+            .or_else(|| i64::try_from(whole(number)?).ok())
+            .ok_or_else(|| start.expected("a number of 64 bits"))
     }
 
     fn unsigned(&mut self) -> Result<u64, Stop> {
         let start = *self;
-        self.number()?.parse().map_err(|_| start.expected("a number of 64 bits, not negative"))
+        let number = self.number()?;
+        number
+            .parse()
+            .ok()
+            .or_else(|| u64::try_from(whole(number)?).ok())
+            .ok_or_else(|| start.expected("a number of 64 bits, not negative"))
+    }
+
+    /// A severity by its number or its name.
+    fn severity(&mut self) -> Result<i64, Stop> {
+        let mut named = *self;
+        match severity_of(named.number()?) {
+            Some(severity) => Ok(severity),
+            None => self.integer(),
+        }
     }
 
     fn double(&mut self) -> Result<f64, Stop> {
@@ -308,7 +401,8 @@ impl<'a> Cursor<'a> {
         let start = *self;
         let raw = self.raw()?;
         match raw {
-            b"true" | b"false" => Ok(raw),
+            b"true" | b"\"true\"" => Ok(b"true"),
+            b"false" | b"\"false\"" => Ok(b"false"),
             _ => Err(start.expected("true or false")),
         }
     }

@@ -9,10 +9,20 @@ const FORMAT: &str = "OTLP protobuf";
 
 /// Reads an `ExportLogsServiceRequest`.
 pub(super) fn request(body: &[u8], fold: &mut Fold<'_>) -> Written {
+    let mut has_logs = false;
     Part { bytes: body, at: 0 }.each(|number, value| match (number, value) {
-        (1, Value::Bytes(part)) => resource_logs(part, fold),
+        (1, Value::Bytes(part)) => {
+            has_logs = true;
+            resource_logs(part, fold)
+        }
         _ => Ok(()),
-    })
+    })?;
+    // Something else is not to be answered as taken; an empty request is one.
+    if has_logs || body.is_empty() {
+        return Ok(());
+    }
+    let expected = "a request of logs, whose field is 1 (resource_logs),";
+    Err(ParseError::Expected { format: FORMAT, at: 0, expected }.into())
 }
 
 fn resource_logs(logs: Part<'_>, fold: &mut Fold<'_>) -> Written {

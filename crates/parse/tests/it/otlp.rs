@@ -229,7 +229,8 @@ impl Log {
         let mut put = |name: &str, value: Json| {
             let is_empty = match &value {
                 Json::Number(n) => n.as_u64() == Some(0),
-                Json::String(text) => text.is_empty() || text == "0",
+                // Times that are not set among them; a text may be a 0.
+                Json::String(text) => text.is_empty() || name.ends_with("Nano") && text == "0",
                 Json::Object(map) => map.is_empty(),
                 _ => false,
             };
@@ -414,6 +415,55 @@ fn a_record_has_its_resource_and_scope() {
         assert!(texts(Form::Json, empty.as_bytes()).is_empty());
     }
     assert!(texts(Form::Protobuf, b"").is_empty());
+    // What is not known stands beside what is, in front of it and behind it.
+    let beside =
+        r#"{"later":[1],"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}],"more":null}"#;
+    assert_eq!(texts(Form::Json, beside.as_bytes()), [r#"{"severityNumber":0}"#]);
+    let beside = [bytes(15, b"later"), bytes(1, &bytes(2, &bytes(2, b""))), number(16, 1)].concat();
+    assert_eq!(texts(Form::Protobuf, &beside), [r#"{"severityNumber":0}"#]);
+}
+
+/// Numbers, names and texts as JSON of protobuf may have them.
+#[test]
+fn values_in_their_other_forms_are_the_same_values() {
+    let read = |members: &str| {
+        let body =
+            format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{{members}}}]}}]}}]}}"#);
+        let text = texts(Form::Json, body.as_bytes()).remove(0);
+        text.strip_prefix('{').unwrap().strip_suffix('}').unwrap().to_owned()
+    };
+    for (form, number) in [
+        ("9.0", "9"),
+        ("1e1", "10"),
+        ("1.5E+1", "15"),
+        ("\"120e-1\"", "12"),
+        ("-0.0", "0"),
+        ("0.00e99999", "0"),
+        ("0.0012e4", "12"),
+        ("\"SEVERITY_NUMBER_UNSPECIFIED\"", "0"),
+    ] {
+        let want = format!(r#""severityNumber":{number}"#);
+        assert_eq!(read(&format!(r#""severityNumber":{form}"#)), want, "{form}");
+    }
+    let kinds = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+    let steps =
+        kinds.iter().flat_map(|kind| ["", "2", "3", "4"].map(|step| format!("{kind}{step}")));
+    for (name, number) in steps.zip(1..=24) {
+        let named = read(&format!(r#""severityNumber":"SEVERITY_NUMBER_{name}""#));
+        assert_eq!(named, format!(r#""severityNumber":{number}"#), "{name}");
+    }
+    assert_eq!(
+        read(r#""timeUnixNano":"","observedTimeUnixNano":1.795424400000000001e18"#),
+        r#""observedTimeUnixNano":"1795424400000000001","severityNumber":0"#
+    );
+    for (form, value) in [
+        (r#""boolValue":"true""#, "true"),
+        (r#""boolValue":"false""#, "false"),
+        (r#""intValue":-9.223372036854775808e18"#, "-9223372036854775808"),
+    ] {
+        let want = format!(r#""severityNumber":0,"body":{value}"#);
+        assert_eq!(read(&format!(r#""body":{{{form}}}"#)), want);
+    }
 }
 
 #[test]
@@ -429,9 +479,29 @@ fn what_is_no_request_is_told_with_its_place() {
     for (body, at) in [("", 0), ("[]", 0), ("{", 1), ("{} x", 3), (r#"{"a":1"#, 6), ("nope", 0)] {
         expected(Form::Json, body.as_bytes(), at);
     }
-    for value in
-        [r#""timeUnixNano":-1"#, r#""severityNumber":"INFO""#, r#""flags":99999999999999999999"#]
-    {
+    // Something else, which must not be answered as taken.
+    for body in [
+        r#"{"message":"hello"}"#,
+        r#"{"resource_logs":[]}"#,
+        r#"{"resourceSpans":[{}],"b":1}"#,
+        r#"{"a":null}"#,
+    ] {
+        expected(Form::Json, body.as_bytes(), body.find(':').unwrap() + 1);
+    }
+    expected(Form::Protobuf, b"\x7a\x05hello", 0);
+    expected(Form::Protobuf, &number(1, 1), 0);
+    let error = records(Form::Json, br#"{"message":"hello"}"#, &LIMITS).unwrap_err().to_string();
+    assert!(error.contains("resourceLogs"), "{error}");
+    for value in [
+        r#""timeUnixNano":-1"#,
+        r#""severityNumber":"INFO""#,
+        r#""severityNumber":"SEVERITY_NUMBER_INFO5""#,
+        r#""severityNumber":1.5"#,
+        r#""severityNumber":"""#,
+        r#""severityNumber":1e99999999999999999999"#,
+        r#""timeUnixNano":1e20"#,
+        r#""flags":99999999999999999999"#,
+    ] {
         let at = start + value.find(':').unwrap() + 1;
         expected(Form::Json, log(value).as_bytes(), at);
     }
