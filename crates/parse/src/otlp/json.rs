@@ -66,9 +66,35 @@ fn scope_logs(logs: &mut Cursor<'_>, fold: &mut Fold<'_>) -> Written {
     })?;
     let Some(mut records) = records else { return Ok(()) };
     records.elements(|record| {
-        let start = record.at;
-        let places = record.places(LOG_RECORD)?;
-        fold.record(record.at - start, |text| log_record(places, text))
+        let start = *record;
+        match whole_record(record, fold) {
+            Err(Stop::Broken(_)) if start.text[start.at..].starts_with(b"{") => {
+                *record = start;
+                unread_record(record.raw()?, fold)
+            }
+            done => done,
+        }
+    })
+}
+
+fn whole_record(record: &mut Cursor<'_>, fold: &mut Fold<'_>) -> Written {
+    let start = record.at;
+    let places = record.places(LOG_RECORD)?;
+    fold.record(record.at - start, |text| log_record(places, text))
+}
+
+/// A record with a value that is none of its kind: it is kept as it was sent, as a body. A refusal would cost
+/// the request's other records, because no client sends a refused request again.
+fn unread_record(raw: &[u8], fold: &mut Fold<'_>) -> Written {
+    fold.record(raw.len(), |text| {
+        LogRecord::default().write(
+            text,
+            |text| {
+                text.key(b"body")?;
+                text.string(raw)
+            },
+            |_| Ok(()),
+        )
     })
 }
 

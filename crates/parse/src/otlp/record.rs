@@ -228,7 +228,8 @@ impl<'b> Fold<'b> {
         Ok(())
     }
 
-    /// A log record of so many bytes. One that has no room is counted instead.
+    /// A log record of so many bytes. One that has no room is counted instead; of one that cannot be read
+    /// nothing stays.
     pub(super) fn record(
         &mut self,
         sent_bytes: usize,
@@ -236,8 +237,10 @@ impl<'b> Fold<'b> {
     ) -> Written {
         let start = self.batch.bytes.len();
         let done = self.append(start, members);
-        if matches!(done, Err(Stop::Full)) {
+        if done.is_err() {
             self.batch.bytes.truncate(start);
+        }
+        if matches!(done, Err(Stop::Full)) {
             self.rejected.records += 1;
             self.rejected.bytes += sent_bytes as u64;
             return Ok(());
