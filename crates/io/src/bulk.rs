@@ -9,6 +9,7 @@
 //! HTTP, tokens, the journal.
 
 use parse::json;
+use serde::de::IgnoredAny;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -63,6 +64,12 @@ pub enum Wrong {
     /// Its index has too long a name.
     #[error("an index may have a name of {INDEX_BYTES_MAX} bytes")]
     LongIndex,
+    /// Its index is no JSON.
+    #[error("`_index` is no valid JSON")]
+    BadIndex,
+    /// Its id is no JSON.
+    #[error("`_id` is no valid JSON")]
+    BadId,
     /// It removes something.
     #[error("events are only added; removing one is for retention and deletions")]
     Delete,
@@ -79,8 +86,8 @@ impl Wrong {
     pub fn kind(self) -> &'static str {
         match self {
             Self::NoIndex | Self::NoDocument => "action_request_validation_exception",
-            Self::LongIndex => "invalid_index_name_exception",
-            Self::Delete => "illegal_argument_exception",
+            Self::LongIndex | Self::BadIndex => "invalid_index_name_exception",
+            Self::Delete | Self::BadId => "illegal_argument_exception",
             Self::NotAnObject => "mapper_parsing_exception",
         }
     }
@@ -143,41 +150,91 @@ impl<'a> Operations<'a> {
 
     fn operation(&mut self, said: &'a [u8]) -> Option<Operation<'a>> {
         let named = whole_object(said)?.next()?.ok()?;
-        let (name, said_of_it) = (&said[named.key], &said[named.value]);
+        let name = &said[named.key];
         let all = Action::ALL.iter();
         let action = all.copied().find(|(_, known)| known.as_bytes() == name)?.0;
-        let (mut index, mut id, mut is_long) = (Cow::Owned(self.index.clone()), None, false);
-        for member in whole_object(said_of_it)? {
-            let member = member.ok()?;
-            let value = &said_of_it[member.value];
-            let is_text = value.len() > 2 && value.starts_with(b"\"");
-            match &said_of_it[member.key] {
-                b"_index" if value.len() > INDEX_BYTES_MAX + 2 => is_long = true,
-                b"_index" if is_text => index = Cow::Borrowed(value),
-                b"_id" if is_text || value.iter().all(u8::is_ascii_digit) => id = Some(value),
-                _ => {}
-            }
-        }
-        let document = match action {
+        let Target { index, id, wrong } = Target::of(&said[named.value])?;
+        let index = index.map_or_else(|| Cow::Owned(self.index.clone()), Cow::Borrowed);
+        let wrong = wrong.or(index.is_empty().then_some(Wrong::NoIndex));
+        let document = self.document_of(action).and_then(|line| wrong.map_or(Ok(line), Err));
+        Some(Operation { action, index, id, document })
+    }
+
+    fn document_of(&mut self, action: Action) -> Result<&'a [u8], Wrong> {
+        match action {
             Action::Delete => Err(Wrong::Delete),
             Action::Index | Action::Create => self.document(),
             Action::Update => self.document().and_then(|line| {
                 let doc = member_of(line, b"doc").map(|place| &line[place]);
-                doc.filter(|doc| whole_object(doc).is_some()).ok_or(Wrong::NoDocument)
+                doc.filter(|doc| doc.starts_with(b"{")).ok_or(Wrong::NoDocument)
             }),
-        };
-        let document = document.and_then(|document| match (is_long, index.is_empty()) {
-            (true, _) => Err(Wrong::LongIndex),
-            (false, true) => Err(Wrong::NoIndex),
-            (false, false) => Ok(document),
-        });
-        Some(Operation { action, index, id, document })
+        }
     }
 
+    /// The next line, if it is JSON to the last byte: it becomes a record, and nobody tells the sender
+    /// later that it was none.
     fn document(&mut self) -> Result<&'a [u8], Wrong> {
         let line = self.line().unwrap_or_default();
-        whole_object(line).map(|_| line).ok_or(Wrong::NotAnObject)
+        let is_object = line.starts_with(b"{") && is_json(line);
+        is_object.then_some(line).ok_or(Wrong::NotAnObject)
     }
+}
+
+/// Where an action wants its document.
+#[derive(Default)]
+struct Target<'a> {
+    index: Option<&'a [u8]>,
+    id: Option<&'a [u8]>,
+    /// The first thing that is wrong with it.
+    wrong: Option<Wrong>,
+}
+
+impl<'a> Target<'a> {
+    /// What the object behind an action's name says. `None`: it is no object.
+    fn of(object: &'a [u8]) -> Option<Self> {
+        let mut target = Self::default();
+        for member in whole_object(object)? {
+            let member = member.ok()?;
+            target.take(&object[member.key], &object[member.value]);
+        }
+        Some(target)
+    }
+
+    /// Takes a member in. A value that is wrong is not kept: it would stand in the record and in the
+    /// answer.
+    fn take(&mut self, name: &[u8], value: &'a [u8]) {
+        let found = match name {
+            b"_index" => index_of(value).map(|index| self.index = index.or(self.index)),
+            b"_id" => id_of(value).map(|id| self.id = id.or(self.id)),
+            _ => Ok(()),
+        };
+        self.wrong = self.wrong.or(found.err());
+    }
+}
+
+/// The index that a value names, if it names one.
+fn index_of(value: &[u8]) -> Result<Option<&[u8]>, Wrong> {
+    match is_json(value) {
+        false => Err(Wrong::BadIndex),
+        true if value.len() > INDEX_BYTES_MAX + 2 => Err(Wrong::LongIndex),
+        true => Ok(Some(value).filter(|value| is_text(value))),
+    }
+}
+
+/// The id that a value names, if it names one.
+fn id_of(value: &[u8]) -> Result<Option<&[u8]>, Wrong> {
+    let is_id = |value: &&[u8]| is_text(value) || value.iter().all(u8::is_ascii_digit);
+    is_json(value).then(|| Some(value).filter(is_id)).ok_or(Wrong::BadId)
+}
+
+/// Whether a value of JSON is a text with something in it.
+fn is_text(value: &[u8]) -> bool {
+    value.len() > 2 && value.starts_with(b"\"")
+}
+
+/// Whether `text` is one value as RFC 8259 has it. [`json::value_end`] only looks at brackets and quotes.
+fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
 
 impl<'a> Iterator for Operations<'a> {
@@ -274,6 +331,26 @@ mod tests {
                 "index mapper_parsing_exception",
             ]
         );
+    }
+
+    #[test]
+    fn what_is_no_json_comes_into_no_record() {
+        for (action, document, kind) in [
+            ("{\"_index\":\"C:\\app\"}", "{}", "invalid_index_name_exception"),
+            ("{\"_index\":nonsense}", "{}", "invalid_index_name_exception"),
+            ("{\"_index\":\"a\",\"_id\":\"\\x\"}", "{}", "illegal_argument_exception"),
+            ("{\"_index\":\"a\",\"_id\":01}", "{}", "illegal_argument_exception"),
+            ("{\"_index\":\"a\"}", "{nonsense}", "mapper_parsing_exception"),
+            ("{\"_index\":\"a\"}", "{\"m\":{nonsense}}", "mapper_parsing_exception"),
+            ("{\"_index\":\"a\"}", "{\"m\":1.}", "mapper_parsing_exception"),
+            ("{\"_index\":\"a\"}", "{\"m\":\"C:\\app\"}", "mapper_parsing_exception"),
+        ] {
+            let body =
+                format!("{{\"index\":{action}}}\n{document}\n{{\"index\":{{\"_id\":7}}}}\n{{}}\n");
+            let next = r#"index {"elastic.bulk.index":"p","elastic.bulk.id":7}"#;
+            let wrong = format!("index {kind}");
+            assert_eq!(records(&body, Some("p")), [wrong.as_str(), next], "{action} {document}");
+        }
     }
 
     #[test]

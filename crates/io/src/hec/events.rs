@@ -3,6 +3,7 @@
 use super::Code;
 use parse::json;
 use parse::records::{JsonRecords, split_json};
+use serde::de::IgnoredAny;
 
 /// What a sender says of an event beside it and need not repeat: it holds for the objects behind it in
 /// the body, until another one says something else. `fields` are of their event alone.
@@ -37,6 +38,10 @@ impl<'a> Events<'a> {
     }
 
     fn event(&mut self, object: &'a [u8]) -> Result<Event<'a>, Code> {
+        // Pieces of it may come into other records, where they must not spoil what others have sent.
+        if !is_json(object) {
+            return Err(Code::InvalidFormat);
+        }
         let (mut said, mut event, mut escaped) = (Said::default(), None, Vec::new());
         for member in json::members(object, 0) {
             let member = member.map_err(|_| Code::InvalidFormat)?;
@@ -45,40 +50,25 @@ impl<'a> Events<'a> {
                 json::unescape(key, 0, &mut escaped).map_err(|_| Code::InvalidFormat)?;
                 key = &escaped;
             }
-            match key {
-                b"event" => event = Some(value),
-                b"fields" if !matches!(value, [b'{', ..] | b"null") => {
-                    return Err(Code::InvalidFields);
-                }
-                b"index" if !matches!(value, [b'"', ..] | b"null") => {
-                    return Err(Code::IncorrectIndex);
-                }
-                key => {
-                    let Some(at) = SAID.iter().position(|name| name.as_bytes() == key) else {
-                        continue;
-                    };
-                    if !is_scalar(value) {
-                        return Err(Code::InvalidFormat);
-                    }
-                    said[at] = Some(value).filter(|value| *value != b"null");
-                }
+            check_said(key, value)?;
+            match SAID.iter().position(|name| name.as_bytes() == key) {
+                Some(at) => said[at] = Some(value).filter(|value| *value != b"null"),
+                None if key == b"event" => event = Some(value),
+                None => {}
             }
         }
-        match event {
-            None | Some(b"null") => return Err(Code::EventRequired),
-            Some([b'"', text @ .., b'"']) if text.trim_ascii().is_empty() => {
-                return Err(Code::EventBlank);
-            }
-            Some([b'{' | b'[', ..]) => {}
-            Some(value) if !is_scalar(value) => return Err(Code::InvalidFormat),
-            Some(_) => {}
-        }
+        check_event(event)?;
+        Ok(Event { object, held: self.hold(&said) })
+    }
+
+    /// What holds for an object from before, and takes in what the object says.
+    fn hold(&mut self, said: &Said<'a>) -> Said<'a> {
         let mut held = Said::default();
         for ((own, kept), held) in said.iter().zip(&mut self.held).zip(&mut held) {
             *held = kept.filter(|_| own.is_none());
             *kept = own.or(*kept);
         }
-        Ok(Event { object, held })
+        held
     }
 }
 
@@ -124,15 +114,43 @@ impl Event<'_> {
     }
 }
 
-/// A scalar of JSON: whoever sends anything else is told so, at the event in which it stands.
-fn is_scalar(value: &[u8]) -> bool {
-    match value {
-        [b'"', ..] | b"null" | b"true" | b"false" => true,
-        [b'-' | b'0'..=b'9', ..] => {
-            std::str::from_utf8(value).is_ok_and(|number| number.parse::<f64>().is_ok())
-        }
-        _ => false,
+/// Refuses what an object may not say of its event; the names that we do not know may say anything.
+fn check_said(name: &[u8], value: &[u8]) -> Result<(), Code> {
+    let is_known = SAID.iter().any(|known| known.as_bytes() == name);
+    let wrong = match (name, value) {
+        (b"fields", [b'{', ..]) | (_, b"null") => return Ok(()),
+        (b"fields", _) => Code::InvalidFields,
+        (b"index", [b'"', ..]) => return Ok(()),
+        (b"index", _) => Code::IncorrectIndex,
+        (b"time", value) if !is_time(value) => Code::InvalidFormat,
+        (_, [b'{' | b'[', ..]) if is_known => Code::InvalidFormat,
+        _ => return Ok(()),
+    };
+    Err(wrong)
+}
+
+fn check_event(event: Option<&[u8]>) -> Result<(), Code> {
+    match event {
+        None | Some(b"null") => Err(Code::EventRequired),
+        Some([b'"', text @ .., b'"']) if text.trim_ascii().is_empty() => Err(Code::EventBlank),
+        Some(_) => Ok(()),
     }
+}
+
+/// Whether a value is a finite number or a text that is one. Rust's reader knows more than JSON's:
+/// `inf` and `nan` are no times.
+fn is_time(value: &[u8]) -> bool {
+    let text = match value {
+        [b'"', text @ .., b'"'] => text,
+        number => number,
+    };
+    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
+    number.is_some_and(f64::is_finite)
+}
+
+/// Whether `text` is one value as RFC 8259 has it. [`json::value_end`] only looks at brackets and quotes.
+fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(text).is_ok()
 }
 
 /// What a request says of all its lines.
@@ -237,6 +255,21 @@ mod tests {
             (r#"{"event":"x","time":[1]}"#, Some(6)),
             (r#"{"event":"x","index":7}"#, Some(7)),
             (r#"{"event":"x","fields":"k"}"#, Some(15)),
+            (r#"{"event":"x","host":true,"time":"1.5"}"#, None),
+            (r#"{"event":"x","source":"C:\app"}"#, Some(6)),
+            (r#"{"event":"x","sourcetype":nonsense}"#, Some(6)),
+            (r#"{"event":"x","host":01}"#, Some(6)),
+            (r#"{"event":"x","host":1.}"#, Some(6)),
+            (r#"{"event":"x","host":-inf}"#, Some(6)),
+            (r#"{"event":"x","fields":{nonsense}}"#, Some(6)),
+            (r#"{"event":{nonsense}}"#, Some(6)),
+            (r#"{"event":"x","time":-inf}"#, Some(6)),
+            (r#"{"event":"x","time":"-inf"}"#, Some(6)),
+            (r#"{"event":"x","time":"nan"}"#, Some(6)),
+            (r#"{"event":"x","time":1e999}"#, Some(6)),
+            (r#"{"event":"x","time":"today"}"#, Some(6)),
+            (r#"{"event":"x","time":true}"#, Some(6)),
+            (r#"{"event":"x","time":null}"#, None),
             (r#"plain text"#, Some(6)),
             (r#"[7]"#, Some(6)),
             (r#"{"\u0065vent":"x"}"#, None),
