@@ -323,9 +323,10 @@ mod tests {
             }
             for event in Events::new(&body).flatten() {
                 event.write(&mut out);
-                assert_eq!(json::value_end(&out, 0), Ok(out.len()));
-                assert!(json::members(&out, 0).all(|member| member.is_ok()));
-                assert!(json::member(&out, 0, b"event").is_some() || body.contains(&b'\\'));
+                let shown = out.escape_ascii();
+                let record = serde_json::from_slice::<serde_json::Value>(&out);
+                let record = record.unwrap_or_else(|wrong| panic!("{wrong}: {shown}"));
+                assert!(record.get("event").is_some(), "{shown}");
                 written += 1;
             }
         }
