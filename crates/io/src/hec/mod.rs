@@ -11,7 +11,10 @@
 mod acks;
 mod events;
 
-pub use acks::{Acks, CHANNEL_BYTES_MAX, CHANNEL_IDLE, CHANNELS_MAX, IDS_MAX, PRINCIPALS_MAX};
+pub use acks::{
+    ALL_CHANNELS_MAX, ALL_IDS_MAX, Acks, CHANNEL_BYTES_MAX, CHANNEL_IDLE, CHANNELS_MAX, IDS_MAX,
+    PRINCIPALS_MAX,
+};
 pub use events::{Event, Events, RawLine, Refused, SAID};
 
 /// What a request is answered, by the number that clients look at.
