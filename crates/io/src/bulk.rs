@@ -15,6 +15,8 @@ use std::ops::Range;
 
 /// Longest name of an index, as there.
 pub const INDEX_BYTES_MAX: usize = 255;
+/// Longest id, as there. It stands in the record and in the answer.
+pub const ID_BYTES_MAX: usize = 512;
 
 /// What a line asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,9 @@ pub enum Wrong {
     /// Its id is no JSON.
     #[error("`_id` is no valid JSON")]
     BadId,
+    /// Its id is too long.
+    #[error("an id may have {ID_BYTES_MAX} bytes")]
+    LongId,
     /// It removes something.
     #[error("events are only added; removing one is for retention and deletions")]
     Delete,
@@ -85,7 +90,9 @@ impl Wrong {
     /// The type that clients know such an error by.
     pub fn kind(self) -> &'static str {
         match self {
-            Self::NoIndex | Self::NoDocument => "action_request_validation_exception",
+            Self::NoIndex | Self::NoDocument | Self::LongId => {
+                "action_request_validation_exception"
+            }
             Self::LongIndex | Self::BadIndex => "invalid_index_name_exception",
             Self::Delete | Self::BadId => "illegal_argument_exception",
             Self::NotAnObject => "mapper_parsing_exception",
@@ -150,9 +157,9 @@ impl<'a> Operations<'a> {
 
     fn operation(&mut self, said: &'a [u8]) -> Option<Operation<'a>> {
         let named = whole_object(said)?.next()?.ok()?;
-        let name = &said[named.key];
+        let name = unescaped(&said[named.key])?;
         let all = Action::ALL.iter();
-        let action = all.copied().find(|(_, known)| known.as_bytes() == name)?.0;
+        let action = all.copied().find(|(_, known)| known.as_bytes() == &*name)?.0;
         let Target { index, id, wrong } = Target::of(&said[named.value])?;
         let index = index.map_or_else(|| Cow::Owned(self.index.clone()), Cow::Borrowed);
         let wrong = wrong.or(index.is_empty().then_some(Wrong::NoIndex));
@@ -190,12 +197,13 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// What the object behind an action's name says. `None`: it is no object.
+    /// What the object behind an action's name says. `None`: it is no object, or has a name that nobody
+    /// can read.
     fn of(object: &'a [u8]) -> Option<Self> {
         let mut target = Self::default();
         for member in whole_object(object)? {
             let member = member.ok()?;
-            target.take(&object[member.key], &object[member.value]);
+            target.take(&unescaped(&object[member.key])?, &object[member.value]);
         }
         Some(target)
     }
@@ -216,15 +224,37 @@ impl<'a> Target<'a> {
 fn index_of(value: &[u8]) -> Result<Option<&[u8]>, Wrong> {
     match is_json(value) {
         false => Err(Wrong::BadIndex),
-        true if value.len() > INDEX_BYTES_MAX + 2 => Err(Wrong::LongIndex),
+        true if content_len(value) > INDEX_BYTES_MAX => Err(Wrong::LongIndex),
         true => Ok(Some(value).filter(|value| is_text(value))),
     }
 }
 
 /// The id that a value names, if it names one.
 fn id_of(value: &[u8]) -> Result<Option<&[u8]>, Wrong> {
-    let is_id = |value: &&[u8]| is_text(value) || value.iter().all(u8::is_ascii_digit);
-    is_json(value).then(|| Some(value).filter(is_id)).ok_or(Wrong::BadId)
+    let is_id = is_text(value) || value.iter().all(u8::is_ascii_digit);
+    match is_json(value) {
+        false => Err(Wrong::BadId),
+        true if is_id && content_len(value) > ID_BYTES_MAX => Err(Wrong::LongId),
+        true => Ok(Some(value).filter(|_| is_id)),
+    }
+}
+
+/// The bytes of a text without its quotes and escapes; of other values as they are written.
+fn content_len(value: &[u8]) -> usize {
+    match value {
+        [b'"', text @ .., b'"'] => unescaped(text).map_or(text.len(), |text| text.len()),
+        other => other.len(),
+    }
+}
+
+/// The content of a string without its escapes. `None`: it has some that JSON does not have.
+fn unescaped(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if memchr::memchr(b'\\', text).is_none() {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut plain = Vec::new();
+    json::unescape(text, 0, &mut plain).ok()?;
+    Some(Cow::Owned(plain))
 }
 
 /// Whether a value of JSON is a text with something in it.
@@ -265,7 +295,8 @@ fn whole_object(text: &[u8]) -> Option<json::Members<'_>> {
 
 fn member_of(object: &[u8], name: &[u8]) -> Option<Range<usize>> {
     let mut members = json::members(object, 0).map_while(Result::ok);
-    members.find(|member| &object[member.key.clone()] == name).map(|member| member.value)
+    let is_named = |key: &[u8]| unescaped(key).is_some_and(|key| *key == *name);
+    members.find(|member| is_named(&object[member.key.clone()])).map(|member| member.value)
 }
 
 #[cfg(test)]
@@ -350,6 +381,43 @@ mod tests {
             let next = r#"index {"elastic.bulk.index":"p","elastic.bulk.id":7}"#;
             let wrong = format!("index {kind}");
             assert_eq!(records(&body, Some("p")), [wrong.as_str(), next], "{action} {document}");
+        }
+    }
+
+    #[test]
+    fn names_are_seen_however_they_are_written() {
+        let body = concat!(
+            "{\"\\u0063reate\":{\"\\u005findex\":\"a\",\"_\\u0069d\":\"1\"}}\n{\"m\":1}\n",
+            "{\"update\":{\"_index\":\"a\"}}\n{\"d\\u006fc\":{\"m\":2}}\n",
+            "{\"index\":{\"_index\":\"a\",\"\\x\":1}}\n{}\n",
+        );
+        assert_eq!(
+            records(body, None),
+            [
+                r#"create {"elastic.bulk.index":"a","elastic.bulk.id":"1","m":1}"#,
+                r#"update {"elastic.bulk.index":"a","m":2}"#,
+                "line 5",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_id_and_an_index_have_a_longest_length_without_their_escapes() {
+        let (id, index) = (ID_BYTES_MAX, INDEX_BYTES_MAX);
+        for (name, value, wrong) in [
+            ("_id", format!("\"{}\"", "x".repeat(id)), None),
+            ("_id", format!("\"{}\"", "\\u0078".repeat(id)), None),
+            ("_id", "7".repeat(id), None),
+            ("_id", format!("\"{}\"", "x".repeat(id + 1)), Some(Wrong::LongId)),
+            ("_id", format!("\"{}\"", "\u{e4}".repeat(id / 2 + 1)), Some(Wrong::LongId)),
+            ("_id", "7".repeat(id + 1), Some(Wrong::LongId)),
+            ("_index", format!("\"{}\"", "\\u0078".repeat(index)), None),
+            ("_index", format!("\"{}\"", "x".repeat(index + 1)), Some(Wrong::LongIndex)),
+        ] {
+            let body = format!("{{\"index\":{{\"{name}\":{value}}}}}\n{{}}\n");
+            let all: Vec<_> = Operations::new(body.as_bytes(), Some("p")).flatten().collect();
+            assert_eq!((all.len(), all[0].document.err()), (1, wrong), "{name} {value}");
+            assert_eq!(all[0].id.is_some(), name == "_id" && wrong.is_none(), "{name} {value}");
         }
     }
 

@@ -6,7 +6,7 @@ use parse::records::{JsonRecords, split_json};
 use serde::de::IgnoredAny;
 
 /// What a sender says of an event beside it and need not repeat: it holds for the objects behind it in
-/// the body, until another one says something else. `fields` are of their event alone.
+/// the body, until another one says something else, or `null`: then nothing holds. `fields` are of their event alone.
 pub const SAID: [&str; 5] = ["time", "host", "source", "sourcetype", "index"];
 
 /// What is wrong with a body, from one of its events on.
@@ -52,7 +52,9 @@ impl<'a> Events<'a> {
             }
             check_said(key, value)?;
             match SAID.iter().position(|name| name.as_bytes() == key) {
-                Some(at) => said[at] = Some(value).filter(|value| *value != b"null"),
+                Some(at) => said[at] = Some(value),
+                // Which of two is meant, readers decide differently.
+                None if key == b"event" && event.is_some() => return Err(Code::InvalidFormat),
                 None if key == b"event" => event = Some(value),
                 None => {}
             }
@@ -66,7 +68,7 @@ impl<'a> Events<'a> {
         let mut held = Said::default();
         for ((own, kept), held) in said.iter().zip(&mut self.held).zip(&mut held) {
             *held = kept.filter(|_| own.is_none());
-            *kept = own.or(*kept);
+            *kept = own.or(*kept).filter(|value| *value != b"null");
         }
         held
     }
@@ -220,7 +222,7 @@ mod tests {
     #[test]
     fn what_an_object_says_holds_for_those_behind_it() {
         let body = br#"{"time":1.5,"host":"a","index":"i","fields":{"k":1},"event":"x"} {"event":{"n":[1,{}]}}
-            {"source":"s","host":"b","event":3},{"host":null,"event":"y"}"#;
+            {"source":"s","host":"b","event":3},{"host":null,"event":"y"} {"event":"z"}"#;
         let (got, wrong) = records(body);
         assert_eq!(wrong, None);
         assert_eq!(
@@ -229,7 +231,8 @@ mod tests {
                 r#"{"time":1.5,"host":"a","index":"i","fields":{"k":1},"event":"x"}"#,
                 r#"{"time":1.5,"host":"a","index":"i","event":{"n":[1,{}]}}"#,
                 r#"{"time":1.5,"index":"i","source":"s","host":"b","event":3}"#,
-                r#"{"time":1.5,"host":"b","source":"s","index":"i","host":null,"event":"y"}"#,
+                r#"{"time":1.5,"source":"s","index":"i","host":null,"event":"y"}"#,
+                r#"{"time":1.5,"source":"s","index":"i","event":"z"}"#,
             ]
         );
         for record in got {
@@ -263,6 +266,8 @@ mod tests {
             (r#"{"event":"x","host":-inf}"#, Some(6)),
             (r#"{"event":"x","fields":{nonsense}}"#, Some(6)),
             (r#"{"event":{nonsense}}"#, Some(6)),
+            (r#"{"event":"x","event":"y"}"#, Some(6)),
+            (r#"{"event":null,"\u0065vent":"y"}"#, Some(6)),
             (r#"{"event":"x","time":-inf}"#, Some(6)),
             (r#"{"event":"x","time":"-inf"}"#, Some(6)),
             (r#"{"event":"x","time":"nan"}"#, Some(6)),
