@@ -322,8 +322,9 @@ mod tests {
         acks.note("stale", "c", now);
         acks.note("in use", "c", now);
         for n in 0..ALL_IDS_MAX / IDS_MAX {
+            let name = format!("p{n}");
             for _ in 0..IDS_MAX {
-                acks.note(&format!("p{n}"), "c", now);
+                acks.note(&name, "c", now);
             }
             acks.take_one("in use", "c", 9, now);
         }
