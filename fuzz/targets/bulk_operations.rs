@@ -9,7 +9,8 @@ fuzz_target!(|bytes: &[u8]| {
     for operation in Operations::new(bytes, Some("i")).flatten() {
         if let Ok(document) = operation.document {
             operation.write(document, &mut record);
-            assert_eq!(parse::json::value_end(&record, 0), Ok(record.len()));
+            // Another reader than ours judges.
+            assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&record).is_ok());
         }
     }
 });

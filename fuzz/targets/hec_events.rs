@@ -8,11 +8,11 @@ fuzz_target!(|bytes: &[u8]| {
     let mut record = Vec::new();
     for event in Events::new(bytes).flatten() {
         event.write(&mut record);
-        assert_eq!(parse::json::value_end(&record, 0), Ok(record.len()));
-        assert!(parse::json::members(&record, 0).all(|member| member.is_ok()));
+        // Another reader than ours judges.
+        assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&record).is_ok());
     }
     if let Some(around) = RawLine::new([("host", "h")]) {
         around.write(bytes, &mut record);
-        assert_eq!(parse::json::value_end(&record, 0), Ok(record.len()));
+        assert!(serde_json::from_slice::<serde::de::IgnoredAny>(&record).is_ok());
     }
 });
