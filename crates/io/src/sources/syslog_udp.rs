@@ -10,9 +10,12 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
+
+/// How long a socket is read on after a stop: who floods it does not hold the stop.
+const DRAIN_WAIT: Duration = Duration::from_secs(2);
 
 /// Settings of a socket.
 #[derive(Clone, Copy, Debug)]
@@ -88,13 +91,22 @@ impl Reader {
                 _ = tick.tick() => { self.report_drops(&stop).await; continue; }
                 ready = self.socket.readable() => { if ready.is_err() { continue } false }
             };
+            let late = Instant::now() + DRAIN_WAIT;
             loop {
                 let batch = self.read_batch();
                 if batch.is_empty() {
                     break;
                 }
-                let closed = self.context.submit(batch, &stop, |_| ()).await.is_err();
-                if closed || !stopping {
+                let count = batch.records.len() as u64;
+                if self.context.submit(batch, &stop, |_| ()).await.is_err() {
+                    self.tell(GapCause::Refused, Certainty::Known, count, &stop).await;
+                    break;
+                }
+                if !stopping {
+                    break;
+                }
+                if Instant::now() >= late {
+                    self.tell(GapCause::Unread, Certainty::Possible, 0, &stop).await;
                     break;
                 }
             }
@@ -151,6 +163,25 @@ impl Reader {
         envelope
     }
 
+    /// Journals that datagrams were not taken, or may not have been.
+    async fn tell(
+        &self,
+        cause: GapCause,
+        certainty: Certainty,
+        count: u64,
+        stop: &CancellationToken,
+    ) {
+        let gap = Gap { count, ..Gap::at(cause, certainty, &self.context.name, wall_ns()) };
+        self.journal(gap, stop).await;
+    }
+
+    async fn journal(&self, gap: Gap, stop: &CancellationToken) {
+        let gap = Gap { protocol: Some(Protocol::SyslogUdp), ..gap };
+        let mut batch = RawBatch::of(Arc::new(self.context.envelope(Protocol::SyslogUdp)));
+        gap.push_to(&mut batch, 0);
+        let _ = self.context.submit(batch, stop, |_| ()).await;
+    }
+
     /// Journals what the kernel dropped since the last look.
     async fn report_drops(&mut self, stop: &CancellationToken) {
         let Some(drops) = self.inode.and_then(kernel_drops) else { return };
@@ -162,14 +193,11 @@ impl Reader {
         }
         SourceStats::add(&self.context.stats.kernel_drops, count);
         let gap = Gap {
-            protocol: Some(Protocol::SyslogUdp),
             count,
             from_ns,
             ..Gap::at(GapCause::UdpDrop, Certainty::Known, &self.context.name, to_ns)
         };
-        let mut batch = RawBatch::of(Arc::new(self.context.envelope(Protocol::SyslogUdp)));
-        gap.push_to(&mut batch, 0);
-        let _ = self.context.submit(batch, stop, |_| ()).await;
+        self.journal(gap, stop).await;
     }
 }
 

@@ -5,6 +5,7 @@ use io::tls::{self, Authority, ClientFiles, Purpose, ServerFiles};
 use io::{Budget, Context, Drained};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -66,6 +67,31 @@ async fn kernel_drops_are_counted_and_journaled() {
         .sum();
     assert_eq!(gaps, stats.snapshot().kernel_drops);
     running.stop().await;
+}
+
+/// Scenario: datagrams come faster than they are taken while the source stops.
+/// Guarantee: the stop ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_datagrams_does_not_hold_a_stop() {
+    let (_recorder, context) = context();
+    let running = syslog_udp::start(context, syslog_udp::Config::on(local())).await.unwrap();
+    let (address, is_over) = (running.address, Arc::new(AtomicBool::new(false)));
+    let floods = [(); 2].map(|()| {
+        let is_over = Arc::clone(&is_over);
+        std::thread::spawn(move || {
+            let sender = std::net::UdpSocket::bind(local()).unwrap();
+            while !is_over.load(Relaxed) {
+                let _ = sender.send_to(b"<34>flood", address);
+            }
+        })
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let begun = std::time::Instant::now();
+    let stopped = running.stop().await;
+    is_over.store(true, Relaxed);
+    floods.into_iter().for_each(|flood| flood.join().unwrap());
+    assert_eq!(stopped, Drained::Clean);
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
