@@ -4,12 +4,14 @@
 //! sync something else happens; [`SimClock`] a clock that jumps; [`journal_sim`] drives a journal over both under one seed and holds it to its promises.
 #![forbid(unsafe_code)]
 
+mod bytes;
 mod hooked_fs;
 pub mod journal_sim;
 mod rng;
 mod sim_clock;
 mod sim_fs;
 
+pub use bytes::{cut, mistaken};
 pub use hooked_fs::{Hook, HookedFs};
 pub use rng::Rng;
 pub use sim_clock::SimClock;

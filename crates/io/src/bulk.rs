@@ -442,18 +442,8 @@ mod tests {
     #[test]
     fn any_bytes_are_cut_into_objects() {
         let seed = b"{\"create\":{\"_index\":\"a\",\"_id\":\"1\"}}\n{\"m\":[1,{}]}\n{\"update\":{}}\n{\"doc\":{\"m\":3}}\n";
-        let (mut state, mut out, mut written) = (7u64, Vec::new(), 0);
-        let mut next = |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 33) as usize % below
-        };
-        for _ in 0..20_000 {
-            let mut body = seed.to_vec();
-            for _ in 0..1 + next(3) {
-                let bytes = b"{}[]\",:\\n0e-. \n";
-                let (at, byte) = (next(body.len()), bytes[next(bytes.len())]);
-                body[at] = byte;
-            }
+        let (mut out, mut written) = (Vec::new(), 0);
+        for body in testkit::mistaken(seed, b"{}[]\",:\\n0e-. \n", 20_000) {
             for operation in Operations::new(&body, Some("i")).flatten() {
                 let Ok(document) = operation.document else { continue };
                 operation.write(document, &mut out);

@@ -395,13 +395,7 @@ mod tests {
             cuts in prop::collection::vec(1usize..9, 1..40),
         ) {
             let stream = stream.concat().into_bytes();
-            let mut chunks = Vec::new();
-            let (mut rest, mut cut) = (&stream[..], cuts.iter().cycle());
-            while !rest.is_empty() {
-                let n = (*cut.next().unwrap()).min(rest.len());
-                chunks.push(&rest[..n]);
-                rest = &rest[n..];
-            }
+            let chunks = testkit::cut(&stream, &cuts);
             prop_assert_eq!(run(8, &chunks), run(8, &[&stream]));
         }
 

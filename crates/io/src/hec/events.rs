@@ -310,22 +310,8 @@ mod tests {
     #[test]
     fn what_comes_of_any_bytes_is_one_object() {
         let seed = br#"{"time":1.5,"host":"a\"b","fields":{"k":[1]},"event":"x"},{"event":{"n":null}} {"index":"i","event":[2]}"#;
-        let (mut state, mut out, mut written) = (7u64, Vec::new(), 0);
-        let mut next = |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 33) as usize % below
-        };
-        for _ in 0..20_000 {
-            let mut body = seed.to_vec();
-            for _ in 0..1 + next(3) {
-                let bytes = b"{}[]\",:\\n0e-. ";
-                let (at, byte) = (next(body.len()), bytes[next(bytes.len())]);
-                match next(3) {
-                    0 => body[at] = byte,
-                    1 => body.insert(at, byte),
-                    _ => drop(body.remove(at)),
-                }
-            }
+        let (mut out, mut written) = (Vec::new(), 0);
+        for body in testkit::mistaken(seed, b"{}[]\",:\\n0e-. ", 20_000) {
             for event in Events::new(&body).flatten() {
                 event.write(&mut out);
                 let shown = out.escape_ascii();
