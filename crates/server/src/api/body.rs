@@ -2,7 +2,7 @@
 //! `/api/v1/ingest`; what its records are, its protocol says.
 
 use super::ingest::{
-    RECORDS_MAX, append, body_bytes_max, decoded, envelope, read, too_many_records,
+    RECORDS_MAX, append, body_bytes_max, decoded, envelope, open, read, too_many_records,
 };
 use super::problem::Problem;
 use crate::run::App;
@@ -37,11 +37,7 @@ pub async fn take<T>(
     body: Body,
     cut: impl FnOnce(&[u8], &mut Cut) -> Result<T, Problem>,
 ) -> Result<(usize, T), Problem> {
-    let source = app.http_source(None, sender.principal)?;
-    if let Some(cause) = source.lane.door().refusal() {
-        // Before the body is read: it would only take room.
-        return Err(Problem::refused(cause));
-    }
+    let source = open(app, None, sender.principal)?;
     let bytes_max = body_bytes_max(app.memory_max);
     let (bytes, room) = read(&source, body, bytes_max).await?;
     let plain = decoded(sender.headers, &bytes, bytes_max)?;

@@ -62,11 +62,7 @@ pub async fn ingest(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Problem> {
-    let source = app.http_source(target.source.as_deref(), &principal)?;
-    if let Some(cause) = source.lane.door().refusal() {
-        // Before the body is read: it would only take room.
-        return Err(Problem::refused(cause));
-    }
+    let source = open(&app, target.source.as_deref(), &principal)?;
     let body_bytes_max = body_bytes_max(app.memory_max);
     let (bytes, room) = read(&source, body, body_bytes_max).await?;
     let envelope = envelope(&source, &principal, peer.map(|p| p.0.0), Protocol::Http);
@@ -89,6 +85,20 @@ pub async fn ingest(
         "last": durable.last,
         "repeats": durable.repeats,
     })))
+}
+
+/// The source that a body is for, if it takes any now: asked before the body is read, which would only take
+/// room.
+pub(super) fn open(
+    app: &App,
+    source: Option<&str>,
+    principal: &Principal,
+) -> Result<io::Context, Problem> {
+    let source = app.http_source(source, principal)?;
+    match source.lane.door().refusal() {
+        Some(cause) => Err(Problem::refused(cause)),
+        None => Ok(source),
+    }
 }
 
 /// Who sends this, over which protocol.

@@ -67,17 +67,14 @@ struct Export {
 }
 
 impl Export {
-    /// Begins before the body is read: it would only take room where there is none.
+    /// Begins before the body is read.
     fn begin(
         app: &App,
         principal: &Principal,
         peer: Peer,
         source: Option<&str>,
     ) -> Result<Self, Problem> {
-        let source = app.http_source(source, principal)?;
-        if let Some(cause) = source.lane.door().refusal() {
-            return Err(Problem::refused(cause));
-        }
+        let source = ingest::open(app, source, principal)?;
         let peer = peer.map(|peer| peer.0.0);
         let envelope = ingest::envelope(&source, principal, peer, Protocol::Otlp);
         let bytes_max = ingest::body_bytes_max(app.memory_max);
