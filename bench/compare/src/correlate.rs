@@ -5,8 +5,8 @@ use crate::cpu::{resident_mib, timed};
 use crate::report::{figure, rounded};
 use detect::BoundOp;
 use detect::correlate::{
-    Condition, Engine, Firing, Frame, Hit, HitValue, KeyHasher, Reference, SHARDS, Settings, Spec,
-    SpecKind, SpecSet,
+    Condition, Engine, Firing, Frame, Hit, HitValue, KeyHasher, Reference, Regular, SHARDS,
+    Settings, Spec, SpecKind, SpecSet,
 };
 use event::{EventId, time::SECOND_NS};
 use std::sync::Arc;
@@ -45,6 +45,9 @@ fn cases() -> Vec<Case> {
     let never = (BoundOp::Gte, 60_000.0);
     let session = Frame::Session { gap_ns: 60 * SECOND_NS };
     let distinct = SpecKind::ValueCount;
+    let regular =
+        |burst_ns| SpecKind::RegularInterval(Regular { jitter: 20.0, share: 80.0, burst_ns });
+    let visits = (BoundOp::Gte, 12.0);
     vec![
         // First, while nothing has been freed that memory could come from.
         Case {
@@ -109,6 +112,25 @@ fn cases() -> Vec<Case> {
             name: "absence, 2 rules, 1,000 groups",
             kind: SpecKind::Absence,
             slots: 2,
+            groups: 1_000,
+            ..BASE
+        },
+        Case {
+            name: "regular_interval, 1 group of one visit",
+            kind: regular(SECOND_NS),
+            condition: visits,
+            ..BASE
+        },
+        Case {
+            name: "regular_interval, 1 group, all regular",
+            kind: regular(0),
+            condition: visits,
+            ..BASE
+        },
+        Case {
+            name: "regular_interval, 1,000 groups at random",
+            kind: regular(0),
+            condition: visits,
             groups: 1_000,
             ..BASE
         },
