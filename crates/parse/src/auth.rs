@@ -398,7 +398,7 @@ fn ssh_connection(text: &[u8]) -> Option<AuthEvent<'_>> {
     named(&mut event, who.strip_prefix(b"user ").unwrap_or(who));
     let (_, reason) = split(port, b": ").unwrap_or((b"", b""));
     event.reason = some(reason);
-    if find(reason, b"authentication failures").is_some() {
+    if head.starts_with(b"Unable") || find(reason, b"authentication failures").is_some() {
         event.outcome = Failure;
     }
     Some(event)
@@ -450,6 +450,8 @@ fn pam_text(text: &[u8]) -> Option<AuthEvent<'_>> {
         let mut event = AuthEvent::new(SessionOpened, Success);
         let (name, by) = split(rest, b" by ").unwrap_or((rest, b""));
         let ((name, uid), (by, by_uid)) = (name_and_id(name), name_and_id(by));
+        // `login` opens sessions by a name that is nobody's.
+        let by = if by == b"LOGIN" { b"" } else { by };
         event.target_user = some(name);
         event.user = some(by);
         // The number belongs to whom the event names as its user.

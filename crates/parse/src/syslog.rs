@@ -1004,11 +1004,13 @@ fn legacy_tag<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
         return;
     }
     let ahead = &rest[..rest.len().min(TAG_LEN_MAX + 1)];
-    let len = ahead.iter().position(|c| !TAG[usize::from(*c)]).unwrap_or(ahead.len());
+    let len = tag_len(ahead);
     if len == 0 || len > TAG_LEN_MAX || rest[..len].iter().all(u8::is_ascii_digit) {
         return;
     }
     let (app, behind) = rest.split_at(len);
+    // GDM's helpers lose the opening bracket of their own name: `gdm-password][1403]: text`.
+    let behind = behind.strip_prefix(b"]").filter(|b| b.starts_with(b"[")).unwrap_or(behind);
     let text = match behind {
         [b'[', inner @ ..] => {
             let Some(end) = inner.iter().take(PROCID_LEN_MAX).position(|c| *c == b']') else {
@@ -1023,13 +1025,24 @@ fn legacy_tag<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
             text
         }
         [b':', text @ ..] if matches!(text.first(), None | Some(b' ' | b'\t')) => text,
-        // GDM's helpers: `gdm-password]: text`, the number's bracket without the number.
+        // The same without the number.
         [b']', b':', text @ ..] if text.first() == Some(&b' ') => text,
         _ => return,
     };
     header.app = Some(app);
     let text = text.strip_prefix(b" ").unwrap_or(text);
     header.message = text.strip_prefix(BOM).unwrap_or(text);
+}
+
+/// Length of a program's name, with what stands in brackets behind it: `polkitd(authority=local)`.
+fn tag_len(text: &[u8]) -> usize {
+    let len = text.iter().position(|c| !TAG[usize::from(*c)]).unwrap_or(text.len());
+    if text.get(len) != Some(&b'=') || !text[..len].contains(&b'(') {
+        return len;
+    }
+    let inside = text[len + 1..].iter().take_while(|c| c.is_ascii_alphanumeric()).count();
+    let end = len + 1 + inside;
+    if text.get(end) == Some(&b')') { end + 1 } else { len }
 }
 
 /// `%ASA-6-302015: ...` -> `ASA-6-302015`: a word with a severity between hyphens.
@@ -1072,6 +1085,10 @@ mod tests {
             ("<34>Oct 11 22:14:15 [192.0.2.7] su: text", ["192.0.2.7", "su", "-", "-", "text"]),
             ("<34>Oct 11 22:14:15 su[12]: text", ["-", "su", "12", "-", "text"]),
             ("<34>su: text", ["-", "su", "-", "-", "text"]),
+            ("Oct 11 22:14:15 h p(a=b)[12]: text", ["h", "p(a=b)", "12", "-", "text"]),
+            ("Oct 11 22:14:15 h p(a=b: text", ["h", "-", "-", "-", "p(a=b: text"]),
+            ("Oct 11 22:14:15 h gdm-x]: text", ["h", "gdm-x", "-", "-", "text"]),
+            ("Oct 11 22:14:15 h gdm-x][12]: text", ["h", "gdm-x", "12", "-", "text"]),
             (
                 "<38>Oct 11 22:14:15 h sshd[12]: Invalid user %ASA-6-302015: x",
                 ["h", "sshd", "12", "-", "Invalid user %ASA-6-302015: x"],

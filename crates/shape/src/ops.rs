@@ -69,7 +69,35 @@ pub(crate) struct TimeSource {
 
 pub(crate) struct Mapping {
     target: FieldId,
-    from: Box<[(FieldId, Class)]>,
+    from: Box<[Source]>,
+}
+
+/// Where a mapping's value stands, and what becomes of it.
+struct Source {
+    field: FieldId,
+    class: Class,
+    place: Place,
+}
+
+/// Which value of a list.
+#[derive(Clone, Copy)]
+enum Place {
+    First,
+    Last,
+    /// The first of several, none where it is the only one.
+    FirstOfSeveral,
+}
+
+impl Place {
+    /// Where that value of `field` stands.
+    fn find(self, field: FieldId, work: &Work) -> Option<usize> {
+        let places = work.index.places(field)?;
+        match self {
+            Place::First => Some(places.start),
+            Place::Last => Some(places.end - 1),
+            Place::FirstOfSeveral => (places.len() > 1).then_some(places.start),
+        }
+    }
 }
 
 /// The members of one ECS hash object.
@@ -378,11 +406,17 @@ const SOURCE_WORDS: &[(&str, Class)] = &[
     ("clock ", Class::Clock),
 ];
 
-/// A source of `map`: its name, and what a word in front of it makes of the value.
-fn mapped(source: &str) -> (&str, Option<Class>) {
+/// What a word in front of a source of `map` takes of a list.
+const PLACE_WORDS: &[(&str, Place)] =
+    &[("last ", Place::Last), ("first of several ", Place::FirstOfSeveral)];
+
+/// A source of `map`: its name, which value of it, and what a word in front of it makes of the value.
+fn mapped(source: &str) -> (&str, Place, Option<Class>) {
+    let placed = PLACE_WORDS.iter().find_map(|(word, p)| Some((source.strip_prefix(word)?, *p)));
+    let (source, place) = placed.unwrap_or((source, Place::First));
     let found =
         SOURCE_WORDS.iter().find_map(|(word, class)| Some((source.strip_prefix(word)?, *class)));
-    found.map_or((source, None), |(name, class)| (name, Some(class)))
+    found.map_or((source, place, None), |(name, class)| (name, place, Some(class)))
 }
 
 /// The operations on values that stand already in fields.
@@ -396,9 +430,9 @@ fn compile_values(
         let mapping = |(target, from): (&String, &OneOrMany)| {
             let field = id(target);
             let class = class_of(target, field, dict);
-            let from = from.texts().into_iter().map(|name| {
-                let (name, own) = mapped(&name);
-                (id(name), own.unwrap_or(class))
+            let from = from.texts().into_iter().map(|written| {
+                let (name, place, own) = mapped(&written);
+                Source { field: id(name), class: own.unwrap_or(class), place }
             });
             Mapping { target: field, from: from.collect() }
         };
@@ -407,7 +441,7 @@ fn compile_values(
     for (from, to) in &step.split_user {
         let class = Class::User { domain: id(&format!("{to}.domain")) };
         let target = id(&format!("{to}.name"));
-        let from = [(id(from), class)].into();
+        let from = [Source { field: id(from), class, place: Place::First }].into();
         ops.push(Op::Map([Mapping { target, from }].into()));
     }
     for (from, to) in &step.hashes {
@@ -917,8 +951,8 @@ impl Mapping {
         if work.index.get(self.target).is_some() {
             return;
         }
-        for (from, class) in &self.from {
-            if let Some(at) = work.index.get(*from)
+        for Source { field, class, place } in &self.from {
+            if let Some(at) = place.find(*field, work)
                 && value::store(row, at, self.target, *class, &mut work.buffer)
             {
                 return;

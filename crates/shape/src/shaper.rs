@@ -11,8 +11,8 @@ use crate::tables::{Memo, Tables};
 use crate::zone::Zone;
 use crate::{joins, redact, text, transport};
 use event::{
-    Dictionary, DictionaryBuilder, EventBatch, EventId, FieldType, Kind, Marks, Protocol, RowHead,
-    RowWriter,
+    Dictionary, DictionaryBuilder, EventBatch, EventId, FieldId, FieldType, Kind, Marks, Protocol,
+    RowHead, RowWriter,
 };
 use hashbrown::HashMap;
 use parse::timestamp::{Plausibility, Stamp};
@@ -596,6 +596,9 @@ impl Shaper {
         let wrapper = &self.products.all[taken.at];
         let (field, program) = wrapper.forms.get(taken.form?)?.inner?;
         let place = work.index.get(field).filter(|_| depth < WRAPPED_DEPTH_MAX)?;
+        if row.cell(place).1.kind == Kind::Int {
+            text_of_bytes(field, row, work);
+        }
         let mut text = std::mem::take(&mut work.inner);
         text.clear();
         if let Some(at) = program.and_then(|p| work.index.get(p)) {
@@ -609,12 +612,16 @@ impl Shaper {
         let program = &program[..name];
         let line = line.trim_ascii_end();
         let line = line.strip_prefix(b" ").filter(|_| name > 0).unwrap_or(line);
-        let (mut body, _) = match program.is_empty() {
+        let (mut body, header) = match program.is_empty() {
             true => self.strip(without_bom(line), row, work),
             false => (Body { program, has_header: true, ..transport::bare(line) }, None),
         };
         if body.program.is_empty() {
             body.program = program;
+        }
+        let mut decoded = Vec::new();
+        if text::decode(body.text, body.has_header, &mut decoded) {
+            (body.text, body.is_no_line) = (&decoded, false);
         }
         let mut inner = Findings::default();
         let own = self.configured_inside(row);
@@ -627,7 +634,8 @@ impl Shaper {
             return None;
         }
         found.failed = inner.failed.or(found.failed.take());
-        found.stamp = inner.stamp;
+        // A header's time is the event's if it says its zone; else the carrier, which does, is nearer.
+        found.stamp = inner.stamp.or(header.filter(|stamp| matches!(stamp, Stamp::Utc(_))));
         found.is_syslog |= is_headed;
         self.add_carrier(taken.at, row, work, found);
         Some(inside)
@@ -695,6 +703,23 @@ impl Shaper {
             }
         }
     }
+}
+
+/// A list of bytes, as the journal exports a text that holds control characters, becomes that text.
+fn text_of_bytes(field: FieldId, row: &mut RowWriter<'_>, work: &mut Work) {
+    let number = |at: usize| std::str::from_utf8(row.cell(at).1.bytes).ok()?.parse().ok();
+    let places: Vec<usize> = work.index.places(field).unwrap_or_default().collect();
+    let places: Vec<usize> = places.into_iter().filter(|at| row.field_at(*at) == field).collect();
+    let bytes: Option<Vec<u8>> = places.iter().map(|at| number(*at)).collect();
+    let (Some(bytes), Some((first, others))) = (bytes, places.split_first()) else { return };
+    if others.is_empty() {
+        return;
+    }
+    let mut decoded = Vec::new();
+    let is_decoded = text::decode(&bytes, false, &mut decoded);
+    row.replace(*first, Kind::Str, if is_decoded { &decoded } else { &bytes });
+    others.iter().rev().for_each(|at| row.remove(*at));
+    work.index.restart(row);
 }
 
 /// Names that the shaper itself writes, with their types.

@@ -37,7 +37,7 @@ pub(crate) fn decode(text: &[u8], has_header: bool, out: &mut Vec<u8>) -> bool {
     if is_plain(text) {
         return false;
     }
-    let escaped = has_header && next_escape(text, 0).is_some();
+    let escaped = has_header && next_escape(text, 0, false).is_some();
     let valid = std::str::from_utf8(text).is_ok();
     if valid && !escaped {
         return false;
@@ -77,8 +77,9 @@ fn is_plain(text: &[u8]) -> bool {
     found & HIGH == 0 && rest.iter().all(|c| c.is_ascii() && *c != b'#')
 }
 
-/// Where the next `#000` to `#037` or `#177` stands, with no digit behind it, and its byte.
-fn next_escape(text: &[u8], from: usize) -> Option<(usize, u8)> {
+/// Where the next `#000` to `#037` or `#177` stands, and its byte. With a digit behind it is a number,
+/// but for the tab of a sender that `escapes_tabs`.
+fn next_escape(text: &[u8], from: usize, escapes_tabs: bool) -> Option<(usize, u8)> {
     memchr::memchr_iter(b'#', text.get(from..)?).find_map(|at| {
         let at = from + at;
         let [a, b, c] = text.get(at + 1..at + 4)? else { return None };
@@ -87,14 +88,20 @@ fn next_escape(text: &[u8], from: usize) -> Option<(usize, u8)> {
             (b'1', b'7', b'7') => 0x7f,
             _ => return None,
         };
-        (!text.get(at + 4).is_some_and(u8::is_ascii_digit)).then_some((at, byte))
+        let is_tab = escapes_tabs && byte == b'\t';
+        (is_tab || !text.get(at + 4).is_some_and(u8::is_ascii_digit)).then_some((at, byte))
     })
 }
 
-/// Replaces the escapes in place; the text only gets shorter.
+/// Replaces the escapes in place; the text only gets shorter. Columns between tabs may be numbers:
+/// where one tab stands for certain, all others are tabs too.
 fn unescape(text: &mut Vec<u8>) {
+    let mut certain = std::iter::successors(next_escape(text, 0, false), |(at, _)| {
+        next_escape(text, at + 4, false)
+    });
+    let escapes_tabs = certain.any(|(_, byte)| byte == b'\t');
     let (mut from, mut to) = (0, 0);
-    while let Some((at, byte)) = next_escape(text, from) {
+    while let Some((at, byte)) = next_escape(text, from, escapes_tabs) {
         text.copy_within(from..at, to);
         to += at - from;
         text[to] = byte;
@@ -120,6 +127,7 @@ mod tests {
         assert_eq!(decoded(b"keep-alive#011#011x#012y", true).unwrap(), "keep-alive\t\tx\ny");
         assert_eq!(decoded(b"a#011b", false), None);
         assert_eq!(decoded(b"case #0123, #4, #099", true), None);
+        assert_eq!(decoded(b"x#0111#011y#01244", true).unwrap(), "x\t1\ty#01244");
         assert_eq!(decoded(b"M\xfcller \x80", false).unwrap(), "Müller €");
         assert_eq!(decoded("Müller".as_bytes(), true), None);
     }
