@@ -845,11 +845,19 @@ fn legacy(line: &[u8], at: usize, pri: Option<u8>) -> Header<'_> {
 
 /// A whole header behind the host: a relay put its own in front. The inner one is the event's.
 fn second_header<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> usize {
-    if !line.get(at).is_some_and(u8::is_ascii_uppercase) {
+    // A whole time behind one of the same kind; else it is the program's own.
+    let is_iso = |text: Option<&[u8]>| text.is_some_and(|t| t[0].is_ascii_digit());
+    let is_second_iso = is_iso(line.get(at..at + 1)) && is_iso(header.timestamp);
+    if !line.get(at).is_some_and(u8::is_ascii_uppercase) && !is_second_iso {
         return at;
     }
     let Some((stamp, len)) = timestamp::leading(&line[at..]) else { return at };
-    if !matches!(stamp, Stamp::Yearless { .. }) || line.get(at + len) != Some(&b' ') {
+    let is_right = match stamp {
+        Stamp::Yearless { .. } => true,
+        Stamp::Utc(_) => is_second_iso,
+        _ => false,
+    };
+    if !is_right || line.get(at + len) != Some(&b' ') {
         return at;
     }
     let mut inner = Header::empty(line, Dialect::Rfc3164);
@@ -857,20 +865,23 @@ fn second_header<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> usiz
     if inner.host.is_none() {
         return at;
     }
+    if is_second_iso {
+        // Programs write a time and a level, too.
+        let is_level = inner.host.is_some_and(|h| h.iter().all(u8::is_ascii_uppercase));
+        legacy_tag(line, behind, &mut inner);
+        if is_level || inner.app.is_none() {
+            return at;
+        }
+    }
     header.host = inner.host;
     header.stamp = Some(stamp);
     header.timestamp = Some(&line[at..at + len]);
     behind
 }
 
-/// `notice` between host and program (F5 and other syslog-ng set-ups), `user.info` in front of the
-/// host. Only taken where a program follows, so that prose is left alone.
-fn level_word<'a>(
-    line: &'a [u8],
-    at: usize,
-    with_facility: bool,
-    header: &mut Header<'a>,
-) -> usize {
+/// `notice` or `auth.info` between host and program (F5, BusyBox and syslog-ng set-ups), `user.info` in
+/// front of the host. Only taken where a program follows, so that prose is left alone.
+fn level_word<'a>(line: &'a [u8], at: usize, is_first: bool, header: &mut Header<'a>) -> usize {
     let rest = &line[at..];
     let len = rest.iter().take(24).take_while(|c| c.is_ascii_alphanumeric() || **c == b'.').count();
     if rest.get(len) != Some(&b' ') {
@@ -896,7 +907,7 @@ fn level_word<'a>(
         b"informational",
         b"debug",
     ];
-    let known = facility.is_some() == with_facility
+    let known = (!is_first || facility.is_some())
         && facility.is_none_or(|f| FACILITIES.iter().any(|name| name.as_bytes() == f))
         && LEVELS.contains(&level);
     let next = skip_blanks(line, at + len);
@@ -905,7 +916,7 @@ fn level_word<'a>(
         legacy_tag(line, next, &mut ahead);
         ahead.app.is_some()
     };
-    if !known || !(with_facility || has_program()) {
+    if !known || !(is_first || has_program()) {
         return at;
     }
     header.level = Some(level);
@@ -1031,7 +1042,19 @@ fn legacy_tag<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) {
     };
     header.app = Some(app);
     let text = text.strip_prefix(b" ").unwrap_or(text);
-    header.message = text.strip_prefix(BOM).unwrap_or(text);
+    let text = text.strip_prefix(BOM).unwrap_or(text);
+    let (id, text) = solaris_id(text).map_or((None, text), |(id, text)| (Some(id), text));
+    (header.msgid, header.message) = (id, text);
+}
+
+/// `[ID 800047 auth.info] text`, Solaris' number of a message: number and text.
+fn solaris_id(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = text.strip_prefix(b"[ID ")?;
+    let digits = rest.iter().take(10).take_while(|c| c.is_ascii_digit()).count();
+    let level = rest[digits..].strip_prefix(b" ").filter(|_| digits > 0)?;
+    let len =
+        level.iter().take(24).take_while(|c| c.is_ascii_alphanumeric() || **c == b'.').count();
+    Some((&rest[..digits], level[len..].strip_prefix(b"] ")?))
 }
 
 /// Length of a program's name, with what stands in brackets behind it: `polkitd(authority=local)`.
@@ -1085,6 +1108,20 @@ mod tests {
             ("<34>Oct 11 22:14:15 [192.0.2.7] su: text", ["192.0.2.7", "su", "-", "-", "text"]),
             ("<34>Oct 11 22:14:15 su[12]: text", ["-", "su", "12", "-", "text"]),
             ("<34>su: text", ["-", "su", "-", "-", "text"]),
+            (
+                "Oct 11 22:14:15 h sshd[12]: [ID 800047 auth.info] text",
+                ["h", "sshd", "12", "800047", "text"],
+            ),
+            ("Oct 11 22:14:15 h sshd[12]: [ID x] text", ["h", "sshd", "12", "-", "[ID x] text"]),
+            ("Oct 11 22:14:15 h auth.info sshd[12]: text", ["h", "sshd", "12", "-", "text"]),
+            (
+                "2026-10-11T22:14:15Z relay 2026-10-11T22:14:14+00:00 h su[12]: text",
+                ["h", "su", "12", "-", "text"],
+            ),
+            (
+                "2026-10-11T22:14:15Z h 2026-10-11T22:14:14Z INFO main: text",
+                ["h", "-", "-", "-", "2026-10-11T22:14:14Z INFO main: text"],
+            ),
             ("Oct 11 22:14:15 h p(a=b)[12]: text", ["h", "p(a=b)", "12", "-", "text"]),
             ("Oct 11 22:14:15 h p(a=b: text", ["h", "-", "-", "-", "p(a=b: text"]),
             ("Oct 11 22:14:15 h gdm-x]: text", ["h", "gdm-x", "-", "-", "text"]),
