@@ -6,7 +6,7 @@ use crate::fs::Access;
 use crate::journal::Journal;
 use crate::sealed::{self, SealedRoot};
 use crate::segment::{Footer, SegmentHead, segment_name};
-use crate::shared::Retired;
+use crate::shared::{Retired, SealedBlocks};
 use std::time::Duration;
 
 impl Journal {
@@ -64,6 +64,24 @@ impl Journal {
             root: footer.root.unwrap_or_default(),
             sealed_wall_ns: 0,
         })
+    }
+
+    /// The root over the records of the sealed segment that begins with `first_offset`, made anew of what its
+    /// file holds now: to be held against [`SealedRoot::root`]. `None` without a sealer or such a segment.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn root_now(&self, first_offset: u64) -> Result<Option<[u8; 32]>, JournalError> {
+        let segments = self.shared.segments.read();
+        let found = segments.get(&first_offset).filter(|s| s.sealed).map(|s| s.head.clone());
+        let next = segments.range(first_offset + 1..).next().map(|(next, _)| *next);
+        drop(segments);
+        let (Some(head), Some(next_offset)) = (found, next) else { return Ok(None) };
+        let Some(sealer) = &self.shared.options.sealer else { return Ok(None) };
+        let path = self.shared.path(&segment_name(first_offset));
+        let file = self.shared.fs.open(&path, Access::Read);
+        let file = file.map_err(JournalError::io("open", &path))?;
+        Ok(Some(sealer(&SealedBlocks { file: &file, head: &head, next_offset })))
     }
 
     /// The first offset from `offset` on whose record is not older than `stream_ns`; the end where all are.

@@ -101,6 +101,17 @@ pub enum LedgerError {
         /// The first offset that was kept.
         next: u64,
     },
+    /// Records of what is old enough to go can be read and are not those that were sealed.
+    #[error(
+        "the ledger keeps what it has: records {first} to {last}, which are old enough to go, are not those \
+         that were sealed: somebody wrote to the file; `alcedo verify` tells more"
+    )]
+    OldPartChanged {
+        /// The first offset of the segment.
+        first: u64,
+        /// The last one.
+        last: u64,
+    },
     /// What is old enough to go is not all there, or not all readable.
     #[error(
         "the ledger keeps what it has: of what is old enough to go, below offset {next}, {unreadable} records \

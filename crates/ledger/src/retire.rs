@@ -91,6 +91,7 @@ impl Ledger {
         let draft = Draft::make(&self.journal, &self.dir, before.as_ref(), next)?;
         let range = range_of(before.as_ref().map(|(_, range)| range), &going, &draft);
         draft.check_whole(&range)?;
+        self.check_roots(&going)?;
         let living = carry::living(&self.queries.lock(), &horizon)?;
         let (rows, carried_bytes) = draft.rows(&living, next, freed_bytes / GAIN_MIN)?;
         if carried_bytes * GAIN_MIN > freed_bytes {
@@ -142,6 +143,18 @@ impl Ledger {
             going.pop();
         }
         Ok((going, old_below))
+    }
+
+    /// What goes takes with it what `verify` would hold against its root: that is done here for the last
+    /// time. A segment that was sealed without a root has nothing to be held against; `verify` told so.
+    fn check_roots(&self, going: &[SealedRoot]) -> Result<(), LedgerError> {
+        for sealed in going.iter().filter(|sealed| sealed.root != [0; 32]) {
+            let (first, last) = (sealed.first_offset, sealed.next_offset.saturating_sub(1));
+            if self.journal.root_now(first)?.is_some_and(|root| root != sealed.root) {
+                return Err(LedgerError::OldPartChanged { first, last });
+            }
+        }
+        Ok(())
     }
 
     /// What is written must not take the space that is kept ready for alerts on a full disk.

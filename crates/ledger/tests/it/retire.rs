@@ -423,7 +423,16 @@ fn reopened(world: &World, index: &[u8]) -> World {
     World { fs: world.fs.clone(), clock: world.clock.clone(), dir }
 }
 
-/// Scenario: a block of what is old enough rots; somebody sets a hold while rows are being copied.
+/// A log of roots with another root in its first line, which is 96 bytes long.
+fn with_another_root(mut log: Vec<u8>) -> Vec<u8> {
+    log[48] ^= 1;
+    let crc = crc32c::crc32c(&log[..92]);
+    log[92..96].copy_from_slice(&crc.to_le_bytes());
+    log
+}
+
+/// Scenario: a block of what is old enough rots, a segment has another root than it was sealed with; somebody
+/// sets a hold while rows are being copied.
 /// Guarantees: nothing goes, and why is told; without them it goes.
 #[test]
 fn what_cannot_be_read_or_is_held_meanwhile_stays() {
@@ -443,6 +452,15 @@ fn what_cannot_be_read_or_is_held_meanwhile_stays() {
     assert!(matches!(refused, LedgerError::OldPartDamaged { .. }), "{refused}");
     assert_eq!(journal.stats().first_offset, 0);
     std::fs::write(&first, &sound).unwrap();
+    // Whoever can write to the folder can make records anew that read well: their root is another one. Here
+    // it is the log that changes, so that the two differ.
+    let log = world.stream().join("roots.log");
+    let sealed = std::fs::read(&log).unwrap();
+    std::fs::write(&log, with_another_root(sealed.clone())).unwrap();
+    let refused = world.retire(&ledger).unwrap_err();
+    assert!(matches!(refused, LedgerError::OldPartChanged { first: 0, .. }), "{refused}");
+    assert_eq!(journal.stats().first_offset, 0);
+    std::fs::write(&log, &sealed).unwrap();
     assert!(matches!(world.retire(&ledger).unwrap(), Retirement::Done { .. }));
 }
 
