@@ -321,6 +321,17 @@ impl Context {
         Envelope { pack: Arc::clone(&self.pack), ..Envelope::of(&self.name, protocol) }
     }
 
+    /// Tells the journal that a listener is open whose senders cannot be told anything. From then on a crash
+    /// is a possible gap of it, also when nothing was stored of what its senders had on the way. One small
+    /// record per listener and start, however many connect.
+    pub(crate) async fn tell_open(self, protocol: event::Protocol, stop: CancellationToken) {
+        let mut batch = RawBatch::of(Arc::new(self.envelope(protocol)));
+        let said = br#"{"event":"listener.opened"}"#;
+        batch.push_as(event::RecordKind::Lifecycle, 0, wall_ns(), said);
+        // Refused only by a stop: then there is no crash to fear.
+        let _ = self.submit(batch, &stop, |_| ()).await;
+    }
+
     /// Hands `batch` to the journal, waiting as long as the budget or the journal says "not now".
     /// `done` gets the outcome; it runs on the journal's thread.
     ///

@@ -1,7 +1,7 @@
 //! A gap record as an event: what is missing is found by searches and stands on the timeline of an alert,
 //! like what is not.
 
-use event::{Dictionary, Envelope, EventBatch, Gap, Kind, Marks, RowHead, time};
+use event::{Certainty, Dictionary, Envelope, EventBatch, Gap, Kind, Marks, RowHead, time};
 use std::sync::Arc;
 
 /// The event's `event.action`.
@@ -15,7 +15,11 @@ pub(crate) fn event_of(gap: &Gap, raw: &[u8], head: RowHead, dict: &Arc<Dictiona
     let (cause, certainty) = (gap.cause.name().to_owned(), gap.certainty.name().to_owned());
     let protocol = gap.protocol.map(|p| format!("{p:?}").to_lowercase()).unwrap_or_default();
     let lost = gap.known_count().map_or_else(|| "some".to_owned(), |n| n.to_string());
-    let message = format!("{lost} events of {} are missing: {cause}, {certainty}", gap.source);
+    let verb = match gap.certainty {
+        Certainty::Known => "are",
+        Certainty::Possible => "may be",
+    };
+    let message = format!("{lost} events of {} {verb} missing: {cause}, {certainty}", gap.source);
     let number = |n: u64| if n == 0 { String::new() } else { n.to_string() };
     let optional = |n: Option<u64>| n.map(|n| n.to_string()).unwrap_or_default();
     for (name, kind, text) in [

@@ -58,7 +58,9 @@ pub async fn start(context: Context, config: Config) -> std::io::Result<Running>
             }
         }
     };
-    listener::start(kind, address, caps, &context, connection).await
+    let running = listener::start(kind, address, caps, &context, connection).await?;
+    running.tasks.spawn(context.tell_open(protocol, running.stop.clone()));
+    Ok(running)
 }
 
 /// How long a connection is read on after a stop while something comes: what the two kernels hold, some

@@ -55,6 +55,8 @@ pub async fn start(context: Context, config: Config) -> std::io::Result<Running>
     raw.bind(&config.listen.into())?;
     let socket = UdpSocket::from_std(raw.into())?;
     let running = Running::new("syslog_udp", socket.local_addr()?, context.budget.clone());
+    let stop = running.stop.clone();
+    running.tasks.spawn(context.clone().tell_open(event::Protocol::SyslogUdp, stop));
     let reader = Reader::new(context, socket);
     running.tasks.spawn(reader.run(running.stop.clone()));
     Ok(running)

@@ -49,8 +49,20 @@ impl Recorder {
         done(Ok(Durable { partition: 0, first: 0, last: 0, repeats: 0 }));
     }
 
+    /// What came of senders: all but what listeners tell of themselves.
     pub(crate) fn kept(&self) -> Vec<(Arc<Envelope>, RecordKind, Vec<u8>)> {
-        self.0.lock().kept.clone()
+        let mut kept = self.0.lock().kept.clone();
+        kept.retain(|(_, kind, _)| *kind != RecordKind::Lifecycle);
+        kept
+    }
+
+    /// Envelopes of listeners that told that they are open.
+    pub(crate) fn open(&self) -> Vec<Arc<Envelope>> {
+        let inner = self.0.lock();
+        let told = inner.kept.iter().filter(|(_, kind, bytes)| {
+            *kind == RecordKind::Lifecycle && bytes == br#"{"event":"listener.opened"}"#
+        });
+        told.map(|(envelope, ..)| Arc::clone(envelope)).collect()
     }
 
     pub(crate) fn texts(&self) -> Vec<String> {

@@ -1,6 +1,6 @@
 use crate::recorder::{Recorder, until};
-use event::{Certainty, GapCause, RecordKind};
-use io::sources::{syslog_tcp, syslog_udp};
+use event::{Certainty, GapCause, Protocol, RecordKind};
+use io::sources::{relp, syslog_tcp, syslog_udp};
 use io::tls::{self, Authority, ClientFiles, Purpose, ServerFiles};
 use io::{Budget, Context, Drained};
 use std::net::SocketAddr;
@@ -29,6 +29,28 @@ async fn datagrams_become_records_with_their_peer() {
     until("both records", || recorder.texts() == ["<34>1 one", "<34>two"]).await;
     assert_eq!(&*recorder.kept()[0].0.peer, "127.0.0.1");
     assert_eq!(running.stop().await, Drained::Clean);
+}
+
+/// Guarantees: a listener whose senders cannot be told anything says so once, as its source and protocol and
+/// as no connection, before anybody sends; one whose senders are answered does not.
+#[tokio::test]
+async fn a_listener_without_answers_tells_that_it_is_open() {
+    let (recorder, context) = context();
+    let udp = syslog_udp::start(context.clone(), syslog_udp::Config::on(local())).await.unwrap();
+    let plain = syslog_tcp::Config::plain(local());
+    let tcp = syslog_tcp::start(context.clone(), plain).await.unwrap();
+    let relp = relp::start(context, relp::Config::plain(local())).await.unwrap();
+    for _ in 0..3 {
+        drop(TcpStream::connect(tcp.address).await.unwrap());
+    }
+    until("both", || recorder.open().len() == 2).await;
+    for running in [udp, tcp, relp] {
+        assert_eq!(running.stop().await, Drained::Clean);
+    }
+    let mut open = recorder.open();
+    open.sort_by_key(|envelope| envelope.protocol);
+    let told: Vec<_> = open.iter().map(|e| (e.protocol, e.connection, &*e.peer)).collect();
+    assert_eq!(told, [(Protocol::SyslogUdp, 0, ""), (Protocol::SyslogTcp, 0, "")]);
 }
 
 #[tokio::test]

@@ -47,9 +47,10 @@ fn a_source_above_its_share_is_told_429() {
 }
 
 /// Scenario: the plug is pulled while a sender has a syslog connection open and another one has sent
-/// datagrams; a third has closed its connection before.
-/// Guarantees: the next start says that it was a crash; for the open connection and for the datagrams'
-/// source there is a possible gap that searches find, for the closed one there is none.
+/// datagrams; a third has closed its connection before, a fourth has one open of which nothing is stored.
+/// Guarantees: the next start says that it was a crash; for the open connection, for those of which nothing
+/// was stored yet and for the datagrams' source there is a possible gap that searches find, for the closed one
+/// there is none.
 #[test]
 fn a_crash_tells_what_open_connections_may_have_lost() {
     let mut server = Server::start("");
@@ -64,17 +65,26 @@ fn a_crash_tells_what_open_connections_may_have_lost() {
     udp.send_to(line("crash-udp").as_bytes(), server.syslog_at("udp")).unwrap();
     let all = |s: &Server| (s.search("crash-*").len() == 3).then_some(());
     server.eventually("the lines", all);
+    let mut unheard = TcpStream::connect(server.syslog_at("tcp")).unwrap();
+    unheard.write_all(b"<13>Nov 24 02:14:00 h app: the beginning of a line").unwrap();
     // What was heard of senders is on the disk with the group that it came in.
     server.kill();
     server.start_again();
     let gaps = server.eventually("the gaps", |s| {
         let gaps = s.search("event.action:gap and alcedo.gap.cause:crash_unacked");
-        (gaps.len() >= 2).then_some(gaps)
+        (gaps.len() >= 3).then_some(gaps)
     });
-    assert_eq!(gaps.len(), 2, "{gaps:#?}");
-    let of = |protocol: &str| gaps.iter().any(|g| g.to_string().contains(protocol));
+    assert_eq!(gaps.len(), 3, "{gaps:#?}");
     assert!(gaps.iter().all(|g| g["alcedo.gap.certainty"] == "possible"), "{gaps:#?}");
-    assert!(of("syslogtcp") && of("syslogudp"), "{gaps:#?}");
+    let of = |protocol: &str, has_connection: bool| {
+        let fits = |g: &&Value| {
+            g["alcedo.gap.protocol"] == protocol
+                && g["alcedo.gap.connection"].is_u64() == has_connection
+        };
+        gaps.iter().filter(fits).count()
+    };
+    let counts = [of("syslogtcp", true), of("syslogtcp", false), of("syslogudp", false)];
+    assert_eq!(counts, [1, 1, 1], "{gaps:#?}");
     all(&server).unwrap();
     let dir = server.data_dir.to_str().unwrap().to_owned();
     server.stop();

@@ -81,8 +81,9 @@ fn an_alert_tells_where_it_was_delivered() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("marker.yml"), RULE).unwrap();
     let (at, out) = (free_address(), folder.path().join("alerts.ndjson"));
+    // Without syslog: after a crash its listeners would be alerts, too.
     let mut server = Server::start(&format!(
-        "rules: ['{}']\nnotify:\n  - {{to: webhook, name: siem, url: 'http://{at}/'}}\n  \
+        "sources: {{http: {{type: http}}}}\nrules: ['{}']\nnotify:\n  - {{to: webhook, name: siem, url: 'http://{at}/'}}\n  \
          - {{to: file, path: '{}'}}\n  - {{to: webhook, name: pager, url: 'http://{at}/', \
          min_level: critical}}\n",
         folder.path().join("marker.yml").display(),

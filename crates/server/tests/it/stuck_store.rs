@@ -21,8 +21,9 @@ fn start(folder: &Path) -> Server {
     let data = folder.join("data");
     std::fs::create_dir_all(data.join("store")).unwrap();
     std::fs::write(data.join("store/events"), b"").unwrap();
+    // Without syslog: after a crash its listeners would be alerts, too.
     let settings = format!(
-        "rules: ['{}']\nnotify: []\nlimits: {{hot_rows: {HOT_MIB}MiB}}\n",
+        "sources: {{http: {{type: http}}}}\nrules: ['{}']\nnotify: []\nlimits: {{hot_rows: {HOT_MIB}MiB}}\n",
         folder.join("marker.yml").display()
     );
     Server::start_as(&settings, Some(&data), alcedo)
