@@ -109,6 +109,8 @@ pub struct Operation<'a> {
     pub index: Cow<'a, [u8]>,
     /// Its id, as JSON, if it has one.
     pub id: Option<&'a [u8]>,
+    /// The line behind the action, as it was sent; empty if there is none.
+    pub line: &'a [u8],
     /// The document.
     pub document: Result<&'a [u8], Wrong>,
 }
@@ -163,27 +165,26 @@ impl<'a> Operations<'a> {
         let Target { index, id, wrong } = Target::of(&said[named.value])?;
         let index = index.map_or_else(|| Cow::Owned(self.index.clone()), Cow::Borrowed);
         let wrong = wrong.or(index.is_empty().then_some(Wrong::NoIndex));
-        let document = self.document_of(action).and_then(|line| wrong.map_or(Ok(line), Err));
-        Some(Operation { action, index, id, document })
+        let line = match action {
+            Action::Delete => b"",
+            _ => self.line().unwrap_or_default(),
+        };
+        let document = document_of(action, line).and_then(|line| wrong.map_or(Ok(line), Err));
+        Some(Operation { action, index, id, line, document })
     }
+}
 
-    fn document_of(&mut self, action: Action) -> Result<&'a [u8], Wrong> {
-        match action {
-            Action::Delete => Err(Wrong::Delete),
-            Action::Index | Action::Create => self.document(),
-            Action::Update => self.document().and_then(|line| {
-                let doc = member_of(line, b"doc").map(|place| &line[place]);
-                doc.filter(|doc| doc.starts_with(b"{")).ok_or(Wrong::NoDocument)
-            }),
+/// The document in the line behind an action. It is JSON to the last byte: it becomes a record, and nobody
+/// tells the sender later that it was none.
+fn document_of(action: Action, line: &[u8]) -> Result<&[u8], Wrong> {
+    match action {
+        Action::Delete => Err(Wrong::Delete),
+        _ if !(line.starts_with(b"{") && is_json(line)) => Err(Wrong::NotAnObject),
+        Action::Index | Action::Create => Ok(line),
+        Action::Update => {
+            let doc = member_of(line, b"doc").map(|place| &line[place]);
+            doc.filter(|doc| doc.starts_with(b"{")).ok_or(Wrong::NoDocument)
         }
-    }
-
-    /// The next line, if it is JSON to the last byte: it becomes a record, and nobody tells the sender
-    /// later that it was none.
-    fn document(&mut self) -> Result<&'a [u8], Wrong> {
-        let line = self.line().unwrap_or_default();
-        let is_object = line.starts_with(b"{") && is_json(line);
-        is_object.then_some(line).ok_or(Wrong::NotAnObject)
     }
 }
 
@@ -313,7 +314,10 @@ mod tests {
                     serde_json::from_str::<serde_json::Value>(&record).unwrap();
                     format!("{} {record}", operation.action.name())
                 }
-                Err(wrong) => format!("{} {}", operation.action.name(), wrong.kind()),
+                Err(wrong) => {
+                    let line = String::from_utf8_lossy(operation.line);
+                    format!("{} {} {line}", operation.action.name(), wrong.kind())
+                }
             },
             Err(NoAction { line }) => format!("line {line}"),
         };
@@ -353,13 +357,13 @@ mod tests {
         assert_eq!(
             records(body, None),
             [
-                "delete illegal_argument_exception",
-                "index mapper_parsing_exception",
-                "index mapper_parsing_exception",
-                "update action_request_validation_exception",
-                "index action_request_validation_exception",
+                "delete illegal_argument_exception ",
+                "index mapper_parsing_exception {\"cut\":",
+                "index mapper_parsing_exception [1]",
+                "update action_request_validation_exception {\"script\":\"x\"}",
+                "index action_request_validation_exception {\"m\":1}",
                 r#"index {"elastic.bulk.index":"a","m":2}"#,
-                "index mapper_parsing_exception",
+                "index mapper_parsing_exception ",
             ]
         );
     }
@@ -379,7 +383,7 @@ mod tests {
             let body =
                 format!("{{\"index\":{action}}}\n{document}\n{{\"index\":{{\"_id\":7}}}}\n{{}}\n");
             let next = r#"index {"elastic.bulk.index":"p","elastic.bulk.id":7}"#;
-            let wrong = format!("index {kind}");
+            let wrong = format!("index {kind} {document}");
             assert_eq!(records(&body, Some("p")), [wrong.as_str(), next], "{action} {document}");
         }
     }

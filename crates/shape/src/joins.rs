@@ -14,6 +14,7 @@
 //!
 //! Not here: what the parts say ([`crate::shaper`]).
 
+use crate::carried::Carried;
 use crate::headers::stream_key;
 use event::{Envelope, Protocol};
 use hashbrown::HashMap;
@@ -37,6 +38,8 @@ const PARTS_MAX: usize = 4_096;
 pub const WAIT_NS: i64 = 2 * event::time::SECOND_NS;
 /// Where a record is looked at for what it is a part of.
 const HEAD_BYTES_MAX: usize = 512;
+/// The same for a line in an object, behind what its sender says of it.
+const CARRIED_BYTES_MAX: usize = 4_096;
 /// Made once: it is looked for in every record.
 static AUDIT: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("audit("));
 
@@ -167,6 +170,8 @@ pub struct Joins {
     order: VecDeque<(u64, Vec<u8>)>,
     bytes: usize,
     key: Vec<u8>,
+    /// A line that was taken out of an object.
+    line: Vec<u8>,
     changes: Vec<JoinChange>,
 }
 
@@ -262,9 +267,13 @@ impl Joins {
             self.key.push(b'l');
             return Some(class);
         }
-        // What wraps others' lines in JSON sends them one by one, and often out of order.
+        // What wraps others' lines in JSON sends them one by one, and often out of order; senders to the
+        // event collector send them as they read them.
         if matches!(head.first(), None | Some(b'{')) {
-            return None;
+            return match part.envelope.protocol {
+                Protocol::Hec => self.carried_audit(part),
+                _ => None,
+            };
         }
         if AUDIT.find(head).is_some() {
             return self.audit(part);
@@ -297,6 +306,22 @@ impl Joins {
         };
         let items = items.and_then(|n| std::str::from_utf8(&n).ok()?.parse().ok()).unwrap_or(0);
         Some(Class::Audit(role, items, record.name() == b"PATH"))
+    }
+
+    /// The same for a line in an object: one sender may send for many hosts.
+    fn carried_audit(&mut self, part: &Part<'_>) -> Option<Class> {
+        let searched = &part.bytes[..part.bytes.len().min(CARRIED_BYTES_MAX)];
+        AUDIT.find(searched)?;
+        let Carried { place, from } = Carried::of(part.bytes)?;
+        let mut line = std::mem::take(&mut self.line);
+        let is_text = parse::json::unescape(&part.bytes[place], 0, &mut line).is_ok();
+        let class = self.audit(&Part { bytes: &line, ..*part }).filter(|_| is_text);
+        self.line = line;
+        for value in from {
+            self.key.extend_from_slice(value);
+            self.key.push(b' ');
+        }
+        class
     }
 
     fn add(&mut self, part: &Part<'_>, class: &Class, wait_ns: i64) -> Taken {
@@ -612,6 +637,24 @@ mod tests {
         let waited = format!("4-4 1: {}", audit("SYSCALL", 9, "items=0"));
         assert_eq!(s.expire(2.4), [waited], "all that was announced is there");
         assert!(s.joins.order.is_empty() && s.joins.bytes == 0);
+    }
+
+    #[test]
+    fn audit_records_in_objects_of_the_event_collector_become_one() {
+        let object = |host: &str, line: &str| {
+            format!("{{\"host\":\"{host}\",\"event\":{}}}", serde_json::Value::from(line))
+        };
+        let (call, cwd) = (audit("SYSCALL", 7, "items=0"), audit("CWD", 7, "cwd=\"/\""));
+        let title = audit("PROCTITLE", 7, "proctitle=6964");
+        let [a, b, c] = [&call, &cwd, &title].map(|line| object("a", line));
+        let mut s = Line::new(None);
+        assert_eq!(s.push(&a), ["="], "over other doors they stand alone");
+        s.envelope = Arc::new(Envelope::of("s", Protocol::Hec));
+        assert_eq!(s.push(&a), [] as [&str; 0]);
+        assert_eq!(s.push(&object("b", &call)), [] as [&str; 0], "another host's");
+        assert_eq!(s.push("{\"event\":{\"text\":\"audit(1:2)\"}}"), ["="]);
+        assert_eq!(s.push(&b), [] as [&str; 0]);
+        assert_eq!(s.push(&c), [format!("1-5 3: {a}|{b}|{c}")]);
     }
 
     #[test]

@@ -20,11 +20,12 @@
 //! (pack.yaml), `program` (a pack compiled to ids), `ops` and `when` (its steps and their
 //! conditions), [`script`] (programs of users), `extract`, `grok` and `dissect` (patterns), `product`, `recognise` and `gate` (which pack),
 //! [`sniff`] (what a source usually sends), `transport` (syslog), `text` (encodings), `native` (hot
-//! parsers), `routes` (Windows channels), `value` (normalising), `zone` (clocks of senders), [`feeds`] (what packs can feed),
+//! parsers), `routes` (Windows channels), `carried` (lines in objects), `value` (normalising), `zone` (clocks of senders), [`feeds`] (what packs can feed),
 //! [`tables`] (enrichment), [`redact`] (values that nobody may see), [`remember`] (dedupe, drops), [`render`] (JSON), [`testing`] (samples).
 #![forbid(unsafe_code)]
 
 mod audit;
+mod carried;
 mod dissect;
 mod envelope;
 mod extract;

@@ -9,7 +9,7 @@ use crate::program::{Findings, WRAPPED_DEPTH_MAX, Work, push_named};
 use crate::redact::Redactor;
 use crate::tables::{Memo, Tables};
 use crate::zone::Zone;
-use crate::{joins, redact, text, transport};
+use crate::{carried, joins, redact, text, transport};
 use event::{
     Dictionary, DictionaryBuilder, EventBatch, EventId, FieldId, FieldType, Kind, Marks, Protocol,
     RowHead, RowWriter,
@@ -350,7 +350,9 @@ impl Shaper {
                 (body.text, body.is_no_line) = (&decoded, false);
             }
             let mut assembled = std::mem::take(&mut work.assembled);
-            if joins::assemble(body.text, body.program, &mut assembled) {
+            if carried::assemble(body.text, &mut assembled)
+                || joins::assemble(body.text, body.program, &mut assembled)
+            {
                 (body.text, body.is_no_line) = (&assembled, false);
             }
             found.is_syslog = body.has_header;

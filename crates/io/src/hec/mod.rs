@@ -15,7 +15,7 @@ pub use acks::{
     ALL_CHANNELS_MAX, ALL_IDS_MAX, Acks, CHANNEL_BYTES_MAX, CHANNEL_IDLE, CHANNELS_MAX, IDS_MAX,
     PRINCIPALS_MAX,
 };
-pub use events::{Event, Events, RawLine, Refused, SAID};
+pub use events::{Event, Events, RawLine, Refused, SAID, Wrong};
 
 /// What a request is answered, by the number that clients look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -176,8 +176,13 @@ fn cut_all(plain: &[u8], index: Option<&str>, cut: &mut Cut) -> Result<Items, Pr
             let detail = format!("a body may have {OPERATIONS_MAX} operations; send smaller ones");
             return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail));
         }
-        if let Ok(document) = operation.document {
-            cut.push(|record| operation.write(document, record))?;
+        match operation.document {
+            Ok(document) => cut.push(|record| operation.write(document, record))?,
+            // Shippers drop what its item says no to: the line is kept, and marked when it is parsed.
+            Err(_) if !operation.line.is_empty() => {
+                cut.push(|record| record.extend_from_slice(operation.line))?;
+            }
+            Err(_) => {}
         }
         items.push(&operation);
         if items.text.len() > ANSWER_BYTES_MAX {

@@ -31,7 +31,7 @@ const QUESTION_BYTES_MAX: usize = 256 << 10;
 pub struct Answer {
     code: Code,
     status: StatusCode,
-    /// The event that is wrong, counted from 0; those before it are kept.
+    /// The first event that is wrong, counted from 0.
     wrong_event: Option<usize>,
     ack_id: Option<u64>,
     /// More than the code's own words.
@@ -150,13 +150,20 @@ pub async fn events(
 ) -> Result<Answer, Answer> {
     take(&app, (&principal, peer), (&uri, &headers), body, |plain, cut| {
         cut.envelope.pack = PACK.into();
+        let mut refused = None;
         for event in Events::new(plain) {
             match event {
-                Ok(event) => cut.push(|record| event.write(record))?,
-                Err(refused) => return Ok(Some(refused)),
+                Ok(event) => {
+                    event.records().try_for_each(|one| cut.push(|record| one.write(record)))?;
+                }
+                // Senders drop what they are told 400 for, and what stands behind it: all of it is kept.
+                Err(wrong) => {
+                    cut.push(|record| record.extend_from_slice(wrong.bytes))?;
+                    refused = refused.or(Some(wrong.refused));
+                }
             }
         }
-        Ok(None)
+        Ok(refused)
     })
     .await
 }
@@ -174,22 +181,19 @@ pub async fn lines(
     let said = SAID.into_iter().filter_map(|name| Some((name, said.get(name)?)));
     let around = RawLine::new(said);
     take(&app, (&principal, peer), (&uri, &headers), body, |plain, cut| {
-        if around.is_some() {
+        // A line of which nothing is said is a record as over any door.
+        if !around.is_bare() {
             cut.envelope.pack = PACK.into();
         }
         for line in parse::records::split_lines(plain, false) {
-            match &around {
-                Some(around) => cut.push(|record| around.write(line.bytes, record))?,
-                // A line of which nothing is said is a record as over any door.
-                None => cut.push(|record| record.extend_from_slice(line.bytes))?,
-            }
+            cut.push(|record| around.write(line.bytes, record))?;
         }
-        Ok(None)
+        Ok(around.refused())
     })
     .await
 }
 
-/// Takes a body in. What stands before a wrong event is durable before the answer tells of it.
+/// Takes a body in. All of it is durable before the answer tells of a wrong event.
 async fn take(
     app: &App,
     (principal, peer): (&Principal, Peer),
@@ -200,8 +204,8 @@ async fn take(
     let channel = channel_of(uri, headers)?;
     let sender = Sender { principal, peer, headers, protocol: Protocol::Hec };
     match body::take(app, sender, body, cut).await? {
+        (0, _) => return Err(Code::NoData.into()),
         (_, Some(refused)) => return Err(refused.into()),
-        (0, None) => return Err(Code::NoData.into()),
         _ => {}
     }
     let note =

@@ -163,8 +163,9 @@ fn events_are_what_they_are_with_all_that_was_said_of_them() {
 
 /// Scenario: bodies that are wrong from some event on, that are empty, broken, too large, bombs, or say
 /// much of many small events.
-/// Guarantees: Splunk's code and the event's number; what stands before is stored and found, what stands
-/// behind is not; nothing makes the server hold more than a body may have.
+/// Guarantees: Splunk's code and the number of the first wrong event; what stands before and behind is stored
+/// and found; a wrong one is found by its bytes, marked where it cannot be parsed; nothing makes the server
+/// hold more than a body may have.
 #[test]
 fn what_is_wrong_is_told_with_its_event() {
     let server = Server::start("limits: {memory: 432MiB}\n");
@@ -179,7 +180,7 @@ fn what_is_wrong_is_told_with_its_event() {
     ];
     for (n, (wrong, code)) in cases.iter().enumerate() {
         let body = format!(
-            r#"{{"event":"hec-kept {n} a"}}{{"event":"hec-kept {n} b"}}{wrong}{{"event":"hec-lost"}}"#
+            "{{\"event\":\"hec-kept {n} a\"}}{{\"event\":\"hec-kept {n} b\"}}\n{wrong}\n{{\"event\":\"hec-behind {n}\"}}"
         );
         let (status, got, answer) =
             post(&server, &format!("{EVENT}?channel=c"), &token, body.as_bytes());
@@ -191,7 +192,17 @@ fn what_is_wrong_is_told_with_its_event() {
         assert_eq!(answer["ackId"], Value::Null);
     }
     found(&server, "hec-kept", 2 * cases.len());
-    assert_eq!(server.search("hec-lost").len(), 0);
+    found(&server, "hec-behind", cases.len());
+    let failed = &found(&server, "tags:parse_failed", 1)[0];
+    assert_eq!(failed["event.original"], r#"{"event":"x""#, "{failed:#}");
+    found(&server, "message:nonsense", 1);
+    found(&server, "splunk.hec.host:h", 1);
+    let (raw, query) = ("/services/collector/raw", "?host=hec-late&time=");
+    for (time, code) in [("soon", 6), ("1795424400.5", 0)] {
+        let answer = post(&server, &format!("{raw}{query}{time}"), &token, b"hec-timed\n");
+        assert_eq!(answer.1, code, "{answer:?}");
+    }
+    found(&server, "hec-timed and host.name:hec-late", 2);
     for (path, body, status, code) in [
         (EVENT, &b""[..], 400, 5),
         (EVENT, b" \n", 400, 5),
@@ -227,6 +238,44 @@ fn what_is_wrong_is_told_with_its_event() {
     assert_eq!(post(&server, EVENT, &token, deep.as_bytes()).1, 0);
     assert_eq!(server.search("hec-lost").len(), 0);
     server.ingest("{\"message\":\"well\"}\n");
+}
+
+/// Scenario: an event that is a list of objects; the records of one audit event, each in an event of its own,
+/// with another host's of the same number between them.
+/// Guarantees: each object of the list is an event with all that is said; the records are one event, which is
+/// the same when it is shaped anew.
+#[test]
+fn lists_are_taken_apart_and_audit_records_put_together() {
+    let server = Server::start("");
+    let (token, _) = token(&server, "ingest");
+    let list = br#"{"host":"hec-list","fields":{"k":"v"},"event":[{"message":"hec-one"},{"message":"hec-two"}]}"#;
+    assert_eq!(post(&server, EVENT, &token, list).1, 0);
+    let rows = found(&server, "host.name:hec-list and splunk.hec.fields.k:v", 2);
+    let mut said: Vec<&str> = rows.iter().filter_map(|r| r["message"].as_str()).collect();
+    said.sort_unstable();
+    assert_eq!(said, ["hec-one", "hec-two"], "{rows:#?}");
+    let audit = |host: &str, kind: &str, rest: &str| {
+        let line = format!("type={kind} msg=audit(1795424400.125:77): {rest}");
+        json!({"host": host, "sourcetype": "linux:audit", "event": line}).to_string()
+    };
+    let call = "arch=c000003e syscall=59 success=yes exit=0 items=0 ppid=1 pid=4242 auid=1000 uid=0 comm=\"id\" exe=\"/usr/bin/id\" key=\"hec\"";
+    let body = [
+        audit("hec-a", "SYSCALL", call),
+        audit("hec-b", "SYSCALL", call),
+        audit("hec-a", "EXECVE", "argc=2 a0=\"id\" a1=\"-u\""),
+        audit("hec-a", "PROCTITLE", "proctitle=6964002D75"),
+    ]
+    .join("\n");
+    assert_eq!(post(&server, EVENT, &token, body.as_bytes()).1, 0);
+    let event = &found(&server, "host.name:hec-a and process.pid:4242", 1)[0];
+    assert_eq!(
+        (&event["alcedo.pack"], &event["process.executable"], &event["process.args"]),
+        (&json!("auditd"), &json!("/usr/bin/id"), &json!(["id", "-u"])),
+        "{event:#}"
+    );
+    assert_eq!(event["event.original"].as_str().unwrap().lines().count(), 3, "{event:#}");
+    assert_eq!(event["splunk.hec.sourcetype"], "linux:audit");
+    found(&server, "host.name:hec-b and process.pid:4242", 1);
 }
 
 /// Scenario: two senders with a channel of the same name, another channel, a restart.
