@@ -264,7 +264,7 @@ pub async fn options() -> StatusCode {
 
 /// `GET /services/collector/health[/1.0]`: whether events are taken now.
 pub async fn health(State(app): State<Arc<App>>) -> Answer {
-    match app.door.refusal() {
+    match app.refusal() {
         Some(cause) => Problem::refused(cause).into(),
         None => Code::Healthy.into(),
     }

@@ -95,7 +95,7 @@ pub(super) fn open(
     principal: &Principal,
 ) -> Result<io::Context, Problem> {
     let source = app.http_source(source, principal)?;
-    match source.lane.door().refusal() {
+    match app.refusal() {
         Some(cause) => Err(Problem::refused(cause)),
         None => Ok(source),
     }

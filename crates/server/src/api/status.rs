@@ -224,6 +224,12 @@ fn journal_metrics(app: &App, plain: &mut dyn FnMut(&str, &str, &str, f64)) {
         "counter",
         journal.sync_ns_sum as f64 / 1e9,
     );
+    plain(
+        "journal_write_errors_total",
+        "Writes and syncs that failed",
+        "counter",
+        journal.write_errors as f64,
+    );
     plain("journal_repeats_total", "Records dropped as repeats", "counter", journal.repeats as f64);
     plain(
         "journal_torn_bytes_total",

@@ -698,6 +698,15 @@ impl App {
         self.problems.lock().contains_key(key)
     }
 
+    /// Why senders that ask are turned away now; `None` while they are not.
+    pub fn refusal(&self) -> Option<io::RefusedCause> {
+        match self.journal.stats().state {
+            journal::State::Faulted => Some(io::RefusedCause::Faulted),
+            journal::State::DiskFull => Some(io::RefusedCause::DiskFull),
+            journal::State::Ok | journal::State::Closed => self.door.refusal(),
+        }
+    }
+
     /// Everything that keeps this server from doing all of its work.
     pub fn hindrances(&self) -> Vec<String> {
         let mut out: Vec<String> = self.problems.lock().values().cloned().collect();

@@ -64,6 +64,8 @@ struct Look {
     /// Since when memory is short while nothing is on its way.
     memory_idle_since: Option<Instant>,
     is_disk_filling: bool,
+    /// Failed writes and syncs of the journal that were told.
+    write_errors: u64,
     /// Steps that are to be told, oldest first: the journal takes nothing while the disk is full.
     untold: VecDeque<Telling>,
     /// Bytes that each source has received so far.
@@ -83,6 +85,7 @@ impl Look {
             strain: Strain::default(),
             memory_idle_since: None,
             is_disk_filling: false,
+            write_errors: 0,
             untold: VecDeque::new(),
             received: Vec::new(),
             shares: Vec::new(),
@@ -99,6 +102,7 @@ impl Look {
         app.memory_tight.store(load.memory >= MEMORY_TIGHT, Ordering::Relaxed);
         self.watch_memory(app, &load);
         self.watch_disk(app);
+        self.watch_faults(app);
         let (level, strain) = load.asks();
         if level > 0 && level >= self.ladder.level() {
             self.strain = strain;
@@ -176,6 +180,27 @@ impl Look {
             app.set_notice("disk", None);
         }
         self.is_disk_filling = is_filling;
+    }
+
+    /// A write that failed is made again elsewhere, and nobody who sends notices: a disk that begins to fail
+    /// is told all the same. While the journal takes nothing any more, `problems` and the ledger say it alone.
+    fn watch_faults(&mut self, app: &App) {
+        let stats = app.journal.stats();
+        if stats.write_errors <= self.write_errors {
+            return;
+        }
+        self.write_errors = stats.write_errors;
+        let what = match stats.state {
+            journal::State::Faulted => "twice in a row: nothing is taken until a restart",
+            _ => "and was made again in a new file: nothing that was acknowledged is lost",
+        };
+        let text = format!(
+            "a write or a sync of the journal failed {what}; look at the disk and the kernel's log \
+             ({} failures since the start)",
+            stats.write_errors
+        );
+        app.set_notice("storage", Some(text.clone()));
+        app.audit("alcedo", "storage.fault", "journal", &text);
     }
 
     fn load(app: &App) -> Load {

@@ -176,6 +176,67 @@ fn a_disk_that_fills_is_told_once() {
     assert!(steps_of(&server, "entered").iter().all(|step| step != "datagrams"));
 }
 
+/// Scenario: a sync of the journal's file fails once; then every sync does.
+/// Guarantees: who is told yes finds his event; the first failure is an event, an alert and a problem; after
+/// the second in a row senders are refused, the health of every door says so, and searches go on.
+#[test]
+fn a_disk_that_fails_is_told() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("skipped: no strace; `cargo test -p journal faults` fails every call in turn");
+        return;
+    }
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rules/alcedo");
+    let server = Server::start(&format!("notify: []\nrules: ['{rules}']\n"));
+    server.ingest("{\"message\":\"fault-before\"}\n");
+    let fail = |path: Option<PathBuf>| {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-q", "-o", "/dev/null", "-e", "inject=fdatasync:error=EIO"]);
+        path.iter().for_each(|path| _ = strace.arg("-P").arg(path));
+        strace.arg("-p").arg(server.pid().to_string());
+        Strace(strace.stderr(std::process::Stdio::null()).spawn().unwrap())
+    };
+    let segments = std::fs::read_dir(server.data_dir.join("data")).unwrap();
+    let segments = segments.map(|entry| entry.unwrap().path());
+    let live = segments.filter(|path| path.extension().is_some_and(|e| e == "wal")).max();
+    let once = fail(live);
+    // Syncs come once a second at least, with the tick.
+    server.eventually("a failure", |s| {
+        s.metric("alcedo_journal_write_errors_total").filter(|n| *n > 0.0)
+    });
+    server.ingest("{\"message\":\"fault-after\"}\n");
+    drop(once);
+    let told = server
+        .eventually("the event", |s| s.search("event.action:storage.fault").into_iter().next());
+    assert!(told["alcedo.detail"].as_str().unwrap().contains("nothing that was acknowledged"));
+    server.eventually("both events", |s| (s.search("fault-*").len() == 2).then_some(()));
+    let problems = |s: &Server| s.get("/api/v1/overview")["problems"].to_string();
+    assert!(problems(&server).contains("look at the disk"), "{}", problems(&server));
+    server.eventually("the alert", |s| {
+        s.get("/api/v1/alerts").to_string().contains("a write to the disk failed").then_some(())
+    });
+    let health = |path: &str| server.ask("GET", path, &server.admin_token, "").0;
+    assert_eq!((health("/readyz"), health("/services/collector/health")), (200, 200));
+    let always = fail(None);
+    server.eventually("the refusal", |s| {
+        (s.post("{\"message\":\"fault-lost\"}\n").0 == 503).then_some(())
+    });
+    drop(always);
+    assert_eq!((health("/readyz"), health("/services/collector/health")), (503, 503));
+    server.eventually("why", |s| problems(s).contains("until a restart").then_some(()));
+    assert_eq!(server.search("fault-before").len(), 1);
+}
+
+/// Lets go of the process when dropped.
+struct Strace(std::process::Child);
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        let pid = self.0.id().to_string();
+        let _ = Command::new("kill").args(["-INT", &pid]).status();
+        let _ = self.0.wait();
+    }
+}
+
 /// Fills the file system until less than the reserve is free; when that was. The reserve is a part of
 /// what the file system says its size is, which is less than the size of the file it is in.
 fn fill(ballast: &Path) -> Instant {
