@@ -10,6 +10,7 @@ pub mod generations;
 pub mod http;
 pub mod kept;
 pub mod lag;
+pub mod late;
 pub mod live_searches;
 pub mod outboxes;
 pub mod outlets;

@@ -72,7 +72,8 @@ const NOTIFY: &str = "notify:";
 /// See [`NOTIFY`].
 const TERMINAL: &str = "terminal:";
 
-fn cursor_of(notify: &Notify) -> String {
+/// The name of its cursor.
+pub(super) fn cursor_of(notify: &Notify) -> String {
     let kind = if notify.to == NotifyTo::Terminal { TERMINAL } else { NOTIFY };
     format!("{kind}{}", notify.name)
 }

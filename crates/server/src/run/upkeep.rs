@@ -1,7 +1,8 @@
-//! Once a second, in the background: files, cursors, retirement. Deleting what is old or to go has a
+//! Once a second, in the background: files, cursors, retirement, destinations that take nothing. Deleting what is old or to go has a
 //! thread of its own: it may have to read what is in the far tier, and rows in memory cannot wait.
 
 use super::background::Background;
+use super::late::Late;
 use super::refill::{Ground, Refilling};
 use super::retiring::Retiring;
 use super::{App, CURSOR_STORE};
@@ -19,10 +20,11 @@ pub(super) const EARLY_BYTES: usize = 8 << 20;
 /// Starts the thread.
 pub fn start(app: Arc<App>, ground: Ground) -> Result<Background, Failure> {
     Background::start_behind("upkeep", move |running| {
-        let mut refilling = Refilling::new(ground);
+        let (mut refilling, mut late) = (Refilling::new(ground), Late::default());
         while running.goes_on() {
             let is_behind = once(&app);
             refilling.look(&app);
+            late.look(&app);
             if !is_behind {
                 running.rest(Duration::from_secs(1));
             }

@@ -1,5 +1,6 @@
 //! What CONTRACT.md says of loss, overload and consumers, against the real binary.
 
+use super::destinations::receive;
 use super::harness::{Server, alcedo, run};
 use event::RecordKind;
 use io::agent_protocol::{Batch, Frame, VERSION, decode, encode};
@@ -266,6 +267,20 @@ fn a_dead_webhook_lags_alone() {
     server.eventually("detection", |s| (consumer(s, "detect")["records"] == 0).then_some(()));
     // The store has its events in memory for up to a minute: its own lag, and nobody else's.
     assert!(consumer(&server, "store")["bytes"].as_u64().unwrap() > 0);
+    // Who is late for a minute is told, once, until he takes what waits.
+    let told = |s: &Server, action: &str| {
+        let events = s.search(&format!("event.action:destination.{action}"));
+        events.iter().filter(|event| event["alcedo.target"] == "siem").count()
+    };
+    let is_problem =
+        |s: &Server| s.get("/api/v1/overview")["problems"].to_string().contains("`siem` is ");
+    assert_eq!((told(&server, "behind"), is_problem(&server)), (0, false));
+    server.eventually("the event", |s| (told(s, "behind") == 1).then_some(()));
+    server.eventually("the problem", |s| is_problem(s).then_some(()));
+    let taken = receive(dead, Vec::new());
+    server.eventually("the end", |s| (told(s, "caught_up") == 1).then_some(()));
+    assert_eq!((told(&server, "behind"), is_problem(&server)), (1, false));
+    assert!(taken.lock().unwrap().len() >= 30);
 }
 
 fn agent(to: SocketAddr, machine: &Path) -> Child {

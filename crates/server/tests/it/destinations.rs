@@ -16,7 +16,7 @@ fn free_address() -> SocketAddr {
 
 /// A receiver that answers one request after the other with the next of `answers`, then with 200, and
 /// remembers the idempotency keys of what it took.
-fn receive(at: SocketAddr, answers: Vec<u16>) -> Arc<Mutex<Vec<String>>> {
+pub(crate) fn receive(at: SocketAddr, answers: Vec<u16>) -> Arc<Mutex<Vec<String>>> {
     let listener = TcpListener::bind(at).unwrap();
     let keys: Arc<Mutex<Vec<String>>> = Arc::default();
     let taken = keys.clone();
