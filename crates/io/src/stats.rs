@@ -37,6 +37,8 @@ counters! {
     durable_records,
     /// Records that were not kept: turned away for good or failed in the journal.
     refused_records,
+    /// Requests turned away before their body was read: how many records they had, nobody knows.
+    refused_requests,
     /// Times the journal said "not now" and the source waited.
     waits,
     /// Frames or lines over the size limit.

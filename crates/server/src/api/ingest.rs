@@ -21,6 +21,7 @@ use std::borrow::Cow;
 use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use trust::Principal;
@@ -96,9 +97,15 @@ pub(super) fn open(
 ) -> Result<io::Context, Problem> {
     let source = app.http_source(source, principal)?;
     match app.refusal() {
-        Some(cause) => Err(Problem::refused(cause)),
+        Some(cause) => Err(turned_away(&source, cause)),
         None => Ok(source),
     }
+}
+
+/// What is said of a body that is not read, or not to its end. Its records cannot be counted, so it is.
+fn turned_away(source: &io::Context, cause: RefusedCause) -> Problem {
+    source.stats.refused_requests.fetch_add(1, Relaxed);
+    Problem::refused(cause)
 }
 
 /// Who sends this, over which protocol.
@@ -243,7 +250,7 @@ pub(super) async fn read(
         if owed > 0 {
             let more = source.holding.try_take(owed.max(CHARGE_BYTES));
             let more = more.or_else(|| source.holding.try_take(owed));
-            let more = more.ok_or_else(|| Problem::refused(RefusedCause::OverShare))?;
+            let more = more.ok_or_else(|| turned_away(source, RefusedCause::OverShare))?;
             match &mut room {
                 Some(room) => room.merge(more),
                 None => room = Some(more),

@@ -51,6 +51,8 @@ fn a_source_above_its_share_is_told_429() {
 /// Guarantees: the next start says that it was a crash; for the open connection, for those of which nothing
 /// was stored yet and for the datagrams' source there is a possible gap that searches find, for the closed one
 /// there is none.
+    let refused = server.metric("alcedo_source_refused_requests{source=\"http\"}");
+    assert!(refused.is_some_and(|n| n >= 1.0), "{refused:?}");
 #[test]
 fn a_crash_tells_what_open_connections_may_have_lost() {
     let mut server = Server::start("");
