@@ -105,7 +105,7 @@ pub struct Server {
 impl Server {
     /// Starts everything. When it returns, events are accepted and searches are answered.
     pub async fn start(config: Config, start: Start) -> Result<Self, Failure> {
-        std::fs::create_dir_all(&config.data_dir).map_err(|e| {
+        make_folder(&config.data_dir).map_err(|e| {
             Failure::invalid(format!("{}: {e}", config.data_dir.display()), "check `data_dir`")
         })?;
         // Before anything is written.
@@ -325,6 +325,19 @@ fn root_of(blocks: &SealedBlocks<'_>, hashed: &dyn Fn(usize)) -> [u8; 32] {
     });
     // A segment that cannot be read whole gets no root: `verify` then says so.
     if read.is_err() { [0; 32] } else { leaves.root().0 }
+}
+
+/// Makes the folder of all state if it is not there, for its user alone: what is logged is in it. One that
+/// somebody made has the rights that he gave it.
+fn make_folder(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if !folder.is_dir() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Opens what is on the disk, in the order in which one needs the other.

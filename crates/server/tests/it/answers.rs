@@ -29,6 +29,16 @@ fn a_key_stands_for_one_body() {
     server.eventually("both", |s| (s.search("keyed*").len() == 2).then_some(()));
 }
 
+/// Guarantees: a data folder that was not there is its user's alone: the store's files in it have the rights
+/// that the system gives them.
+#[test]
+fn a_data_folder_is_its_users_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::start("");
+    let rights = std::fs::metadata(&server.data_dir).unwrap().permissions();
+    assert_eq!(rights.mode() & 0o777, 0o700);
+}
+
 /// Scenario: the bodies of a source that are under way fill what it may hold of them.
 /// Guarantees: a further long body is told 429, and when to come again; short ones get through.
 #[test]
@@ -41,6 +51,8 @@ fn a_source_above_its_share_is_told_429() {
         (told.0 != 200).then_some(told)
     });
     assert_eq!(told, (429, Some(1)));
+    let refused = server.metric("alcedo_source_refused_requests{source=\"http\"}");
+    assert!(refused.is_some_and(|n| n >= 1.0), "{refused:?}");
     assert_eq!(server.post("{\"message\":\"short\"}\n").0, 200);
     drop(halves);
     server.eventually("room again", |s| (s.post(&long).0 == 200).then_some(()));
@@ -51,8 +63,6 @@ fn a_source_above_its_share_is_told_429() {
 /// Guarantees: the next start says that it was a crash; for the open connection, for those of which nothing
 /// was stored yet and for the datagrams' source there is a possible gap that searches find, for the closed one
 /// there is none.
-    let refused = server.metric("alcedo_source_refused_requests{source=\"http\"}");
-    assert!(refused.is_some_and(|n| n >= 1.0), "{refused:?}");
 #[test]
 fn a_crash_tells_what_open_connections_may_have_lost() {
     let mut server = Server::start("");
