@@ -84,7 +84,8 @@ pub enum RecordKind {
     Ledger = 4,
     /// An audit record of the `ledger` stream; the bytes are JSON.
     Audit = 5,
-    /// The journal was opened here, after a crash or not (control); the bytes are JSON.
+    /// The journal was opened here, after a crash or not, or something else in its life: a fault, a step given
+    /// up, a listener that opened (control); the bytes are JSON.
     Lifecycle = 6,
     /// The envelope's connection ended in order (control); no bytes.
     ConnectionEnd = 7,
