@@ -581,6 +581,22 @@ const VERDICTS: &[(&[u8], &str)] = &[
     (b"ACCEPT", "allowed"),
 ];
 
+/// What the last letter of `[RULES-20-D]` says: EdgeOS and UniFi name the set, the rule's number or
+/// `default`, then whether it accepts, drops or rejects. The set's name is free text.
+fn letter_verdict(upper: &[u8]) -> Option<&'static str> {
+    let (rest, letter) = upper.strip_prefix(b"[")?.strip_suffix(b"]")?.split_last_chunk::<2>()?;
+    let rule = rest.rsplit(|b| *b == b'-').next()?;
+    let numbered = !rule.is_empty() && rule.iter().all(u8::is_ascii_digit);
+    if rule.len() == rest.len() || !(numbered || rule == b"DEFAULT") {
+        return None;
+    }
+    match letter {
+        b"-A" => Some("allowed"),
+        b"-D" | b"-R" => Some("denied"),
+        _ => None,
+    }
+}
+
 fn write_packet(
     packet: &netfilter::Packet<'_>,
     prefix: &str,
@@ -589,8 +605,10 @@ fn write_packet(
     name: &mut String,
 ) {
     let upper = packet.prefix.to_ascii_uppercase();
-    let verdict = VERDICTS.iter().find(|v| memchr::memmem::find(&upper, v.0).is_some());
-    if let Some((_, action)) = verdict {
+    let verdict = letter_verdict(&upper).or_else(|| {
+        VERDICTS.iter().find(|v| memchr::memmem::find(&upper, v.0).is_some()).map(|v| v.1)
+    });
+    if let Some(action) = verdict {
         row.push(ids.action, Kind::Str, action.as_bytes());
         row.push(ids.kind_of, Kind::Str, action.as_bytes());
     }
