@@ -146,7 +146,7 @@ pub fn parse<'a>(program: &[u8], message: &'a [u8]) -> Option<AuthEvent<'a>> {
     }
     match base_name(program) {
         b"sshd" | b"sshd-session" | b"sshd-auth" => sshd(message),
-        b"sudo" => sudo(message),
+        b"sudo" | b"sudo-rs" => sudo(message),
         b"su" => su(message),
         b"CRON" | b"CROND" | b"cron" | b"crond" | b"/USR/SBIN/CRON" | b"anacron" => cron(message),
         b"systemd-logind" => logind(message),
