@@ -42,12 +42,21 @@ const BASE: Case = Case {
 };
 
 fn cases() -> Vec<Case> {
+    let flood = Case {
+        name: "flood: 4,000,000 groups in 64 MiB",
+        condition: (BoundOp::Gte, 5.0),
+        hits: 4_000_000,
+        groups: u64::MAX,
+        ..BASE
+    };
+    counting().into_iter().chain(relating()).chain(values()).chain([flood]).collect()
+}
+
+/// How many events, or different values of them.
+fn counting() -> Vec<Case> {
     let never = (BoundOp::Gte, 60_000.0);
     let session = Frame::Session { gap_ns: 60 * SECOND_NS };
     let distinct = SpecKind::ValueCount;
-    let regular =
-        |burst_ns| SpecKind::RegularInterval(Regular { jitter: 20.0, share: 80.0, burst_ns });
-    let visits = (BoundOp::Gte, 12.0);
     vec![
         // First, while nothing has been freed that memory could come from.
         Case {
@@ -92,6 +101,15 @@ fn cases() -> Vec<Case> {
             values: 50,
             ..BASE
         },
+    ]
+}
+
+/// How events stand to each other in time.
+fn relating() -> Vec<Case> {
+    let regular =
+        |burst_ns| SpecKind::RegularInterval(Regular { jitter: 20.0, share: 80.0, burst_ns });
+    let visits = (BoundOp::Gte, 12.0);
+    vec![
         Case {
             name: "temporal, 3 rules, 1,000 groups",
             kind: SpecKind::Temporal,
@@ -134,18 +152,17 @@ fn cases() -> Vec<Case> {
             groups: 1_000,
             ..BASE
         },
+    ]
+}
+
+/// What their values come to.
+fn values() -> Vec<Case> {
+    vec![
         Case { name: "value_avg, 1 group", kind: SpecKind::ValueAvg, values: 5_000, ..BASE },
         Case {
             name: "value_percentile 95, 1 group of 5,000 values",
             kind: SpecKind::ValuePercentile(95.0),
             values: 5_000,
-            ..BASE
-        },
-        Case {
-            name: "flood: 4,000,000 groups in 64 MiB",
-            condition: (BoundOp::Gte, 5.0),
-            hits: 4_000_000,
-            groups: u64::MAX,
             ..BASE
         },
     ]

@@ -1126,6 +1126,14 @@ mod tests {
             ("Oct 11 22:14:15 h p(a=b: text", ["h", "-", "-", "-", "p(a=b: text"]),
             ("Oct 11 22:14:15 h gdm-x]: text", ["h", "gdm-x", "-", "-", "text"]),
             ("Oct 11 22:14:15 h gdm-x][12]: text", ["h", "gdm-x", "12", "-", "text"]),
+        ] {
+            assert_eq!(parts(line), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_headers_of_network_devices() {
+        for (line, want) in [
             (
                 "<38>Oct 11 22:14:15 h sshd[12]: Invalid user %ASA-6-302015: x",
                 ["h", "sshd", "12", "-", "Invalid user %ASA-6-302015: x"],
