@@ -1,5 +1,6 @@
-//! Once a second, in the background: files, cursors, retirement, destinations that take nothing. Deleting what is old or to go has a
-//! thread of its own: it may have to read what is in the far tier, and rows in memory cannot wait.
+//! Once a second, in the background: files, cursors, retirement, destinations that take nothing. Deleting
+//! what is old or to go has a thread of its own: it may have to read what is in the far tier, and rows in
+//! memory cannot wait.
 
 use super::background::Background;
 use super::late::Late;
