@@ -107,7 +107,8 @@ impl Store {
             Shape::Events { filter, limit: _, fields } => {
                 sink.columns = fields.or(sink.columns);
                 partial =
-                    whole_events(&mut sink, request.scan(snapshot, filter), told)?.or(partial);
+                    whole_events(&mut sink, request.scan(snapshot, filter).once_through(), told)?
+                        .or(partial);
             }
             Shape::Pipes { filter, pipes } => {
                 if format == ExportFormat::Parquet {

@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
+mod budget;
 mod cells;
 mod checks;
 mod coded;

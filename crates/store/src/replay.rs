@@ -46,7 +46,7 @@ impl Store {
             return Err(SearchError::Pipes("only `where` can stand here".into()));
         }
         let (snapshot, missing) = self.snapshot();
-        let mut scan = request.scan(snapshot, filter);
+        let mut scan = request.scan(snapshot, filter).once_through();
         let of = scan.rows_left();
         let mut summary = SearchSummary::default();
         let mut told = started;

@@ -1,5 +1,6 @@
 //! One pass over a snapshot: hot batches and row groups, best time first, each with its matching rows.
 
+use crate::budget::Budget;
 use crate::coded::Coded;
 use crate::error::{SearchError, StoreError};
 use crate::kernel::{BatchNames, Bits, Group, OwnValue, Resolved, hot_values};
@@ -8,7 +9,7 @@ use crate::read::{FileHandle, StoredFile};
 use crate::rows::{FullRow, HotBatch};
 use crate::search::{Estimate, damaged};
 use crate::sidecar::BLOCK_ROWS;
-use event::{Dictionary, EventId};
+use event::{Dictionary, EventBatch, EventId};
 use filter::Plan;
 use hashbrown::HashMap;
 use std::collections::BinaryHeap;
@@ -24,6 +25,8 @@ pub(crate) struct Snapshot {
     pub(crate) hot: Vec<HotBatch>,
     /// Rows that nobody sees any more.
     pub(crate) hidden: Arc<Vec<Hidden>>,
+    /// What all searches may take together.
+    pub(crate) memory: Arc<Budget>,
 }
 
 /// When to stop early. Clones are of the same search.
@@ -167,6 +170,10 @@ pub(crate) struct Scan {
     queue: BinaryHeap<(i64, Unit)>,
     /// Blocks of a group that may hold, where the index has told.
     blocks: HashMap<(usize, usize), u64>,
+    /// Whether rows are looked at once more after their unit, by their places.
+    comes_back: bool,
+    /// Hot batches that were given last.
+    given: Vec<usize>,
     pub(crate) counters: Counters,
 }
 
@@ -191,6 +198,8 @@ impl Scan {
             control,
             queue: BinaryHeap::new(),
             blocks: HashMap::new(),
+            comes_back: true,
+            given: Vec::new(),
             counters: Counters::default(),
         };
         let hot = scan.snapshot.hot.iter().map(|h| (h.event_min_ns, h.event_max_ns));
@@ -232,9 +241,35 @@ impl Scan {
 
     fn push(&mut self, unit: Unit, (low, high): (i64, i64)) {
         let outside = self.since.is_some_and(|s| high < s) || self.until.is_some_and(|u| low >= u);
-        if !outside {
-            self.queue.push((if self.oldest_first { !low } else { high }, unit));
+        match unit {
+            Unit::Hot(index) if outside => self.snapshot.let_go(index),
+            _ if outside => {}
+            _ => self.queue.push((if self.oldest_first { !low } else { high }, unit)),
         }
+    }
+
+    /// For a pass that is done with rows when it asks for the next ones.
+    pub(crate) fn once_through(mut self) -> Self {
+        self.comes_back = false;
+        self
+    }
+
+    /// Lets go of the hot batches that have been looked at and of which no row is `wanted` any more: a
+    /// pass over much history must not hold what has long been in files.
+    pub(crate) fn release(&mut self, wanted: impl Fn(usize) -> bool) {
+        let (snapshot, given) = (&mut self.snapshot, &mut self.given);
+        given.retain(|index| {
+            let is_wanted = wanted(*index);
+            if !is_wanted {
+                snapshot.let_go(*index);
+            }
+            is_wanted
+        });
+    }
+
+    /// Whether there are hot batches to let go of.
+    pub(crate) fn holds_hot(&self) -> bool {
+        !self.given.is_empty()
     }
 
     /// The next unit with matching rows. With `worst` (a time), units that only hold rows beyond it
@@ -251,6 +286,9 @@ impl Scan {
 
     /// One piece of work towards the next unit.
     pub(crate) fn step(&mut self, worst: Option<i64>) -> Result<Step, SearchError> {
+        if !self.comes_back {
+            self.release(|_| false);
+        }
         let Some((bound, unit)) = self.queue.pop() else { return Ok(Step::End) };
         if let Some(why) = self.control.stop() {
             self.counters.stopped = Some(why);
@@ -434,6 +472,10 @@ impl Scan {
                 && !hidden.iter().any(|(hidden, binding)| hidden.holds(binding, &row))
         });
         let rows: Vec<u32> = rows.collect();
+        match rows.is_empty() {
+            true => self.snapshot.let_go(index),
+            false => self.given.push(index),
+        }
         let local = rows.clone();
         Selected { unit: Unit::Hot(index), rows, local, group: None, batch: Some(hot) }
     }
@@ -541,6 +583,14 @@ impl Selected {
 }
 
 impl Snapshot {
+    /// Lets go of a hot batch: its place stays, without rows.
+    fn let_go(&mut self, index: usize) {
+        if let Some(hot) = self.hot.get_mut(index) {
+            let dict = hot.batch.dict().clone();
+            (hot.batch, hot.kept) = (Arc::new(EventBatch::new(dict)), Arc::default());
+        }
+    }
+
     /// Least and greatest `@timestamp` of a unit.
     pub(crate) fn times(&self, unit: Unit) -> (i64, i64) {
         match unit {

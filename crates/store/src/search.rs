@@ -253,6 +253,9 @@ pub(crate) fn run(
     match shape(request) {
         Shape::Events { filter, limit, fields } => {
             let mut scan = request.scan(snapshot, filter);
+            if limit == 0 {
+                scan = scan.once_through();
+            }
             let mut summary = SearchSummary { columns: fields.clone(), ..Default::default() };
             let portion = Portion::default();
             let mut output = Output { request, fields, out, sent_bytes: 0, portion };
@@ -337,6 +340,10 @@ fn best_first(
             scan.control().allow(began.elapsed());
             sent += ready.len();
             ready.clear();
+            if scan.holds_hot() {
+                let wanted: BTreeSet<Unit> = waiting.iter().map(|(_, unit, _)| *unit).collect();
+                scan.release(|index| wanted.contains(&Unit::Hot(index)));
+            }
         }
     }
     ready.extend(waiting.into_iter().map(|(_, unit, row)| (unit, row)));
@@ -478,7 +485,7 @@ pub(crate) fn histogram(
     let span = (wide + buckets as i128 - 1) / buckets as i128;
     let span_ns = i64::try_from(span).unwrap_or(i64::MAX).max(1);
     let mut counts = vec![0; buckets];
-    let mut scan = request.scan(snapshot, event_filter(&request.query));
+    let mut scan = request.scan(snapshot, event_filter(&request.query)).once_through();
     while let Some(mut selected) = scan.next(None)? {
         let times = match selected.times() {
             Ok(times) => times,
@@ -510,7 +517,7 @@ pub(crate) fn field_values(
     let started = Instant::now();
     let names = answers(&request.dictionary, field);
     let mut tally = Tally::default();
-    let mut scan = request.scan(snapshot, event_filter(&request.query));
+    let mut scan = request.scan(snapshot, event_filter(&request.query)).once_through();
     while let Some(mut selected) = scan.next(None)? {
         let unit = selected.unit;
         if let Err(error) = tally.unit(&mut selected, &names) {

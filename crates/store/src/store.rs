@@ -1,5 +1,6 @@
 //! The store itself: hot rows, listed files, and how one becomes the other.
 
+use crate::budget::Budget;
 use crate::error::{SearchError, StoreError};
 use crate::far::Far;
 use crate::manifest::{Change, FileEntry, Manifest, Tail, sync_folder};
@@ -47,6 +48,9 @@ pub struct Options {
     pub retention_rules: Vec<RetentionRule>,
     /// Searches, exports and SQL that may run at once; one more is refused.
     pub searches_max: usize,
+    /// Bytes for sorting, grouping and distinct values of all that run at once, beside the limit that each
+    /// request has.
+    pub searches_bytes_max: usize,
     /// Where old files move to; none: all files stay on the local disk.
     pub tier: Option<TierOptions>,
     /// Called at each step of publication.
@@ -79,6 +83,7 @@ impl Default for Options {
             retention_bytes: None,
             retention_rules: Vec::new(),
             searches_max: SEARCHES_MAX_DEFAULT,
+            searches_bytes_max: SEARCHES_MAX_DEFAULT * crate::search::MEMORY_BYTES_DEFAULT,
             tier: None,
             step_hook: None,
         }
@@ -151,6 +156,8 @@ struct Live {
     files: Vec<Arc<FileHandle>>,
     hot: Vec<HotBatch>,
     hot_bytes: usize,
+    /// Batches that are in files and that somebody may still read, each with its bytes.
+    read_on: Vec<(Weak<EventBatch>, usize)>,
     appended: BTreeMap<u32, EventId>,
     /// What was in files when the store was opened.
     opened: BTreeMap<u32, EventId>,
@@ -182,6 +189,7 @@ pub struct Store {
     live: Mutex<Live>,
     pub(crate) writer: Mutex<Writer>,
     running: AtomicUsize,
+    searches_memory: Arc<Budget>,
     joining_waits: AtomicBool,
     /// Held while files are joined or removed, one such work at a time; taken before `writer`.
     pub(crate) upkeep: Mutex<()>,
@@ -277,6 +285,7 @@ impl Store {
         let version = manifest.state().version;
         let doomed_objects = AtomicU64::new(manifest.state().far_doomed.len() as u64);
         let writer = Writer { manifest, broken: false, version, unlisted: Vec::new() };
+        let searches_memory = Arc::new(Budget::of(options.searches_bytes_max));
         sort_files(&mut live.files);
         Ok(Store {
             root: dir.to_path_buf(),
@@ -286,6 +295,7 @@ impl Store {
             live: Mutex::new(live),
             writer: Mutex::new(writer),
             running: AtomicUsize::new(0),
+            searches_memory,
             joining_waits: AtomicBool::new(false),
             upkeep: Mutex::new(()),
             retired_at_ns: Mutex::new(None),
@@ -369,6 +379,13 @@ impl Store {
         self.live.lock().hot_bytes
     }
 
+    /// Memory of rows that are in files, and that searches which began before still hold, bytes.
+    pub fn read_on_bytes(&self) -> usize {
+        let mut live = self.live.lock();
+        live.read_on.retain(|(batch, _)| batch.strong_count() > 0);
+        live.read_on.iter().map(|(_, bytes)| bytes).sum()
+    }
+
     /// The last event of a partition that was appended, or stored before a restart.
     pub fn appended_through(&self, partition: u32) -> Option<EventId> {
         self.live.lock().appended.get(&partition).copied()
@@ -432,7 +449,10 @@ impl Store {
         let mut live = self.live.lock();
         live.files.extend(handles);
         sort_files(&mut live.files);
-        live.hot.drain(..hot.len());
+        let written: Vec<HotBatch> = live.hot.drain(..hot.len()).collect();
+        live.read_on.retain(|(batch, _)| batch.strong_count() > 0);
+        let read_on = written.iter().map(|h| (Arc::downgrade(&h.batch), h.batch.size_bytes()));
+        live.read_on.extend(read_on);
         live.hot_bytes = live.hot.iter().map(|h| h.batch.size_bytes()).sum();
         live.hot_since_ns = None;
         live.through.clone_from(&appended);
@@ -667,7 +687,7 @@ impl Store {
     pub(crate) fn snapshot(&self) -> (Snapshot, u64) {
         let live = self.live.lock();
         let (files, hot, hidden) = (live.files.clone(), live.hot.clone(), live.hidden.clone());
-        (Snapshot { files, hot, hidden }, live.missing)
+        (Snapshot { files, hot, hidden, memory: self.searches_memory.clone() }, live.missing)
     }
 
     /// After a failed write of the manifest: reads it again. If the failed record is not there, it is

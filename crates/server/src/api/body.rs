@@ -38,7 +38,7 @@ pub async fn take<T>(
     cut: impl FnOnce(&[u8], &mut Cut) -> Result<T, Problem>,
 ) -> Result<(usize, T), Problem> {
     let source = open(app, None, sender.principal)?;
-    let bytes_max = body_bytes_max(app.memory_max);
+    let bytes_max = body_bytes_max(app.memory.all);
     let (bytes, room) = read(&source, body, bytes_max).await?;
     let plain = decoded(sender.headers, &bytes, bytes_max)?;
     let peer = sender.peer.map(|p| p.0.0);

@@ -62,7 +62,7 @@ pub fn time_of(text: Option<&str>, now_ns: i64) -> Result<Option<i64>, Problem> 
 pub fn request_of(app: &App, asked: &Asked) -> Result<SearchRequest, Problem> {
     let now_ns = io::intake::wall_ns();
     let query = search::parse(&asked.query, now_ns)?;
-    let mut request = SearchRequest::new(query, app.generation().dict.clone());
+    let mut request = app.search_of(query);
     request.since_ns = time_of(asked.since.as_deref(), now_ns)?;
     request.until_ns = time_of(asked.until.as_deref(), now_ns)?;
     request.limit = match asked.limit {
@@ -344,7 +344,7 @@ pub async fn around(
 pub fn around_time(app: &App, at_ns: i64, minutes: u32) -> Result<Json<Value>, Problem> {
     let reach_ns = i64::from(minutes.clamp(1, 24 * 60)) * 60 * 1_000_000_000;
     let query = search::parse("", at_ns)?;
-    let mut request = SearchRequest::new(query, app.generation().dict.clone());
+    let mut request = app.search_of(query);
     request.since_ns = Some(at_ns.saturating_sub(reach_ns));
     request.until_ns = Some(at_ns.saturating_add(reach_ns));
     (request.limit, request.oldest_first) = (AROUND_ROWS, true);

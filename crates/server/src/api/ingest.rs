@@ -64,7 +64,7 @@ pub async fn ingest(
     body: Body,
 ) -> Result<Json<Value>, Problem> {
     let source = open(&app, target.source.as_deref(), &principal)?;
-    let body_bytes_max = body_bytes_max(app.memory_max);
+    let body_bytes_max = body_bytes_max(app.memory.all);
     let (bytes, room) = read(&source, body, body_bytes_max).await?;
     let envelope = envelope(&source, &principal, peer.map(|p| p.0.0), Protocol::Http);
     let text = |name| headers.get(name).and_then(|v: &header::HeaderValue| v.to_str().ok());

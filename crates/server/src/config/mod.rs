@@ -64,8 +64,9 @@ pub struct Config {
     pub suppress_ns: i64,
     /// Memory that may be used; `None`: most of what the machine or the control group has.
     pub memory_bytes_max: Option<u64>,
-    /// Most memory of events that are in no file yet; more are left to the journal.
-    pub hot_bytes_max: usize,
+    /// Most memory of events that are in no file yet, more are left to the journal; `None`: see
+    /// [`crate::run::memory`].
+    pub hot_bytes_max: Option<usize>,
     /// The version that clients of Elasticsearch are told.
     pub elasticsearch_version: String,
 }
@@ -261,13 +262,10 @@ const SUPPRESS_DEFAULT_NS: i64 = 300 * 1_000_000_000;
 /// Five-minute buckets: long enough for a median over quiet sources.
 const VOLUME_BUCKET_DEFAULT_NS: i64 = 300 * 1_000_000_000;
 
-/// An eighth of the gigabyte that a loaded server may have: with twice as much it had 1.1, and was no
-/// faster.
-const HOT_BYTES_DEFAULT: usize = 128 << 20;
 /// The clients that the tests run take it.
 const ELASTICSEARCH_VERSION_DEFAULT: &str = "8.19.0";
 /// Less would make files of some hundred rows.
-const HOT_BYTES_LEAST: usize = 1 << 20;
+pub const HOT_BYTES_LEAST: usize = 1 << 20;
 
 impl Default for Config {
     fn default() -> Self {
@@ -311,7 +309,7 @@ impl Default for Config {
             watch: Watch { silent_after_ns: None, volume_bucket_ns: VOLUME_BUCKET_DEFAULT_NS },
             suppress_ns: SUPPRESS_DEFAULT_NS,
             memory_bytes_max: None,
-            hot_bytes_max: HOT_BYTES_DEFAULT,
+            hot_bytes_max: None,
             elasticsearch_version: ELASTICSEARCH_VERSION_DEFAULT.into(),
         }
     }
@@ -346,7 +344,7 @@ impl Config {
             ("backup", format!("{:?} {:?}", self.backup, self.backups)),
             ("watch", format!("{:?}", self.watch)),
             ("alerts", format!("{:?}", self.suppress_ns)),
-            ("limits", format!("{:?} {}", self.memory_bytes_max, self.hot_bytes_max)),
+            ("limits", format!("{:?} {:?}", self.memory_bytes_max, self.hot_bytes_max)),
             ("elasticsearch", self.elasticsearch_version.clone()),
         ];
         let digest = |text: &str| {
@@ -466,7 +464,7 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
     root.section("limits", |s| {
         config.memory_bytes_max = s.size_bytes("memory");
         let hot = s.size_bytes("hot_rows").and_then(|n| usize::try_from(n).ok());
-        config.hot_bytes_max = hot.unwrap_or(config.hot_bytes_max).max(HOT_BYTES_LEAST);
+        config.hot_bytes_max = hot.map(|bytes| bytes.max(HOT_BYTES_LEAST));
         s.done();
     });
     root.section("elasticsearch", |s| {
@@ -837,7 +835,10 @@ mod tests {
         assert_eq!(config.sources[1].multiline.as_ref().unwrap().wait_ns, 5_000_000_000);
         assert_eq!(config.notify[0].min_level, event::Level::High);
         assert_eq!(config.retention.size_bytes, Some(10 << 30));
-        assert_eq!((config.memory_bytes_max, config.hot_bytes_max), (Some(2 << 30), 64 << 20));
+        assert_eq!(
+            (config.memory_bytes_max, config.hot_bytes_max),
+            (Some(2 << 30), Some(64 << 20))
+        );
     }
 
     #[test]

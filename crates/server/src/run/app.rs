@@ -4,8 +4,8 @@ use super::bus::{Bus, News};
 use super::exports::Exports;
 use super::generations::{Archive, Reloaded};
 use super::lag::{Ages, Behindhand};
+use super::memory::Shares;
 use super::outboxes;
-use super::overload;
 use super::own_events::{self, OwnEvent, OwnEvents};
 use super::rates::Rates;
 use super::reparsing::Reparsing;
@@ -17,6 +17,7 @@ use axum::http::StatusCode;
 use detect::correlate::RuleStats;
 use detect::{Changed, Pausing};
 use event::{Envelope, EventBatch, EventId, EventView, Marks, RawBatch, RecordKind};
+use filter::search::Query;
 use journal::Journal;
 use ledger::{Actor, Audit, Ledger, LedgerRecord};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 use store::Store;
+use store::search::SearchRequest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use trust::{AuthError, Principal, Sessions, Setup};
 use watch::{Balance, Counter, SourceStatus, Step, Strain};
@@ -100,8 +102,8 @@ pub struct App {
     pub degraded: AtomicU8,
     /// What the highest step of it was asked for by.
     pub strain: Mutex<Strain>,
-    /// What this process may have, bytes.
-    pub memory_max: u64,
+    /// What this process may have, and who how much of it.
+    pub memory: Shares,
     /// Memory is scarce: events leave it early.
     pub memory_tight: AtomicBool,
     /// Of what consumers have not passed.
@@ -195,11 +197,11 @@ impl App {
     /// Puts the parts together.
     pub fn new(made: Made) -> Self {
         let exports = Exports::below(&made.config.data_dir);
-        let memory_max = made.config.memory_bytes_max.unwrap_or_else(overload::memory_ceiling);
+        let memory = Shares::of(&made.config);
         Self {
             lookups: Lookups::of(&made.config),
             config: made.config,
-            memory_max,
+            memory,
             exports,
             hunting: Arc::new(tokio::sync::Semaphore::new(1)),
             saving: Mutex::default(),
@@ -609,19 +611,34 @@ impl App {
         left + durable.saturating_sub(self.passed().max(stored))
     }
 
+    /// A search of everything under the names of now, within the memory that one search may have.
+    pub fn search_of(&self, query: Query) -> SearchRequest {
+        let request = SearchRequest::new(query, self.generation().dict.clone());
+        SearchRequest { memory_bytes_max: self.memory.search, ..request }
+    }
+
     /// Whether the store can write, and rows that are in no file yet fill less than one part in
     /// `parts` of the memory they may fill.
     pub fn has_store_room(&self, parts: usize) -> bool {
-        !self.has_problem("store") && self.store.hot_bytes() <= self.config.hot_bytes_max / parts
+        !self.has_problem("store") && self.unstored_bytes() <= self.memory.hot_rows / parts
     }
 
     /// Whether the sequencer may give the store more rows: also one that cannot write them now, up to
-    /// a limit that is low where memory is scarce.
+    /// a limit that is low where memory is scarce. What searches still hold counts there, too.
     pub fn may_append(&self) -> bool {
         let scarce = self.memory_tight.load(Ordering::Relaxed) && self.has_problem("store");
-        let most = self.config.hot_bytes_max;
+        let most = self.memory.hot_rows;
         let most = if scarce { most.min(super::upkeep::EARLY_BYTES) } else { most };
-        self.store.hot_bytes() <= most
+        self.unstored_bytes() <= most
+    }
+
+    /// Memory of rows that are in no file yet; where memory is scarce, with those that searches hold.
+    fn unstored_bytes(&self) -> usize {
+        let held = match self.memory_tight.load(Ordering::Relaxed) {
+            true => self.store.read_on_bytes(),
+            false => 0,
+        };
+        self.store.hot_bytes() + held
     }
 
     /// Events were handed to the store: searchable from now on, in a file later.

@@ -12,6 +12,7 @@ pub mod kept;
 pub mod lag;
 pub mod late;
 pub mod live_searches;
+pub mod memory;
 pub mod outboxes;
 pub mod outlets;
 pub mod overload;
@@ -122,7 +123,7 @@ impl Server {
         let (pipeline, ground) = start_pipeline(&app, &recorder, secret)?;
         let stop = CancellationToken::new();
         let outboxes = outboxes::start(&app, &ledger_stream, &stop)?;
-        let caps = places::caps(&app.config, app.memory_max, places::take_descriptors());
+        let caps = places::caps(&app.config, app.memory.all, places::take_descriptors());
         let (sources, syslog, agents) = start_sources(&app, caps).await?;
         let http = http::serve(app.clone(), caps, stop.clone()).await?;
         let upkeep = upkeep::start(app.clone(), ground)?;
@@ -404,11 +405,13 @@ const FLUSH_ONE_IN: usize = 4;
 
 /// What the configuration says about the store.
 pub fn store_options(config: &Config) -> store::Options {
+    let shares = memory::Shares::of(config);
     store::Options {
         retention_age_ns: config.retention.age_ns,
         retention_bytes: config.retention.size_bytes,
         retention_rules: config.retention.rules.clone(),
-        hot_bytes_max: config.hot_bytes_max / FLUSH_ONE_IN,
+        hot_bytes_max: shares.hot_rows / FLUSH_ONE_IN,
+        searches_bytes_max: shares.searches,
         tier: config.tier.clone(),
         ..store::Options::default()
     }

@@ -76,7 +76,7 @@ struct Look {
 
 impl Look {
     fn new(app: &App) -> Self {
-        tracing::info!(memory_max = app.memory_max, "memory ceiling");
+        tracing::info!(memory = ?app.memory, "memory ceiling");
         let now = Instant::now();
         let look = Self {
             began: now,
@@ -214,7 +214,7 @@ impl Look {
             lag_ns: app.detect_lag_ms(io::intake::wall_ns()).saturating_mul(1_000_000),
             // Whether it is full is the journal's to say: it knows its prepared space.
             disk: if full { 1.0 } else { disk_part(&stats).min(0.99) },
-            memory: part(resident_bytes(), app.memory_max),
+            memory: part(resident_bytes(), app.memory.all),
         }
     }
 
@@ -276,7 +276,7 @@ fn tell_memory(app: &App) {
         "the memory limit of {} MiB is too small: the server itself uses {} MiB with nothing to do, \
          so it goes on refusing or slowing senders; set `limits: {{memory: ...}}` to at least \
          {needed} MiB, or give its control group {} MiB",
-        app.memory_max >> 20,
+        app.memory.all >> 20,
         resident >> 20,
         (needed * 100.0 / MEMORY_PERCENT as f64).ceil(),
     );

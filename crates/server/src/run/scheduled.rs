@@ -25,7 +25,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use store::{SearchError, SearchRequest};
+use store::SearchError;
 
 /// Shortest and longest time between two runs: shorter is a rule's work, longer would look at what
 /// nobody can still act upon.
@@ -230,7 +230,7 @@ fn found(
 ) -> Result<Found, SearchError> {
     let query = search::parse(&row.search.query, io::intake::wall_ns())
         .map_err(|error| SearchError::Pipes(error.to_string()))?;
-    let mut request = SearchRequest::new(query, app.generation().dict.clone());
+    let mut request = app.search_of(query);
     request.lookups = app.lookups.of_query(&request.query)?;
     request.offsets = Some(window.clone());
     request.limit = store::search::LIMIT_MAX;

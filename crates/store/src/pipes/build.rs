@@ -72,6 +72,10 @@ impl<'a> Build<'a> {
     ) -> Result<Self, SearchError> {
         let (snapshot, control) = (scan.snapshot.clone(), scan.control().clone());
         let feeds = Feeds::of(pipes, &request.dictionary);
+        let scan = match feeds.list.contains(&Feed::Place) {
+            true => scan,
+            false => scan.once_through(),
+        };
         let source = Source::new(scan, &feeds, shared);
         let table = source.schema.clone();
         let provider = StreamingTable::try_new(table, vec![Arc::new(source)]).map_err(engine)?;

@@ -20,6 +20,7 @@ mod statement;
 pub(crate) use feed::{Shared, batch, stream_of, time_array};
 pub(crate) use statement::sql;
 
+use crate::budget::{Budget, SearchPool};
 use crate::error::SearchError;
 use crate::planning;
 use crate::scan::{Control, Scan, Unit};
@@ -57,7 +58,8 @@ pub(crate) fn run(
     let (snapshot, control) = (scan.snapshot.clone(), scan.control().clone());
     let shared = Arc::new(Mutex::new(Shared::default()));
     // The one function that the engine looks for by its name: what `dedup` becomes is made of it.
-    let state = session(request, &control)?.with_aggregate_functions(vec![first_value_udaf()]);
+    let state = session(request, &snapshot.memory, &control)?
+        .with_aggregate_functions(vec![first_value_udaf()]);
     let context = SessionContext::new_with_state(state.build());
     let build = Build::of(&context, scan, request, pipes, shared.clone())?;
     let joined = build.joined.clone();
@@ -79,6 +81,8 @@ pub(crate) fn run(
         }
         Mode::Table { columns } => {
             summary.columns = Some(columns.iter().map(|c| c.name.clone()).collect());
+            // Nothing comes back to the events themselves.
+            drop(snapshot);
             let mut sender = Sender::new(request, limit, out);
             execute(frame, request, (&control, 1), &mut |batch| {
                 let rows = (0..batch.num_rows()).map(|row| table_json(&batch, row, &columns));
@@ -114,10 +118,15 @@ pub(crate) fn leading(query: &Query) -> (Plan, Vec<Pipe>) {
 }
 
 /// An engine for one search, without what only SQL needs: its functions by their names.
-fn session(request: &SearchRequest, control: &Control) -> Result<SessionStateBuilder, SearchError> {
+fn session(
+    request: &SearchRequest,
+    together: &Arc<Budget>,
+    control: &Control,
+) -> Result<SessionStateBuilder, SearchError> {
+    let pool = SearchPool::of(request.memory_bytes_max, together.clone());
     let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_limit(request.memory_bytes_max, 1.0)
+        .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(disk)
         .build_arc()
         .map_err(engine)?;

@@ -43,9 +43,10 @@ fn statement_rows(
 ) -> Result<SearchSummary, SearchError> {
     let started = Instant::now();
     let (shared, control) = (Arc::new(Mutex::new(Shared::default())), request.control());
+    let memory = snapshot.memory.clone();
     let table =
         crate::table::EventsTable::new(snapshot, request.clone(), control.clone(), shared.clone())?;
-    let state = session(request, &control)?.with_default_features().build();
+    let state = session(request, &memory, &control)?.with_default_features().build();
     let context = SessionContext::new_with_state(state);
     AMPLIFYING.iter().for_each(|name| context.deregister_udf(name));
     context.register_table("events", Arc::new(table)).map_err(engine)?;

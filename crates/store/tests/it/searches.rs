@@ -190,6 +190,71 @@ fn one_search_too_many_is_refused_and_places_are_given_back() {
     assert_eq!(ids(&store, &request("*")).len(), 5);
 }
 
+/// Scenario: rows that a search has looked at go to a file while the search goes on with older ones.
+/// Guarantees: it does not hold their memory for longer than it needs them: replays and tables no longer
+/// than they look at them, answers of events until they are handed out.
+#[test]
+fn a_search_lets_go_of_rows_that_have_gone_to_files() {
+    let asked = |query: &str, done: &dyn Fn(&Store, &str) -> bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let (mut first, mut held) = (0, Vec::new());
+        let each = &mut |text: &str| {
+            if first == 0 {
+                store.flush().unwrap();
+                first = store.read_on_bytes();
+            }
+            if done(&store, text) {
+                held.push(store.read_on_bytes());
+            }
+        };
+        match query {
+            "replay" => {
+                let each = &mut |told| {
+                    if let store::Replayed::Events(batch) = told {
+                        batch.rows().for_each(|row| each(&row.id().offset.to_string()));
+                    }
+                    ControlFlow::Continue(())
+                };
+                store.replay(&request("*"), each).map(|_| ()).unwrap();
+            }
+            query => {
+                let each = &mut |row: store::Row| {
+                    each(&row.id.map_or_else(|| row.json.clone(), |id| id.offset.to_string()));
+                    ControlFlow::Continue(())
+                };
+                store.search(&request(query), each).map(|_| ()).unwrap();
+            }
+        }
+        assert_eq!(store.read_on_bytes(), 0, "{query}: nothing is held when it is over");
+        (first, held)
+    };
+    let of_oldest = |_: &Store, offset: &str| offset.parse::<u64>().is_ok_and(|n| n < 15);
+    for query in ["replay", "*"] {
+        let (first, held) = asked(query, &of_oldest);
+        assert!(first > 0, "{query}: its rows are held while they are handed out");
+        assert!(held.len() == 15 && held.iter().all(|bytes| *bytes == 0), "{query}: {held:?}");
+    }
+    let (first, held) = asked("* | stats count() as n", &|_, row| row.contains("40"));
+    assert_eq!((first, held), (0, vec![0]), "a table needs no row any more");
+}
+
+/// Scenario: all searches together may have less than this one alone.
+/// Guarantees: it is refused for its memory, not for its own limit; one that needs none is answered.
+#[test]
+fn searches_share_a_limit_of_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { searches_bytes_max: 200, ..Options::default() };
+    let (store, _) = Store::open(dir.path(), options).unwrap();
+    store.append(logins(0..1_000));
+    let ask = |query: &str| {
+        store.search(&request(query), &mut |_| ControlFlow::Continue(())).map(|s| s.returned)
+    };
+    assert!(matches!(ask("* | stats dc(source.bytes) as n"), Err(store::SearchError::Memory)));
+    assert!(matches!(ask("* | sort user.name"), Err(store::SearchError::Memory)));
+    assert_eq!(ask("user.name:u1").unwrap(), 200);
+}
+
 /// Many pages: kinds of events with columns of their own, several events of one time, wide texts.
 fn pages(dir: &std::path::Path, count: u64) -> Store {
     let (store, _) = Store::open(dir, Options::default()).unwrap();

@@ -152,7 +152,7 @@ pub fn field_of(dict: &Dictionary, label: &str) -> String {
 
 fn request(app: &App, asked: &Asked, log: &LogQuery, (start, end): (i64, i64)) -> SearchRequest {
     let query = search::Query { filter: log.filter.clone(), pipes: Vec::new() };
-    let mut request = SearchRequest::new(query, app.generation().dict.clone());
+    let mut request = app.search_of(query);
     (request.since_ns, request.until_ns) = (Some(start), Some(end));
     request.timeout = Some(TIMEOUT);
     request.cancelled = asked.cancelled.clone();

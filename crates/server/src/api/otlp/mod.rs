@@ -77,7 +77,7 @@ impl Export {
         let source = ingest::open(app, source, principal)?;
         let peer = peer.map(|peer| peer.0.0);
         let envelope = ingest::envelope(&source, principal, peer, Protocol::Otlp);
-        let bytes_max = ingest::body_bytes_max(app.memory_max);
+        let bytes_max = ingest::body_bytes_max(app.memory.all);
         Ok(Self { source, envelope: Arc::new(envelope), bytes_max })
     }
 
