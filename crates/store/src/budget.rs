@@ -12,12 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub(crate) struct Budget {
     bytes_max: usize,
+    one_bytes_max: usize,
     used: AtomicUsize,
 }
 
 impl Budget {
-    pub(crate) fn of(bytes_max: usize) -> Self {
-        Self { bytes_max, used: AtomicUsize::new(0) }
+    /// So much for all, of which one may have `one_bytes_max`.
+    pub(crate) fn of(bytes_max: usize, one_bytes_max: usize) -> Self {
+        Self { bytes_max, one_bytes_max, used: AtomicUsize::new(0) }
     }
 
     fn try_take(&self, bytes: usize) -> bool {
@@ -34,7 +36,7 @@ impl Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self::of(usize::MAX)
+        Self::of(usize::MAX, usize::MAX)
     }
 }
 
@@ -47,8 +49,9 @@ pub(crate) struct SearchPool {
 }
 
 impl SearchPool {
-    /// At most `bytes_max` for this search, and no more than `together` has left.
+    /// At most `bytes_max` for this search, and no more than `together` allows one and has left.
     pub(crate) fn of(bytes_max: usize, together: Arc<Budget>) -> Self {
+        let bytes_max = bytes_max.min(together.one_bytes_max);
         Self { own: GreedyMemoryPool::new(bytes_max), bytes_max, together }
     }
 }
@@ -109,12 +112,12 @@ mod tests {
     /// by a search's own limit is not counted.
     #[test]
     fn two_searches_share_and_give_back() {
-        let together = Arc::new(Budget::of(100));
+        let together = Arc::new(Budget::of(100, 85));
         let pool = |own| -> Arc<dyn MemoryPool> { Arc::new(SearchPool::of(own, together.clone())) };
-        let (first, second) = (pool(80), pool(80));
+        let (first, second) = (pool(200), pool(80));
         let one = MemoryConsumer::new("first").register(&first);
         let two = MemoryConsumer::new("second").register(&second);
-        assert!(one.try_grow(90).is_err(), "its own limit");
+        assert!(one.try_grow(90).is_err(), "the limit of one");
         one.try_grow(60).unwrap();
         assert!(two.try_grow(50).is_err(), "what both may have");
         two.try_grow(40).unwrap();

@@ -48,9 +48,10 @@ pub struct Options {
     pub retention_rules: Vec<RetentionRule>,
     /// Searches, exports and SQL that may run at once; one more is refused.
     pub searches_max: usize,
-    /// Bytes for sorting, grouping and distinct values of all that run at once, beside the limit that each
-    /// request has.
+    /// Bytes for sorting, grouping and distinct values of all that run at once.
     pub searches_bytes_max: usize,
+    /// The same of one of them, beside the limit that its request has.
+    pub search_bytes_max: usize,
     /// Where old files move to; none: all files stay on the local disk.
     pub tier: Option<TierOptions>,
     /// Called at each step of publication.
@@ -84,6 +85,7 @@ impl Default for Options {
             retention_rules: Vec::new(),
             searches_max: SEARCHES_MAX_DEFAULT,
             searches_bytes_max: SEARCHES_MAX_DEFAULT * crate::search::MEMORY_BYTES_DEFAULT,
+            search_bytes_max: crate::search::MEMORY_BYTES_DEFAULT,
             tier: None,
             step_hook: None,
         }
@@ -285,7 +287,8 @@ impl Store {
         let version = manifest.state().version;
         let doomed_objects = AtomicU64::new(manifest.state().far_doomed.len() as u64);
         let writer = Writer { manifest, broken: false, version, unlisted: Vec::new() };
-        let searches_memory = Arc::new(Budget::of(options.searches_bytes_max));
+        let (all, one) = (options.searches_bytes_max, options.search_bytes_max);
+        let searches_memory = Arc::new(Budget::of(all, one));
         sort_files(&mut live.files);
         Ok(Store {
             root: dir.to_path_buf(),

@@ -62,7 +62,7 @@ pub fn time_of(text: Option<&str>, now_ns: i64) -> Result<Option<i64>, Problem> 
 pub fn request_of(app: &App, asked: &Asked) -> Result<SearchRequest, Problem> {
     let now_ns = io::intake::wall_ns();
     let query = search::parse(&asked.query, now_ns)?;
-    let mut request = app.search_of(query);
+    let mut request = SearchRequest::new(query, app.generation().dict.clone());
     request.since_ns = time_of(asked.since.as_deref(), now_ns)?;
     request.until_ns = time_of(asked.until.as_deref(), now_ns)?;
     request.limit = match asked.limit {
@@ -112,12 +112,26 @@ pub async fn search(
     JsonBody(asked): JsonBody<Asked>,
 ) -> Result<Response, Problem> {
     let asked = searches::filled(&app, asked).await?;
-    let request = request_of(&app, &asked)?;
+    let request = limited(&app, request_of(&app, &asked)?, &headers);
     let cancelled = request.cancelled.clone();
     answer(app, (principal, &headers), cancelled, move |app, out| {
         app.store.search(&request, out).map_err(|error| error.located_in(&asked.query))
     })
     .await
+}
+
+/// Whether rows are handed on as they are found.
+fn is_streamed(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("application/x-ndjson"))
+}
+
+/// The request with the limit of its answer: a document is in memory until it is whole.
+pub fn limited(app: &App, request: SearchRequest, headers: &HeaderMap) -> SearchRequest {
+    match is_streamed(headers) {
+        true => request,
+        false => SearchRequest { memory_bytes_max: app.memory.search, ..request },
+    }
 }
 
 /// What `work` finds, in the form that was asked for: rows as they are found for
@@ -131,8 +145,7 @@ pub async fn answer(
     let turn = app.turn().await?;
     // Before the search: what is found is at least all else.
     let waiting = app.not_searchable(io::intake::wall_ns());
-    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("");
-    if accept.contains("application/x-ndjson") {
+    if is_streamed(headers) {
         return stream_rows((app, principal), cancelled, (turn, waiting), work).await;
     }
     let _gone = Cancel(cancelled);

@@ -1,7 +1,7 @@
 //! SQL over the table `events`.
 
 use super::asked::JsonBody;
-use super::events::{Asked, answer, request_of};
+use super::events::{Asked, answer, limited, request_of};
 use super::problem::Problem;
 use crate::run::App;
 use axum::extract::{Extension, State};
@@ -38,6 +38,7 @@ pub async fn sql(
         return Err(Problem::bad(format!("the statement is longer than {SQL_BYTES_MAX} bytes")));
     }
     let request = request_of(&app, &Asked { since, until, limit, ..Asked::default() })?;
+    let request = limited(&app, request, &headers);
     let cancelled = request.cancelled.clone();
     answer(app, (principal, &headers), cancelled, move |app, out| {
         app.store.sql(&sql, &request, out).map_err(|error| error.located_in(&sql))

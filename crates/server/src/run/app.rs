@@ -611,7 +611,7 @@ impl App {
         left + durable.saturating_sub(self.passed().max(stored))
     }
 
-    /// A search of everything under the names of now, within the memory that one search may have.
+    /// A search of everything under the names of now, for an answer that is held in memory.
     pub fn search_of(&self, query: Query) -> SearchRequest {
         let request = SearchRequest::new(query, self.generation().dict.clone());
         SearchRequest { memory_bytes_max: self.memory.search, ..request }

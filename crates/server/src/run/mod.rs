@@ -412,6 +412,7 @@ pub fn store_options(config: &Config) -> store::Options {
         retention_rules: config.retention.rules.clone(),
         hot_bytes_max: shares.hot_rows / FLUSH_ONE_IN,
         searches_bytes_max: shares.searches,
+        search_bytes_max: shares.search,
         tier: config.tier.clone(),
         ..store::Options::default()
     }
