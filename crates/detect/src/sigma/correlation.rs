@@ -154,8 +154,13 @@ impl Timespan {
     /// Reads `10m`; `None` if it is not a positive number and one of [`Timespan::UNITS`], or longer
     /// than the clock can count (292 years).
     pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_or_nought(text).filter(|span| span.amount > 0)
+    }
+
+    /// As [`Timespan::parse`], and `0s` is none at all.
+    pub fn parse_or_nought(text: &str) -> Option<Self> {
         let unit = text.chars().next_back()?;
-        let amount: u32 = text[..text.len() - unit.len_utf8()].parse().ok().filter(|n| *n > 0)?;
+        let amount: u32 = text[..text.len() - unit.len_utf8()].parse().ok()?;
         let (_, seconds) = Self::UNITS.iter().find(|(u, _)| *u == unit)?;
         seconds.checked_mul(i64::from(amount))?.checked_mul(SECOND_NS)?;
         Some(Self { amount, unit })
@@ -313,5 +318,8 @@ mod tests {
         for wrong in ["", "5", "m", "0s", "-5m", "5x", "1.5h", "5 m", "4000000000y", "5\u{e4}"] {
             assert_eq!(Timespan::parse(wrong), None, "{wrong}");
         }
+        assert_eq!(Timespan::parse_or_nought("0s").map(Timespan::ns), Some(0));
+        assert_eq!(Timespan::parse_or_nought("90m"), Timespan::parse("90m"));
+        assert_eq!(Timespan::parse_or_nought("-5m"), None);
     }
 }
