@@ -286,6 +286,10 @@ impl RuleExpr {
         }
     }
 
+    fn is_linked(&self) -> bool {
+        matches!(self, RuleExpr::And(_) | RuleExpr::Or(_))
+    }
+
     /// Evaluates with `occurred` saying which rules occurred.
     pub fn holds(&self, occurred: &impl Fn(&str) -> bool) -> bool {
         match self {
@@ -294,6 +298,27 @@ impl RuleExpr {
             RuleExpr::Or(parts) => parts.iter().any(|p| p.holds(occurred)),
             RuleExpr::Not(part) => !part.holds(occurred),
         }
+    }
+}
+
+/// As a rule would write it.
+impl std::fmt::Display for RuleExpr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (parts, link) = match self {
+            RuleExpr::Rule(name) => return f.write_str(name),
+            RuleExpr::Not(part) if part.is_linked() => return write!(f, "not ({part})"),
+            RuleExpr::Not(part) => return write!(f, "not {part}"),
+            RuleExpr::And(parts) => (parts, " and "),
+            RuleExpr::Or(parts) => (parts, " or "),
+        };
+        for (at, part) in parts.iter().enumerate() {
+            f.write_str(if at == 0 { "" } else { link })?;
+            match part.is_linked() {
+                true => write!(f, "({part})")?,
+                false => write!(f, "{part}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -308,6 +333,26 @@ mod tests {
         }
         for (i, (op, name)) in BoundOp::ALL.iter().enumerate() {
             assert_eq!((*op as usize, op.name()), (i, *name));
+        }
+    }
+
+    #[test]
+    fn expressions_are_shown_as_a_rule_would_write_them() {
+        let rules: String = ["a", "b", "c", "d", "e"]
+            .map(|r| {
+                format!("title: {r}\nid: {r}\ndetection: {{s: {{F: {r}}}, condition: s}}\n---\n")
+            })
+            .concat();
+        for written in ["a and not b", "a and (b or c) and not (d or e)", "(a and b) or c"] {
+            let text = format!(
+                "{rules}title: t\nid: t\n\
+                 correlation: {{type: temporal, timespan: 5m, condition: {written}}}\n"
+            );
+            let (rules, problems) = crate::load_text(&text);
+            assert!(problems.is_empty(), "{problems:?}");
+            let condition = rules.last().and_then(|r| r.correlation()).map(|c| &c.condition);
+            let Some(CorrelationCondition::Expression(expression)) = condition else { panic!() };
+            assert_eq!(expression.to_string(), written);
         }
     }
 
