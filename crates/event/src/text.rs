@@ -96,8 +96,16 @@ pub fn render(bytes: &[u8]) -> String {
 
 /// The word of `known` that `word` was probably meant to be: few letters differ. For hints.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_within(word, known, 2.max(word.len() / 3).min(word.len().saturating_sub(1)))
+}
+
+/// As [`nearest`], of which at most `most` letters differ.
+pub fn nearest_within<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    most: usize,
+) -> Option<&'a str> {
     let closest = known.into_iter().map(|k| (distance(word, k), k)).min()?;
-    let most = 2.max(word.len() / 3).min(word.len().saturating_sub(1));
     (closest.0 <= most).then_some(closest.1)
 }
 

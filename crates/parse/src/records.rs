@@ -40,7 +40,7 @@ pub struct Record<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not a JSON record: {reason}")]
 pub struct SplitError<'a> {
-    /// The piece, up to the next line that starts a value.
+    /// The piece: a line of text, or what began as a value, up to the next line that starts one.
     pub piece: Record<'a>,
     /// What is wrong; its offset counts from the start of the body.
     pub reason: ParseError,
@@ -111,12 +111,17 @@ fn starts_array(text: &[u8]) -> bool {
     matches!(text.get(json::skip_space(text, open + 1)), Some(b'{' | b'[' | b'"' | b']'))
 }
 
+/// Not `[12:00:01] text`; what follows the bracket may not be there yet.
+fn may_start_array(text: &[u8]) -> bool {
+    starts_array(text) || json::skip_space(text, 1) == text.len()
+}
+
 /// Splits a body of JSON values: NDJSON, pretty-printed or concatenated ones, and the elements of
 /// arrays at the top. Byte order mark, blank lines and CRLF are passed over.
 ///
-/// A piece that is no value comes as an error that holds its bytes; reading goes on at the next line
-/// that starts with a bracket. Only brackets and strings are checked here: the parser of the record
-/// says more.
+/// A piece that is no value comes as an error that holds its bytes: a line of text between values is
+/// one, as in a file of text; what began as a value goes up to the next line that starts with a
+/// bracket. Only brackets and strings are checked here: the parser of the record says more.
 pub fn split_json(body: &[u8]) -> JsonRecords<'_> {
     JsonRecords { body, at: bom_len(body), in_array: false, read_again: 0 }
 }
@@ -143,7 +148,7 @@ impl<'a> Iterator for JsonRecords<'a> {
         loop {
             self.at = json::skip_space(self.body, self.at);
             match *self.body.get(self.at)? {
-                b'[' if !self.in_array => {
+                b'[' if !self.in_array && may_start_array(&self.body[self.at..]) => {
                     self.in_array = true;
                     self.at += 1;
                 }
@@ -157,7 +162,7 @@ impl<'a> Iterator for JsonRecords<'a> {
                 _ if self.in_array => return Some(self.value()),
                 _ => match numbered_record(self.body, self.at) {
                     Some(value) => self.at = value,
-                    None => return Some(Err(self.broken(self.at, "an object"))),
+                    None => return Some(Err(self.line_of_text())),
                 },
             }
         }
@@ -180,8 +185,14 @@ impl<'a> JsonRecords<'a> {
         }
     }
 
-    fn broken(&mut self, at: usize, expected: &'static str) -> SplitError<'a> {
-        self.skip(at, ParseError::Expected { format: "JSON", at, expected })
+    /// Text where an object should stand: programs write lines of both kinds into one log.
+    fn line_of_text(&mut self) -> SplitError<'a> {
+        let from = self.at;
+        let end = memchr(b'\n', &self.body[from..]).map_or(self.body.len(), |i| from + i);
+        self.at = end;
+        let bytes = self.body[from..end].trim_ascii_end();
+        let reason = ParseError::Expected { format: "JSON", at: from, expected: "an object" };
+        SplitError { piece: Record { at: from, bytes }, reason }
     }
 
     /// The broken piece from `from` up to the next line that starts with a bracket.
@@ -262,6 +273,15 @@ mod tests {
         );
         assert_eq!(pieces("oops {\n{\"c\":1}\n"), ["!oops {", "{\"c\":1}"]);
         assert_eq!(pieces("{\"a\":1}]\n{\"b\":2}"), ["{\"a\":1}", "!]", "{\"b\":2}"]);
+        assert_eq!(
+            pieces("{\"a\":1} x\r\ny [1]\n\n z\n{\"b\":2}\nend"),
+            ["{\"a\":1}", "!x", "!y [1]", "!z", "{\"b\":2}", "!end"]
+        );
+        assert_eq!(
+            pieces("{\"a\":1}\n[12:00:01] x\n[ERROR] y\n[{\"b\":2}]"),
+            ["{\"a\":1}", "![12:00:01] x", "![ERROR] y", "{\"b\":2}"]
+        );
+        assert_eq!(pieces("{\"a\":\nx\ny\n{}"), ["!{\"a\":\nx\ny", "{}"]);
         let cut = split_json(b"{\"a\":1}\n{\"a\":\"x").last().unwrap().unwrap_err();
         assert_eq!((cut.piece.at, cut.reason.at()), (8, 15));
     }

@@ -73,6 +73,8 @@ pub struct Firing {
     pub estimated: u64,
     /// The condition as text, for example `gte 5`.
     pub condition: String,
+    /// Whether that is an expression over rules, which says more than their number.
+    pub is_expression: bool,
     /// Contributing events so far, oldest first; at most [`super::EVIDENCE_MAX`].
     pub evidence: Vec<Contribution>,
     /// Those of `evidence` that no message about this episode has told before.
@@ -106,6 +108,7 @@ impl Firing {
         let what = match self.rule_type {
             "event_count" => format!("{} events within {seconds} s", self.measured),
             "value_count" => format!("{} different values within {seconds} s", self.measured),
+            "temporal" if self.is_expression => format!("{} within {seconds} s", self.condition),
             "temporal" => format!("{} rules matched within {seconds} s", self.measured),
             "temporal_ordered" => format!("{} steps in order within {seconds} s", self.measured),
             "first_seen" => "a value not seen before".to_owned(),

@@ -160,6 +160,10 @@ fn spec_of(
             },
         });
     }
+    let expression_text = match &correlation.condition {
+        CorrelationCondition::Expression(expression) => Some(expression.to_string().into()),
+        _ => None,
+    };
     let mut hasher = Xxh3::new();
     hash_deep(rules, rule, &mut hasher, 0);
     Ok(Spec {
@@ -173,6 +177,7 @@ fn spec_of(
         frame: frame_of(correlation),
         condition,
         expression,
+        expression_text,
         value_fields,
         generate: correlation.generate,
     })

@@ -252,6 +252,8 @@ pub struct Spec {
     pub condition: Condition,
     /// `temporal` only: which references must occur, instead of a number of them.
     pub expression: Option<SlotExpr>,
+    /// The expression as the rule writes it, for people.
+    pub expression_text: Option<Arc<str>>,
     /// Counted or summed fields (several = a tuple); empty for kinds that read none.
     pub value_fields: Vec<Arc<str>>,
     /// Whether the rules it references also raise alerts of their own.
@@ -812,7 +814,7 @@ fn check(mut spec: Spec) -> Result<Node, SpecError> {
         parents: Vec::new(),
         parents_walk: Vec::new(),
         condition: match (&spec.expression, spec.kind) {
-            (Some(_), _) => "the rules' expression".to_owned(),
+            (Some(_), _) => spec.expression_text.as_deref().unwrap_or("an expression").to_owned(),
             (None, SpecKind::FirstSeen { .. }) => "not seen before".to_owned(),
             (None, SpecKind::Absence) => "not followed".to_owned(),
             (None, SpecKind::RegularInterval(regular)) => format!(

@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The field whose cells say what an event is: `product/category/service`. A component may be empty
 /// (the event has none) or `*` (not known: fits anything). An event without such a cell is offered
-/// to every rule but those that ask for absences alone of a product that packs know.
+/// to every rule but those that ask for absences alone of a product that packs know; nor is one to
+/// these whose cell has nothing of what they name but what is not known.
 pub const LOGSOURCE_FIELD: &str = "alcedo.logsource";
 /// Most routes with indexes of their own: real estates have a few dozen; the largest takes some MB.
 const ROUTES_MAX: usize = 128;
@@ -219,25 +220,50 @@ impl Router {
         }
         let mut allowed = vec![0u64; self.of_unknown.len()].into_boxed_slice();
         for (parts, rules) in &self.logsources {
-            if cells.iter().any(|cell| fits(parts, cell)) {
-                allowed.iter_mut().zip(rules).for_each(|(all, own)| *all |= own);
+            let rules = rules.iter().zip(&self.of_unknown);
+            match cells.iter().map(|cell| fit(parts, cell)).max() {
+                Some(Fit::Equal) => allowed.iter_mut().zip(rules).for_each(|(all, r)| *all |= r.0),
+                Some(Fit::Open) => {
+                    allowed.iter_mut().zip(rules).for_each(|(all, r)| *all |= r.0 & r.1);
+                }
+                Some(Fit::Other) | None => {}
             }
         }
         allowed
     }
 }
 
+/// How a cell fits what a rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// A component is another one.
+    Other,
+    /// None is another one, and none is known to be the same: the event is as good as unknown.
+    Open,
+    /// One is the same and none is another one, or the rule names none.
+    Equal,
+}
+
+/// Compares each component that the rule names with the cell's, which fits if it is not known.
+fn fit(parts: &[Option<Box<str>>; 3], cell: &[u8]) -> Fit {
+    let mut components = cell.splitn(3, |b| *b == b'/');
+    let (mut names_one, mut has_equal) = (false, false);
+    for wanted in parts {
+        let have = components.next().unwrap_or_default();
+        let Some(wanted) = wanted else { continue };
+        names_one = true;
+        match have.eq_ignore_ascii_case(wanted.as_bytes()) {
+            true => has_equal = true,
+            false if have == b"*" => {}
+            false => return Fit::Other,
+        }
+    }
+    if names_one && !has_equal { Fit::Open } else { Fit::Equal }
+}
+
 /// Whether each component that the rule names equals the cell's, or the cell's is not known.
 pub(crate) fn fits(parts: &[Option<Box<str>>; 3], cell: &[u8]) -> bool {
-    let mut components = cell.splitn(3, |b| *b == b'/');
-    parts.iter().all(|wanted| {
-        let have = components.next().unwrap_or_default();
-        match wanted {
-            None => true,
-            Some(_) if have == b"*" => true,
-            Some(text) => have.eq_ignore_ascii_case(text.as_bytes()),
-        }
-    })
+    fit(parts, cell) != Fit::Other
 }
 
 /// The routes of a set, shared by all workers.
@@ -403,5 +429,15 @@ mod tests {
         assert!(!fits(&rule, b"windows//security") && !fits(&rule, b"linux/process_creation/"));
         assert!(!fits(&rule, b"windows"));
         assert!(fits(&parts(["", "", ""]), b"anything"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_equal() {
+        let parts = |p: [&str; 3]| p.map(|t| (!t.is_empty()).then(|| Box::from(t)));
+        assert_eq!(fit(&parts(["zeek", "", "rdp"]), b"*/webserver/*"), Fit::Open);
+        assert_eq!(fit(&parts(["apache", "webserver", ""]), b"*/webserver/*"), Fit::Equal);
+        assert_eq!(fit(&parts(["", "", "apache"]), b"*/webserver/apache"), Fit::Equal);
+        assert_eq!(fit(&parts(["linux", "", "sshd"]), b"*/webserver/"), Fit::Other);
+        assert_eq!(fit(&parts(["", "", ""]), b"*/webserver/*"), Fit::Equal);
     }
 }

@@ -154,8 +154,13 @@ impl Timespan {
     /// Reads `10m`; `None` if it is not a positive number and one of [`Timespan::UNITS`], or longer
     /// than the clock can count (292 years).
     pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_or_nought(text).filter(|span| span.amount > 0)
+    }
+
+    /// As [`Timespan::parse`], and `0s` is none at all.
+    pub fn parse_or_nought(text: &str) -> Option<Self> {
         let unit = text.chars().next_back()?;
-        let amount: u32 = text[..text.len() - unit.len_utf8()].parse().ok().filter(|n| *n > 0)?;
+        let amount: u32 = text[..text.len() - unit.len_utf8()].parse().ok()?;
         let (_, seconds) = Self::UNITS.iter().find(|(u, _)| *u == unit)?;
         seconds.checked_mul(i64::from(amount))?.checked_mul(SECOND_NS)?;
         Some(Self { amount, unit })
@@ -281,6 +286,10 @@ impl RuleExpr {
         }
     }
 
+    fn is_linked(&self) -> bool {
+        matches!(self, RuleExpr::And(_) | RuleExpr::Or(_))
+    }
+
     /// Evaluates with `occurred` saying which rules occurred.
     pub fn holds(&self, occurred: &impl Fn(&str) -> bool) -> bool {
         match self {
@@ -289,6 +298,27 @@ impl RuleExpr {
             RuleExpr::Or(parts) => parts.iter().any(|p| p.holds(occurred)),
             RuleExpr::Not(part) => !part.holds(occurred),
         }
+    }
+}
+
+/// As a rule would write it.
+impl std::fmt::Display for RuleExpr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (parts, link) = match self {
+            RuleExpr::Rule(name) => return f.write_str(name),
+            RuleExpr::Not(part) if part.is_linked() => return write!(f, "not ({part})"),
+            RuleExpr::Not(part) => return write!(f, "not {part}"),
+            RuleExpr::And(parts) => (parts, " and "),
+            RuleExpr::Or(parts) => (parts, " or "),
+        };
+        for (at, part) in parts.iter().enumerate() {
+            f.write_str(if at == 0 { "" } else { link })?;
+            match part.is_linked() {
+                true => write!(f, "({part})")?,
+                false => write!(f, "{part}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -307,11 +337,34 @@ mod tests {
     }
 
     #[test]
+    fn expressions_are_shown_as_a_rule_would_write_them() {
+        let rules: String = ["a", "b", "c", "d", "e"]
+            .map(|r| {
+                format!("title: {r}\nid: {r}\ndetection: {{s: {{F: {r}}}, condition: s}}\n---\n")
+            })
+            .concat();
+        for written in ["a and not b", "a and (b or c) and not (d or e)", "(a and b) or c"] {
+            let text = format!(
+                "{rules}title: t\nid: t\n\
+                 correlation: {{type: temporal, timespan: 5m, condition: {written}}}\n"
+            );
+            let (rules, problems) = crate::load_text(&text);
+            assert!(problems.is_empty(), "{problems:?}");
+            let condition = rules.last().and_then(|r| r.correlation()).map(|c| &c.condition);
+            let Some(CorrelationCondition::Expression(expression)) = condition else { panic!() };
+            assert_eq!(expression.to_string(), written);
+        }
+    }
+
+    #[test]
     fn timespans_have_one_form() {
         assert_eq!(Timespan::parse("90m").map(Timespan::ns), Some(5_400 * SECOND_NS));
         assert_eq!(Timespan::parse("2M").map(Timespan::ns), Some(60 * 86_400 * SECOND_NS));
         for wrong in ["", "5", "m", "0s", "-5m", "5x", "1.5h", "5 m", "4000000000y", "5\u{e4}"] {
             assert_eq!(Timespan::parse(wrong), None, "{wrong}");
         }
+        assert_eq!(Timespan::parse_or_nought("0s").map(Timespan::ns), Some(0));
+        assert_eq!(Timespan::parse_or_nought("90m"), Timespan::parse("90m"));
+        assert_eq!(Timespan::parse_or_nought("-5m"), None);
     }
 }

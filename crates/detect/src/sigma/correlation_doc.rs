@@ -219,8 +219,12 @@ fn refuse_unused_aliases(
 }
 
 fn read_timespan(node: &Node) -> Result<Timespan, Refusal> {
+    timespan(node, Timespan::parse)
+}
+
+fn timespan(node: &Node, parse: fn(&str) -> Option<Timespan>) -> Result<Timespan, Refusal> {
     let text = node.text().unwrap_or_else(|| node.kind().to_owned());
-    let span = Timespan::parse(&text).ok_or_else(|| {
+    let span = parse(&text).ok_or_else(|| {
         let reason = format!("`{text}` is not a length of time");
         Refusal::invalid(reason, "write 30s, 10m, 1h, 7d, 2w, 1M or 1y").at(node.at)
     })?;
@@ -269,7 +273,7 @@ fn read_learn_for(
         let reason = "`learn-for` belongs to first_seen only";
         return Err(Refusal::invalid(reason, "remove it").at(node.at));
     }
-    read_timespan(node).map(Some)
+    timespan(node, Timespan::parse_or_nought).map(Some)
 }
 
 fn read_generate(node: Option<&Node>) -> Result<bool, Refusal> {

@@ -327,8 +327,9 @@ fn logsource(node: &Node) -> Result<LogSource, Refusal> {
 
 fn suppression(node: &Node) -> Result<Option<i64>, Refusal> {
     let Some(value) = node.get("alcedo_suppression") else { return Ok(None) };
-    let span = value.text().and_then(|t| Timespan::parse(&t)).ok_or_else(|| {
-        Refusal::invalid("`alcedo_suppression` is a length of time", "write 1h").at(value.at)
+    let span = value.text().and_then(|t| Timespan::parse_or_nought(&t)).ok_or_else(|| {
+        let reason = "`alcedo_suppression` is a length of time";
+        Refusal::invalid(reason, "write 1h, or 0s for none").at(value.at)
     })?;
     Ok(Some(span.ns()))
 }

@@ -143,8 +143,9 @@ fn with_flags(source: &str, flags: &str) -> String {
 }
 
 fn out_of_budget() -> Refusal {
-    let reason = format!("the rule's expressions take more than {REGEX_BYTES_MAX} bytes");
-    Refusal::not_covered(reason, "use contains, startswith and endswith, or split the rule")
+    let reason = format!("the rule's expressions take more than {} MiB", REGEX_BYTES_MAX >> 20);
+    let hint = "use contains, startswith and endswith, or split the rule";
+    Refusal { once: true, ..Refusal::not_covered(reason, hint) }
 }
 
 fn refused(error: &regex::Error) -> Refusal {

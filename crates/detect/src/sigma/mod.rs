@@ -15,6 +15,7 @@ pub mod correlation_doc;
 pub mod detection;
 pub mod document;
 pub mod item;
+mod logsource_names;
 pub mod lowering;
 pub mod modifiers;
 pub mod pipeline;

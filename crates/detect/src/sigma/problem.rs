@@ -130,13 +130,15 @@ pub struct Refusal {
     pub reason: String,
     /// What to do.
     pub hint: String,
+    /// It is about the document as a whole, so it is told once, at the first place.
+    pub once: bool,
 }
 
 impl Refusal {
     /// The text is wrong.
     pub fn invalid(reason: impl Into<String>, hint: impl Into<String>) -> Self {
         let (reason, hint) = (reason.into(), hint.into());
-        Self { at: None, kind: ProblemKind::Invalid, mistake: true, reason, hint }
+        Self { at: None, kind: ProblemKind::Invalid, mistake: true, reason, hint, once: false }
     }
 
     /// The rule cannot be honoured exactly.
@@ -176,6 +178,10 @@ pub const PROBLEMS_MAX: usize = 64;
 impl Refusals {
     /// Takes note of a problem; further ones than [`PROBLEMS_MAX`] are left out.
     pub fn push(&mut self, refusal: Refusal) {
+        let is_told = |told: &Refusal| told.once && told.hint == refusal.hint;
+        if refusal.once && self.0.iter().any(is_told) {
+            return;
+        }
         if self.0.len() < PROBLEMS_MAX {
             self.0.push(refusal);
         }

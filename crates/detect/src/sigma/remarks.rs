@@ -1,6 +1,7 @@
 //! What is odd in a rule that is in force: other tools refuse its metadata, or a value may mean something
 //! else than its author thinks. Nothing here decides what a rule does.
 
+use crate::sigma::logsource_names;
 use crate::sigma::problem::{Position, did_you_mean};
 use crate::sigma::rule::Rule;
 use crate::sigma::yaml::{self, Document, Node, Yaml};
@@ -42,6 +43,7 @@ pub fn remarks(rule: &Rule) -> Vec<Remark> {
     let Ok(node) = yaml::parse(&document) else { return Vec::new() };
     let mut found = Found { file: &rule.source.file, remarks: Vec::new() };
     metadata(&node, &mut found);
+    logsource(rule, &node, &mut found);
     for section in ["detection", "filter"].iter().filter_map(|key| node.get(key)) {
         quoting(section, &document, &mut found);
     }
@@ -108,6 +110,15 @@ fn metadata(node: &Node, found: &mut Found<'_>) {
     }
     tags(node, found);
     related(node, found);
+}
+
+/// Names that are nearly those of a logsource: no event would ever be of it.
+fn logsource(rule: &Rule, node: &Node, found: &mut Found<'_>) {
+    for (key, reason, hint) in logsource_names::odd(&rule.logsource) {
+        if let Some(name) = node.get("logsource").and_then(|l| written(l, key)) {
+            found.push(name.at, reason, hint);
+        }
+    }
 }
 
 fn tags(node: &Node, found: &mut Found<'_>) {

@@ -97,23 +97,52 @@ pub fn written(parts: &[Part]) -> String {
     out
 }
 
+/// As [`parse`], with placeholders: `%name%`, and `\%` for a plain percent sign. So `\\%name%` is a
+/// backslash and a placeholder.
+pub fn template(text: &str) -> Vec<Piece> {
+    let mut out = Vec::new();
+    let (mut from, mut at) = (0, 0);
+    while let Some(found) = text[at..].find('\\') {
+        at += found;
+        // The second of two is escaped by the first, so it escapes nothing.
+        let is_pair = text[at + 1..].starts_with('\\');
+        at += 1 + usize::from(is_pair);
+        if is_pair && placeholder(&text[at..]).is_some() {
+            out.extend(with_placeholders(parse(&text[from..at])));
+            from = at;
+        }
+    }
+    out.extend(with_placeholders(parse(&text[from..])));
+    out
+}
+
 /// Finds the placeholders in the text of `parts`: `%name%`, and `\%` for a plain percent sign.
 pub fn with_placeholders(parts: Vec<Part>) -> Vec<Piece> {
     let mut out = Vec::new();
     for part in parts {
         match part {
-            Part::Text(text) => split_placeholders(&text, &mut out),
+            Part::Text(text) => split_placeholders(&text, false, &mut out),
             other => out.push(Piece::Part(other)),
         }
     }
     out
 }
 
-fn split_placeholders(text: &str, out: &mut Vec<Piece>) {
+/// The placeholders of an expression, in which `\\\\` stays what it is: a backslash that escapes nothing.
+pub fn expression_template(source: &str) -> Vec<Piece> {
+    let mut out = Vec::new();
+    split_placeholders(source, true, &mut out);
+    out
+}
+
+fn split_placeholders(text: &str, has_escapes: bool, out: &mut Vec<Piece>) {
     let mut plain = String::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        if let Some(after) = rest.strip_prefix("\\%") {
+        if has_escapes && let Some(after) = rest.strip_prefix(r"\\") {
+            plain.push_str(r"\\");
+            rest = after;
+        } else if let Some(after) = rest.strip_prefix("\\%") {
             plain.push('%');
             rest = after;
         } else if let Some((name, after)) = placeholder(rest) {
@@ -177,5 +206,17 @@ mod tests {
         assert_eq!(of(r"\%plain%name%"), [text("%plain"), name("name")]);
         assert_eq!(of("a%b% c%*"), [text("a"), name("b"), text(" c%"), Piece::Part(Part::Any)]);
         assert_eq!(of("100% of %x y%"), [text("100% of %x y%")]);
+
+        assert_eq!(
+            template(r"CORP\\%Servers%*"),
+            [text(r"CORP\"), name("Servers"), Piece::Part(Part::Any)]
+        );
+        assert_eq!(template(r"CORP\%Servers%"), [text("CORP%Servers%")]);
+        assert_eq!(template(r"a\\\%b%"), [text(r"a\%b%")]);
+        for same in
+            ["%Servers%", r"\%plain%name%", "a%b% c%*", "100% of %x y%", r"\*\\*", r"a\\%b c", "\\"]
+        {
+            assert_eq!(template(same), of(same), "{same}");
+        }
     }
 }

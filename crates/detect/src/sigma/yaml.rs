@@ -350,6 +350,10 @@ impl Located {
             Raw::Scalar(Yaml::Float(n, _)) => {
                 Yaml::Float(n, as_written(n, &self.0.defined, document.text))
             }
+            Raw::Scalar(Yaml::Int(n)) => match written(&self.0.defined, document.text) {
+                Some(text) if is_disputed(text) => Yaml::Text(text.to_owned()),
+                _ => Yaml::Int(n),
+            },
             Raw::Scalar(value) => value,
             Raw::List(items) => Yaml::List(items.into_iter().map(|i| i.node(document)).collect()),
             Raw::Map(entries) => {
@@ -366,15 +370,24 @@ impl Located {
 
 /// The text of a fraction as its author wrote it: `6.10` is a version more often than a number.
 fn as_written(number: f64, location: &serde_saphyr::Location, text: &str) -> String {
-    let span = location.span();
-    let range = span.byte_offset().zip(span.byte_len()).and_then(|(start, len)| {
-        let start = usize::try_from(start).ok()?;
-        text.get(start..start.checked_add(usize::try_from(len).ok()?)?)
-    });
-    match range.map(str::trim) {
+    match written(location, text) {
         Some(raw) if raw.parse::<f64>().is_ok_and(|n| n == number) => raw.to_owned(),
         _ => number.to_string(),
     }
+}
+
+/// What the author wrote at a place, where that is known.
+fn written<'a>(location: &serde_saphyr::Location, text: &'a str) -> Option<&'a str> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let len = usize::try_from(span.byte_len()?).ok()?;
+    text.get(start..start.checked_add(len)?).map(str::trim)
+}
+
+/// Whether a number without quotes is one in some versions of YAML only, or in none: `0o17`, `0b11`, `0X1F`.
+fn is_disputed(written: &str) -> bool {
+    let digits = written.trim_start_matches(['+', '-']);
+    matches!(digits.as_bytes(), [b'0', letter, ..] if letter.is_ascii_alphabetic() && *letter != b'x')
 }
 
 impl<'de> Deserialize<'de> for Located {
@@ -466,6 +479,28 @@ mod tests {
         assert_eq!(items[0].at, Position { line: 2, column: 5 });
         let d = node.get("c").unwrap().get("d").unwrap();
         assert_eq!((&d.value, d.at), (&text("7"), Position { line: 4, column: 6 }));
+    }
+
+    #[test]
+    fn integers_of_which_versions_of_yaml_disagree_are_text() {
+        for (written, expected) in [
+            ("0o17", None),
+            ("-0o17", None),
+            ("0b11", None),
+            ("0X1F", None),
+            ("0x1F", Some(31)),
+            ("-0x10", Some(-16)),
+            ("0", Some(0)),
+            ("+5", Some(5)),
+        ] {
+            let text = format!("a: &n {written}\nb: [*n, {{c: {written}}}]\n");
+            let node = parse(&documents(&text)[0]).unwrap();
+            let expected = expected.map_or_else(|| Yaml::Text(written.into()), Yaml::Int);
+            assert_eq!(node.get("a").unwrap().value, expected, "{written}");
+            let Yaml::List(items) = &node.get("b").unwrap().value else { panic!() };
+            assert_eq!(items[0].value, expected, "{written}");
+            assert_eq!(items[1].get("c").unwrap().value, expected, "{written}");
+        }
     }
 
     #[test]

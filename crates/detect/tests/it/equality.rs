@@ -163,13 +163,15 @@ fn events_go_only_to_rules_of_their_logsource() {
         json!("linux//sshd"),
         json!("linux/*/"),
         json!([]),
+        json!("*/webserver/*"),
     ] {
         push_event(&mut batch, &json!({"F": "X", "alcedo.logsource": logsource}), b"");
     }
     let pairs: Vec<_> =
         batched(&set, &batch).iter().map(|m| (m.row, set.rule(m.rule).id.to_string())).collect();
-    // What asks for absences alone, of a product that packs read, would match all that they leave.
-    let expected = "0w 0a 0e 1l 1n 1e 2l 2a 2n 2e 3w 3l 3a 3o 3e".split(' ');
+    // What asks for absences alone, of a product that packs read, would match all that they leave, and
+    // all of a product that is not known.
+    let expected = "0w 0a 0e 1l 1n 1e 2l 2a 2n 2e 3w 3l 3a 3o 3e 4l 4o 4e".split(' ');
     let expected: Vec<_> =
         expected.map(|pair| (pair[..1].parse().unwrap(), pair[1..].to_owned())).collect();
     assert_eq!(pairs, expected);

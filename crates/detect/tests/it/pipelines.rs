@@ -334,6 +334,24 @@ fn placeholders_take_values_from_pipelines_and_settings() {
     assert!(verdicts(&text, &query, &events).is_err());
 }
 
+/// Guarantees: two backslashes are one, which escapes no placeholder behind it; one escapes it.
+#[test]
+fn placeholders_stand_behind_backslashes() {
+    let mut site = SigmaSettings::default();
+    site.placeholders.insert("name".into(), vec!["adm_*".into(), "root".into()]);
+    let events =
+        [json!({"F": r"CORP\adm_1"}), json!({"F": "CORP%name%"}), json!({"F": r"CORP\%name%"})];
+    for (value, expected) in [
+        (r"'corp\\%name%'", [true, false, false]),
+        (r"'corp\%name%'", [false, true, false]),
+        (r"'corp\\\%name%'", [false, false, true]),
+    ] {
+        for line in [format!("{{F|expand: {value}}}"), format!("{{F|expand|contains: {value}}}")] {
+            assert_eq!(verdicts(&rule(&line), &site, &events), Ok(expected.to_vec()), "{line}");
+        }
+    }
+}
+
 /// Scenario: `re|expand` with values of settings, of a pipeline, of both, and with wildcards in their place;
 /// values that are expressions themselves.
 /// Guarantees: each value is a part of the expression, held together; flags and ends hold for all.
@@ -359,6 +377,9 @@ fn placeholders_stand_in_expressions() {
     let bound = rule("{F|re|expand|startswith: '%name%'}");
     let events = [json!({"F": "bx"}), json!({"F": "xb"})];
     assert_eq!(verdicts(&bound, &site, &events), Ok(vec![true, false]));
+    let behind = rule(r"{F|re|i|expand: '^corp\\%name%$'}");
+    let events = [json!({"F": r"CORP\b"}), json!({"F": "corp%name%"}), json!({"F": "CORPb"})];
+    assert_eq!(verdicts(&behind, &site, &events), Ok(vec![true, false, false]));
     let plain = rule("{F|re|expand: 'a\\%b%?'}");
     let events = [json!({"F": "a%b"}), json!({"F": "ab"})];
     assert_eq!(verdicts(&plain, &SigmaSettings::default(), &events), Ok(vec![true, false]));

@@ -119,6 +119,43 @@ const DOCUMENTS: &[(&str, u32, ProblemKind, &str)] = &[
     ("correlation: 5\n", 2, Invalid, "`correlation` is a number"),
 ];
 
+/// Guarantees: what a rule takes in all is told once, not for every expression that came too late.
+#[test]
+fn a_rule_of_too_many_expressions_is_told_so_once() {
+    let values: Vec<String> =
+        (0..1_400).map(|n| format!("'[a-z]+.*x{n:04}{{2}}.*[0-9a-f]'")).collect();
+    let text = format!(
+        "title: t\nid: t\ndetection:\n  s:\n    F|re: [{}]\n    G|re: [{}]\n  condition: s\n",
+        values.join(", "),
+        values.join(", "),
+    );
+    let (rules, problems) = load_text(&text);
+    assert!(rules.is_empty());
+    let reasons: Vec<&str> = problems.iter().map(|p| p.reason.as_str()).collect();
+    assert_eq!(reasons, ["F|re: the rule's expressions take more than 32 MiB"]);
+}
+
+/// Guarantees: no time at all is a length where it means *none*, and nowhere else.
+#[test]
+fn nought_is_a_length_where_it_means_none() {
+    let loud = "title: t\nid: t\nalcedo_suppression: 0s\ndetection: {s: {F: x}, condition: s}\n";
+    let (rules, problems) = load_text(loud);
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(rules[0].suppression_ns, Some(0));
+    let first = |learn: &str, span: &str| {
+        let text = format!(
+            "{loud}---\ntitle: f\nid: f\ncorrelation: {{type: first_seen, rules: [t], \
+             timespan: {span}, learn-for: {learn}, condition: {{field: F}}}}\n"
+        );
+        load_text(&text)
+    };
+    let (rules, problems) = first("0s", "30d");
+    assert!(problems.is_empty(), "{problems:?}");
+    let learns = rules[1].correlation().and_then(|c| c.learn_for).map(|span| span.ns());
+    assert_eq!(learns, Some(0));
+    assert!(first("0s", "0s").1[0].reason.contains("length of time"));
+}
+
 #[test]
 fn every_document_that_is_wrong_is_named() {
     for (body, line, kind, reason) in DOCUMENTS {

@@ -23,6 +23,9 @@ fn nothing_is_said_of_what_is_right() {
         "tags: [attack.t1059, cve.2024-1, custom.a.b]\nreferences: [x]\nfalsepositives: [y]\n",
         "related: [{id: 12345678-1234-4abc-8def-1234567890ab, type: derived}]\nauthor: a\n",
         "status:\ndate: ~\ntags: []\n",
+        "logsource: {product: Windows, category: process_creation, service: Sysmon}\n",
+        "logsource: {product: acme, category: acme_login, service: acmed}\n",
+        "logsource: {service: ssh}\n",
     ] {
         assert_eq!(told(head, PLAIN), Vec::<String>::new(), "{head}");
     }
@@ -44,6 +47,26 @@ fn odd_metadata_is_told() {
         ("tags: attack.t1\n", "2:7", "`tags` is text"),
         ("references: x\n", "2:13", "`references` is text"),
         ("falsepositives: none\n", "2:17", "`falsepositives` is text"),
+        (
+            "logsource: {product: windwos}\n",
+            "2:22",
+            "no usual product is called `windwos` (did you mean `windows`?)",
+        ),
+        (
+            "logsource: {product: windows, category: process_creatoin}\n",
+            "2:41",
+            "no usual category is called `process_creatoin` (did you mean `process_creation`?)",
+        ),
+        (
+            "logsource: {product: windows, service: process_creation}\n",
+            "2:40",
+            "`process_creation` is known as a category, not as a service",
+        ),
+        (
+            "logsource: {product: windows, category: security}\n",
+            "2:41",
+            "`security` is known as a service, not as a category",
+        ),
         ("author: [a, b]\n", "2:9", "`author` is a list"),
         ("description: 5\n", "2:14", "`description` is a number"),
         ("related: {id: x}\n", "2:10", "`related` is a map"),
@@ -83,4 +106,19 @@ fn a_wildcard_that_double_quotes_made_plain_is_told() {
         let want: Vec<String> = at.iter().map(|at| format!(":{at}")).collect();
         assert_eq!(places, want, "{line}: {remarks:?}");
     }
+}
+
+/// Guarantees: no logsource of SigmaHQ's rules, nor of our own, is taken for a slip.
+#[test]
+fn logsources_in_use_are_no_slips() {
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../rules");
+    let sigmahq = crate::corpus::sigmahq();
+    let folders = sigmahq.iter().map(|f| f.path().to_path_buf()).chain([own]).collect::<Vec<_>>();
+    let rules = detect::load_paths(&folders).0;
+    assert!(rules.len() > 100);
+    let slips: Vec<String> = (rules.iter().flat_map(remarks))
+        .map(|remark| remark.to_string())
+        .filter(|told| told.contains("no usual") || told.contains("is known as"))
+        .collect();
+    assert_eq!(slips, Vec::<String>::new());
 }

@@ -354,7 +354,7 @@ mod tests {
                 (12, 1, r#"{"host":"b","event":null}"#.to_owned()),
                 (6, 3, r#"{"event":"cut"#.to_owned()),
                 (6, 5, "plain text".to_owned()),
-                (6, 7, "7".to_owned()),
+                (6, 7, "[7]".to_owned()),
             ]
         );
     }

@@ -107,9 +107,11 @@ fn temporal_waits_for_all_rules_and_an_expression_for_what_it_says() {
     let mut without = spec("t", SpecKind::Temporal, &[0, 1], 60);
     without.expression =
         Some(SlotExpr::And(vec![SlotExpr::Slot(0), SlotExpr::Not(Box::new(SlotExpr::Slot(1)))]));
+    without.expression_text = Some("a and not b".into());
     let firings =
         run(vec![without], Settings::default(), &[ev(0, 1, 0), ev(1, 2, 100), ev(0, 3, 101)]);
     assert_eq!(firings.iter().map(|f| f.fired_by.offset).collect::<Vec<_>>(), [1]);
+    assert!(firings[0].reason().starts_with("a and not b within 60 s"), "{}", firings[0].reason());
 }
 
 #[test]

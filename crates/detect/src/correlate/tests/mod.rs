@@ -34,6 +34,7 @@ fn spec(id: &str, kind: SpecKind, rules: &[u32], window_s: i64) -> Spec {
         frame: Frame::Sliding,
         condition: Condition::default(),
         expression: None,
+        expression_text: None,
         value_fields: if kind.reads_value() { vec!["v".into()] } else { Vec::new() },
         generate: false,
     }

@@ -4,7 +4,6 @@ use super::Modifier;
 use crate::sigma::item::{Item, Val};
 use crate::sigma::problem::Refusal;
 use crate::sigma::string::{self, Piece};
-use filter::Part;
 
 pub(super) struct Expand;
 
@@ -15,10 +14,17 @@ impl Modifier for Expand {
 
     fn apply(&self, item: &mut Item) -> Result<(), Refusal> {
         item.map(|value| match value {
-            Val::Text { raw, parts } => Ok(template(raw, string::with_placeholders(parts))),
+            Val::Text { raw, parts } => {
+                // What an encoding has changed is no longer as written.
+                let is_as_written = string::parse(&raw) == parts;
+                let pieces = match is_as_written {
+                    true => string::template(&raw),
+                    false => string::with_placeholders(parts),
+                };
+                Ok(template(raw, pieces))
+            }
             Val::Regex { source, flags } => {
-                let pieces = string::with_placeholders(vec![Part::Text(source)]);
-                Ok(Val::of_pieces(pieces, Some(flags)))
+                Ok(Val::of_pieces(string::expression_template(&source), Some(flags)))
             }
             Val::Number(..) | Val::Bool(_) | Val::Null => Ok(value),
             other => {
