@@ -1,4 +1,4 @@
-//! Windows events as text: the rendered message taken apart, and the two wrappings in which it travels.
+//! Windows events as text: the rendered message taken apart, and the three wrappings in which it travels.
 //!
 //! ```text
 //! Subject:                        section
@@ -7,7 +7,8 @@
 //! ```
 //! Snare (RFC 3164 text or alone), tab separated: `MSWinEventLog 1 Security 12 Mon Mar 05 ... 4624
 //! provider user type audit computer task data message counter`; tabs and line ends of the message
-//! are blanks there, so two blanks part pieces. Splunk: `Key=value` lines, `Message=` last.
+//! are blanks there, so two blanks part pieces. Splunk: `Key=value` lines, `Message=` last. WinCollect:
+//! `AgentDevice=WindowsLog AgentLogFile=Security ... Message=`, tab separated, blanks as with Snare.
 //!
 //! Not here: which fields of ECS these are. Only English labels are known; in other languages the
 //! message stays text.
@@ -71,37 +72,71 @@ fn take<'a, const N: usize>(columns: &mut impl Iterator<Item = &'a [u8]>) -> Opt
     Some(out)
 }
 
+/// Reads the head of a record in any of these forms; `None` when it is none.
+pub fn head(text: &[u8]) -> Option<Head<'_>> {
+    snare(text).or_else(|| splunk(text)).or_else(|| wincollect(text))
+}
+
 /// Reads Splunk's form; `None` when it is none.
 pub fn splunk(text: &[u8]) -> Option<Head<'_>> {
     let mut head = Head::default();
+    let first = text.split(|c| *c == b'\n').next().unwrap_or_default().trim_ascii();
+    if first.first().is_some_and(u8::is_ascii_digit) {
+        head.time = first;
+    }
+    let slots = [
+        (&b"LogName="[..], &mut head.channel),
+        (b"EventCode=", &mut head.event_id),
+        (b"SourceName=", &mut head.provider),
+        (b"ComputerName=", &mut head.computer),
+        (b"RecordNumber=", &mut head.record_id),
+        (b"Keywords=", &mut head.kind),
+    ];
+    head.message = keyed(text, b'\n', slots);
+    (!head.channel.is_empty() && is_number(head.event_id)).then_some(head)
+}
+
+/// Reads WinCollect's form; `None` when it is none.
+pub fn wincollect(text: &[u8]) -> Option<Head<'_>> {
+    let start = memchr::memmem::find(text, b"AgentDevice=")?;
+    let mut head = Head::default();
+    let slots = [
+        (&b"AgentLogFile="[..], &mut head.channel),
+        (b"EventIDCode=", &mut head.event_id),
+        (b"Source=", &mut head.provider),
+        (b"Computer=", &mut head.computer),
+        (b"RecordNumber=", &mut head.record_id),
+        (b"TimeGenerated=", &mut head.time),
+        (b"Keywords=", &mut head.kind),
+        (b"User=", &mut head.user),
+    ];
+    head.message = keyed(&text[start..], b'\t', slots);
+    (!head.channel.is_empty() && is_number(head.event_id)).then_some(head)
+}
+
+/// Puts the values of `Key=value` pieces, parted by `end`, into their slots. Out: what stands behind
+/// `Message=`, to the end.
+fn keyed<'a, const N: usize>(
+    text: &'a [u8],
+    end: u8,
+    mut slots: [(&[u8], &mut &'a [u8]); N],
+) -> &'a [u8] {
     let mut at = 0;
     while at < text.len() {
-        let end = memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |n| at + n);
-        let line = text[at..end].trim_ascii();
-        let value = |key: &[u8]| line.strip_prefix(key);
-        if let Some(first) = value(b"Message=") {
+        let stop = memchr::memchr(end, &text[at..]).map_or(text.len(), |n| at + n);
+        let piece = text[at..stop].trim_ascii();
+        if let Some(first) = piece.strip_prefix(b"Message=") {
             let from = first.as_ptr() as usize - text.as_ptr() as usize;
-            head.message = &text[from..];
-            break;
+            return &text[from..];
         }
-        for (key, slot) in [
-            (&b"LogName="[..], &mut head.channel),
-            (b"EventCode=", &mut head.event_id),
-            (b"SourceName=", &mut head.provider),
-            (b"ComputerName=", &mut head.computer),
-            (b"RecordNumber=", &mut head.record_id),
-            (b"Keywords=", &mut head.kind),
-        ] {
-            if let Some(text) = value(key) {
-                *slot = text;
+        for (key, slot) in &mut slots {
+            if let Some(value) = piece.strip_prefix(*key) {
+                **slot = value;
             }
         }
-        if at == 0 && line.first().is_some_and(u8::is_ascii_digit) {
-            head.time = line;
-        }
-        at = end + 1;
+        at = stop + 1;
     }
-    (!head.channel.is_empty() && is_number(head.event_id)).then_some(head)
+    b""
 }
 
 fn is_number(text: &[u8]) -> bool {
@@ -256,6 +291,9 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("New Group", "Group Name", "TargetUserName"),
     ("Deleted Group", "Group Name", "TargetUserName"),
     ("Service Information", "Service ID", "ServiceSid"),
+    ("Service Information", "Service File Name", "ServiceFileName"),
+    ("Service Information", "Service Start Type", "ServiceStartType"),
+    ("Service Information", "Service Account", "ServiceAccount"),
     ("Target Server", "Target Server Name", "TargetServerName"),
     ("Target Server", "Additional Information", "TargetInfo"),
     ("Account Information", "User ID", "TargetSid"),
@@ -275,6 +313,10 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("Network Information", "Destination Port", "DestPort"),
     ("Filter Information", "Filter Run-Time ID", "FilterRTID"),
     ("Filter Information", "Layer Run-Time ID", "LayerRTID"),
+    // The service manager's own message has no sections.
+    ("", "Service File Name", "ImagePath"),
+    ("", "Service Start Type", "StartType"),
+    ("", "Service Account", "AccountName"),
     ("", "New Process ID", "NewProcessId"),
     ("", "Process ID", "ProcessId"),
     ("", "Handle ID", "HandleId"),
@@ -381,8 +423,21 @@ mod tests {
         let head = splunk(text.as_bytes()).unwrap();
         assert_eq!((head.time, head.computer), (&b"11/23/2026 09:00:00 AM"[..], &b"SRV2"[..]));
         assert!(head.message.ends_with(b"x\n"));
-        for other in ["", "MSWinEventLog", "MSWinEventLog\t1\t2", "LogName=x", "EventCode=1"] {
-            assert!(snare(other.as_bytes()).is_none() && splunk(other.as_bytes()).is_none());
+        let text = "AgentDevice=WindowsLog\tAgentLogFile=Security\tSource=Microsoft-Windows-Security-Auditing\tComputer=SRV2\tUser=\tEventID=4625\tEventIDCode=4625\tTimeGenerated=1795428672\tKeywords=Audit Failure\tMessage=An account.  Subject:\tx";
+        let head = wincollect(text.as_bytes()).unwrap();
+        assert_eq!((head.channel, head.event_id), (&b"Security"[..], &b"4625"[..]));
+        assert_eq!((head.computer, head.time), (&b"SRV2"[..], &b"1795428672"[..]));
+        assert_eq!((head.user, head.message), (&b""[..], &b"An account.  Subject:\tx"[..]));
+        for other in [
+            "",
+            "AgentDevice=",
+            "AgentDevice=x\tAgentLogFile=Security",
+            "MSWinEventLog",
+            "MSWinEventLog\t1\t2",
+            "LogName=x",
+            "EventCode=1",
+        ] {
+            assert!(super::head(other.as_bytes()).is_none());
         }
     }
 }

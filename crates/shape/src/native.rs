@@ -170,9 +170,7 @@ impl Parser {
             }
             Parser::Zeek => zeek::is_header_line(text) || zeek::guess(text).is_some(),
             Parser::Auth => auth::parse(body.program, body.text).is_some(),
-            Parser::WindowsXml => {
-                windows_text::snare(text).or_else(|| windows_text::splunk(text)).is_some()
-            }
+            Parser::WindowsXml => windows_text::head(text).is_some(),
             Parser::Json | Parser::Text => false,
         }
     }
@@ -515,9 +513,9 @@ fn write_target(a: &access_log::Access<'_>, ids: &Ids, row: &mut RowWriter<'_>) 
     }
 }
 
-/// A Windows event as Snare or Splunk write it: head, and the data of its rendered message.
+/// A Windows event as Snare, Splunk or WinCollect write it: head, and the data of its rendered message.
 fn write_windows_text(text: &[u8], row: &mut RowWriter<'_>, name: &mut String) {
-    let Some(head) = windows_text::snare(text).or_else(|| windows_text::splunk(text)) else {
+    let Some(head) = windows_text::head(text) else {
         return;
     };
     let parts = [

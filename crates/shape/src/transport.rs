@@ -21,7 +21,12 @@ pub(crate) fn strip<'a>(
     if let Some((time, stream, text)) = container_line(raw) {
         push_named(row, CONTAINER, b"stream", stream, name);
         let stamp = parse::timestamp::parse(time).ok();
-        return (Body { text, ..bare }, stamp);
+        // Programs made for a syslog daemon write its messages to their output.
+        let body = match relayed(text) {
+            Some(header) => headed(&header, ids, row, name),
+            None => Body { text, ..bare },
+        };
+        return (body, stamp);
     }
     if !may_be_syslog(raw) || is_in_columns(raw) {
         return (tagged(raw, ids, row).unwrap_or(bare), None);
@@ -47,12 +52,22 @@ pub(crate) fn strip<'a>(
     if header.pri.is_none() && (is_number || is_socket(first)) {
         return (bare, None);
     }
+    (headed(&header, ids, row, name), header.stamp)
+}
+
+/// Writes the header's fields. Out: what stands below it.
+fn headed<'a>(
+    header: &Header<'a>,
+    ids: &Ids,
+    row: &mut RowWriter<'_>,
+    name: &mut String,
+) -> Body<'a> {
     let program = header.app.map_or(&b""[..], base_name);
-    write(&header, program, ids, row, name);
+    write(header, program, ids, row, name);
     let msgid = header.msgid.unwrap_or_default();
     let data = header.structured_data.0;
-    let body = Body { text: header.message, program, has_header: true, msgid, data, ..bare };
-    (body, header.stamp)
+    let text = header.message;
+    Body { text, program, has_header: true, msgid, data, ..bare(text) }
 }
 
 /// Longest name of a program in front of `[pid]:`.

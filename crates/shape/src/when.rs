@@ -2,7 +2,7 @@
 
 use crate::program::Index;
 use crate::spec::{Condition, Spec, WhenSpec};
-use event::{Dictionary, EventView, FieldId, RowWriter, Value};
+use event::{Dictionary, EventView, FieldId, Kind, RowWriter, Value};
 use filter::{Below, Binding, Plan, Presence, Target, Values};
 use hashbrown::HashMap;
 
@@ -99,9 +99,11 @@ impl When {
         };
         // Most of what conditions ask for is not there.
         let Some(at) = index.get(*field) else { return *not || *absent };
-        let value = row.cell(at).1.bytes;
+        let cell = row.cell(at).1;
+        let value = cell.bytes;
         let holds = match test {
-            WhenTest::Exists => true,
+            // `"errorCode": null` says that there is none.
+            WhenTest::Exists => cell.kind != Kind::Null,
             WhenTest::In(list) => {
                 let wanted = key(value);
                 list.iter().any(|(key, text)| *key == wanted && text.eq_ignore_ascii_case(value))

@@ -457,6 +457,37 @@ fn values_that_hide_in_others() {
     check(&mut b, b"<13>Mar  5 14:07:09 h a: \xff\xfe\x80", &[("process.name", "a")]);
 }
 
+/// What products write where there is no value, in names as in addresses; keys with colons; a host that
+/// stands in a field; JSON in JSON in JSON; XML in JSON in syslog.
+#[test]
+fn what_is_no_value_and_what_is_one_two_layers_down() {
+    let mut b = Bench::new();
+    for nothing in ["-", "N/A", "(null)", "null", "\"\""] {
+        let line =
+            format!("time=2026-03-05T14:07:09Z user={nothing} src={nothing} proto={nothing} msg=x");
+        let want = [("user.name", "-"), ("source.ip", "-"), ("network.transport", "-")];
+        check(&mut b, line.as_bytes(), &want);
+    }
+    // Somebody may be called so, or try that name; no address is.
+    let line = b"time=2026-03-05T14:07:09Z user=unknown src=unknown msg=x";
+    check(&mut b, line, &[("user.name", "unknown"), ("source.ip", "-")]);
+    let line = b"time=2026-03-05T14:07:09Z a:b=1 c.d=2 src=::1 user=kim@corp.example";
+    let want =
+        [("kv.a:b", "1"), ("kv.c.d", "2"), ("source.ip", "::1"), ("user.name", "kim@corp.example")];
+    check(&mut b, line, &want);
+    // Who speaks stands in a field; the header is a relay's, or has no name at all.
+    let edge = r#"%Viptela-edge9-sysmgrd-6-INFO-1400002: Notification: 3/5/2026 14:7:9 system-login-change severity-level:minor host-name:"edge9" system-ip:10.0.0.9 user-name:"kim" user-id:7"#;
+    let line = format!("<189>Mar  5 14:07:09 relay {edge}");
+    let want = [("observer.hostname", "edge9"), ("host.ip", "10.0.0.9"), ("user.name", "kim")];
+    check(&mut b, line.as_bytes(), &want);
+    check(&mut b, format!("<189>{edge}").as_bytes(), &[("host.name", "edge9")]);
+    let nested = r#"{"time":"2026-03-05T14:07:09Z","category":"AuditLogs","operationName":"Update user","properties":"{\"id\":\"1\",\"initiatedBy\":\"{\\\"user\\\":{\\\"userPrincipalName\\\":\\\"kim@corp.example\\\"}}\"}"}"#;
+    check(&mut b, nested.as_bytes(), &[("user.name", "kim@corp.example")]);
+    let xml = r#"<14>Mar  5 14:07:09 h sysmon: {"message":"<Event><System><Provider Name=\"Linux-Sysmon\"/><EventID>1</EventID><Channel>Linux-Sysmon/Operational</Channel><Computer>h</Computer></System><EventData><Data Name=\"Image\">/usr/bin/id</Data><Data Name=\"User\">kim</Data></EventData></Event>"}"#;
+    let want = [("alcedo.pack", "sysmon-linux"), ("process.name", "id"), ("user.name", "kim")];
+    check(&mut b, xml.as_bytes(), &want);
+}
+
 /// The clocks change: an hour that is left out, one that comes twice.
 #[test]
 fn hours_of_a_change_of_clocks() {
@@ -466,6 +497,8 @@ fn hours_of_a_change_of_clocks() {
     let mut b = Bench::with(Default::default(), settings);
     for (line, time) in [
         ("<13>Mar 29 01:59:59 2026 h a: x", "2026-03-29T00:59:59Z"),
+        // Nobody's clock showed this one; it is read by the offset before the change.
+        ("<13>Mar 29 02:30:00 2026 h a: x", "2026-03-29T01:30:00Z"),
         ("<13>Mar 29 03:00:00 2026 h a: x", "2026-03-29T01:00:00Z"),
         ("<13>Oct 25 01:59:59 2026 h a: x", "2026-10-24T23:59:59Z"),
         ("<13>Oct 25 02:30:00 2026 h a: x", "2026-10-25T01:30:00Z"),
