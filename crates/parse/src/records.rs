@@ -88,22 +88,53 @@ fn numbered_record(text: &[u8], at: usize) -> Option<usize> {
     line_end.filter(|_| text.get(value) == Some(&b'{')).map(|_| value)
 }
 
-/// Splits XML into its `<Event>` elements; what stands around them is passed over. An element that
-/// does not end is the last record, and reaches to the end of the body.
+/// Splits XML into its `<Event>` elements. An element that does not end is the last record, and reaches to
+/// the end of the body. What frames them (a declaration, `<Events>`) is passed over; any other text beside
+/// them is records by lines, for nothing that somebody wrote may be left out.
 pub fn split_event_xml(body: &[u8]) -> impl Iterator<Item = Record<'_>> {
     const END: &[u8] = b"</Event>";
-    let mut at = 0;
+    let mut at = bom_len(body);
     std::iter::from_fn(move || {
         loop {
-            let from = at + memmem::find(&body[at..], b"<Event")?;
-            at = from + b"<Event".len();
-            if !matches!(body.get(at)?, b' ' | b'>' | b'\r' | b'\n' | b'\t') {
+            at = json::skip_space(body, at);
+            let rest = &body[at..];
+            if rest.is_empty() {
+                return None;
+            }
+            if let Some(len) = frame_len(rest) {
+                at += len;
                 continue;
             }
-            at = memmem::find(&body[at..], END).map_or(body.len(), |i| at + i + END.len());
-            return Some(Record { at: from, bytes: &body[from..at] });
+            let from = at;
+            let len = match starts_event(rest) {
+                true => memmem::find(rest, END).map_or(rest.len(), |i| i + END.len()),
+                false => {
+                    let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
+                    let event =
+                        memmem::find_iter(line, b"<Event").find(|i| starts_event(&line[*i..]));
+                    event.unwrap_or(line.len())
+                }
+            };
+            at = from + len;
+            return Some(Record { at: from, bytes: body[from..at].trim_ascii_end() });
         }
     })
+}
+
+/// `<Event>` or `<Event ...>`.
+fn starts_event(text: &[u8]) -> bool {
+    let rest = text.strip_prefix(b"<Event");
+    rest.and_then(<[u8]>::first).is_some_and(|c| matches!(c, b' ' | b'>' | b'\r' | b'\n' | b'\t'))
+}
+
+/// Length of what may stand around events in XML and says nothing.
+fn frame_len(text: &[u8]) -> Option<usize> {
+    let end = |mark: &[u8]| memmem::find(text, mark).map(|i| i + mark.len());
+    if text.starts_with(b"<?xml") {
+        return end(b"?>");
+    }
+    let is_frame = text.starts_with(b"<Events") || text.starts_with(b"</Events");
+    end(b">").filter(|_| is_frame)
 }
 
 fn starts_array(text: &[u8]) -> bool {
@@ -310,6 +341,18 @@ mod tests {
         assert_eq!(events(xml), both);
         assert_eq!(events("<Event>cut"), ["<Event>cut"]);
         assert_eq!(events("<Events/>"), [""; 0]);
+        // A log that somebody put together: nothing of it is left out.
+        let mixed =
+            "<Event>a</Event>\r\nsshd[1]: x\n\n <EventLog>y</EventLog>\nz <Event>b</Event> end";
+        let all = [
+            "<Event>a</Event>",
+            "sshd[1]: x",
+            "<EventLog>y</EventLog>",
+            "z",
+            "<Event>b</Event>",
+            "end",
+        ];
+        assert_eq!(events(mixed), all);
     }
 
     #[test]
