@@ -56,6 +56,8 @@ pub trait Outlets: Send {
     fn stored(&self) -> u64 {
         u64::MAX
     }
+    /// Each drop filter and how many events of this run it took out of the store, once per tick.
+    fn drops<'a>(&mut self, _counts: &mut dyn Iterator<Item = (&'a str, u64)>) {}
     /// What each correlation holds and gave up, every [`STATS_EVERY_NS`] of stream time.
     fn correlations(&mut self, _stats: Vec<RuleStats>) {}
 }
@@ -210,9 +212,9 @@ impl Core {
             true => tell_repeats(&self.dedupe.apply(&mut done.batch), out),
             false => self.again.remark(&mut done.batch, &self.dedupe),
         }
-        self.drops.apply(&mut done.batch);
-        let batch = Arc::new(done.batch);
         let new = new && !self.is_for_store;
+        self.drops.apply(&mut done.batch, new);
+        let batch = Arc::new(done.batch);
         if new {
             self.headers.add(std::mem::take(&mut done.headers));
             self.joins.add(std::mem::take(&mut done.joins));
@@ -273,7 +275,7 @@ impl Core {
         }
         self.dedupe.reconfigure(generation.settings.dedupe_ns.clone());
         self.again.reconfigure(generation.settings.dedupe_ns.clone());
-        self.drops = Drops::new(generation.settings.drops.clone());
+        self.drops.reconfigure(generation.settings.drops.clone());
         self.generation = generation;
     }
 
@@ -303,6 +305,7 @@ impl Core {
         }
         generation.rules.pausing(tick.stream_ns).into_iter().for_each(|p| out.pause(p));
         out.health(&self.registry, &self.balance, tick.stream_ns);
+        out.drops(&mut self.drops.counts());
         if tick.stream_ns >= self.reported_ns.saturating_add(STATS_EVERY_NS) {
             self.reported_ns = tick.stream_ns;
             out.correlations(self.engine.stats());

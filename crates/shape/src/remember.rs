@@ -202,8 +202,18 @@ impl Drops {
         Self { filters: filters.into_iter().map(|(name, plan)| (name, plan, 0)).collect() }
     }
 
-    /// Marks the rows of a batch. Rows that are already marked as repeats are left to dedupe.
-    pub fn apply(&mut self, batch: &mut EventBatch) {
+    /// Other filters from now on. Those that go on under their names keep their counts.
+    pub fn reconfigure(&mut self, filters: Vec<(String, Plan)>) {
+        let before = std::mem::replace(self, Self::new(filters));
+        for (name, _, count) in &mut self.filters {
+            let same = before.filters.iter().find(|(n, ..)| n == name);
+            *count = same.map_or(0, |(.., count)| *count);
+        }
+    }
+
+    /// Marks the rows of a batch. Rows that are already marked as repeats are left to dedupe; those of an
+    /// earlier run (`counts` is false) are marked and not counted.
+    pub fn apply(&mut self, batch: &mut EventBatch, counts: bool) {
         if self.filters.is_empty() {
             return;
         }
@@ -216,7 +226,7 @@ impl Drops {
             let hit =
                 self.filters.iter().zip(&bindings).position(|((_, p, _), b)| p.matches(b, &row));
             if let Some(at) = hit {
-                self.filters[at].2 += 1;
+                self.filters[at].2 += u64::from(counts);
                 batch.mark(index, Marks::DROPPED);
             }
         }

@@ -195,6 +195,13 @@ fn metrics_text(app: &App) -> String {
             let _ = writeln!(out, "alcedo_events_{name}_total {value}");
         }
     }
+    for (filter, count) in app.drops() {
+        let _ = writeln!(
+            out,
+            "alcedo_drop_filter_events_total{{filter=\"{}\"}} {count}",
+            label(&filter)
+        );
+    }
     correlation_metrics(app, &mut out);
     out
 }

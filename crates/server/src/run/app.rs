@@ -120,6 +120,8 @@ pub struct App {
     setup: Mutex<Option<Setup>>,
     health: RwLock<Arc<Vec<SourceStatus>>>,
     correlations: RwLock<Arc<Vec<RuleStats>>>,
+    /// Drop filters and how many events each took out of the store.
+    drops: RwLock<Vec<(String, u64)>>,
     totals: Mutex<Map<String, Value>>,
     problems: Mutex<BTreeMap<&'static str, String>>,
     notices: Mutex<BTreeMap<&'static str, String>>,
@@ -236,6 +238,7 @@ impl App {
             setup: Mutex::default(),
             health: RwLock::default(),
             correlations: RwLock::default(),
+            drops: RwLock::default(),
             totals: Mutex::default(),
             problems: Mutex::default(),
             notices: Mutex::default(),
@@ -677,6 +680,16 @@ impl App {
         totals.insert("parse_failed".into(), failed.into());
         totals.insert("match_failed".into(), self.match_failed().into());
         *self.totals.lock() = totals;
+    }
+
+    /// Replaces what is known of the drop filters' counts.
+    pub fn set_drops(&self, counts: Vec<(String, u64)>) {
+        *self.drops.write() = counts;
+    }
+
+    /// Each drop filter and how many events it took out of the store since the start.
+    pub fn drops(&self) -> Vec<(String, u64)> {
+        self.drops.read().clone()
     }
 
     /// What each correlation holds and gave up, as of the last report.

@@ -140,6 +140,30 @@ fn packs_are_read_again_while_running() {
     });
 }
 
+/// Scenario: two drop filters, events that one, the other, both or none of them hold for.
+/// Guarantees: what is dropped is not found, all else is; the metrics say which filter took how many: the first
+/// one that holds.
+#[test]
+fn drop_filters_tell_what_each_took() {
+    let settings =
+        "drop:\n  - {name: probes, when: 'path:/healthz'}\n  - {name: chatter, when: 'n<3'}\n";
+    let server = Server::start(settings);
+    let event = |n: u32| {
+        let path = if n % 2 == 0 { "/healthz" } else { "/login" };
+        format!("{{\"kind\":\"dropped\",\"n\":{n},\"path\":\"{path}\"}}\n")
+    };
+    server.ingest(&(0..10).map(event).collect::<String>());
+    let count = |s: &Server, filter: &str| {
+        s.metric(&format!("alcedo_drop_filter_events_total{{filter=\"{filter}\"}}"))
+    };
+    server.eventually("both filters have counted", |s| {
+        (count(s, "probes")? == 5.0 && count(s, "chatter")? == 1.0).then_some(())
+    });
+    server.eventually("the others are found", |s| {
+        (s.search("kind:dropped").len() == 4).then_some(())
+    });
+}
+
 /// Scenario: a source sends one product for a while; the server restarts in between.
 /// Guarantees: what it sends is remembered as a record of the journal, once, and survives.
 #[test]

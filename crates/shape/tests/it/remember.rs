@@ -48,7 +48,12 @@ fn drop_filters_mark_and_count_by_name() {
         ("small".into(), filter("n<3")),
         ("probes".into(), filter("kind:probe and n>7")),
     ]);
-    drops.apply(&mut bench.batch);
+    drops.apply(&mut bench.batch, true);
     assert_eq!(drops.counts().collect::<Vec<_>>(), [("small", 3), ("probes", 2)]);
     assert_eq!(bench.batch.rows().filter(|r| r.marks().has(Marks::DROPPED)).count(), 5);
+    // Other filters: who stays keeps its count. Rows of an earlier run count no more.
+    drops.reconfigure(vec![("probes".into(), filter("n<3")), ("new".into(), filter("n:5"))]);
+    drops.apply(&mut bench.batch, false);
+    assert_eq!(drops.counts().collect::<Vec<_>>(), [("probes", 2), ("new", 0)]);
+    assert!(bench.batch.row(5).marks().has(Marks::DROPPED));
 }

@@ -130,11 +130,7 @@ fn explain(generation: &Generation, number: u32, record: &[u8], global: &Global)
             .unwrap_or_default();
         let reason = match (matched, outcome.matched) {
             (true, _) => "the condition holds".to_owned(),
-            (false, true) => format!(
-                "the condition holds, but the event is of {}, not of {}",
-                logsources.join(", "),
-                rule.logsource.shown()
-            ),
+            (false, true) => detect::ruletest::elsewhere(&logsources, &rule.logsource.shown()),
             (false, false) => "the condition does not hold".to_owned(),
         };
         let mut event = String::new();
