@@ -185,11 +185,20 @@ fn misrouted(rule: &Rule, batch: &EventBatch) -> String {
         .id(LOGSOURCE_FIELD)
         .map(|id| row.all(id).map(|v| v.text().into_owned()).collect())
         .unwrap_or_default();
-    format!(
-        "the condition holds, but the event is of {}, not of {}",
-        of_row.join(", "),
-        rule.logsource.shown()
-    )
+    elsewhere(&of_row, &rule.logsource.shown())
+}
+
+/// Why a rule whose condition holds says nothing: the event's logsources and the rule's.
+pub fn elsewhere(of_event: &[String], of_rule: &str) -> String {
+    match of_event.is_empty() {
+        true => format!(
+            "the condition holds, but of the event no logsource is known, and the rule is of {of_rule}"
+        ),
+        false => format!(
+            "the condition holds, but the event is of {}, not of {of_rule}",
+            of_event.join(", ")
+        ),
+    }
 }
 
 /// The place and times of record `number` of a test, received at `received_ns`.
