@@ -1,7 +1,7 @@
 //! A body of bytes to records: JSON in its many packings, lines, and what else it may be.
 
 use crate::{ParseError, json};
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr2, memmem};
 use thiserror::Error;
 
 /// What a body holds, told by its first bytes.
@@ -75,8 +75,7 @@ fn starts_event_xml(text: &[u8]) -> bool {
         at = json::skip_space(text, at + end + 2);
     }
     let tag = text[at..].strip_prefix(b"<Event");
-    let tag = tag.map(|rest| rest.strip_prefix(b"s").unwrap_or(rest));
-    tag.and_then(<[u8]>::first).is_some_and(|c| matches!(c, b' ' | b'>' | b'\r' | b'\n' | b'\t'))
+    tag.map(|rest| rest.strip_prefix(b"s").unwrap_or(rest)).is_some_and(ends_name)
 }
 
 /// Where the JSON value starts below a line `Record 7`, which `evtx_dump` writes above each.
@@ -88,53 +87,70 @@ fn numbered_record(text: &[u8], at: usize) -> Option<usize> {
     line_end.filter(|_| text.get(value) == Some(&b'{')).map(|_| value)
 }
 
-/// Splits XML into its `<Event>` elements. An element that does not end is the last record, and reaches to
-/// the end of the body. What frames them (a declaration, `<Events>`) is passed over; any other text beside
-/// them is records by lines, for nothing that somebody wrote may be left out.
+/// Longest frame around events that is passed over: a declaration or `<Events ...>` takes some hundred bytes.
+const FRAME_BYTES_MAX: usize = 4 << 10;
+
+/// Splits XML into its `<Event>` elements. One that does not end reaches to the next, or to the end of the
+/// body. What frames them (a declaration, `<Events>`) is passed over; any other text beside them is records
+/// by lines, for nothing that somebody wrote may be left out.
 pub fn split_event_xml(body: &[u8]) -> impl Iterator<Item = Record<'_>> {
-    const END: &[u8] = b"</Event>";
     let mut at = bom_len(body);
+    // The line end at or behind `at`, looked for once per line.
+    let mut line_end = 0;
     std::iter::from_fn(move || {
-        loop {
-            at = json::skip_space(body, at);
-            let rest = &body[at..];
-            if rest.is_empty() {
-                return None;
-            }
-            if let Some(len) = frame_len(rest) {
-                at += len;
-                continue;
-            }
-            let from = at;
-            let len = match starts_event(rest) {
-                true => memmem::find(rest, END).map_or(rest.len(), |i| i + END.len()),
-                false => {
-                    let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
-                    let event =
-                        memmem::find_iter(line, b"<Event").find(|i| starts_event(&line[*i..]));
-                    event.unwrap_or(line.len())
-                }
-            };
-            at = from + len;
-            return Some(Record { at: from, bytes: body[from..at].trim_ascii_end() });
+        at = json::skip_space(body, at);
+        while let Some(len) = frame_len(&body[at..]) {
+            at = json::skip_space(body, at + len);
         }
+        if at == body.len() {
+            return None;
+        }
+        let from = at;
+        if starts_event(&body[from..]) {
+            at = event_end(body, from);
+            return Some(Record { at: from, bytes: &body[from..at] });
+        }
+        if line_end <= from {
+            line_end = memchr(b'\n', &body[from..]).map_or(body.len(), |i| from + i);
+        }
+        at = next_event(&body[..line_end], from).unwrap_or(line_end);
+        Some(Record { at: from, bytes: body[from..at].trim_ascii_end() })
     })
+}
+
+/// Where the element that starts at `from` ends.
+fn event_end(body: &[u8], from: usize) -> usize {
+    const END: &[u8] = b"</Event>";
+    let end = memmem::find(&body[from..], END).map_or(body.len(), |i| from + i + END.len());
+    // Elements of this name do not stand in each other.
+    next_event(&body[..end], from + 1).unwrap_or(end)
+}
+
+/// Where the next element starts, from `from` on.
+fn next_event(body: &[u8], from: usize) -> Option<usize> {
+    let mut starts = memmem::find_iter(&body[from..], b"<Event").map(|i| from + i);
+    starts.find(|at| starts_event(&body[*at..]))
 }
 
 /// `<Event>` or `<Event ...>`.
 fn starts_event(text: &[u8]) -> bool {
-    let rest = text.strip_prefix(b"<Event");
-    rest.and_then(<[u8]>::first).is_some_and(|c| matches!(c, b' ' | b'>' | b'\r' | b'\n' | b'\t'))
+    text.strip_prefix(b"<Event").is_some_and(ends_name)
 }
 
-/// Length of what may stand around events in XML and says nothing.
+/// Whether a tag's name ends where `rest` begins.
+fn ends_name(rest: &[u8]) -> bool {
+    rest.first().is_some_and(|c| matches!(c, b' ' | b'>' | b'\r' | b'\n' | b'\t'))
+}
+
+/// Length of a tag that may stand around events and says nothing. A tag in it, or none of its end nearby: it
+/// is text.
 fn frame_len(text: &[u8]) -> Option<usize> {
-    let end = |mark: &[u8]| memmem::find(text, mark).map(|i| i + mark.len());
-    if text.starts_with(b"<?xml") {
-        return end(b"?>");
-    }
-    let is_frame = text.starts_with(b"<Events") || text.starts_with(b"</Events");
-    end(b">").filter(|_| is_frame)
+    let names: [&[u8]; 3] = [b"<?xml", b"<Events", b"</Events"];
+    let mut rest = names.into_iter().filter_map(|name| text.strip_prefix(name));
+    rest.find(|rest| ends_name(rest) || rest.starts_with(b"/>"))?;
+    let near = &text[1..text.len().min(FRAME_BYTES_MAX)];
+    let end = 1 + memchr2(b'<', b'>', near)?;
+    (text[end] == b'>').then_some(end + 1)
 }
 
 fn starts_array(text: &[u8]) -> bool {
@@ -353,6 +369,13 @@ mod tests {
             "end",
         ];
         assert_eq!(events(mixed), all);
+        // Who writes a line of such a log can hide no other.
+        for line in ["<?xml hidden", "<Events x", "<EventsLog>", "<?xmlx ?>", "</Eventsx>"] {
+            let text =
+                format!("<Event>a</Event>\n{line}\n<Event>b</Event>\n<?xml version=\"1.0\"?>\n");
+            assert_eq!(events(&text), ["<Event>a</Event>", line, "<Event>b</Event>"]);
+        }
+        assert_eq!(events("<Event >x\n<Event>b</Event>"), ["<Event >x\n", "<Event>b</Event>"]);
     }
 
     #[test]

@@ -146,6 +146,12 @@ fn everything_splits(bytes: &[u8]) {
     for (i, byte) in bytes.iter().enumerate().skip(bom).filter(|(i, _)| !covered[*i]) {
         assert!(byte.is_ascii_whitespace() || b"[],".contains(byte), "{i} of {bytes:?}");
     }
+    let mut end = 0;
+    for record in records::split_event_xml(bytes) {
+        assert!(record.at >= end && !record.bytes.is_empty());
+        end = record.at + record.bytes.len();
+        assert_eq!(record.bytes, &bytes[record.at..end]);
+    }
     assert!(records::split_lines(bytes, true).all(|r| !r.bytes.contains(&b'\n')));
     let _ = records::looks_like(bytes);
 }

@@ -159,20 +159,23 @@ fn memchr_last_line(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|c| *c == b'\n').map_or(0, |i| i + 1)
 }
 
-/// Whole `<Event>` elements.
+/// Whole `<Event>` elements, and whole lines of text beside them.
 fn elements(bytes: &[u8], forced: bool) -> (usize, Vec<Range<usize>>) {
     let mut ranges: Vec<_> = split_event_xml(bytes).map(|r| r.at..r.at + r.bytes.len()).collect();
-    let is_cut = |r: &Range<usize>| r.end == bytes.len() && !bytes.ends_with(b"</Event>");
-    match ranges.last().cloned() {
-        _ if forced => (bytes.len(), ranges),
-        Some(last) if is_cut(&last) => {
-            ranges.pop();
-            (last.start, ranges)
-        }
-        // The start of the next tag may be there in part.
-        Some(last) => (last.end, ranges),
-        None => (0, ranges),
+    if forced {
+        return (bytes.len(), ranges);
     }
+    // Of what stands behind the last whole one, the rest may still come.
+    let lines_end = memchr_last_line(bytes);
+    let is_whole = |r: &Range<usize>| {
+        let is_event =
+            bytes[r.clone()].starts_with(b"<Event") && bytes[..r.end].ends_with(b"</Event>");
+        is_event || r.end < lines_end
+    };
+    while ranges.last().is_some_and(|last| !is_whole(last)) {
+        ranges.pop();
+    }
+    (ranges.last().map_or(0, |last| last.end), ranges)
 }
 
 /// Whole JSON values.
@@ -349,6 +352,30 @@ mod tests {
         let got = numbered(format!("<Events>\n{}</Events>", event.repeat(5)).as_bytes());
         assert_eq!(got.len(), 5);
         assert!(got.iter().all(|(_, text)| *text == event));
+        // A block that ends in white space within an event, in its tag, within a line beside it, or its frame.
+        for (text, records) in [
+            ("<Event>@\n</Event>\n", ["<Event>@\n</Event>"].as_slice()),
+            (
+                "<Event>a</Event><!--@--><Event >b</Event>",
+                &["<Event>a</Event>", "<!--@-->", "<Event >b</Event>"],
+            ),
+            (
+                "<Event>a</Event>\n@ b c\n<Event>b</Event>",
+                &["<Event>a</Event>", "@ b c", "<Event>b</Event>"],
+            ),
+            (
+                "<Event>a</Event>@<?xml version='1'?><Events\n><Event>b</Event>",
+                &["<Event>a</Event>", "@<?xml version='1'?><Events", ">", "<Event>b</Event>"],
+            ),
+        ] {
+            let at = text.find('@').unwrap();
+            for short in 0..20 {
+                let fill = "x".repeat(BLOCK_BYTES - at - short);
+                let got = numbered(text.replace('@', &fill).as_bytes());
+                let whole: Vec<String> = records.iter().map(|r| r.replace('@', &fill)).collect();
+                assert!(got.iter().map(|g| &g.1).eq(&whole), "{text} {short}");
+            }
+        }
         let line = format!("{long} end");
         let got = numbered(format!("{line}\n\n").repeat(4).as_bytes());
         assert_eq!(got.iter().map(|g| g.0).collect::<Vec<_>>(), [1, 3, 5, 7]);
