@@ -346,7 +346,8 @@ fn placeholders_stand_behind_backslashes() {
         (r"'corp\%name%'", [false, true, false]),
         (r"'corp\\\%name%'", [false, false, true]),
     ] {
-        for line in [format!("{{F|expand: {value}}}"), format!("{{F|expand|contains: {value}}}")] {
+        for modifiers in ["expand", "expand|contains", "contains|expand", "endswith|expand"] {
+            let line = format!("{{F|{modifiers}: {value}}}");
             assert_eq!(verdicts(&rule(&line), &site, &events), Ok(expected.to_vec()), "{line}");
         }
     }

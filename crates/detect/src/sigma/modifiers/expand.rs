@@ -1,9 +1,11 @@
 //! `expand`: `%name%` is a placeholder for each of the values that a site gives it.
 
 use super::Modifier;
+use super::position::widened;
 use crate::sigma::item::{Item, Val};
 use crate::sigma::problem::Refusal;
 use crate::sigma::string::{self, Piece};
+use filter::{Part, TextOp};
 
 pub(super) struct Expand;
 
@@ -15,13 +17,8 @@ impl Modifier for Expand {
     fn apply(&self, item: &mut Item) -> Result<(), Refusal> {
         item.map(|value| match value {
             Val::Text { raw, parts } => {
-                // What an encoding has changed is no longer as written.
-                let is_as_written = string::parse(&raw) == parts;
-                let pieces = match is_as_written {
-                    true => string::template(&raw),
-                    false => string::with_placeholders(parts),
-                };
-                Ok(template(raw, pieces))
+                let pieces = as_written(&raw, &parts);
+                Ok(template(raw, pieces.unwrap_or_else(|| string::with_placeholders(parts))))
             }
             Val::Regex { source, flags } => {
                 Ok(Val::of_pieces(string::expression_template(&source), Some(flags)))
@@ -34,6 +31,15 @@ impl Modifier for Expand {
             }
         })
     }
+}
+
+/// The pieces of what is written, between the wildcards of a position in front. None where an encoding has
+/// changed it: it is no longer as written.
+fn as_written(raw: &str, parts: &[Part]) -> Option<Vec<Piece>> {
+    let plain = string::parse(raw);
+    let positions = [TextOp::Equals, TextOp::Contains, TextOp::Prefix, TextOp::Suffix];
+    let op = positions.into_iter().find(|op| widened(*op, plain.clone(), Part::Any) == parts)?;
+    Some(widened(op, string::template(raw), Piece::Part(Part::Any)))
 }
 
 /// Text again where there is no placeholder.

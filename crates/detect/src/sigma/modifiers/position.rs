@@ -57,7 +57,7 @@ impl Modifier for Position {
 }
 
 /// Adds the wildcards that the modifier stands for.
-fn widened<P: Clone>(op: TextOp, mut parts: Vec<P>, any: P) -> Vec<P> {
+pub(super) fn widened<P: Clone>(op: TextOp, mut parts: Vec<P>, any: P) -> Vec<P> {
     if matches!(op, TextOp::Contains | TextOp::Suffix) {
         parts.insert(0, any.clone());
     }
