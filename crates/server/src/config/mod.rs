@@ -8,6 +8,7 @@ pub mod read;
 mod tier;
 pub mod tree;
 
+use crate::run::memory::HOT_BYTES_DEFAULT;
 use detect::SigmaSettings;
 pub use read::Problem;
 use read::{Problems, Section};
@@ -344,7 +345,15 @@ impl Config {
             ("backup", format!("{:?} {:?}", self.backup, self.backups)),
             ("watch", format!("{:?}", self.watch)),
             ("alerts", format!("{:?}", self.suppress_ns)),
-            ("limits", format!("{:?} {:?}", self.memory_bytes_max, self.hot_bytes_max)),
+            (
+                "limits",
+                // As it was when the default did not depend on the ceiling: nothing was changed.
+                format!(
+                    "{:?} {}",
+                    self.memory_bytes_max,
+                    self.hot_bytes_max.unwrap_or(HOT_BYTES_DEFAULT)
+                ),
+            ),
             ("elasticsearch", self.elasticsearch_version.clone()),
         ];
         let digest = |text: &str| {

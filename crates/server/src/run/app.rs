@@ -49,6 +49,8 @@ const SEARCH_LAG_TOLD_MS: i64 = 1_000;
 
 /// How long a search waits for its turn under overload before it is told to come again.
 const TURN_WAIT: Duration = Duration::from_secs(10);
+/// What searches hold of rows counts up to this part of what rows in memory may fill.
+const READ_ON_ONE_IN: usize = 4;
 
 /// The parts of a running server.
 pub struct App {
@@ -635,10 +637,11 @@ impl App {
         self.unstored_bytes() <= most
     }
 
-    /// Memory of rows that are in no file yet; where memory is scarce, with those that searches hold.
+    /// Memory of rows that are in no file yet; where memory is scarce, with those that searches hold. Of these
+    /// no more than a part counts: whoever reads slowly may not keep the store from going on.
     fn unstored_bytes(&self) -> usize {
         let held = match self.memory_tight.load(Ordering::Relaxed) {
-            true => self.store.read_on_bytes(),
+            true => self.store.read_on_bytes().min(self.memory.hot_rows / READ_ON_ONE_IN),
             false => 0,
         };
         self.store.hot_bytes() + held

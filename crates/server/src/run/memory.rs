@@ -8,7 +8,7 @@ use crate::config::{Config, HOT_BYTES_LEAST};
 
 /// Most memory of rows that are in no file yet unless told otherwise: an eighth of the gigabyte that a loaded
 /// server may have. With twice as much it had 1.1, and was no faster.
-const HOT_BYTES_DEFAULT: usize = 128 << 20;
+pub const HOT_BYTES_DEFAULT: usize = 128 << 20;
 /// The same as a part of the ceiling, where that is less. While a file is written, its rows are in memory
 /// three times: as they came, as columns, and packed.
 const HOT_ONE_IN: u64 = 8;
