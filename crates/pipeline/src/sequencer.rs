@@ -57,7 +57,7 @@ pub trait Outlets: Send {
         u64::MAX
     }
     /// Each drop filter and how many events of this run it took out of the store, once per tick.
-    fn drops<'a>(&mut self, _counts: &mut dyn Iterator<Item = (&'a str, u64)>) {}
+    fn drops(&mut self, _counts: &mut dyn Iterator<Item = (&str, u64)>) {}
     /// What each correlation holds and gave up, every [`STATS_EVERY_NS`] of stream time.
     fn correlations(&mut self, _stats: Vec<RuleStats>) {}
 }

@@ -42,7 +42,7 @@ impl Shares {
         let part = |one_in: u64| usize::try_from(all / one_in).unwrap_or(usize::MAX);
         let searches = part(SEARCHES_ONE_IN).max(SEARCH_BYTES_LEAST);
         let search = (searches / SEARCH_ONE_IN).min(store::search::MEMORY_BYTES_DEFAULT);
-        let hot = part(HOT_ONE_IN).min(HOT_BYTES_DEFAULT).max(HOT_BYTES_LEAST);
+        let hot = part(HOT_ONE_IN).clamp(HOT_BYTES_LEAST, HOT_BYTES_DEFAULT);
         Self {
             all,
             hot_rows: hot_rows.unwrap_or(hot),

@@ -302,7 +302,7 @@ impl Outlets for Doors {
         self.app.store.stored_through(0).map_or(0, |id| id.offset + 1)
     }
 
-    fn drops<'a>(&mut self, counts: &mut dyn Iterator<Item = (&'a str, u64)>) {
+    fn drops(&mut self, counts: &mut dyn Iterator<Item = (&str, u64)>) {
         self.app.set_drops(counts.map(|(name, count)| (name.to_owned(), count)).collect());
     }
 

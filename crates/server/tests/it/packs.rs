@@ -149,7 +149,7 @@ fn drop_filters_tell_what_each_took() {
         "drop:\n  - {name: probes, when: 'path:/healthz'}\n  - {name: chatter, when: 'n<3'}\n";
     let server = Server::start(settings);
     let event = |n: u32| {
-        let path = if n % 2 == 0 { "/healthz" } else { "/login" };
+        let path = if n.is_multiple_of(2) { "/healthz" } else { "/login" };
         format!("{{\"kind\":\"dropped\",\"n\":{n},\"path\":\"{path}\"}}\n")
     };
     server.ingest(&(0..10).map(event).collect::<String>());
