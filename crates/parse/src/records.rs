@@ -206,7 +206,8 @@ impl<'a> Iterator for JsonRecords<'a> {
                 // Between elements, and between objects of senders that join them with commas.
                 b',' => self.at += 1,
                 b'{' => return Some(self.value()),
-                _ if self.in_array => return Some(self.value()),
+                b'[' if self.in_array => return Some(self.value()),
+                _ if self.in_array => return Some(self.scalar()),
                 _ => match numbered_record(self.body, self.at) {
                     Some(value) => self.at = value,
                     None => return Some(Err(self.line_of_text())),
@@ -229,6 +230,23 @@ impl<'a> JsonRecords<'a> {
                 Ok(Record { at: from, bytes: &self.body[from..end] })
             }
             Err(reason) => Err(self.skip(from, reason)),
+        }
+    }
+
+    /// An element that is neither object nor array. Where it is no value, the bracket was the beginning of a
+    /// line of text, and no array's.
+    fn scalar(&mut self) -> Result<Record<'a>, SplitError<'a>> {
+        let from = self.at;
+        let end = json::value_end(self.body, from).ok();
+        match end.filter(|end| is_scalar(&self.body[from..*end])) {
+            Some(end) => {
+                self.at = end;
+                Ok(Record { at: from, bytes: &self.body[from..end] })
+            }
+            None => {
+                self.in_array = false;
+                Err(self.line_of_text())
+            }
         }
     }
 
@@ -257,6 +275,15 @@ impl<'a> JsonRecords<'a> {
         self.read_again += reason.at().saturating_sub(end);
         let bytes = self.body[from..end].trim_ascii_end();
         SplitError { piece: Record { at: from, bytes }, reason }
+    }
+}
+
+/// A string within a line, a number or one of JSON's three words.
+fn is_scalar(text: &[u8]) -> bool {
+    match text {
+        [b'"', ..] => memchr(b'\n', text).is_none(),
+        b"true" | b"false" | b"null" => true,
+        _ => text.iter().all(|c| matches!(c, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')),
     }
 }
 
@@ -327,6 +354,10 @@ mod tests {
         assert_eq!(
             pieces("{\"a\":1}\n[12:00:01] x\n[ERROR] y\n[{\"b\":2}]"),
             ["{\"a\":1}", "![12:00:01] x", "![ERROR] y", "{\"b\":2}"]
+        );
+        assert_eq!(
+            pieces("{\"a\":1}\n[\"main\" x\nlogin failed\n[\"b\nc\n{\"b\":2}"),
+            ["{\"a\":1}", "\"main\"", "!x", "!login failed", "!\"b", "!c", "{\"b\":2}"]
         );
         assert_eq!(pieces("{\"a\":\nx\ny\n{}"), ["!{\"a\":\nx\ny", "{}"]);
         let cut = split_json(b"{\"a\":1}\n{\"a\":\"x").last().unwrap().unwrap_err();
