@@ -38,7 +38,6 @@ const SLOW: &[(&str, &str, &str, Settings)] = &[
     ("kill9", "server", "kill9", &[("ALCEDO_KILLS", "1000")]),
     ("relp", "server", "relp::", &[("ALCEDO_RELP_KILLS", "200")]),
     ("memory", "server", "memory_cap", &[("ALCEDO_BURST_S", "60")]),
-    ("synthetic", "detect", "synthetic", &[("ALCEDO_SYNTHETIC_STEP", "1")]),
     ("scores", "detect", "scores", &[("ALCEDO_SCORES", "1")]),
     ("generated", "detect", "pysigma::", &[("ALCEDO_GENERATED", "10000")]),
     ("store-kill9", "store", "kill9::", &[("ALCEDO_STORE_KILLS", "200")]),

@@ -118,7 +118,8 @@ fn fire(live: &mut Live, records: &[String]) -> Fired {
 pub(crate) fn golden(name: &str, header: &str, text: &str) {
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
-    let text = format!("{header}{}\n", lines.join("\n"));
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = format!("{header}{text}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, &text).unwrap();

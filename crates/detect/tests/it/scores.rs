@@ -274,7 +274,7 @@ fn synthesised(out: &mut String, rules: usize) {
         out,
         "\n## An event made for every rule\n\nOf {rules} rules of SigmaHQ {} fire on an event solved from \
          their condition and keep still when one value of it is spoilt, with all rules loaded and routing \
-         on (`cargo xtask slow synthetic`). {unproven} are not shown to.\n",
+         on (`cargo test -p detect synthetic`). {unproven} are not shown to.\n",
         rules - unproven
     );
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Kills of the default run; `ALCEDO_KILLS` sets another number.
-const KILLS_DEFAULT: u64 = 100;
+const KILLS_DEFAULT: u64 = 40;
 /// One kill of so many comes while the one before is still being recovered from.
 const KILL_IN_RECOVERY_EVERY: u64 = 5;
 /// Clients that post all the time.
