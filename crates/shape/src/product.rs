@@ -210,6 +210,11 @@ impl Products {
         at == self.json || at == self.syslog || at == self.text || self.all[at].name == "kv"
     }
 
+    /// Whether records of this pack of no known product have names that mean something.
+    pub(crate) fn has_names(&self, at: usize) -> bool {
+        at == self.json || self.all[at].name == "kv"
+    }
+
     /// The pack that reads text with this parser.
     pub(crate) fn with_parser(&self, parser: Parser) -> Option<usize> {
         self.all.iter().position(|p| p.parser == parser)

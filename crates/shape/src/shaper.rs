@@ -631,8 +631,12 @@ impl Shaper {
         let is_headed = body.has_header;
         work.inner = text;
         work.index.update(row);
-        // Of a text of which nothing is known, the carrier says what there is to say.
+        // Of a text of which nothing is known, the carrier says what there is to say. What names mean that
+        // any program may use comes behind it and takes nothing from it.
         if self.products.is_generic(inside.at) {
+            if self.products.has_names(inside.at) {
+                found.add_last(inside.at);
+            }
             return None;
         }
         found.failed = inner.failed.or(found.failed.take());

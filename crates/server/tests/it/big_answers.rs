@@ -38,7 +38,7 @@ fn an_answer_of_64_mib_stays_within_its_limit() {
         let line = |n: usize| format!("{{\"message\":\"big {part} {n} {filler}\"}}\n");
         server.ingest(&(0..20).map(line).collect::<String>());
     }
-    server.eventually_within(Duration::from_secs(120), "the events in files", |s| {
+    server.eventually_within(Duration::from_secs(300), "the events in files", |s| {
         let count = s.search("big | stats count()")[0]["count"].as_u64()?;
         let hot = s.metric("alcedo_store_hot_bytes")?;
         (count == ROWS as u64 && hot < (8 << 20) as f64).then_some(())
