@@ -207,10 +207,10 @@ impl Products {
 
     /// Whether this is one of the packs for text and JSON of no known product.
     pub(crate) fn is_generic(&self, at: usize) -> bool {
-        at == self.json || at == self.syslog || at == self.text || self.all[at].name == "kv"
+        self.has_names(at) || at == self.syslog || at == self.text
     }
 
-    /// Whether records of this pack of no known product have names that mean something.
+    /// Whether it is one whose records have names, which mean something in any program.
     pub(crate) fn has_names(&self, at: usize) -> bool {
         at == self.json || self.all[at].name == "kv"
     }

@@ -45,7 +45,7 @@ fn a_data_folder_is_its_users_alone() {
 fn a_source_above_its_share_is_told_429() {
     let server = Server::start("limits: {memory: 4GiB}\n");
     let halves = [40, 24].map(|mib| server.half_a_body("http", mib << 20));
-    // A long body beside one that is still coming would have that one refused.
+    // The halves are to be there before anything competes with them: nothing tells how much of a body is.
     std::thread::sleep(std::time::Duration::from_secs(1));
     let long = format!("{{\"message\":\"{}\"}}\n", "y".repeat(4 << 20));
     let told = server.eventually("the refusal", |s| {
