@@ -1,7 +1,7 @@
 //! Searching, looking around, following.
 
 use super::asked::{InPath, JsonBody, Params};
-use super::lines::lines;
+use super::lines::{error_line, lines};
 use super::problem::Problem;
 use super::searches;
 use super::viewer::{Viewer, sse, viewer};
@@ -216,20 +216,14 @@ async fn stream_rows(
         };
         let _ = answer.put(last);
     });
-    let first = match told.recv().await {
+    let first = match told.first().await {
         Some(Piece::Failed(error)) => return Err(error.into()),
         first => first,
     };
-    let rest = tokio_stream::wrappers::ReceiverStream::new(told);
-    let lines = futures::stream::iter(first).chain(rest).map(move |piece| {
-        let _ = &gone;
-        Ok::<_, Infallible>(match piece {
-            Piece::Line(line) => line,
-            Piece::Failed(error) => format!("{}\n", json!({"alcedo.error": error.to_string()})),
-        })
-    });
-    let body = Body::from_stream(lines);
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+    Ok(told.into_response(first, gone, |piece| match piece {
+        Piece::Line(line) => line,
+        Piece::Failed(error) => error_line(&error.to_string()),
+    }))
 }
 
 /// What a search comes to.

@@ -7,14 +7,11 @@ use super::problem::Problem;
 use crate::generation::Parts;
 use crate::history::{self, Hunted, Told};
 use crate::run::App;
-use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::convert::Infallible;
 use std::sync::Arc;
 use trust::Principal;
 
@@ -81,12 +78,7 @@ pub async fn hunt(
         };
         let _ = answer.put(last.to_string());
     });
-    let lines = tokio_stream::wrappers::ReceiverStream::new(told).map(move |line| {
-        let _ = &gone;
-        Ok::<_, Infallible>(line + "\n")
-    });
-    let body = Body::from_stream(lines);
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+    Ok(told.into_response(None, gone, |line| line + "\n"))
 }
 
 /// What a hunt came to, for people: the summary of a search, and what the lines found are.

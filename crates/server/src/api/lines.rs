@@ -2,8 +2,14 @@
 //! lose the right to go on reading.
 
 use crate::run::App;
+use axum::body::Body;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use serde_json::json;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::SendTimeoutError};
@@ -27,13 +33,54 @@ pub struct Lines<T> {
     /// How long the reader was waited for, less what it made good.
     waited: Duration,
     is_over: bool,
+    broken_off: Arc<OnceLock<&'static str>>,
+}
+
+/// The end out of which the answer comes.
+pub struct Told<T> {
+    told: mpsc::Receiver<T>,
+    broken_off: Arc<OnceLock<&'static str>>,
 }
 
 /// Both ends of an answer to this principal. The first is for a blocking thread of the runtime.
-pub fn lines<T>(app: Arc<App>, principal: Principal) -> (Lines<T>, mpsc::Receiver<T>) {
+pub fn lines<T>(app: Arc<App>, principal: Principal) -> (Lines<T>, Told<T>) {
     let (tell, told) = mpsc::channel(LINES_WAITING_MAX);
     let (checked, waited) = (Instant::now(), Duration::ZERO);
-    (Lines { tell, app, principal, checked, waited, is_over: false }, told)
+    let broken_off = Arc::new(OnceLock::new());
+    let told = Told { told, broken_off: broken_off.clone() };
+    (Lines { tell, app, principal, checked, waited, is_over: false, broken_off }, told)
+}
+
+/// The line of an answer that could not go on.
+pub fn error_line(error: &str) -> String {
+    format!("{}\n", json!({"alcedo.error": error}))
+}
+
+impl<T: Send + 'static> Told<T> {
+    /// The first piece, when it is there.
+    pub async fn first(&mut self) -> Option<T> {
+        self.told.recv().await
+    }
+
+    /// What is left, behind `first`, as an answer of lines that `text` writes. `gone` is dropped with it. An
+    /// answer that was broken off says so in its last line: it ends as a whole one does otherwise.
+    pub fn into_response<G: Send + 'static>(
+        self,
+        first: Option<T>,
+        gone: G,
+        text: impl Fn(T) -> String + Send + 'static,
+    ) -> Response {
+        let rest = tokio_stream::wrappers::ReceiverStream::new(self.told);
+        let lines = futures::stream::iter(first).chain(rest).map(text);
+        let end = async move { self.broken_off.get().map(|why| error_line(why)) };
+        let end = futures::stream::once(end).filter_map(std::future::ready);
+        let lines = lines.chain(end).map(move |line| {
+            let _ = &gone;
+            Ok::<_, Infallible>(line)
+        });
+        let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+        (kind, Body::from_stream(lines)).into_response()
+    }
 }
 
 impl<T> Lines<T> {
@@ -57,13 +104,22 @@ impl<T> Lines<T> {
     }
 
     fn goes_on(&mut self, began: Instant) -> bool {
-        if self.is_over || self.waited + began.elapsed() >= READER_WAIT_MAX {
+        if self.is_over {
+            return false;
+        }
+        if self.waited + began.elapsed() >= READER_WAIT_MAX {
+            let why = "the answer was broken off: it was read too slowly; ask for less at once";
+            let _ = self.broken_off.set(why);
             return false;
         }
         if self.checked.elapsed() < CHECK_EVERY {
             return true;
         }
         self.checked = Instant::now();
-        self.app.is_good(&self.principal.identity, io::intake::wall_ns())
+        if self.app.is_good(&self.principal.identity, io::intake::wall_ns()) {
+            return true;
+        }
+        let _ = self.broken_off.set("the answer was broken off: its token is good no more");
+        false
     }
 }

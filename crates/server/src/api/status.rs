@@ -189,6 +189,11 @@ fn metrics_text(app: &App) -> String {
         for (name, value) in source.stats.snapshot().each() {
             let _ = writeln!(out, "alcedo_source_{name}{{source=\"{}\"}} {value}", source.name);
         }
+        // What is read and not durable, and what is there of messages that are not complete.
+        for (name, budget) in [("in_flight", &source.budget), ("held", &source.holding)] {
+            let (source, bytes) = (&source.name, budget.in_flight_bytes());
+            let _ = writeln!(out, "alcedo_source_{name}_bytes{{source=\"{source}\"}} {bytes}");
+        }
     }
     if let Some(totals) = app.totals().as_object() {
         for (name, value) in totals {

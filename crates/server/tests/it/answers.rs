@@ -45,14 +45,13 @@ fn a_data_folder_is_its_users_alone() {
 fn a_source_above_its_share_is_told_429() {
     let server = Server::start("limits: {memory: 4GiB}\n");
     let halves = [40, 24].map(|mib| server.half_a_body("http", mib << 20));
-    // The halves are to be there before anything competes with them: nothing tells how much of a body is.
-    std::thread::sleep(std::time::Duration::from_secs(1));
-    let long = format!("{{\"message\":\"{}\"}}\n", "y".repeat(4 << 20));
-    let told = server.eventually("the refusal", |s| {
-        let told = s.post(&long);
-        (told.0 != 200).then_some(told)
+    // The halves are to be there before anything competes with them.
+    server.eventually("the halves", |s| {
+        let held = s.metric("alcedo_source_held_bytes{source=\"http\"}")?;
+        (held > f64::from(63 << 20)).then_some(())
     });
-    assert_eq!(told, (429, Some(1)));
+    let long = format!("{{\"message\":\"{}\"}}\n", "y".repeat(4 << 20));
+    assert_eq!(server.post(&long), (429, Some(1)));
     let refused = server.metric("alcedo_source_refused_requests{source=\"http\"}");
     assert!(refused.is_some_and(|n| n >= 1.0), "{refused:?}");
     assert_eq!(server.post("{\"message\":\"short\"}\n").0, 200);
