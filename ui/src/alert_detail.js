@@ -105,8 +105,10 @@ function useAlert(id, revision) {
     };
     load();
     const stop = listen("alert", (alert) => alert.id === id && load());
+    const stopReload = listen("reload", load);
     return () => {
       stop();
+      stopReload();
       clearTimeout(timer);
       abort.abort();
     };

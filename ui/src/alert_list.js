@@ -40,6 +40,10 @@ export function useAlerts(filter) {
   const run = useRef(0);
   /** When the newest alert fired that the count has in it, ms of the server's stream time. */
   const newestMs = useRef(0);
+  /** What the stream said and the list does not have yet, by alert. */
+  const waiting = useRef(new Map());
+  /** While all is fetched anew: what the stream says meanwhile is put into the answer. */
+  const isHeld = useRef(false);
   const [shown, setShown] = useState({ version: 0, matching: 0, loading: true, problem: null });
 
   const saw = (streamTime) => {
@@ -58,14 +62,27 @@ export function useAlerts(filter) {
       saw(answer.newest);
       busy.current = false;
       setShown((old) => ({ version: old.version + 1, matching: answer.matching ?? all.current.size, loading: false, problem: null }));
+      if (first) release();
       if (next.current && all.current.size < FETCHED_AHEAD) fetchWindow(next.current, token, false);
     }, (error) => {
       if (token !== run.current) return;
       busy.current = false;
       setShown((old) => ({ ...old, loading: false, problem: error.message }));
+      if (first) release();
     });
   };
-  const reload = () => fetchWindow(undefined, ++run.current, true);
+  const reload = () => {
+    // What was said before is older than the answer will be.
+    waiting.current.clear();
+    isHeld.current = true;
+    return fetchWindow(undefined, ++run.current, true);
+  };
+  const release = () => {
+    isHeld.current = false;
+    // The answer may count it already, also where it is further down than what is loaded.
+    for (const each of waiting.current.values()) each.isNew &&= !(Date.parse(each.alert.stream_time) <= newestMs.current);
+    applyWaiting();
+  };
 
   useEffect(() => {
     all.current = new Map();
@@ -88,22 +105,25 @@ export function useAlerts(filter) {
     if (has) saw(alert.stream_time);
     return has ? Number(!counted) : -Number(had);
   };
-  const current = useRef({ apply, reload });
-  current.current = { apply, reload };
+  const applyWaiting = () => {
+    if (isHeld.current || waiting.current.size === 0) return;
+    let change = 0;
+    for (const { alert, isNew } of waiting.current.values()) change += apply(alert, isNew);
+    waiting.current.clear();
+    setShown((old) => ({ ...old, version: old.version + 1, matching: Math.max(0, old.matching + change) }));
+  };
+  const current = useRef({ applyWaiting, reload });
+  current.current = { applyWaiting, reload };
 
   useEffect(() => {
     connect();
-    const waiting = new Map();
     let timer = 0;
     const stopAlerts = listen("alert", (alert) => {
-      const isNew = alert.change === "new" || waiting.get(alert.id)?.isNew === true;
-      waiting.set(alert.id, { alert, isNew });
+      const isNew = alert.change === "new" || waiting.current.get(alert.id)?.isNew === true;
+      waiting.current.set(alert.id, { alert, isNew });
       timer ||= setTimeout(() => {
         timer = 0;
-        let change = 0;
-        for (const { alert: each, isNew: fresh } of waiting.values()) change += current.current.apply(each, fresh);
-        waiting.clear();
-        setShown((old) => ({ ...old, version: old.version + 1, matching: Math.max(0, old.matching + change) }));
+        current.current.applyWaiting();
       }, LIVE_EVERY_MS);
     });
     // Many changed at once, or the stream was broken: what is on screen may be old.
