@@ -3,7 +3,7 @@
 use crate::say;
 use std::process::{Command, Stdio};
 
-/// Program or module of rsyslog, Debian package, what is not tested without it.
+/// Program, module of rsyslog or header of OpenSSL, Debian package, what is not tested without it.
 const NEEDED: &[(&str, &str, &str)] = &[
     ("zstd", "zstd", "corpora (they are packed)"),
     ("python3", "python3", "the Sigma semantics cases"),
@@ -12,6 +12,9 @@ const NEEDED: &[(&str, &str, &str)] = &[
     ("logger", "bsdutils", "logger as a sender"),
     ("chromium", "chromium", "the page in a browser"),
     ("chromedriver", "chromium-driver", "the page in a browser"),
+    ("ssl.h", "libssl-dev", "topics of Kafka"),
+    ("make", "make", "topics of Kafka"),
+    ("kcat", "kcat", "kcat as a sender to topics"),
     ("java", "default-jre-headless", "Spark as a reader of stored files"),
 ];
 
@@ -32,6 +35,7 @@ const NEEDED_OF_PYTHON: &[(&str, &str, &str)] = &[
     ("splunk-handler", "splunk_handler", "another log handler for Splunk as a sender"),
     ("elasticsearch", "elasticsearch", "a client of Elasticsearch as a sender"),
     ("opensearch-py", "opensearchpy", "a client of OpenSearch as a sender"),
+    ("kafka-python", "kafka", "Kafka's client in Python as a sender"),
 ];
 
 /// Program of Node, its package, what is not tested without it.
@@ -111,12 +115,21 @@ fn programs() {
 const RSYSLOG_MODULES: [&str; 2] =
     ["/usr/lib/x86_64-linux-gnu/rsyslog", "/usr/lib/aarch64-linux-gnu/rsyslog"];
 
+/// Where headers are that librdkafka is built with.
+const HEADERS: &str = "/usr/include/openssl";
+
+/// Whether a client of Kafka can be built: with the feature, it has to be.
+pub(crate) fn can_build_kafka() -> bool {
+    exists("ssl.h") && exists("make")
+}
+
 fn exists(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Daemons live in sbin, which is not on every user's path.
     std::env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/sbin".into()])
         .chain(RSYSLOG_MODULES.map(Into::into))
+        .chain([HEADERS.into()])
         .any(|dir| dir.join(program).is_file())
 }
 

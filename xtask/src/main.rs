@@ -67,28 +67,26 @@ fn test(args: &[String]) -> ExitCode {
     // Line tables and incremental state are of no use to a run from cold; both cost time.
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--workspace", "--tests", "--no-fail-fast"]);
-    // What is shipped can reach object stores and run packs' programs, so what is tested can.
-    cargo.args(["--features", "server/cloud,server/vrl"]).args(args);
+    // What is shipped can reach object stores, run packs' programs and read topics, so what is tested can.
+    cargo.args(features()).args(args);
     if std::env::var_os("CI").is_some() {
         cargo.env("CARGO_INCREMENTAL", "0");
     }
     run(&mut cargo)
 }
 
+/// Features of what is shipped, as far as they can be built here.
+fn features() -> &'static [&'static str] {
+    match install::can_build_kafka() {
+        true => &["--features", "server/cloud,server/vrl,server/kafka"],
+        false => &["--exclude", "kafka", "--features", "server/cloud,server/vrl"],
+    }
+}
+
 fn check(_: &[String]) -> ExitCode {
-    let steps: [&[&str]; 2] = [
-        &["fmt", "--all", "--check"],
-        &[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--features",
-            "server/vrl",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    ];
+    let clippy = ["clippy", "--workspace", "--all-targets"];
+    let strict = ["--", "-D", "warnings"];
+    let steps = [vec!["fmt", "--all", "--check"], [&clippy[..], features(), &strict].concat()];
     for step in steps {
         if run(Command::new("cargo").args(step)) != ExitCode::SUCCESS {
             return ExitCode::FAILURE;
@@ -98,7 +96,7 @@ fn check(_: &[String]) -> ExitCode {
         say("skipped: cargo-deny is not installed (cargo install cargo-deny)");
         return ExitCode::SUCCESS;
     }
-    let features = ["--features", "server/cloud,server/vrl"];
+    let features = ["--features", "server/cloud,server/vrl,server/kafka"];
     run(Command::new("cargo")
         .arg("deny")
         .args(features)

@@ -59,7 +59,7 @@ mod tests {
             ("parquet", &["store"]),
             ("object_store", &["store"]),
             ("vrl", &["remap"]),
-            ("rdkafka", &["io"]),
+            ("rdkafka", &["kafka"]),
             ("rusqlite", &["ledger"]),
             ("maxminddb", &["shape"]),
         ];

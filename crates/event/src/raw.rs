@@ -178,6 +178,15 @@ impl Producer {
     /// limited time, apart from senders that go on.
     pub const ONCE: u64 = u64::MAX;
 
+    /// Upper half of the epochs of senders whose numbers have holes by nature: offsets of a topic that is
+    /// compacted, or has transactions. A batch has none; it may begin beyond what is expected.
+    pub const WITH_HOLES: u64 = 0xFFFF_FFFE << 32;
+
+    /// Whether numbers of this epoch may be left out.
+    pub fn has_holes(epoch: u64) -> bool {
+        epoch >> 32 == Self::WITH_HOLES >> 32
+    }
+
     /// The producer of a batch that is to be stored once, whoever repeats it. `key` is a hash over
     /// the verified identity and what the sender calls the batch.
     pub fn once(key: u128) -> Self {

@@ -14,7 +14,7 @@ pub const STOP_WAIT: Duration = Duration::from_secs(20);
 pub struct Running {
     /// Kind, as in [`crate::SOURCES`].
     pub kind: &'static str,
-    /// Bound address.
+    /// Bound address; port 0 where nothing listens.
     pub address: SocketAddr,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -34,9 +34,20 @@ pub enum Drained {
 }
 
 impl Running {
-    pub(crate) fn new(kind: &'static str, address: SocketAddr, budget: Budget) -> Self {
+    /// A source without tasks yet, with its budget.
+    pub fn new(kind: &'static str, address: SocketAddr, budget: Budget) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         Self { kind, address, stop, tasks, budget }
+    }
+
+    /// What fires when the source is to stop.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Runs a part of the source on a thread of its own, within a runtime; a stop waits for it.
+    pub fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
+        self.tasks.spawn_blocking(work);
     }
 
     /// Stops accepting, hands over what was read, and waits until it is durable, at most

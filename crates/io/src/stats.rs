@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// Live counters of one source. All only grow, except [`SourceStats::connections`].
+        /// Live counters of one source. All only grow, except [`SourceStats::connections`] and
+        /// [`SourceStats::behind_records`].
         #[derive(Debug, Default)]
         pub struct SourceStats { $($(#[$doc])* pub $name: AtomicU64,)* }
 
@@ -65,6 +66,8 @@ counters! {
     forks,
     /// Connections closed because another one goes on with the same numbers.
     displaced,
+    /// Records that wait where the source reads from (topics), as it last heard.
+    behind_records,
 }
 
 impl SourceStats {

@@ -192,6 +192,9 @@ impl Senders {
             return Err(Misfit::Fork { seq });
         }
         if p.base_seq > seq + 1 {
+            if Producer::has_holes(p.epoch) {
+                return Ok(Fit::default());
+            }
             let expected_seq = seq + 1;
             return match restored {
                 true => Ok(Fit { missing: Some((expected_seq, p.base_seq - 1)), ..Fit::default() }),
@@ -540,5 +543,24 @@ mod tests {
         // After a start the sender may know of more than we have kept.
         let senders = Senders::decode(&senders.encode()).unwrap();
         assert_eq!(senders.fit(&p(1, 58), 1, None, same).unwrap().missing, Some((55, 57)));
+    }
+
+    #[test]
+    fn numbers_with_holes_may_be_left_out_and_are_compared_all_the_same() {
+        let mut senders = Senders::default();
+        let p = |epoch, base_seq| Producer { id: 1, epoch, base_seq };
+        let first = Producer::WITH_HOLES;
+        senders.set(&stored(1, first, 54, 0, 0));
+        for senders in [senders.clone(), Senders::decode(&senders.encode()).unwrap()] {
+            let same = |n| Some(54 + n as u32);
+            assert_eq!(senders.fit(&p(first, 90), 5, None, same), Ok(Fit::default()));
+            assert_eq!(senders.fit(&p(first, 54), 5, None, same).unwrap().repeats, 1);
+            assert_eq!(
+                senders.fit(&p(first, 54), 5, None, |_| Some(9)),
+                Err(Misfit::Fork { seq: 54 })
+            );
+            assert_eq!(senders.fit(&p(first + 1, 0), 5, None, same), Ok(Fit::default()));
+        }
+        assert!(!Producer::has_holes(Producer::ONCE) && !is_once(first | u64::from(u32::MAX)));
     }
 }

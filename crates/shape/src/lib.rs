@@ -36,6 +36,7 @@ pub mod headers;
 pub mod joins;
 mod native;
 mod ops;
+mod origin;
 pub mod packs;
 mod pairs;
 mod product;

@@ -90,6 +90,7 @@ ids! {
     log_facility_name = "log.syslog.facility.name", log_severity = "log.syslog.severity.code",
     log_severity_name = "log.syslog.severity.name", log_host = "log.syslog.hostname",
     log_app = "log.syslog.appname", log_procid = "log.syslog.procid",
+    log_path = "log.file.path", kafka_topic = "kafka.topic", kafka_partition = "kafka.partition",
     log_level = "log.level", log_msgid = "log.syslog.msgid", log_version = "log.syslog.version",
     netfilter_prefix = "iptables.prefix", audit_type = "auditd.type", audit_serial = "auditd.serial",
     indicator = "threat.indicator.name", indicator_type = "threat.indicator.type",

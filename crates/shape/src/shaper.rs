@@ -3,6 +3,7 @@
 use crate::envelope;
 pub use crate::envelope::EXPANDED_MAX;
 use crate::native::{Body, ID_NAMES, Ids, Parser};
+use crate::origin;
 use crate::packs::PackSet;
 use crate::product::{Products, Why};
 use crate::program::{Findings, WRAPPED_DEPTH_MAX, Work, push_named};
@@ -378,6 +379,7 @@ impl Shaper {
             (work.wide, work.decoded, work.assembled) = (wide, decoded, assembled);
         }
         self.set_time(&mut row, found.stamp.or(found.carrier).or(header_stamp));
+        origin::write(&mut row, &self.ids);
         work.index.update(&row);
         let before = row.cell_count();
         self.tables.enrich(&mut row, &work.index, &self.ids, &mut scratch.memo);

@@ -77,6 +77,13 @@ pub const SOURCES: &[SourceKind] = &[
         ack: Ack::Durable,
         protocol: event::Protocol::Agent,
     },
+    SourceKind {
+        name: "kafka",
+        doc: "Topics of Kafka (crate `kafka`): offsets are told to the group after the data is durable.",
+        port: 9092,
+        ack: Ack::Durable,
+        protocol: event::Protocol::Kafka,
+    },
 ];
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! mistake: [`load`] gives all [`Problem`]s of a file with their lines.
 
 mod detection;
+pub mod kafka;
 pub mod read;
 mod tier;
 pub mod tree;
@@ -102,7 +103,7 @@ pub struct Source {
     pub silent_after_ns: Option<i64>,
 }
 
-/// How a source listens.
+/// How a source listens, or what it reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceKind {
     /// Syslog on these addresses.
@@ -111,6 +112,8 @@ pub enum SourceKind {
     Http,
     /// Our own agents on this address.
     Agent(SocketAddr),
+    /// Topics of Kafka.
+    Kafka(Box<kafka::Topics>),
 }
 
 /// One syslog listener.
@@ -430,7 +433,7 @@ fn read_root(root: &Section<'_>, base: &Path) -> Config {
     });
     config.tls = root.section("tls", |s| tls(s, base)).flatten();
     if let Some(node) = root.get("sources") {
-        config.sources = sources(&Section::of(node, "sources", root.problems()));
+        config.sources = sources(&Section::of(node, "sources", root.problems()), base);
     }
     config.shadow = root.texts("shadow").into_iter().map(|(t, _)| base.join(t)).collect();
     config.rules = root.texts("rules").into_iter().map(|(t, _)| base.join(t)).collect();
@@ -533,7 +536,7 @@ fn tls(section: Section<'_>, base: &Path) -> Option<TlsFiles> {
     files
 }
 
-fn sources(section: &Section<'_>) -> Vec<Source> {
+fn sources(section: &Section<'_>, base: &Path) -> Vec<Source> {
     let mut out: Vec<Source> = Vec::new();
     for (name, node) in section.named() {
         let problems = section.problems();
@@ -550,14 +553,14 @@ fn sources(section: &Section<'_>) -> Vec<Source> {
             );
             continue;
         }
-        if let Some(source) = source(name, node, problems) {
+        if let Some(source) = source(name, node, base, problems) {
             out.push(source);
         }
     }
     out
 }
 
-fn source(name: &str, node: &Node, problems: &Problems) -> Option<Source> {
+fn source(name: &str, node: &Node, base: &Path, problems: &Problems) -> Option<Source> {
     let section = Section::of(node, name, problems);
     let kind = match section.text("type").as_deref() {
         Some("syslog") => {
@@ -573,12 +576,17 @@ fn source(name: &str, node: &Node, problems: &Problems) -> Option<Source> {
             let fallback = SocketAddr::from(([127, 0, 0, 1], 6515));
             SourceKind::Agent(address(&section, "listen").unwrap_or(fallback))
         }
+        Some("kafka") => SourceKind::Kafka(Box::new(kafka::read(&section, node, base))),
         other => {
             let message = match other {
                 Some(other) => format!("`{other}` is no type of source"),
                 None => "a source needs a `type`".to_owned(),
             };
-            problems.at(section.get("type").unwrap_or(node), message, "types: syslog, http, agent");
+            problems.at(
+                section.get("type").unwrap_or(node),
+                message,
+                "types: syslog, http, agent, kafka",
+            );
             section.get("listen");
             SourceKind::Http
         }
@@ -772,7 +780,7 @@ fn check_listeners(config: &Config, root: &Node, problems: &Problems) {
             SourceKind::Agent(address) if plain && !address.ip().is_loopback() => {
                 refuse("agents", *address);
             }
-            SourceKind::Agent(_) | SourceKind::Http => {}
+            SourceKind::Agent(_) | SourceKind::Http | SourceKind::Kafka(_) => {}
         }
     }
 }

@@ -516,6 +516,10 @@ async fn start_sources(app: &Arc<App>, caps: Caps) -> Result<Started, Failure> {
                 running.push(started);
                 continue;
             }
+            SourceKind::Kafka(topics) => {
+                running.extend(start_topics(app, context, topics)?);
+                continue;
+            }
             SourceKind::Syslog(listens) => listens,
         };
         for listen in listens {
@@ -542,6 +546,31 @@ async fn start_sources(app: &Arc<App>, caps: Caps) -> Result<Started, Failure> {
         }
     }
     Ok((running, syslog, agents))
+}
+
+/// The member's name is the installation's own, and the same after a crash.
+#[cfg(feature = "kafka")]
+fn start_topics(
+    app: &App,
+    context: io::Context,
+    topics: &crate::config::kafka::Topics,
+) -> Result<Option<io::Running>, Failure> {
+    let hint = "docs/kafka.md has what can be set";
+    let member = format!("alcedo-{}", secrets::name_of(&app.config.data_dir, &context.name)?);
+    let client = crate::config::kafka::client(topics, member);
+    let client = client.map_err(|e| Failure::invalid(e, hint))?;
+    Ok(Some(kafka::start(context, &client).map_err(|e| Failure::invalid(e, hint))?))
+}
+
+/// A build without a client of Kafka refuses such a configuration.
+#[cfg(not(feature = "kafka"))]
+#[expect(clippy::unnecessary_wraps, reason = "the signature of the other build")]
+fn start_topics(
+    _: &App,
+    _: io::Context,
+    _: &crate::config::kafka::Topics,
+) -> Result<Option<io::Running>, Failure> {
+    Ok(None)
 }
 
 /// A listener that cannot be had.

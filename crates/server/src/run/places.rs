@@ -31,7 +31,7 @@ pub fn take_descriptors() -> u64 {
 /// The places of each listener of this configuration.
 pub fn caps(config: &Config, memory_max: u64, descriptors: u64) -> Caps {
     let streams = |kind: &SourceKind| match kind {
-        SourceKind::Http => 0,
+        SourceKind::Http | SourceKind::Kafka(_) => 0,
         SourceKind::Agent(_) => 1,
         SourceKind::Syslog(listens) => {
             listens.iter().filter(|l| l.transport != Transport::Udp).count() as u64

@@ -23,6 +23,16 @@ pub fn secret(data_dir: &Path) -> Result<[u8; SECRET_BYTES], Failure> {
     Ok(secret)
 }
 
+/// A name that only this installation has, for one of its parts: 16 hexadecimal digits that tell nothing of the
+/// secret.
+#[cfg(feature = "kafka")]
+pub fn name_of(data_dir: &Path, part: &str) -> Result<String, Failure> {
+    use sha2::{Digest, Sha256};
+    let hash = Sha256::new().chain_update("name").chain_update(secret(data_dir)?);
+    let hash = hash.chain_update(part).finalize();
+    Ok(hash[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// Writes a token for verbs on this host, readable by the owner only.
 pub fn write_token(path: &Path, token: &str) -> Result<(), Failure> {
     write_synced(path, token.as_bytes())?;

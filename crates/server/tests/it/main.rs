@@ -28,4 +28,5 @@ mod relp;
 mod scarce;
 mod stored;
 mod stuck_store;
+mod topics;
 mod work;
