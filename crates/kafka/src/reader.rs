@@ -272,6 +272,8 @@ impl Reader {
     fn failed(&self, error: &KafkaError) {
         let code = error.rdkafka_error_code();
         self.group().trouble(error, "it cannot be read");
+        // Some come at once and again.
+        std::thread::sleep(PAUSE);
         if code == Some(RDKafkaErrorCode::AutoOffsetReset) {
             for key in self.group().keys() {
                 self.group().again(&self.consumer, &key);
