@@ -1066,14 +1066,16 @@ impl HashFields {
         let bytes = row.cell(at).1.bytes;
         let mut parts: [(usize, usize, usize); 8] = [(0, 0, usize::MAX); 8];
         let mut from = 0;
-        for (n, part) in bytes.split(|c| *c == b',').take(parts.len()).enumerate() {
+        let ends = memchr::memchr_iter(b',', bytes).chain([bytes.len()]);
+        for (n, end) in ends.take(parts.len()).enumerate() {
+            let part = &bytes[from..end];
             if let Some(eq) = memchr::memchr(b'=', part)
                 && let Some(k) =
                     self.known.iter().position(|k| k.0.eq_ignore_ascii_case(&part[..eq]))
             {
                 parts[n] = (from + eq + 1, from + part.len(), k);
             }
-            from += part.len() + 1;
+            from = end + 1;
         }
         for (from, to, known) in parts {
             if let Some((_, field)) = self.known.get(known)
