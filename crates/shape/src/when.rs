@@ -82,8 +82,10 @@ impl When {
     pub(crate) fn foreseen(&self, row: &Foreseen, switches: &Switches) -> Option<bool> {
         match self {
             When::Plan(bound) => {
-                let may_hold = bound.presence.may_hold(|f| row.may_have(f), row.may_have_others());
-                (!may_hold).then_some(false)
+                let has_needed =
+                    bound.presence.has_needed(|f| row.may_have(f), row.may_have_others());
+                let is_refused = bound.presence.is_refused(|f| row.has(f));
+                (is_refused || !has_needed).then_some(false)
             }
             When::Field { field, not, absent, .. } => {
                 (!row.may_have(*field)).then_some(*not || *absent)
