@@ -1,7 +1,7 @@
 //! Which fields a row must have for a plan to hold: told before a value is read, for who asks many plans of
 //! one row and knows its fields.
 
-use crate::plan::{Binding, Node, Plan, Target};
+use crate::plan::{Binding, Leaf, Node, Plan, Target};
 use crate::test::Test;
 use event::FieldId;
 
@@ -9,6 +9,8 @@ use event::FieldId;
 #[derive(Clone, Debug, Default)]
 pub struct Presence {
     needs: Box<[Need]>,
+    /// None of these fields.
+    refuses: Box<[FieldId]>,
 }
 
 /// One of these fields.
@@ -42,7 +44,18 @@ impl Plan {
             Node::Leaf(leaf) => Some(*leaf),
             _ => None,
         };
-        Presence { needs: parts.iter().filter_map(leaf).filter_map(need).collect() }
+        // `not field:*`: who has the field, whatever its value, is out.
+        let refused = |part: &Node| {
+            let Node::Not(inner) = part else { return None };
+            let leaf = leaf(inner)? as usize;
+            let (Leaf { test, target }, fields) = (&self.leaves[leaf], &binding.leaves[leaf]);
+            let is_told = matches!((test, target), (Test::Exists, Target::Field(_)));
+            (is_told && is_cell(&fields.target)).then(|| fields.target.iter().copied())
+        };
+        Presence {
+            needs: parts.iter().filter_map(leaf).filter_map(need).collect(),
+            refuses: parts.iter().filter_map(refused).flatten().collect(),
+        }
     }
 }
 
@@ -50,6 +63,16 @@ impl Presence {
     /// Whether the plan may hold for a row. `has` tells whether the row has a field of the generation;
     /// `has_others`: it has some that only its batch knows.
     pub fn may_hold(&self, has: impl Fn(FieldId) -> bool, has_others: bool) -> bool {
+        !self.is_refused(&has) && self.has_needed(has, has_others)
+    }
+
+    /// Whether a row that has these fields, and may have more, cannot hold because of one of them.
+    pub fn is_refused(&self, has: impl Fn(FieldId) -> bool) -> bool {
+        self.refuses.iter().any(|field| has(*field))
+    }
+
+    /// Whether a row that may have these fields, and no more, has all that is needed.
+    pub fn has_needed(&self, has: impl Fn(FieldId) -> bool, has_others: bool) -> bool {
         let is_met = |need: &Need| {
             need.fields.iter().any(|field| has(*field)) || need.or_others && has_others
         };

@@ -186,12 +186,9 @@ impl Pass<'_, '_, '_> {
             return Err(expected(start, "an object"));
         }
         let mut at = self.value(start)?;
-        while let Some(frame) = self.buffers.frames.last().copied() {
+        while let Some(is_object) = self.buffers.frames.last().map(|frame| frame.is_object) {
             at = skip_space(self.text, at);
-            at = match frame.is_object {
-                true => self.member(at, frame)?,
-                false => self.element(at)?,
-            };
+            at = if is_object { self.members(at)? } else { self.element(at)? };
         }
         match skip_space(self.text, at) {
             end if end == self.text.len() => Ok(()),
@@ -199,8 +196,23 @@ impl Pass<'_, '_, '_> {
         }
     }
 
-    /// Inside an object, behind `{` or a member: takes `}` or the next `,"key":value`.
-    fn member(&mut self, mut at: usize, frame: Frame) -> Result<usize, ParseError> {
+    /// Inside an object, behind `{` or a member: takes members, until the object ends or another value opens.
+    fn members(&mut self, mut at: usize) -> Result<usize, ParseError> {
+        let depth = self.buffers.frames.len();
+        let mut frame = self.buffers.frames[depth - 1];
+        loop {
+            at = self.member(at, &frame)?;
+            if self.buffers.frames.len() != depth {
+                return Ok(at);
+            }
+            frame.is_begun = true;
+            at = skip_space(self.text, at);
+        }
+    }
+
+    /// Takes `}` or the next `,"key":value`.
+    #[inline]
+    fn member(&mut self, mut at: usize, frame: &Frame) -> Result<usize, ParseError> {
         let text = self.text;
         let is_first = !frame.is_begun;
         match text.get(at) {
@@ -209,22 +221,27 @@ impl Pass<'_, '_, '_> {
             _ if is_first => self.begin(),
             _ => return Err(expected(at, "',' or '}'")),
         }
+        let names = &self.buffers.names;
+        if let Some((place, len)) = names.expected(frame.place, self.before, &text[at..])
+            && names.path(place).is_some_and(|path| path.len() <= self.limits.path_len)
+        {
+            at = skip_space(text, at + len);
+            self.known(place, matches!(text.get(at), Some(b'{' | b'[')));
+            return self.value(at);
+        }
+        self.other_member(at, frame)
+    }
+
+    /// Takes `"key":value` whose key is not the one that came here last time.
+    fn other_member(&mut self, mut at: usize, frame: &Frame) -> Result<usize, ParseError> {
+        let text = self.text;
         if text.get(at) != Some(&b'"') {
             return Err(expected(at, "a key in quotes"));
         }
-        let key_start = at + 1;
+        let (key_end, escaped) = string_end(text, at + 1)?;
+        let key = &text[at + 1..key_end];
         let names = &self.buffers.names;
-        let guess = names.expected(frame.place, self.before, &text[key_start..]);
-        let (key_end, escaped) = match guess {
-            Some((_, len)) => (key_start + len, false),
-            None => string_end(text, key_start)?,
-        };
-        let key = &text[key_start..key_end];
-        let place = match guess {
-            Some((place, _)) => Some(place),
-            None if escaped => None,
-            None => names.find(frame.place, key),
-        };
+        let place = if escaped { None } else { names.find(frame.place, key) };
         at = skip_space(text, key_end + 1);
         if text.get(at) != Some(&b':') {
             return Err(expected(at, "':'"));
@@ -232,13 +249,11 @@ impl Pass<'_, '_, '_> {
         at = skip_space(text, at + 1);
         let fits = |path: &str| path.len() <= self.limits.path_len;
         if let Some(place) = place.filter(|place| names.path(*place).is_some_and(fits)) {
-            if guess.is_none() {
-                self.buffers.names.follow(frame.place, self.before, place);
-            }
+            self.buffers.names.follow(frame.place, self.before, place);
             self.known(place, matches!(text.get(at), Some(b'{' | b'[')));
             return self.value(at);
         }
-        self.unknown(key, escaped, &frame);
+        self.unknown(key, escaped, frame);
         if self.buffers.path.len() > self.limits.path_len {
             return self.long_name(at, frame.path_len);
         }
@@ -246,6 +261,7 @@ impl Pass<'_, '_, '_> {
     }
 
     /// The value being read has a name that is kept. `is_open`: it has parts, whose names begin with its.
+    #[inline]
     fn known(&mut self, place: Place, is_open: bool) {
         (self.here, self.before) = (place, Some(place));
         let field = || self.buffers.names.field(place, self.row.batch_serial());
@@ -396,7 +412,19 @@ impl Pass<'_, '_, '_> {
     }
 
     /// Writes a value under the current name.
+    #[inline]
     fn push(&mut self, kind: Kind, bytes: &[u8]) {
+        match self.named {
+            Named::Field(field) => {
+                self.shape.not_stored += usize::from(!self.row.push(field, kind, bytes));
+            }
+            _ => self.push_named(kind, bytes),
+        }
+    }
+
+    /// The same where the name's field has to be found first.
+    #[inline(never)]
+    fn push_named(&mut self, kind: Kind, bytes: &[u8]) {
         if !self.row.has_room() {
             // The name is not even looked up: a full row must not add names to the batch.
             self.shape.not_stored += 1;

@@ -45,7 +45,8 @@ pub(crate) struct Names {
 struct Name {
     /// The dotted path of the object, then the key.
     path: String,
-    key_from: usize,
+    /// The key as it stands in nearly every text: `"key":`.
+    written: Vec<u8>,
     /// Serial of the object's name, and this name's own.
     parent: u32,
     serial: u32,
@@ -56,6 +57,14 @@ struct Name {
     next: usize,
     /// Where the first key is of the object that has this name.
     first: usize,
+}
+
+impl Name {
+    #[inline]
+    fn key(&self) -> &[u8] {
+        // A free place has no key.
+        self.written.get(1..self.written.len().saturating_sub(2)).unwrap_or_default()
+    }
 }
 
 impl Names {
@@ -71,7 +80,7 @@ impl Names {
         self.names.clear();
         let none = Name {
             path: String::new(),
-            key_from: 0,
+            written: Vec::new(),
             parent: NOBODY,
             serial: NOBODY,
             field: None,
@@ -102,15 +111,14 @@ impl Names {
     fn member(&self, parent: u32, key: &[u8]) -> Option<Place> {
         places_of(parent, key).find_map(|at| {
             let name = &self.names[at];
-            let is_same = name.serial != NOBODY
-                && name.parent == parent
-                && is_equal(&name.path.as_bytes()[name.key_from..], key);
+            let is_same =
+                name.serial != NOBODY && name.parent == parent && is_equal(name.key(), key);
             is_same.then_some(Place { at, serial: name.serial })
         })
     }
 
-    /// The place of the key that stood in an object last time behind the one at `before`, or first; and the
-    /// key's length, if `text` begins with it and its closing quote.
+    /// The place of the key that stood in an object last time behind the one at `before`, or first, if `text`
+    /// begins with it in quotes and a colon; and how many bytes that is.
     #[inline]
     pub(crate) fn expected(
         &self,
@@ -126,9 +134,8 @@ impl Names {
         if name.parent != object.serial || name.parent == NOBODY {
             return None;
         }
-        let key = &name.path.as_bytes()[name.key_from..];
-        let is_next = text.get(key.len()) == Some(&b'"') && is_equal(&text[..key.len()], key);
-        is_next.then_some((Place { at, serial: name.serial }, key.len()))
+        let is_next = text.get(..name.written.len()).is_some_and(|t| is_equal(t, &name.written));
+        is_next.then_some((Place { at, serial: name.serial }, name.written.len()))
     }
 
     /// Notes that the key at `place` came in an object behind the one at `before`, or first.
@@ -156,7 +163,11 @@ impl Names {
         let name = &mut self.names[at];
         name.path.clear();
         name.path.push_str(path);
-        (name.key_from, name.parent, name.serial) = (key_from, object.serial, self.serial);
+        name.written.clear();
+        for part in [b"\"", &path.as_bytes()[key_from..], b"\":"] {
+            name.written.extend_from_slice(part);
+        }
+        (name.parent, name.serial) = (object.serial, self.serial);
         name.field = None;
         Place { at, serial: self.serial }
     }

@@ -44,7 +44,9 @@ impl<'a> Carried<'a> {
 
 /// Makes of objects, one a line, the first one with the lines of all. Out: whether they were such.
 pub(crate) fn assemble(text: &[u8], out: &mut Vec<u8>) -> bool {
-    if !text.starts_with(b"{") || BETWEEN.find(text).is_none() {
+    // Nearly no object has a line's end, and to look for one byte costs a third of looking for three.
+    let line_end = || memchr::memchr(b'\n', text);
+    if !text.starts_with(b"{") || line_end().is_none() || BETWEEN.find(text).is_none() {
         return false;
     }
     out.clear();

@@ -110,6 +110,8 @@ pub(crate) fn expand(
     let at = json::skip_space(raw, start);
     let list = match raw.get(at)? {
         b'[' => at,
+        // Nearly every event's first name is none of an envelope's: that is told once for all of them.
+        b'{' if !first_name(raw, at).is_some_and(is_known_or_said) => return None,
         b'{' => match member_of(raw, at, LISTS, b'[') {
             Some(list) => list,
             None => {
@@ -165,7 +167,7 @@ fn member_of(raw: &[u8], at: usize, envelopes: &[List], opening: u8) -> Option<u
         }
         let value = json::skip_space(raw, colon + 1);
         let is_said = name.starts_with(SAID_PREFIX);
-        if !is_said && !may_be_known(name) {
+        if !is_known_or_said(name) {
             return None;
         }
         let known = envelopes.iter().position(|l| l.name.as_bytes() == name);
@@ -183,6 +185,15 @@ fn member_of(raw: &[u8], at: usize, envelopes: &[List], opening: u8) -> Option<u
     }
     let envelope = &envelopes[member?];
     seen.iter().all(|n| n.is_empty() || envelope.allows(n)).then_some(found)
+}
+
+/// The first name in the object at `at`.
+fn first_name(raw: &[u8], at: usize) -> Option<&[u8]> {
+    name_at(raw, json::skip_space(raw, at + 1))
+}
+
+fn is_known_or_said(name: &[u8]) -> bool {
+    may_be_known(name) || name.starts_with(SAID_PREFIX)
 }
 
 /// One bit per length and first byte of a name that a list has or allows beside it: nearly every event's

@@ -6,6 +6,7 @@ use crate::gate::{self, FirstBytes};
 use crate::grok;
 use crate::program::{Findings, Work, field_id};
 use crate::spec::{CsvSpec, Spec, ecs};
+use crate::specialise::Foreseen;
 use crate::value::{self, Class};
 use event::{Dictionary, FieldId, Kind, RowWriter};
 use regex_automata::meta;
@@ -42,6 +43,14 @@ impl Target {
         };
         let is_ecs = ecs().id(name).is_some();
         Self { field, class, is_ecs, is_time: name == TIME_NAME }
+    }
+
+    /// Notes what it may write.
+    pub(crate) fn foresee(&self, row: &mut Foreseen) {
+        if !self.is_time {
+            row.may_write(self.field);
+            self.class.also().into_iter().for_each(|field| row.may_write(field));
+        }
     }
 
     /// Writes `bytes`, a piece of the record or of a value that the row already holds.
@@ -126,6 +135,11 @@ impl Pattern {
         self.compiled().is_some_and(|c| c.regex.is_match(text))
     }
 
+    /// Notes what a match may write.
+    pub(crate) fn foresee(&self, row: &mut Foreseen) {
+        self.targets.iter().for_each(|target| target.foresee(row));
+    }
+
     /// Writes the fields of a match. Out: whether there was one.
     pub(crate) fn run(
         &self,
@@ -195,6 +209,11 @@ impl Cutter {
         Some(Self { dissect, targets })
     }
 
+    /// Notes what it may write.
+    pub(crate) fn foresee(&self, row: &mut Foreseen) {
+        self.targets.iter().for_each(|target| target.foresee(row));
+    }
+
     pub(crate) fn run(
         &self,
         text: &[u8],
@@ -234,6 +253,12 @@ impl Columns {
             names: targets(&csv.columns),
             layouts: csv.layouts.iter().filter_map(layout).collect(),
         }
+    }
+
+    /// Notes what it may write.
+    pub(crate) fn foresee(&self, row: &mut Foreseen) {
+        let all = self.names.iter().chain(self.layouts.iter().flat_map(|(_, names)| names));
+        all.flatten().for_each(|target| target.foresee(row));
     }
 
     /// Out: whether there was more than one column.

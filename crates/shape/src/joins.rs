@@ -554,7 +554,7 @@ pub(crate) fn numbered(line: &[u8]) -> Option<NumberedPart<'_>> {
 pub(crate) fn assemble(text: &[u8], program: &[u8], out: &mut Vec<u8>) -> bool {
     let starts = |t: &[u8]| NUMBERED_NAMES.iter().any(|name| t.starts_with(name.as_bytes()));
     let names = starts(program) || starts(text);
-    let Some(end) = memchr::memchr(b'\n', text).filter(|_| names) else { return false };
+    let Some(end) = names.then(|| memchr::memchr(b'\n', text)).flatten() else { return false };
     out.clear();
     out.extend_from_slice(&text[..end]);
     for line in text[end + 1..].split(|c| *c == b'\n') {

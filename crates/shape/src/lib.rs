@@ -18,7 +18,8 @@
 //!
 //! Reading order: [`shaper`] (the steps of one record), [`packs`] (the table of products), `spec`
 //! (pack.yaml), `program` (a pack compiled to ids), `ops` and `when` (its steps and their
-//! conditions), [`script`] (programs of users), `extract`, `grok` and `dissect` (patterns), `product`, `recognise` and `gate` (which pack),
+//! conditions), `specialise` and `layouts` (what is left of them for rows of one form), [`script`]
+//! (programs of users), `extract`, `grok` and `dissect` (patterns), `product`, `recognise` and `gate` (which pack),
 //! [`sniff`] (what a source usually sends), `transport` (syslog), `text` (encodings), `native` (hot
 //! parsers), `routes` (Windows channels), `carried` (lines in objects), `value` (normalising), `zone` (clocks of senders), [`feeds`] (what packs can feed),
 //! [`tables`] (enrichment), [`redact`] (values that nobody may see), [`remember`] (dedupe, drops), [`render`] (JSON), [`testing`] (samples).
@@ -34,6 +35,7 @@ mod gate;
 mod grok;
 pub mod headers;
 pub mod joins;
+mod layouts;
 mod native;
 mod ops;
 mod origin;
@@ -50,6 +52,7 @@ pub mod script;
 pub mod shaper;
 pub mod sniff;
 mod spec;
+mod specialise;
 pub mod tables;
 pub mod testing;
 mod text;

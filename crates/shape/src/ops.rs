@@ -4,6 +4,7 @@ use crate::extract::{Columns, Cutter, Pattern, Target};
 use crate::program::{Findings, Work, class_of, class_of_type, push_named};
 use crate::script::{self, Script};
 use crate::spec::{CsvSpec, KvSpec, OneOrMany, Patterns, Spec, StepSpec};
+use crate::specialise::Foreseen;
 use crate::value::{self, Class};
 use crate::{dissect, when};
 use event::time::SECOND_NS;
@@ -67,12 +68,14 @@ pub(crate) struct TimeSource {
     is_mdy: bool,
 }
 
+#[derive(Clone)]
 pub(crate) struct Mapping {
     target: FieldId,
     from: Box<[Source]>,
 }
 
 /// Where a mapping's value stands, and what becomes of it.
+#[derive(Clone, Copy)]
 struct Source {
     field: FieldId,
     class: Class,
@@ -547,9 +550,7 @@ impl Op {
             Op::Join(from, with, to) => join(*from, with, *to, row, work),
             Op::Split(from, finder, target) => split_all(*from, finder, target, row, work, found),
             Op::Map(mappings) => {
-                for mapping in mappings {
-                    mapping.run(row, work);
-                }
+                mappings.iter().for_each(|mapping| mapping.run(row, work));
             }
             Op::Rename(from, to) => rename(*from, *to, row, work),
             Op::Copy(from, to) => {
@@ -610,6 +611,88 @@ impl Op {
                 }
             }
         }
+    }
+
+    /// Whether it may do anything to a row of which so much is foreseen, or to what is found out of it.
+    pub(crate) fn may_act(&self, row: &Foreseen) -> bool {
+        match self {
+            Op::Map(mappings) => mappings.iter().any(|mapping| mapping.may_act(row)),
+            Op::JsonText(..) | Op::Script(_) | Op::Set(..) => true,
+            Op::Lookup(lookup) => {
+                let is_told = lookup.is_single && row.has(lookup.to);
+                !is_told && lookup.from.iter().any(|from| row.may_have(*from))
+            }
+            Op::Date(source) => source.fields.first().is_some_and(|f| row.may_have(*f)),
+            Op::Default(field, ..) => !row.has(*field),
+            Op::Rename(from, _)
+            | Op::Copy(from, _)
+            | Op::Convert(from, _)
+            | Op::Upper(from)
+            | Op::Hashes(from, _)
+            | Op::Patterns(from, _)
+            | Op::Cut(from, _)
+            | Op::Select(Select { from, .. })
+            | Op::Csv(from, _)
+            | Op::Kv(from, _)
+            | Op::Json(from, _)
+            | Op::Xml(from, _)
+            | Op::WindowsData(from, _)
+            | Op::Cef(from, _)
+            | Op::Leef(from, _)
+            | Op::Items(from, _)
+            | Op::Join(from, ..)
+            | Op::Split(from, ..)
+            | Op::Address(from, _)
+            | Op::Url(from, _) => row.may_have(*from),
+        }
+    }
+
+    /// Notes what it may do to a row, which is more than it will.
+    pub(crate) fn foresee(&self, row: &mut Foreseen) {
+        match self {
+            Op::Map(mappings) => {
+                let acting: Vec<_> = mappings.iter().filter(|m| m.may_act(row)).collect();
+                acting.iter().for_each(|mapping| mapping.foresee(row));
+            }
+            Op::Rename(from, to) => row.may_rename(*from, *to),
+            Op::Convert(field, _) | Op::Upper(field) => row.may_change(*field),
+            Op::Copy(_, to) | Op::Join(_, _, to) | Op::JsonText(_, to) => row.may_write(*to),
+            Op::Default(field, ..) => row.may_write(*field),
+            Op::Lookup(lookup) => row.may_write(lookup.to),
+            Op::Set(values, _) => values.iter().for_each(|(field, ..)| row.may_write(field)),
+            Op::Hashes(_, fields) => fields.known.iter().for_each(|(_, f)| row.may_write(*f)),
+            Op::Items(_, names) => names.iter().flatten().for_each(|f| row.may_write(*f)),
+            Op::Patterns(_, patterns) => patterns.iter().for_each(|p| p.foresee(row)),
+            Op::Select(select) => select.patterns.iter().flatten().for_each(|p| p.foresee(row)),
+            Op::Cut(_, cutters) => cutters.iter().for_each(|c| c.foresee(row)),
+            Op::Csv(_, columns) => columns.foresee(row),
+            Op::Split(_, _, target) => target.foresee(row),
+            Op::Address(_, fields) => {
+                let AddressFields { address, ip, domain, port } = fields;
+                [address, ip, domain, port].into_iter().for_each(|f| row.may_write(*f));
+            }
+            Op::Url(_, fields) => {
+                let UrlFields { original, scheme, domain, port, path, query } = fields;
+                let all = [original, scheme, domain, port, path, query];
+                all.into_iter().for_each(|f| row.may_write(*f));
+            }
+            Op::Date(_) => {}
+            Op::Kv(..)
+            | Op::Json(..)
+            | Op::Xml(..)
+            | Op::WindowsData(..)
+            | Op::Cef(..)
+            | Op::Leef(..) => row.may_write_any(),
+            Op::Script(_) => row.may_be_any(),
+        }
+    }
+
+    /// What is left of the mappings of a `map` that may act; `None` of other operations, and if it is all.
+    pub(crate) fn left(&self, row: &Foreseen) -> Option<Box<[Mapping]>> {
+        let Op::Map(mappings) = self else { return None };
+        let left: Box<[_]> = mappings.iter().filter_map(|mapping| mapping.left(row)).collect();
+        let sources = |mappings: &[Mapping]| mappings.iter().map(|m| m.from.len()).sum::<usize>();
+        (sources(&left) < sources(mappings)).then_some(left)
     }
 
     fn take_cell_apart(
@@ -947,7 +1030,24 @@ impl UrlFields {
 }
 
 impl Mapping {
-    fn run(&self, row: &mut RowWriter<'_>, work: &mut Work) {
+    fn may_act(&self, row: &Foreseen) -> bool {
+        !row.has(self.target) && self.from.iter().any(|source| row.may_have(source.field))
+    }
+
+    fn foresee(&self, row: &mut Foreseen) {
+        row.may_write(self.target);
+        for source in &self.from {
+            source.class.also().into_iter().for_each(|field| row.may_write(field));
+        }
+    }
+
+    /// The same without sources that the row does not have, if it may act.
+    fn left(&self, row: &Foreseen) -> Option<Self> {
+        let from = self.from.iter().filter(|source| row.may_have(source.field));
+        self.may_act(row).then(|| Self { target: self.target, from: from.copied().collect() })
+    }
+
+    pub(crate) fn run(&self, row: &mut RowWriter<'_>, work: &mut Work) {
         if work.index.get(self.target).is_some() {
             return;
         }
@@ -966,14 +1066,16 @@ impl HashFields {
         let bytes = row.cell(at).1.bytes;
         let mut parts: [(usize, usize, usize); 8] = [(0, 0, usize::MAX); 8];
         let mut from = 0;
-        for (n, part) in bytes.split(|c| *c == b',').take(parts.len()).enumerate() {
+        let ends = memchr::memchr_iter(b',', bytes).chain([bytes.len()]);
+        for (n, end) in ends.take(parts.len()).enumerate() {
+            let part = &bytes[from..end];
             if let Some(eq) = memchr::memchr(b'=', part)
                 && let Some(k) =
                     self.known.iter().position(|k| k.0.eq_ignore_ascii_case(&part[..eq]))
             {
                 parts[n] = (from + eq + 1, from + part.len(), k);
             }
-            from += part.len() + 1;
+            from = end + 1;
         }
         for (from, to, known) in parts {
             if let Some((_, field)) = self.known.get(known)

@@ -1,13 +1,15 @@
 //! A pack compiled for one generation: names are ids, conditions are byte comparisons.
 
+use crate::layouts::{Found, Layouts};
 use crate::native::Parser;
 use crate::ops::{self, Op, TimeSource};
 use crate::packs::Pack;
 use crate::pairs;
 use crate::routes::CompiledRoutes;
 use crate::spec::{JsonForm, Spec};
+use crate::specialise::{Foreseen, LeftOp, LeftStep, Specialised};
 use crate::value::Class;
-use crate::when::{Switch, Switched, When};
+use crate::when::{Switched, Switches, When};
 use event::{Constants, Dictionary, FieldId, FieldType, Kind, RowWriter};
 use hashbrown::{HashMap, HashSet};
 use parse::Flattener;
@@ -28,12 +30,13 @@ pub(crate) struct Index {
     others: Vec<FieldId>,
 }
 
-/// The first and the last cell of a field.
+/// The first and the last cell of a field: a row has fewer than 65,536. Small, because rows touch slots all
+/// over a table of thousands.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     stamp: u32,
-    first: u32,
-    last: u32,
+    first: u16,
+    last: u16,
 }
 
 impl Index {
@@ -54,7 +57,7 @@ impl Index {
         let fields = row.fields(self.seen);
         let count = self.seen + fields.len();
         for (at, field) in (self.seen..).zip(fields) {
-            let at = at as u32;
+            let at = at as u16;
             match self.slots.get_mut(field.0 as usize) {
                 Some(slot) if slot.stamp == self.stamp => slot.last = at,
                 Some(slot) => *slot = Slot { stamp: self.stamp, first: at, last: at },
@@ -112,6 +115,7 @@ pub(crate) struct Work {
     pub(crate) inner: Vec<u8>,
     pub(crate) name: String,
     pub(crate) renames: Renames,
+    pub(crate) layouts: Layouts,
     pub(crate) slots: Vec<Option<NonMaxUsize>>,
     pub(crate) cuts: Vec<(usize, Range<usize>)>,
     pub(crate) hits: crate::recognise::Hits,
@@ -191,6 +195,10 @@ impl Findings {
 
 pub(crate) struct Program {
     pub(crate) name: String,
+    /// Of all programs of all generations.
+    number: u32,
+    /// How many fields its generation knows.
+    fields: usize,
     pub(crate) parser: Parser,
     pub(crate) prefix: String,
     /// Where structured data goes; see the spec.
@@ -204,13 +212,16 @@ pub(crate) struct Program {
     /// See the spec.
     pub(crate) is_last: bool,
     steps: Vec<Step>,
-    switch: Option<Switch>,
+    switches: Switches,
     logsources: Constants,
     /// What its events are besides when they came by syslog or from a journal.
     syslog: Option<&'static [u8]>,
     logsource: FieldId,
     routes: Option<CompiledRoutes>,
 }
+
+/// The number of the next program.
+static PROGRAMS: AtomicU32 = AtomicU32::new(0);
 
 /// What every program's syslog messages are on Linux, whichever pack takes them apart.
 const LINUX_SYSLOG: &str = "linux//syslog";
@@ -486,13 +497,15 @@ impl ByName {
     }
 }
 
-struct Step {
-    when: Option<When>,
-    /// Asked where that holds.
-    further: Vec<When>,
-    must: bool,
-    ops: Vec<Op>,
+pub(crate) struct Step {
+    /// All of them have to hold.
+    pub(crate) when: Vec<When>,
+    pub(crate) must: bool,
+    pub(crate) ops: Vec<Op>,
 }
+
+/// Fewest steps of a program that are specialised for what rows have: to look that up costs as much as some.
+const SPECIALISED_STEPS_MIN: usize = 6;
 
 impl Program {
     pub(crate) fn compile(pack: &Pack, dict: &Dictionary) -> Self {
@@ -515,16 +528,17 @@ impl Program {
             logsources.push(id("alcedo.logsource"), Kind::Str, logsource.as_bytes());
         }
         let steps = spec.steps.iter().zip(&pack.scripts).map(|(step, script)| Step {
-            when: step.when.as_ref().and_then(|w| When::compile(spec, w, &id, dict)),
-            further: step.when.as_ref().map(|w| When::further(w, &id)).unwrap_or_default(),
+            when: step.when.as_ref().map(|w| When::compile(spec, w, &id, dict)).unwrap_or_default(),
             must: step.must,
             ops: ops::compile(step, script.as_ref(), spec, dict),
         });
         let mut steps: Vec<Step> = steps.collect();
-        let mut conditions: Vec<_> = steps.iter_mut().filter_map(|s| s.when.as_mut()).collect();
-        let switch = Switch::over(&mut conditions);
+        let switches =
+            Switches::over(&mut steps.iter_mut().map(|s| &mut s.when).collect::<Vec<_>>());
         Self {
             name: spec.pack.clone(),
+            number: PROGRAMS.fetch_add(1, Ordering::Relaxed),
+            fields: dict.len(),
             parser: Parser::by_name(&spec.parser).unwrap_or(Parser::Text),
             prefix: spec.prefix.clone(),
             data_prefix: spec.structured_data.clone(),
@@ -534,7 +548,7 @@ impl Program {
             time_first: spec.time_first,
             is_last: spec.last,
             steps,
-            switch,
+            switches,
             logsources,
             syslog: {
                 let is_linux = spec.logsource.iter().any(|l| l.starts_with("linux/"));
@@ -555,36 +569,20 @@ impl Program {
         found: &mut Findings,
         is_wrapper: bool,
     ) {
+        let count = row.cell_count();
         if !is_wrapper {
             row.push_all(&self.constants);
         }
         work.index.update(row);
+        let mut layouts = std::mem::take(&mut work.layouts);
         let mut switched = Switched::default();
-        for (number, step) in self.steps.iter().enumerate() {
-            let holds = match (&step.when, &self.switch) {
-                (None, _) => true,
-                (Some(When::Case { bit, not }), Some(switch)) => {
-                    switch.holds(*bit, row, &work.index, &mut switched) != *not
-                }
-                (Some(when), _) => when.holds(row, &work.index),
-            };
-            if !holds || !step.further.iter().all(|when| when.holds(row, &work.index)) {
-                continue;
-            }
-            found.matched = false;
-            for op in &step.ops {
-                work.written_from = row.cell_count();
-                op.run(row, work, found);
-                work.index.update(row);
-                work.note_op(number, op.name(), row.cell_count());
-            }
-            switched.may_differ();
-            if step.must && !found.matched {
-                found.failed.get_or_insert_with(|| {
-                    format!("pack {}, step {}: no pattern matches", self.name, number + 1)
-                });
-            }
+        match self.specialised(&mut layouts, row, work, (count, is_wrapper), &mut switched) {
+            Some(left) => left.steps.iter().for_each(|left| {
+                self.run_left(left, row, work, found, &mut switched);
+            }),
+            None => self.run_all(row, work, found, &mut switched),
         }
+        work.layouts = layouts;
         if let Some(routes) = &self.routes {
             let index = &work.index;
             routes.apply(row, &|_, field| index.get(field), &mut work.buffer);
@@ -597,6 +595,98 @@ impl Program {
         }
         if found.stamp.is_none() {
             found.stamp = self.times.iter().find_map(|t| t.read(row, work));
+        }
+    }
+
+    /// What is left of the steps for a row of this layout, whose own cells are the first `count`.
+    fn specialised<'l>(
+        &self,
+        layouts: &'l mut Layouts,
+        row: &RowWriter<'_>,
+        work: &Work,
+        (count, is_wrapper): (usize, bool),
+        switched: &mut Switched,
+    ) -> Option<&'l Specialised> {
+        // Who wants to know what each step did has all of them run.
+        if self.steps.len() < SPECIALISED_STEPS_MIN || work.trace.is_some() {
+            return None;
+        }
+        let said = self.switches.said(row, &work.index, switched);
+        let at = match layouts.find((self.number, is_wrapper), &said, row, count) {
+            Found::At(at) => at,
+            Found::Due(at) => {
+                let constants = self.constants.iter().map(|(field, ..)| field);
+                let constants = constants.filter(|_| !is_wrapper);
+                let fields = layouts.layout().fields().chain(constants);
+                let row = Foreseen::of(fields, self.fields, &self.switches, &said);
+                layouts.keep(at, Specialised::of(&self.steps, &self.switches, row));
+                at
+            }
+            Found::Nothing => return None,
+        };
+        layouts.at(at)
+    }
+
+    fn run_all(
+        &self,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+        switched: &mut Switched,
+    ) {
+        for (number, step) in self.steps.iter().enumerate() {
+            let holds = |when: &When, row: &mut _, known: &mut _| {
+                when.holds(row, &work.index, &self.switches, known)
+            };
+            if !step.when.iter().all(|when| holds(when, row, switched)) {
+                continue;
+            }
+            found.matched = false;
+            for op in &step.ops {
+                work.written_from = row.cell_count();
+                op.run(row, work, found);
+                work.index.update(row);
+                work.note_op(number, op.name(), row.cell_count());
+            }
+            self.ran(number, found, switched);
+        }
+    }
+
+    /// Runs what is left of a step.
+    fn run_left(
+        &self,
+        left: &LeftStep,
+        row: &mut RowWriter<'_>,
+        work: &mut Work,
+        found: &mut Findings,
+        switched: &mut Switched,
+    ) {
+        let step = &self.steps[left.number];
+        let holds = |place: &usize, row: &mut _, known: &mut _| {
+            step.when[*place].holds(row, &work.index, &self.switches, known)
+        };
+        if !left.asked.iter().all(|place| holds(place, row, switched)) {
+            return;
+        }
+        found.matched = false;
+        for op in &left.ops {
+            work.written_from = row.cell_count();
+            match op {
+                LeftOp::Whole(place) => step.ops[*place].run(row, work, found),
+                LeftOp::Map(mappings) => mappings.iter().for_each(|m| m.run(row, work)),
+            }
+            work.index.update(row);
+        }
+        self.ran(left.number, found, switched);
+    }
+
+    /// Notes that a step was run.
+    fn ran(&self, number: usize, found: &mut Findings, switched: &mut Switched) {
+        switched.may_differ();
+        if self.steps[number].must && !found.matched {
+            found.failed.get_or_insert_with(|| {
+                format!("pack {}, step {}: no pattern matches", self.name, number + 1)
+            });
         }
     }
 }

@@ -124,7 +124,7 @@ impl Routes {
             by_channel: self
                 .by_channel
                 .iter()
-                .map(|(name, routes)| (name.clone().into_bytes(), routes.clone()))
+                .map(|(name, routes)| (name.clone().into_bytes(), Channel::of(routes)))
                 .collect(),
             channel: id("winlog.channel"),
             event_id: id("winlog.event_id"),
@@ -155,10 +155,32 @@ struct CompiledLine {
     cells: Vec<(FieldId, Box<[u8]>)>,
 }
 
+/// The lines of one channel, in order: by event id, and of ids that none names.
+struct Channel {
+    by_id: HashMap<u32, Box<[usize]>>,
+    others: Box<[usize]>,
+}
+
+impl Channel {
+    /// Of ids (none: all of them) and their lines.
+    fn of(routes: &[(Option<u32>, usize)]) -> Self {
+        let lines = |wanted: Option<u32>| -> Box<[usize]> {
+            let fitting = routes.iter().filter(|(id, _)| id.is_none() || *id == wanted);
+            fitting.map(|(_, line)| *line).collect()
+        };
+        let ids = routes.iter().filter_map(|(id, _)| *id);
+        Self { by_id: ids.map(|id| (id, lines(Some(id)))).collect(), others: lines(None) }
+    }
+
+    fn lines(&self, event_id: Option<u32>) -> &[usize] {
+        event_id.and_then(|id| self.by_id.get(&id)).unwrap_or(&self.others)
+    }
+}
+
 /// The table for one generation.
 pub(crate) struct CompiledRoutes {
     lines: Vec<CompiledLine>,
-    by_channel: HashMap<Vec<u8>, Vec<(Option<u32>, usize)>>,
+    by_channel: HashMap<Vec<u8>, Channel>,
     channel: FieldId,
     event_id: FieldId,
     logsource: FieldId,
@@ -187,10 +209,7 @@ impl CompiledRoutes {
             return;
         };
         let mut is_categorised = false;
-        for (id, at) in routes {
-            if id.is_some() && *id != event_id {
-                continue;
-            }
+        for at in routes.lines(event_id) {
             let line = &self.lines[*at];
             if let Some((field, value)) = &line.condition {
                 let found = get(row, *field).map(|i| row.cell(i).1.bytes);

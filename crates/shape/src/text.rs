@@ -34,7 +34,7 @@ pub(crate) fn from_utf16(raw: &[u8], out: &mut Vec<u8>) -> bool {
 ///
 /// `has_header`: rsyslog's escapes occur only behind a syslog header.
 pub(crate) fn decode(text: &[u8], has_header: bool, out: &mut Vec<u8>) -> bool {
-    if is_plain(text) {
+    if (has_header && is_plain(text)) || (!has_header && text.is_ascii()) {
         return false;
     }
     let escaped = has_header && next_escape(text, 0, false).is_some();

@@ -76,9 +76,11 @@ const TAG_BYTES_MAX: usize = 48;
 /// `sshd[4711]: message`, a line whose sender or whose collector kept no more of the header: a program's name, its
 /// number, colon and blank, at the very start.
 fn tagged<'a>(raw: &'a [u8], ids: &Ids, row: &mut RowWriter<'_>) -> Option<Body<'a>> {
-    let open = raw.iter().take(TAG_BYTES_MAX).position(|c| *c == b'[').filter(|at| *at > 0)?;
+    let first = raw.first().filter(|c| c.is_ascii_alphabetic() || **c == b'/');
+    first?;
+    let open = raw.iter().take(TAG_BYTES_MAX).position(|c| *c == b'[')?;
     let is_name = |c: &u8| c.is_ascii_alphanumeric() || b"_-./".contains(c);
-    if !raw[0].is_ascii_alphabetic() && raw[0] != b'/' || !raw[1..open].iter().all(is_name) {
+    if !raw[1..open].iter().all(is_name) {
         return None;
     }
     let digits = raw[open + 1..].iter().take(10).take_while(|c| c.is_ascii_digit()).count();

@@ -48,6 +48,16 @@ pub(crate) enum Class {
     Labels,
 }
 
+impl Class {
+    /// The field that takes a part of the value besides.
+    pub(crate) fn also(self) -> Option<FieldId> {
+        match self {
+            Class::User { domain } => Some(domain),
+            _ => None,
+        }
+    }
+}
+
 /// Whether the value stands for "no value" in products' logs.
 pub(crate) fn is_absent(kind: Kind, bytes: &[u8]) -> bool {
     kind == Kind::Null

@@ -2,6 +2,7 @@
 
 use crate::program::Index;
 use crate::spec::{Condition, Spec, WhenSpec};
+use crate::specialise::Foreseen;
 use event::{Dictionary, EventView, FieldId, Kind, RowWriter, Value};
 use filter::{Below, Binding, Plan, Presence, Target, Values};
 use hashbrown::HashMap;
@@ -11,8 +12,8 @@ pub(crate) enum When {
     Plan(Box<Bound>),
     /// One test of one field: the cheap and common case.
     Field { field: FieldId, test: WhenTest, not: bool, absent: bool },
-    /// A test that the pack's [`Switch`] answers, by its bit.
-    Case { bit: u32, not: bool },
+    /// A test that one of the pack's [`Switches`] answers, by its bit.
+    Case { switch: u8, bit: u8, not: bool, absent: bool },
 }
 
 /// A predicate, its fields, and what their presence says of it.
@@ -52,28 +53,23 @@ pub(crate) fn names(spec: &Spec, condition: &Condition) -> Vec<String> {
 }
 
 impl When {
+    /// All that has to hold, in the order in which it is asked.
     pub(crate) fn compile(
         spec: &Spec,
         condition: &Condition,
         id: &dyn Fn(&str) -> FieldId,
         dict: &Dictionary,
-    ) -> Option<Self> {
-        Some(match condition {
-            Condition::Filter(text) => {
-                let plan = plan(spec, text).ok()?;
-                let binding = plan.bind(dict);
-                let presence = plan.presence(&binding);
-                When::Plan(Box::new(Bound { plan, binding, presence }))
-            }
-            Condition::Field(w) => Self::field(w, id),
-        })
-    }
-
-    /// What has to hold besides the first condition.
-    pub(crate) fn further(condition: &Condition, id: &dyn Fn(&str) -> FieldId) -> Vec<Self> {
+    ) -> Vec<Self> {
         match condition {
-            Condition::Filter(_) => Vec::new(),
-            Condition::Field(w) => w.chain().skip(1).map(|w| Self::field(w, id)).collect(),
+            Condition::Filter(text) => {
+                let bound = |plan: Plan| {
+                    let binding = plan.bind(dict);
+                    let presence = plan.presence(&binding);
+                    When::Plan(Box::new(Bound { plan, binding, presence }))
+                };
+                plan(spec, text).ok().map(bound).into_iter().collect()
+            }
+            Condition::Field(w) => w.chain().map(|w| Self::field(w, id)).collect(),
         }
     }
 
@@ -82,7 +78,38 @@ impl When {
         When::Field { field: id(&w.field), test: WhenTest::of(w), not, absent: w.absent }
     }
 
-    pub(crate) fn holds(&self, row: &mut RowWriter<'_>, index: &Index) -> bool {
+    /// What is certain before a row is there of which so much is foreseen.
+    pub(crate) fn foreseen(&self, row: &Foreseen, switches: &Switches) -> Option<bool> {
+        match self {
+            When::Plan(bound) => {
+                let has_needed =
+                    bound.presence.has_needed(|f| row.may_have(f), row.may_have_others());
+                let is_refused = bound.presence.is_refused(|f| row.has(f));
+                (is_refused || !has_needed).then_some(false)
+            }
+            When::Field { field, not, absent, .. } => {
+                (!row.may_have(*field)).then_some(*not || *absent)
+            }
+            When::Case { switch, bit, not, absent } => {
+                let switch = usize::from(*switch);
+                let field = switches.0.get(switch)?.field;
+                match row.may_have(field) {
+                    false => Some(*not || *absent),
+                    true => row.said(switch).map(|bits| (bits >> bit & 1 == 1) != *not),
+                }
+            }
+        }
+    }
+
+    /// Whether it holds for a row; what its switches said is in `switched`.
+    #[inline]
+    pub(crate) fn holds(
+        &self,
+        row: &mut RowWriter<'_>,
+        index: &Index,
+        switches: &Switches,
+        switched: &mut Switched,
+    ) -> bool {
         let (field, test, not, absent) = match self {
             When::Plan(bound) => {
                 let Bound { plan, binding, presence } = &**bound;
@@ -94,8 +121,12 @@ impl When {
                 return plan.root.holds(&|leaf| plan.leaf_matches(leaf, binding, &row));
             }
             When::Field { field, test, not, absent } => (field, test, not, absent),
-            // Asked of the switch instead.
-            When::Case { .. } => return false,
+            When::Case { switch, bit, not, absent } => {
+                return match switches.bits(*switch, row, index, switched) {
+                    Some(bits) => (bits >> bit & 1 == 1) != *not,
+                    None => *not || *absent,
+                };
+            }
         };
         // Most of what conditions ask for is not there.
         let Some(at) = index.get(*field) else { return *not || *absent };
@@ -145,82 +176,124 @@ impl<'r> Values<'r> for Indexed<'r, '_> {
     }
 }
 
-/// The field that most steps of a pack ask for one of a list of values (a number that says what the event
+/// The fields that most steps of a pack ask for one of a list of values (a number that says what the event
 /// is), and the answers of all of them by its value: one look-up for dozens of tests.
-pub(crate) struct Switch {
+#[derive(Default)]
+pub(crate) struct Switches(Box<[Switch]>);
+
+struct Switch {
     field: FieldId,
     /// Text, in lower case -> a bit per test that it fulfils.
-    bits: HashMap<Box<[u8]>, u64>,
+    bits: HashMap<Box<[u8]>, Fulfilled>,
     longest: usize,
 }
 
-/// The field's value that was looked up last for a row, by where it lies, and its bits.
+/// A bit per test of one field: whether the field's value fulfils it.
+pub(crate) type Fulfilled = u128;
+/// What the fields of all switches say; 0 of one that is absent.
+pub(crate) type Said = [Fulfilled; SWITCHES_MAX];
+
+/// Most fields whose values are looked up; the fewest tests of one that are worth it.
+pub(crate) const SWITCHES_MAX: usize = 3;
+const TESTS_MIN: usize = 4;
+/// Longest text that is looked up.
+const TEXT_BYTES_MAX: usize = 128;
+
+/// What was looked up last for a row.
 #[derive(Default)]
-pub(crate) struct Switched {
+pub(crate) struct Switched([LookedUp; SWITCHES_MAX]);
+
+/// A value by where it lies, and its bits.
+#[derive(Clone, Copy, Default)]
+struct LookedUp {
     place: Option<(usize, usize)>,
-    bits: u64,
+    bits: Fulfilled,
     is_current: bool,
 }
 
 impl Switched {
     /// The row may have changed.
+    #[inline]
     pub(crate) fn may_differ(&mut self) {
-        self.is_current = false;
+        self.0.iter_mut().for_each(|known| known.is_current = false);
+    }
+}
+
+impl Switches {
+    /// Takes over the conditions that ask for the fields that are asked for most.
+    pub(crate) fn over(steps: &mut [&mut Vec<When>]) -> Self {
+        let mut counts: HashMap<FieldId, usize> = HashMap::new();
+        for when in steps.iter().flat_map(|step| step.iter()) {
+            if let When::Field { field, test: WhenTest::In(_), .. } = when {
+                *counts.entry(*field).or_default() += 1;
+            }
+        }
+        let mut most: Vec<_> = counts.into_iter().filter(|(_, n)| *n >= TESTS_MIN).collect();
+        most.sort_by_key(|(field, count)| (std::cmp::Reverse(*count), field.0));
+        let fields = most.into_iter().take(SWITCHES_MAX).map(|(field, _)| field);
+        Self(fields.enumerate().map(|(switch, field)| Switch::of(field, switch, steps)).collect())
+    }
+
+    /// The fields that are looked up.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = FieldId> + '_ {
+        self.0.iter().map(|switch| switch.field)
+    }
+
+    /// Looks all fields up. `known` is of the same row, and forgotten ([`Switched::may_differ`]) whenever the
+    /// row may have changed.
+    pub(crate) fn said(&self, row: &RowWriter<'_>, index: &Index, known: &mut Switched) -> Said {
+        let mut said = Said::default();
+        for ((switch, known), said) in self.0.iter().zip(&mut known.0).zip(&mut said) {
+            if index.get(switch.field).is_some() {
+                *said = switch.look_up(row, index, known);
+            }
+        }
+        said
+    }
+
+    /// What the field of one of them fulfils, looked up once for all that ask. `None`: it is absent.
+    #[inline]
+    fn bits(
+        &self,
+        switch: u8,
+        row: &RowWriter<'_>,
+        index: &Index,
+        known: &mut Switched,
+    ) -> Option<Fulfilled> {
+        let (at, known) = (usize::from(switch), &mut known.0[usize::from(switch)]);
+        let switch = self.0.get(at)?;
+        index.get(switch.field)?;
+        Some(if known.is_current { known.bits } else { switch.look_up(row, index, known) })
     }
 }
 
 impl Switch {
-    /// Fewest tests of one field that are worth it.
-    const TESTS_MIN: usize = 4;
-
-    /// Takes over the conditions that ask for the field that is asked for most.
-    pub(crate) fn over(conditions: &mut [&mut When]) -> Option<Self> {
-        let mut counts: HashMap<FieldId, usize> = HashMap::new();
-        for condition in conditions.iter() {
-            if let When::Field { field, test: WhenTest::In(_), .. } = condition {
-                *counts.entry(*field).or_default() += 1;
-            }
-        }
-        let (field, count) = counts.into_iter().max_by_key(|(field, count)| (*count, field.0))?;
-        if count < Self::TESTS_MIN {
-            return None;
-        }
+    /// Takes over the conditions that ask for `field`, as far as there are bits.
+    fn of(field: FieldId, number: usize, steps: &mut [&mut Vec<When>]) -> Self {
         let mut switch = Self { field, bits: HashMap::new(), longest: 0 };
         let mut next = 0;
-        for condition in conditions.iter_mut() {
-            let When::Field { field: own, test: WhenTest::In(list), not, absent } = &**condition
-            else {
+        for when in steps.iter_mut().flat_map(|step| step.iter_mut()) {
+            let When::Field { field: own, test: WhenTest::In(list), not, absent } = &*when else {
                 continue;
             };
-            if *own == field && !absent && next < u64::BITS {
-                for (_, text) in list {
-                    switch.longest = switch.longest.max(text.len());
-                    let folded = text.to_ascii_lowercase().into();
-                    *switch.bits.entry(folded).or_default() |= 1 << next;
-                }
-                **condition = When::Case { bit: next, not: *not };
-                next += 1;
+            let fits = list.iter().all(|(_, text)| text.len() <= TEXT_BYTES_MAX);
+            if *own != field || !fits || next == Fulfilled::BITS {
+                continue;
             }
+            for (_, text) in list {
+                switch.longest = switch.longest.max(text.len());
+                let folded = text.to_ascii_lowercase().into();
+                *switch.bits.entry(folded).or_default() |= 1 << next;
+            }
+            let (switch, bit) = (number as u8, next as u8);
+            *when = When::Case { switch, bit, not: *not, absent: *absent };
+            next += 1;
         }
-        Some(switch)
+        switch
     }
 
-    /// Whether a condition holds that this switch took over. `known` is of the same row, and forgotten
-    /// ([`Switched::may_differ`]) whenever the row may have changed.
-    pub(crate) fn holds(
-        &self,
-        bit: u32,
-        row: &RowWriter<'_>,
-        index: &Index,
-        known: &mut Switched,
-    ) -> bool {
-        if !known.is_current {
-            self.look_up(row, index, known);
-        }
-        known.bits >> bit & 1 == 1
-    }
-
-    fn look_up(&self, row: &RowWriter<'_>, index: &Index, known: &mut Switched) {
+    /// What the first value of the field fulfils, which is there.
+    fn look_up(&self, row: &RowWriter<'_>, index: &Index, known: &mut LookedUp) -> Fulfilled {
         let value = index.get(self.field).map_or(&[][..], |at| row.cell(at).1.bytes);
         let place = Some((value.as_ptr() as usize, value.len()));
         if known.place != place {
@@ -228,18 +301,17 @@ impl Switch {
             known.bits = self.bits_of(value);
         }
         known.is_current = true;
+        known.bits
     }
 
-    fn bits_of(&self, value: &[u8]) -> u64 {
-        if value.len() > self.longest {
+    fn bits_of(&self, value: &[u8]) -> Fulfilled {
+        let mut folded = [0; TEXT_BYTES_MAX];
+        let Some(folded) = folded.get_mut(..value.len()).filter(|f| f.len() <= self.longest) else {
             return 0;
-        }
-        let found = self.bits.get(value);
-        // The keys are in lower case: what has no capitals would not be found the second time.
-        let has_capitals = || value.iter().any(u8::is_ascii_uppercase);
-        let folded = || self.bits.get(value.to_ascii_lowercase().as_slice());
-        let found = found.or_else(|| has_capitals().then(folded).flatten());
-        found.copied().unwrap_or_default()
+        };
+        folded.copy_from_slice(value);
+        folded.make_ascii_lowercase();
+        self.bits.get(&*folded).copied().unwrap_or_default()
     }
 }
 

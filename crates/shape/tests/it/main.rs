@@ -16,6 +16,7 @@ mod remember;
 mod sigma;
 mod steps;
 mod tables;
+mod warm;
 mod windows_shapes;
 mod wrapped;
 
