@@ -182,6 +182,7 @@ fn spec(case: &Case) -> Spec {
         frame: case.frame,
         condition: Condition(if ordered { Vec::new() } else { vec![case.condition] }),
         expression: None,
+        expression_text: None,
         value_fields: if case.kind.reads_value() { vec!["v".into()] } else { Vec::new() },
         generate: false,
     }
