@@ -7,6 +7,7 @@ use crate::query::{
 };
 use crate::record::{Actor, LedgerRecord, SavedSearch};
 use crate::retire;
+use crate::room::{self, Room};
 use alert::{State, TriageError, transition};
 use event::{Disposition, Envelope, RawBatch, RecordKind};
 use journal::{AppendError, Block, Joined, Journal, JournalError, Options, Reader, Rejoin};
@@ -48,7 +49,10 @@ pub enum LedgerError {
     Append(#[from] AppendError),
     /// The index failed. What was submitted is durable and applied at the next call or start.
     #[error("the ledger's index failed: {0}; restart, or delete ledger.sqlite, it is made again")]
-    Index(#[from] rusqlite::Error),
+    Index(#[source] rusqlite::Error),
+    /// The index has no space. What was submitted is durable and applied when there is some.
+    #[error("the disk is full: the ledger's index cannot grow; free space, nothing of it is lost")]
+    Full(#[source] rusqlite::Error),
     /// A file could not be moved or removed.
     #[error("cannot replace {path}: {source}; check the folder's permissions")]
     File {
@@ -136,6 +140,15 @@ pub enum LedgerError {
     },
 }
 
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        match room::is_full(&error) {
+            true => Self::Full(error),
+            false => Self::Index(error),
+        }
+    }
+}
+
 /// What became of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Submitted {
@@ -204,14 +217,23 @@ pub struct Ledger {
     pub(crate) queries: Mutex<Connection>,
     /// One retirement at a time.
     pub(crate) retiring: Mutex<()>,
+    room: Room,
     tokens: RwLock<BTreeMap<String, TokenRecord>>,
     meters: Meters,
 }
 
 impl Ledger {
     /// Opens the index in `dir` over the ledger stream `journal` and applies what it lacks. A file
-    /// that is damaged, or ahead of the journal, is replaced.
+    /// that is damaged, or ahead of the journal, is replaced. On a full disk it has the space that is kept
+    /// for it.
     pub fn open(dir: &Path, journal: Arc<Journal>) -> Result<Self, LedgerError> {
+        match Self::open_once(dir, journal.clone()) {
+            Err(LedgerError::Full(_)) if Room::of(dir).give() => Self::open_once(dir, journal),
+            opened => opened,
+        }
+    }
+
+    fn open_once(dir: &Path, journal: Arc<Journal>) -> Result<Self, LedgerError> {
         let path = dir.join(INDEX_FILE);
         let mut db = match index::open(&path).and_then(|db| index::next_offset(&db).map(|_| db)) {
             Ok(db) => db,
@@ -235,6 +257,7 @@ impl Ledger {
             writer: Mutex::new(writer),
             queries: Mutex::new(queries),
             retiring: Mutex::default(),
+            room: Room::of(dir),
             tokens: RwLock::default(),
             meters: Meters::default(),
         };
@@ -526,6 +549,9 @@ impl Ledger {
                 LedgerRecord::TokenCreated { .. } | LedgerRecord::TokenRevoked { .. }
             );
         }
+        if self.room.is_given() {
+            self.room.take(self.journal.stats().free_bytes);
+        }
         if !batch.is_empty() {
             out.last = Some(self.journal.appender().append_wait(batch)?.last);
             let applied = self.catch_up(writer);
@@ -561,7 +587,9 @@ impl Ledger {
                         let next = index::next_offset(&writer.db)?;
                         writer.reader = self.journal.reader(next);
                         writer.rejoin = Rejoin::default();
-                        return Err(error);
+                        if !matches!(error, LedgerError::Full(_)) || !self.room.give() {
+                            return Err(error);
+                        }
                     }
                 }
                 Ok(None) => return Ok(()),

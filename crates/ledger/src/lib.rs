@@ -19,7 +19,8 @@
 //! All calls block. Not here: sockets, rules, deciding who may do what (`trust`), delivery.
 //!
 //! Reading order: [`record`], [`ledger`], [`index`] (applying), [`query`], `retire` (what is old goes) with
-//! `carry` (what lives on), `proof` (looking whether it went in order).
+//! `carry` (what lives on), `proof` (looking whether it went in order); `room` (a
+//! disk without a byte left).
 #![forbid(unsafe_code)]
 
 mod carry;
@@ -29,6 +30,7 @@ mod proof;
 pub mod query;
 pub mod record;
 mod retire;
+mod room;
 
 pub use ledger::{Ledger, LedgerCounters, LedgerError, Submitted, TriageRequest, journal_options};
 pub use proof::{Front, check_retired};

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod crash;
+mod full;
 mod retire;
 
 use alert::{Folded, Revision, RuleMeta, State};
