@@ -36,6 +36,8 @@ pub enum Fault {
     Short,
     /// Reads fail.
     Read,
+    /// Opening what is there, its length, the list of names, the free space, the lock, and removing fail.
+    Name,
     /// A write succeeds and changes nothing.
     Phantom,
     /// A write succeeds and lands eight sectors further on.
@@ -49,6 +51,7 @@ enum Sort {
     Change,
     Write,
     Read,
+    Name,
 }
 
 impl Fault {
@@ -60,6 +63,7 @@ impl Fault {
                 sort == Sort::Write
             }
             Self::Read => sort == Sort::Read,
+            Self::Name => sort == Sort::Name,
         }
     }
 
@@ -145,7 +149,7 @@ impl Disk {
         if self.dead {
             return Err(io::Error::other("crashed"));
         }
-        if sort != Sort::Read {
+        if !matches!(sort, Sort::Read | Sort::Name) {
             self.changes += 1;
             if self.crash_at.is_some_and(|at| self.changes >= at) {
                 self.dead = true;
@@ -166,6 +170,16 @@ impl Disk {
                 Ok(Some(fault))
             }
             _ => Err(fault.error()),
+        }
+    }
+}
+
+impl Disk {
+    /// Counts a call that asks for a file by its name, or about it; a dead machine answers as before.
+    fn name_call(&mut self) -> io::Result<()> {
+        match self.dead {
+            true => Ok(()),
+            false => self.call(Sort::Name).map(|_| ()),
         }
     }
 }
@@ -405,7 +419,9 @@ impl File for SimFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.lock().nodes[self.1].now.len() as u64)
+        let mut disk = self.0.lock();
+        disk.name_call()?;
+        Ok(disk.nodes[self.1].now.len() as u64)
     }
 }
 
@@ -431,7 +447,10 @@ impl Fs for SimFs {
         let name = name_of(path);
         let node = match (disk.names.get(&name).copied(), access) {
             (Some(_), Access::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (Some(node), _) => node,
+            (Some(node), _) => {
+                disk.name_call()?;
+                node
+            }
             (None, Access::CreateNew) => {
                 disk.call(Sort::Change)?;
                 disk.nodes.push(Node::default());
@@ -467,6 +486,7 @@ impl Fs for SimFs {
         if disk.dead {
             return Err(dead());
         }
+        disk.name_call()?;
         disk.changes += 1;
         let change = Change::Unlink(name);
         apply(&mut disk.names, &change);
@@ -483,16 +503,21 @@ impl Fs for SimFs {
     }
 
     fn list(&self, _: &Path) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().names.keys().cloned().collect())
+        let mut disk = self.0.lock();
+        disk.name_call()?;
+        Ok(disk.names.keys().cloned().collect())
     }
 
     fn space(&self, _: &Path) -> io::Result<Space> {
-        let available = self.0.lock().available;
+        let mut disk = self.0.lock();
+        disk.name_call()?;
+        let available = disk.available;
         Ok(Space { available, total: AVAILABLE_DEFAULT })
     }
 
     fn lock(&self, _: &Path, _: bool) -> io::Result<Box<dyn Send + Sync>> {
         let mut disk = self.0.lock();
+        disk.name_call()?;
         if std::mem::replace(&mut disk.locked, true) {
             return Err(io::ErrorKind::WouldBlock.into());
         }

@@ -176,13 +176,21 @@ fn short_life(fs: &SimFs) -> (Acked, Option<(Journal, journal::Steps)>) {
 }
 
 /// Scenario (R4): the first, the second, ... call of a life fails, one call per life, until a life
-/// meets no fault any more: syncs, writes, short writes, full disks (also after a part), reads; at
+/// meets no fault any more: syncs, writes, short writes, full disks (also after a part), reads,
+/// names (opening, listing, removing, lengths, space, the lock); at
 /// every place, opening and recovery included. Then the power goes.
 /// Guarantees: everything acknowledged is there; the journal opens.
 #[test]
 fn every_call_of_a_life_fails_once() {
-    let faults =
-        [Fault::Sync, Fault::Write, Fault::Short, Fault::Full, Fault::ShortFull, Fault::Read];
+    let faults = [
+        Fault::Sync,
+        Fault::Write,
+        Fault::Short,
+        Fault::Full,
+        Fault::ShortFull,
+        Fault::Read,
+        Fault::Name,
+    ];
     for fault in faults {
         let mut struck = 0;
         for k in 1.. {
