@@ -24,12 +24,12 @@ impl Journal {
             let Some(end) = ends.next().filter(|end| *end > next_offset && end > first) else {
                 continue;
             };
+            let written = entry.tally.lock().end_pos;
             let used = match entry.sealed {
-                true => entry.head.footer_pos,
-                false => {
-                    let indexed = entry.index.lock().last().map_or(0, |last| last.pos);
-                    indexed.max(entry.tally.lock().end_pos)
-                }
+                // One that this run has not written was full, or nobody remembers.
+                true if written == 0 => entry.head.footer_pos,
+                true => written,
+                false => written.max(entry.index.lock().last().map_or(0, |last| last.pos)),
             };
             let used = u128::from(used.saturating_sub(HEADER_LEN));
             let (part, whole) = (end - next_offset.max(*first), end - first);

@@ -94,6 +94,29 @@ fn one_failed_sync_moves_to_a_new_file_and_two_stop_the_intake() {
     assert_holds(&journal, &acked, "after the fault");
 }
 
+/// Scenario: a file is left early because a sync of it failed, and sealed with three records in it.
+/// Guarantees: whoever has not read them is behind by what they take, not by a whole file.
+#[test]
+fn a_file_that_is_left_early_counts_by_what_is_in_it() {
+    let fs = SimFs::new(1);
+    let (shared, clock) = (Arc::new(fs.clone()), Arc::new(OsClock));
+    let (journal, mut steps, _) = Journal::open_stepped("/sim", small(), shared, clock).unwrap();
+    let add = |steps: &mut journal::Steps| {
+        journal.appender().append(batch(&[&[b'x'; 100]]), |_| ()).unwrap();
+        steps.write();
+        steps.keep();
+    };
+    (0..3).for_each(|_| add(&mut steps));
+    let before = journal.behind(0);
+    fs.arm(Fault::Sync, 1, 2);
+    (0..4).for_each(|_| add(&mut steps));
+    assert_eq!((fs.fired(), journal.stats().segments), (1, 2));
+    let after = journal.behind(0);
+    assert!(before.bytes >= 300 && after.records >= before.records + 4, "{before:?} {after:?}");
+    assert!(after.bytes < 4 * before.bytes, "{before:?} {after:?}");
+    drop(steps.close(journal));
+}
+
 #[test]
 fn failing_writes_and_full_disks_at_every_call_lose_nothing() {
     for fault in [Fault::Write, Fault::Full] {
