@@ -8,7 +8,9 @@ use crate::manifest;
 use crate::reader::{Joined, Rejoin};
 use crate::salvage::{Rescue, rescue};
 use crate::scan::{Bounds, Hole, scan};
+use crate::sealed;
 use crate::segment::{Footer, SegmentHead, parse_segment_name, segment_name};
+use crate::senders;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,6 +45,8 @@ pub struct Report {
     pub holes: Vec<Hole>,
     /// Files set aside by an earlier start because their header could not be read.
     pub set_aside: Vec<String>,
+    /// Whether there is what only a journal leaves that was written to: a table of senders, or roots.
+    pub was_used: bool,
 }
 
 impl Report {
@@ -54,11 +58,11 @@ impl Report {
             && self.segments.iter().all(|s| s.header_valid && !s.header_damaged)
     }
 
-    /// Whether there are segments and no valid manifest: cursors are lost, and what was synced last or
-    /// retired cannot be told from what is missing.
+    /// Whether there are segments, or traces of them, and no valid manifest: cursors are lost, and what was
+    /// synced last or retired cannot be told from what is missing.
     pub fn is_manifest_lost(&self) -> bool {
         let has_segments = !self.segments.is_empty() || !self.set_aside.is_empty();
-        has_segments && !self.manifest
+        (has_segments || self.was_used) && !self.manifest
     }
 }
 
@@ -103,6 +107,7 @@ pub fn fsck_on(fs: &dyn Fs, dir: &Path, progress: OnProgress<'_>) -> Result<Repo
     let mut report = Report {
         manifest: look.manifest.is_some(),
         set_aside: look.set_aside.clone(),
+        was_used: look.was_used,
         ..Report::default()
     };
     let manifest = look.manifest.clone().unwrap_or_default();
@@ -234,12 +239,22 @@ pub fn sealed_roots(dir: &Path) -> Result<Vec<crate::SealedRoot>, JournalError> 
     crate::sealed::read(&OsFs, dir).map_err(JournalError::io("read", dir))
 }
 
+/// Whether the root of a sealed segment was ever written.
+fn has_roots(fs: &dyn Fs, dir: &Path) -> std::io::Result<bool> {
+    match fs.open(&dir.join(sealed::NAME), Access::Read) {
+        Ok(file) => Ok(file.len()? > 0),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// A folder under examination.
 struct Look<'a> {
     fs: &'a dyn Fs,
     dir: &'a Path,
     manifest: Option<manifest::Manifest>,
     set_aside: Vec<String>,
+    was_used: bool,
     _lock: Option<Box<dyn Send + Sync>>,
 }
 
@@ -265,9 +280,11 @@ impl<'a> Look<'a> {
         };
         let manifest = manifest::read(fs, dir).map_err(JournalError::io("read", dir))?.0;
         let mut set_aside = fs.list(dir).map_err(JournalError::io("list", dir))?;
+        let has_senders = set_aside.iter().any(|name| name == senders::NAME);
+        let was_used = has_senders || has_roots(fs, dir).map_err(JournalError::io("read", dir))?;
         set_aside.retain(|name| name.ends_with(".wal.bad"));
         set_aside.sort_unstable();
-        Ok(Self { fs, dir, manifest, set_aside, _lock: lock })
+        Ok(Self { fs, dir, manifest, set_aside, was_used, _lock: lock })
     }
 
     /// All segments in order, with what their headers say.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-const NAME: &str = "roots.log";
+pub(crate) const NAME: &str = "roots.log";
 const MAGIC: u32 = u32::from_le_bytes(*b"ALSR");
 const ENTRY_LEN: usize = 96;
 /// 64 MiB segments for 100 TB are 1.5 M entries; a longer file is not ours.

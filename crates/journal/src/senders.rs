@@ -26,7 +26,7 @@ const CONNECTIONS_MAX: usize = 65_536;
 const MAGIC: &[u8; 8] = b"ALCDSND3";
 /// Of snapshots that do not know which batch came under a key.
 const MAGIC_BEFORE: &[u8; 8] = b"ALCDSND2";
-const NAME: &str = "senders.snap";
+pub(crate) const NAME: &str = "senders.snap";
 /// A snapshot of full tables with the longest usual envelopes; a longer file is not ours.
 const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
 

@@ -149,8 +149,8 @@ fn a_block_inside_event_bytes_is_not_saved_as_a_block() {
 }
 
 /// Scenario: both copies of the manifest are overwritten; then a whole segment is gone, too.
-/// Guarantees: the first is no sound journal, one copy alone is; a lost segment is missing in a dump and
-/// an export, in the middle and at the end.
+/// Guarantees: the first is no sound journal, one copy alone is, and nothing of all that there was is none
+/// either; a lost segment is missing in a dump and an export, in the middle and at the end.
 #[test]
 fn a_lost_manifest_and_lost_segments_are_told() {
     let (dir, next) = filled();
@@ -178,4 +178,12 @@ fn a_lost_manifest_and_lost_segments_are_told() {
     let holes = dump(dir.path(), 0, u64::MAX, |_| ()).unwrap();
     assert_eq!(holes.iter().map(|h| h.to_offset - h.from_offset).sum::<u64>(), lost, "{holes:?}");
     assert_eq!(numbers(dir.path(), 0, u64::MAX).1, lost);
+    let names = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let is_of_journal = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("MANIFEST") || name.ends_with(".wal")
+    };
+    names.filter(is_of_journal).for_each(|path| std::fs::remove_file(path).unwrap());
+    let report = fsck(dir.path(), &mut |_| ()).unwrap();
+    assert!(report.is_manifest_lost() && !report.is_sound(), "{report:?}");
 }
