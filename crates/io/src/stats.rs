@@ -62,7 +62,8 @@ counters! {
     kernel_drops,
     /// Bodies or frames that could not be decoded.
     decode_errors,
-    /// Batches refused because their sender is a copy, or came back from an older state.
+    /// Senders that are a copy, or came back from an older state: batches refused for it, and those that
+    /// found out themselves.
     forks,
     /// Connections closed because another one goes on with the same numbers.
     displaced,

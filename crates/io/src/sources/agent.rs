@@ -9,7 +9,9 @@ use crate::agent_protocol::{
 use crate::intake::{Budget, Context, Fate, HELD_BYTES_FREE, IntakeError, wall_ns};
 use crate::running::Running;
 use crate::stats::SourceStats;
-use event::{Certainty, Durable, Envelope, Gap, GapCause, Producer, Protocol, RawBatch};
+use event::{
+    Certainty, Durable, Envelope, Gap, GapCause, Producer, Protocol, RawBatch, RecordKind,
+};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -304,14 +306,31 @@ async fn read_batches<R: AsyncRead + Unpin>(
         }
         let mark = (batch.producer, batch.epoch, batch.last_seq());
         let outcomes = outcomes.clone();
-        let done = move |outcome| {
+        let (forks, stats) = (forks_told(&batch), context.stats.clone());
+        let done = move |outcome: Result<Durable, IntakeError>| {
             drop(under_way);
+            // What an agent says twice is counted once.
+            if outcome.as_ref().is_ok_and(|durable| durable.repeats == 0) {
+                SourceStats::add(&stats.forks, forks);
+            }
             let _ = outcomes.send(Answer::Batch((number, mark, outcome)));
         };
         let taken = context.submit(raw(batch, &envelope), stop, done).await;
         taken.map_err(|_| Ended::Gone)?;
     }
     Ok(())
+}
+
+/// Forks that an agent found itself, comparing what is stored, and tells in its stream.
+fn forks_told(batch: &Batch) -> u64 {
+    let mut start = 0;
+    let told = batch.records.iter().filter(|(kind, _, len)| {
+        let bytes = batch.bytes.get(start..start + *len as usize);
+        start += *len as usize;
+        *kind == RecordKind::Gap
+            && bytes.and_then(Gap::read).is_some_and(|gap| gap.cause == GapCause::AgentFork)
+    });
+    told.count() as u64
 }
 
 /// The connection goes on with a producer from now on; what is stored of it.

@@ -1,8 +1,9 @@
 //! Agents that exist twice, and agents that came back from an older image.
 
 use crate::recorder::until;
-use crate::ship::{journal, lines, serve};
+use crate::ship::{journal, lines, serve, serve_as};
 use event::{Gap, GapCause, RecordKind};
+use io::Context;
 use io::agent_client::{self, ClientStatus, SharedStatus};
 use io::tail::{self, CHECKPOINTS, Tailer};
 use journal::Journal;
@@ -10,6 +11,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -138,12 +140,15 @@ async fn a_cloned_agent_is_seen_and_loses_nothing() {
 
 /// Scenario: a machine comes back from an image taken before its last lines were sent, and writes
 /// others; fewer than the server has.
-/// Guarantees: they are stored, not taken for repeats; the fork is told; a further restart is none.
+/// Guarantees: they are stored, not taken for repeats; the fork is told and counted; a further restart is
+/// none.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_from_an_older_image_is_seen_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let journal = journal(&dir.path().join("journal"));
-    let server = serve(&journal).await;
+    let context = Context::new("agents", Arc::new(journal.appender()));
+    let stats = context.stats.clone();
+    let server = serve_as(context).await;
     let machine = Machine::new(&dir.path().join("machine"));
     machine.write("kept", 0..20);
     let agent = machine.start(server);
@@ -158,9 +163,11 @@ async fn an_agent_from_an_older_image_is_seen_and_loses_nothing() {
     let agent = image.start(server);
     until("the new lines", || there(&journal, "new", 0..10)).await;
     assert_eq!((agent.stop().await.forks, forks(&journal)), (1, 1));
+    until("the source's counter", || stats.snapshot().forks == 1).await;
     image.write("more", 0..10);
     let agent = image.start(server);
     until("more lines", || there(&journal, "more", 0..10)).await;
     assert_eq!((agent.stop().await.forks, forks(&journal)), (0, 1));
+    assert_eq!(stats.snapshot().forks, 1);
     assert!(lines(&journal).values().all(|n| *n == 1));
 }

@@ -39,7 +39,11 @@ pub(crate) fn journal(dir: &Path) -> Journal {
 }
 
 pub(crate) async fn serve(journal: &Journal) -> SocketAddr {
-    let context = Context::new("agents", Arc::new(journal.appender()));
+    serve_as(Context::new("agents", Arc::new(journal.appender()))).await
+}
+
+/// The same for a source whose counters are looked at.
+pub(crate) async fn serve_as(context: Context) -> SocketAddr {
     let config = agent::Config::new("127.0.0.1:0".parse().unwrap(), None, Arc::new(Anyone));
     agent::start(context, config).await.unwrap().address
 }
