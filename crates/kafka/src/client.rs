@@ -3,6 +3,7 @@
 use crate::Start;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +30,7 @@ const OURS: &[&str] = &[
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.partition.eof",
+    "enable.ssl.certificate.verification",
     "group.id",
     "metadata.broker.list",
     "partition.assignment.strategy",
@@ -41,6 +43,7 @@ const OURS: &[&str] = &[
     "security.protocol",
     "ssl.ca.location",
     "ssl.certificate.location",
+    "ssl.endpoint.identification.algorithm",
     "ssl.key.location",
     "statistics.interval.ms",
 ];
@@ -130,12 +133,21 @@ impl From<KafkaError> for ConfigError {
     }
 }
 
-/// Whether the client takes these settings. Nothing is connected to.
+/// Whether the client takes these settings, with the files of TLS and what options say together: it is made.
+/// It knows no brokers, so nothing is connected to. A password is not looked at.
 ///
 /// # Errors
 /// The first setting that it does not take.
 pub fn check(config: &Config) -> Result<(), ConfigError> {
-    client(config)?.create_native_config()?;
+    let mut client = client(config)?;
+    client.create_native_config()?;
+    client.remove("bootstrap.servers");
+    if config.sasl.is_some() {
+        client.set("sasl.password", "of another file");
+    }
+    // It would log that it has no brokers.
+    client.set_log_level(RDKafkaLogLevel::Emerg);
+    client.create::<BaseConsumer>()?;
     Ok(())
 }
 
@@ -225,7 +237,7 @@ mod tests {
     #[test]
     fn options_are_checked_and_may_not_undo_what_is_promised() {
         assert_eq!(
-            check(&with(&[("group.instance.id", "a"), ("fetch.max.bytes", "100000")])),
+            check(&with(&[("group.instance.id", "a"), ("fetch.max.bytes", "2000000")])),
             Ok(())
         );
         let unknown = check(&with(&[("fetch.max.byte", "1")])).unwrap_err();
@@ -236,6 +248,18 @@ mod tests {
             let refused = check(&with(&[(name, "true")])).unwrap_err();
             assert_eq!(refused, ConfigError::Ours { name: (*name).into() });
         }
+    }
+
+    #[test]
+    fn what_only_the_whole_client_can_tell_is_checked() {
+        let together = check(&with(&[("max.poll.interval.ms", "5000")])).unwrap_err();
+        assert!(matches!(&together, ConfigError::Client { .. }), "{together}");
+        assert!(together.to_string().contains("session.timeout.ms"), "{together}");
+        // A file that is no certificate.
+        let ca = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").into());
+        let config = Config { tls: Some(Tls { ca, identity: None }), ..with(&[]) };
+        let no_authority = check(&config).unwrap_err();
+        assert!(no_authority.to_string().contains("ssl.ca.location"), "{no_authority}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::Start;
 use crate::begin::{Begin, Known, Lost, There, begin, replaced};
+use crate::trouble::{is_refused_certificate, told};
 use event::{Envelope, Gap, Producer, Protocol};
 use io::Context;
 use parking_lot::Mutex;
@@ -53,12 +54,15 @@ pub(crate) struct Group {
     lost: Mutex<Vec<(Arc<Envelope>, Lost)>>,
     /// When which trouble was logged, by its code.
     told: Mutex<HashMap<i32, Instant>>,
+    /// Why a connection ended last, where librdkafka leaves that to its log; empty where it came as an error.
+    cause: Mutex<String>,
 }
 
 impl Group {
     pub(crate) fn new(source: Context, identity: Arc<str>, start: Start) -> Self {
         let (places, lost, told) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { source, identity, start, places, turns: AtomicU64::new(0), lost, told }
+        let cause = Mutex::default();
+        Self { source, identity, start, places, turns: AtomicU64::new(0), lost, told, cause }
     }
 
     /// How many beginnings there were: while it stays the same, so do all turns.
@@ -227,11 +231,7 @@ impl Group {
 
     /// Logs what goes wrong, the same thing now and then only.
     pub(crate) fn trouble(&self, error: &KafkaError, what: &str) {
-        use RDKafkaErrorCode as Code;
-        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        if matches!(code, Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) {
-            self.source.stats.auth_failures.fetch_add(1, Relaxed);
-        }
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         let mut told = self.told.lock();
         if told.get(&(code as i32)).is_some_and(|at| at.elapsed() < LOG_EVERY) {
             return;
@@ -254,10 +254,25 @@ fn producer(source: &str, key: &Key) -> u128 {
     hash[..16].iter().fold(0, |id, byte| (id << 8) | u128::from(*byte))
 }
 
+/// A line of librdkafka's log without the name of its thread.
+fn of_broker(message: &str) -> &str {
+    message.split_once("]: ").map_or(message, |(_, rest)| rest)
+}
+
 impl ClientContext for Group {
-    fn log(&self, level: RDKafkaLogLevel, _: &str, message: &str) {
+    fn log(&self, level: RDKafkaLogLevel, what: &str, message: &str) {
         use RDKafkaLogLevel as Level;
+        let is_failure = what == "FAIL";
         // Errors come as errors, too.
+        match level {
+            Level::Emerg | Level::Alert | Level::Critical | Level::Error if is_failure => {
+                self.cause.lock().clear();
+            }
+            Level::Warning | Level::Notice | Level::Info if is_failure => {
+                of_broker(message).clone_into(&mut self.cause.lock());
+            }
+            _ => {}
+        }
         match level {
             Level::Emerg | Level::Alert | Level::Critical | Level::Error | Level::Warning => {
                 tracing::debug!(source = %self.source.name, "librdkafka: {message}");
@@ -275,7 +290,15 @@ impl ClientContext for Group {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.trouble(&error, reason);
+        use RDKafkaErrorCode as Code;
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let is_login = matches!(code, Code::Authentication | Code::SaslAuthenticationFailed);
+        if is_login || code == Code::SSL || is_refused_certificate(reason) {
+            self.source.stats.auth_failures.fetch_add(1, Relaxed);
+        }
+        let is_without_why = code == Code::AllBrokersDown;
+        let cause = if is_without_why { self.cause.lock().clone() } else { String::new() };
+        self.trouble(&error, &told(reason, &cause));
     }
 }
 

@@ -23,6 +23,7 @@ mod begin;
 mod client;
 mod group;
 mod reader;
+mod trouble;
 
 pub use client::{Config, ConfigError, Sasl, Tls, check};
 #[doc(hidden)]

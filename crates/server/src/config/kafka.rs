@@ -42,6 +42,14 @@ pub struct TopicsTls {
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
+#[cfg(feature = "kafka")]
+impl TopicsTls {
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let identity = self.identity.iter().flat_map(|(cert, key)| [cert, key]);
+        self.ca.iter().chain(identity)
+    }
+}
+
 /// A name, and where its password is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicsSasl {
@@ -166,6 +174,10 @@ fn options(section: &Section<'_>) -> BTreeMap<String, String> {
 /// Whether the client takes it.
 #[cfg(feature = "kafka")]
 fn check(topics: &Topics, node: &Node, problems: &Problems) {
+    // Files that are not there have been told.
+    if topics.tls.iter().flat_map(TopicsTls::files).any(|path| !path.is_file()) {
+        return;
+    }
     // Passwords have been looked at.
     let config = client_config(topics, String::new(), String::new());
     if let Err(error) = kafka::check(&config) {
@@ -264,6 +276,12 @@ mod tests {
                 "has no password",
             ),
             ("tls: {ca: nowhere.pem}", "there is no file"),
+            ("tls: {ca: word}", "ssl.ca.location"),
+            ("tls: true, options: {max.poll.interval.ms: 5000}", "session.timeout.ms"),
+            (
+                "tls: true, options: {ssl.endpoint.identification.algorithm: none}",
+                "is set by Alcedo",
+            ),
             ("tls: {cert: word}", "belong together"),
         ] {
             let told = read(&format!("{some}, {more}")).unwrap_err();

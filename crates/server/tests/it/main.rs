@@ -13,6 +13,7 @@ mod detection;
 mod exports;
 mod flow;
 mod grafana;
+mod guarded_topics;
 mod harness;
 mod hec;
 mod hostile;
