@@ -7,6 +7,7 @@ use crate::grok;
 use crate::program::{Findings, Work, field_id};
 use crate::spec::{CsvSpec, Spec, ecs};
 use crate::specialise::Foreseen;
+use crate::tail::Tail;
 use crate::value::{self, Class};
 use event::{Dictionary, FieldId, Kind, RowWriter};
 use regex_automata::meta;
@@ -83,14 +84,20 @@ pub(crate) struct Pattern {
     targets: Vec<Target>,
     /// What a text may start with: most texts of a long list's patterns are told from it alone.
     first: OnceLock<FirstBytes>,
-    compiled: OnceLock<Option<Compiled>>,
+    /// Its head, where it ends in a field that takes all that follows.
+    head: OnceLock<Option<(Compiled, Tail)>>,
+    whole: OnceLock<Option<Compiled>>,
 }
 
+/// A regular expression and the fields it finds.
 struct Compiled {
     regex: meta::Regex,
-    /// Capture group of each target.
-    groups: Vec<usize>,
+    /// Target of each field and its capture group.
+    groups: Vec<(usize, usize)>,
 }
+
+/// Where captures lie in a text.
+type Slots = Vec<Option<NonMaxUsize>>;
 
 impl Pattern {
     /// `None` for a pattern that does not expand; [`Pattern::check`] told the author.
@@ -105,13 +112,14 @@ impl Pattern {
             Target::new(&full(name), kind.as_deref(), dict)
         };
         let targets = expanded.fields.iter().map(target).collect();
-        Some(Self { expanded, targets, first: OnceLock::new(), compiled: OnceLock::new() })
+        let (first, head, whole) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Some(Self { expanded, targets, first, head, whole })
     }
 
     /// What is wrong with a pattern, if anything is.
     pub(crate) fn check(pattern: &str, own: &BTreeMap<String, String>) -> Result<(), String> {
         let expanded = grok::expand(pattern, own)?;
-        compile(&expanded).map(|_| ()).map_err(|e| format!("bad regular expression: {e}"))
+        Compiled::whole(&expanded).map(|_| ()).map_err(|e| format!("bad regular expression: {e}"))
     }
 
     /// The names of its fields.
@@ -126,13 +134,13 @@ impl Pattern {
         (FirstBytes::of_regex(regex, syntax()), gate::needed_words(regex, &syntax()))
     }
 
-    fn compiled(&self) -> Option<&Compiled> {
-        self.compiled.get_or_init(|| compile(&self.expanded).ok()).as_ref()
+    fn whole(&self) -> Option<&Compiled> {
+        self.whole.get_or_init(|| Compiled::whole(&self.expanded).ok()).as_ref()
     }
 
     /// Whether `text` matches.
     pub(crate) fn is_match(&self, text: &[u8]) -> bool {
-        self.compiled().is_some_and(|c| c.regex.is_match(text))
+        self.whole().is_some_and(|c| c.regex.is_match(text))
     }
 
     /// Notes what a match may write.
@@ -145,7 +153,7 @@ impl Pattern {
         &self,
         text: &[u8],
         row: &mut RowWriter<'_>,
-        slots: &mut Vec<Option<NonMaxUsize>>,
+        slots: &mut Slots,
         buffer: &mut Vec<u8>,
         found: &mut Findings,
     ) -> bool {
@@ -153,20 +161,39 @@ impl Pattern {
         if !first.may_start(text) {
             return false;
         }
-        let Some(compiled) = self.compiled() else { return false };
-        slots.clear();
-        slots.resize(compiled.regex.group_info().slot_len(), None);
-        let input = regex_automata::Input::new(text);
-        if compiled.regex.search_slots(&input, slots).is_none() {
-            return false;
-        }
-        for (group, target) in compiled.groups.iter().zip(&self.targets) {
-            let place = (slots.get(group * 2), slots.get(group * 2 + 1));
-            if let (Some(Some(from)), Some(Some(to))) = place {
-                target.put(&text[from.get()..to.get()], row, buffer, found);
+        if let Some((head, tail)) = self.head.get_or_init(|| Compiled::head(&self.expanded)) {
+            let Some(end) = head.search(text, slots) else { return false };
+            if let Some(len) = tail.len_in(&text[end..]) {
+                self.put(head, text, slots, row, buffer, found);
+                if let Some(last) = self.targets.last() {
+                    last.put(&text[end..end + len], row, buffer, found);
+                }
+                return true;
             }
         }
-        true
+        let Some(whole) = self.whole() else { return false };
+        let is_match = whole.search(text, slots).is_some();
+        if is_match {
+            self.put(whole, text, slots, row, buffer, found);
+        }
+        is_match
+    }
+
+    fn put(
+        &self,
+        compiled: &Compiled,
+        text: &[u8],
+        slots: &Slots,
+        row: &mut RowWriter<'_>,
+        buffer: &mut Vec<u8>,
+        found: &mut Findings,
+    ) {
+        for (target, group) in &compiled.groups {
+            let place = (slots.get(group * 2), slots.get(group * 2 + 1));
+            if let (Some(Some(from)), Some(Some(to))) = place {
+                self.targets[*target].put(&text[from.get()..to.get()], row, buffer, found);
+            }
+        }
     }
 }
 
@@ -175,21 +202,50 @@ fn syntax() -> syntax::Config {
     syntax::Config::new().utf8(false).dot_matches_new_line(true).unicode(false)
 }
 
-fn compile(expanded: &grok::Expanded) -> Result<Compiled, String> {
+impl Compiled {
+    fn whole(expanded: &grok::Expanded) -> Result<Self, String> {
+        let built = builder().syntax(syntax()).build(&expanded.regex);
+        let regex = built.map_err(|error| match error.syntax_error() {
+            Some(syntax) => syntax.to_string().lines().last().unwrap_or_default().to_owned(),
+            None => error.to_string(),
+        })?;
+        Ok(Self::of(regex, expanded.fields.len()))
+    }
+
+    /// The pattern without the field that it ends in, if that takes all that follows.
+    fn head(expanded: &grok::Expanded) -> Option<(Self, Tail)> {
+        let (head, tail, name) = Tail::split(&expanded.regex, &syntax())?;
+        let fields = expanded.fields.len() - 1;
+        let regex = builder().build_from_hir(&head).ok()?;
+        // Groups are numbered as they open: what ends the pattern is the last one.
+        (name == format!("g{fields}")).then(|| (Self::of(regex, fields), tail))
+    }
+
+    fn of(regex: meta::Regex, fields: usize) -> Self {
+        let names: Vec<Option<&str>> =
+            regex.group_info().pattern_names(regex_automata::PatternID::ZERO).collect();
+        let place = |n: usize| names.iter().position(|x| *x == Some(&format!("g{n}")));
+        let groups = (0..fields).filter_map(|n| Some((n, place(n)?))).collect();
+        Self { regex, groups }
+    }
+
+    /// Where the match ends; its captures are in `slots`.
+    fn search(&self, text: &[u8], slots: &mut Slots) -> Option<usize> {
+        slots.clear();
+        slots.resize(self.regex.group_info().slot_len(), None);
+        self.regex.search_slots(&regex_automata::Input::new(text), slots)?;
+        slots.get(1).copied().flatten().map(NonMaxUsize::get)
+    }
+}
+
+fn builder() -> meta::Builder {
     let config = meta::Config::new()
         .nfa_size_limit(Some(PATTERN_BYTES_MAX))
         .hybrid_cache_capacity(CACHE_BYTES_MAX)
         .utf8_empty(false);
-    let built = meta::Builder::new().configure(config).syntax(syntax()).build(&expanded.regex);
-    let regex = built.map_err(|error| match error.syntax_error() {
-        Some(syntax) => syntax.to_string().lines().last().unwrap_or_default().to_owned(),
-        None => error.to_string(),
-    })?;
-    let names: Vec<Option<&str>> =
-        regex.group_info().pattern_names(regex_automata::PatternID::ZERO).collect();
-    let place = |n: usize| names.iter().position(|x| *x == Some(&format!("g{n}"))).unwrap_or(0);
-    let groups = (0..expanded.fields.len()).map(place).collect();
-    Ok(Compiled { regex, groups })
+    let mut builder = meta::Builder::new();
+    builder.configure(config);
+    builder
 }
 
 /// A compiled dissect pattern with its targets.
@@ -284,5 +340,91 @@ impl Columns {
             }
         }
         count > 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packs;
+    use crate::spec::Patterns;
+    use std::collections::BTreeSet;
+
+    /// Patterns of the built-in packs that end in a tail.
+    fn heads() -> Vec<(Compiled, Compiled, Tail)> {
+        let mut out = Vec::new();
+        for pack in packs::ALL {
+            let spec = Spec::parse(pack.name, pack.spec, Patterns::Trusted).unwrap();
+            let of_step = |s: &crate::spec::StepSpec| {
+                let cases = s.select.iter().flat_map(|s| s.cases.values());
+                let given = s.regex.values().chain(s.grok.values()).chain(cases);
+                given.flat_map(crate::spec::OneOrMany::texts).collect::<Vec<_>>()
+            };
+            for pattern in spec.steps.iter().flat_map(of_step) {
+                let expanded = grok::expand(&pattern, &spec.patterns).unwrap();
+                if let Some((head, tail)) = Compiled::head(&expanded) {
+                    out.push((Compiled::whole(&expanded).unwrap(), head, tail));
+                }
+            }
+        }
+        out
+    }
+
+    /// All values of all packs' expected events, and what stands behind their blanks.
+    fn texts() -> BTreeSet<String> {
+        let mut out = BTreeSet::new();
+        let mut add = |value: &serde_json::Value| {
+            let text = value.as_str().unwrap_or_default();
+            out.extend(text.match_indices(' ').map(|(at, _)| text[at + 1..].to_owned()));
+            out.insert(text.to_owned());
+        };
+        for pack in packs::ALL {
+            let folder = testkit::workspace_root().join("packs").join(pack.name).join("expected");
+            for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let events = std::fs::read_to_string(file.path()).unwrap();
+                for event in events.lines() {
+                    let event: serde_json::Value = serde_json::from_str(event).unwrap();
+                    event.as_object().unwrap().values().for_each(&mut add);
+                }
+            }
+        }
+        out
+    }
+
+    /// Guarantees: a pattern's head and tail find in every text what the whole pattern finds.
+    #[test]
+    fn heads_and_tails_find_what_whole_patterns_find() {
+        let (heads, texts) = (heads(), texts());
+        let (mut slots, mut all) = (Slots::new(), Slots::new());
+        let mut matches = 0;
+        for (whole, head, tail) in &heads {
+            for text in texts.iter().map(String::as_bytes) {
+                let end = head.search(text, &mut slots);
+                let len = end.map(|end| tail.len_in(&text[end..]));
+                if len == Some(None) {
+                    continue;
+                }
+                let found = whole.search(text, &mut all);
+                assert_eq!(found.is_some(), end.is_some(), "{:?}", String::from_utf8_lossy(text));
+                let (Some(end), Some(Some(len))) = (end, len) else { continue };
+                let place = |slots: &Slots, group: usize| {
+                    slots[group * 2..][..2]
+                        .iter()
+                        .map(|s| s.map(NonMaxUsize::get))
+                        .collect::<Vec<_>>()
+                };
+                for ((target, group), (_, of_whole)) in head.groups.iter().zip(&whole.groups) {
+                    assert_eq!(place(&slots, *group), place(&all, *of_whole), "field {target}");
+                }
+                let last = whole.groups.last().unwrap().1;
+                assert_eq!(place(&all, last), [Some(end), Some(end + len)]);
+                matches += 1;
+            }
+        }
+        assert!(
+            heads.len() > 100 && matches > 1_000,
+            "{} patterns, {matches} matches",
+            heads.len()
+        );
     }
 }

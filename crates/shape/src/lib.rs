@@ -19,7 +19,7 @@
 //! Reading order: [`shaper`] (the steps of one record), [`packs`] (the table of products), `spec`
 //! (pack.yaml), `program` (a pack compiled to ids), `ops` and `when` (its steps and their
 //! conditions), `specialise` and `layouts` (what is left of them for rows of one form), [`script`]
-//! (programs of users), `extract`, `grok` and `dissect` (patterns), `product`, `recognise` and `gate` (which pack),
+//! (programs of users), `extract`, `tail`, `grok` and `dissect` (patterns), `product`, `recognise` and `gate` (which pack),
 //! [`sniff`] (what a source usually sends), `transport` (syslog), `text` (encodings), `native` (hot
 //! parsers), `routes` (Windows channels), `carried` (lines in objects), `value` (normalising), `zone` (clocks of senders), [`feeds`] (what packs can feed),
 //! [`tables`] (enrichment), [`redact`] (values that nobody may see), [`remember`] (dedupe, drops), [`render`] (JSON), [`testing`] (samples).
@@ -54,6 +54,7 @@ pub mod sniff;
 mod spec;
 mod specialise;
 pub mod tables;
+mod tail;
 pub mod testing;
 mod text;
 mod transport;
