@@ -21,6 +21,7 @@
 
 pub mod evaluate;
 pub mod explain;
+pub mod expression;
 pub mod grams;
 pub mod logql;
 pub mod pattern;
@@ -31,6 +32,7 @@ pub mod search;
 pub mod test;
 
 pub use evaluate::{Values, is_part};
+pub use expression::Expression;
 pub use pattern::{Part, text_test};
 pub use plan::{Below, Binding, Leaf, Names, Node, Plan, Target};
 pub use presence::Presence;

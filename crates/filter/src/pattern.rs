@@ -1,5 +1,6 @@
 //! Text with wildcards becomes the cheapest primitive test that says the same.
 
+use crate::expression::Expression;
 use crate::test::{Test, TextOp};
 
 /// A piece of a wildcard pattern, after its language's escapes have been resolved.
@@ -92,9 +93,7 @@ fn glob(parts: &[Part], cased: bool) -> Result<Test, PatternError> {
     if anchored_end {
         source.push('$');
     }
-    regex::bytes::RegexBuilder::new(&source)
-        .size_limit(REGEX_SIZE_BYTES_MAX)
-        .build()
+    Expression::new(&source, REGEX_SIZE_BYTES_MAX)
         .map(|regex| Test::Regex {
             shown: shown.as_str().into(),
             regex,

@@ -83,18 +83,19 @@ impl Plan {
 
     /// Combines several plans under one node, renumbering their leaves.
     pub fn combine(plans: impl IntoIterator<Item = Plan>, node: fn(Vec<Node>) -> Node) -> Self {
-        let mut leaves = Vec::new();
-        let mut parts = Vec::new();
+        let mut plans: Vec<Plan> = plans.into_iter().collect();
+        if plans.len() == 1 {
+            return plans.remove(0);
+        }
+        // Plans are kept for long, so they have no room to spare.
+        let mut leaves = Vec::with_capacity(plans.iter().map(|plan| plan.leaves.len()).sum());
+        let mut parts = Vec::with_capacity(plans.len());
         for plan in plans {
             let shift = leaves.len() as u32;
             leaves.extend(plan.leaves);
             parts.push(shifted(plan.root, shift));
         }
-        let root = match parts.len() {
-            1 => parts.remove(0),
-            _ => node(parts),
-        };
-        Self { leaves, root }
+        Self { leaves, root: node(parts) }
     }
 
     /// Names of all fields the plan reads, each once.

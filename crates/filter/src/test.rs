@@ -1,5 +1,6 @@
 //! The primitive tests on one value.
 
+use crate::expression::Expression;
 use event::text::{eq_folded, fold, fold_into};
 use event::{Kind, Value, time};
 use std::borrow::Cow;
@@ -30,8 +31,8 @@ pub enum Test {
     Regex {
         /// How the author wrote it (a glob or a regex), for explanations.
         shown: Box<str>,
-        /// The compiled form.
-        regex: regex::bytes::Regex,
+        /// What is tried.
+        regex: Expression,
         /// It counts characters (`?` of a glob): in a value that is not UTF-8, bytes that belong to
         /// no character are read as [`Value::text`] shows them.
         by_character: bool,

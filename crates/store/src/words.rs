@@ -348,7 +348,7 @@ mod tests {
 
     fn regex(source: &str) -> Test {
         let regex = regex::bytes::Regex::new(source).unwrap();
-        Test::Regex { shown: source.into(), regex, by_character: false }
+        Test::Regex { shown: source.into(), regex: regex.into(), by_character: false }
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! Files and folders become rules; filters are applied; doubles and dangling references are found.
 
+use super::spread;
 use crate::correlate::from_rules;
 use crate::sigma::document::file_problem;
 use crate::sigma::pipeline::{self, Body, Draft, Pipeline};
@@ -36,9 +37,8 @@ pub fn load_paths_with(
     settings: &SigmaSettings,
 ) -> (Vec<Rule>, Vec<RuleProblem>) {
     let mut all = Documents::default();
-    for path in files_below(paths, &mut all.problems) {
-        all.append(Documents::of_file(&Arc::new(path), settings));
-    }
+    let files = files_below(paths, &mut all.problems);
+    all.append_files(&files, settings, spread::threads_for(files.len()));
     own(resolve(all, settings))
 }
 
@@ -65,10 +65,13 @@ pub fn load_documents<'a>(
     texts: impl IntoIterator<Item = &'a str>,
     settings: &SigmaSettings,
 ) -> (Vec<Rule>, Vec<RuleProblem>) {
+    let texts: Vec<&str> = texts.into_iter().collect();
+    let none = Arc::new(PathBuf::new());
+    let documents = spread::in_order(&texts, spread::threads_for(texts.len()), |text| {
+        Documents::from(parse_file(&none, text, settings))
+    });
     let mut all = Documents::default();
-    for text in texts {
-        all.append(parse_file(&Arc::new(PathBuf::new()), text, settings).into());
-    }
+    documents.into_iter().for_each(|more| all.append(more));
     own(resolve(all, settings))
 }
 
@@ -98,7 +101,7 @@ impl From<ParsedFile> for Documents {
 
 impl Documents {
     /// All documents of a file.
-    pub(super) fn of_file(file: &Arc<PathBuf>, settings: &SigmaSettings) -> Self {
+    fn of_file(file: &Arc<PathBuf>, settings: &SigmaSettings) -> Self {
         Self::of_text(file, read(file), settings)
     }
 
@@ -117,7 +120,13 @@ impl Documents {
         }
     }
 
-    pub(super) fn append(&mut self, more: Self) {
+    /// Appends what files say, in their order, read by so many threads.
+    fn append_files(&mut self, files: &[PathBuf], settings: &SigmaSettings, threads: usize) {
+        let of_file = |file: &PathBuf| Self::of_file(&Arc::new(file.clone()), settings);
+        spread::in_order(files, threads, of_file).into_iter().for_each(|more| self.append(more));
+    }
+
+    fn append(&mut self, more: Self) {
         self.rules.extend(more.rules);
         self.problems.extend(more.problems);
         self.refused.extend(more.refused);
@@ -173,7 +182,7 @@ fn collect(
             return;
         }
     };
-    entries.sort_by_key(fs::DirEntry::file_name);
+    entries.sort_by_cached_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
         let is_rule = path.extension().is_some_and(|e| e == "yml" || e == "yaml");
@@ -497,6 +506,85 @@ fn silence(rules: &mut [Arc<Rule>], silent: &HashSet<Box<str>>) {
             || rule.name.as_ref().is_some_and(|name| silent.contains(&**name));
         if named && rule.generate {
             Arc::make_mut(rule).generate = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruletest::push_event;
+    use crate::{RuleSet, Scratch};
+    use event::EventBatch;
+    use serde_json::json;
+
+    const FILES: usize = 150;
+
+    /// One of each kind of file there is, over and over.
+    fn text(file: usize) -> Vec<u8> {
+        let rule = |values: &str| {
+            let (id, ten) = (format!("00000000-0000-4000-8000-{file:012}"), file / 10);
+            format!(
+                "title: rule {file}\nid: {id}\nname: n{file}\nlogsource: {{product: p{ten}}}\n\
+                 detection:\n  one:\n    F|contains: {values}\n    G: {file}\n  two: {{H|re: 'a{file}+'}}\n  condition: one or two\n"
+            )
+        };
+        let correlation = |of: usize| {
+            format!(
+                "title: c{file}\nid: c{file}\ncorrelation: {{type: event_count, rules: [n{of}], group-by: [F], \
+                 timespan: 5m, condition: {{gte: 3}}}}\n"
+            )
+        };
+        let filter = format!(
+            "title: f{file}\nlogsource: {{product: p0}}\nfilter: {{rules: any, s: {{F: '{file}'}}, condition: not s}}\n"
+        );
+        let text = match file % 10 {
+            0 => format!("{}---\n{}", rule("[x*y, 'z']"), rule("again")),
+            1 => rule("[").replace("title", "\ttitle"),
+            2 => correlation(file - 2),
+            3 => correlation(FILES + 1),
+            4 if file < 20 => filter,
+            5 => rule("v").replace("contains", "contain").replace("re:", "rx:"),
+            6 => return b"title: \xff\n".to_vec(),
+            7 => "- no rule\n".to_owned(),
+            8 => rule("'*'").replace("name: n", "name: n0 # "),
+            _ => rule("needle"),
+        };
+        text.into_bytes()
+    }
+
+    /// Scenario: files with rules, filters, correlations, doubles and everything that is wrong are read by
+    /// one thread, and by several.
+    /// Guarantees: the same rules under the same numbers, the same problems in the same order, and the same
+    /// compiled set with the same verdicts, whoever read which file.
+    #[test]
+    fn any_number_of_threads_reads_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        (0..FILES).for_each(|file| {
+            std::fs::write(dir.path().join(format!("{file:03}.yml")), text(file)).unwrap();
+        });
+        let settings = SigmaSettings::default();
+        let read_by = |threads: usize| {
+            let mut all = Documents::default();
+            let files = files_below(&[dir.path().to_path_buf()], &mut all.problems);
+            all.append_files(&files, &settings, threads);
+            let (rules, problems) = own(resolve(all, &settings));
+            let read = format!("{rules:?} {problems:?}");
+            assert!(rules.len() > FILES / 3 && problems.len() > FILES / 3, "{}", problems.len());
+            let set = RuleSet::standalone(rules);
+            let mut batch = EventBatch::new(set.dict().clone());
+            for n in 0..FILES {
+                let value = ["needle", "xay", "z", "none"][n % 4];
+                push_event(&mut batch, &json!({"F": value, "G": n, "H": format!("a{n}")}), b"");
+            }
+            let mut matches = Vec::new();
+            set.match_batch(&batch, &mut Scratch::new(), &mut matches);
+            assert!(matches.len() > FILES / 3, "{}", matches.len());
+            (read, set.hash().clone(), set.matcher_stats(), matches)
+        };
+        let alone = read_by(1);
+        for threads in [2, 3, 16] {
+            assert_eq!(read_by(threads), alone, "{threads} threads");
         }
     }
 }

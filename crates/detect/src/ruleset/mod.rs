@@ -12,6 +12,7 @@ mod kept;
 mod load;
 mod pause;
 mod reload;
+mod spread;
 
 pub use pause::{PAUSE_NS, Pausing};
 pub use reload::{Changed, Loader};

@@ -2,6 +2,7 @@
 
 use super::kept::{LastGood, Loaded, resolve_keeping};
 use super::load::{Documents, FILES_MAX, FOLDER_DEPTH_MAX, files_below, read};
+use super::spread;
 use crate::sigma::{Rule, RuleProblem, SigmaSettings};
 use hashbrown::HashMap;
 use std::fs;
@@ -141,13 +142,11 @@ impl Loader {
         self.unlisted.clear();
         for path in paths {
             let files = files_below(std::slice::from_ref(path), &mut self.unlisted);
-            let files = files
-                .into_iter()
-                .map(|f| {
-                    let before = known.get(&f);
-                    self.read(f, before, settings, now)
-                })
-                .collect();
+            let read = spread::in_order(&files, spread::threads_for(files.len()), |file| {
+                read_anew(file.clone(), known.get(file), settings, now)
+            });
+            self.parsed += read.iter().filter(|r| r.is_parsed).count();
+            let files = read.into_iter().map(|r| r.known).collect();
             self.roots.push(Root { path: path.clone(), is_folder: path.is_dir(), files });
         }
     }
@@ -194,7 +193,9 @@ impl Loader {
             Some(_) if place.is_err() && self.is_full(below) => return None,
             Some(_) => {
                 let before = place.ok().map(|at| self.roots[root].files[at].clone());
-                let known = self.read(file.to_path_buf(), before.as_ref(), settings, now);
+                let read = read_anew(file.to_path_buf(), before.as_ref(), settings, now);
+                self.parsed += usize::from(read.is_parsed);
+                let known = read.known;
                 let files = &mut self.roots[root].files;
                 match place {
                     Ok(at) => files[at] = known,
@@ -211,31 +212,6 @@ impl Loader {
         files >= FILES_MAX || below.components().count() >= FOLDER_DEPTH_MAX
     }
 
-    /// What a file says, from memory if it has not changed.
-    fn read(
-        &mut self,
-        path: PathBuf,
-        before: Option<&Known>,
-        settings: &SigmaSettings,
-        now: SystemTime,
-    ) -> Known {
-        // Before it is read: a change in between shows next time.
-        let stamp = Stamp::of(&path);
-        if let Some(known) = before.filter(|k| k.stamp.is_some() && k.stamp == stamp) {
-            return known.clone();
-        }
-        let said = read(&path);
-        let text = said.as_ref().ok().map(|text| xxh3_128(text.as_bytes()));
-        let documents = match before.filter(|k| k.text.is_some() && k.text == text) {
-            Some(known) => known.documents.clone(),
-            None => {
-                self.parsed += 1;
-                Documents::of_text(&Arc::new(path.clone()), said, settings)
-            }
-        };
-        Known { path, stamp: stamp.filter(|s| s.is_settled(now)), text, documents }
-    }
-
     /// How many files were parsed the last time.
     pub fn parsed(&self) -> usize {
         self.parsed
@@ -246,6 +222,35 @@ impl Loader {
     pub fn looked_at(&self) -> usize {
         self.looked_at
     }
+}
+
+/// What a file says now.
+struct Read {
+    known: Known,
+    /// Whether it had to be parsed for that.
+    is_parsed: bool,
+}
+
+/// What a file says, from memory if it has not changed.
+fn read_anew(
+    path: PathBuf,
+    before: Option<&Known>,
+    settings: &SigmaSettings,
+    now: SystemTime,
+) -> Read {
+    // Before it is read: a change in between shows next time.
+    let stamp = Stamp::of(&path);
+    if let Some(known) = before.filter(|k| k.stamp.is_some() && k.stamp == stamp) {
+        return Read { known: known.clone(), is_parsed: false };
+    }
+    let said = read(&path);
+    let text = said.as_ref().ok().map(|text| xxh3_128(text.as_bytes()));
+    let (documents, is_parsed) = match before.filter(|k| k.text.is_some() && k.text == text) {
+        Some(known) => (known.documents.clone(), false),
+        None => (Documents::of_text(&Arc::new(path.clone()), said, settings), true),
+    };
+    let known = Known { path, stamp: stamp.filter(|s| s.is_settled(now)), text, documents };
+    Read { known, is_parsed }
 }
 
 /// Whether a path below a folder of rules is one that [`files_below`] gives.

@@ -5,7 +5,7 @@ use crate::sigma::problem::Refusal;
 use crate::sigma::settings::SigmaSettings;
 use crate::sigma::string::Piece;
 use crate::sigma::{item, string};
-use filter::{Part, Test, pattern, pcre};
+use filter::{Expression, Part, Test, pattern, pcre};
 
 /// Longest regular expression, in bytes: SigmaHQ's longest has 1,100.
 pub const REGEX_SOURCE_BYTES_MAX: usize = 64 << 10;
@@ -74,8 +74,7 @@ impl<'a> Lowering<'a> {
         }
         let mut last = None;
         for size in REGEX_SIZES {
-            let built = regex::bytes::RegexBuilder::new(&whole).size_limit(size).build();
-            match built {
+            match Expression::new(&whole, size) {
                 Ok(regex) => {
                     self.charge(size.min(whole.len().saturating_mul(1 << 10)))?;
                     return Ok(Test::Regex {

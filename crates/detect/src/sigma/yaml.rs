@@ -3,6 +3,8 @@
 //! Files hold several documents. They are cut apart before parsing, so that a document that is not
 //! YAML hides none of the others.
 
+mod plain;
+
 use crate::sigma::problem::{Position, Refusal};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
@@ -114,7 +116,11 @@ pub fn documents(text: &str) -> Vec<Document<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut out = Vec::new();
     let (mut start, mut first_line, mut line, mut at) = (0, 1, 1, 0);
-    for piece in text.split_inclusive('\n') {
+    // Most files have one document, and no line is looked at.
+    let is_cut =
+        text.starts_with("---") || memchr::memmem::find(text.as_bytes(), b"\n---").is_some();
+    let cut = if is_cut { text } else { "" };
+    for piece in cut.split_inclusive('\n') {
         let rest = piece
             .strip_prefix("---")
             .filter(|r| r.is_empty() || r.starts_with([' ', '\t', '\r', '\n']));
@@ -151,6 +157,24 @@ pub fn parse(document: &Document<'_>) -> Result<Node, Refusal> {
         let reason = format!("the document has more than {DOCUMENT_BYTES_MAX} bytes");
         return Err(Refusal::invalid(reason, "split the rule").at(start));
     }
+    let node = match plain::read(document) {
+        Some(node) => node,
+        None => located(document)?,
+    };
+    if memchr::memchr2(b'&', b'!', document.text.as_bytes()).is_none() {
+        return Ok(node);
+    }
+    match swallowed(&node, &Lines::of(document)) {
+        None => Ok(node),
+        Some(at) => {
+            let reason = "`&` and `!` begin names of YAML, which are no part of the value";
+            Err(Refusal::invalid(reason, QUOTE).at(at))
+        }
+    }
+}
+
+/// The tree of any document, or what is wrong with it.
+fn located(document: &Document<'_>) -> Result<Node, Refusal> {
     let budget = serde_saphyr::budget! {
         max_nodes: NODES_MAX,
         max_depth: DEPTH_MAX,
@@ -166,18 +190,12 @@ pub fn parse(document: &Document<'_>) -> Result<Node, Refusal> {
     };
     let located = serde_saphyr::from_str_with_options::<Located>(document.text, options);
     let located = located.map_err(|error| {
+        let start = Position { line: document.first_line, column: 1 };
         let at = error.location().map_or(start, |l| place(&l, document.first_line));
         let (reason, hint) = in_words(&error);
         Refusal::invalid(format!("not valid YAML: {reason}"), hint).at(at)
     })?;
-    let node = located.node(document);
-    match swallowed(&node, &Lines::of(document)) {
-        None => Ok(node),
-        Some(at) => {
-            let reason = "`&` and `!` begin names of YAML, which are no part of the value";
-            Err(Refusal::invalid(reason, QUOTE).at(at))
-        }
-    }
+    Ok(located.node(document))
 }
 
 /// The lines of a document, to be asked where a value came from.
@@ -329,8 +347,13 @@ const PHRASES: &[(&str, &str, &str)] = &[
 ];
 
 fn place(location: &serde_saphyr::Location, first_line: u32) -> Position {
-    let line = u32::try_from(location.line()).unwrap_or(u32::MAX).max(1);
-    let column = u32::try_from(location.column()).unwrap_or(u32::MAX).max(1);
+    position(location.line() as usize, location.column() as usize, first_line)
+}
+
+/// A place of a document, both counted from 1, within the file.
+fn position(line: usize, column: usize, first_line: u32) -> Position {
+    let line = u32::try_from(line).unwrap_or(u32::MAX).max(1);
+    let column = u32::try_from(column).unwrap_or(u32::MAX).max(1);
     Position { line: line.saturating_add(first_line - 1), column }
 }
 

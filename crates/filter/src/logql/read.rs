@@ -421,7 +421,9 @@ impl<'a> Reader<'a> {
             .size_limit(REGEX_SIZE_BYTES_MAX)
             .build();
         match built {
-            Ok(regex) => Ok(Test::Regex { shown: text.into(), regex, by_character: false }),
+            Ok(regex) => {
+                Ok(Test::Regex { shown: text.into(), regex: regex.into(), by_character: false })
+            }
             Err(_) => Err(self.error_at(at, "not a regular expression of linear time".into())),
         }
     }

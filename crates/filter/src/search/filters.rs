@@ -334,7 +334,11 @@ fn expression(cursor: &mut Cursor<'_>) -> Result<Option<Test>, SearchError> {
             cursor.error(format!("regular expression: {last}"), Some("look-around is not possible"))
         })?;
     cursor.advance(1 + end + 1 + flags.len());
-    Ok(Some(Test::Regex { shown: format!("/{source}/{flags}").into(), regex, by_character: false }))
+    Ok(Some(Test::Regex {
+        shown: format!("/{source}/{flags}").into(),
+        regex: regex.into(),
+        by_character: false,
+    }))
 }
 
 /// The first unescaped `/` that is followed by flags and the end of the term: (place, flags).

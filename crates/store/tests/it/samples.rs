@@ -208,7 +208,7 @@ fn random_test(random: &mut Random) -> Test {
         13 => {
             let word = word(random).replace('.', "\\.");
             let regex = regex::bytes::Regex::new(&format!("(?i){word}|[xq]uote")).unwrap();
-            Test::Regex { shown: word.into(), regex, by_character: false }
+            Test::Regex { shown: word.into(), regex: regex.into(), by_character: false }
         }
         0 => Test::Exists,
         1 => Test::Null,
