@@ -428,6 +428,11 @@ impl App {
         self.own.tell(&self.journal, &OwnEvent { who, action, target, detail, client });
     }
 
+    /// Tells what the journal did not take when it happened.
+    pub fn tell_waiting(&self) {
+        self.own.tell_waiting(&self.journal);
+    }
+
     /// The same for a request that was refused.
     pub fn tell_refused(&self, action: &str, client: &str) {
         self.own.refused(&self.journal, action, client);

@@ -124,6 +124,7 @@ impl Look {
             self.untold.extend(told);
         }
         self.tell(app);
+        app.tell_waiting();
         self.pace(app);
     }
 

@@ -3,15 +3,20 @@
 //! An event is a copy: the audit record of the ledger is the fact, and its loss here loses nothing.
 //! Refused requests are events only; they are not audited one by one, so that a guesser cannot fill
 //! the ledger, and there are at most [`SELDOM_PER_S_MAX`] of them a second.
+//!
+//! While the journal takes nothing, because the disk is full, what others cannot bring about at will waits.
 
 use event::{Envelope, Protocol, RawBatch, time};
 use journal::Journal;
 use parking_lot::Mutex;
 use serde_json::json;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Refusals and crashes told per second; what a rule counts is far below it.
 const SELDOM_PER_S_MAX: u32 = 20;
+/// Events that wait until the journal takes some again, at most.
+const WAITING_MAX: usize = 1_000;
 /// Name of the source.
 pub const SOURCE: &str = "alcedo";
 
@@ -20,6 +25,8 @@ pub const SOURCE: &str = "alcedo";
 pub struct OwnEvents {
     /// The second, and how much was told in it of what is told seldom.
     told: Mutex<(i64, u32)>,
+    /// What the journal did not take yet, oldest first.
+    waiting: Mutex<VecDeque<Vec<u8>>>,
 }
 
 /// One thing that was done or tried.
@@ -37,29 +44,23 @@ pub struct OwnEvent<'a> {
 }
 
 impl OwnEvents {
-    /// Tells an event. Never waits: an event that cannot be queued is dropped with a line in the log.
+    /// Tells an event, behind those that wait. Never waits itself.
     pub fn tell(&self, journal: &Journal, event: &OwnEvent<'_>) {
-        let now_ns = io::intake::wall_ns();
-        let failed = [".refused", ".crashed", ".failed", ".behind"]
-            .iter()
-            .any(|end| event.action.ends_with(end));
-        let outcome = if failed { "failure" } else { "success" };
-        let record = json!({
-            "@timestamp": time::rfc3339(now_ns),
-            "alcedo.record": "audit",
-            "event.action": event.action,
-            "event.outcome": outcome,
-            "user.name": event.who,
-            "source.address": event.client,
-            "alcedo.target": event.target,
-            "alcedo.detail": event.detail,
-        });
-        let own = Envelope::of(SOURCE, Protocol::Internal);
-        let mut batch = RawBatch::of(Arc::new(Envelope { identity: SOURCE.into(), ..own }));
-        batch.push(now_ns, record.to_string().as_bytes());
-        if let Err(rejected) = journal.appender().append(batch, |_| {}) {
-            tracing::warn!(error = %rejected.why, action = event.action, "an own event was dropped");
+        let mut waiting = self.waiting.lock();
+        if waiting.len() == WAITING_MAX {
+            tracing::warn!(
+                action = event.action,
+                "an own event was dropped: too many wait for space"
+            );
+            return;
         }
+        waiting.push_back(record_of(event));
+        append_waiting(&mut waiting, journal);
+    }
+
+    /// Tells what waits, as far as the journal takes it.
+    pub fn tell_waiting(&self, journal: &Journal) {
+        append_waiting(&mut self.waiting.lock(), journal);
     }
 
     /// Tells that a request was refused, unless much was told in this second.
@@ -82,6 +83,47 @@ impl OwnEvents {
                 return;
             }
         }
-        self.tell(journal, event);
+        // Waiting would let whoever guesses tokens take the place of what matters.
+        if append(&record_of(event), journal).is_err() {
+            tracing::warn!(action = event.action, "an own event was dropped");
+        }
     }
+}
+
+/// An event as it is written: with the time at which it happens, however late it is told.
+fn record_of(event: &OwnEvent<'_>) -> Vec<u8> {
+    let now_ns = io::intake::wall_ns();
+    let failed = [".refused", ".crashed", ".failed", ".behind"]
+        .iter()
+        .any(|end| event.action.ends_with(end));
+    let outcome = if failed { "failure" } else { "success" };
+    json!({
+        "@timestamp": time::rfc3339(now_ns),
+        "alcedo.record": "audit",
+        "event.action": event.action,
+        "event.outcome": outcome,
+        "user.name": event.who,
+        "source.address": event.client,
+        "alcedo.target": event.target,
+        "alcedo.detail": event.detail,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn append_waiting(waiting: &mut VecDeque<Vec<u8>>, journal: &Journal) {
+    while let Some(record) = waiting.front() {
+        if let Err(error) = append(record, journal) {
+            tracing::debug!(%error, waiting = waiting.len(), "own events wait for the journal");
+            return;
+        }
+        waiting.pop_front();
+    }
+}
+
+fn append(record: &[u8], journal: &Journal) -> Result<(), journal::AppendError> {
+    let own = Envelope::of(SOURCE, Protocol::Internal);
+    let mut batch = RawBatch::of(Arc::new(Envelope { identity: SOURCE.into(), ..own }));
+    batch.push(io::intake::wall_ns(), record);
+    journal.appender().append(batch, |_| {}).map_err(|rejected| rejected.why)
 }

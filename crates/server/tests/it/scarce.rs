@@ -138,6 +138,9 @@ fn a_full_disk_refuses_and_the_rest_goes_on() {
         (left.len() >= steps.len()).then_some(left)
     });
     assert!(taken_back.iter().rev().eq(&steps), "{taken_back:?}");
+    // What happened meanwhile follows: rules that watch this server are not blind for it.
+    let made = format!("event.action:token.create and alcedo.target:{}", made["id"]);
+    server.eventually("the token's event", |s| (s.search(&made).len() == 1).then_some(()));
     server.eventually("the event after", |s| (!s.search("after").is_empty()).then_some(()));
 }
 
