@@ -156,8 +156,16 @@ impl Server {
             rules_watch,
         };
         server.app.audit("alcedo", "server.start", "", env!("CARGO_PKG_VERSION"));
-        audit_configuration(&server.app)?;
-        server.write_run_file()?;
+        // A full disk is no reason to be gone: alerts and searches have to be there.
+        if let Err(error) = audit_configuration(&server.app) {
+            tracing::error!(error = %error.message, "the settings of this start are not remembered");
+        }
+        if let Err(error) = server.write_run_file() {
+            tracing::error!(
+                error = %error.message,
+                "run.json is not written; verbs on this host need `--server` and `--token`"
+            );
+        }
         Ok(server)
     }
 
@@ -396,7 +404,13 @@ fn open_ledger(data_dir: &Path, stream: &Arc<Journal>) -> Result<Arc<Ledger>, Fa
     let dir = data_dir.join("ledger-index");
     std::fs::create_dir_all(&dir)?;
     let ledger = Ledger::open(&dir, stream.clone());
-    ledger.map(Arc::new).map_err(|e| Failure::new(Exit::Integrity, e, ""))
+    ledger.map(Arc::new).map_err(|e| match e {
+        ledger::LedgerError::Full(_) => {
+            let help = format!("free space on the disk of {}", data_dir.display());
+            Failure::new(Exit::Unreachable, e, help)
+        }
+        e => Failure::new(Exit::Integrity, e, ""),
+    })
 }
 
 /// Rows are written to files when they fill this part of what they may fill: while one is written,
