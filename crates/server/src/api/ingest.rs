@@ -68,8 +68,9 @@ pub async fn ingest(
     let (bytes, room) = read(&source, body, body_bytes_max).await?;
     let envelope = envelope(&source, &principal, peer.map(|p| p.0.0), Protocol::Http);
     let text = |name| headers.get(name).and_then(|v: &header::HeaderValue| v.to_str().ok());
-    let producer = text(header::HeaderName::from_static("idempotency-key"))
-        .map(|key| producer_of(&principal, key));
+    // Whatever bytes it is of: one that is passed over would be no promise.
+    let producer =
+        headers.get("idempotency-key").map(|key| producer_of(&principal, key.as_bytes()));
     let plain = decoded(&headers, &bytes, body_bytes_max)?;
     let mut batch = cut(&plain, text(header::CONTENT_TYPE), Arc::new(envelope))?;
     drop(plain);
@@ -192,11 +193,11 @@ pub(super) fn too_many_records() -> Problem {
 }
 
 /// A body that is sent twice under one key is taken once.
-fn producer_of(principal: &Principal, key: &str) -> Producer {
+fn producer_of(principal: &Principal, key: &[u8]) -> Producer {
     let mut hash = Sha256::new();
     hash.update(principal.identity.as_bytes());
     hash.update([0]);
-    hash.update(key.as_bytes());
+    hash.update(key);
     let hash = hash.finalize();
     let id = hash.iter().take(16).fold(0u128, |n, b| n << 8 | u128::from(*b));
     Producer::once(id)

@@ -56,7 +56,7 @@ pub async fn export(
     }
     let export = Export::begin(&app, &principal, peer, None)?;
     let (bytes, room) = export.body(body, FRAME_BYTES).await?;
-    let is_compressed = unframed(&bytes)?;
+    let is_compressed = unframed(&bytes).inspect_err(|_| export.not_decoded())?;
     let encoding = text_of(&headers, "grpc-encoding").filter(|_| is_compressed);
     let rejected = export.take(Form::Protobuf, encoding, (bytes, FRAME_BYTES), room).await?;
     let message = success(Form::Protobuf, rejected, &export.remark(rejected));

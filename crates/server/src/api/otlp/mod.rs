@@ -113,13 +113,19 @@ impl Export {
         Ok(rejected)
     }
 
+    /// Counts what is no call, or cannot be unpacked or read.
+    fn not_decoded(&self) {
+        self.source.stats.decode_errors.fetch_add(1, Relaxed);
+    }
+
     fn records(
         &self,
         form: Form,
         encoding: Option<&str>,
         message: &[u8],
     ) -> Result<(RawBatch, Rejected), Problem> {
-        let plain = ingest::plain(encoding, message, self.bytes_max, RATIO_MAX)?;
+        let plain = ingest::plain(encoding, message, self.bytes_max, RATIO_MAX)
+            .inspect_err(|_| self.not_decoded())?;
         let now_ns = io::intake::wall_ns();
         let mut batch = RawBatch::of(self.envelope.clone());
         let limits = Limits {
@@ -129,7 +135,7 @@ impl Export {
         };
         let rejected = parse::otlp::read(form, &plain, &limits, now_ns, &mut batch);
         let rejected = rejected.map_err(|error| {
-            self.source.stats.decode_errors.fetch_add(1, Relaxed);
+            self.not_decoded();
             Problem::bad(format!("{error}; send an ExportLogsServiceRequest"))
         })?;
         if rejected.records > 0 {
