@@ -118,11 +118,12 @@ fn workers_and_restarts_change_no_alert() {
         assert!(other.rows == reference.rows, "{workers} workers");
         assert!(other.snapshots == reference.snapshots, "the same state, the same bytes");
     }
-    assert!(reference.snapshots.len() > 4);
+    let mut restarted = std::collections::BTreeSet::new();
     for (number, (offset, bytes)) in reference.snapshots.iter().enumerate().skip(1).step_by(13) {
         // The store needs some of what detection has behind it.
         let stored = offset.saturating_sub(40);
         let workers = [1, 2, 4][number % 3];
+        restarted.insert(workers);
         let again = stage.run(workers, Some(bytes), stored);
         let rest: Said = reference.said.iter().filter(|s| s.0 >= *offset).cloned().collect();
         assert!(again.said == rest, "restart at {offset} with {workers} workers");
@@ -133,4 +134,5 @@ fn workers_and_restarts_change_no_alert() {
         assert!(again.rows.iter().zip(&rows).all(|(a, b)| a.1 || !b.1), "a row was lost");
         assert!(kept(&again.rows) <= kept(&rows) + 8);
     }
+    assert_eq!(restarted.len(), 3, "three snapshots, and each number of workers");
 }
