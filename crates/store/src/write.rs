@@ -25,6 +25,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
 use parquet::file::writer::SerializedFileWriter;
@@ -243,6 +244,17 @@ pub(crate) fn usage(rows: &[RowRef<'_>]) -> HashMap<Box<str>, Usage> {
     out.into_iter().map(|(name, (usage, _))| (name, usage)).collect()
 }
 
+/// What a writer says of a file that it could not write: mostly that the system refused, as on a full disk.
+fn unwritten(path: &Path, error: ParquetError) -> StoreError {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
+            Ok(source) => StoreError::io("writing", path)(*source),
+            Err(inner) => StoreError::file(path, inner),
+        },
+        error => StoreError::file(path, error),
+    }
+}
+
 /// A file and its index in the making.
 pub(crate) struct FileWriter {
     root: PathBuf,
@@ -298,7 +310,7 @@ impl FileWriter {
             builder.row(row, head).map_err(arrow)?;
         }
         let arrays = builder.finish(rows, &heads).map_err(arrow)?;
-        let wrong = |e: parquet::errors::ParquetError| StoreError::file(&self.tmp, e);
+        let wrong = |e: ParquetError| unwritten(&self.tmp, e);
         let mut parquet = match self.parquet.take() {
             Some(parquet) => parquet,
             None => {
@@ -319,7 +331,7 @@ impl FileWriter {
     /// Makes both files durable under their names.
     pub(crate) fn finish(mut self) -> Result<FileEntry, StoreError> {
         let tmp = &self.tmp;
-        let wrong = |e: parquet::errors::ParquetError| StoreError::file(tmp, e);
+        let wrong = |e: ParquetError| unwritten(tmp, e);
         let mut parquet = self.parquet.ok_or_else(|| StoreError::file(tmp, "no rows"))?;
         let io = || StoreError::io("writing", tmp);
         parquet.flush().map_err(io())?;
@@ -986,4 +998,20 @@ fn envelope_arrays(heads: &[Head], index: &mut GroupIndex) -> Result<Vec<ArrayRe
         path.finish()?,
         pack.finish()?,
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guarantees: a full disk is no damaged file: its message says what helps.
+    #[test]
+    fn a_full_disk_is_told_as_such() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let told = unwritten(Path::new("a.parquet.tmp"), ParquetError::from(full));
+        assert!(matches!(told, StoreError::Io { .. }), "{told}");
+        assert!(told.to_string().contains("check free space"), "{told}");
+        let wrong = unwritten(Path::new("a.parquet.tmp"), ParquetError::General("x".into()));
+        assert!(matches!(wrong, StoreError::File { .. }), "{wrong}");
+    }
 }
