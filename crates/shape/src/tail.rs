@@ -81,10 +81,7 @@ mod tests {
         assert_eq!(of("a(?P<g0>(?:.*))$"), Some(tail(b"", false, true)));
         assert_eq!(of(r"a(?P<g0>[^\r\n]+)"), Some(tail(b"\n\r", true, false)));
         assert_eq!(of(r"(?:a|b) (?P<g0>\S+)$"), Some(tail(b"\t\n\x0b\x0c\r ", true, true)));
-        assert_eq!(
-            split(r"a(?P<g0>b+) (?P<g1>.*)").map(|s| s.0),
-            Some("(?:a(?P<g0>b+) )".into())
-        );
+        assert_eq!(split(r"a(?P<g0>b+) (?P<g1>.*)").map(|s| s.0), Some("(?:a(?P<g0>b+) )".into()));
         for none in [
             "(?P<g0>.*)",
             "a(?P<g0>.*?)",
