@@ -17,6 +17,7 @@ use crate::json_names::{Names, Place};
 use event::{FieldId, Kind, RowWriter, batch};
 use memchr::memchr2;
 use std::ops::Range;
+use wide::u8x16;
 
 const FORMAT: &str = "JSON";
 /// Deepest nesting that is taken apart. Real events stay below 20; deeper ones keep the subtree as
@@ -525,34 +526,34 @@ fn escaped_string_end(text: &[u8], mut at: usize) -> Result<usize, ParseError> {
     }
 }
 
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+/// Bytes that are looked at together.
+const BLOCK_BYTES: usize = 16;
 
-/// Index of the first `"` or `\` among eight bytes.
+/// How many bytes of a block stand before its first `"` or `\`.
 #[inline]
-fn quote_or_backslash_in(word: u64) -> Option<usize> {
-    let (quote, back) = (word ^ (LOW * b'"' as u64), word ^ (LOW * b'\\' as u64));
-    // The classic zero-byte test; the lowest hit is exact, which is the one used.
-    let hit = (quote.wrapping_sub(LOW) & !quote | back.wrapping_sub(LOW) & !back) & HIGH;
-    (hit != 0).then_some((hit.trailing_zeros() / 8) as usize)
+fn plain_bytes(block: &[u8; BLOCK_BYTES]) -> usize {
+    let block = u8x16::new(*block);
+    let hits = block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\'));
+    (hits.to_bitmask() | 1 << BLOCK_BYTES).trailing_zeros() as usize
 }
 
-/// The eight bytes at `at`, if there are that many.
+/// The block at `at`, if the text has all of it.
 #[inline]
-fn word_at(text: &[u8], at: usize) -> Option<[u8; 8]> {
-    text.get(at..at + 8)?.try_into().ok()
+fn block_at(text: &[u8], at: usize) -> Option<&[u8; BLOCK_BYTES]> {
+    text.get(at..)?.first_chunk()
 }
 
-/// Next `"` or `\` at or behind `at`. The first bytes are looked at eight at a time, because most
-/// strings are short and a call of memchr costs as much as all of them.
+/// Next `"` or `\` at or behind `at`. The first bytes are looked at here, because most strings are short and
+/// a call of memchr costs as much as all of them.
 #[inline]
 fn quote_or_backslash(text: &[u8], mut at: usize) -> Option<usize> {
-    for _ in 0..3 {
-        let Some(word) = word_at(text, at) else { break };
-        if let Some(i) = quote_or_backslash_in(u64::from_le_bytes(word)) {
-            return Some(at + i);
+    for _ in 0..2 {
+        let Some(block) = block_at(text, at) else { break };
+        let plain = plain_bytes(block);
+        at += plain;
+        if plain < BLOCK_BYTES {
+            return Some(at);
         }
-        at += 8;
     }
     memchr2(b'"', b'\\', text.get(at..)?).map(|i| at + i)
 }
@@ -574,6 +575,9 @@ const ESCAPES: [u8; 256] = {
 /// Appends a string that starts at `from` and has its first backslash at `at` to `out`, escapes
 /// resolved, in one pass: Windows messages have an escape every dozen bytes, and searching and
 /// copying them separately took twice as long. Out: the index of the closing quote.
+///
+/// A piece of text is put together in a buffer whose size is known, so that a block is stored whole and
+/// what is behind its first escape is written over by what comes next.
 fn unescape_to_quote(
     text: &[u8],
     from: usize,
@@ -581,29 +585,48 @@ fn unescape_to_quote(
     out: &mut Vec<u8>,
 ) -> Result<usize, ParseError> {
     out.extend_from_slice(&text[from..at]);
+    let (mut piece, mut len) = ([0u8; PIECE_BYTES], 0);
     loop {
+        // Here is a quote or a backslash, or the last bytes of the text.
         match text.get(at) {
-            Some(b'"') => return Ok(at),
-            Some(b'\\') => at += escape(text, at, out)?,
-            Some(_) => {}
+            Some(b'"') => {
+                out.extend_from_slice(&piece[..len]);
+                return Ok(at);
+            }
+            Some(b'\\') => match text.get(at + 1).map(|c| ESCAPES[usize::from(*c)]) {
+                Some(plain @ 1..) => {
+                    piece[len] = plain;
+                    (len, at) = (len + 1, at + 2);
+                }
+                _ => {
+                    out.extend_from_slice(&piece[..len]);
+                    len = 0;
+                    at += long_escape(text, at, out)?;
+                }
+            },
+            Some(other) => {
+                piece[len] = *other;
+                (len, at) = (len + 1, at + 1);
+            }
             None => return Err(unclosed(text)),
         }
-        while let Some(word) = word_at(text, at) {
-            out.extend_from_slice(&word);
-            if let Some(i) = quote_or_backslash_in(u64::from_le_bytes(word)) {
-                out.truncate(out.len() - 8 + i);
-                at += i;
+        while let Some(block) = block_at(text, at) {
+            if len > PIECE_BYTES - BLOCK_BYTES - 1 {
+                out.extend_from_slice(&piece[..len]);
+                len = 0;
+            }
+            piece[len..len + BLOCK_BYTES].copy_from_slice(block);
+            let plain = plain_bytes(block);
+            (len, at) = (len + plain, at + plain);
+            if plain < BLOCK_BYTES {
                 break;
             }
-            at += 8;
-        }
-        // The last bytes of the text, one at a time.
-        while let Some(c) = text.get(at).filter(|c| !matches!(c, b'"' | b'\\')) {
-            out.push(*c);
-            at += 1;
         }
     }
 }
+
+/// Bytes of text without its escapes that are put together before they are appended.
+const PIECE_BYTES: usize = 512;
 
 /// Appends what the escape at `at` stands for; the bytes it takes.
 #[inline]
