@@ -222,7 +222,8 @@ fn client_config(topics: &Topics, password: String, member: String) -> kafka::Co
     }
 }
 
-#[cfg(all(test, feature = "kafka"))]
+#[cfg(test)]
+#[cfg(feature = "kafka")]
 mod tests {
     use super::super::{SourceKind, parse};
     use super::*;
