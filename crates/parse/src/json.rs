@@ -587,6 +587,10 @@ fn unescape_to_quote(
     out.extend_from_slice(&text[from..at]);
     let (mut piece, mut len) = ([0u8; PIECE_BYTES], 0);
     loop {
+        if len == PIECE_BYTES {
+            out.extend_from_slice(&piece);
+            len = 0;
+        }
         // Here is a quote or a backslash, or the last bytes of the text.
         match text.get(at) {
             Some(b'"') => {
@@ -611,7 +615,7 @@ fn unescape_to_quote(
             None => return Err(unclosed(text)),
         }
         while let Some(block) = block_at(text, at) {
-            if len > PIECE_BYTES - BLOCK_BYTES - 1 {
+            if len > PIECE_BYTES - BLOCK_BYTES {
                 out.extend_from_slice(&piece[..len]);
                 len = 0;
             }
@@ -904,6 +908,31 @@ mod tests {
         let show =
             |(f, v): (_, event::Value<'_>)| format!("{}:{:?}={}", row.name(f), v.kind, v.text());
         (row.cells().map(show).collect(), shape)
+    }
+
+    /// Guarantees: whatever its length and wherever its escapes stand, a string comes out as by one byte at a
+    /// time, up to the end of the text.
+    #[test]
+    fn escapes_at_every_place_of_blocks_and_pieces() {
+        for len in (0..64).chain(PIECE_BYTES - 40..PIECE_BYTES + 40).chain([2 * PIECE_BYTES]) {
+            for every in [1, 2, 3, 7, 15, 16, 17, 40, 500] {
+                let (mut text, mut want) = (br#"{"a":"\n"#.to_vec(), b"\n".to_vec());
+                for n in 0..len {
+                    let is_escape = n % every == every - 1;
+                    text.extend_from_slice(if is_escape { br"\t" } else { b"x" });
+                    want.push(if is_escape { b'\t' } else { b'x' });
+                }
+                let (cut, mut out) = (text.len(), Vec::new());
+                assert!(unescape_to_quote(&text, 6, 6, &mut out).is_err(), "{len} {every}");
+                for end in [&b"\""[..], b"\"}", b"\", \"and\": \"sixteen bytes more\"}"] {
+                    text.truncate(cut);
+                    text.extend_from_slice(end);
+                    out.clear();
+                    assert_eq!(unescape_to_quote(&text, 6, 6, &mut out).unwrap(), cut);
+                    assert_eq!(out, want, "{len} {every}");
+                }
+            }
+        }
     }
 
     #[test]
