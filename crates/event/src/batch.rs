@@ -649,6 +649,13 @@ impl<'a> RowWriter<'a> {
         self.batch.cells[self.cells_before + from..].iter().map(|cell| cell.field)
     }
 
+    /// The fields of all cells in order, and whether each cell's value is null.
+    #[inline]
+    pub fn fields_and_nulls(&self) -> impl ExactSizeIterator<Item = (FieldId, bool)> {
+        let cells = self.batch.cells[self.cells_before..].iter();
+        cells.map(|cell| (cell.field, cell.kind == Kind::Null))
+    }
+
     /// Index of the first cell of `field`.
     pub fn find(&self, field: FieldId) -> Option<usize> {
         self.batch.cells[self.cells_before..].iter().position(|c| c.field == field)

@@ -601,6 +601,10 @@ fn unescape_to_quote(
                 Some(plain @ 1..) => {
                     piece[len] = plain;
                     (len, at) = (len + 1, at + 2);
+                    // Ends of lines and what indents the next come in runs.
+                    if text.get(at) == Some(&b'\\') {
+                        continue;
+                    }
                 }
                 _ => {
                     out.extend_from_slice(&piece[..len]);

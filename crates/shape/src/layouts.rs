@@ -30,14 +30,17 @@ pub(crate) struct Layout {
     program: u32,
     is_wrapper: bool,
     said: Said,
-    /// Ids; those that only a batch knows are all the same.
+    /// Ids, [`NULL`] set where the value is null; those that only a batch knows are all the same.
     fields: Vec<u32>,
 }
 
+/// Set beside the id of a field whose value is null: whoever asks whether it is there is told no.
+const NULL: u32 = 1 << 30;
+
 impl Layout {
-    /// The row's fields.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = FieldId> + '_ {
-        self.fields.iter().map(|id| FieldId(*id))
+    /// The row's fields, and whether each one's value is null.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (FieldId, bool)> + '_ {
+        self.fields.iter().map(|id| (FieldId(*id & !NULL), *id & NULL != 0))
     }
 }
 
@@ -91,9 +94,13 @@ impl Layouts {
         }
         (self.layout.program, self.layout.is_wrapper) = (program, is_wrapper);
         self.layout.said = *said;
-        let id = |field: FieldId| if field.is_local() { FieldId::LOCAL } else { field.0 };
+        let id = |(field, is_null): (FieldId, bool)| {
+            let id = if field.is_local() { FieldId::LOCAL } else { field.0 };
+            id | if is_null { NULL } else { 0 }
+        };
         self.layout.fields.resize(count, 0);
-        self.layout.fields.iter_mut().zip(row.fields(0)).for_each(|(to, field)| *to = id(field));
+        let cells = row.fields_and_nulls();
+        self.layout.fields.iter_mut().zip(cells).for_each(|(to, cell)| *to = id(cell));
         let hash = self.layout.hash(self.secret);
         let set = hash as usize % (LAYOUTS / WAYS) * WAYS;
         for at in set..set + WAYS {

@@ -615,7 +615,7 @@ impl Program {
         let at = match layouts.find((self.number, is_wrapper), &said, row, count) {
             Found::At(at) => at,
             Found::Due(at) => {
-                let constants = self.constants.iter().map(|(field, ..)| field);
+                let constants = self.constants.iter().map(|(field, ..)| (field, false));
                 let constants = constants.filter(|_| !is_wrapper);
                 let fields = layouts.layout().fields().chain(constants);
                 let row = Foreseen::of(fields, self.fields, &self.switches, &said);

@@ -28,28 +28,31 @@ pub(crate) struct Foreseen {
 }
 
 impl Foreseen {
-    /// A row with these fields, of a generation that knows so many.
+    /// A row with these fields, each with whether its value is null, of a generation that knows so many.
     pub(crate) fn of(
-        fields: impl Iterator<Item = FieldId>,
+        fields: impl Iterator<Item = (FieldId, bool)>,
         known: usize,
         switches: &Switches,
         said: &Said,
     ) -> Self {
-        let mut certain = Fields::none(known);
+        let (mut certain, mut possible) = (Fields::none(known), Fields::none(known));
         let mut has_others = false;
-        for field in fields {
-            has_others |= !certain.insert(field);
+        for (field, is_null) in fields {
+            // What stands first counts.
+            if !is_null && !possible.has(field) {
+                certain.insert(field);
+            }
+            has_others |= !possible.insert(field);
         }
         let switched: Vec<FieldId> = switches.fields().collect();
         let mut told = [None; SWITCHES_MAX];
         for ((told, said), field) in told.iter_mut().zip(said).zip(&switched) {
             *told = certain.has(*field).then_some(*said);
         }
-        let possible = certain.clone();
         Self { certain, possible, is_open: false, has_others, said: told, switched }
     }
 
-    /// Whether it certainly has the field.
+    /// Whether it certainly has the field, with a value that is not null.
     pub(crate) fn has(&self, field: FieldId) -> bool {
         self.certain.has(field)
     }
@@ -106,7 +109,6 @@ impl Foreseen {
 }
 
 /// A set of a generation's fields.
-#[derive(Clone)]
 struct Fields(Vec<u64>);
 
 impl Fields {

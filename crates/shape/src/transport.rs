@@ -96,7 +96,7 @@ fn tagged<'a>(raw: &'a [u8], ids: &Ids, row: &mut RowWriter<'_>) -> Option<Body<
 
 /// `203.0.113.5:4444` or `kim/203.0.113.5:4444` behind a time is whom a server speaks of, not who sends.
 fn is_socket(word: &[u8]) -> bool {
-    let word = word.rsplit(|c| *c == b'/').next().unwrap_or(word);
+    let word = &word[memchr::memrchr(b'/', word).map_or(0, |at| at + 1)..];
     if !word.first().is_some_and(u8::is_ascii_digit) {
         return false;
     }

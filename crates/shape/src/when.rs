@@ -87,9 +87,11 @@ impl When {
                 let is_refused = bound.presence.is_refused(|f| row.has(f));
                 (is_refused || !has_needed).then_some(false)
             }
-            When::Field { field, not, absent, .. } => {
-                (!row.may_have(*field)).then_some(*not || *absent)
-            }
+            When::Field { field, test, not, absent } => match test {
+                _ if !row.may_have(*field) => Some(*not || *absent),
+                WhenTest::Exists if row.has(*field) => Some(!*not),
+                _ => None,
+            },
             When::Case { switch, bit, not, absent } => {
                 let switch = usize::from(*switch);
                 let field = switches.0.get(switch)?.field;
@@ -183,9 +185,25 @@ pub(crate) struct Switches(Box<[Switch]>);
 
 struct Switch {
     field: FieldId,
-    /// Text, in lower case -> a bit per test that it fulfils.
-    bits: HashMap<Box<[u8]>, Fulfilled>,
-    longest: usize,
+    wholes: Wholes,
+    /// How texts start, and the tests that those fulfil.
+    starts: Vec<(Box<[u8]>, Fulfilled)>,
+    /// The bytes that one of them begins with, a bit each.
+    first: [u64; 4],
+}
+
+/// Whole texts, whatever the case of their letters, and the tests that they fulfil: a table that is walked from
+/// a text's place on, half of it empty.
+#[derive(Default)]
+struct Wholes {
+    table: Vec<Option<Whole>>,
+    count: usize,
+}
+
+struct Whole {
+    key: u64,
+    text: Box<[u8]>,
+    bits: Fulfilled,
 }
 
 /// A bit per test of one field: whether the field's value fulfils it.
@@ -195,9 +213,7 @@ pub(crate) type Said = [Fulfilled; SWITCHES_MAX];
 
 /// Most fields whose values are looked up; the fewest tests of one that are worth it.
 pub(crate) const SWITCHES_MAX: usize = 3;
-const TESTS_MIN: usize = 4;
-/// Longest text that is looked up.
-const TEXT_BYTES_MAX: usize = 128;
+const TESTS_MIN: usize = 3;
 
 /// What was looked up last for a row.
 #[derive(Default)]
@@ -224,7 +240,7 @@ impl Switches {
     pub(crate) fn over(steps: &mut [&mut Vec<When>]) -> Self {
         let mut counts: HashMap<FieldId, usize> = HashMap::new();
         for when in steps.iter().flat_map(|step| step.iter()) {
-            if let When::Field { field, test: WhenTest::In(_), .. } = when {
+            if let When::Field { field, test: WhenTest::In(_) | WhenTest::Starts(_), .. } = when {
                 *counts.entry(*field).or_default() += 1;
             }
         }
@@ -270,26 +286,38 @@ impl Switches {
 impl Switch {
     /// Takes over the conditions that ask for `field`, as far as there are bits.
     fn of(field: FieldId, number: usize, steps: &mut [&mut Vec<When>]) -> Self {
-        let mut switch = Self { field, bits: HashMap::new(), longest: 0 };
+        let (wholes, starts) = (Wholes::default(), Vec::new());
+        let mut switch = Self { field, wholes, starts, first: [0; 4] };
         let mut next = 0;
         for when in steps.iter_mut().flat_map(|step| step.iter_mut()) {
-            let When::Field { field: own, test: WhenTest::In(list), not, absent } = &*when else {
+            let When::Field { field: own, test, not, absent } = &*when else { continue };
+            if *own != field || next == Fulfilled::BITS || !switch.takes(test, 1 << next) {
                 continue;
-            };
-            let fits = list.iter().all(|(_, text)| text.len() <= TEXT_BYTES_MAX);
-            if *own != field || !fits || next == Fulfilled::BITS {
-                continue;
-            }
-            for (_, text) in list {
-                switch.longest = switch.longest.max(text.len());
-                let folded = text.to_ascii_lowercase().into();
-                *switch.bits.entry(folded).or_default() |= 1 << next;
             }
             let (switch, bit) = (number as u8, next as u8);
             *when = When::Case { switch, bit, not: *not, absent: *absent };
             next += 1;
         }
         switch
+    }
+
+    /// Takes over a test, if it can.
+    fn takes(&mut self, test: &WhenTest, bit: Fulfilled) -> bool {
+        match test {
+            WhenTest::In(list) => {
+                list.iter().for_each(|(key, text)| self.wholes.add(*key, text, bit));
+            }
+            WhenTest::Starts(start) => {
+                let Some(first) = start.first() else { return false };
+                self.first[usize::from(first >> 6)] |= 1 << (first & 63);
+                match self.starts.iter_mut().find(|(known, _)| known == start) {
+                    Some((_, bits)) => *bits |= bit,
+                    None => self.starts.push((start.clone(), bit)),
+                }
+            }
+            WhenTest::Exists => return false,
+        }
+        true
     }
 
     /// What the first value of the field fulfils, which is there.
@@ -305,13 +333,56 @@ impl Switch {
     }
 
     fn bits_of(&self, value: &[u8]) -> Fulfilled {
-        let mut folded = [0; TEXT_BYTES_MAX];
-        let Some(folded) = folded.get_mut(..value.len()).filter(|f| f.len() <= self.longest) else {
+        let mut bits = self.wholes.bits_of(value);
+        let is_start = |first: &u8| self.first[usize::from(first >> 6)] >> (first & 63) & 1 == 1;
+        if value.first().is_some_and(is_start) {
+            let starts = self.starts.iter().filter(|(start, _)| value.starts_with(start));
+            starts.for_each(|(_, own)| bits |= own);
+        }
+        bits
+    }
+}
+
+impl Wholes {
+    fn add(&mut self, key: u64, text: &[u8], bit: Fulfilled) {
+        if self.count * 2 >= self.table.len() {
+            let more = std::iter::repeat_with(|| None).take(self.table.len().max(4) * 2).collect();
+            let old = std::mem::replace(&mut self.table, more);
+            old.into_iter().flatten().for_each(|whole| {
+                let at = self.place(whole.key, &whole.text);
+                self.table[at] = Some(whole);
+            });
+        }
+        let at = self.place(key, text);
+        match &mut self.table[at] {
+            Some(whole) => whole.bits |= bit,
+            none => {
+                *none = Some(Whole { key, text: text.into(), bits: bit });
+                self.count += 1;
+            }
+        }
+    }
+
+    fn bits_of(&self, value: &[u8]) -> Fulfilled {
+        if self.table.is_empty() {
             return 0;
-        };
-        folded.copy_from_slice(value);
-        folded.make_ascii_lowercase();
-        self.bits.get(&*folded).copied().unwrap_or_default()
+        }
+        let at = self.place(key(value), value);
+        self.table[at].as_ref().map_or(0, |whole| whole.bits)
+    }
+
+    /// Where the text stands, or would stand.
+    fn place(&self, key: u64, text: &[u8]) -> usize {
+        // The table's length is a power of two.
+        let mask = self.table.len() - 1;
+        let mut at = (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & mask;
+        while let Some(whole) = &self.table[at] {
+            if whole.key == key && whole.text.eq_ignore_ascii_case(text) {
+                break;
+            }
+            at = (at + 1) & mask;
+        }
+        at
     }
 }
 
@@ -336,7 +407,11 @@ impl WhenTest {
 }
 
 /// The same for texts that differ only in the case of letters: length and the first bytes.
+#[inline]
 fn key(text: &[u8]) -> u64 {
-    let first = text.iter().take(7).fold(0, |key, byte| key << 8 | u64::from(byte | 0x20));
-    first << 8 | (text.len() & 0xff) as u64
+    let first = match text.first_chunk::<8>() {
+        Some(first) => u64::from_le_bytes(*first) << 8,
+        None => text.iter().rev().fold(0, |key, byte| key << 8 | u64::from(*byte)) << 8,
+    };
+    (first | 0x2020_2020_2020_2000) & !0xff | (text.len() & 0xff) as u64
 }
