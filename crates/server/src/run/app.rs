@@ -181,6 +181,8 @@ impl Bell {
 pub struct Made {
     /// As read.
     pub config: Config,
+    /// How much memory who may hold.
+    pub shares: Shares,
     /// The `data` stream.
     pub journal: Arc<Journal>,
     /// Alerts, audit, tokens.
@@ -201,11 +203,10 @@ impl App {
     /// Puts the parts together.
     pub fn new(made: Made) -> Self {
         let exports = Exports::below(&made.config.data_dir);
-        let memory = Shares::of(&made.config);
         Self {
             lookups: Lookups::of(&made.config),
             config: made.config,
-            memory,
+            memory: made.shares,
             exports,
             hunting: Arc::new(tokio::sync::Semaphore::new(1)),
             saving: Mutex::default(),
@@ -225,7 +226,7 @@ impl App {
             recorded: AtomicU64::new(0),
             alerts_recorded: Bell::default(),
             terminal: made.terminal,
-            door: io::Door::new(io::door::DOOR_BYTES_DEFAULT),
+            door: io::Door::new(made.shares.door),
             hec_acks: Mutex::default(),
             http_stats: Arc::default(),
             degraded: AtomicU8::new(0),

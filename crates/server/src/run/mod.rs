@@ -357,12 +357,14 @@ fn open_parts(config: Config, start: Start, secret: [u8; 16]) -> Result<Arc<App>
     let archive = Arc::new(Archive::open(config.clone(), secret)?);
     // The rules' tables are there, and stay.
     precedence::small_pages();
-    let store = open_store(&config)?;
+    let shares = memory::Shares::of(&config, overload::resident_bytes());
+    let store = open_store(&config, &shares)?;
     store.set_dictionary(archive.current().dict.clone());
     archive.forget_from(end)?;
     archive.announce(&journal)?;
     let Start { demo, terminal } = start;
-    let made = Made { config, journal, ledger, ledger_stream, store, archive, demo, terminal };
+    let made =
+        Made { config, shares, journal, ledger, ledger_stream, store, archive, demo, terminal };
     Ok(Arc::new(App::new(made)))
 }
 
@@ -417,23 +419,25 @@ fn open_ledger(data_dir: &Path, stream: &Arc<Journal>) -> Result<Arc<Ledger>, Fa
 /// others come.
 const FLUSH_ONE_IN: usize = 4;
 
-/// What the configuration says about the store.
+/// What the configuration says about the store; sizes in memory are those of a large machine.
 pub fn store_options(config: &Config) -> store::Options {
-    let shares = memory::Shares::of(config);
     store::Options {
         retention_age_ns: config.retention.age_ns,
         retention_bytes: config.retention.size_bytes,
         retention_rules: config.retention.rules.clone(),
-        hot_bytes_max: shares.hot_rows / FLUSH_ONE_IN,
-        searches_bytes_max: shares.searches,
-        search_bytes_max: shares.search,
         tier: config.tier.clone(),
         ..store::Options::default()
     }
 }
 
-fn open_store(config: &Config) -> Result<Arc<Store>, Failure> {
-    let (store, report) = Store::open(&config.data_dir.join("store"), store_options(config))
+fn open_store(config: &Config, shares: &memory::Shares) -> Result<Arc<Store>, Failure> {
+    let options = store::Options {
+        hot_bytes_max: shares.hot_rows / FLUSH_ONE_IN,
+        searches_bytes_max: shares.searches,
+        search_bytes_max: shares.search,
+        ..store_options(config)
+    };
+    let (store, report) = Store::open(&config.data_dir.join("store"), options)
         .map_err(|e| Failure::new(Exit::Integrity, e, "`alcedo verify` tells more"))?;
     for missing in &report.missing {
         tracing::error!(file = missing, "a file of the store is missing");

@@ -338,7 +338,7 @@ fn disk_part(stats: &journal::Stats) -> f64 {
 }
 
 /// Memory of this process that no file stands behind, bytes; 0 where the system does not tell.
-fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     kib_of(&text, "RssAnon:")
 }

@@ -43,7 +43,7 @@ fn level(server: &Server) -> u8 {
 }
 
 /// Memory that the server's process holds, bytes.
-fn resident(server: &Server) -> u64 {
+pub(crate) fn resident(server: &Server) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.split_ascii_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
