@@ -96,6 +96,7 @@ pub const ALL: &[PackFiles] = &[
     pack!("aruba-silverpeak"),
     pack!("ubiquiti-unifi"),
     pack!("forcepoint-web"),
+    pack!("forcepoint-smc"),
     pack!("kaspersky-es"),
     pack!("mikrotik"),
     pack!("pulse-secure"),
