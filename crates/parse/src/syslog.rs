@@ -593,6 +593,11 @@ fn element(
             Some(b' ') => at += 1,
             _ => return Err(strict(at, "']' or a parameter")),
         }
+        // A blank that no parameter follows: harmless, and remarked on.
+        if line.get(at) == Some(&b']') {
+            remark.get_or_insert(strict(at, "a parameter name"));
+            return Ok(at + 1);
+        }
         at = sd_name(line, at, "a parameter name")?;
         if line.get(at..at + 2) != Some(b"=\"") {
             return Err(strict(at, "'=\"' and a value"));
@@ -742,14 +747,7 @@ fn cisco_part<'a>(
         header.stamp = Some(stamp);
         header.timestamp = Some(&rest[marked..marked + len]);
         header.clock_unset = marked == 1;
-        let mut end = at + marked + len;
-        // A zone that is no zone ("DST"), in front of the colon.
-        let word = line[end..message].trim_ascii_start();
-        let letters = word.iter().take_while(|c| c.is_ascii_uppercase()).count();
-        if (1..=5).contains(&letters) && matches!(word.get(letters), Some(b':')) {
-            end = message - word.len() + letters;
-        }
-        return Some(end);
+        return Some(cisco_zone(line, at + marked + len, message, header));
     }
     let len = rest.iter().position(|c| matches!(c, b' ' | b':')).unwrap_or(rest.len());
     let word = &rest[..len];
@@ -781,6 +779,9 @@ fn cisco_part<'a>(
         header.app = Some(word);
         return Some(at + len);
     }
+    if is_cisco_aside(word, header) {
+        return Some(at + len);
+    }
     // An IPv6 address holds colons of its own.
     let wide = rest.iter().position(|c| *c == b' ').unwrap_or(rest.len());
     let address = rest[..wide].strip_suffix(b":").unwrap_or(&rest[..wide]);
@@ -798,6 +799,52 @@ fn cisco_part<'a>(
     // A relay's name in front, the device's behind: the device's counts.
     header.host = Some(host);
     Some(end)
+}
+
+/// The word between a device's time, which ends at `at`, and the colon: a zone as somebody named it on the device
+/// (`mdt`), or one that is none (`DST`). Out: the index behind it.
+fn cisco_zone(line: &[u8], at: usize, message: usize, header: &mut Header<'_>) -> usize {
+    let word = line[at..message].trim_ascii_start();
+    let letters = word.iter().take_while(|c| c.is_ascii_alphabetic()).count();
+    if !(1..=5).contains(&letters) || word.get(letters) != Some(&b':') {
+        return at;
+    }
+    if let Some(seconds) = timestamp::named_zone(&word[..letters].to_ascii_uppercase()) {
+        header.stamp = header.stamp.map(|stamp| in_zone(stamp, seconds));
+    }
+    message - word.len() + letters
+}
+
+/// A time that says no zone, in one that stands apart from it.
+fn in_zone(stamp: Stamp, seconds: i32) -> Stamp {
+    match stamp {
+        Stamp::Local(ns) => Stamp::Utc(ns - i64::from(seconds) * 1_000_000_000),
+        Stamp::Yearless { month, day, in_day_ns, zone: None } => {
+            Stamp::Yearless { month, day, in_day_ns, zone: Some(seconds) }
+        }
+        told => told,
+    }
+}
+
+/// A word of the prefix that names nobody: how long the device is up (`2y10w`), and behind its name the card that
+/// speaks for it (`RP/0/RP0/CPU0`) or the zone of the time in front of both.
+fn is_cisco_aside(word: &[u8], header: &mut Header<'_>) -> bool {
+    let units = word.iter().filter(|c| c.is_ascii_alphabetic()).count();
+    let is_uptime = units == 2
+        && word[0].is_ascii_digit()
+        && word.last().is_some_and(u8::is_ascii_alphabetic)
+        && word.iter().all(|c| c.is_ascii_digit() || b"ywdh".contains(c));
+    if is_uptime {
+        return true;
+    }
+    if header.host.is_none() {
+        return false;
+    }
+    if let Some(seconds) = timestamp::named_zone(word) {
+        header.stamp = header.stamp.map(|stamp| in_zone(stamp, seconds));
+        return true;
+    }
+    word.contains(&b'/')
 }
 
 /// RFC 3164 and everything that resembles it; `at` is behind the priority and its blanks.
@@ -1202,6 +1249,22 @@ mod tests {
                 ["rt1", "-", "-", "SEC-6-IPACCESSLOGP", "%SEC-6-IPACCESSLOGP: x"],
             ),
             (
+                "<190>Mar  5 14:07:09 xr1 RP/0/RP0/CPU0:Mar  5 14:07:08.630 UTC: acl_mgr[31]: %ACL-6-LOGP : x",
+                ["xr1", "acl_mgr", "31", "ACL-6-LOGP", "%ACL-6-LOGP : x"],
+            ),
+            (
+                "<190>31: sw1: 32: 2y10w: %SYS-5-CONFIG_I: x",
+                ["sw1", "-", "-", "SYS-5-CONFIG_I", "%SYS-5-CONFIG_I: x"],
+            ),
+            (
+                "<189>Mar  5 14:07:09 sw2 AEST: %SYS-5-CONFIG_I: x",
+                ["sw2", "-", "-", "SYS-5-CONFIG_I", "%SYS-5-CONFIG_I: x"],
+            ),
+            (
+                "<85>1 2024-03-05T14:07:09--5:00 h app - ID [a b=\"c\" ] text",
+                ["h", "app", "-", "ID", "text"],
+            ),
+            (
                 "Mar  5 2024 14:07:09: %ASA-6-302015: x",
                 ["-", "-", "-", "ASA-6-302015", "%ASA-6-302015: x"],
             ),
@@ -1220,6 +1283,20 @@ mod tests {
         ] {
             assert_eq!(parts(line), want, "{line}");
         }
+    }
+
+    #[test]
+    fn the_zones_of_network_devices() {
+        let at = |hour: i64| 1_709_251_200_000_000_000 + hour * 3_600_000_000_000;
+        for (line, want) in [
+            ("<190>1: 2: Mar  1 2024 02:00:00 mdt: %SYS-5-CONFIG_I: x", Stamp::Utc(at(8))),
+            ("<190>1: 2: Mar  1 2024 02:00:00 dst: %SYS-5-CONFIG_I: x", Stamp::Local(at(2))),
+            ("<85>1 2024-03-01T02:00:00--5:00 h app - - - text", Stamp::Utc(at(7))),
+        ] {
+            assert_eq!(header(line.as_bytes()).unwrap().stamp, Some(want), "{line}");
+        }
+        let apart = header(b"<189>Mar  5 14:07:09 sw2 AEST: %SYS-5-CONFIG_I: x").unwrap();
+        assert!(matches!(apart.stamp, Some(Stamp::Yearless { zone: Some(36_000), .. })));
     }
 
     #[test]

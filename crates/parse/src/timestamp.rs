@@ -414,7 +414,11 @@ impl<'a> Scan<'a> {
         let mut ahead = self.clone();
         let spaced = ahead.spaces().is_some();
         let seconds = match ahead.peek()? {
-            b'+' | b'-' => ahead.offset()?,
+            b'+' | b'-' => {
+                // Check Point's exporter writes the minus twice: `--5:00`.
+                ahead.at += usize::from(!spaced && ahead.rest().starts_with(b"--"));
+                ahead.offset()?
+            }
             // "ZZ" comes from templates that add a Z to a time that has one.
             b'Z' | b'z' if matches!(ahead.word(), b"Z" | b"z" | b"ZZ") => {
                 ahead.at += ahead.word().len();
