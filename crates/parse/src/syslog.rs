@@ -926,11 +926,17 @@ fn second_header<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> usiz
     behind
 }
 
+/// Longest facility and level, and their bytes: names have capitals and hyphens more often.
+const LEVEL_BYTES_MAX: usize = 24;
+static LEVEL: [bool; 256] =
+    table(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.");
+
 /// `notice` or `auth.info` between host and program (F5, BusyBox and syslog-ng set-ups), `user.info` in
 /// front of the host. Only taken where a program follows, so that prose is left alone.
 fn level_word<'a>(line: &'a [u8], at: usize, is_first: bool, header: &mut Header<'a>) -> usize {
     let rest = &line[at..];
-    let len = rest.iter().take(24).take_while(|c| c.is_ascii_alphanumeric() || **c == b'.').count();
+    let ahead = &rest[..rest.len().min(LEVEL_BYTES_MAX)];
+    let len = ahead.iter().position(|c| !LEVEL[usize::from(*c)]).unwrap_or(ahead.len());
     if rest.get(len) != Some(&b' ') {
         return at;
     }
@@ -991,15 +997,13 @@ fn sequence_numbers<'a>(line: &'a [u8], mut at: usize, header: &mut Header<'a>) 
 /// The word behind the time if it is a host and not already the program: the index behind it.
 fn legacy_host<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> usize {
     let rest = &line[at..];
-    let len = rest.iter().position(|c| *c == b' ').unwrap_or(rest.len());
-    let word = &rest[..len];
-    if let Some(inner) = word.strip_prefix(b"[").and_then(|w| w.strip_suffix(b"]"))
-        && is_address(inner)
-    {
-        header.host = Some(inner);
-        return skip_blanks(line, at + len);
+    let len = rest.iter().position(|c| HOST_END[usize::from(*c)]).unwrap_or(rest.len());
+    let is_whole = rest.get(len).is_none_or(|c| *c == b' ');
+    if len == 0 && rest.first() == Some(&b'[') {
+        return bracketed_host(line, at, header);
     }
-    if word.is_empty() || len > HOST_LEN_MAX || !is_host_word(word) {
+    let word = &rest[..len];
+    if !is_whole || word.is_empty() || len > HOST_LEN_MAX || !is_host_word(word) {
         return at;
     }
     let (host, colon) = match word.strip_suffix(b":") {
@@ -1017,15 +1021,25 @@ fn legacy_host<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> usize 
     next
 }
 
+/// `[192.0.2.7]`, a host by its address: the index behind it.
+fn bracketed_host<'a>(line: &'a [u8], at: usize, header: &mut Header<'a>) -> usize {
+    let rest = &line[at..];
+    let len = rest.iter().position(|c| *c == b' ').unwrap_or(rest.len());
+    let inner = rest[..len].strip_prefix(b"[").and_then(|w| w.strip_suffix(b"]"));
+    let Some(inner) = inner.filter(|inner| is_address(inner)) else { return at };
+    header.host = Some(inner);
+    skip_blanks(line, at + len)
+}
+
+/// Whether a word that none of the bytes of [`HOST_END`] ends is a host's.
 fn is_host_word(word: &[u8]) -> bool {
-    !matches!(word[0], b'%' | b'{' | b'[' | b'"' | b'@' | b'<')
-        && !word.iter().any(|c| NO_HOST[usize::from(*c)])
+    !matches!(word[0], b'%' | b'{' | b'@' | b'<')
         && !word.starts_with(b"CEF:")
         && !word.starts_with(b"LEEF:")
 }
 
-/// The bytes that stand in no host's name.
-static NO_HOST: [bool; 256] = table(b"=|\"[({,");
+/// The blank behind a host's name, and the bytes that stand in none.
+static HOST_END: [bool; 256] = table(b" =|\"[({,");
 
 /// The bytes of a program's name.
 static TAG: [bool; 256] =

@@ -395,7 +395,8 @@ fn write_auth(event: &AuthEvent<'_>, program: &[u8], ids: &Ids, row: &mut RowWri
     ];
     for (value, field) in texts {
         if let Some(value) = value.filter(|v| !v.is_empty()) {
-            match account(value).filter(|_| field == ids.user_name) {
+            let is_user = field == ids.user_name;
+            match if is_user { account(value) } else { None } {
                 Some((domain, name)) => {
                     row.push(ids.user_domain, Kind::Str, domain);
                     row.push(field, Kind::Str, name)

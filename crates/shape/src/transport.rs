@@ -96,6 +96,11 @@ fn tagged<'a>(raw: &'a [u8], ids: &Ids, row: &mut RowWriter<'_>) -> Option<Body<
 
 /// `203.0.113.5:4444` or `kim/203.0.113.5:4444` behind a time is whom a server speaks of, not who sends.
 fn is_socket(word: &[u8]) -> bool {
+    // Most names end otherwise than in a port.
+    let port = word.iter().rev().take(5).take_while(|c| c.is_ascii_digit()).count();
+    if port == 0 || !word[..word.len() - port].ends_with(b":") {
+        return false;
+    }
     let word = &word[memchr::memrchr(b'/', word).map_or(0, |at| at + 1)..];
     if !word.first().is_some_and(u8::is_ascii_digit) {
         return false;
