@@ -261,9 +261,8 @@ fn sshd(text: &[u8]) -> Option<AuthEvent<'_>> {
             Some(event)
         }
         b"Connection" | b"Received" | b"Disconnected" | b"Disconnecting" | b"Did" | b"Bad"
-        | b"Disconnecting:" | b"Unable" | b"Timeout" | b"Timeout," | b"Connecting" => {
-            ssh_connection(text)
-        }
+        | b"Disconnecting:" | b"Unable" | b"Timeout" | b"Timeout," | b"Connecting" | b"Read"
+        | b"Write" => ssh_connection(text),
         b"banner" => ssh_banner(split(text, b"Connection from ")?.1),
         b"ROOT" => {
             let mut event = AuthEvent::new(Login, Failure);
@@ -372,12 +371,14 @@ fn ssh_connection(text: &[u8]) -> Option<AuthEvent<'_>> {
         peer(&mut event, rsplit(text, b" from ")?.1);
         return Some(event);
     }
-    const HEADS: [&[u8]; 8] = [
+    const HEADS: [&[u8]; 10] = [
         b"Connection closed by ",
         b"Connection reset by ",
         b"Disconnected from ",
         b"Disconnecting ",
         b"Unable to negotiate with ",
+        b"Read error from remote host ",
+        b"Write error from remote host ",
         b"Timeout before authentication for ",
         b"Timeout, client not responding from ",
         b"Connection timed out with ",
@@ -390,7 +391,13 @@ fn ssh_connection(text: &[u8]) -> Option<AuthEvent<'_>> {
         None => rest,
     };
     // "invalid user NAME 1.2.3.4 port 5": the address is the word in front of " port ".
-    let (front, port) = rsplit(rest, b" port ").unwrap_or((rest, b""));
+    let (front, port) = match rsplit(rest, b" port ") {
+        Some(parts) => parts,
+        // Nobody has a name yet where no port is written: "1.2.3.4: no matching cipher".
+        None => {
+            split(rest, b": ").map_or((rest, &b""[..]), |(from, _)| (from, &rest[from.len()..]))
+        }
+    };
     let (who, address) = rsplit(front, b" ").unwrap_or((b"", front));
     event.source = some(address);
     event.source_port = some(digits(port));
@@ -398,7 +405,10 @@ fn ssh_connection(text: &[u8]) -> Option<AuthEvent<'_>> {
     named(&mut event, who.strip_prefix(b"user ").unwrap_or(who));
     let (_, reason) = split(port, b": ").unwrap_or((b"", b""));
     event.reason = some(reason);
-    if head.starts_with(b"Unable") || find(reason, b"authentication failures").is_some() {
+    if head.starts_with(b"Unable")
+        || find(head, b" error from ").is_some()
+        || find(reason, b"authentication failures").is_some()
+    {
         event.outcome = Failure;
     }
     Some(event)

@@ -16,6 +16,8 @@
 
 use std::borrow::Cow;
 
+mod iis_columns;
+
 /// Most columns of one line; CloudFront has 33, VPC flow logs 40.
 const COLUMNS_MAX: usize = 128;
 
@@ -87,12 +89,17 @@ impl<'h> Layout<'h> {
             return None;
         }
         let separator = if memchr::memchr(b'\t', line).is_some() { b'\t' } else { b' ' };
-        layouts.iter().map(|names| Layout { names: names.as_bytes(), separator }).find(|layout| {
+        let known = layouts.iter().map(|names| Layout { names: names.as_bytes(), separator });
+        let found = known.into_iter().find(|layout| {
             let names = layout.names.split(|c| *c == b' ');
             let mut columns = line.split(|c| *c == separator);
             let fits = names.clone().all(|n| columns.next().is_some_and(|v| may_be(n, v)));
             fits && columns.next().is_none()
-        })
+        });
+        match family {
+            Family::W3c => found.or_else(|| iis_columns::chosen(line)),
+            Family::VpcFlow => found,
+        }
     }
 
     /// Whether a line can stand below this header: it has as many values, and what can stand in a
@@ -191,15 +198,20 @@ fn may_be(name: &[u8], value: &[u8]) -> bool {
         return false;
     }
     if value == b"-" {
-        return !matches!(name, b"date" | b"time" | b"sc-status" | b"version" | b"interface-id");
+        return !matches!(name, b"date" | b"time" | b"version" | b"interface-id" | b"x-session");
     }
     match name {
         b"date" => has_date(value),
         b"time" => value.len() >= 8 && value[2] == b':',
         b"s-ip" | b"c-ip" | b"srcaddr" | b"dstaddr" => is_ip(value),
-        b"cs-method" => value.iter().all(|c| c.is_ascii_uppercase() || *c == b'_'),
+        // `M-SEARCH`, and what FTP's log calls its events: `ControlChannelOpened`.
+        b"cs-method" => {
+            value[0].is_ascii_uppercase()
+                && value.iter().all(|c| c.is_ascii_alphabetic() || b"_-".contains(c))
+        }
+        b"x-session" => value.len() == 36 && value.iter().filter(|c| **c == b'-').count() == 4,
         b"sc-status" => value.len() <= 3 && is_number(value),
-        b"s-port" | b"sc-win32-status" | b"sc-substatus" | b"time-taken" => {
+        b"c-port" | b"s-port" | b"sc-win32-status" | b"sc-substatus" | b"time-taken" => {
             is_number(value) || name == b"time-taken"
         }
         b"version" => value.len() == 1 && is_number(value),
@@ -214,14 +226,15 @@ fn may_be(name: &[u8], value: &[u8]) -> bool {
     }
 }
 
-/// Default columns: IIS 10 and 8.5, IIS 7, IIS 6, IIS with everything chosen, HTTP.SYS errors,
-/// CloudFront.
+/// Default columns: IIS 10 and 8.5, IIS 7, IIS 6, IIS with everything chosen, IIS' FTP server, HTTP.SYS
+/// errors, CloudFront.
 const W3C: &[&str] = &[
     "date time s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) cs(Referer) sc-status sc-substatus sc-win32-status time-taken",
     "date time s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) sc-status sc-substatus sc-win32-status time-taken",
     "date time s-sitename s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) sc-status sc-substatus sc-win32-status",
     "date time s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs(User-Agent) sc-status sc-substatus sc-win32-status",
     "date time s-sitename s-computername s-ip cs-method cs-uri-stem cs-uri-query s-port cs-username c-ip cs-version cs(User-Agent) cs(Cookie) cs(Referer) cs-host sc-status sc-substatus sc-win32-status sc-bytes cs-bytes time-taken",
+    "date time c-ip cs-username s-ip s-port cs-method cs-uri-stem sc-status sc-win32-status sc-substatus x-session x-fullpath",
     "date time c-ip c-port s-ip s-port cs-version cs-method cs-uri streamid sc-status s-siteid s-reason s-queuename",
     "date time c-ip c-port s-ip s-port cs-version cs-method cs-uri sc-status s-siteid s-reason s-queuename",
     "date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) cs-uri-query cs(Cookie) x-edge-result-type x-edge-request-id x-host-header cs-protocol cs-bytes time-taken x-forwarded-for ssl-protocol ssl-cipher x-edge-response-result-type cs-protocol-version fle-status fle-encrypted-fields c-port time-to-first-byte x-edge-detailed-result-type sc-content-type sc-content-len sc-range-start sc-range-end",
@@ -264,6 +277,19 @@ mod tests {
             shown(layout, "5 eni-1 - 10.0.0.2 18"),
             ["version=5", "interface-id=eni-1", "dstaddr=10.0.0.2", "tcp-flags=18"]
         );
+    }
+
+    #[test]
+    fn ftp_and_connections_that_died_have_no_status() {
+        let ftp = "2024-03-05 14:07:09 203.0.113.7 CORP\\anna 10.0.0.5 21 ControlChannelClosed - - 0 0 5c1f0d7e-2b44-4b4c-9d2e-0a1b2c3d4e5f -";
+        let layout = Layout::guess(ftp.as_bytes(), Family::W3c).unwrap();
+        let seen = shown(layout, ftp);
+        assert!(seen.contains(&"cs-username=CORP\\anna".into()), "{seen:?}");
+        let idle =
+            "2024-03-05 14:07:09 203.0.113.7 4711 10.0.0.5 80 - - - - - - Timer_ConnectionIdle -";
+        let layout = Layout::guess(idle.as_bytes(), Family::W3c).unwrap();
+        assert!(shown(layout, idle).contains(&"s-reason=Timer_ConnectionIdle".into()));
+        assert!(layout.fits(idle.as_bytes()));
     }
 
     #[test]

@@ -146,7 +146,7 @@ fn nearest_day(received_ns: i64, offset_ns: i64) -> i64 {
 /// 19:00:56 CET`), Apache (`05/Mar/2024:14:07:09 +0000`), `Tue Mar  5 14:07:09 UTC 2024`,
 /// month/day/year (`3/5/2024 2:07:09 PM`; day first where the first number is above 12), epoch in
 /// s, ms, us or ns (by magnitude, fraction allowed), Windows file times, TAI64N labels, day of the
-/// year (`2024-065T14:07:09`), time of day alone, and `/Date(1709647629123)/`. Month names are
+/// year (`2024-065T14:07:09`), `240305 14:07:09`, time of day alone, and `/Date(1709647629123)/`. Month names are
 /// English, French, German or Spanish.
 /// Errors: `Expected { at }` where the text stops being a time.
 pub fn parse(text: &[u8]) -> Result<Stamp, ParseError> {
@@ -169,7 +169,7 @@ pub fn parse(text: &[u8]) -> Result<Stamp, ParseError> {
     {
         return Ok(stamp);
     }
-    let number = || compact_digits(body).or_else(|| epoch(body));
+    let number = || compact_digits(body).or_else(|| epoch(body)).or_else(|| six_digits(body));
     if let Some(stamp) = number().or_else(|| windows_date(body)).or_else(|| time_only(body)) {
         return Ok(stamp);
     }
@@ -183,6 +183,17 @@ pub fn parse(text: &[u8]) -> Result<Stamp, ParseError> {
         }),
         None => Err(ParseError::Expected { format: FORMAT, at: lead, expected }),
     }
+}
+
+/// `240305  9:14:07`: MySQL up to 5.6 and MariaDB. Years from 70 on are those of the last century.
+fn six_digits(text: &[u8]) -> Option<Stamp> {
+    let mut scan = Scan::new(text);
+    let date = scan.number(6, 6)?;
+    scan.spaces()?;
+    let in_day_ns = scan.time_of_day()?;
+    let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
+    let century = if year < 70 { 2_000 } else { 1_900 };
+    scan.rest().is_empty().then(|| civil(century + year, month, day, in_day_ns))?.map(Stamp::Local)
 }
 
 fn strip_pair(text: &[u8], open: u8, close: u8) -> Option<&[u8]> {
@@ -1045,6 +1056,8 @@ mod tests {
             ("/Date(1709647629123)/", Stamp::Utc(milli)),
             ("20240305140709", Stamp::Local(noon)),
             ("20240305 14:07:09", Stamp::Local(noon)),
+            ("240305 14:07:09", Stamp::Local(noon)),
+            ("991231  7:00:00", Stamp::Local(ns("1999-12-31T07:00:00Z"))),
             ("2024-065T14:07:09Z", Stamp::Utc(noon)),
             ("133541212291230000", Stamp::Utc(milli)),
             ("@4000000065e727170754d4c0", Stamp::Utc(milli)),

@@ -71,7 +71,7 @@ ids! {
     kind = "event.kind", category = "event.category", kind_of = "event.type", action = "event.action",
     outcome = "event.outcome", reason = "event.reason",
     source_address = "source.address", source_ip = "source.ip", source_port = "source.port",
-    source_domain = "source.domain", destination_ip = "destination.ip",
+    source_domain = "source.domain", forwarded_ip = "network.forwarded_ip", destination_ip = "destination.ip",
     destination_port = "destination.port", file_path = "file.path",
     destination_domain = "destination.domain",
     user_name = "user.name", user_domain = "user.domain", user_id = "user.id", user_effective = "user.effective.name",
@@ -438,7 +438,21 @@ pub(crate) fn put_address(
 }
 
 fn write_access(a: &access_log::Access<'_>, ids: &Ids, row: &mut RowWriter<'_>) {
-    put_address(row, a.client, ids.source_address, ids.source_ip, ids.source_domain);
+    if a.client == b"unix:" {
+        row.push(ids.source_address, Kind::Str, a.client);
+    } else {
+        put_address(row, a.client, ids.source_address, ids.source_ip, ids.source_domain);
+    }
+    if let Some(port) = a.client_port {
+        row.push(ids.source_port, Kind::Int, port);
+    }
+    if let Some(forwarded) = a.forwarded {
+        match crate::value::address(forwarded) {
+            Some(Address::Part(part)) => row.push(ids.forwarded_ip, Kind::Str, &forwarded[part]),
+            Some(Address::Short(short)) => row.push(ids.forwarded_ip, Kind::Str, short.bytes()),
+            None => false,
+        };
+    }
     let texts = [
         (a.user, ids.user_name),
         (a.method, ids.method),

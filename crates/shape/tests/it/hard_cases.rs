@@ -507,3 +507,28 @@ fn hours_of_a_change_of_clocks() {
         check(&mut b, line.as_bytes(), &[("@timestamp", time)]);
     }
 }
+
+#[test]
+fn lines_that_were_one_record_in_their_file() {
+    let mut b = Bench::new();
+    let alert = b"[**] [1:1900433:2] Shell from outside [**]\n[Classification: Own rules] [Priority: 1] \n03/04-09:51:00.250017 203.0.113.52:50813 -> 192.0.2.33:22\nTCP TTL:52 TOS:0x0 ID:40114 IpLen:20 DgmLen:60 DF\n******S* Seq: 0x5C01A2B4  Ack: 0x0  Win: 0xFAF0  TcpLen: 40";
+    let want = [
+        ("alcedo.pack", "snort"),
+        ("@timestamp", "2026-03-04T09:51:00.250017Z"),
+        ("source.ip", "203.0.113.52"),
+        ("destination.port", "22"),
+        ("network.transport", "tcp"),
+        ("rule.name", "Shell from outside"),
+        ("rule.category", "Own rules"),
+    ];
+    check(&mut b, alert, &want);
+    // The statement's own line says the time with its zone, the first one without.
+    let slow = b"# Time: 260304 10:42:11\n# User@Host: books[books] @ app7 [192.0.2.71]\n# Thread_id: 9  Schema: ledger  QC_hit: No\n# Query_time: 4.100200  Lock_time: 0.000010  Rows_sent: 1  Rows_examined: 90000\nSET timestamp=1772617327;\nselect count(*) from rows_of_2026;";
+    let want = [
+        ("alcedo.pack", "mysql"),
+        ("@timestamp", "2026-03-04T09:42:07Z"),
+        ("source.ip", "192.0.2.71"),
+        ("user.name", "books"),
+    ];
+    check(&mut b, slow, &want);
+}
