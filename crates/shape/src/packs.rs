@@ -193,6 +193,7 @@ pub const ALL: &[PackFiles] = &[
     pack!("onelogin"),
     pack!("hashicorp-vault"),
     pack!("auth0"),
+    pack!("keycloak"),
     pack!("slack-audit"),
     pack!("salesforce"),
     pack!("snowflake"),
