@@ -171,6 +171,7 @@ pub const ALL: &[PackFiles] = &[
     pack!("suricata"),
     pack!("kubernetes-audit"),
     pack!("okta"),
+    pack!("ping-one"),
     pack!("microsoft-defender"),
     pack!("gcp-audit"),
     pack!("azure-aks"),
