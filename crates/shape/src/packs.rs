@@ -191,6 +191,8 @@ pub const ALL: &[PackFiles] = &[
     pack!("carbonblack"),
     pack!("duo"),
     pack!("1password"),
+    pack!("bitwarden"),
+    pack!("lastpass"),
     pack!("onelogin"),
     pack!("hashicorp-vault"),
     pack!("auth0"),
