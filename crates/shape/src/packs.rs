@@ -188,6 +188,7 @@ pub const ALL: &[PackFiles] = &[
     pack!("crowdstrike-fdr"),
     pack!("cloudflare"),
     pack!("sentinelone"),
+    pack!("trend-vision-one"),
     pack!("carbonblack"),
     pack!("duo"),
     pack!("1password"),
