@@ -154,6 +154,7 @@ pub const ALL: &[PackFiles] = &[
     pack!("rails"),
     pack!("exim"),
     pack!("aws-elb"),
+    pack!("aws-apigateway"),
     pack!("aws-s3access"),
     pack!("aws-cloudfront"),
     pack!("bacula"),
