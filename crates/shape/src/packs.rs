@@ -88,6 +88,7 @@ pub const ALL: &[PackFiles] = &[
     pack!("symantec-smg"),
     pack!("symantec-proxysg"),
     pack!("trellix-epo"),
+    pack!("trellix-epo-cloud"),
     pack!("trellix-nsp"),
     pack!("aruba-os"),
     pack!("aruba-clearpass"),
