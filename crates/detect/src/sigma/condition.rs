@@ -51,14 +51,14 @@ enum Token {
 pub fn parse(text: &str) -> Result<Expr, Refusal> {
     if text.contains('|') {
         let hint = "write a correlation document instead";
-        return Err(Refusal::not_covered("aggregation after `|` is obsolete", hint));
+        return Err(Refusal::not_covered("aggregation after `|` is obsolete", hint).on_word("|", 0));
     }
     let tokens = tokens(text)?;
     let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
     let expr = parser.or()?;
     match parser.peek() {
         None => Ok(expr),
-        Some(token) => Err(unexpected(Some(token), "`and` or `or`")),
+        Some(_) => Err(parser.unexpected("`and` or `or`")),
     }
 }
 
@@ -79,7 +79,8 @@ fn tokens(text: &str) -> Result<Vec<Token>, Refusal> {
             c if c.is_whitespace() => {}
             c => {
                 let reason = format!("`{c}` does not belong in a condition");
-                return Err(Refusal::invalid(reason, "use and, or, not, of and parentheses"));
+                let hint = "use and, or, not, of and parentheses";
+                return Err(Refusal::invalid(reason, hint).on_word(c.encode_utf8(&mut [0; 4]), 0));
             }
         }
     }
@@ -92,15 +93,14 @@ fn tokens(text: &str) -> Result<Vec<Token>, Refusal> {
     }
 }
 
-fn unexpected(token: Option<&Token>, wanted: &str) -> Refusal {
-    let found = match token {
-        None => "the end".to_owned(),
-        Some(Token::Open) => "`(`".to_owned(),
-        Some(Token::Close) => "`)`".to_owned(),
-        Some(Token::Word(word)) => format!("`{word}`"),
-    };
-    let reason = format!("condition: found {found} where {wanted} should stand");
-    Refusal::invalid(reason, "check the words and parentheses")
+impl Token {
+    fn text(&self) -> &str {
+        match self {
+            Self::Open => "(",
+            Self::Close => ")",
+            Self::Word(word) => word,
+        }
+    }
 }
 
 struct Parser<'a> {
@@ -112,6 +112,19 @@ struct Parser<'a> {
 impl<'a> Parser<'a> {
     fn peek(&self) -> Option<&'a Token> {
         self.tokens.get(self.at)
+    }
+
+    /// The word that comes next stands where `wanted` should.
+    fn unexpected(&self, wanted: &str) -> Refusal {
+        let hint = "check the words and parentheses";
+        let Some(token) = self.peek() else {
+            let reason = format!("condition: found the end where {wanted} should stand");
+            return Refusal::invalid(reason, hint);
+        };
+        let text = token.text();
+        let reason = format!("condition: found `{text}` where {wanted} should stand");
+        let earlier = self.tokens[..self.at].iter().filter(|t| *t == token).count();
+        Refusal::invalid(reason, hint).on_word(text, earlier)
     }
 
     fn word_is(&self, ahead: usize, wanted: &str) -> bool {
@@ -165,19 +178,19 @@ impl<'a> Parser<'a> {
             self.at += 1;
             let inner = self.or()?;
             if self.peek() != Some(&Token::Close) {
-                return Err(unexpected(self.peek(), "`)`"));
+                return Err(self.unexpected("`)`"));
             }
             self.at += 1;
             return Ok(inner);
         }
         let Some(Token::Word(word)) = self.peek() else {
-            return Err(unexpected(self.peek(), "a selection"));
+            return Err(self.unexpected("a selection"));
         };
         if self.word_is(1, "of") {
             return self.of(word);
         }
         if ["and", "or", "of"].iter().any(|w| word.eq_ignore_ascii_case(w)) {
-            return Err(unexpected(self.peek(), "a selection"));
+            return Err(self.unexpected("a selection"));
         }
         self.at += 1;
         Ok(Expr::Name(word.clone()))
@@ -189,12 +202,12 @@ impl<'a> Parser<'a> {
             "any" => Quantity::AtLeast(1),
             number => match number.parse() {
                 Ok(n) if n > 0 => Quantity::AtLeast(n),
-                _ => return Err(unexpected(self.peek(), "`all`, `any` or a number")),
+                _ => return Err(self.unexpected("`all`, `any` or a number")),
             },
         };
         self.at += 2;
         let Some(Token::Word(pattern)) = self.peek() else {
-            return Err(unexpected(self.peek(), "`them` or a pattern"));
+            return Err(self.unexpected("`them` or a pattern"));
         };
         self.at += 1;
         Ok(Expr::Of(quantity, pattern.clone()))
@@ -240,7 +253,7 @@ impl Terms<'_> {
                             known.take(NAMES_SHOWN).collect::<Vec<_>>().join(", ")
                         ),
                     };
-                    self.refuse(format!("there is no selection `{name}`"), hint)
+                    self.refuse(name, format!("there is no selection `{name}`"), hint)
                 }
             },
             Expr::Not(part) => self.lower(part).map(Plan::not),
@@ -261,7 +274,7 @@ impl Terms<'_> {
         let chosen: Vec<_> = all.iter().filter(|(n, _)| is_named(n, pattern)).collect();
         if chosen.is_empty() {
             let reason = format!("no selection is named like `{pattern}`");
-            return self.refuse(reason, "check the pattern");
+            return self.refuse(pattern, reason, "check the pattern");
         }
         let left = chosen.iter().filter_map(|(n, plan)| Some((n, plan.as_ref()?)));
         let plans: Vec<Plan> = left.filter_map(|(n, plan)| self.named(n, plan)).collect();
@@ -274,7 +287,7 @@ impl Terms<'_> {
             Quantity::AtLeast(n) if n as usize > count => {
                 let is_whole = count == chosen.len() || self.problems.is_empty();
                 let reason = format!("`{n} of {pattern}` but only {count} selections");
-                is_whole.then(|| self.refuse(reason, "it can never hold")).flatten()
+                is_whole.then(|| self.refuse(pattern, reason, "it can never hold")).flatten()
             }
             Quantity::AtLeast(n) => Some(at_least(n, plans)),
         }
@@ -291,8 +304,8 @@ impl Terms<'_> {
         Some(Plan { leaves: plan.leaves.clone(), root })
     }
 
-    fn refuse(&mut self, reason: String, hint: impl Into<String>) -> Option<Plan> {
-        self.problems.push(Refusal::invalid(reason, hint).at(self.at));
+    fn refuse(&mut self, word: &str, reason: String, hint: impl Into<String>) -> Option<Plan> {
+        self.problems.push(Refusal::invalid(reason, hint).at(self.at).on_word(word, 0));
         None
     }
 }

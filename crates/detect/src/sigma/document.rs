@@ -115,6 +115,7 @@ fn problem(
     refusal: Refusal,
 ) -> RuleProblem {
     let at = refusal.at.unwrap_or(Position { line: document.first_line, column: 1 });
+    let at = refusal.word.and_then(|word| document.find(&word, at)).unwrap_or(at);
     let text = |key| match node {
         Some(node) => node.get(key).and_then(Node::text),
         None => line_of(document.text, key).map(str::to_owned),

@@ -181,13 +181,14 @@ pub fn read(key: &str, value: &Node) -> Result<Item, Refusal> {
         return Err(Refusal::misspelt(reason, "take it out: names are compared exactly"));
     }
     let mut item = Item::new(field, value)?;
-    let mut at = key.find('|').unwrap_or_default();
+    let mut before = key.find('|').unwrap_or_default();
     for name in names {
         let modifier = MODIFIERS.iter().find(|m| m.name() == name).ok_or_else(|| {
-            let column = value.key_at.column.saturating_add(at as u32 + 1);
+            let letters = key[..before].chars().count() as u32;
+            let column = value.key_at.column.saturating_add(letters + 1);
             unknown_modifier(name).at(Position { column, ..value.key_at })
         })?;
-        at += 1 + name.len();
+        before += 1 + name.len();
         if item.applied.contains(&"exists") {
             let reason = format!("`{name}` cannot follow `exists`");
             return Err(Refusal::invalid(reason, "`exists` stands alone"));

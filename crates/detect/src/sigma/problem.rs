@@ -132,13 +132,25 @@ pub struct Refusal {
     pub hint: String,
     /// It is about the document as a whole, so it is told once, at the first place.
     pub once: bool,
+    /// The word of the value at [`Refusal::at`] that it is about.
+    pub word: Option<Word>,
+}
+
+/// A word, or a sign, of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// As written.
+    pub text: Box<str>,
+    /// How many of the same stand before it in the text.
+    pub earlier: usize,
 }
 
 impl Refusal {
     /// The text is wrong.
     pub fn invalid(reason: impl Into<String>, hint: impl Into<String>) -> Self {
         let (reason, hint) = (reason.into(), hint.into());
-        Self { at: None, kind: ProblemKind::Invalid, mistake: true, reason, hint, once: false }
+        let (at, word) = (None, None);
+        Self { at, kind: ProblemKind::Invalid, mistake: true, reason, hint, once: false, word }
     }
 
     /// The rule cannot be honoured exactly.
@@ -155,6 +167,12 @@ impl Refusal {
     /// Adds the place, unless an inner one is already known.
     pub fn at(mut self, position: Position) -> Self {
         self.at = self.at.or(Some(position));
+        self
+    }
+
+    /// Adds the word that it is about, behind `earlier` of the same.
+    pub fn on_word(mut self, word: &str, earlier: usize) -> Self {
+        self.word = Some(Word { text: word.into(), earlier });
         self
     }
 }

@@ -5,7 +5,7 @@
 
 mod plain;
 
-use crate::sigma::problem::{Position, Refusal};
+use crate::sigma::problem::{Position, Refusal, Word};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 use std::fmt;
@@ -109,6 +109,37 @@ pub struct Document<'a> {
     pub text: &'a str,
     /// Line of the file on which the text starts, from 1.
     pub first_line: u32,
+}
+
+impl Document<'_> {
+    /// Where a word stands, of a value that starts at `from` and has it as written: on that line, or on
+    /// one of those below if the value has several.
+    pub fn find(&self, word: &Word, from: Position) -> Option<Position> {
+        let first = from.line.checked_sub(self.first_line)? as usize;
+        let mut earlier = word.earlier;
+        for (number, line) in self.text.lines().enumerate().skip(first) {
+            let column = if number == first { from.column.saturating_sub(1) as usize } else { 0 };
+            let start = line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
+            for (at, _) in line[start..].match_indices(&*word.text) {
+                let (before, found) = line.split_at(start + at);
+                if !is_whole_word(before, &word.text, &found[word.text.len()..]) {
+                    continue;
+                }
+                if earlier == 0 {
+                    return Some(position(number + 1, before.chars().count() + 1, self.first_line));
+                }
+                earlier -= 1;
+            }
+        }
+        None
+    }
+}
+
+/// Whether a word is not a part of a longer one, as conditions have them. Signs are whole.
+fn is_whole_word(before: &str, word: &str, behind: &str) -> bool {
+    let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '*' | '.');
+    !word.starts_with(is_of_word)
+        || !before.ends_with(is_of_word) && !behind.starts_with(is_of_word)
 }
 
 /// Cuts a file into its documents at lines that start with `---`.

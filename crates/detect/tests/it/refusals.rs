@@ -325,6 +325,8 @@ fn slips_are_told_from_what_cannot_be_done() {
         let condition = "condition: {gte: 2}";
         correlation(&format!("type: {type_name}\n  rules: [{rule}]\n  {condition}"))
     };
+    let condition =
+        |text: &str| format!("title: t\ndetection:\n  s:\n    F: x\n  condition: {text}\n");
     // (document, line, column, slip, words of the hint)
     for (text, place, slip, hint) in [
         (line("F|startwith: x"), (5, 7), true, "`startswith`"),
@@ -370,6 +372,16 @@ fn slips_are_told_from_what_cannot_be_done() {
             "quotes",
         ),
         ("title: t\ndetection:\n\ts:\n    F: a\n".into(), (3, 2), true, "spaces"),
+        (line("Größe|contians: ü"), (5, 11), true, "`contains`"),
+        (condition("s and not filter"), (5, 24), true, "selections are"),
+        (condition("'s and 1 of flt_*'"), (5, 26), true, "pattern"),
+        (condition("s or s or or s"), (5, 24), true, "words"),
+        (condition("s and (s or s))"), (5, 28), true, "words"),
+        (condition("s & s"), (5, 16), true, "parentheses"),
+        (condition("(s and s"), (5, 14), true, "parentheses"),
+        (condition("s | count() > 5"), (5, 16), false, "correlation"),
+        (condition(">\n    s and\n    not (s or nope)"), (7, 15), true, "selections are"),
+        (condition("[s, s and s_]"), (5, 24), true, "`s`"),
         (
             "title: t\ndetection:\n  s:\n    F: *.exe\n  condition: s\n".into(),
             (4, 8),

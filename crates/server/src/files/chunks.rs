@@ -275,7 +275,8 @@ impl<'a, 'b> Cutter<'a, 'b> {
 }
 
 /// Records of an event log file; one that cannot be read is told and keeps its number.
-fn evtx(bytes: Vec<u8>, cutter: &mut Cutter<'_, '_>) -> Result<(), Trouble> {
+fn evtx(mut bytes: Vec<u8>, cutter: &mut Cutter<'_, '_>) -> Result<(), Trouble> {
+    let is_cut = fill_up(&mut bytes);
     let settings = evtx::ParserSettings::default().indent(false);
     let parser = evtx::EvtxParser::from_buffer(bytes)
         .map_err(|e| Trouble::File(format!("is no whole EVTX log: {e}")))?;
@@ -294,9 +295,29 @@ fn evtx(bytes: Vec<u8>, cutter: &mut Cutter<'_, '_>) -> Result<(), Trouble> {
     });
     cutter.owned(records)?;
     match broken {
+        0 if is_cut => Err(Trouble::File("ends early; what came before is used".to_owned())),
         0 => Ok(()),
         n => Err(Trouble::File(format!("{n} EVTX records cannot be read, the first: {first}"))),
     }
+}
+
+/// Bytes of an EVTX log before its first chunk.
+const EVTX_HEADER_BYTES: usize = 4_096;
+/// Bytes of each of its chunks.
+const EVTX_CHUNK_BYTES: usize = 65_536;
+
+/// Fills the last chunk of an EVTX log up with zeros, since a chunk that is not whole is passed over with
+/// all of its records. Whether something is missing, of what the header counts, too.
+fn fill_up(bytes: &mut Vec<u8>) -> bool {
+    let counted = match bytes.get(42..44) {
+        Some(count) => usize::from(u16::from_le_bytes([count[0], count[1]])),
+        None => 0,
+    };
+    let is_headed = bytes.len() >= EVTX_HEADER_BYTES;
+    let there = bytes.len().saturating_sub(EVTX_HEADER_BYTES);
+    let whole = there.next_multiple_of(EVTX_CHUNK_BYTES);
+    bytes.resize(EVTX_HEADER_BYTES + whole, 0);
+    !is_headed || there != whole || there < counted * EVTX_CHUNK_BYTES
 }
 
 #[cfg(test)]
@@ -406,5 +427,26 @@ mod tests {
             Ok(())
         });
         assert!(matches!(done, Err(Trouble::File(_))) && seen > 0, "{seen}");
+    }
+
+    /// Scenario: an EVTX log whose end is missing, within its only chunk.
+    /// Guarantees: the records before the cut are there, and it is told.
+    #[test]
+    fn of_an_evtx_log_that_is_cut_off_the_records_before_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        if !testkit::unpack("sigma/regression_evtx.tar.zst", dir.path()) {
+            return;
+        }
+        let folder = "regression_data/rules/windows/file/file_event/file_event_win_hktl_netexec_file_indicators";
+        let file = "efc21479-9e83-41da-8cf1-122e06ba8db3.evtx";
+        let whole = std::fs::read(dir.path().join(folder).join(file)).unwrap();
+        for length in [whole.len(), whole.len() - 1, 12_000] {
+            let mut records = 0;
+            let done = of_bytes(whole[..length].to_vec(), &mut |chunk| {
+                records += chunk.records.len();
+                Ok(())
+            });
+            assert_eq!((records, done.is_ok()), (7, length == whole.len()), "{length}");
+        }
     }
 }

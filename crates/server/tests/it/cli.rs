@@ -321,7 +321,8 @@ fn check_and_list_agree_on_what_failed() {
 }
 
 /// Scenario: rules that name regression samples: a folder that is not there, a sample that is not there,
-/// JSON that is cut off, samples that are there and above the folder that is tested.
+/// JSON that is cut off, one that must not match and does, samples that are there and above the folder
+/// that is tested.
 /// Guarantees: what is missing is a test that failed, in the report for build servers too; samples that a
 /// rule names are run wherever they lie.
 #[test]
@@ -333,7 +334,7 @@ fn samples_that_a_rule_names_and_that_are_missing_fail() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    for n in 1..=4 {
+    for n in 1..=5 {
         let rule = format!(
             "title: r{n}\nid: {}\nregression_tests_path: regression_data/r{n}/info.yml\n\
              logsource: {{product: test}}\ndetection: {{s: {{F: x}}, condition: s}}\n",
@@ -341,32 +342,36 @@ fn samples_that_a_rule_names_and_that_are_missing_fail() {
         );
         write(&format!("rules/r{n}.yml"), &rule);
     }
-    let info = |n: u32, sample: &str| {
+    let info = |n: u32, sample: &str, count: u32| {
         let text = format!(
-            "rule_metadata: [{{id: {}, title: r}}]\nregression_tests_info: [{{name: t, match_count: 1, path: regression_data/r{n}/{sample}}}]\n",
+            "rule_metadata: [{{id: {}, title: r}}]\nregression_tests_info: [{{name: t, match_count: {count}, path: regression_data/r{n}/{sample}}}]\n",
             id(n)
         );
         write(&format!("regression_data/r{n}/info.yml"), &text);
     };
-    info(2, "lost.evtx");
-    info(3, "cut.json");
+    info(2, "lost.evtx", 1);
+    info(3, "cut.json", 1);
     write("regression_data/r3/cut.json", "{\"F\": \"x\"}\n{\"F\": ");
-    info(4, "good.json");
+    info(4, "good.json", 1);
     write("regression_data/r4/good.json", "{\"F\": \"x\"}\n");
+    info(5, "benign.json", 0);
+    write("regression_data/r5/benign.json", "{\"F\": \"x\"}\n");
     let (rules, junit) = (dir.path().join("rules"), dir.path().join("j.xml"));
     let out = run(&["rules", "test", rules.to_str().unwrap(), "--junit", junit.to_str().unwrap()]);
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(1), "{said}");
-    assert!(String::from_utf8_lossy(&out.stdout).contains("2 passed, 3 failed"), "{said}");
-    for words in ["r1 > its samples are there", "lost.evtx is not there", "cut.json"] {
+    assert!(String::from_utf8_lossy(&out.stdout).contains("2 passed, 4 failed"), "{said}");
+    for words in
+        ["r1 > its samples are there", "lost.evtx is not there", "cut.json", "expected no match"]
+    {
         assert!(said.contains(words), "{words}: {said}");
     }
     let report = fs::read_to_string(&junit).unwrap();
-    assert!(report.contains("tests=\"5\" failures=\"3\""), "{report}");
+    assert!(report.contains("tests=\"6\" failures=\"4\""), "{report}");
     let root = dir.path().to_str().unwrap();
     let again = run(&["rules", "test", root]);
     let said = String::from_utf8_lossy(&again.stdout).into_owned();
-    assert!(said.contains("2 passed, 3 failed"), "each folder once: {said}");
+    assert!(said.contains("2 passed, 4 failed"), "each folder once: {said}");
 }
 
 /// Scenario: a hunt over records without a time, some with one.

@@ -76,18 +76,20 @@ fn for_programs(suites: &[Suite]) -> Value {
 
 /// The samples that a rule names as its own: run if they are not among those below the paths, and a
 /// test that failed if they are not there.
-fn named(generation: &Generation, rule: &Rule, cases: &[RegressionCase]) -> Option<Suite> {
-    match read_named(rule)? {
-        Ok(case) => {
-            let is_among = |known: &&RegressionCase| {
-                std::path::absolute(&known.folder).ok() == Some(case.folder.clone())
+fn named(generation: &Generation, rule: &Rule, cases: &[RegressionCase]) -> Vec<Suite> {
+    match read_named(rule) {
+        None => Vec::new(),
+        Some(Ok(own)) => {
+            let is_among = |case: &RegressionCase| {
+                cases.iter().any(|known| {
+                    let folder = std::path::absolute(&known.folder).ok();
+                    known.rule == case.rule && folder.as_deref() == Some(case.folder.as_path())
+                })
             };
-            match cases.iter().find(is_among) {
-                Some(_) => None,
-                None => sample(generation, &case),
-            }
+            let own = own.iter().filter(|case| !is_among(case));
+            own.filter_map(|case| sample(generation, case)).collect()
         }
-        Err(why) => Some(suite_of(rule, vec![failed("its samples are there", why)])),
+        Some(Err(why)) => vec![suite_of(rule, vec![failed("its samples are there", why)])],
     }
 }
 
@@ -139,7 +141,7 @@ fn bytes_of(input: &TestInput) -> Vec<u8> {
     }
 }
 
-/// One folder of `regression_data`: each form of its samples is a test. Samples of rules that are
+/// A sample of `regression_data`, a test of its own. Samples of rules that are
 /// not loaded are passed over.
 fn sample(generation: &Generation, case: &RegressionCase) -> Option<Suite> {
     let rule = generation.rules.find(&case.rule)?;
@@ -190,6 +192,7 @@ fn judged(
     generation.rules.match_batch(&batch, &mut Scratch::new(), &mut matches);
     let found = matches.iter().filter(|m| m.rule == rule).count() as u64;
     let (passed, wanted) = match case.matches {
+        Some(0) => (found == 0, "no match".to_owned()),
         // A lower bound to SigmaHQ's own runner, too.
         Some(n) => (found >= u64::from(n), format!("{n} matches")),
         None => (found > 0, "a match".to_owned()),
@@ -198,7 +201,7 @@ fn judged(
         true => String::new(),
         false => format!("expected {wanted} in {} events, found {found}", records.len()),
     };
-    let name =
-        format!("{} ({form})", case.folder.file_name().unwrap_or_default().to_string_lossy());
-    TestResult { name: name.into(), passed, expected: true, found, why, outcome: None }
+    let name = format!("{} ({form})", case.name);
+    let expected = case.matches != Some(0);
+    TestResult { name: name.into(), passed, expected, found, why, outcome: None }
 }
