@@ -416,7 +416,7 @@ fn memory_cap_holds_in_a_burst() {
         bytes >> 20,
         most >> 20,
         idle_bytes >> 20,
-        CAP_BYTES / 100 * 85 >> 20,
+        (CAP_BYTES / 100 * 85) >> 20,
         cap.peak_bytes().unwrap_or(0) >> 20
     );
 }
