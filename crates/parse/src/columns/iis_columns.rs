@@ -52,8 +52,9 @@ pub(super) fn chosen(line: &[u8]) -> Option<Layout<'static>> {
     let method = server_columns(words, &mut choice)?;
     let client = method + 5;
     let mut at = client + 1;
-    choice.add("cs-version", words.get(at)?.starts_with(b"HTTP/"));
-    at += usize::from(words[at].starts_with(b"HTTP/")) + 1;
+    let has_version = words.get(at)?.starts_with(b"HTTP/");
+    choice.add("cs-version", has_version);
+    at += usize::from(has_version) + 1;
     let status = (at..count.min(at + 4)).find(|i| is_status(&words[*i..]))?;
     client_columns(&words[at..status], &mut choice);
     last_columns(words.get(status + 3..)?, &mut choice)?;
